@@ -1,0 +1,61 @@
+# Every way to work on hitmesh; `make` alone lists them. A fresh clone needs `python3` (3.11 or newer) and nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+TYPED := hitmesh collector processor reporter tests dev
+
+.PHONY: help setup demo test check static lint types layers protos generated unit proto bench lock wheel clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with the locked tools and .venv/bin/hitmesh; does nothing when it is current.
+	@dev/setup.sh
+
+demo: setup ## Start the mesh, import real traffic, print a report with a plot, stop.
+	@$(BIN)/python dev/demo.py
+
+test: static ## Everything: the checks, then every test.
+	@$(BIN)/pytest tests
+
+check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
+
+static: lint types layers protos generated ## The checks that run no test.
+
+lint: setup ## Style and formatting.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict on all hand-written code.
+	@$(BIN)/mypy $(TYPED)
+
+layers: setup ## Imports point one way.
+	@$(BIN)/lint-imports --no-logo
+
+protos: setup ## Lint the contract.
+	@$(BIN)/buf lint
+
+generated: setup ## The committed stubs are what the protos make.
+	@$(BIN)/python dev/make_protos.py --check
+
+unit: setup ## Unit and property tests.
+	@$(BIN)/pytest -q tests/unit tests/property
+
+proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
+	@$(BIN)/python dev/make_protos.py
+
+bench: setup ## Measure throughput and latency; prints JSON.
+	@$(BIN)/python -m tests.bench
+
+lock: setup ## Lock the requirements again; UPGRADE=1 takes the newest versions.
+	@dev/lock.sh $(if $(UPGRADE),--upgrade)
+
+wheel: setup ## Build the wheel into dist/.
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean: ## Remove everything that is not in the repository: .venv, caches, builds.
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The collector: receives hits, decides which are taken, and acknowledges them once the log holds them."""

@@ -1,0 +1,62 @@
+"""The collector's composition root: settings from the environment, real adapters, one gRPC server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from collector.batcher import MicroBatcher
+from collector.classify import Classifier
+from collector.heartbeat import Heartbeat
+from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handler
+from collector.settings import CollectorSettings
+from hitmesh.adapters.factory import open_stores
+from hitmesh.clock import SystemClock
+from hitmesh.config import load
+from hitmesh.errors import RefusedError
+from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
+from hitmesh.logs import configure
+
+EXIT_CONFIG = 3
+
+
+def main() -> int:
+    """Runs a collector until SIGTERM; returns the exit code: 0 stopped, 1 failed, 3 wrong settings."""
+    stop = stop_on_signals()
+    try:
+        settings = load(CollectorSettings, os.environ)
+    except RefusedError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return EXIT_CONFIG
+    configure(settings.log_level, "collector", settings.node)
+    clock = SystemClock()
+    stores = open_stores(settings.store, clock)
+    batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings)
+    service = CollectorService(batcher, clock, settings)
+    heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
+    server = grpc.server(
+        ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
+        options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
+    )
+    server.add_generic_rpc_handlers((generic_handler(service),))
+    batcher.start()
+    heartbeat.start()
+    code = serve(
+        server,
+        listen=settings.listen,
+        services=(SERVICE,),
+        stop=stop,
+        drain=service.drain,
+        failed=batcher.failed,
+    )
+    heartbeat.stop()
+    batcher.stop()
+    stores.close()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""What holds for all hits of a batch: who sends it, for which site, its default context, what its edge saw.
+
+Decides which batches are refused whole, and what a browser or server may not say (edge context); refuses to know how a
+key is looked up: the shell resolves senders to grants.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from collector.admission.contexts import Context, context_of
+from collector.admission.frames import Decoded, Fault
+from collector.admission.texts import Texts, limited
+from collector.admission.times import Instants
+from collector.admission.verdicts import Mask, Reason, Verdicts
+from hitmesh.ports import IngestKey, KeyKind, Site
+
+MAX_BATCH_ID_BYTES: Final = 64
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+_NO_GRANT: Final = "no ingest key, or one that nobody knows: send the key of the site as ingest_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who may send, and for which site, as the shell resolved it."""
+
+    key: IngestKey
+    site: Site
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a sender may not send; `retry` says that sending again may help. `site` and `key_id` where they are known.
+
+    `reason` is a value of Reason.
+    """
+
+    reason: str
+    message: str
+    site: str = ""
+    key_id: str = ""
+    retry: bool = False
+
+
+Answer = Grant | Refusal
+UNKNOWN: Final = Refusal(Reason.UNKNOWN_KEY, _NO_GRANT)
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """Facts per distinct sender; those of refused senders mean nothing. `site` is the position in `sites`."""
+
+    answers: tuple[Answer, ...]
+    sites: tuple[Site, ...]
+    site: npt.NDArray[np.int32]
+    by_server: Mask
+    by_edge: Mask
+    unbounded: Mask
+
+    @property
+    def key_ids(self) -> list[str]:
+        """The id of each sender's key."""
+        return [answer.key.key_id if isinstance(answer, Grant) else answer.key_id for answer in self.answers]
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Facts per frame. Rows are frames; those refused whole have whatever value."""
+
+    senders: Senders
+    sender: npt.NDArray[np.int32]  # per frame, position in `senders`
+    taken: Mask
+    batch_id: Texts | None
+    collected: npt.NDArray[np.int64]
+    sent: Instants | None
+    edge_time: Instants | None
+    network: Texts | None  # address of the client, truncated (rule I1)
+    country: Texts | None
+    context: Context
+
+
+def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
+    """Returns the facts of each frame; `verdicts` (one row per frame) gets what is wrong with whole batches."""
+    numbers = {sender: number for number, sender in enumerate(decoded.senders)}
+    answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
+    sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)
+    _refuse_faults(decoded.faults, verdicts)
+    _refuse_senders(answers, sender, verdicts)
+    table = decoded.table
+    batch_id = Texts.of(table.column("batch_id"), mostly_distinct=True)
+    if batch_id is not None:
+        batch_id = limited(batch_id, "batch_id", MAX_BATCH_ID_BYTES, verdicts, identifies=True)
+    context = context_of(table.column("default_context"), "default_context", verdicts)
+    senders = _senders(answers)
+    trusted = senders.by_edge[sender]
+    edge = table.column("edge") if trusted.any() else None
+    return Batches(
+        senders,
+        sender,
+        ~verdicts.refused,
+        batch_id,
+        np.array([frame.received_at for frame in decoded.frames], dtype=np.int64),
+        Instants.of(table.column("client_send_time")),
+        _edge_times(edge, trusted),
+        _edge_texts(edge, "client_ip", truncated_network, trusted),
+        _edge_texts(edge, "country", _known_country, trusted),
+        context,
+    )
+
+
+def _refuse_faults(faults: Mapping[int, Fault], verdicts: Verdicts) -> None:
+    for number, fault in faults.items():
+        at_fault = np.zeros(len(verdicts.refused), dtype=np.bool_)
+        at_fault[number] = True
+        verdicts.refuse(at_fault, fault.reason, fault.field, fault.message)
+
+
+def _refuse_senders(answers: tuple[Answer, ...], sender: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+    for number, answer in enumerate(answers):
+        if isinstance(answer, Refusal):
+            verdicts.refuse(sender == number, Reason(answer.reason), "ingest_key", answer.message)
+
+
+def _senders(answers: tuple[Answer, ...]) -> Senders:
+    granted = [answer if isinstance(answer, Grant) else None for answer in answers]
+    sites = {grant.site.name: grant.site for grant in granted if grant}
+    numbers = {name: number for number, name in enumerate(sites)}
+    kinds = [grant and grant.key.kind for grant in granted]
+    return Senders(
+        answers,
+        tuple(sites.values()),
+        np.array([numbers[grant.site.name] if grant else 0 for grant in granted], dtype=np.int32),
+        np.array([kind is KeyKind.SERVER for kind in kinds], dtype=np.bool_),
+        np.array([kind is KeyKind.EDGE for kind in kinds], dtype=np.bool_),
+        np.array([grant is not None and grant.key.unbounded_history for grant in granted], dtype=np.bool_),
+    )
+
+
+def _edge_times(edge: pa.StructArray | None, trusted: Mask) -> Instants | None:
+    times = None if edge is None else Instants.of(edge.field("edge_receive_time"))
+    if times is None:
+        return None
+    return Instants(times.values, times.known & trusted)
+
+
+def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: Mask) -> Texts | None:
+    """Returns a string that trusted edges sent, each value as `kept` makes it, "" elsewhere."""
+    texts = None if edge is None else Texts.of(edge.field(name))
+    if texts is None:
+        return None
+    values = ["", *map(kept, texts.values.to_pylist())]
+    return Texts.constant(values, np.where(trusted, texts.codes + 1, 0).astype(np.int32))
+
+
+def truncated_network(address: str) -> str:
+    """Returns the /24 of an IPv4 or the /48 of an IPv6 address, "" of anything else (rule I1)."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return str(ip_network((mapped, 24 if mapped.version == 4 else 48), strict=False))
+
+
+def _known_country(code: str) -> str:
+    return code if _COUNTRY.fullmatch(code) else ""

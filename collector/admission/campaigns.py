@@ -1,0 +1,103 @@
+"""The campaign that led to a hit (rule S3): as the context names it, or as the query of the page's URL does.
+
+Decides which of the two counts and how a query is read; refuses to know what a campaign does to a visit. A campaign is
+one value of six strings, never mixed of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from collector.admission.columns import distinct_tuples
+from collector.admission.texts import Texts, byte_lengths, limited
+from collector.admission.verdicts import Mask, Verdicts
+from hitmesh.keys import campaign_hashes
+
+FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id")
+# The stored column of each field, and the parameter of a URL that sets it.
+COLUMNS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id")
+PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "gclid")
+MAX_CAMPAIGN_BYTES: Final = 128
+_EMPTY: Final = ("",) * len(FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Campaigns:
+    """Campaigns per row: one array of values per field of FIELDS, all equally long, and the position in them."""
+
+    values: tuple[pa.StringArray, ...]
+    codes: npt.NDArray[np.int32]
+
+    def rows(self, positions: npt.NDArray[np.integer]) -> Campaigns:
+        """Returns the campaigns of other rows: row i is this one's row positions[i]."""
+        return Campaigns(self.values, self.codes[positions])
+
+    def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Campaigns:
+        """Returns `height` rows with these campaigns at `rows` and none elsewhere."""
+        codes = np.zeros(height, dtype=np.int32)
+        codes[rows] = self.codes + 1
+        none = pa.array([""], pa.string())
+        return Campaigns(tuple(pa.concat_arrays([none, values]) for values in self.values), codes)
+
+    def or_else(self, other: Campaigns) -> Campaigns:
+        """Returns these campaigns, and the other's where there is none."""
+        codes = np.where(self._is_set(), self.codes, other.codes + np.int32(len(self.values[0])))
+        values = tuple(pa.concat_arrays(list(pair)) for pair in zip(self.values, other.values, strict=True))
+        return Campaigns(values, codes.astype(np.int32, copy=False))
+
+    def text(self, field: str) -> Texts:
+        """Returns one field as a column."""
+        return Texts(self.values[FIELDS.index(field)], self.codes)
+
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """Returns the identity of each row's campaign, 0 for none."""
+        table = pl.DataFrame([pl.Series(name, each) for name, each in zip(FIELDS, self.values, strict=True)])
+        keyed = (pl.col(name) for name in ("source", "medium", "campaign", "click_id"))
+        hashed: npt.NDArray[np.uint64] = table.select(campaign_hashes(*keyed)).to_series().to_numpy()
+        return hashed[self.codes]
+
+    def _is_set(self) -> Mask:
+        found: Mask = np.any([byte_lengths(values) > 0 for values in self.values], axis=0)[self.codes]
+        return found
+
+
+def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
+    """Returns the campaigns of Campaign messages; refuses rows and cuts strings as `limited` does."""
+    found = {name: Texts.of(column.field(name)) for name in FIELDS}
+    sent = {
+        name: limited(texts, f"{path}.{name}", MAX_CAMPAIGN_BYTES, verdicts)
+        for name, texts in found.items()
+        if texts is not None
+    }
+    if not sent:
+        return None
+    first, codes = distinct_tuples([texts.codes for texts in sent.values()])
+    empty = pa.array([""] * len(first), pa.string())
+    values = (sent[name].values.take(pa.array(sent[name].codes[first])) if name in sent else empty for name in FIELDS)
+    return Campaigns(tuple(values), codes)
+
+
+def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
+    """Returns the campaigns that queries of URLs name; what they name is cut and refused like what contexts name."""
+    tuples = [_campaign_of(each) for each in query.values.to_pylist()]
+    if all(each is _EMPTY for each in tuples):
+        return None
+    texts = (Texts.constant(values, query.codes) for values in zip(*tuples, strict=True))
+    return Campaigns(
+        tuple(limited(each, "page_view.url", MAX_CAMPAIGN_BYTES, verdicts).values for each in texts), query.codes
+    )
+
+
+def _campaign_of(query: str) -> tuple[str, ...]:
+    """Returns the fields a query names: percent-decoded, the last of a repeated one, "" when blank."""
+    if "utm_" not in query and "gclid=" not in query:
+        return _EMPTY
+    parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    return tuple(unquote(parameters.get(name, "")).strip() for name in PARAMETERS)

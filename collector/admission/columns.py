@@ -1,0 +1,128 @@
+"""The output columns of a micro-batch while they are being found, and what turns them into a table.
+
+Decides how values of a few rows become a column of all rows; refuses to know what a column means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from collector.admission.texts import Texts, picked
+from collector.admission.verdicts import Mask
+from hitmesh.columns import HITS_COLUMNS
+
+Rows = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Whole numbers per row; null where not `known` (None = all known)."""
+
+    values: npt.NDArray[np.generic]
+    known: Mask | None = None
+
+
+class Columns:
+    """Columns of `height` rows by the name they have in HITS_COLUMNS; those never set are null."""
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self._texts: dict[str, Texts] = {}
+        self._numbers: dict[str, Numbers] = {}
+        self._coded: dict[str, tuple[pl.Series, npt.NDArray[np.integer]]] = {}
+        self._series: dict[str, pl.Series] = {}
+
+    def text(self, name: str) -> Texts | None:
+        """Returns a string column that was set."""
+        return self._texts.get(name)
+
+    def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
+        """Sets a string column, or its values at some rows, which must be empty so far."""
+        if texts is None:
+            return
+        if rows is not None:
+            texts = texts.scattered(rows, self.height)
+            if name in self._texts:
+                texts = texts.or_else(self._texts[name])
+        self._texts[name] = texts
+
+    def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: Mask | None = None) -> None:
+        """Sets a column of numbers, null where not known."""
+        self._numbers[name] = Numbers(values, known)
+
+    def set_numbers_at(self, name: str, values: npt.NDArray[np.generic], rows: Rows) -> None:
+        """Sets some rows of a column of numbers that is null elsewhere."""
+        before = self._numbers.get(name)
+        if before is None or before.known is None:
+            whole, known = np.zeros(self.height, dtype=values.dtype), np.zeros(self.height, dtype=np.bool_)
+        else:
+            whole, known = before.values, before.known
+        whole[rows], known[rows] = values, True
+        self._numbers[name] = Numbers(whole, known)
+
+    def set_false(self, name: str, rows: Rows) -> None:
+        """Sets some rows of a column of truth values that was set before."""
+        self._numbers[name].values[rows] = False
+
+    def set_coded(self, name: str, values: pl.Series, codes: npt.NDArray[np.integer]) -> None:
+        """Sets a column to the value at each row's code."""
+        self._coded[name] = (values, codes)
+
+    def set_series(self, name: str, series: pl.Series) -> None:
+        """Sets a column of any type."""
+        self._series[name] = series
+
+    def series(self, name: str) -> pl.Series | None:
+        """Returns a column of any type that was set."""
+        return self._series.get(name)
+
+    def series_of(self, rows: Rows) -> list[pl.Series]:
+        """Returns HITS_COLUMNS of the rows, in their order."""
+        return [self._column(name, dtype, rows) for name, dtype in HITS_COLUMNS.items()]
+
+    def _column(self, name: str, dtype: pl.DataType, rows: Rows) -> pl.Series:
+        if name in self._texts:
+            return self._texts[name].column(name, rows)
+        if name in self._numbers:
+            return _as_series(name, self._numbers[name], dtype, rows)
+        if name in self._coded:
+            values, codes = self._coded[name]
+            return picked(values, codes[rows]).alias(name)
+        if name in self._series:
+            return picked(self._series[name], rows).alias(name)
+        return _null(name).new_from_index(0, len(rows))
+
+
+@cache
+def _null(name: str) -> pl.Series:
+    return pl.Series(name, [None], dtype=HITS_COLUMNS[name])
+
+
+def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> pl.Series:
+    values = numbers.values[rows]
+    if numbers.known is None:
+        return pl.Series(name, values, dtype=dtype)
+    if not len(rows):
+        return pl.Series(name, [], dtype=dtype)
+    return pl.Series(name, pa.array(values, mask=~numbers.known[rows])).cast(dtype)
+
+
+def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Returns one row for each distinct tuple of the columns' codes, and per row which of them it has.
+
+    Codes are small and not negative, the columns equally long; equal tuples get equal numbers.
+    """
+    codes = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        joined = codes * (int(column.max(initial=0)) + 1) + column
+        codes = pa.array(joined).dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first, codes.astype(np.int32)

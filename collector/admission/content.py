@@ -1,0 +1,98 @@
+"""Ids and hashes of hits (rule D1): what makes two hits the same, and what tells a copy from a collision.
+
+Decides what belongs to a hit's content: payload and context, without edge and times; refuses to know other hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars_hash  # noqa: F401  # registers Expr.nchash
+import pyarrow as pa
+import xxhash
+
+from collector.admission.texts import Texts, byte_lengths
+from hitmesh.keys import hash64, hash64_column
+
+_FEW: Final = 500
+U64 = npt.NDArray[np.uint64]
+
+
+@cache
+def _factor(name: str) -> np.uint64:
+    """Returns an odd number per field, so that a value in another field is another content."""
+    return np.uint64(hash64(name) | 1)
+
+
+class ContentHash:
+    """Adds up the hashes of fields. A field that is not set adds nothing, so a batch without it need not look at it."""
+
+    def __init__(self, height: int) -> None:
+        self.values: U64 = np.zeros(height, dtype=np.uint64)
+
+    def add_texts(self, fields: Mapping[str, Texts | None]) -> None:
+        """Adds string fields; each distinct value is hashed once, those of all fields in one call."""
+        present = {name: texts for name, texts in fields.items() if texts is not None}
+        if not present:
+            return
+        joined = pa.concat_arrays([texts.values for texts in present.values()])
+        hashes = _hashes(pl.Series("texts", joined.view(pa.binary()), dtype=pl.Binary()))
+        hashes[byte_lengths(joined) == 0] = 0
+        start = 0
+        for name, texts in present.items():
+            end = start + len(texts.values)
+            self.values += (hashes[start:end] * _factor(name))[texts.codes]
+            start = end
+
+    def add_numbers(self, name: str, values: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> None:
+        """Adds a field of numbers, of which 0 stands for not set."""
+        if values.any():
+            self.values += values.astype(np.uint64) * _factor(name)
+
+    def add_bytes(self, name: str, values: pl.Series | None) -> None:
+        """Adds a field of bytes, null where not set."""
+        if values is not None:
+            self.values += _hashes(values) * _factor(name)
+
+    def add_entries(self, name: str, lists: pl.Series | None) -> None:
+        """Adds lists of bytes whose order means nothing, null where not set."""
+        if lists is None:
+            return
+        counts = lists.list.len().fill_null(0).to_numpy()
+        hashes = _hashes(lists.drop_nulls().explode())
+        np.add.at(self.values, np.repeat(np.arange(len(counts)), counts), hashes * _factor(name))
+
+
+def id_hashes(ids: Texts) -> U64:
+    """Returns keys.hash64 of each row's id."""
+    if len(ids.values) <= _FEW:
+        hashes = np.array([hash64(each) for each in ids.values.to_pylist()], dtype=np.uint64)
+    else:
+        hashes = hash64_column(pl.Series(ids.values, dtype=pl.String())).to_numpy()
+    found: U64 = hashes[ids.codes]
+    return found
+
+
+def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> Texts:
+    """Returns the ids of hits; those that were sent without one get `made_up(row)`."""
+    missing = np.ones(height, np.bool_) if sent is None else ~sent.is_set()
+    rows = np.flatnonzero(missing)
+    if sent is not None and not len(rows):
+        return sent
+    made = Texts.constant([made_up(row) for row in rows.tolist()], np.arange(len(rows), dtype=np.int32))
+    made = made.scattered(rows, height)
+    return made if sent is None else sent.or_else(made)
+
+
+def _hashes(values: pl.Series) -> U64:
+    """Returns XXH3-64 of each string or bytes, 0 of null. Few are hashed one by one: a query takes longer to start."""
+    if len(values) <= _FEW:
+        found = (0 if value is None else xxhash.xxh3_64_intdigest(value) for value in values.to_list())
+        return np.fromiter(found, dtype=np.uint64, count=len(values))
+    hashed = values.alias("value").to_frame().select(pl.col("value").nchash.xxh3_64().fill_null(0))  # type: ignore[attr-defined]  # registered by polars_hash
+    return hashed.to_series().to_numpy().copy()

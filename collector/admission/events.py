@@ -1,0 +1,93 @@
+"""The payloads that carry no money: screens, events, engagement, performance, checkout steps and the like.
+
+Decides which of their values are taken; refuses to know how they are decoded and stored (see `payloads`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from collector.admission.payloads import Part
+from collector.admission.verdicts import Reason, shown
+
+MAX_NAME_BYTES: Final = 256
+MAX_TERM_BYTES: Final = 256
+MAX_VIEW_ID_BYTES: Final = 64
+MAX_ERROR_NAME_BYTES: Final = 128
+MAX_ERROR_BYTES: Final = 500
+MAX_FOREGROUND_MS: Final = 3_600_000
+MAX_SCROLL_PERCENT: Final = 100
+MAX_TIMING_MS: Final = 600_000
+MAX_STEP: Final = 10
+_EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_TIMINGS: Final = ("dns_ms", "connect_ms", "ttfb_ms", "fcp_ms", "lcp_ms", "load_ms", "inp_ms", "cls_e4")
+
+
+def check_screen(part: Part) -> None:
+    """SCREEN_VIEW: the name of the screen counts as page path."""
+    name = part.text("screen_name", MAX_NAME_BYTES)
+    part.text("view_id", MAX_VIEW_ID_BYTES)
+    part.need("screen_name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the screen")
+    part.keep_text("page_path", name)
+
+
+def check_event(part: Part) -> None:
+    """EVENT: the site names it; not interactive when the client says so."""
+    name = part.text("name", MAX_NAME_BYTES)
+    part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
+    if name is not None:
+        part.verdicts.refuse(
+            ~name.among(lambda each: _EVENT_NAME.fullmatch(each) is not None),
+            Reason.INVALID_FIELD,
+            "event.name",
+            lambda at: f"event.name {shown(name.value(at))} must be 1 to 64 characters of [a-z][a-z0-9_.]*",
+        )
+    value = part.payload.column("value").fill_null(0.0).to_numpy()
+    part.verdicts.refuse(
+        ~np.isfinite(value), Reason.INVALID_FIELD, "event.value", lambda at: f"event.value {value[at]} is no number"
+    )
+    part.keep_text("event_name", name)
+    part.columns.set_false("interactive", part.rows[~np.asarray(part.payload.column("interactive").fill_null(True))])
+
+
+def check_engagement(part: Part) -> None:
+    """ENGAGEMENT: time in the foreground."""
+    part.text("view_id", MAX_VIEW_ID_BYTES)
+    foreground_ms = part.numbers("foreground_ms")
+    part.within("foreground_ms", foreground_ms, 0, MAX_FOREGROUND_MS)
+    part.within("scroll_percent", part.numbers("scroll_percent"), 0, MAX_SCROLL_PERCENT)
+    part.keep_numbers("foreground_ms", foreground_ms)
+
+
+def check_performance(part: Part) -> None:
+    """PERFORMANCE: load timings."""
+    part.text("view_id", MAX_VIEW_ID_BYTES)
+    for name in _TIMINGS:
+        part.within(name, part.numbers(name), 0, MAX_TIMING_MS)
+
+
+def check_checkout(part: Part) -> None:
+    """CHECKOUT_STEP: which step."""
+    part.text("cart_id", MAX_VIEW_ID_BYTES)
+    step = part.numbers("step")
+    part.need("step", step != 0, f"send 1 to {MAX_STEP}")
+    part.within("step", step, 1, MAX_STEP)
+    part.keep_numbers("checkout_step", step)
+
+
+def check_search(part: Part) -> None:
+    """SITE_SEARCH: what was searched for."""
+    part.text("term", MAX_TERM_BYTES)
+
+
+def check_exception(part: Part) -> None:
+    """EXCEPTION: the error's name and message."""
+    part.text("name", MAX_ERROR_NAME_BYTES)
+    part.text("message", MAX_ERROR_BYTES)
+
+
+def check_identify(part: Part) -> None:
+    """IDENTIFY: nothing is stored of it but its bytes."""

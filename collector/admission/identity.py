@@ -1,0 +1,179 @@
+"""Who a hit is of (rules I1, I4).
+
+Decides which of user, visitor id or daily salt identifies a hit, and what consent allows; refuses to know how salts are
+kept. What identifies a visitor is hashed once per distinct value.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from collector.admission.columns import distinct_tuples
+from collector.admission.texts import Texts
+from collector.admission.verdicts import Mask, Reason, Verdicts
+from hitmesh.keys import visitor_key
+from hitmesh.ports import Site
+
+SaltOf = Callable[[str, date, date], bytes]
+"""(site, its local date of the hit, its local date of today) → the salt of that date (rule I2)."""
+
+MAX_ID_BYTES: Final = 128
+GRANTED: Final = 1
+DENIED: Final = 2
+_MOST_REMEMBERED: Final = 200_000
+_MOST_SECRETS: Final = 10_000
+_CELL_MS: Final = 900_000  # zones change their date at the start of a cell (decision A10)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY: Final = np.dtype("<u8")
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """What may identify each row.
+
+    `site` is the position in `sites`; `consent` a number of hit.v1.ConsentState, None when nobody said anything.
+    """
+
+    sites: Sequence[Site]
+    site: npt.NDArray[np.int32]
+    visitor: Texts | None
+    user: Texts | None
+    network: Texts | None
+    user_agent: Texts | None
+    hostname: Texts | None
+    consent: npt.NDArray[np.int32] | None
+    event_time: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorKeys:
+    """The 128 bits of each row's visitor, and where consent was denied."""
+
+    high: npt.NDArray[np.uint64]
+    low: npt.NDArray[np.uint64]
+    denied: Mask
+
+
+def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
+    """Returns the key of each row; refuses rows without consent and rows that nothing identifies."""
+    height = len(known.site)
+    denied = _denied(known)
+    _refuse_denied(known, denied, verdicts)
+    by_user = _fact(known, lambda site: site.identify_by_user_id) & _is_set(known.user, height) & ~denied
+    by_visitor = _is_set(known.visitor, height) & ~denied & ~by_user
+    daily = ~by_user & ~by_visitor
+    keys = np.zeros((height, 2), dtype=np.uint64)
+    for rows, kind, texts in ((by_visitor, "visitor", known.visitor), (by_user, "user", known.user)):
+        if texts is not None and rows.any():
+            _fill_by_id(keys, rows & ~verdicts.refused, kind, texts, known)
+    if daily.any():
+        possible = _is_set(known.network, height) & _is_set(known.user_agent, height)
+        _refuse_unknown(daily & ~possible, denied, verdicts)
+        _fill_daily(keys, daily & ~verdicts.refused, known, now, salt_of)
+    return VisitorKeys(keys[:, 0], keys[:, 1], denied)
+
+
+def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Texts, known: Identities) -> None:
+    """Sets the keys of rows that an id identifies."""
+    at = np.flatnonzero(rows)
+    first, codes = distinct_tuples([known.site[at], texts.codes[at]])
+    ids = texts.values.take(texts.codes[at][first]).to_pylist()
+    secrets = [known.sites[site].secret for site in known.site[at][first].tolist()]
+    digests = b"".join([_remembered(secret, kind, each) for secret, each in zip(secrets, ids, strict=True)])
+    keys[at] = np.frombuffer(digests, _KEY).reshape(-1, 2)[codes]
+
+
+def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now: int, salt_of: SaltOf) -> None:
+    """Sets the keys of rows that only network, user agent and host identify, for a day of the site."""
+    at = np.flatnonzero(rows)
+    if not len(at) or known.network is None or known.user_agent is None:
+        return
+    cells = known.event_time[at] // _CELL_MS
+    host = np.zeros(len(at), np.int32) if known.hostname is None else known.hostname.codes[at]
+    first, codes = distinct_tuples(
+        [known.site[at], cells - cells.min(), known.network.codes[at], known.user_agent.codes[at], host]
+    )
+    found = np.empty((len(first), 2), dtype=np.uint64)
+    salt_once = lru_cache(maxsize=None)(salt_of)
+    for number, row in enumerate(at[first].tolist()):
+        site = known.sites[int(known.site[row])]
+        zone = ZoneInfo(site.time_zone)
+        salt = salt_once(site.name, _local_date(int(known.event_time[row]), zone), _local_date(now, zone))
+        hostname = "" if known.hostname is None else known.hostname.value(row)
+        found[number] = visitor_key(salt, "daily", known.network.value(row), known.user_agent.value(row), hostname)
+    keys[at] = found[codes]
+
+
+@lru_cache(maxsize=_MOST_SECRETS)
+def _keyed(secret: bytes, kind: str) -> blake2b:
+    """Returns the hash state of keys.visitor_key after its key and kind."""
+    hasher = blake2b(digest_size=16, key=secret)
+    hasher.update(struct.pack("<I", len(kind)) + kind.encode())
+    return hasher
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _remembered(secret: bytes, kind: str, identifier: str) -> bytes:
+    """Returns the bytes of keys.visitor_key, from a state that has taken the secret already: a third of the time."""
+    encoded = identifier.encode()
+    hasher = _keyed(secret, kind).copy()
+    hasher.update(struct.pack("<I", len(encoded)) + encoded)
+    return hasher.digest()
+
+
+def _local_date(millis: int, zone: ZoneInfo) -> date:
+    return (_EPOCH + timedelta(milliseconds=millis)).astimezone(zone).date()
+
+
+def _denied(known: Identities) -> Mask:
+    """Returns where consent is denied; a hit that says nothing follows its site."""
+    silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
+    if known.consent is None:
+        return silent_is_denied
+    denied: Mask = (known.consent == DENIED) | ((known.consent != GRANTED) & silent_is_denied)
+    return denied
+
+
+def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
+    if denied.any():
+        verdicts.refuse(
+            denied & ~_fact(known, lambda site: site.cookieless_counting),
+            Reason.CONSENT_DENIED,
+            "context.consent.analytics",
+            "the visitor did not agree to analytics and the site does not count without: send nothing of this visitor",
+        )
+
+
+def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
+    verdicts.refuse(
+        rows & denied,
+        Reason.CONSENT_DENIED,
+        "context.consent.analytics",
+        "the visitor did not agree, and counting without ids needs the client_ip of a trusted edge and a user agent",
+    )
+    verdicts.refuse(
+        rows,
+        Reason.MISSING_FIELD,
+        "visitor_id",
+        "nothing identifies the visitor: send visitor_id, or a user agent through an edge that sends client_ip",
+    )
+
+
+def _fact(known: Identities, fact: Callable[[Site], bool]) -> Mask:
+    """Returns per row a fact of its site."""
+    found: Mask = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
+    return found
+
+
+def _is_set(texts: Texts | None, height: int) -> Mask:
+    return np.zeros(height, dtype=np.bool_) if texts is None else texts.is_set()

@@ -1,0 +1,133 @@
+"""Page views: what a URL says.
+
+Decides host, path and query of a URL, once per distinct URL; refuses to know what a page means. An absolute URL has a
+scheme and `://`, anything else must be a path from the root; the fragment is no part of a page.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.admission.texts import Texts, byte_lengths, limited
+from collector.admission.verdicts import Mask, Reason, Verdicts, shown
+
+MAX_PATH_BYTES: Final = 2_000
+MAX_QUERY_BYTES: Final = 2_000
+MAX_HOST_BYTES: Final = 253
+MAX_REFERRER_BYTES: Final = 2_000
+MAX_TITLE_BYTES: Final = 256
+MAX_VIEW_ID_BYTES: Final = 64
+HTTP_STATUSES: Final = range(100, 600)
+_FIELD: Final = "page_view.url"
+_URL: Final = (
+    r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#(?s:.*))?$"
+)
+_PORT: Final = re.compile(r":[0-9]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Columns of page views; "" on other rows. `url` is as sent, for comparing contents."""
+
+    url: Texts
+    hostname: Texts | None
+    path: Texts
+    query: Texts
+    title: Texts | None
+    referrer: Texts | None
+    view_id: Texts | None
+    http_status: npt.NDArray[np.int32]
+
+
+def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Pages | None:
+    """Returns the columns of page views; refuses those without a proper URL. None when no row is one."""
+    if not is_page.any():
+        return None
+    url = Texts.of(views.field("url"))
+    missing = is_page if url is None else is_page & ~url.is_set()
+    verdicts.refuse(missing, Reason.MISSING_FIELD, _FIELD, "page_view.url is empty: send the URL of the page")
+    if url is None:
+        return None
+    split = split_urls(url.values)
+    wrong = ~split.valid & (byte_lengths(url.values) > 0)
+    verdicts.refuse(wrong[url.codes], Reason.INVALID_FIELD, _FIELD, lambda row: _no_url(url.value(row)))
+    status = views.field("http_status").to_numpy()
+    _check_status(status, verdicts)
+    return Pages(
+        url,
+        None if split.host is None else split.host.rows(url.codes),
+        limited(Texts(split.path, url.codes), _FIELD, MAX_PATH_BYTES, verdicts),
+        limited(Texts(split.query, url.codes), _FIELD, MAX_QUERY_BYTES, verdicts),
+        _limited(views, "title", MAX_TITLE_BYTES, verdicts),
+        _limited(views, "referrer", MAX_REFERRER_BYTES, verdicts),
+        _limited(views, "view_id", MAX_VIEW_ID_BYTES, verdicts),
+        status,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The parts of URLs, "" where a URL has none. A valid URL always has a path, if only "/"."""
+
+    valid: Mask
+    host: Texts | None  # lower case, without user and port
+    path: pa.StringArray
+    query: pa.StringArray
+
+
+def split_urls(urls: pa.StringArray) -> Split:
+    """Returns the parts of each URL."""
+    found = pc.extract_regex(urls, _URL)
+    authority, path, query = (_filled(found.field(name)) for name in ("authority", "path", "query"))
+    hosts = authority.dictionary_encode()
+    names = [_host(each) for each in hosts.dictionary.to_pylist()]
+    codes = hosts.indices.to_numpy()
+    named = byte_lengths(authority) > 0
+    pathless = byte_lengths(path) == 0
+    if (pathless & named).any():
+        path = pc.if_else(pa.array(pathless & named), pa.scalar("/"), path)
+    short = np.array([len(name.encode()) <= MAX_HOST_BYTES for name in names], dtype=np.bool_)
+    return Split(
+        np.asarray(found.is_valid()) & (named | ~pathless) & short[codes],
+        Texts.constant(names, codes) if any(names) else None,
+        path,
+        query,
+    )
+
+
+def _host(authority: str) -> str:
+    """Returns the host of `user@host:port`, lower case."""
+    return _PORT.sub("", authority.rpartition("@")[2]).lower()
+
+
+def _filled(column: pa.StringArray) -> pa.StringArray:
+    return column.fill_null("") if column.null_count else column
+
+
+def _limited(views: pa.StructArray, name: str, max_bytes: int, verdicts: Verdicts) -> Texts | None:
+    texts = Texts.of(views.field(name))
+    return None if texts is None else limited(texts, f"page_view.{name}", max_bytes, verdicts)
+
+
+def _check_status(status: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+    wrong = (status != 0) & ((status < HTTP_STATUSES.start) | (status >= HTTP_STATUSES.stop))
+    verdicts.refuse(
+        wrong,
+        Reason.INVALID_FIELD,
+        "page_view.http_status",
+        lambda row: f"page_view.http_status {status[row]} is no HTTP status: send 100 to 599, or 0 for unknown",
+    )
+
+
+def _no_url(url: str) -> str:
+    return (
+        f"page_view.url {shown(url)} is neither an absolute URL with a host of at most {MAX_HOST_BYTES} bytes nor "
+        "a path: send https://host/path or /path"
+    )

@@ -1,0 +1,190 @@
+"""Payloads other than page views: decoded by type, only where there are any (decision A2).
+
+Decides which payload a type needs, and runs each type's checks on the rows that have it; refuses to know what a payload
+means (see `events` and `orders`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from collector.admission.columns import Columns
+from collector.admission.texts import Texts, limited
+from collector.admission.verdicts import Mask, Reason, Verdicts
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.hit_types import HitType
+from hitmesh.wire import MessageReader, Undecodable
+
+# Field of Hit by type. The page view is part of the view message; the others are bytes there.
+PAYLOAD_FIELDS: Final = {
+    HitType.PAGE_VIEW: "page_view",
+    HitType.SCREEN_VIEW: "screen_view",
+    HitType.EVENT: "event",
+    HitType.ENGAGEMENT: "engagement",
+    HitType.PERFORMANCE: "performance",
+    HitType.CART_UPDATE: "cart",
+    HitType.CHECKOUT_STEP: "checkout",
+    HitType.ORDER: "order",
+    HitType.REFUND: "refund",
+    HitType.SITE_SEARCH: "search",
+    HitType.EXCEPTION: "exception",
+    HitType.IDENTIFY: "identify",
+    HitType.PRODUCT_VIEW: "product_view",
+}
+_TYPE_NUMBERS: Final = np.array(sorted(PAYLOAD_FIELDS), dtype=np.int32)
+
+
+@cache
+def _reader(field: str) -> MessageReader:
+    message = hit_pb2.Hit.DESCRIPTOR.fields_by_name[field].message_type
+    assert message is not None, f"payload {field} is a message"
+    return MessageReader(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The hits of one type, with the columns of their payload.
+
+    Attributes:
+        field: name of the payload in Hit.
+        rows: which rows they are.
+        payload: one row per hit, one column per field.
+        verdicts: on these hits.
+        columns: where results go.
+        currency: of each hit's site.
+    """
+
+    field: str
+    rows: npt.NDArray[np.int64]
+    payload: pa.RecordBatch
+    verdicts: Verdicts
+    columns: Columns
+    currency: Texts
+
+    def numbers(self, name: str) -> npt.NDArray[np.int64]:
+        """Returns a field of whole numbers; 0 where an `optional` one was not sent."""
+        column = self.payload.column(name)
+        values: npt.NDArray[np.int64] = (
+            (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
+        )
+        return values
+
+    def text(self, name: str, max_bytes: int) -> Texts | None:
+        """Returns a string field, checked and cut by `limited`; None when no hit has one."""
+        return text_of(self.payload.column(name), f"{self.field}.{name}", max_bytes, self.verdicts)
+
+    def keep_text(self, name: str, texts: Texts | None) -> None:
+        """Stores a string per hit in an output column."""
+        self.columns.set_text(name, texts, self.rows)
+
+    def keep_numbers(self, name: str, values: npt.NDArray[np.int64]) -> None:
+        """Stores a number per hit in an output column."""
+        self.columns.set_numbers_at(name, values, self.rows)
+
+    def need(self, name: str, present: Mask, cure: str) -> None:
+        """Refuses hits that lack a field."""
+        field = f"{self.field}.{name}"
+        self.verdicts.refuse(~present, Reason.MISSING_FIELD, field, f"{field} is not set: {cure}")
+
+    def within(self, name: str, values: npt.NDArray[np.int64], least: int, most: int) -> None:
+        """Refuses hits whose number lies outside [least, most]."""
+        field = f"{self.field}.{name}"
+        self.verdicts.refuse(
+            (values < least) | (values > most),
+            Reason.INVALID_FIELD,
+            field,
+            lambda at: f"{field} is {values[at]:,}; it must be {least:,} to {most:,}",
+        )
+
+
+Check = Callable[[Part], None]
+
+
+def text_of(column: pa.StringArray, field: str, max_bytes: int, verdicts: Verdicts) -> Texts | None:
+    """Returns a string column, checked and cut by `limited`; None when it is empty throughout."""
+    texts = Texts.of(column)
+    return None if texts is None else limited(texts, field, max_bytes, verdicts)
+
+
+def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+    """Refuses hits of no known type, with two payloads, or without the payload of their type."""
+    found = np.zeros(len(types), dtype=np.int32)
+    payloads = np.zeros(len(types), dtype=np.int32)
+    for number, field in PAYLOAD_FIELDS.items():
+        column = hits.field(field)
+        if column.null_count == len(column):
+            continue
+        present = np.asarray(column.is_valid())
+        found[present] = number
+        payloads += present
+    verdicts.refuse(
+        payloads > 1,
+        Reason.DECODE,
+        "payload",
+        lambda row: f"the hit has {payloads[row]} payloads: send one hit for each",
+    )
+    verdicts.refuse(
+        ~np.isin(types, _TYPE_NUMBERS),
+        Reason.UNSUPPORTED_TYPE,
+        "type",
+        lambda row: f"type {types[row]} is not known: use a value of HitType from 1 to {_TYPE_NUMBERS[-1]}",
+    )
+    for number, field in PAYLOAD_FIELDS.items():
+        lacking = (types == number) & (found != number)
+        verdicts.refuse(
+            lacking,
+            Reason.MISSING_FIELD,
+            field,
+            f"a hit of type {number.name} without the payload {field}: set it, or the type of the payload",
+        )
+
+
+def read_payloads(
+    hits: pa.StructArray,
+    types: npt.NDArray[np.int32],
+    checks: Sequence[tuple[HitType, Check]],
+    currency: Texts,
+    columns: Columns,
+    verdicts: Verdicts,
+) -> None:
+    """Decodes and checks the payloads of each type, and stores their bytes as they were sent."""
+    kept: list[pa.BinaryArray] = []
+    for number, check in checks:
+        rows = np.flatnonzero((types == number) & ~verdicts.refused)
+        if not len(rows):
+            continue
+        field = PAYLOAD_FIELDS[number]
+        kept.append(hits.field(field))
+        sent = hits.field(field).take(pa.array(rows))
+        among = verdicts.among(rows)
+        check(Part(field, rows, _decoded(sent, field, among), among, columns, currency.rows(rows)))
+    if kept:
+        series = [pl.Series(str(number), each, dtype=pl.Binary()) for number, each in enumerate(kept)]
+        merged = series[0] if len(series) == 1 else pl.DataFrame(series).select(pl.coalesce(pl.all())).to_series()
+        columns.set_series("payload", merged)
+
+
+def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
+    """Returns the payloads' columns; what does not decode is refused and reads as empty."""
+    reader = _reader(field)
+    try:
+        return reader.read(sent)
+    except Undecodable:
+        messages = sent.to_pylist()
+        broken = np.zeros(len(messages), dtype=np.bool_)
+        broken[reader.undecodable(messages)] = True
+        verdicts.refuse(
+            broken,
+            Reason.DECODE,
+            field,
+            f"the payload {field} does not decode: strings must be UTF-8 and bytes those of the message",
+        )
+        return reader.read([b"" if bad else message for bad, message in zip(broken, messages, strict=True)])

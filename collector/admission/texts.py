@@ -1,0 +1,169 @@
+"""String columns as distinct values: what is decided of a string is decided once for all hits that carry it.
+
+Decides how long a string may be and what becomes of one that is longer or holds U+0000; refuses to know what strings
+mean. Values are an Arrow array, so that looking at 10,000 short columns does not start a query engine each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from collector.admission.verdicts import Mask, Reason, Verdicts, shown
+from hitmesh.keys import hash64
+
+Codes = npt.NDArray[np.int32]
+_NUL: Final = 0
+# An identifier that is too long ends in "~" and the 16 hex digits of its hash, so that two of them stay two.
+_HASH_ENDING_BYTES: Final = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A string column: distinct values, and per row the position of its value. "" stands for not set.
+
+    After `or_else` a value may occur twice; nothing may rely on equal values having equal codes.
+    """
+
+    values: pa.StringArray
+    codes: Codes
+
+    @classmethod
+    def of(cls, column: pa.StringArray, *, mostly_distinct: bool = False) -> Texts | None:
+        """Returns the column, or None when every row is empty. The array has no nulls.
+
+        `mostly_distinct` saves the search for equal values where there are few.
+        """
+        if not len(column) or not byte_lengths(column).any():
+            return None
+        if mostly_distinct:
+            return cls(column, np.arange(len(column), dtype=np.int32))
+        coded = column.dictionary_encode()
+        return cls(coded.dictionary, coded.indices.to_numpy(zero_copy_only=True))
+
+    @classmethod
+    def constant(cls, values: Sequence[str], codes: Codes) -> Texts:
+        """Returns a column over values that are known."""
+        return cls(pa.array(values, pa.string()), codes)
+
+    def rows(self, positions: npt.NDArray[np.integer]) -> Texts:
+        """Returns the column of other rows: row i is this column's row positions[i]."""
+        return Texts(self.values, self.codes[positions])
+
+    def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
+        """Returns a column of `height` rows with this one's values at `rows` and "" elsewhere."""
+        codes = np.zeros(height, dtype=np.int32)
+        codes[rows] = self.codes + 1
+        return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
+
+    def is_set(self) -> Mask:
+        """Returns per row whether there is a value."""
+        present: Mask = (byte_lengths(self.values) > 0)[self.codes]
+        return present
+
+    def or_else(self, other: Texts) -> Texts:
+        """Returns this column, and the other one's value where this has none."""
+        codes = np.where(self.is_set(), self.codes, other.codes + np.int32(len(self.values)))
+        return Texts(pa.concat_arrays([self.values, other.values]), codes.astype(np.int32, copy=False))
+
+    def value(self, row: int) -> str:
+        """Returns one row's value."""
+        return str(self.values[int(self.codes[row])].as_py())
+
+    def among(self, wanted: Callable[[str], bool]) -> Mask:
+        """Returns per row whether its value satisfies the predicate, which is asked once per distinct value."""
+        each = np.fromiter(map(wanted, self.values.to_pylist()), dtype=np.bool_, count=len(self.values))
+        found: Mask = each[self.codes]
+        return found
+
+    def column(self, name: str, rows: npt.NDArray[np.integer]) -> pl.Series:
+        """Returns the values at `rows` as String, null where empty."""
+        return picked(pl.Series(name, _null_if_empty(self.values), dtype=pl.String()), self.codes[rows])
+
+
+def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:
+    """Returns the length of each value in UTF-8 bytes."""
+    offsets = _offsets(column)
+    return offsets[1:] - offsets[:-1]
+
+
+def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
+    """Returns the values at the positions, none of which is negative."""
+    return values[pl.Series(positions.astype(np.uint32))]
+
+
+def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
+    """Refuses rows whose value holds U+0000, which no store takes, and cuts values that are too long.
+
+    A value is cut at a character's boundary, with a warning. One that `identifies` something keeps its identity: its
+    end is replaced by a hash of all of it.
+    """
+    _refuse_nul(texts, field, verdicts)
+    sizes = byte_lengths(texts.values)
+    long = np.flatnonzero(sizes > max_bytes)
+    if not len(long):
+        return texts
+    verdicts.warn(
+        (sizes > max_bytes)[texts.codes],
+        Reason.TRUNCATED,
+        field,
+        lambda row: (
+            f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: it "
+            + ("was shortened with a hash" if identifies else "was cut")
+            + ", send a shorter one"
+        ),
+    )
+    values = texts.values.to_pylist()
+    for at in long.tolist():
+        values[at] = _shortened(values[at], max_bytes) if identifies else _cut(values[at], max_bytes)
+    return Texts(pa.array(values, pa.string()), texts.codes)
+
+
+def _refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
+    offsets = _offsets(texts.values)
+    content = np.frombuffer(texts.values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    nuls = np.flatnonzero(content == _NUL)
+    if not len(nuls):
+        return
+    with_nul = np.zeros(len(texts.values), dtype=np.bool_)
+    with_nul[np.searchsorted(offsets - offsets[0], nuls, side="right") - 1] = True
+    verdicts.refuse(
+        with_nul[texts.codes],
+        Reason.INVALID_FIELD,
+        field,
+        lambda row: (
+            f"{field} {shown(texts.value(row))} holds the character U+0000, which cannot be stored: leave it out"
+        ),
+    )
+
+
+def _null_if_empty(values: pa.StringArray) -> pa.StringArray:
+    present = byte_lengths(values) > 0
+    if present.all():
+        return values
+    _, offsets, content = values.buffers()
+    bitmap = pa.py_buffer(np.packbits(present, bitorder="little"))
+    if values.offset:
+        offsets = pa.py_buffer(_offsets(values).copy())
+    return pa.StringArray.from_buffers(len(values), offsets, content, bitmap)
+
+
+def _offsets(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:
+    buffer = column.buffers()[1]
+    if buffer is None:
+        return np.zeros(1, dtype=np.int32)
+    return np.frombuffer(buffer, np.int32)[column.offset : column.offset + len(column) + 1]
+
+
+def _cut(value: str, max_bytes: int) -> str:
+    return value.encode()[:max_bytes].decode(errors="ignore")
+
+
+def _shortened(value: str, max_bytes: int) -> str:
+    return f"{_cut(value, max_bytes - _HASH_ENDING_BYTES)}~{hash64(value):016x}"

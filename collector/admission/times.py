@@ -1,0 +1,170 @@
+"""When a hit happened (rules T1 to T3).
+
+Decides the event time of every hit, where it came from, and which times are refused; refuses to know any clock: the
+time of collection comes with the frame. All times are UTC milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from collector.admission.verdicts import Mask, Reason, Verdicts
+from hitmesh.hit_types import TimeSource
+
+Millis = npt.NDArray[np.int64]
+
+MAX_SKEW_MS: Final = 5 * 60_000
+MAX_AHEAD_MS: Final = 24 * 3_600_000
+MAX_AGE_MS: Final = 72 * 3_600_000
+MAX_SERVER_AGE_MS: Final = 397 * 86_400_000  # the longest 13 months there are
+# Far beyond any time that is taken, and small enough that differences of two stay whole.
+_FAR_MS: Final = 1 << 60
+_FIELDS: Final = {
+    TimeSource.TRUE_TIME: "true_time",
+    TimeSource.CLIENT_OFFSET: "client_create_time",
+    TimeSource.EDGE_RECEIVE: "edge.edge_receive_time",
+    TimeSource.COLLECT: "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Times per row; those not `known` were not sent."""
+
+    values: Millis
+    known: Mask
+
+    @classmethod
+    def of(cls, column: pa.TimestampArray) -> Instants | None:
+        """Returns a column of times in ms, or None when no row has one."""
+        if column.null_count == len(column):
+            return None
+        known = np.ones(len(column), np.bool_) if not column.null_count else np.asarray(column.is_valid())
+        numbers = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+        return cls(np.clip(np.where(known, numbers, 0), -_FAR_MS, _FAR_MS), known)
+
+    def rows(self, positions: npt.NDArray[np.integer]) -> Instants:
+        """Returns the times of other rows: row i is this one's row positions[i]."""
+        return Instants(self.values[positions], self.known[positions])
+
+
+@dataclass(frozen=True, slots=True)
+class SentTimes:
+    """What is known of the times of each row, before the rules."""
+
+    collected: Millis
+    edge: Instants | None  # of trusted edges only
+    created: Instants | None
+    sent: Instants | None
+    true: Instants | None
+    by_server: Mask
+    unbounded: Mask  # the key may send hits of any age
+
+
+@dataclass(frozen=True, slots=True)
+class EventTimes:
+    """When each hit happened, and why that time."""
+
+    values: Millis
+    source: npt.NDArray[np.uint8]
+    skewed: Mask
+
+
+def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
+    """Returns the event time of each row, and refuses those that are too far in the future or the past."""
+    values, source = sent.collected.copy(), np.full(len(sent.collected), TimeSource.COLLECT, np.uint8)
+    if sent.edge is not None:
+        values = np.where(sent.edge.known, sent.edge.values, values)
+        source[sent.edge.known] = TimeSource.EDGE_RECEIVE
+    received = values
+    if sent.created is not None and sent.sent is not None:
+        elapsed = sent.sent.values - sent.created.values
+        usable = sent.created.known & sent.sent.known & (elapsed >= 0)
+        values = np.where(usable, received - elapsed, values)
+        source[usable] = TimeSource.CLIENT_OFFSET
+    if sent.true is not None:
+        trusted = sent.true.known & sent.by_server
+        values = np.where(trusted, sent.true.values, values)
+        source[trusted] = TimeSource.TRUE_TIME
+        verdicts.warn(
+            sent.true.known & ~sent.by_server,
+            Reason.INVALID_FIELD,
+            "true_time",
+            "true_time is taken from server keys only and was ignored: send client_create_time instead",
+        )
+    found = EventTimes(values, source, values - sent.collected > MAX_SKEW_MS)
+    _refuse_old(found, received, sent, verdicts)
+    return _without_skew(found, sent.collected, verdicts)
+
+
+def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> EventTimes:
+    """Applies rule T2: a little ahead becomes the time of collection, far ahead is refused."""
+    if not found.skewed.any():
+        return found
+    for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):
+        verdicts.refuse(
+            at_fault,
+            Reason.TIME_FUTURE,
+            field,
+            lambda row: (
+                f"event time {_shown(found.values[row])} is more than 24 hours after its collection at "
+                f"{_shown(collected[row])}: set the sender's clock"
+            ),
+        )
+    for mended, field in _by_field(found.skewed, found.source):
+        verdicts.warn(
+            mended,
+            Reason.CLOCK_SKEW,
+            field,
+            lambda row: (
+                f"event time {_shown(found.values[row])} is more than 5 minutes after its collection and was set to "
+                f"{_shown(collected[row])}: set the sender's clock"
+            ),
+        )
+    return EventTimes(np.where(found.skewed, collected, found.values), found.source, found.skewed)
+
+
+def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: Verdicts) -> None:
+    """Applies rule T3; nothing lies before 1970."""
+    limit = np.where(sent.by_server, MAX_SERVER_AGE_MS, MAX_AGE_MS)
+    too_old = ((received - found.values > limit) & ~sent.unbounded) | (found.values < 0)
+    for at_fault, field in _by_field(too_old, found.source):
+        verdicts.refuse(
+            at_fault,
+            Reason.TIME_TOO_OLD,
+            field,
+            lambda row: (
+                f"event time {_shown(found.values[row])} is too old, received {_shown(received[row])}: hits are taken "
+                + _reach(bool(sent.unbounded[row]), bool(sent.by_server[row]))
+            ),
+        )
+
+
+def _reach(unbounded: bool, by_server: bool) -> str:
+    if unbounded:
+        return "from 1970 on"
+    back = "13 months" if by_server else "72 hours"
+    return f"{back} back, older ones with a server key that allows history without bound"
+
+
+def _by_field(rows: Mask, source: npt.NDArray[np.uint8]) -> Iterator[tuple[Mask, str]]:
+    """Yields the rows by the field that their time came from."""
+    if rows.any():
+        for kind, field in _FIELDS.items():
+            yield rows & (source == kind), field
+
+
+def _shown(millis: int) -> str:
+    """Returns a time as messages show it; one beyond the calendar as its number."""
+    try:
+        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(millis))
+        return time.isoformat(timespec="milliseconds")
+    except OverflowError:
+        return f"{millis} ms"

@@ -1,0 +1,256 @@
+"""All streams feed one micro-batcher: batches in, records out, each batch told when it is durable (decision A2).
+
+One thread decodes and admits everything that arrived since it last looked, splits the hits by partition and appends
+records. A batch's outcome is told only when every record with its hits, and the record with its refusals, is durable.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from collector.admission import Admitted, Frame, Issue, admit, decode
+from collector.classify import Classifier
+from collector.grants import resolve
+from collector.outcome import BatchOutcome, retry_later
+from collector.records import RecordCutter, Slice, hits_record, rejected_record
+from collector.settings import CollectorSettings
+from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS
+from hitmesh.errors import RetryError
+from hitmesh.logs import logger
+from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
+
+MICRO_BATCH_BYTES = 8 << 20
+IDLE_WAIT_S = 0.5
+
+Told = Callable[[BatchOutcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch that waits for its outcome; `tell` is called exactly once, from any thread."""
+
+    frame: Frame
+    tell: Told
+
+
+class MicroBatch:
+    """Batches admitted together, and the records that still have to become durable."""
+
+    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int) -> None:
+        self._waiting = waiting
+        self._admitted = admitted
+        self._records = records
+        self._positions: list[list[LoggedPosition]] = [[] for _ in waiting]
+        self._failure: RetryError | None = None
+        self._lock = threading.Lock()
+
+    def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
+        """Notes that a record with hits of these batches is durable; None for the record of refusals."""
+        with self._lock:
+            if position is not None:
+                for frame in frames:
+                    self._positions[frame].append(position)
+            done = self._counted_down()
+        if done:
+            self._tell()
+
+    def failed(self, error: RetryError) -> None:
+        """Notes that a record did not become durable: nothing is promised for any batch of the micro-batch."""
+        with self._lock:
+            self._failure = error
+            done = self._counted_down()
+        if done:
+            self._tell()
+
+    def _counted_down(self) -> bool:
+        self._records -= 1
+        return self._records == 0
+
+    def _tell(self) -> None:
+        issues: list[list[Issue]] = [[] for _ in self._waiting]
+        for issue in self._admitted.issues:
+            issues[issue.frame].append(issue)
+        rejected = _rejected_per_frame(self._admitted, len(self._waiting))
+        for index, waiting in enumerate(self._waiting):
+            if self._failure is not None:
+                outcome = retry_later("LOG_FULL", self._failure.message, self._failure.retry_after_s)
+            else:
+                outcome = BatchOutcome(
+                    issues=tuple(issues[index]),
+                    positions=tuple(self._positions[index]),
+                    accepted=int(self._admitted.accepted[index]),
+                    rejected=rejected[index],
+                )
+            waiting.tell(outcome)
+
+
+def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
+    counts = [0] * frames
+    if admitted.rejected.height:
+        for frame, hits in admitted.rejected.group_by("frame").agg(pl.col("hits").sum()).iter_rows():
+            counts[frame] = hits
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    micro_batch: MicroBatch
+    frames: tuple[int, ...]
+
+
+class MicroBatcher:
+    """Takes batches from all streams and calls; runs one thread between `start` and `stop`."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        directory: SiteDirectory,
+        classifier: Classifier,
+        clock: Clock,
+        settings: CollectorSettings,
+    ) -> None:
+        self._log = log
+        self._directory = directory
+        self._classifier = classifier
+        self._clock = clock
+        self._settings = settings
+        self._partitions = log.partitions(Topic.HITS)
+        self._cutter: RecordCutter[_Owner] = RecordCutter(settings.record_rows, settings.linger_ms)
+        self._queue: list[Waiting] = []
+        self._arrived = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
+        self.hits_accepted = 0
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Admits and appends what is queued, waits until it is durable, ends the thread."""
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify()
+        self._thread.join()
+        self._log.flush(self._settings.drain_s)
+
+    def failed(self) -> str | None:
+        """Returns why the thread ended; None while it lives."""
+        return None if self._thread.is_alive() or self._stopping else "the micro-batcher's thread ended"
+
+    def submit(self, waiting: Waiting) -> None:
+        """Queues a batch; its outcome is told later."""
+        with self._arrived:
+            self._queue.append(waiting)
+            self._arrived.notify()
+
+    def _run(self) -> None:
+        while True:
+            waiting = self._take()
+            if waiting:
+                self._admit(waiting)
+            for partition, slices in self._cutter.due(self._clock.now(), everything=self._stopping):
+                self._append(partition, slices)
+            with self._arrived:
+                if self._stopping and not self._queue:
+                    return
+
+    def _take(self) -> list[Waiting]:
+        wait_ms = self._cutter.wait_ms(self._clock.now())
+        with self._arrived:
+            if not self._queue and not self._stopping:
+                self._arrived.wait(IDLE_WAIT_S if wait_ms is None else wait_ms / 1000)
+            ends = itertools.accumulate(len(one.frame.batch) for one in self._queue)
+            fitting = sum(1 for end in ends if end <= MICRO_BATCH_BYTES) or min(1, len(self._queue))
+            taken, self._queue = self._queue[:fitting], self._queue[fitting:]
+        return taken
+
+    def _admit(self, waiting: Sequence[Waiting]) -> None:
+        try:
+            admitted = self._admitted([one.frame for one in waiting])
+        except RetryError as error:
+            for one in waiting:
+                one.tell(retry_later("LOG_FULL", error.message, error.retry_after_s))
+        except Exception:
+            # A bug in admission must cost the batch that shows it, not its neighbours.
+            if len(waiting) > 1:
+                for one in waiting:
+                    self._admit([one])
+                return
+            logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
+            waiting[0].tell(
+                retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
+            )
+        else:
+            self._split(waiting, admitted)
+
+    def _admitted(self, frames: Sequence[Frame]) -> Admitted:
+        decoded = decode(frames)
+        return admit(
+            decoded,
+            resolve(decoded.senders, self._directory),
+            self._classifier,
+            now=self._clock.now(),
+            partitions=self._partitions,
+            salt_of=self._directory.salt,
+            random_id=lambda: secrets.token_hex(8),
+        )
+
+    def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
+        now = self._clock.now()
+        bounds = _partition_bounds(admitted.hits)
+        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1)
+        for partition, start, end in bounds:
+            rows = admitted.hits.slice(start, end - start)
+            frames = tuple(rows["frame"].unique().to_list())
+            self._cutter.add(partition, Slice(rows.select(*HITS_COLUMNS), _Owner(micro_batch, frames)), now)
+        self.hits_accepted += admitted.hits.height
+        if admitted.rejected.height:
+            record = rejected_record(admitted.rejected.select(*REJECTED_COLUMNS), self._settings.node, now)
+            self._follow(self._log_append(Topic.REJECTED, 0, record), [_Owner(micro_batch, ())])
+        else:
+            micro_batch.durable((), None)
+
+    def _append(self, partition: int, slices: Sequence[Slice[_Owner]]) -> None:
+        rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
+        record = hits_record(rows, self._settings.node, self._classifier.version)
+        self._follow(self._log_append(Topic.HITS, partition, record), [part.owner for part in slices])
+
+    def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
+        try:
+            return self._log.append(topic, partition, record)
+        except RetryError as error:
+            failed: Future[LoggedPosition] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _follow(self, appended: Future[LoggedPosition], owners: Sequence[_Owner]) -> None:
+        def resolved(future: Future[LoggedPosition]) -> None:
+            error = future.exception()
+            for owner in owners:
+                if error is None:
+                    position = future.result() if owner.frames else None
+                    owner.micro_batch.durable(owner.frames, position)
+                else:
+                    cause = error if isinstance(error, RetryError) else RetryError(f"the log failed: {error}")
+                    owner.micro_batch.failed(cause)
+
+        appended.add_done_callback(resolved)
+
+
+def _partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:
+    """Returns (partition, first row, end row) of hits that are sorted by partition."""
+    if not hits.height:
+        return []
+    partitions = hits["partition"].to_numpy()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(partitions)) + 1])
+    ends = np.append(starts[1:], hits.height)
+    return [(int(partitions[start]), int(start), int(end)) for start, end in zip(starts, ends, strict=True)]

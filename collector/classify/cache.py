@@ -1,0 +1,75 @@
+"""What a string was found to mean, remembered for the strings seen last.
+
+Decides what is forgotten first (the least recently used) and how much is held; refuses to know what for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=str | tuple[str, ...])
+V = TypeVar("V")
+
+DEFAULT_MAX_ENTRIES = 100_000
+# 100,000 usual user agents are 11 million characters. Whoever sends only strings of the greatest length
+# (1,024) fills 16 million characters with them, not 100 million.
+DEFAULT_MAX_CHARS = 16 << 20
+
+
+class BoundedCache(Generic[K, V]):
+    """Least-recently-used answers of a pure function, bounded in entries and in characters of their keys.
+
+    Not safe for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[K], V],
+        max_entries: int = DEFAULT_MAX_ENTRIES,
+        max_chars: int = DEFAULT_MAX_CHARS,
+    ) -> None:
+        if max_entries < 1 or max_chars < 1:
+            raise ValueError(f"a cache holds at least one entry and character, not {max_entries}, {max_chars}")
+        self._compute = compute
+        self._max_entries = max_entries
+        self._max_chars = max_chars
+        self._chars = 0
+        self._entries: OrderedDict[K, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def chars(self) -> int:
+        """Characters of all keys held."""
+        return self._chars
+
+    def values_of(self, keys: Iterable[K]) -> list[V]:
+        """Returns the value of each key, in the keys' order; computes those that are not held."""
+        entries = self._entries
+        values: list[V] = []
+        for key in keys:
+            try:
+                value = entries[key]
+                entries.move_to_end(key)
+            except KeyError:
+                value = self._compute(key)
+                self._keep(key, value)
+            values.append(value)
+        return values
+
+    def _keep(self, key: K, value: V) -> None:
+        chars = _chars_of(key)
+        if chars > self._max_chars:
+            return
+        self._entries[key] = value
+        self._chars += chars
+        while len(self._entries) > self._max_entries or self._chars > self._max_chars:
+            oldest, _ = self._entries.popitem(last=False)
+            self._chars -= _chars_of(oldest)
+
+
+def _chars_of(key: str | tuple[str, ...]) -> int:
+    return len(key) if isinstance(key, str) else sum(map(len, key))

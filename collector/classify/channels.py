@@ -1,0 +1,160 @@
+"""The channel a hit came through: an ordered, versioned list of rules (rules.md §9).
+
+Decides one word of CHANNELS from the campaign and the referrer; the first rule that holds wins, the last one
+always does. The rules are values, so that a catalogue can show them; refuses to know hosts, which `referrers`
+has turned into kinds. A change of a rule or of `own_lists` is a new CHANNELS_VERSION.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, get_args
+
+CHANNELS_VERSION: Final = "1"
+
+Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral", "direct"]
+CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+
+
+class Facts(NamedTuple):
+    """What rules may ask, all in lower case; "" = not set.
+
+    `source_kind` is the kind `source` means (search, social, ai, email) or "none"; `referrer_kind` that of
+    the referrer, or "site", or "none" without one; `click` is "ad" for an advertisement's click id, else the
+    kind of a network that marks unpaid links too, else "".
+    """
+
+    source: str
+    medium: str
+    campaign: str
+    click: str
+    source_kind: str
+    referrer_kind: str
+
+
+Field = Literal["source", "medium", "campaign", "click", "source_kind", "referrer_kind"]
+
+
+@dataclass(frozen=True)
+class In:
+    """The fact is one of the values."""
+
+    field: Field
+    values: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The expression is found in the fact."""
+
+    field: Field
+    expression: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Every condition holds; of none, always."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one condition holds."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The condition does not hold."""
+
+    condition: Condition
+
+
+Condition = In | Matches | AllOf | AnyOf | Not
+
+
+class Rule(NamedTuple):
+    """A channel and when a hit belongs to it, unless an earlier rule holds."""
+
+    channel: Channel
+    when: Condition
+
+
+def holds(condition: Condition, facts: Facts) -> bool:
+    """Whether the condition holds of the facts."""
+    match condition:
+        case In(field, values):
+            return getattr(facts, field) in values
+        case Matches(field, expression):
+            return expression.search(getattr(facts, field)) is not None
+        case AllOf(conditions):
+            return all(holds(each, facts) for each in conditions)
+        case AnyOf(conditions):
+            return any(holds(each, facts) for each in conditions)
+        case Not(inner):
+            return not holds(inner, facts)
+
+
+def _is(field: Field, *values: str) -> In:
+    return In(field, frozenset(values))
+
+
+def _comes_from(kind: str) -> Condition:
+    """The source's kind; the referrer's counts where no source and no medium says otherwise."""
+    silent = AllOf((_is("source_kind", "none"), _is("medium", ""), _is("referrer_kind", kind)))
+    return AnyOf((_is("source_kind", kind), silent))
+
+
+# Words with which tools say that there is none.
+_NO_SOURCE = _is("source", "", "direct", "(direct)", "(none)", "none")
+_NO_MEDIUM = _is("medium", "", "direct", "(none)", "none", "(not set)")
+_NOTHING_SAID = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))
+_PAID_MEDIUM = re.compile(
+    r"(?:^|[^a-z])(?:cp[acmlptv]|ppc|ppv|sem|retargeting|remarketing|display|banner|interstitial)(?:$|[^a-z])"
+    r"|^paid"
+)
+_EMAIL_WORD = re.compile(r"(?:^|[^a-z])(?:e[-_ ]?mail|newsletter)")
+_SOCIAL_MEDIUM = re.compile(r"^(?:social(?:[-_ ]?(?:network|media|post|organic))?s?|sm|organic[-_ ]social)$")
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("paid", AnyOf((_is("click", "ad"), Matches("medium", _PAID_MEDIUM)))),
+    Rule(
+        "email",
+        AnyOf(
+            (
+                Matches("medium", _EMAIL_WORD),
+                _is("medium", "mail"),
+                Matches("source", _EMAIL_WORD),
+                _is("click", "email"),
+                _comes_from("email"),
+            )
+        ),
+    ),
+    Rule("social", AnyOf((Matches("medium", _SOCIAL_MEDIUM), _is("click", "social"), _comes_from("social")))),
+    Rule(
+        "search",
+        AllOf(
+            (
+                Not(_is("source_kind", "ai")),
+                AnyOf(
+                    (
+                        _is("medium", "organic", "organic-search", "search"),
+                        _is("click", "search"),
+                        _comes_from("search"),
+                    )
+                ),
+            )
+        ),
+    ),
+    Rule("ai_assistant", AnyOf((_is("medium", "ai", "llm", "ai-assistant", "ai_assistant"), _comes_from("ai")))),
+    Rule("referral", Not(_NOTHING_SAID)),
+    Rule("direct", AllOf(())),
+)
+
+
+def channel_of(facts: Facts) -> Channel:
+    """Returns the channel of the first rule that holds."""
+    return next(rule.channel for rule in RULES if holds(rule.when, facts))

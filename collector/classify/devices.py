@@ -1,0 +1,69 @@
+"""What kind of device a user agent speaks of.
+
+Decides one word out of DEVICE_TYPES from the user agent and the families ua-parser found; refuses to know
+models. An iPad that asks for desktop pages says it is a Mac and counts as one; only client hints could tell.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+DEVICE_TYPES: Final = ("desktop", "mobile", "tablet", "tv", "console", "bot", "other")
+
+# All patterns are searched in the lower-case user agent.
+_CONSOLE = re.compile(r"playstation|xbox|nintendo")
+_TV = re.compile(
+    r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
+    r"; aft[a-z0-9]{1,6}[ ;)]|\bdtv|philipstv|\bstb\b"
+)
+# "tablet pc" is what old Windows desktops with pen support say.
+_TABLET = re.compile(
+    r"ipad|tablet(?! pc)|kindle|playbook|hp-tablet|touchpad|silk-accelerated|\bkf[a-z]{2,5}\b|\bsm-[tx]\d{3}|"
+    r"\bgt-p\d{4}|nexus (?:7|9|10)\b|\bxoom\b"
+)
+_MOBILE = re.compile(
+    r"mobi|iphone|ipod|opera mini|windows phone|windows ce|blackberry|\bbb10\b|symbian|series ?[46]0|midp|"
+    r"kaios|maui|\bj2me|ucweb|webos"
+)
+_MOBILE_OS = frozenset(
+    {"Android", "iOS", "Windows Phone", "Windows Mobile", "Windows CE", "BlackBerry OS", "Symbian OS"}
+    | {"KaiOS", "Firefox OS", "Bada", "Maemo", "MeeGo", "Brew MP", "Nokia Series 40", "webOS", "HarmonyOS"}
+    | {"Tizen"}
+)
+_DESKTOP_OS = re.compile(
+    r"Windows|Mac OS|Linux|Chrome OS|Ubuntu|Fedora|Debian|Red Hat|CentOS|SUSE|Gentoo|Arch Linux|Mandriva|"
+    r"Kubuntu|Mint|Slackware|Puppy|PCLinuxOS|FreeBSD|OpenBSD|NetBSD|DragonFly|Solaris|BeOS|Haiku|AmigaOS"
+)
+_NO_PHONE_BRANDS = frozenset({"Spider", "Generic", "Apple"})
+
+
+def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> str:
+    """Returns the device's type, one of DEVICE_TYPES but "bot", which the crawler list decides.
+
+    Args:
+        user_agent: as sent, not empty.
+        os_family: as ua-parser names it; None when it knows none.
+        device_brand: likewise.
+    """
+    text = user_agent.lower()
+    if _CONSOLE.search(text):
+        return "console"
+    if _TV.search(text):
+        return "tv"
+    if _TABLET.search(text) or _is_android_tablet(text):
+        return "tablet"
+    if os_family in _MOBILE_OS or _MOBILE.search(text):
+        return "mobile"
+    if os_family is not None and _DESKTOP_OS.match(os_family):
+        return "desktop"
+    # What is left with a brand is a phone older than these words. "Spider" is ua-parser's word for a robot,
+    # "Generic" its guess, which takes libraries such as "fetch libfetch/2.0" for phones.
+    if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
+        return "mobile"
+    return "other"
+
+
+def _is_android_tablet(text: str) -> bool:
+    """Android's convention: browsers on phones say "Mobile", those on tablets do not; apps say neither."""
+    return text.startswith("mozilla/") and "android" in text and "mobi" not in text and "opera mini" not in text

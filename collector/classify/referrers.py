@@ -1,0 +1,146 @@
+"""What a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
+
+Decides kind and name of a place with the project's table (`data/referrers.json`, made by
+`dev/make_referrers.py`) and the own lists; refuses to know campaigns, channels and the site the hit is of.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from collector.classify.hosts import Place, bare_host, place_of
+from collector.classify.own_lists import PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
+
+# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk): what `{}` stands for.
+COUNTRIES: Final = frozenset(
+    """
+    ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo bq br bs bt
+    bv bw by bz ca cc cd cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee eg eh
+    er es et eu fi fj fk fm fo fr ga gb gd ge gf gg gh gi gl gm gn gp gq gr gs gt gu gw gy hk hm hn hr
+    ht hu id ie il im in io iq ir is it je jm jo jp ke kg kh ki km kn kp kr kw ky kz la lb lc li lk lr
+    ls lt lu lv ly ma mc md me mf mg mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na nc ne nf ng
+    ni nl no np nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw sa sb sc sd se
+    sg sh si sj sk sl sm sn so sr ss st su sv sx sy sz tc td tf tg th tj tk tl tm tn to tr tt tv tw tz
+    ua ug uk um us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw
+    """.split()  # noqa: SIM905  # 250 quoted words would take a page
+)
+_KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
+_SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
+# In front of a search engine's host these change nothing; other parts (mail., docs.) are other services.
+_NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
+_SEARCH_PART = re.compile(r"(?:search|suche)\.")
+
+
+class Origin(NamedTuple):
+    """What a place stands for; `name` is null for an ordinary site and for none."""
+
+    kind: Kind
+    name: str | None
+
+
+NO_ORIGIN: Final = Origin("none", None)
+AN_ORDINARY_SITE: Final = Origin("site", None)
+
+
+class ReferrerTable:
+    """Hosts, packages of apps and paths → what they stand for. Immutable once built."""
+
+    def __init__(self, state: str, kinds: Mapping[Kind, Mapping[str, list[str]]]) -> None:
+        """Builds the table; where two kinds name one pattern, the first kind wins.
+
+        Args:
+            state: date of the lists as `YYYY-MM-DD`.
+            kinds: kind → name → patterns, `host[/path]`; `{}` stands for one country.
+        """
+        self.state = state
+        # Host with `{}` where the pattern has it → (path or "", origin), the longest path first.
+        self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
+        for kind, names in kinds.items():
+            for name, patterns in names.items():
+                for pattern in patterns:
+                    host, slash, path = pattern.partition("/")
+                    self._add(host, slash + path, Origin(kind, name))
+
+    def _add(self, host: str, path: str, origin: Origin) -> None:
+        known = self._places.get(host, ())
+        if all(path != other for other, _ in known):
+            self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
+
+    def origin_of(self, place: Place) -> Origin:
+        """Returns what a place stands for: the most specific host wins, and of one host the longest path."""
+        if place.is_app:
+            return self._listed(place.host, "") or AN_ORDINARY_SITE
+        labels = place.host.split(".")
+        for start in range(len(labels) - 1):
+            for pattern in _patterns_of(labels[start:]):
+                origin = self._listed(pattern, place.path)
+                if origin is not None and _holds_below(origin.kind, labels[:start], pattern):
+                    return origin
+        return AN_ORDINARY_SITE
+
+    def _listed(self, host: str, path: str) -> Origin | None:
+        for listed, origin in self._places.get(host, ()):
+            if not listed or path == listed or path.startswith(listed + "/"):
+                return origin
+        return None
+
+    def origin_of_referrer(self, referrer: str) -> tuple[str | None, Origin]:
+        """Returns the host of a referrer and what it stands for; a payment provider is no referrer at all."""
+        place = place_of(referrer)
+        if place is None:
+            return None, NO_ORIGIN
+        origin = self.origin_of(place)
+        if origin.kind == "payment":
+            return None, NO_ORIGIN
+        return place.host, origin
+
+    def kind_of_source(self, source: str) -> Kind:
+        """Returns the kind a `utm_source` (lower case) means, by SOURCE_WORDS or as a host; else "none"."""
+        known = _KIND_OF_WORD.get(source)
+        if known is not None:
+            return known
+        host = bare_host(source) if "." in source else None
+        kind = self.origin_of(Place(host, "", False)).kind if host else "none"
+        return "none" if kind in {"site", "payment"} else kind
+
+
+def _patterns_of(labels: list[str]) -> Iterator[str]:
+    """Yields a host as it is, then with `{}` for its top-level domain, then for one part in front."""
+    yield ".".join(labels)
+    if labels[-1] in COUNTRIES:
+        second = len(labels) > 2 and labels[-2] in _SECOND_LEVEL
+        yield ".".join((*labels[: -2 if second else -1], "{}"))
+    for at, label in enumerate(labels[:2]):
+        if label in COUNTRIES and at < len(labels) - 2:
+            yield ".".join((*labels[:at], "{}", *labels[at + 1 :]))
+
+
+def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
+    """Whether what is listed for a host holds for a host below it, with `front` before it."""
+    if kind != "search" or not front:
+        return True
+    if _SEARCH_PART.match(pattern):
+        return True
+    return all(_NEUTRAL.fullmatch(label) or label in COUNTRIES for label in front)
+
+
+def load_table() -> ReferrerTable:
+    """Returns the project's table and the own lists in one: these win, then AI, social and search in turn."""
+    table = json.loads((files("collector.classify") / "data" / "referrers.json").read_text(encoding="utf-8"))
+    webmail: dict[str, list[str]] = {}
+    for host, name in WEBMAIL_HOSTS.items():
+        webmail.setdefault(name, []).append(host)
+    return ReferrerTable(
+        table["state"],
+        {
+            "payment": {"payment": PAYMENT_HOSTS},
+            "email": webmail,
+            "ai": table["ai"],
+            "social": table["social"],
+            "search": table["search"],
+        },
+    )

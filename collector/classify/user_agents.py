@@ -1,0 +1,58 @@
+"""What a user agent says: device type, browser, operating system, and whether it is a crawler that says so.
+
+Decides with the rules of ua-parser (compiled by ua-parser-rs) and the list of crawler-user-agents; refuses to
+know caches, columns and what becomes of a bot's hits (flag BOT_UA: stored, left out of reports by default).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ua_parser.regex import Resolver
+from ua_parser_builtins.lazy import MATCHERS
+
+from collector.classify.bots import CrawlerSet, listed_patterns
+from collector.classify.devices import device_type
+
+OTHER_FAMILY = "Other"  # ua-parser's word for what its rules do not know
+
+
+class UserAgentClass(NamedTuple):
+    """Families are ua-parser's names without versions; all three are null without a user agent."""
+
+    device_type: str | None
+    browser: str | None
+    os: str | None
+    is_bot: bool
+
+
+NO_USER_AGENT = UserAgentClass(None, None, None, False)
+
+
+class UserAgentReader:
+    """Holds the compiled rules (about 0.2 s and 45 MiB to build); reading changes nothing."""
+
+    def __init__(self) -> None:
+        # The lazy matchers hold expressions as text; the eager ones would compile each for Python as well.
+        browsers, systems, devices = MATCHERS
+        self._rules = Resolver(([*browsers], [*systems], [*devices]))
+        self._crawlers = CrawlerSet(listed_patterns())
+
+    def read(self, user_agent: str) -> UserAgentClass:
+        """Returns the class of a user agent; one that is empty or blank has none and is no bot."""
+        if not user_agent or user_agent.isspace():
+            return NO_USER_AGENT
+        browser = self._rules.ua.extract(user_agent)
+        system = self._rules.os.extract(user_agent)
+        os_family = system.family if system else None
+        is_bot = self._crawlers.matches(user_agent)
+        return UserAgentClass(
+            "bot" if is_bot else self._device_type(user_agent, os_family),
+            browser.family if browser else OTHER_FAMILY,
+            os_family or OTHER_FAMILY,
+            is_bot,
+        )
+
+    def _device_type(self, user_agent: str, os_family: str | None) -> str:
+        device = self._rules.de.extract(user_agent)
+        return device_type(user_agent, os_family, device.brand if device else None)

@@ -1,0 +1,38 @@
+"""Who may send: a key and a site header become a grant or a refusal, looked up in the directory it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collector.admission import Grant, Refusal
+from hitmesh.errors import RefusedError
+from hitmesh.names import site_name
+from hitmesh.ports import SiteDirectory
+
+Sender = tuple[str, str]  # (key secret, site header)
+
+
+def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender, Grant | Refusal]:
+    """Returns what each sender may do. A site of another merchant is as unknown as one that is not there."""
+    return {sender: _resolve_one(*sender, directory) for sender in senders}
+
+
+def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Grant | Refusal:
+    if not secret:
+        return Refusal("UNKNOWN_KEY", "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key")
+    key = directory.key(secret)
+    if key is None:
+        return Refusal("UNKNOWN_KEY", "the ingest key is not known: check it, or create one with CreateIngestKey")
+    if key.revoked_at is not None:
+        return Refusal("KEY_REVOKED", f"key {key.key_id} was revoked: create a new one with CreateIngestKey")
+    try:
+        named = site_name(site_header) if site_header else key.site
+    except RefusedError as error:
+        return Refusal("UNKNOWN_SITE", error.message)
+    if named is None:
+        return Refusal("UNKNOWN_SITE", f"key {key.key_id} is for all sites of {key.merchant}: name one in hitmesh-site")
+    allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
+    site = directory.site(named) if allowed else None
+    if site is None:
+        return Refusal("UNKNOWN_SITE", f"there is no site {named} for key {key.key_id}: create it, or correct the name")
+    return Grant(key=key, site=site)

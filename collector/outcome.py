@@ -1,0 +1,70 @@
+"""What became of a batch, as the service tells it: itemised issues, receipts, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from collector.admission import Issue
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.ports import LoggedPosition, Topic
+
+WHOLE_BATCH = -1
+RETRY_DELAY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of one batch. `retry_s` is set when nothing is promised and the batch must be sent again."""
+
+    issues: tuple[Issue, ...] = ()
+    positions: tuple[LoggedPosition, ...] = ()
+    accepted: int = 0
+    rejected: int = 0
+    retry_s: float | None = None
+
+    @property
+    def refused_whole(self) -> Issue | None:
+        """The issue that refused the whole batch, if one did."""
+        return next(
+            (issue for issue in self.issues if issue.index == WHOLE_BATCH and issue.outcome == "REJECTED"),
+            None,
+        )
+
+
+def issue_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
+    """Yields the issues of a batch for the wire."""
+    for issue in outcome.issues:
+        message = collector_pb2.HitIssue(
+            batch_seq=batch_seq,
+            index=issue.index,
+            hit_id=issue.hit_id,
+            outcome=collector_pb2.Outcome.Value(f"OUTCOME_{issue.outcome}"),
+            reason=collector_pb2.Reason.Value(f"REASON_{issue.reason}"),
+            field=issue.field,
+            message=issue.message,
+        )
+        if issue.outcome == "RETRY":
+            message.retry_delay.FromMilliseconds(int((outcome.retry_s or RETRY_DELAY_S) * 1000))
+        yield message
+
+
+def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:
+    """Yields the receipts of a batch for the wire."""
+    for (log, partition, offset), log_time in outcome.positions:
+        receipt = collector_pb2.Receipt(
+            batch_seq=batch_seq, topic=Topic.HITS.value, log=log, partition=partition, offset=offset
+        )
+        receipt.log_time.FromMilliseconds(log_time)
+        yield receipt
+
+
+def retry_later(reason: str, message: str, retry_s: float) -> BatchOutcome:
+    """Returns the outcome of a batch of which nothing is promised."""
+    issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message)
+    return BatchOutcome(issues=(issue,), retry_s=retry_s)
+
+
+def refused(reason: str, message: str) -> BatchOutcome:
+    """Returns the outcome of a batch refused whole before admission."""
+    return BatchOutcome(issues=(Issue(0, WHOLE_BATCH, "", "REJECTED", reason, "", message),))

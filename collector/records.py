@@ -1,0 +1,98 @@
+"""When a partition's record is cut, and what is in it (decision A2: at so many rows or such an age).
+
+Pure: the batcher tells the time and appends what `due` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import polars as pl
+
+from hitmesh.columns import HITS_SCHEMA_VERSION, REJECTED_SCHEMA_VERSION, pack_record
+from hitmesh.ports import Record, RecordKind
+
+OwnerT = TypeVar("OwnerT")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[OwnerT]):
+    """Rows of one micro-batch for one partition; `owner` is told where they went."""
+
+    rows: pl.DataFrame
+    owner: OwnerT
+
+
+@dataclass(slots=True)
+class _Gathering(Generic[OwnerT]):
+    slices: list[Slice[OwnerT]] = field(default_factory=list)
+    rows: int = 0
+    since_ms: int = 0
+
+
+class RecordCutter(Generic[OwnerT]):
+    """Gathers slices per partition until a record is due."""
+
+    def __init__(self, record_rows: int, linger_ms: int) -> None:
+        self._record_rows = record_rows
+        self._linger_ms = linger_ms
+        self._partitions: dict[int, _Gathering[OwnerT]] = {}
+
+    def add(self, partition: int, part: Slice[OwnerT], now: int) -> None:
+        """Adds rows for a partition at a time in ms."""
+        gathering = self._partitions.setdefault(partition, _Gathering(since_ms=now))
+        gathering.slices.append(part)
+        gathering.rows += part.rows.height
+
+    def due(self, now: int, *, everything: bool = False) -> list[tuple[int, Sequence[Slice[OwnerT]]]]:
+        """Returns and removes the partitions whose record must be cut now."""
+        cut = [
+            partition
+            for partition, gathering in self._partitions.items()
+            if everything or gathering.rows >= self._record_rows or now - gathering.since_ms >= self._linger_ms
+        ]
+        return [(partition, self._partitions.pop(partition).slices) for partition in cut]
+
+    def wait_ms(self, now: int) -> int | None:
+        """Returns how long until the next record is due by age; None when nothing is gathered."""
+        ages = [now - gathering.since_ms for gathering in self._partitions.values()]
+        return max(0, self._linger_ms - max(ages)) if ages else None
+
+
+def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> Record:
+    """Returns the record of accepted hits; `rows` are not empty."""
+    low, high, collected = rows.select(
+        pl.col("event_time").min().alias("low"),
+        pl.col("event_time").max().alias("high"),
+        pl.col("collect_time").max().alias("collected"),
+    ).row(0)
+    return Record(
+        kind=RecordKind.HITS,
+        value=pack_record(rows),
+        rows=rows.height,
+        min_event_time=low,
+        max_event_time=high,
+        max_collect_time=collected,
+        schema_version=HITS_SCHEMA_VERSION,
+        collector=collector,
+        classifier_version=classifier_version,
+    )
+
+
+def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
+    """Returns the record of refused hits; `rows` are not empty."""
+    return Record(
+        kind=RecordKind.REJECTED,
+        value=pack_record(rows),
+        rows=rows.height,
+        max_collect_time=now,
+        schema_version=REJECTED_SCHEMA_VERSION,
+        collector=collector,
+    )
+
+
+def heartbeat_record(collector: str, now: int) -> Record:
+    """Returns a record without rows that says the log is alive (rule L1)."""
+    return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)

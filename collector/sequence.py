@@ -1,0 +1,135 @@
+"""The order of one stream: which batch is due, what is acknowledged, how much room is left (contract, items 1 and 3).
+
+Pure state without locks, threads or time; the stream's owner serialises calls.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from collector.outcome import BatchOutcome
+
+REMEMBERED_BATCHES = 256
+
+
+class Verdict(Enum):
+    """What to do with a batch that arrived."""
+
+    TAKE = auto()
+    RESUME = auto()  # the same batch again: its outcome is known or under way
+    GAP = auto()  # not the number that was due
+
+
+@dataclass(slots=True)
+class _Batch:
+    batch_seq: int
+    size: int
+    batch_id: str
+    outcome: BatchOutcome | None = None
+    is_garbage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Batches that can be acknowledged now, in order, and the bytes they free."""
+
+    acked_through: int
+    outcomes: tuple[tuple[int, BatchOutcome], ...]
+    freed_bytes: int
+
+
+class Sequence:
+    """Numbers, outcomes and bytes of one stream's batches."""
+
+    def __init__(self, resume_from: int) -> None:
+        self.acked_through = resume_from
+        self.due = resume_from + 1
+        self.unacked_bytes = 0
+        self._open: deque[_Batch] = deque()
+        self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
+        self._uncounted = 0  # garbage frames since the last batch, which the client may not have numbered
+
+    def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
+        """Registers a batch; TAKE means it must be submitted and finished later.
+
+        A batch whose id is remembered, or still on its way, was sent again: it gets the same receipts and nothing new
+        is written, whether it comes under a new number or its old one (rule D4). After garbage frames the client may
+        or may not have counted them, so each of these numbers is taken.
+        """
+        if self.due - self._uncounted <= batch_seq < self.due:
+            self.due = batch_seq
+        self._uncounted = 0
+        known = self._remembered.get(batch_id) if batch_id else None
+        again = known is not None or (bool(batch_id) and any(map(_waits_for(batch_id), self._open)))
+        if batch_seq != self.due and not (again and batch_seq < self.due):
+            return Verdict.GAP
+        self.due = max(self.due, batch_seq + 1)
+        self._add(_Batch(batch_seq, size, batch_id, known))
+        return Verdict.RESUME if again else Verdict.TAKE
+
+    def garbage(self, size: int) -> int:
+        """Registers a message that is no batch under the number that was due; returns the number."""
+        batch_seq = self.due
+        self.due += 1
+        self._uncounted += 1
+        self._add(_Batch(batch_seq, size, "", is_garbage=True))
+        return batch_seq
+
+    def finish(self, batch_seq: int, outcome: BatchOutcome, *, is_garbage: bool = False) -> None:
+        """Sets the outcome of a batch or garbage frame that was taken, and of its repeats that wait for it."""
+        taken = next(
+            one
+            for one in self._open
+            if one.batch_seq == batch_seq and one.is_garbage == is_garbage and one.outcome is None
+        )
+        taken.outcome = outcome
+        if not taken.batch_id:
+            return
+        # A repeat has the same receipts, but no hit became durable with it.
+        repeated = replace(outcome, accepted=0)
+        if outcome.retry_s is None:
+            self._remember(taken.batch_id, repeated)
+        for batch in self._open:
+            if batch.batch_id == taken.batch_id and batch.outcome is None:
+                batch.outcome = repeated
+
+    def progress(self) -> Progress | None:
+        """Returns and removes what can be acknowledged now; None when nothing can."""
+        outcomes: list[tuple[int, BatchOutcome]] = []
+        freed = 0
+        while self._open and self._open[0].outcome is not None:
+            batch = self._open.popleft()
+            assert batch.outcome is not None
+            outcomes.append((batch.batch_seq, batch.outcome))
+            freed += batch.size
+            self.acked_through = max(self.acked_through, batch.batch_seq)
+        if not outcomes:
+            return None
+        self.unacked_bytes -= freed
+        return Progress(self.acked_through, tuple(outcomes), freed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether something can be acknowledged now."""
+        return bool(self._open) and self._open[0].outcome is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether every batch is acknowledged."""
+        return not self._open
+
+    def _add(self, batch: _Batch) -> None:
+        self.unacked_bytes += batch.size
+        self._open.append(batch)
+
+    def _remember(self, batch_id: str, outcome: BatchOutcome) -> None:
+        self._remembered[batch_id] = outcome
+        while len(self._remembered) > REMEMBERED_BATCHES:
+            self._remembered.popitem(last=False)
+
+
+def _waits_for(batch_id: str) -> Callable[[_Batch], bool]:
+    return lambda one: one.batch_id == batch_id and one.outcome is None

@@ -1,0 +1,189 @@
+"""The gRPC face of the collector: StreamHits and SendHits over raw bytes (contract, items 1-6).
+
+Messages arrive unparsed, so that one frame that does not decode costs nothing else. Decides how many streams may be
+open and how a refused batch ends a unary call; leaves hits to admission.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+import grpc
+
+from collector.admission import Frame
+from collector.batcher import MicroBatcher, Waiting
+from collector.budget import ByteBudget
+from collector.frames import OpenFrame, read_stream_frame, read_unary_frame
+from collector.outcome import BatchOutcome, issue_messages, receipt_messages
+from collector.settings import CollectorSettings
+from collector.stream import HitStream, start_reader
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
+from hitmesh.ports import Clock
+from hitmesh.rpc_errors import abort
+
+SERVICE = "hitmesh.collector.v1.CollectorService"
+SITE_METADATA = "hitmesh-site"
+# Trailer of every call: hits acknowledged in it. Envoy adds them up per door.
+ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
+UNARY_TIMEOUT_S = 10.0
+# Beyond this a message breaks its call; up to it a batch that is too large is itemised.
+MAX_MESSAGE_BYTES = 8 << 20
+
+_WHOLE_CALL: dict[str, type[RefusedError]] = {
+    "UNKNOWN_KEY": Unauthenticated,
+    "KEY_REVOKED": Unauthenticated,
+    "UNKNOWN_SITE": NotFound,
+}
+
+
+class CollectorService:
+    """Handlers of CollectorService; `drain` ends the streams."""
+
+    def __init__(self, batcher: MicroBatcher, clock: Clock, settings: CollectorSettings) -> None:
+        self._batcher = batcher
+        self._clock = clock
+        self._settings = settings
+        self._budget = ByteBudget(settings.inflight_bytes)
+        self._streams: set[HitStream] = set()
+        self._no_streams = threading.Condition()
+
+    def stream_hits(
+        self, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[collector_pb2.StreamHitsResponse]:
+        """Handles one stream."""
+        acknowledged = 0
+        opened = self._opened(messages, context)
+        stream = HitStream(
+            opened,
+            site_header=_site_header(context),
+            credit_bytes=self._settings.stream_credit_bytes,
+            batcher=self._batcher,
+            budget=self._budget,
+            clock=self._clock,
+        )
+        with self._no_streams:
+            full = len(self._streams) >= self._settings.max_streams
+            if not full:
+                self._streams.add(stream)
+        if full:
+            abort(context, _too_many_streams(self._settings.max_streams), _trailers(0))
+        try:
+            context.add_callback(stream.end)
+            start_reader(stream, messages)
+            for response in stream.responses():
+                acknowledged += response.ack.accepted_count
+                yield response
+            context.set_trailing_metadata(_trailers(acknowledged))
+        except HitmeshError as error:
+            abort(context, error, _trailers(acknowledged))
+        finally:
+            stream.end()
+            with self._no_streams:
+                self._streams.discard(stream)
+                self._no_streams.notify_all()
+
+    def send_hits(self, message: bytes, context: grpc.ServicerContext) -> collector_pb2.SendHitsResponse:
+        """Handles one unary call."""
+        try:
+            outcome = self._send(message, context)
+            _raise_refused_whole(outcome)
+        except HitmeshError as error:
+            abort(context, error, _trailers(0))
+        context.set_trailing_metadata(_trailers(outcome.accepted))
+        return collector_pb2.SendHitsResponse(
+            issues=issue_messages(0, outcome),
+            receipts=receipt_messages(0, outcome),
+            accepted_count=outcome.accepted,
+            rejected_count=outcome.rejected,
+        )
+
+    def drain(self) -> None:
+        """Sends GoAway to every stream with jitter, waits for what is in flight, then ends what is left."""
+        drain_s = self._settings.drain_s
+        with self._no_streams:
+            for stream in self._streams:
+                stream.go_away(drain_s * random.uniform(0.5, 1.0), "the collector stops")
+            self._no_streams.wait_for(lambda: not self._streams, timeout=drain_s)
+            left = list(self._streams)
+        for stream in left:
+            stream.end()
+
+    def _opened(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> OpenFrame:
+        first = next(messages, None)
+        frame = read_stream_frame(first) if first is not None else None
+        if not isinstance(frame, OpenFrame):
+            abort(
+                context,
+                RefusedError("the first message of a stream must be `open`: send StreamOpen", field="open"),
+            )
+        return frame
+
+    def _send(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+        batch = read_unary_frame(message)
+        if batch is None:
+            raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
+        remaining = context.time_remaining()
+        timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
+        if not self._budget.take(len(batch), timeout_s):
+            raise RetryError("the collector is busy: send the batch again with the same batch_id")
+        told: Future[BatchOutcome] = Future()
+
+        def tell(outcome: BatchOutcome) -> None:
+            self._budget.give(len(batch))
+            told.set_result(outcome)
+
+        frame = Frame(batch, "", _site_header(context), self._clock.now())
+        self._batcher.submit(Waiting(frame, tell))
+        try:
+            return told.result(timeout_s)
+        except FutureTimeout as error:
+            raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
+
+
+def generic_handler(service: CollectorService) -> grpc.GenericRpcHandler:
+    """Returns the handler that passes raw bytes to the service."""
+    to_bytes = collector_pb2.StreamHitsResponse.SerializeToString
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "StreamHits": grpc.stream_stream_rpc_method_handler(service.stream_hits, None, to_bytes),
+            "SendHits": grpc.unary_unary_rpc_method_handler(
+                service.send_hits, None, collector_pb2.SendHitsResponse.SerializeToString
+            ),
+        },
+    )
+
+
+def _trailers(acknowledged: int) -> tuple[tuple[str, str], ...]:
+    return ((ACKNOWLEDGED_TRAILER, str(acknowledged)),)
+
+
+def _site_header(context: grpc.ServicerContext) -> str:
+    for name, value in context.invocation_metadata():
+        if name == SITE_METADATA:
+            return value if isinstance(value, str) else ""
+    return ""
+
+
+def _too_many_streams(limit: int) -> RetryError:
+    return RetryError(
+        f"this collector has {limit} open streams, which is its limit: open the stream again, on another collector",
+        reason="TOO_MANY_STREAMS",
+        retry_after_s=2.0,
+    )
+
+
+def _raise_refused_whole(outcome: BatchOutcome) -> None:
+    whole = next((issue for issue in outcome.issues if issue.index == -1), None)
+    if whole is None:
+        return
+    if whole.outcome == "RETRY":
+        raise RetryError(whole.message, reason=whole.reason, retry_after_s=outcome.retry_s or 1.0)
+    if whole.outcome == "REJECTED":
+        kind = _WHOLE_CALL.get(whole.reason, RefusedError)
+        raise kind(whole.message, field=whole.field or "batch", reason=whole.reason)

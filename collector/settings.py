@@ -1,0 +1,23 @@
+"""Settings of the collector, read from HITMESH_COLLECTOR_*."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hitmesh.config import ServiceSettings
+
+
+class CollectorSettings(ServiceSettings):
+    """Bounds of the collector. Memory in flight is at most `inflight_bytes` plus what Arrow makes of it."""
+
+    model_config = SettingsConfigDict(env_prefix="HITMESH_COLLECTOR_", extra="forbid", frozen=True)
+
+    record_rows: int = Field(default=500, ge=1, le=20_000, description="Cut a partition's record at so many rows")
+    linger_ms: int = Field(default=250, ge=0, le=5_000, description="Cut a record at this age, however small")
+    stream_credit_bytes: int = Field(default=2 << 20, ge=1 << 20, description="Unacknowledged bytes a stream may have")
+    inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")
+    workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
+    max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so health answers")
+    heartbeat_s: float = Field(default=10.0, gt=0, description="Pause between heartbeats in every partition (rule L1)")
+    drain_s: float = Field(default=4.0, gt=0, description="How long streams may finish after GoAway")

@@ -1,0 +1,1 @@
+"""Adapters: the ports of hitmesh.ports over real storage. Only modules in here import a driver (decision A13)."""

@@ -1,0 +1,185 @@
+"""Step 8 of the journey without a query engine: settled rows in, the answer to a question out.
+
+Decides filters, buckets, sums and unions over rows already in memory, with polars and the project's own sketches;
+refuses to know where the rows come from. Every row is of a generation that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import numpy as np
+import polars as pl
+import re2
+
+from hitmesh.errors import RefusedError
+from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
+from hitmesh.ports import MetricQuery
+from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.sketches import merge_by_group
+
+_BUCKET = "bucket"
+
+
+def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
+    """Returns the rows with the columns of their source, in the order and types of the schema."""
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
+
+
+def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str]:
+    """Returns the stored columns that the question reads, each once.
+
+    Raises:
+        RefusedError: the row source has no such column.
+    """
+    asked = [*dimensions, *(comparison.dimension for comparison in _comparisons(question.filter))]
+    columns = ["cell", "excluded", *(_column(question, dimension) for dimension in asked)]
+    columns += [*question.measures, *question.sketches]
+    known = ROW_COLUMNS[question.source]
+    for column in columns:
+        if column not in known:
+            raise RefusedError(
+                f"{question.source} rows have no column {column!r}; they have {', '.join(known)}",
+                field="dimensions",
+            )
+    return list(dict.fromkeys(columns))
+
+
+def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+    """Returns bucket, dimensions, sums and united sketches of the rows that match, one row per group with a match.
+
+    A sketch is null where no row of the group has one.
+
+    Args:
+        rows: `needed_columns` of rows of the asked generations, any order.
+        question: what to answer; rows outside its range, of excluded hits or failing its filter do not count.
+    """
+    kept = matching(rows, question)
+    keys = [_BUCKET, *question.dimensions]
+    keyed = kept.select(
+        _buckets(kept["cell"], question.bucket_starts),
+        *(pl.col(_column(question, dimension)).alias(dimension) for dimension in question.dimensions),
+        *question.measures,
+        *question.sketches,
+    )
+    sums = [pl.col(measure).sum() for measure in question.measures]
+    sketches = [pl.col(sketch) for sketch in question.sketches]
+    if len(keyed) == 0:
+        return keyed
+    groups = keyed.group_by(keys).agg(*sums, *sketches)
+    return groups.with_columns([_united(groups[sketch]) for sketch in question.sketches])
+
+
+def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+    """Returns at most `limit` distinct values of the dimension among matching rows, ascending; null is none."""
+    values = matching(rows, question)[_column(question, dimension)].drop_nulls().unique()
+    return [str(value) for value in values.sort().head(limit)]
+
+
+def matching(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+    """Returns the rows inside the question's range that pass its filter.
+
+    Raises:
+        RefusedError: a pattern is not one of RE2.
+    """
+    first, end = max(question.start, question.bucket_starts[0]), question.end
+    holds = (pl.col("cell") >= first) & (pl.col("cell") < end)
+    if not question.include_excluded:
+        holds &= ~pl.col("excluded")
+    if question.filter is not None:
+        holds &= _condition(rows, question, question.filter)
+    return rows.filter(holds)
+
+
+def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
+    """Returns the index of each cell's bucket; no cell lies before the first start."""
+    if len(starts) == 1:
+        return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
+    found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1
+    return pl.Series(_BUCKET, found.astype(np.int32))
+
+
+def _united(parts: pl.Series) -> pl.Series:
+    """Returns the union of each list of sketches; a single one is its own union, none is null."""
+    flat = parts.explode(empty_as_null=False)
+    group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())
+    if flat.null_count():
+        group_ids = group_ids[flat.is_not_null().to_numpy()]
+        flat = flat.drop_nulls()
+    counts = np.bincount(group_ids, minlength=len(parts))
+    several = np.flatnonzero(counts > 1)
+    single = counts[group_ids] == 1
+    ranks = np.cumsum(counts > 1) - 1
+    if not single.any():
+        merged = merge_by_group(flat, ranks[group_ids], len(several))
+        united = pl.Series(merged.to_arrow(), dtype=pl.Binary)
+    else:
+        merged = merge_by_group(flat.filter(pl.Series(~single)), ranks[group_ids[~single]], len(several))
+        united = pl.concat([flat.filter(pl.Series(single)), pl.Series(merged.to_arrow(), dtype=pl.Binary)])
+    row_of_group = np.full(len(parts), len(united))
+    row_of_group[np.concatenate([group_ids[single], several])] = np.arange(len(united))
+    united = united.extend(pl.Series([None], dtype=pl.Binary))
+    return united.gather(row_of_group).alias(parts.name)
+
+
+def _column(question: MetricQuery, dimension: str) -> str:
+    return question.columns.get(dimension, dimension)
+
+
+def _comparisons(tree: Filter | None) -> list[Comparison]:
+    match tree:
+        case None:
+            return []
+        case Comparison():
+            return [tree]
+        case Not(part):
+            return _comparisons(part)
+        case And(parts) | Or(parts):
+            return [comparison for part in parts for comparison in _comparisons(part)]
+        case _:
+            assert_never(tree)
+
+
+def _condition(rows: pl.DataFrame, question: MetricQuery, tree: Filter) -> pl.Expr:
+    match tree:
+        case Comparison():
+            return _compared(rows, question, tree)
+        case Not(part):
+            return ~_condition(rows, question, part)
+        case And(parts):
+            return pl.all_horizontal(pl.lit(True), *(_condition(rows, question, part) for part in parts))
+        case Or(parts):
+            return pl.any_horizontal(pl.lit(False), *(_condition(rows, question, part) for part in parts))
+        case _:
+            assert_never(tree)
+
+
+def _compared(rows: pl.DataFrame, question: MetricQuery, comparison: Comparison) -> pl.Expr:
+    """Returns the comparison on values as text, where null is the text that names it."""
+    column = _column(question, comparison.dimension)
+    value = pl.col(column).fill_null(null_name(comparison.dimension))
+    match comparison.operator:
+        case Operator.EQ:
+            return value == comparison.values[0]
+        case Operator.NE:
+            return value != comparison.values[0]
+        case Operator.IN:
+            return value.is_in(list(comparison.values))
+        case Operator.RE2:
+            distinct = rows.select(value.unique())[column]
+            return value.is_in(_matches(distinct, comparison.values[0]))
+        case _:
+            assert_never(comparison.operator)
+
+
+def _matches(distinct: pl.Series, pattern: str) -> list[str]:
+    r"""Returns the values in which the pattern matches somewhere.
+
+    RE2 itself, once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
+    """
+    try:
+        compiled = re2.compile(pattern)
+    except re2.error as error:
+        raise RefusedError(f"pattern {pattern!r} is not RE2: {error}", field="filter") from error
+    return [value for value in distinct if compiled.search(value)]

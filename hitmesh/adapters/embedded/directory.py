@@ -1,0 +1,269 @@
+"""Sites, keys and salts on one machine: directory.db.
+
+Decides how old an answer may be: what was found is kept until the file changes, looked at every half second at most;
+what is not kept is looked up, so a new site or key works at once. Secrets of keys are stored as SHA-256 only; deleted
+salts are overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Final
+
+from hitmesh.adapters.directory_rules import (
+    SALT_BYTES,
+    agreed,
+    oldest_salted,
+    oldest_salted_anywhere,
+    salted_date,
+    secret_digest,
+)
+from hitmesh.adapters.embedded.sqlite import Database, Watch
+from hitmesh.errors import AlreadyExists, NotFound
+from hitmesh.names import merchant_of
+from hitmesh.ports import Clock, IngestKey, KeyKind, Site, VisitPolicy
+
+CHECK_INTERVAL_MS: Final = 500
+_MAX_KEPT: Final = 100_000
+_SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
+    consent_by_default, identify_by_user_id"""
+_KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at"
+
+
+class EmbeddedSiteDirectory:
+    """A SiteDirectory in directory.db. Thread-safe."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._watch: Watch | None = None
+        self._checked_at: int | None = None
+        self._sites: dict[str, Site] = {}
+        self._keys: dict[bytes, IngestKey] = {}
+        self._salts: dict[tuple[str, date], bytes] = {}
+        self._salted_on: dict[str, date] = {}
+        self._forgot_on = date.min
+
+    def site(self, name: str) -> Site | None:
+        """Returns a site."""
+        self._refresh()
+        kept = self._sites
+        site = kept.get(name)
+        if site is None:
+            with self._database.reading() as transaction:
+                site = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (name,))
+            if site is not None:
+                kept[name] = site
+        return site
+
+    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _site,
+                f"""SELECT {_SITE_COLUMNS} FROM sites WHERE (?1 IS NULL OR merchant = ?1) AND name > ?2
+                ORDER BY name LIMIT ?3""",
+                (merchant, after, limit),
+            )
+
+    def create_site(self, site: Site) -> Site:
+        """Creates a site durably; returns it, or what is there when it agrees.
+
+        Raises:
+            AlreadyExists: the name is taken with another zone, currency or policy.
+        """
+        with self._database.writing() as transaction:
+            existing = transaction.first(_site, f"SELECT {_SITE_COLUMNS} FROM sites WHERE name = ?", (site.name,))
+            if existing is not None:
+                return agreed(existing, site)
+            transaction.run(
+                f"INSERT INTO sites ({_SITE_COLUMNS}, merchant) VALUES ({', '.join('?' * 11)})",
+                (
+                    site.name,
+                    site.time_zone,
+                    site.currency,
+                    site.secret,
+                    site.created_at,
+                    site.spread,
+                    json.dumps(asdict(site.policy)),
+                    site.cookieless_counting,
+                    site.consent_by_default,
+                    site.identify_by_user_id,
+                    merchant_of(site.name),
+                ),
+            )
+        return site
+
+    def key(self, secret: str) -> IngestKey | None:
+        """Returns the key with this secret, revoked ones included."""
+        self._refresh()
+        digest = secret_digest(secret)
+        kept = self._keys
+        key = kept.get(digest)
+        if key is None:
+            with self._database.reading() as transaction:
+                key = transaction.first(
+                    _key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,)
+                )
+            if key is not None:
+                kept[digest] = key
+        return key
+
+    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
+        """Creates a key durably; only the secret's hash is kept.
+
+        Raises:
+            AlreadyExists: the merchant has a key of that id, or the secret is in use.
+        """
+        digest = secret_digest(secret)
+        with self._database.writing() as transaction:
+            if transaction.first(
+                int,
+                "SELECT 1 FROM ingest_keys WHERE merchant = ? AND key_id = ? OR secret_digest = ?",
+                (key.merchant, key.key_id, digest),
+            ):
+                raise AlreadyExists(f"{key.merchant} has a key {key.key_id}, or its secret is in use")
+            transaction.run(
+                f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 8)})",
+                (
+                    key.key_id,
+                    key.merchant,
+                    key.kind,
+                    key.site,
+                    key.unbounded_history,
+                    key.created_at,
+                    key.revoked_at,
+                    digest,
+                ),
+            )
+        return key
+
+    def keys(self, merchant: str) -> Sequence[IngestKey]:
+        """Returns the keys of a merchant, oldest first."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _key,
+                f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE merchant = ? ORDER BY created_at, key_id",
+                (merchant,),
+            )
+
+    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
+        """Revokes a key durably; revoking twice keeps the first time.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+        with self._database.writing() as transaction:
+            revoked = transaction.first(
+                _key,
+                f"""UPDATE ingest_keys SET revoked_at = coalesce(revoked_at, ?)
+                WHERE merchant = ? AND key_id = ? RETURNING {_KEY_COLUMNS}""",
+                (now, merchant, key_id),
+            )
+        if revoked is None:
+            raise NotFound(f"{merchant} has no key {key_id}", field="key_id")
+        self._checked_at = None
+        return revoked
+
+    def salt(self, site: str, local_date: date, today: date) -> bytes:
+        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""
+        salted = salted_date(local_date, today)
+        with self._lock:
+            kept = self._salts.get((site, salted))
+            if kept is not None and self._salted_on.get(site) == today:
+                return kept
+            return self._stored_salt(site, salted, today)
+
+    def _stored_salt(self, site: str, salted: date, today: date) -> bytes:
+        oldest = oldest_salted(today)
+        with self._database.writing() as transaction:
+            destroyed = transaction.run(
+                "DELETE FROM salts WHERE site = ? AND local_date < ? OR local_date < ?",
+                (site, oldest.isoformat(), oldest_salted_anywhere(today).isoformat()),
+            )
+            key = (site, salted.isoformat())
+            transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
+            salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
+        assert salt is not None  # it was inserted, or there, in this transaction
+        if destroyed:
+            # Pages of the write-ahead log still hold what was deleted.
+            self._database.checkpoint()
+        self._forget_salts(site, today)
+        self._salts[site, salted] = salt
+        self._salted_on[site] = today
+        return salt
+
+    def _forget_salts(self, site: str, today: date) -> None:
+        """Drops destroyed salts from memory: the site's own at once, those of quiet sites once a day."""
+        self._salts.pop((site, oldest_salted_anywhere(today)), None)
+        if today > self._forgot_on:
+            oldest = oldest_salted_anywhere(today)
+            self._salts = {key: salt for key, salt in self._salts.items() if key[1] >= oldest}
+            self._forgot_on = today
+
+    def _refresh(self) -> None:
+        """Forgets what was found when the file changed since; asks the file every half second at most."""
+        now = self._clock.now()
+        checked_at = self._checked_at
+        if checked_at is not None and abs(now - checked_at) < CHECK_INTERVAL_MS:
+            return
+        with self._lock:
+            if self._watch is None:
+                self._watch = self._database.watch()
+            full = len(self._sites) + len(self._keys) > _MAX_KEPT
+            if self._watch.changed() or full:
+                # New dictionaries: a look-up that is under way fills the old ones.
+                self._sites, self._keys = {}, {}
+            self._checked_at = now
+
+
+def _site(
+    name: str,
+    time_zone: str,
+    currency: str,
+    secret: bytes,
+    created_at: int,
+    spread: int,
+    policy: str,
+    cookieless_counting: int,
+    consent_by_default: int,
+    identify_by_user_id: int,
+) -> Site:
+    return Site(
+        name=name,
+        time_zone=time_zone,
+        currency=currency,
+        secret=secret,
+        created_at=created_at,
+        spread=spread,
+        policy=VisitPolicy(**json.loads(policy)),
+        cookieless_counting=bool(cookieless_counting),
+        consent_by_default=bool(consent_by_default),
+        identify_by_user_id=bool(identify_by_user_id),
+    )
+
+
+def _key(
+    key_id: str,
+    merchant: str,
+    kind: str,
+    site: str | None,
+    unbounded_history: int,
+    created_at: int,
+    revoked_at: int | None,
+) -> IngestKey:
+    return IngestKey(
+        key_id=key_id,
+        merchant=merchant,
+        kind=KeyKind(kind),
+        site=site,
+        unbounded_history=bool(unbounded_history),
+        created_at=created_at,
+        revoked_at=revoked_at,
+    )

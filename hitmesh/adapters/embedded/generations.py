@@ -1,0 +1,200 @@
+"""Step S of the journey on one machine: which generation of a site-day is read (decision A9), in settled.db.
+
+Decides who wins when two settle the same site-day; refuses to know what a carry or a row holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
+from hitmesh.errors import StaleGeneration
+from hitmesh.ports import GenerationEntry, LedgerEntry, PartitionId, SiteDay
+
+_CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
+    WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
+
+
+class EmbeddedGenerations:
+    """A Generations in settled.db.
+
+    An attempt that began before the current generation can no longer be published, so that what it left behind may be
+    removed: `superseded` names it too.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, site_day: SiteDay) -> int:
+        """Returns a generation number never returned before for the site-day, durably."""
+        with self._database.writing() as transaction:
+            generation = transaction.first(
+                int,
+                """INSERT INTO attempt_counters VALUES (?, ?, 1)
+                ON CONFLICT DO UPDATE SET last_generation = last_generation + 1 RETURNING last_generation""",
+                site_day,
+            )
+            assert generation is not None  # RETURNING gives the row that was written
+            transaction.run("INSERT INTO attempts VALUES (?, ?, ?)", (*site_day, generation))
+        return generation
+
+    def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
+        """Returns the winning entry per day that has one."""
+        columns = "day, generation, sequence, logic_version, read_through, published_at"
+        with self._database.reading() as transaction:
+            return dict(transaction.rows(_day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
+
+    def publish(
+        self,
+        site_day: SiteDay,
+        generation: int,
+        *,
+        logic_version: int,
+        read_through: Mapping[PartitionId, int],
+        seen_sequence: int,
+        ledger: LedgerEntry,
+        carry: bytes,
+        now: int,
+    ) -> GenerationEntry:
+        """Makes a generation current, with its ledger entry and carry, in one durable transaction.
+
+        Raises:
+            StaleGeneration: another entry was published since, or a later attempt; nothing was written.
+        """
+        with self._database.writing() as transaction:
+            _refuse_stale(transaction, site_day, generation, seen_sequence)
+            sequence = _last_sequence(transaction, site_day.site) + 1
+            _supersede(transaction, site_day, generation, now)
+            transaction.run(
+                f"INSERT INTO generations VALUES ({', '.join('?' * 14)})",
+                (
+                    *site_day,
+                    sequence,
+                    generation,
+                    logic_version,
+                    _packed(read_through),
+                    now,
+                    ledger.accepted,
+                    ledger.counted,
+                    ledger.duplicate,
+                    ledger.excluded,
+                    to_signed(ledger.sum64),
+                    to_signed(ledger.xor64),
+                    carry,
+                ),
+            )
+        return GenerationEntry(generation, sequence, logic_version, dict(read_through), now)
+
+    def carry(self, site_day: SiteDay) -> bytes | None:
+        """Returns the carry of the current generation; None when the site-day was never settled."""
+        with self._database.reading() as transaction:
+            return transaction.first(
+                bytes,
+                "SELECT carry FROM generations WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1",
+                site_day,
+            )
+
+    def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
+        """Returns the ledger entry of the current generation per day."""
+        columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
+        with self._database.reading() as transaction:
+            return dict(transaction.rows(_day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
+
+    def sequence(self, site: str) -> int:
+        """Returns the highest sequence of the site; 0 without any."""
+        with self._database.reading() as transaction:
+            return _last_sequence(transaction, site)
+
+    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
+        """Returns generations, published or not, whose successor was published before that time."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _site_day_generation,
+                """SELECT site, day, generation FROM superseded WHERE superseded_at < ?
+                ORDER BY site, day, generation""",
+                (published_before,),
+            )
+
+    def forget(self, site_day: SiteDay, generation: int) -> None:
+        """Forgets a superseded generation; any other stays."""
+        with self._database.writing() as transaction:
+            key = (*site_day, generation)
+            if transaction.run("DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?", key):
+                transaction.run("DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?", key)
+
+
+class _Newest(NamedTuple):
+    sequence: int
+    generation: int
+
+
+def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> None:
+    newest = transaction.first(
+        _Newest,
+        """SELECT sequence, generation FROM generations WHERE site = ? AND day = ?
+        ORDER BY sequence DESC LIMIT 1""",
+        site_day,
+    ) or _Newest(0, 0)
+    if newest.sequence != seen_sequence:
+        raise StaleGeneration(
+            f"{site_day.site} day {site_day.day}: sequence {newest.sequence} was published since "
+            f"{seen_sequence} was seen; scan again"
+        )
+    waits = transaction.first(
+        int,
+        "SELECT 1 FROM attempts WHERE site = ? AND day = ? AND generation = ?",
+        (*site_day, generation),
+    )
+    if waits is None:
+        raise StaleGeneration(
+            f"{site_day.site} day {site_day.day}: generation {generation} does not wait to be published, "
+            f"the current one is {newest.generation}; begin a new one"
+        )
+
+
+def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
+    """Notes the generation that was current, and attempts before the new one, as superseded."""
+    transaction.run(
+        """INSERT INTO superseded SELECT site, day, generation, ? FROM generations
+        WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1""",
+        (now, *site_day),
+    )
+    transaction.run(
+        """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
+        WHERE site = ? AND day = ? AND generation < ?""",
+        (now, *site_day, generation),
+    )
+    transaction.run("DELETE FROM attempts WHERE site = ? AND day = ? AND generation <= ?", (*site_day, generation))
+
+
+def _last_sequence(transaction: Transaction, site: str) -> int:
+    return transaction.first(int, "SELECT coalesce(max(sequence), 0) FROM generations WHERE site = ?", (site,)) or 0
+
+
+def _packed(read_through: Mapping[PartitionId, int]) -> str:
+    return json.dumps([[*partition, offset] for partition, offset in sorted(read_through.items())])
+
+
+def _day_entry(
+    day: int,
+    generation: int,
+    sequence: int,
+    logic_version: int,
+    read_through: str,
+    published_at: int,
+    _newest: int,
+) -> tuple[int, GenerationEntry]:
+    through = {PartitionId(log, partition): offset for log, partition, offset in json.loads(read_through)}
+    return day, GenerationEntry(generation, sequence, logic_version, through, published_at)
+
+
+def _day_ledger(
+    day: int, accepted: int, counted: int, duplicate: int, excluded: int, sum64: int, xor64: int, _newest: int
+) -> tuple[int, LedgerEntry]:
+    return day, LedgerEntry(accepted, counted, duplicate, excluded, to_unsigned(sum64), to_unsigned(xor64))
+
+
+def _site_day_generation(site: str, day: int, generation: int) -> tuple[SiteDay, int]:
+    return SiteDay(site, day), generation

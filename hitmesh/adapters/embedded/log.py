@@ -1,0 +1,302 @@
+"""Step 3 of the journey on one machine: the log as a table, with group commit.
+
+Decides when records are durable: a writer thread takes everything that waits, commits it in one transaction and then
+resolves the futures, so that a disk sync is shared by all who wait for it. Refuses to know what a record holds.
+Several processes may append; each transaction reads the end of the partitions anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from hitmesh.adapters.embedded.reader_positions import ReaderPositions
+from hitmesh.adapters.embedded.sqlite import Database, DiskFull, Transaction
+from hitmesh.adapters.log_time import log_time_of
+from hitmesh.errors import HitmeshError, LogFull, RetryError, Unavailable
+from hitmesh.ports import Clock, LoggedPosition, PartitionId, Position, Record, Topic
+
+DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
+MAX_QUEUED_BYTES: Final = 32 << 20
+MAX_QUEUED_RECORDS: Final = 10_000
+MAX_VALUE_BYTES: Final = 64 << 20
+_FULL_RETRY_S: Final = 0.25
+_DISK_RETRY_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 30.0
+_TRIM_CHUNK_RECORDS: Final = 500
+
+_INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 13)})"
+
+
+class Declaration(NamedTuple):
+    """What a topic is: the id of its log and how many partitions it has."""
+
+    log: str
+    partitions: int
+
+
+class LogCatalogue:
+    """Which log each topic is; written once, when the data directory is made. Thread-safe.
+
+    Args:
+        database: log.db.
+        partitions: how many partitions a topic gets when it is made; later ones are ignored.
+    """
+
+    def __init__(self, database: Database, partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS) -> None:
+        self._database = database
+        self._partitions = partitions
+        self._known: dict[Topic, Declaration] = {}
+
+    def of(self, topic: Topic) -> Declaration:
+        """Returns the topic's declaration, making it when the store has none."""
+        if topic not in self._known:
+            found = self._stored(topic)
+            if found is None:
+                self._declare(topic)
+                found = self._stored(topic)
+            if found is None:
+                raise Unavailable(f"log.db did not keep topic {topic}")
+            self._known[topic] = found
+        return self._known[topic]
+
+    def partition_ids(self, topic: Topic) -> Sequence[PartitionId]:
+        """Returns every declared partition of the topic."""
+        declared = self.of(topic)
+        return [PartitionId(declared.log, number) for number in range(declared.partitions)]
+
+    def _stored(self, topic: Topic) -> Declaration | None:
+        with self._database.reading() as transaction:
+            return transaction.first(Declaration, "SELECT log_id, partitions FROM logs WHERE topic = ?", (topic,))
+
+    def _declare(self, topic: Topic) -> None:
+        count = self._partitions[topic]
+        with self._database.writing() as transaction:
+            log = f"{topic}.{secrets.token_hex(8)}"
+            if transaction.run("INSERT OR IGNORE INTO logs VALUES (?, ?, ?)", (topic, log, count)):
+                transaction.run_many(
+                    "INSERT INTO ends VALUES (?, ?, 0, 0)", [(topic, number) for number in range(count)]
+                )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A record that waits for its commit."""
+
+    topic: Topic
+    partition: int
+    record: Record
+    future: Future[LoggedPosition] = field(default_factory=Future)
+
+
+class EmbeddedLog:
+    """An EventLog in log.db.
+
+    Args:
+        database: log.db.
+        catalogue: which log each topic is.
+        committed: how far each group of readers got; asked by `trim` only.
+        clock: gives append times.
+        max_queued_bytes: bytes of values that may wait for a commit; more is LogFull.
+        max_queued_records: records that may wait for a commit; more is LogFull.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: LogCatalogue,
+        committed: ReaderPositions,
+        clock: Clock,
+        *,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_queued_records: int = MAX_QUEUED_RECORDS,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._committed = committed
+        self._clock = clock
+        self._max_queued_bytes = max_queued_bytes
+        self._max_queued_records = max_queued_records
+        self._changed = threading.Condition()
+        self._queue: list[_Waiting] = []
+        self._queued_bytes = 0
+        self._appended = 0
+        self._resolved = 0
+        self._closing = False
+        self._writer: threading.Thread | None = None
+
+    def partitions(self, topic: Topic) -> int:
+        """Returns how many partitions the topic has."""
+        return self._catalogue.of(topic).partitions
+
+    def log_id(self, topic: Topic) -> str:
+        """Returns which log the topic is."""
+        return self._catalogue.of(topic).log
+
+    def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
+        """Queues a record; the future resolves on the writer's thread when it is on disk.
+
+        Raises:
+            LogFull: too much waits already.
+            ValueError: no such partition, or a value beyond 64 MiB.
+        """
+        if not 0 <= partition < self.partitions(topic):
+            raise ValueError(f"{topic} has no partition {partition}")
+        if len(record.value) > MAX_VALUE_BYTES:
+            raise ValueError(f"a value of {len(record.value)} bytes; the rule is at most {MAX_VALUE_BYTES}")
+        waiting = _Waiting(topic, partition, record)
+        with self._changed:
+            if self._closing:
+                raise Unavailable("the log is closed")
+            self._refuse_when_full(len(record.value))
+            self._queue.append(waiting)
+            self._queued_bytes += len(record.value)
+            self._appended += 1
+            self._start_writer()
+            self._changed.notify_all()
+        return waiting.future
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until every append so far is resolved.
+
+        Raises:
+            RetryError: that took longer than `timeout_s`.
+        """
+        with self._changed:
+            target = self._appended
+            if not self._changed.wait_for(lambda: self._resolved >= target, timeout_s):
+                raise RetryError(f"{target - self._resolved} records still wait for log.db after {timeout_s} s")
+
+    def close(self) -> None:
+        """Commits what waits and ends the writer. A second call changes nothing."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._writer is not None:
+            self._writer.join(_CLOSE_TIMEOUT_S)
+
+    def trim(self, older_than_ms: int) -> int:
+        """Deletes records that every group of readers committed and whose log time is below `older_than_ms`.
+
+        `older_than_ms` is an instant in UTC ms. A topic without readers keeps everything. Offsets never return: the
+        next record goes on where the partition ended. Returns how many records went.
+        """
+        deleted = 0
+        for topic in Topic:
+            committed = self._committed.committed_by_all(topic)
+            for partition in self._catalogue.partition_ids(topic):
+                end_offset = committed.get(partition, 0)
+                while (count := self._trim_some(topic, partition, end_offset, older_than_ms)) > 0:
+                    deleted += count
+        return deleted
+
+    def _trim_some(self, topic: Topic, partition: PartitionId, end_offset: int, older_than_ms: int) -> int:
+        """Deletes some records, so that appends never wait long; returns how many."""
+        with self._database.writing() as transaction:
+            return transaction.run(
+                """DELETE FROM records WHERE rowid IN (
+                    SELECT rowid FROM records WHERE topic = ? AND partition_no = ? AND record_offset < ?
+                    AND log_time < ? ORDER BY record_offset LIMIT ?)""",
+                (topic, partition.partition, end_offset, older_than_ms, _TRIM_CHUNK_RECORDS),
+            )
+
+    def _refuse_when_full(self, size: int) -> None:
+        if len(self._queue) >= self._max_queued_records or (
+            self._queue and self._queued_bytes + size > self._max_queued_bytes
+        ):
+            raise LogFull(
+                f"{len(self._queue)} records of {self._queued_bytes} bytes wait to be written; "
+                f"the rule is at most {self._max_queued_records} and {self._max_queued_bytes}",
+                retry_after_s=_FULL_RETRY_S,
+            )
+
+    def _start_writer(self) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_until_closed, name="log-writer", daemon=True)
+            self._writer.start()
+
+    def _write_until_closed(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if not self._queue:
+                    return
+                taken, self._queue, self._queued_bytes = self._queue, [], 0
+            self._settle([one for one in taken if one.future.set_running_or_notify_cancel()])
+            with self._changed:
+                self._resolved += len(taken)
+                self._changed.notify_all()
+
+    def _settle(self, taken: list[_Waiting]) -> None:
+        """Commits records and resolves their futures, all with success or all with the error."""
+        try:
+            positions = self._commit(taken)
+        except DiskFull as error:
+            full = LogFull(error.message, retry_after_s=_DISK_RETRY_S)
+            full.__cause__ = error
+            _fail(taken, full)
+        except HitmeshError as error:
+            _fail(taken, error)
+        except Exception as error:
+            # Whatever it is, those who wait must hear of it, and the writer must live on.
+            _fail(taken, error)
+        else:
+            for one, position in zip(taken, positions, strict=True):
+                one.future.set_result(position)
+
+    def _commit(self, taken: list[_Waiting]) -> list[LoggedPosition]:
+        positions: list[LoggedPosition] = []
+        rows: list[tuple[str | int | bytes, ...]] = []
+        with self._database.writing() as transaction:
+            ends = _ends(transaction)
+            now = self._clock.now()
+            for one in taken:
+                end = ends[one.topic, one.partition]
+                log_time = log_time_of(one.record, now, end.log_time)
+                ends[one.topic, one.partition] = _End(one.topic, one.partition, end.next_offset + 1, log_time)
+                position = Position(self.log_id(one.topic), one.partition, end.next_offset)
+                positions.append(LoggedPosition(position, log_time))
+                rows.append(_row(one, end.next_offset, log_time))
+            transaction.run_many(_INSERT_RECORD, rows)
+            transaction.run_many("REPLACE INTO ends VALUES (?, ?, ?, ?)", ends.values())
+        return positions
+
+
+class _End(NamedTuple):
+    topic: str
+    partition: int
+    next_offset: int
+    log_time: int
+
+
+def _ends(transaction: Transaction) -> dict[tuple[str, int], _End]:
+    rows = transaction.rows(_End, "SELECT topic, partition_no, next_offset, log_time FROM ends")
+    return {(end.topic, end.partition): end for end in rows}
+
+
+def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | bytes, ...]:
+    record = waiting.record
+    return (
+        waiting.topic,
+        waiting.partition,
+        offset,
+        log_time,
+        int(record.kind),
+        record.rows,
+        record.min_event_time,
+        record.max_event_time,
+        record.max_collect_time,
+        record.schema_version,
+        record.collector,
+        record.classifier_version,
+        record.value,
+    )
+
+
+def _fail(taken: list[_Waiting], error: BaseException) -> None:
+    for one in taken:
+        one.future.set_exception(error)

@@ -1,0 +1,189 @@
+"""Step 4 of the journey on one machine: records out of log.db, positions into raw.db.
+
+Decides which records come next and how long an idle reader sleeps between looks. Positions live in raw.db, where
+their one writer, the processor, keeps everything else. Another process appends, so a reader polls: a look at an
+unchanged file costs one cheap PRAGMA.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from hitmesh.adapters.embedded.log import LogCatalogue
+from hitmesh.adapters.embedded.reader_positions import ReaderPositions
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
+from hitmesh.ports import (
+    LoggedRecord,
+    PartitionId,
+    PartitionProgress,
+    Position,
+    Record,
+    RecordKind,
+    Topic,
+)
+
+_SHORTEST_WAIT_S: Final = 0.005
+_LONGEST_WAIT_S: Final = 0.05
+# Records looked at per partition and poll; heartbeats have no rows, so rows alone bound nothing.
+_MAX_RECORDS: Final = 250
+_START: Final = PartitionProgress(0, 0)
+
+
+class EmbeddedLogReader:
+    """A LogReader on log.db."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: LogCatalogue,
+        committed: ReaderPositions,
+        topic: Topic,
+        group: str,
+    ) -> None:
+        self._database = database
+        self._committed = committed
+        self._topic = topic
+        self._group = group
+        self._partitions = catalogue.partition_ids(topic)
+        self._next = dict(self.committed())
+        self._watch: Watch | None = None
+        self._more = True
+        self._woken = threading.Event()
+
+    def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
+        """Returns the next records, oldest log time first, in order per partition; waits for the first of them.
+
+        At most `max_hits` rows together, but at least one record; empty when none came within `timeout_s`.
+        """
+        if self._watch is None:
+            self._watch = self._database.watch()
+        waited_s, wait_s = 0.0, _SHORTEST_WAIT_S
+        while True:
+            if self._watch.changed() or self._more:
+                found = self._read(max_hits)
+                self._more = bool(found)
+                if found:
+                    return found
+            if waited_s >= timeout_s or self._woken.wait(min(wait_s, timeout_s - waited_s)):
+                return []
+            waited_s += wait_s
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns the next record to read of each partition."""
+        return dict(self._next)
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed last; partitions without a commit start at (0, 0)."""
+        saved = self._committed.committed(self._topic, self._group)
+        return {partition: saved.get(partition, _START) for partition in self._partitions}
+
+    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Saves positions durably; older ones are ignored."""
+        self._committed.commit(self._topic, self._group, positions)
+
+    def close(self) -> None:
+        """Lets go. A second call changes nothing."""
+        self._woken.set()
+        if self._watch is not None:
+            self._watch.close()
+
+    def _read(self, max_hits: int) -> list[LoggedRecord]:
+        with self._database.reading() as transaction:
+            ahead = [header for partition in self._partitions for header in self._headers(transaction, partition)]
+            ends = _take(ahead, max_hits)
+            found = [
+                record
+                for partition, end in ends.items()
+                for record in self._records(transaction, partition, end.next_offset)
+            ]
+        self._next.update(ends)
+        return sorted(found, key=_log_order)
+
+    def _headers(self, transaction: Transaction, partition: PartitionId) -> list[_Header]:
+        rows = transaction.rows(
+            _HeaderRow,
+            """SELECT record_offset, log_time, row_count FROM records
+            WHERE topic = ? AND partition_no = ? AND record_offset >= ? ORDER BY record_offset LIMIT ?""",
+            (self._topic, partition.partition, self._next[partition].next_offset, _MAX_RECORDS),
+        )
+        return [_Header(row.log_time, partition, row.offset, row.rows) for row in rows]
+
+    def _records(self, transaction: Transaction, partition: PartitionId, end_offset: int) -> Sequence[LoggedRecord]:
+        rows = transaction.rows(
+            _RecordRow,
+            """SELECT record_offset, log_time, kind, value, row_count, min_event_time, max_event_time,
+                max_collect_time, schema_version, collector, classifier_version FROM records
+            WHERE topic = ? AND partition_no = ? AND record_offset >= ? AND record_offset < ?
+            ORDER BY record_offset""",
+            (self._topic, partition.partition, self._next[partition].next_offset, end_offset),
+        )
+        return [
+            LoggedRecord(
+                Position(partition.log, partition.partition, row.offset),
+                row.log_time,
+                Record(RecordKind(row.kind), *row[3:]),
+            )
+            for row in rows
+        ]
+
+
+class EmbeddedProgress:
+    """A ProgressReader: what the processor's group committed."""
+
+    def __init__(self, catalogue: LogCatalogue, committed: ReaderPositions, group: str) -> None:
+        self._catalogue = catalogue
+        self._committed = committed
+        self._group = group
+
+    def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns the committed progress of every declared partition; one without is (0, 0)."""
+        saved = self._committed.committed(topic, self._group)
+        return {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Header:
+    log_time: int
+    partition: PartitionId
+    offset: int
+    rows: int
+
+
+class _HeaderRow(NamedTuple):
+    offset: int
+    log_time: int
+    rows: int
+
+
+class _RecordRow(NamedTuple):
+    offset: int
+    log_time: int
+    kind: int
+    value: bytes
+    rows: int
+    min_event_time: int
+    max_event_time: int
+    max_collect_time: int
+    schema_version: int
+    collector: str
+    classifier_version: str
+
+
+def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
+    """Returns how far to read each partition: by log time, so that no partition runs ahead of the others."""
+    ends: dict[PartitionId, PartitionProgress] = {}
+    hits = 0
+    for header in sorted(ahead):
+        hits += header.rows
+        if ends and hits > max_hits:
+            break
+        ends[header.partition] = PartitionProgress(header.offset + 1, header.log_time)
+    return ends
+
+
+def _log_order(logged: LoggedRecord) -> tuple[int, Position]:
+    return logged.log_time, logged.position

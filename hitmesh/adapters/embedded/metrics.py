@@ -1,0 +1,116 @@
+"""Step 8 of the journey on one machine: questions answered from segments.
+
+Decides which columns of which files are read, and keeps the ones used last; what the answer is, decides
+hitmesh.adapters.answers. Another process merges and deletes files while this one reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from hitmesh.adapters.answers import answer, distinct_values, needed_columns
+from hitmesh.adapters.embedded.segments import Segments, Slice
+from hitmesh.errors import Unavailable
+from hitmesh.ports import MetricQuery
+from hitmesh.rollup_rows import ROW_COLUMNS
+
+MAX_CACHED_BYTES: Final = 64 << 20
+_ATTEMPTS: Final = 3
+
+
+class SegmentColumns:
+    """Columns of segments, the last used ones kept. Thread-safe; a segment never changes, so none is ever stale.
+
+    Args:
+        segments: where the files are.
+        max_bytes: how much is kept; a single larger column is read but not kept.
+    """
+
+    def __init__(self, segments: Segments, max_bytes: int = MAX_CACHED_BYTES) -> None:
+        self._segments = segments
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[pl.Series, int]] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
+        """Returns columns of a file, in that order.
+
+        Raises:
+            FileNotFoundError: the file was deleted and not all columns were kept.
+        """
+        found: dict[str, pl.Series] = {}
+        with self._lock:
+            for column in columns:
+                if (file, column) in self._kept:
+                    self._kept.move_to_end((file, column))
+                    found[column] = self._kept[file, column][0]
+        missing = [column for column in columns if column not in found]
+        if missing:
+            rows = self._segments.read(file, missing).rechunk()
+            found.update({column: rows[column] for column in missing})
+            self._keep(file, missing, rows)
+        return pl.DataFrame([found[column] for column in columns])
+
+    def _keep(self, file: str, columns: Sequence[str], rows: pl.DataFrame) -> None:
+        with self._lock:
+            for column in columns:
+                size = int(rows[column].estimated_size())
+                if size > self._max_bytes or (file, column) in self._kept:
+                    continue
+                self._kept[file, column] = rows[column], size
+                self._bytes += size
+            while self._bytes > self._max_bytes:
+                _, (_, size) = self._kept.popitem(last=False)
+                self._bytes -= size
+
+
+class EmbeddedMetricStore:
+    """A MetricStore over segments."""
+
+    def __init__(self, segments: Segments, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
+        self._segments = segments
+        self._columns = SegmentColumns(segments, max_cached_bytes)
+
+    def query(self, question: MetricQuery) -> pl.DataFrame:
+        """Returns bucket, dimensions, sums and united sketches of the asked generations."""
+        rows = self._rows(question, needed_columns(question, question.dimensions))
+        return answer(rows, question)
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
+        rows = self._rows(question, needed_columns(question, [dimension]))
+        return distinct_values(rows, question, dimension, limit)
+
+    def _rows(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
+        """Returns columns of the rows of the asked generations; no others are looked at.
+
+        A file that was merged into another or dropped after we read the manifest is gone: the new manifest knows.
+        """
+        for _ in range(_ATTEMPTS):
+            slices = self._segments.named(question.source, question.generations.items())
+            try:
+                frames = {file: self._columns.of(file, columns) for file in {one.file for one in slices}}
+            except FileNotFoundError:
+                continue
+            schema = {column: ROW_COLUMNS[question.source][column] for column in columns}
+            parts = [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
+            return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+        raise Unavailable("segments changed faster than they could be read")
+
+
+def _joined(slices: Sequence[Slice]) -> list[tuple[str, int, int]]:
+    """Returns (file, first row, rows) with neighbours in a file joined; `slices` come by file and row."""
+    joined: list[tuple[str, int, int]] = []
+    for one in slices:
+        if joined and joined[-1][0] == one.file and joined[-1][1] + joined[-1][2] == one.first_row:
+            file, first_row, rows = joined.pop()
+            joined.append((file, first_row, rows + one.rows))
+        else:
+            joined.append((one.file, one.first_row, one.rows))
+    return joined

@@ -1,0 +1,228 @@
+"""Step 6 of the journey on one machine: raw records and refused hits in raw.db.
+
+Decides how a site's days are found again; refuses to look into a record's value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.cells import CELL_MS
+from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit, SiteDay
+from hitmesh.zones import DAY_MS
+
+_SCAN_CHUNK_RECORDS: Final = 32
+_RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,
+    max_event_time, schema_version, site_days, value"""
+_REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site, collect_time, reason, field, message,
+    hit_id, hits, original"""
+
+
+class EmbeddedRawStore:
+    """A RawStore in raw.db: a table of records and an index (site, day) → record."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, records: Sequence[RawRecord]) -> None:
+        """Stores records durably in one transaction; those that are there stay as they are."""
+        with self._database.writing() as transaction:
+            for record in records:
+                number = transaction.first(
+                    int,
+                    f"""INSERT INTO raw_records ({_RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    ON CONFLICT DO NOTHING RETURNING record""",
+                    (
+                        *record.position,
+                        record.log_time,
+                        record.rows,
+                        record.min_event_time,
+                        record.max_event_time,
+                        record.schema_version,
+                        _packed(record.site_days),
+                        record.value,
+                    ),
+                )
+                if number is not None:
+                    transaction.run_many(
+                        "INSERT INTO raw_index VALUES (?, ?, ?)",
+                        [(site, day, number) for site, day in sorted(record.site_days)],
+                    )
+
+    def scan(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[RawRecord]:
+        """Yields each record with hits of the site in [first_day, end_day) once, in log order.
+
+        What is put after the first record was asked for is not seen. Values are read in small chunks.
+        """
+        with self._database.reading() as transaction:
+            found = transaction.rows(
+                _Found,
+                """SELECT DISTINCT record, log_id, partition_no, record_offset, log_time
+                FROM raw_index JOIN raw_records USING (record)
+                WHERE site = ? AND day >= ? AND day < ?
+                ORDER BY log_time, log_id, partition_no, record_offset""",
+                (site, first_day, end_day),
+            )
+        numbers = [
+            one.record
+            for one in found
+            if before is None or one.offset < before.get(PartitionId(one.log, one.partition), 0)
+        ]
+        for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
+            with self._database.reading() as transaction:
+                chunk = [_read(transaction, number) for number in numbers[start : start + _SCAN_CHUNK_RECORDS]]
+            yield from chunk
+
+    def get(self, position: Position) -> RawRecord | None:
+        """Returns one record."""
+        with self._database.reading() as transaction:
+            return transaction.first(
+                _record,
+                f"""SELECT {_RECORD_COLUMNS} FROM raw_records
+                WHERE log_id = ? AND partition_no = ? AND record_offset = ?""",
+                position,
+            )
+
+    def days(self, site: str) -> Sequence[int]:
+        """Returns the UTC days for which the site has hits, ascending: one look at the index per day."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                int,
+                """WITH RECURSIVE found (day) AS (
+                    SELECT min(day) FROM raw_index WHERE site = ?1
+                    UNION ALL
+                    SELECT (SELECT min(day) FROM raw_index WHERE site = ?1 AND day > found.day)
+                    FROM found WHERE found.day IS NOT NULL
+                ) SELECT day FROM found WHERE day IS NOT NULL""",
+                (site,),
+            )
+
+
+class EmbeddedRejectedStore:
+    """A RejectedStore in raw.db."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, hits: Sequence[RejectedHit]) -> None:
+        """Stores refusals durably in one transaction; those that are there stay as they are."""
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 12)})",
+                [
+                    (
+                        *hit.position,
+                        hit.row,
+                        hit.site,
+                        hit.collect_time,
+                        hit.reason,
+                        hit.field,
+                        hit.message,
+                        hit.hit_id,
+                        hit.hits,
+                        hit.original,
+                    )
+                    for hit in hits
+                ],
+            )
+
+    def counts(self, site: str, day: int) -> Mapping[int, int]:
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        with self._database.reading() as transaction:
+            return dict(
+                transaction.rows(
+                    _Count,
+                    """SELECT collect_time / ?1 * ?1 AS cell, sum(hits) FROM rejected
+                    WHERE site = ?2 AND collect_time >= ?3 AND collect_time < ?4 GROUP BY cell""",
+                    (CELL_MS, site, day * DAY_MS, (day + 1) * DAY_MS),
+                )
+            )
+
+    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
+        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _rejected,
+                f"""SELECT {_REJECTED_COLUMNS} FROM rejected WHERE site = ?
+                ORDER BY collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC
+                LIMIT ?""",
+                (site, limit),
+            )
+
+
+class _Found(NamedTuple):
+    record: int
+    log: str
+    partition: int
+    offset: int
+    log_time: int
+
+
+class _Count(NamedTuple):
+    cell: int
+    hits: int
+
+
+def _packed(site_days: Iterable[SiteDay]) -> str:
+    """Returns the days by site as JSON: half the size of a list of pairs."""
+    by_site: dict[str, list[int]] = {}
+    for site, day in sorted(site_days):
+        by_site.setdefault(site, []).append(day)
+    return json.dumps(by_site, separators=(",", ":"))
+
+
+def _unpacked(site_days: str) -> frozenset[SiteDay]:
+    by_site: dict[str, list[int]] = json.loads(site_days)
+    return frozenset(SiteDay(site, day) for site, days in by_site.items() for day in days)
+
+
+def _read(transaction: Transaction, number: int) -> RawRecord:
+    (record,) = transaction.rows(_record, f"SELECT {_RECORD_COLUMNS} FROM raw_records WHERE record = ?", (number,))
+    return record
+
+
+def _record(
+    log: str,
+    partition: int,
+    offset: int,
+    log_time: int,
+    rows: int,
+    min_event_time: int,
+    max_event_time: int,
+    schema_version: int,
+    site_days: str,
+    value: bytes,
+) -> RawRecord:
+    return RawRecord(
+        position=Position(log, partition, offset),
+        log_time=log_time,
+        rows=rows,
+        min_event_time=min_event_time,
+        max_event_time=max_event_time,
+        value=value,
+        schema_version=schema_version,
+        site_days=_unpacked(site_days),
+    )
+
+
+def _rejected(
+    log: str,
+    partition: int,
+    offset: int,
+    row: int,
+    site: str,
+    collect_time: int,
+    reason: str,
+    field: str,
+    message: str,
+    hit_id: str,
+    hits: int,
+    original: bytes,
+) -> RejectedHit:
+    position = Position(log, partition, offset)
+    return RejectedHit(position, row, site, collect_time, reason, field, message, hit_id, hits, original)

@@ -1,0 +1,221 @@
+"""Tables of the embedded store, one schema per file. Decides names, keys and versions; reads and writes nothing.
+
+A schema is a list of migrations that only ever grows: version n is the first n of them. Each file has one main writer,
+so that processes do not wait for each other: log.db the collector, raw.db and settled.db the processor, directory.db
+the reporter (and the collector for salts). SQLite integers are signed: unsigned 64-bit values are stored as the
+signed number of the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+Migration = tuple[str, ...]
+
+LOG_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE logs (
+            topic TEXT PRIMARY KEY,
+            log_id TEXT NOT NULL UNIQUE,
+            partitions INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # The end of each partition outlives its records, which are trimmed.
+        """CREATE TABLE ends (
+            topic TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (topic, partition_no)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE records (
+            topic TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            kind INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            min_event_time INTEGER NOT NULL,
+            max_event_time INTEGER NOT NULL,
+            max_collect_time INTEGER NOT NULL,
+            schema_version INTEGER NOT NULL,
+            collector TEXT NOT NULL,
+            classifier_version TEXT NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (topic, partition_no, record_offset)
+        )""",
+    ),
+)
+
+RAW_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE raw_records (
+            record INTEGER PRIMARY KEY,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            min_event_time INTEGER NOT NULL,
+            max_event_time INTEGER NOT NULL,
+            schema_version INTEGER NOT NULL,
+            site_days TEXT NOT NULL,
+            value BLOB NOT NULL,
+            UNIQUE (log_id, partition_no, record_offset)
+        )""",
+        """CREATE TABLE raw_index (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            record INTEGER NOT NULL,
+            PRIMARY KEY (site, day, record)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE rejected (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            row_no INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            collect_time INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            field TEXT NOT NULL,
+            message TEXT NOT NULL,
+            hit_id TEXT NOT NULL,
+            hits INTEGER NOT NULL,
+            original BLOB NOT NULL,
+            PRIMARY KEY (log_id, partition_no, record_offset, row_no)
+        )""",
+        "CREATE INDEX rejected_by_time ON rejected (site, collect_time, hits)",
+        """CREATE TABLE dirty_marks (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (site, day, log_id, partition_no, record_offset)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE order_claims (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            row_no INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            order_id TEXT NOT NULL,
+            log_time INTEGER NOT NULL,
+            visitor_hi INTEGER NOT NULL,
+            visitor_lo INTEGER NOT NULL,
+            hit_id TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            duplicate INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, record_offset, row_no)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX order_claims_by_order ON order_claims (site, order_id)",
+        """CREATE TABLE reader_positions (
+            topic TEXT NOT NULL,
+            group_name TEXT NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (topic, group_name, log_id, partition_no)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        # Numbers that were given out, and which of them wait to be published.
+        """CREATE TABLE attempt_counters (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            last_generation INTEGER NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE attempts (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            PRIMARY KEY (site, day, generation)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE generations (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            sequence INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            logic_version INTEGER NOT NULL,
+            read_through TEXT NOT NULL,
+            published_at INTEGER NOT NULL,
+            accepted INTEGER NOT NULL,
+            counted INTEGER NOT NULL,
+            duplicate INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            sum64 INTEGER NOT NULL,
+            xor64 INTEGER NOT NULL,
+            carry BLOB NOT NULL,
+            PRIMARY KEY (site, day, sequence)
+        )""",
+        "CREATE UNIQUE INDEX generations_by_sequence ON generations (site, sequence)",
+        """CREATE TABLE superseded (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            superseded_at INTEGER NOT NULL,
+            PRIMARY KEY (site, day, generation)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE segments (
+            segment INTEGER PRIMARY KEY,
+            file TEXT NOT NULL UNIQUE,
+            source TEXT NOT NULL,
+            site TEXT NOT NULL
+        )""",
+        "CREATE INDEX segments_by_site ON segments (site, source)",
+        # Rows of a generation are consecutive in one file.
+        """CREATE TABLE manifest (
+            site TEXT NOT NULL,
+            source TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            segment INTEGER NOT NULL,
+            first_row INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            PRIMARY KEY (site, source, day, generation)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX manifest_by_segment ON manifest (segment)",
+    ),
+)
+
+DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE sites (
+            name TEXT PRIMARY KEY,
+            merchant TEXT NOT NULL,
+            time_zone TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            secret BLOB NOT NULL,
+            created_at INTEGER NOT NULL,
+            spread INTEGER NOT NULL,
+            policy TEXT NOT NULL,
+            cookieless_counting INTEGER NOT NULL,
+            consent_by_default INTEGER NOT NULL,
+            identify_by_user_id INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX sites_by_merchant ON sites (merchant, name)",
+        """CREATE TABLE ingest_keys (
+            merchant TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            site TEXT,
+            unbounded_history INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            revoked_at INTEGER,
+            secret_digest BLOB NOT NULL UNIQUE,
+            PRIMARY KEY (merchant, key_id)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE salts (
+            site TEXT NOT NULL,
+            local_date TEXT NOT NULL,
+            salt BLOB NOT NULL,
+            PRIMARY KEY (site, local_date)
+        ) WITHOUT ROWID""",
+    ),
+)

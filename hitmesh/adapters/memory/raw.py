@@ -1,0 +1,88 @@
+"""Raw records and refused hits in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from hitmesh.cells import CELL_MS
+from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit
+from hitmesh.zones import DAY_MS
+
+
+class MemoryRawStore:
+    """A RawStore."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: dict[Position, RawRecord] = {}
+
+    def put(self, records: Sequence[RawRecord]) -> None:
+        """Stores records; those that are there stay as they are."""
+        with self._lock:
+            for record in records:
+                self._records.setdefault(record.position, record)
+
+    def scan(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[RawRecord]:
+        """Yields each record with hits of the site in [first_day, end_day) once, in log order."""
+        with self._lock:
+            found = [
+                record
+                for record in self._records.values()
+                if any(day.site == site and first_day <= day.day < end_day for day in record.site_days)
+            ]
+        for record in sorted(found, key=lambda record: (record.log_time, record.position)):
+            log, partition, offset = record.position
+            if before is None or offset < before.get(PartitionId(log, partition), 0):
+                yield record
+
+    def get(self, position: Position) -> RawRecord | None:
+        """Returns one record."""
+        with self._lock:
+            return self._records.get(position)
+
+    def days(self, site: str) -> Sequence[int]:
+        """Returns the UTC days for which the site has hits, ascending."""
+        with self._lock:
+            return sorted(
+                {
+                    site_day.day
+                    for record in self._records.values()
+                    for site_day in record.site_days
+                    if site_day.site == site
+                }
+            )
+
+
+class MemoryRejectedStore:
+    """A RejectedStore."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hits: dict[tuple[Position, int], RejectedHit] = {}
+
+    def put(self, hits: Sequence[RejectedHit]) -> None:
+        """Stores refusals; those that are there stay as they are."""
+        with self._lock:
+            for hit in hits:
+                self._hits.setdefault((hit.position, hit.row), hit)
+
+    def counts(self, site: str, day: int) -> Mapping[int, int]:
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        cells: Counter[int] = Counter()
+        for hit in self._of(site):
+            if hit.collect_time // DAY_MS == day:
+                cells[hit.collect_time // CELL_MS * CELL_MS] += hit.hits
+        return dict(cells)
+
+    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
+        """Returns the newest refusals of a site, newest first."""
+        newest = sorted(self._of(site), key=lambda hit: (hit.collect_time, hit.position, hit.row), reverse=True)
+        return newest[:limit]
+
+    def _of(self, site: str) -> list[RejectedHit]:
+        with self._lock:
+            return [hit for hit in self._hits.values() if hit.site == site]

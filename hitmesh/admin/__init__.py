@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/admin by `make proto`."""

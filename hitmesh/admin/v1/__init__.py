@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/admin/v1 by `make proto`."""

@@ -1,0 +1,61 @@
+"""Dates as people write them on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import click
+
+_ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAYS_BACK: Final = {"today": 0, "yesterday": 1}
+
+
+def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Returns an ISO date, `today` or `yesterday` as text: words need a zone to become dates."""
+    if value is None:
+        return None
+    text = value.strip().lower()
+    if text in _DAYS_BACK:
+        return text
+    try:
+        return date.fromisoformat(text if _ISO_DATE.fullmatch(text) else "").isoformat()
+    except ValueError as error:
+        cure = "write YYYY-MM-DD, today or yesterday"
+        raise click.BadParameter(f"{value!r} is not a date: {cure}", param=param) from error
+
+
+def resolve_dates(
+    since: str | None, until: str | None, zone: Callable[[], str], now: datetime | None = None
+) -> tuple[str, str]:
+    """Returns first and last date as ISO text; without `until` the last one is today.
+
+    Args:
+        since: an ISO date or a word.
+        until: likewise, or None.
+        zone: asked only when a word must become a date.
+        now: the present; else the clock's.
+
+    Raises:
+        UsageError: the zone is not known, or the first date is after the last.
+    """
+    words = [since or "today", until or "today"]
+    if any(word in _DAYS_BACK for word in words):
+        today = _today(zone(), now or datetime.now(UTC))
+        words = [
+            (today - timedelta(days=_DAYS_BACK[word])).isoformat() if word in _DAYS_BACK else word for word in words
+        ]
+    if words[0] > words[1]:
+        raise click.UsageError(f"the range is empty: --since {words[0]} is after --until {words[1]}")
+    return words[0], words[1]
+
+
+def _today(zone: str, now: datetime) -> date:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return now.astimezone(ZoneInfo(zone)).date()
+    except (KeyError, ValueError, OSError) as error:
+        raise click.UsageError(f"unknown time zone {zone!r}: use an IANA name such as Europe/Berlin") from error

@@ -1,0 +1,40 @@
+"""`hitmesh dev`: starts the mesh on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from hitmesh.cli.options import examples
+from hitmesh.client.home import home_dir
+
+
+@click.command(epilog=examples("hitmesh dev", "hitmesh dev --no-demo-data --port 9000 --ready-file /tmp/ready.json"))
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Data, keys and logs; else HITMESH_HOME, else hitmesh/ in the XDG data directory.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Envoy's port, strictly; else 8080 or the next free one.")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Written once everything is healthy, removed on stop; else ready.json in the home.",
+)
+@click.option("--no-demo-data", is_flag=True, help="Do not load the generated shop into demo/example.")
+@click.pass_context
+def dev(
+    context: click.Context, home: Path | None, port: int | None, ready_file: Path | None, no_demo_data: bool
+) -> None:
+    """Start a whole mesh on this machine: Envoy, collector, processor, reporter.
+
+    Data is kept between starts. Ctrl-C or SIGTERM stops everything in order.
+    """
+    from hitmesh.mesh.dev import DevOptions, run_dev
+
+    options = DevOptions(home_dir(home, os.environ), port, ready_file, not no_demo_data)
+    context.exit(run_dev(options, click.echo, lambda text: click.echo(text, err=True)))

@@ -1,0 +1,75 @@
+"""`hitmesh freshness`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hitmesh.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.cli.output import print_json, print_table
+from hitmesh.names import short_site_name
+
+if TYPE_CHECKING:
+    from hitmesh.client.mesh import Mesh
+
+
+@click.command(
+    short_help="Show how far the numbers reach.",
+    epilog=examples(
+        "hitmesh freshness",
+        "hitmesh freshness --site demo/example -o json",
+    ),
+)
+@site_option(required=False)
+@output_option("table", "json")
+@mesh_options
+def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Show how far the numbers of a site reach, or of every site.
+
+    Every hit acknowledged before "complete through" is in the reports. JSON is one object with --site, else a list.
+    """
+    with connect(endpoint, home, needs_key=site is None) as mesh:
+        if site is not None:
+            found = [_ask(mesh, site)]
+        else:
+            from hitmesh.client.sites import list_sites
+
+            found = [_ask(mesh, one.name) for one in list_sites(mesh)]
+    if output == "json":
+        print_json(found[0] if site is not None else found)
+        return
+    rows = [
+        (one["site"], one["state"], one["complete_through"], f"{one['lag_s']:,.1f}", f"{one['dirty_days']:,}")
+        for one in found
+    ]
+    print_table(("site", "state", "complete through", "lag s", "days to settle"), rows, right_from=3)
+
+
+def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
+    from hitmesh.client.mesh import CALL_TIMEOUT_S
+    from hitmesh.reporter.v1 import reporter_pb2
+
+    request = reporter_pb2.GetFreshnessRequest(site=site)
+    answer = mesh.reporter.GetFreshness(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    fresh = answer.freshness
+    return {
+        "site": short_site_name(site),
+        "state": reporter_pb2.FreshnessState.Name(fresh.state).removeprefix("FRESHNESS_STATE_"),
+        "complete_through": fresh.complete_through.ToJsonString(),
+        "provisional_from": fresh.provisional_from.ToJsonString(),
+        "lag_s": fresh.lag.ToMilliseconds() / 1000,
+        "stalled_partitions": list(fresh.stalled_partitions),
+        "dirty_days": answer.dirty_days,
+        "data_version": answer.data_version,
+        "partitions": [
+            {
+                "log": one.log,
+                "partition": one.partition,
+                "next_offset": one.next_offset,
+                "complete_through": one.complete_through.ToJsonString(),
+            }
+            for one in answer.partitions
+        ],
+    }

@@ -1,0 +1,54 @@
+"""Hits cut into batches that a collector takes whole. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from hitmesh import __version__
+from hitmesh.hit.v1 import hit_pb2
+
+MAX_BATCH_HITS: Final = 500
+# A batch may have 1 MiB; the difference is room for its envelope.
+MAX_BATCH_BYTES: Final = (1 << 20) - 4_096
+_FIELD_OVERHEAD_BYTES: Final = 6
+SDK: Final = hit_pb2.Sdk(name="hitmesh-python", version=__version__)
+
+
+def batches(
+    hits: Iterable[hit_pb2.Hit],
+    batch_id_prefix: str,
+    *,
+    max_hits: int = MAX_BATCH_HITS,
+    max_bytes: int = MAX_BATCH_BYTES,
+) -> Iterator[hit_pb2.HitBatch]:
+    """Yields the hits in order, in batches named `prefix-1`, `prefix-2`, …: equal hits give equal batches.
+
+    A single hit beyond `max_bytes` is a batch of its own, which the collector refuses.
+    """
+    batch = _empty(batch_id_prefix, 1)
+    number, size = 1, 0
+    for hit in hits:
+        hit_bytes = hit.ByteSize() + _FIELD_OVERHEAD_BYTES
+        if batch.hits and (len(batch.hits) == max_hits or size + hit_bytes > max_bytes):
+            yield batch
+            number, size = number + 1, 0
+            batch = _empty(batch_id_prefix, number)
+        batch.hits.append(hit)
+        size += hit_bytes
+    if batch.hits:
+        yield batch
+
+
+def part_of(batch: hit_pb2.HitBatch, indexes: Iterable[int], attempt: int) -> hit_pb2.HitBatch:
+    """Returns a batch of some of the hits, named for the attempt to send them again."""
+    part = hit_pb2.HitBatch()
+    part.CopyFrom(batch)
+    del part.hits[:]
+    part.hits.extend(batch.hits[index] for index in indexes)
+    part.batch_id = f"{batch.batch_id}.{attempt}"
+    return part
+
+
+def _empty(prefix: str, number: int) -> hit_pb2.HitBatch:
+    return hit_pb2.HitBatch(batch_id=f"{prefix}-{number}", sdk=SDK)

@@ -1,0 +1,120 @@
+"""Where a mesh is and which key opens it: home directory, ready file, endpoint, server key.
+
+Decides the order of precedence: an option, then the environment, then the files in the home. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hitmesh.errors import RefusedError, Unavailable
+
+HOME_VARIABLE: Final = "HITMESH_HOME"
+ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
+KEY_VARIABLE: Final = "HITMESH_KEY"
+KEY_FILE_VARIABLE: Final = "HITMESH_KEY_FILE"
+READY_FILE: Final = "ready.json"
+DEV_KEY_FILE: Final = "keys/dev-server"
+CONNECT_TIMEOUT_S: Final = 5.0
+CURE_NO_MESH: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
+
+_ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?")
+
+
+class NoMesh(Unavailable):
+    """No mesh is running where one was looked for."""
+
+    reason = "NO_MESH"
+
+
+def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
+    """Returns the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory. Absolute."""
+    if option is not None:
+        return option.expanduser().absolute()
+    if environment.get(HOME_VARIABLE):
+        return Path(environment[HOME_VARIABLE]).expanduser().absolute()
+    # The specification has relative paths ignored.
+    shared = environment.get("XDG_DATA_HOME", "")
+    base = Path(shared) if shared.startswith("/") else Path.home() / ".local" / "share"
+    return base / "hitmesh"
+
+
+def parse_endpoint(text: str) -> str:
+    """Returns `host:port` of `host:port` or an http URL of it.
+
+    Raises:
+        RefusedError: the text is neither (INVALID_ENDPOINT).
+    """
+    found = _ENDPOINT.fullmatch(text.strip())
+    if found is None or not 0 < int(found[2]) < 65_536:
+        raise RefusedError(
+            f"endpoint {text!r} is not an address: write HOST:PORT, for example 127.0.0.1:8080",
+            field="endpoint",
+            reason="INVALID_ENDPOINT",
+        )
+    return f"{found[1]}:{found[2]}"
+
+
+def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> str:
+    """Returns `host:port` of the mesh: the option, else HITMESH_ENDPOINT, else what the home's ready file says.
+
+    Raises:
+        NoMesh: there is no ready file, so no mesh runs on this home.
+        RefusedError: the address or the ready file is wrong.
+    """
+    named = option or environment.get(ENDPOINT_VARIABLE)
+    if named:
+        return parse_endpoint(named)
+    ready = home / READY_FILE
+    try:
+        return parse_endpoint(str(json.loads(ready.read_bytes())["grpc"]))
+    except FileNotFoundError as error:
+        raise NoMesh(f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RefusedError(
+            f"{ready} is not a ready file: stop the mesh and start it again",
+            field="home",
+            reason="INVALID_CONFIG",
+        ) from error
+
+
+def check_reachable(address: str) -> None:
+    """Returns when somebody listens on `host:port`.
+
+    Raises:
+        NoMesh: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise NoMesh(f"no mesh can be reached on {address} ({error}): {CURE_NO_MESH}") from error
+
+
+def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
+    """Returns the server key: HITMESH_KEY, else the file HITMESH_KEY_FILE, else the home's; None without any.
+
+    Raises:
+        RefusedError: a file with a key cannot be read (INVALID_CONFIG).
+    """
+    if environment.get(KEY_VARIABLE):
+        return environment[KEY_VARIABLE].strip()
+    named = environment.get(KEY_FILE_VARIABLE)
+    path = Path(named) if named else home / DEV_KEY_FILE
+    try:
+        return path.read_text("utf-8").strip() or None
+    except FileNotFoundError:
+        if named is None:
+            return None
+        raise _unreadable(path, f"set {KEY_FILE_VARIABLE} to a file that is there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, "make it readable, or set HITMESH_KEY") from error
+
+
+def _unreadable(path: Path, cure: str) -> RefusedError:
+    return RefusedError(f"the key in {path} cannot be read: {cure}", field=KEY_FILE_VARIABLE, reason="INVALID_CONFIG")

@@ -1,0 +1,99 @@
+"""A connection to a mesh: one channel to its proxy, the stubs of every service behind it, the caller's key.
+
+Stubs are imported when they are asked for, so that a command pays for what it uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from hitmesh.errors import RefusedError
+
+if TYPE_CHECKING:
+    from hitmesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+    from hitmesh.collector.v1.collector_pb2_grpc import CollectorServiceStub
+    from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
+    from hitmesh.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
+
+Metadata = tuple[tuple[str, str], ...]
+
+SITE_METADATA: Final = "hitmesh-site"
+MAX_ANSWER_BYTES: Final = 64 << 20
+CALL_TIMEOUT_S: Final = 30.0
+
+_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Two meshes in one process, or one restarted, must not share a connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A channel and a key. Close it, or use it in a `with`."""
+
+    channel: grpc.Channel
+    key: str | None = None
+
+    @classmethod
+    def connect(cls, endpoint: str, key: str | None = None) -> Mesh:
+        """Returns a mesh at `host:port`; the connection is made by the first call."""
+        return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key)
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+
+    @property
+    def credentials(self) -> Metadata:
+        """Metadata that names the caller; empty without a key."""
+        return (("authorization", f"Bearer {self.key}"),) if self.key else ()
+
+    def require_key(self) -> str:
+        """Returns the key.
+
+        Raises:
+            RefusedError: there is none (NO_KEY).
+        """
+        if self.key is None:
+            raise RefusedError(
+                "this needs a server key and none was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
+                "the home of a mesh that `hitmesh dev` started",
+                reason="NO_KEY",
+            )
+        return self.key
+
+    @property
+    def admin(self) -> AdminServiceStub:
+        """Sites and keys."""
+        from hitmesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+
+        return AdminServiceStub(self.channel)
+
+    @property
+    def collector(self) -> CollectorServiceStub:
+        """Where hits go."""
+        from hitmesh.collector.v1.collector_pb2_grpc import CollectorServiceStub
+
+        return CollectorServiceStub(self.channel)
+
+    @property
+    def reporter(self) -> ReporterServiceStub:
+        """Typed questions."""
+        from hitmesh.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
+
+        return ReporterServiceStub(self.channel)
+
+    @property
+    def exports(self) -> ExportServiceStub:
+        """Reports as files."""
+        from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
+
+        return ExportServiceStub(self.channel)

@@ -1,0 +1,72 @@
+"""Sites through the mesh's admin service: find one, make it when it is missing, list them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+from hitmesh.errors import RefusedError
+
+DEFAULT_CURRENCY: Final = "USD"
+DEFAULT_ZONE: Final = "UTC"
+ALL_MERCHANTS: Final = "merchants/-"
+_PAGE_SIZE: Final = 1_000
+
+
+def get_site(mesh: Mesh, name: str) -> admin_pb2.Site:
+    """Returns a site by its full name; grpc.RpcError NOT_FOUND when it is missing or another merchant's."""
+    request = admin_pb2.GetSiteRequest(name=name)
+    return mesh.admin.GetSite(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site
+
+
+def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Site]:
+    """Yields the sites the caller may see, by name."""
+    page_token = ""
+    while True:
+        request = admin_pb2.ListSitesRequest(parent=parent, page_size=_PAGE_SIZE, page_token=page_token)
+        page = mesh.admin.ListSites(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+        yield from page.sites
+        page_token = page.next_page_token
+        if not page_token:
+            return
+
+
+def ensure_site(mesh: Mesh, name: str, currency: str | None) -> admin_pb2.Site:
+    """Returns the site, made in UTC with the currency (else USD) when it is missing. A second call changes nothing.
+
+    Raises:
+        RefusedError: the site has another currency than the one given (CURRENCY_MISMATCH), or there is no key.
+        grpc.RpcError: the admin service refuses.
+    """
+    mesh.require_key()
+    try:
+        site = get_site(mesh, name)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        site = _create(mesh, name, currency or DEFAULT_CURRENCY)
+    if currency is not None and site.currency != currency:
+        raise RefusedError(
+            f"site {name} has currency {site.currency}, not {currency}: a site's currency is fixed; "
+            f"use --currency {site.currency}, or another site",
+            field="currency",
+            reason="CURRENCY_MISMATCH",
+        )
+    return site
+
+
+def _create(mesh: Mesh, name: str, currency: str) -> admin_pb2.Site:
+    parent, site_id = name.split("/sites/", 1)
+    request = admin_pb2.CreateSiteRequest(
+        parent=parent, site_id=site_id, site=admin_pb2.Site(time_zone=DEFAULT_ZONE, currency=currency)
+    )
+    try:
+        return mesh.admin.CreateSite(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+            raise
+        return get_site(mesh, name)  # somebody else made it in between

@@ -1,0 +1,88 @@
+"""Whether hits that were acknowledged can be queried yet (GetFreshness against receipts)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+from hitmesh.errors import RetryError
+from hitmesh.reporter.v1 import reporter_pb2
+
+POLL_S: Final = 0.2
+# A reporter or proxy that restarts answers with these for a moment.
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+class NotVisibleYet(RetryError):
+    """The hits are durable, but reports do not show all of them within the time given."""
+
+    reason = "NOT_VISIBLE_YET"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Until when to wait and how to pass the time; a clock in seconds that never goes back."""
+
+    timeout_s: float
+    poll_s: float = POLL_S
+    clock_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def what_is_missing(answer: reporter_pb2.GetFreshnessResponse, offsets: Mapping[tuple[str, int], int]) -> str | None:
+    """Returns what reports do not show yet, for people; None when every record up to the offsets is shown for good.
+
+    Args:
+        answer: of the hits' site.
+        offsets: highest offset per (log, partition) of the receipts.
+    """
+    visible = {(one.log, one.partition): one.next_offset for one in answer.partitions}
+    behind = [place for place, offset in offsets.items() if visible.get(place, 0) <= offset]
+    if behind:
+        log, partition = behind[0]
+        return f"{len(behind)} of {len(offsets)} partitions are behind, {log}/{partition} among them"
+    if answer.dirty_days:
+        return f"{answer.dirty_days} days wait to be settled"
+    return None
+
+
+def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], int], wait: Wait) -> None:
+    """Waits until reports on the site show every record up to the offsets, and nothing waits to be settled.
+
+    Raises:
+        NotVisibleYet: that took longer than the time given.
+        grpc.RpcError: the reporter refuses.
+    """
+    ends_s = wait.clock_s() + wait.timeout_s
+    reporter = mesh.reporter
+    while True:
+        missing = _ask(reporter.GetFreshness, mesh, site, offsets)
+        if missing is None:
+            return
+        if wait.clock_s() >= ends_s:
+            raise NotVisibleYet(
+                f"the hits are stored, but reports on {site} do not show all of them after {wait.timeout_s:g} s: "
+                f"{missing}; look again with `hitmesh freshness`, or give a longer --timeout"
+            )
+        wait.sleep(wait.poll_s)
+
+
+def _ask(
+    call: grpc.UnaryUnaryMultiCallable[reporter_pb2.GetFreshnessRequest, reporter_pb2.GetFreshnessResponse],
+    mesh: Mesh,
+    site: str,
+    offsets: Mapping[tuple[str, int], int],
+) -> str | None:
+    request = reporter_pb2.GetFreshnessRequest(site=site)
+    try:
+        answer = call(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    except grpc.RpcError as error:
+        if error.code() not in _PASSING:
+            raise
+        return f"the reporter does not answer ({error.code().name})"
+    return what_is_missing(answer, offsets)

@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/collector by `make proto`."""

@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/collector/v1 by `make proto`."""

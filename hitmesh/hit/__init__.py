@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/hit by `make proto`."""

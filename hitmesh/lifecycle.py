@@ -1,0 +1,83 @@
+"""The life of a service process: serve with health and reflection, stop on SIGTERM, drain, let go.
+
+Decides nothing about hits or reports. The health servicer answers for "" and every named service; it says NOT_SERVING
+as soon as the stop begins, so that Envoy sends no new stream.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from hitmesh.logs import logger
+
+DRAIN_S = 5.0
+
+# A client may ping every 10 s also without a call; Envoy keeps idle connections.
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+def stop_on_signals() -> threading.Event:
+    """Returns an event that SIGTERM and SIGINT set. Called from the main thread.
+
+    A process that was started with SIGINT ignored keeps ignoring it: whoever started it stops it in its own order.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def serve(
+    server: grpc.Server,
+    *,
+    listen: str,
+    services: Sequence[str],
+    stop: threading.Event,
+    reflected: Sequence[str] = (),
+    ready: Callable[[], None] = lambda: None,
+    drain: Callable[[], None] = lambda: None,
+    failed: Callable[[], str | None] = lambda: None,
+) -> int:
+    """Serves until `stop` is set; returns the exit code: 0 after a stop, 1 when `failed` named a cause.
+
+    Args:
+        server: with its own services already added.
+        listen: host:port; the port must be free.
+        services: full names for health and reflection.
+        reflected: more names for reflection only: services of other processes behind the same door.
+        stop: set by a signal.
+        ready: called once the listener accepts calls.
+        drain: called between NOT_SERVING and the end of the listener; ends live streams.
+        failed: asked about every 0.5 s; a text is why the service cannot go on.
+    """
+    checks = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((*services, *reflected, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    port = server.add_insecure_port(listen)
+    server.start()
+    for service in ("", *services):
+        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    logger().info("serving", listen=listen, port=port)
+    ready()
+    cause = None
+    while not stop.wait(0.5):
+        cause = failed()
+        if cause is not None:
+            logger().error("cannot_go_on", cause=cause)
+            break
+    checks.enter_graceful_shutdown()
+    drain()
+    server.stop(DRAIN_S).wait()
+    logger().info("stopped")
+    return 0 if cause is None else 1

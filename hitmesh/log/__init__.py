@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/log by `make proto`."""

@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/log/v1 by `make proto`."""

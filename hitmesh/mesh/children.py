@@ -1,0 +1,87 @@
+"""Child processes of one mesh: they share its group, log to files, and die with it, however it dies."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LAST_LINES = 20
+STOP_TIMEOUT_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Child:
+    """A started process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def last_lines(self) -> list[str]:
+        """Returns the last 20 lines of its log."""
+        with self.log.open(encoding="utf-8", errors="replace") as lines:
+            return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
+
+
+def start(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+    """Starts a child whose output goes to `log` and that gets SIGKILL when this process dies.
+
+    The child is not given the terminal's Ctrl-C: the mesh stops its children in order.
+    """
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def die_with_parent() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,  # no thread runs in this process before its children do
+        )
+    return Child(name, process, log)
+
+
+def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Stops children one after another in the order given; kills what does not end in time."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM)
+            try:
+                child.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def first_dead(children: Sequence[Child]) -> Child | None:
+    """Returns a child that ended, if one did."""
+    return next((child for child in children if child.process.poll() is not None), None)
+
+
+def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
+    """Returns the first child that ended within the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        dead = first_dead(children)
+        if dead is not None:
+            return dead
+        time.sleep(0.05)
+    return None

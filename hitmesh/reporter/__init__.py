@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/reporter by `make proto`."""

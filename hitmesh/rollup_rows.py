@@ -1,0 +1,106 @@
+"""The rows that settlement writes and reports read: one schema for every metric store (decision §4, two sources).
+
+`traffic` holds hit-scope measures at the hit's cell with the hit's dimensions and those of its visit; `visits` holds
+visit-scope measures at the cell of the visit's start. Sums are Int64 and additive; the sketch is a compact theta of
+visitor keys (hitmesh.sketches). Null dimension = "(not set)".
+
+Data-quality measures (bot_hits … clock_skewed_hits) count over all hits and stand in rows that are not of excluded
+hits, so a report shows them whatever include_excluded says, and including excluded rows never counts them twice.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import polars as pl
+
+
+class RowSource(StrEnum):
+    """The two kinds of rows."""
+
+    TRAFFIC = "traffic"
+    VISITS = "visits"
+
+
+VISIT_DIMENSIONS = (
+    "channel",
+    "source",
+    "medium",
+    "campaign",
+    "referrer_host",
+    "landing_page",
+    "device_type",
+    "browser",
+    "os",
+    "language",
+    "country",
+)
+HIT_DIMENSIONS = (
+    "page_path",
+    "hostname",
+    "hit_type",
+    "event_name",
+    "product",
+    "category",
+    "brand",
+    "currency",
+)
+TRAFFIC_DIMENSIONS = (*HIT_DIMENSIONS, *VISIT_DIMENSIONS)
+VISITS_DIMENSIONS = ("hostname", "exit_page", *VISIT_DIMENSIONS)
+
+TRAFFIC_MEASURES = (
+    "hits",
+    "pageviews",
+    "events",
+    "product_views",
+    "cart_adds",
+    "checkouts_started",
+    "item_revenue",  # micros, like all money here
+    "orders",
+    "items_sold",
+    "gross_revenue",
+    "refunds",
+    "tax",
+    "shipping",
+    "discounts",
+    "bot_hits",
+    "excluded_hits",
+    "duplicate_hits",
+    "rejected_hits",
+    "late_hits",
+    "clock_skewed_hits",
+)
+VISITS_MEASURES = (
+    "visits",
+    "bounces",
+    "visit_duration_total",  # ms
+    "visit_views",
+    "entries",
+    "exits",
+    "order_visits",
+)
+# Theta of visitor_lo over interactive hits; null in rows without one.
+TRAFFIC_SKETCHES = ("visitors",)
+
+_KEY: dict[str, pl.DataType] = {
+    "site": pl.String(),
+    "day": pl.Int32(),  # UTC days since 1970-01-01
+    "generation": pl.Int64(),
+    "cell": pl.Int64(),  # UTC ms of the cell's start
+    "excluded": pl.Boolean(),
+}
+TRAFFIC_COLUMNS: dict[str, pl.DataType] = {
+    **_KEY,
+    **dict.fromkeys(TRAFFIC_DIMENSIONS, pl.String()),
+    **dict.fromkeys(TRAFFIC_MEASURES, pl.Int64()),
+    **dict.fromkeys(TRAFFIC_SKETCHES, pl.Binary()),
+}
+VISITS_COLUMNS: dict[str, pl.DataType] = {
+    **_KEY,
+    **dict.fromkeys(VISITS_DIMENSIONS, pl.String()),
+    **dict.fromkeys(VISITS_MEASURES, pl.Int64()),
+}
+ROW_COLUMNS: dict[RowSource, dict[str, pl.DataType]] = {
+    RowSource.TRAFFIC: TRAFFIC_COLUMNS,
+    RowSource.VISITS: VISITS_COLUMNS,
+}

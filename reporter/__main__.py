@@ -1,0 +1,70 @@
+"""Starts the reporter: reads its settings, opens its stores, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hitmesh.adapters.factory import open_stores
+from hitmesh.clock import SystemClock
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.config import ServiceSettings, load
+from hitmesh.errors import HitmeshError
+from hitmesh.lifecycle import serve, stop_on_signals
+from hitmesh.logs import configure, logger
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from reporter.rpc.backend import Backend
+from reporter.service import SERVICES, WORKERS, build_server
+
+# Reflection behind the one door is answered here, for the collector's service too.
+_REFLECTED = tuple(service.full_name for service in collector_pb2.DESCRIPTOR.services_by_name.values())
+_TOKEN_BYTES = 32
+_CONFIG_EXIT = 3
+_STORES = {"embedded": pb.STORE_EMBEDDED, "memory": pb.STORE_MEMORY}
+
+
+class ReporterSettings(ServiceSettings):
+    """Settings of the reporter."""
+
+    model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)
+
+    open_reads: bool = Field(default=False, description="Whether sites are read without a key")
+    workers: int = Field(default=WORKERS, ge=1, le=256, description="Questions answered at the same time")
+
+
+def main() -> int:
+    """Returns the exit code: 0 after a stop, 3 when a setting is wrong."""
+    try:
+        settings = load(ReporterSettings, os.environ)
+    except HitmeshError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return _CONFIG_EXIT
+    configure(settings.log_level, "reporter", settings.node)
+    clock = SystemClock()
+    stop = stop_on_signals()
+    stores = open_stores(settings.store, clock)
+    try:
+        backend = Backend(
+            directory=stores.directory,
+            generations=stores.generations,
+            dirty=stores.dirty,
+            metrics=stores.metrics,
+            progress=stores.progress,
+            clock=clock,
+            new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+            served_by=_STORES.get(settings.store.partition(":")[0], pb.STORE_UNSPECIFIED),
+            open_reads=settings.open_reads,
+        )
+        server = build_server(backend, settings.workers)
+        return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
+    finally:
+        stores.close()
+        logger().info("stores_closed")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

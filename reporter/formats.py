@@ -1,0 +1,182 @@
+r"""A series as a file: CSV, JSON, NDJSON (step 8 of the journey).
+
+Decides how numbers look outside: durations in decimal seconds, money with the currency's ISO digits and no symbol
+(rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
+RFC 4180 but for its line ends, which are "\n"; values are written as they are, so a program that runs formulas in
+imported text must be told not to. JSON has real numbers and null.
+
+Knows nothing of gRPC; meta comes in as a mapping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+from hitmesh.money import MICROS, exponent, format_micros
+from reporter.catalogue import Unit
+from reporter.question import TIME
+from reporter.series import Column, Series
+
+MIN_DECIMALS: Final = 6
+_QUOTED: Final = ('"', ",", "\n", "\r")
+
+
+class Format(StrEnum):
+    """A file format."""
+
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+
+
+CONTENT_TYPES: Final = {
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.JSON: "application/json",
+    Format.NDJSON: "application/x-ndjson",
+}
+
+
+def to_file(form: Format, rows: Series, totals: Series | None, meta: Mapping[str, object], currency: str) -> bytes:
+    """Returns the file of an answer. Totals and meta are in JSON only.
+
+    Args:
+        form: which format.
+        rows: the answer.
+        totals: its totals, one row, when they were asked for.
+        meta: how it came about; values that JSON knows.
+        currency: of money columns.
+    """
+    match form:
+        case Format.CSV:
+            return to_csv(rows, currency)
+        case Format.NDJSON:
+            return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _records(rows, currency))
+        case Format.JSON:
+            document: dict[str, object] = {"rows": list(_records(rows, currency))}
+            if totals is not None:
+                document["totals"] = next(_records(totals, currency))
+            return orjson.dumps(document | {"meta": meta}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def to_csv(rows: Series, currency: str) -> bytes:
+    """Returns the header `time` (if grained), dimensions, metric ids, then a line per row."""
+    columns = [*_keys(rows), *(cell_texts(column, currency) for column in rows.columns)]
+    lines = [",".join(_header(rows))]
+    # A line of one empty cell would be a blank line, which readers skip.
+    lines += [",".join(map(_quoted, line)) or '""' for line in zip(*columns, strict=True)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def cell_texts(column: Column, currency: str) -> list[str]:
+    """Returns the cells of a metric as plain decimal text, empty for NO_DATA."""
+    texts = _texts(column, currency)
+    return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
+
+
+def cell_numbers(column: Column, currency: str) -> list[int | float | None]:
+    """Returns the cells of a metric as real numbers, None for NO_DATA."""
+    numbers = _numbers(column, currency)
+    return [None if empty else number for empty, number in zip(column.is_empty.tolist(), numbers, strict=True)]
+
+
+def _texts(column: Column, currency: str) -> Iterator[str]:
+    sums = column.numerators.tolist()
+    if column.denominators is None:
+        show = _text_of_sum(column, currency)
+        return (show(amount) for amount in (_counts(column) if column.lower is not None else sums))
+    pairs = zip(sums, column.denominators.tolist(), strict=True)
+    scale, places = _scale_and_places(column.metric.unit, currency)
+    return (ratio_text(above, below * scale, places) if below else "" for above, below in pairs)
+
+
+def _text_of_sum(column: Column, currency: str) -> Callable[[int], str]:
+    match column.metric.unit:
+        case Unit.CURRENCY:
+            return lambda micros: format_micros(micros, currency)
+        case Unit.MS:
+            return seconds_text
+        case _:
+            return str
+
+
+def _numbers(column: Column, currency: str) -> Sequence[int | float | None]:
+    match column.metric.unit:
+        case Unit.CURRENCY if column.denominators is None:
+            return [float(format_micros(micros, currency)) for micros in column.numerators.tolist()]
+        case Unit.MS:
+            return [_number(ms / 1_000) for ms in column.values.tolist()]
+        case _ if column.denominators is not None:
+            return [float(quotient) for quotient in column.values]
+        case _:
+            return _counts(column)
+
+
+def _counts(column: Column) -> list[int]:
+    """Returns whole counts; estimates are rounded."""
+    if column.lower is None:
+        return [int(count) for count in column.numerators]
+    return [0 if math.isnan(count) else round(count) for count in column.values.tolist()]
+
+
+def _number(real: float) -> int | float:
+    return int(real) if real.is_integer() else real
+
+
+def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
+    """Returns what a quotient is divided by to be in its shown unit, and its decimals; None = significant ones."""
+    if unit is Unit.CURRENCY:
+        return MICROS, exponent(currency)
+    return (1_000, None) if unit is Unit.MS else (1, None)
+
+
+def seconds_text(ms: int) -> str:
+    """Returns `3320` or `1.5`: seconds without trailing zeros."""
+    seconds, rest = divmod(abs(ms), 1_000)
+    text = f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
+    return f"-{text}" if ms < 0 else text
+
+
+def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
+    """Returns numerator / denominator half-even in plain notation.
+
+    With `places`, exactly so many decimals; with None six decimals, or more for six significant digits of a number
+    below 1, without trailing zeros.
+    """
+    value = Decimal(numerator) / Decimal(denominator)
+    decimals = places
+    if decimals is None:
+        decimals = max(MIN_DECIMALS, MIN_DECIMALS - 1 - value.adjusted()) if value else 0
+    text = f"{value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN):f}"
+    return text.rstrip("0").rstrip(".") if places is None and "." in text else text
+
+
+def _header(rows: Series) -> list[str]:
+    question = rows.question
+    time = [TIME] if question.has_time else []
+    return [*time, *question.dimensions, *(metric.id for metric in question.metrics)]
+
+
+def _keys(rows: Series) -> list[list[str]]:
+    """Returns the columns in front of the metrics."""
+    if not rows.question.has_time:
+        return list(rows.dimensions)
+    labels = rows.question.buckets.labels
+    return [[labels[bucket] for bucket in rows.buckets.tolist()], *rows.dimensions]
+
+
+def _records(rows: Series, currency: str) -> Iterator[dict[str, object]]:
+    names = _header(rows)
+    columns = [*_keys(rows), *(cell_numbers(column, currency) for column in rows.columns)]
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _quoted(value: str) -> str:
+    if any(char in value for char in _QUOTED):
+        return '"' + value.replace('"', '""') + '"'
+    return value

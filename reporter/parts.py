@@ -1,0 +1,87 @@
+"""Rows of several queries become one table of parts (step 8 of the journey).
+
+Decides how rows of different queries meet: on bucket and dimension values. Money in another currency than the site's
+is left out here and named (rule M3). Knows nothing of gaps, order and ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from reporter.catalogue import PARTS, VISITORS
+from reporter.plan import CURRENCY, Leg
+from reporter.question import Question
+
+BUCKET: Final = "bucket"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
+
+    `missing` holds, per money part, the currencies whose amounts are left out.
+    """
+
+    table: pl.DataFrame
+    missing: dict[str, tuple[str, ...]]
+
+    @property
+    def missing_currencies(self) -> tuple[str, ...]:
+        """The currencies left out of any part, sorted."""
+        return tuple(sorted({code for codes in self.missing.values() for code in codes}))
+
+
+def dimension_columns(question: Question) -> list[str]:
+    """Returns the table's names of the question's dimensions, in their order."""
+    return [f"d{index}" for index in range(len(question.dimensions))]
+
+
+def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], currency: str) -> Parts:
+    """Returns the parts of a question from what the store answered to each leg.
+
+    Args:
+        question: what was asked.
+        answered: each leg with the store's rows, in any order.
+        currency: the site's.
+    """
+    keys = [BUCKET, *dimension_columns(question)]
+    missing: dict[str, tuple[str, ...]] = {}
+    tables = [_empty(keys, question)]
+    for leg, rows in answered:
+        table = rows.rename(dict(zip(question.dimensions, dimension_columns(question), strict=True)))
+        if leg.is_money:
+            missing |= _currencies_left_out(table, leg.parts, currency)
+            table = table.filter(pl.col(CURRENCY) == currency)
+        tables.append(table.select(*_typed(keys), *_typed_parts(leg.parts)))
+    together = pl.concat(tables, how="diagonal")
+    names = [name for name in together.columns if name not in keys]
+    merged = together.group_by(keys).agg(
+        # One leg has the sketches, so a key has at most one.
+        pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
+        for name in names
+    )
+    return Parts(merged, missing)
+
+
+def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: str) -> dict[str, tuple[str, ...]]:
+    others = table.filter(pl.col(CURRENCY) != currency)
+    found = {part: others.filter(pl.col(part) != 0)[CURRENCY].unique().sort().to_list() for part in parts}
+    return {part: tuple(codes) for part, codes in found.items() if codes}
+
+
+def _empty(keys: Sequence[str], question: Question) -> pl.DataFrame:
+    """Gives every column its type, also when no leg has rows."""
+    names = tuple(dict.fromkeys(part for metric in question.metrics for part in metric.parts))
+    return pl.DataFrame(schema=dict.fromkeys([*keys, *names], pl.Null())).select(*_typed(keys), *_typed_parts(names))
+
+
+def _typed(keys: Sequence[str]) -> list[pl.Expr]:
+    return [pl.col(key).cast(pl.Int32 if key == BUCKET else pl.String) for key in keys]
+
+
+def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
+    return [pl.col(name).cast(pl.Binary if name == VISITORS else pl.Int64) for name in names if name in PARTS]

@@ -1,0 +1,91 @@
+"""From a question to frozen queries of the metric store (step 7 of the journey).
+
+Decides how many queries a question needs: one per row source, apart for money (split by currency, so that amounts in
+other currencies are left out and named, rule M3) and apart for exits where page_path means another page to them than
+to other visit metrics. Knows nothing of the store that runs them, and nothing of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hitmesh.filters import Filter
+from hitmesh.ports import MetricQuery, SiteDay
+from hitmesh.rollup_rows import RowSource
+from reporter.catalogue import PARTS, VISITORS, column_of
+from reporter.check_filter import dimensions_in
+from reporter.question import Question
+
+CURRENCY: Final = "currency"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One query and the parts it brings. A money leg has `currency` as its last dimension."""
+
+    query: MetricQuery
+    parts: tuple[str, ...]
+    is_money: bool = False
+
+
+def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, ...]:
+    """Returns the queries that bring every part of the question's metrics once; none for an empty range.
+
+    Args:
+        question: with its buckets.
+        generations: the generation to read of each settled site-day in the range.
+    """
+    if question.start == question.end:
+        return ()
+    by_leg: dict[tuple[RowSource, bool, tuple[tuple[str, str], ...]], list[str]] = {}
+    asked = {*question.dimensions, *dimensions_in(question.filter)}
+    for name in _parts_of(question):
+        part = PARTS[name]
+        columns = tuple(
+            (dimension, column) for dimension in sorted(asked) if (column := column_of(part, dimension)) != dimension
+        )
+        by_leg.setdefault((part.source, part.is_money, columns), []).append(name)
+    return tuple(
+        Leg(_query(question, generations, source, names, is_money, dict(columns)), tuple(names), is_money)
+        for (source, is_money, columns), names in by_leg.items()
+    )
+
+
+def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:
+    """Returns the query that counts the hits left out by default in the range, whatever the filter; None for none."""
+    if question.start == question.end:
+        return None
+    whole = question.of_totals()
+    names = ("excluded_hits",)
+    return Leg(_query(whole, generations, RowSource.TRAFFIC, names, False, {}, unfiltered=True), names)
+
+
+def _parts_of(question: Question) -> Iterable[str]:
+    return dict.fromkeys(part for metric in question.metrics for part in metric.parts)
+
+
+def _query(
+    question: Question,
+    generations: Mapping[SiteDay, int],
+    source: RowSource,
+    names: Iterable[str],
+    is_money: bool,
+    columns: Mapping[str, str],
+    unfiltered: bool = False,
+) -> MetricQuery:
+    tree: Filter | None = None if unfiltered else question.filter
+    return MetricQuery(
+        source=source,
+        generations=generations,
+        start=question.start,
+        end=question.end,
+        bucket_starts=tuple(question.buckets.starts.tolist()),
+        dimensions=(*question.dimensions, *([CURRENCY] if is_money else [])),
+        measures=tuple(name for name in names if name != VISITORS),
+        sketches=tuple(name for name in names if name == VISITORS),
+        filter=tree,
+        include_excluded=question.include_excluded,
+        columns=columns,
+    )

@@ -1,0 +1,1 @@
+"""One file per RPC: its limits, its checks, its few lines of reading and answering."""

@@ -1,0 +1,42 @@
+"""CreateIngestKey: a key of the caller's merchant. Its secret is in this one answer; only its hash is kept."""
+
+from __future__ import annotations
+
+from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.errors import RefusedError
+from hitmesh.names import merchant_of
+from hitmesh.ports import IngestKey, KeyKind
+from reporter.rpc.admin.names import KINDS, checked_merchant, key_message
+from reporter.rpc.backend import Backend
+from reporter.rpc.identity import require_owner, site_not_found
+
+
+def create_ingest_key(
+    backend: Backend, caller: IngestKey | None, request: pb.CreateIngestKeyRequest
+) -> pb.CreateIngestKeyResponse:
+    """Returns the key and its secret.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller does not own the merchant.
+        NotFound: the site does not exist or is another merchant's.
+        RefusedError: a value is wrong.
+    """
+    merchant = checked_merchant(request.parent)
+    require_owner(caller, merchant)
+    kind = KINDS.get(request.kind)
+    if kind is None:
+        raise RefusedError(f"kind {request.kind} is not a kind of key: use BROWSER, SERVER or EDGE", field="kind")
+    if kind is KeyKind.BROWSER and not request.site:
+        raise RefusedError("a browser key is public and needs one site: set site", field="site")
+    if request.site and (merchant_of(request.site) != merchant or backend.directory.site(request.site) is None):
+        raise site_not_found(request.site, "site")
+    secret = backend.new_token()
+    key = IngestKey(
+        key_id=f"{kind.value}-{backend.new_token()[:16]}",
+        merchant=merchant,
+        kind=kind,
+        site=request.site or None,
+        unbounded_history=request.unbounded_history,
+        created_at=backend.clock.now(),
+    )
+    return pb.CreateIngestKeyResponse(key=key_message(backend.directory.create_key(key, secret)), secret=secret)

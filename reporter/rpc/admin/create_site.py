@@ -1,0 +1,98 @@
+"""CreateSite: a site of the caller's merchant. Zone, currency, spread and policy hold from then on.
+
+Limits: a site id of 64 characters; a spread of 64. Creating the same again returns what is there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.errors import RefusedError
+from hitmesh.money import CURRENCIES
+from hitmesh.names import SITE_PATTERN
+from hitmesh.ports import IngestKey, Site, VisitPolicy
+from hitmesh.zones import UnknownTimeZoneError, load_zone
+from reporter.rpc.admin.names import checked_merchant, site_message
+from reporter.rpc.backend import Backend
+from reporter.rpc.identity import require_owner
+
+MAX_SPREAD: Final = 64
+DEFAULT_ZONE: Final = "UTC"
+DEFAULT_CURRENCY: Final = "USD"
+POLICY_V1: Final = VisitPolicy()
+
+
+def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
+    """Returns the site, new or as it was.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller does not own the merchant.
+        RefusedError: a value is wrong.
+        AlreadyExists: the name is taken by a site that differs.
+    """
+    merchant = checked_merchant(request.parent)
+    require_owner(caller, merchant)
+    site = checked_site(merchant, request, secret=backend.new_token().encode(), now_ms=backend.clock.now())
+    return pb.CreateSiteResponse(site=site_message(backend.directory.create_site(site)))
+
+
+def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes, now_ms: int) -> Site:
+    """Returns the site that is asked for, defaults filled in.
+
+    Raises:
+        RefusedError: a value is wrong.
+    """
+    name = f"{merchant}/sites/{request.site_id}"
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"site_id {request.site_id[:80]!r} is not a site id: use 1 to 64 characters of a-z, 0-9 and '-', "
+            "the first no '-'",
+            field="site_id",
+        )
+    wanted = request.site
+    return Site(
+        name=name,
+        time_zone=_checked_zone(wanted.time_zone or DEFAULT_ZONE),
+        currency=_checked_currency(wanted.currency or DEFAULT_CURRENCY),
+        secret=secret,
+        created_at=now_ms,
+        spread=_checked_spread(wanted.spread),
+        policy=_policy(wanted.visit_policy),
+        cookieless_counting=wanted.cookieless_counting,
+        identify_by_user_id=wanted.identify_by_user_id,
+    )
+
+
+def _checked_zone(name: str) -> str:
+    try:
+        load_zone(name)
+    except UnknownTimeZoneError as error:
+        error.field = "site.time_zone"
+        raise
+    return name
+
+
+def _checked_currency(code: str) -> str:
+    if code not in CURRENCIES:
+        cure = f"did you mean {code.upper()}?" if code.upper() in CURRENCIES else "use three capitals such as EUR"
+        raise RefusedError(
+            f"currency {code[:16]!r} is not an ISO 4217 code: {cure}", field="site.currency", reason="UNKNOWN_CURRENCY"
+        )
+    return code
+
+
+def _checked_spread(spread: int) -> int:
+    if not 0 <= spread <= MAX_SPREAD:
+        raise RefusedError(f"spread {spread} is not 1 to {MAX_SPREAD}", field="site.spread")
+    return spread or 1
+
+
+def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:
+    """Names the policy by what differs from v1, so that an answer says which rules its visits follow."""
+    keeps, splits = wanted.campaign_keeps_visit, wanted.split_at_local_midnight
+    return VisitPolicy(
+        version=POLICY_V1.version + "-campaign-keeps" * keeps + "-midnight" * splits,
+        campaign_splits=not keeps,
+        split_at_local_midnight=splits,
+    )

@@ -1,0 +1,28 @@
+"""GetSite: a site the caller may read."""
+
+from __future__ import annotations
+
+from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.errors import RefusedError
+from hitmesh.names import SITE_PATTERN, merchant_of
+from hitmesh.ports import IngestKey
+from reporter.rpc.admin.names import site_message
+from reporter.rpc.backend import Backend
+from reporter.rpc.identity import may_read, site_not_found
+
+
+def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:
+    """Returns the site.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's.
+    """
+    if not SITE_PATTERN.fullmatch(request.name):
+        raise RefusedError(
+            f"name {request.name[:160]!r} is not a site: write merchants/{{merchant}}/sites/{{site}}", field="name"
+        )
+    is_readable = may_read(caller, backend.open_reads, merchant_of(request.name), request.name)
+    site = backend.directory.site(request.name) if is_readable else None
+    if site is None:
+        raise site_not_found(request.name, "name")
+    return pb.GetSiteResponse(site=site_message(site))

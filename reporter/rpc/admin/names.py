@@ -1,0 +1,82 @@
+"""Names and messages shared by the admin RPCs."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.errors import RefusedError
+from hitmesh.ports import IngestKey, KeyKind, Site
+from reporter.rpc.sites import MERCHANT_PATTERN
+
+KINDS: Final = {
+    pb.KEY_KIND_BROWSER: KeyKind.BROWSER,
+    pb.KEY_KIND_SERVER: KeyKind.SERVER,
+    pb.KEY_KIND_EDGE: KeyKind.EDGE,
+}
+_KIND_NUMBERS: Final = {kind: number for number, kind in KINDS.items()}
+_KEY_NAME: Final = re.compile(r"(merchants/[a-z0-9][a-z0-9-]{0,63})/ingestKeys/([A-Za-z0-9_-]{1,64})")
+
+
+def checked_merchant(parent: str) -> str:
+    """Returns the name of a merchant as it came.
+
+    Raises:
+        RefusedError: it is no such name.
+    """
+    if not MERCHANT_PATTERN.fullmatch(parent):
+        raise RefusedError(
+            f"parent {parent[:80]!r} is not a merchant: write merchants/ and 1 to 64 characters of a-z, 0-9 and '-'",
+            field="parent",
+        )
+    return parent
+
+
+def checked_key_name(name: str) -> tuple[str, str]:
+    """Returns (merchant, key id) of the name of a key.
+
+    Raises:
+        RefusedError: it is no such name.
+    """
+    found = _KEY_NAME.fullmatch(name)
+    if not found:
+        raise RefusedError(
+            f"name {name[:160]!r} is not a key: write merchants/{{merchant}}/ingestKeys/{{id}}", field="name"
+        )
+    return found[1], found[2]
+
+
+def site_message(site: Site) -> pb.Site:
+    """Returns the message of a site; its secret stays behind."""
+    return pb.Site(
+        name=site.name,
+        time_zone=site.time_zone,
+        currency=site.currency,
+        create_time=_timestamp(site.created_at),
+        visit_policy=pb.VisitPolicy(
+            campaign_keeps_visit=not site.policy.campaign_splits,
+            split_at_local_midnight=site.policy.split_at_local_midnight,
+        ),
+        cookieless_counting=site.cookieless_counting,
+        identify_by_user_id=site.identify_by_user_id,
+        spread=site.spread,
+    )
+
+
+def key_message(key: IngestKey) -> pb.IngestKey:
+    """Returns the message of a key; it never has the secret."""
+    return pb.IngestKey(
+        name=f"{key.merchant}/ingestKeys/{key.key_id}",
+        kind=_KIND_NUMBERS[key.kind],
+        site=key.site or "",
+        unbounded_history=key.unbounded_history,
+        create_time=_timestamp(key.created_at),
+        revoke_time=None if key.revoked_at is None else _timestamp(key.revoked_at),
+    )
+
+
+def _timestamp(ms: int) -> Timestamp:
+    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)

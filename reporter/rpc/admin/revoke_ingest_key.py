@@ -1,0 +1,25 @@
+"""RevokeIngestKey: ends a key of the caller's merchant for good; a second call changes nothing."""
+
+from __future__ import annotations
+
+from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.ports import IngestKey
+from reporter.rpc.admin.names import checked_key_name, key_message
+from reporter.rpc.backend import Backend
+from reporter.rpc.identity import require_owner
+
+
+def revoke_ingest_key(
+    backend: Backend, caller: IngestKey | None, request: pb.RevokeIngestKeyRequest
+) -> pb.RevokeIngestKeyResponse:
+    """Returns the revoked key.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the caller does not own the merchant.
+        NotFound: the merchant has no such key.
+    """
+    merchant, key_id = checked_key_name(request.name)
+    require_owner(caller, merchant)
+    return pb.RevokeIngestKeyResponse(
+        key=key_message(backend.directory.revoke_key(merchant, key_id, backend.clock.now()))
+    )

@@ -1,0 +1,137 @@
+"""ExportReport: a flat question, as it stands in a URL, in; a file out.
+
+Limits: those of RunReport; a filter text of 20,000 characters.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from google.api import httpbody_pb2
+
+from hitmesh.errors import RefusedError
+from hitmesh.ports import IngestKey
+from hitmesh.reporter.v1 import export_pb2
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from hitmesh.zones import CivilTimeError, relative_dates
+from reporter.catalogue import nearest
+from reporter.check_filter import message_of
+from reporter.check_time import checked_zone
+from reporter.filter_text import parse
+from reporter.formats import CONTENT_TYPES, Format, to_file
+from reporter.rpc.answer import Answer
+from reporter.rpc.backend import Backend
+from reporter.rpc.messages import meta_values
+from reporter.rpc.run_report import answer_to
+from reporter.rpc.sites import default_zone, readable_sites
+
+MAX_LIST_CHARS: Final = 4_000
+_GRAINS: Final = {
+    "": pb.TIME_GRAIN_NONE,
+    "none": pb.TIME_GRAIN_NONE,
+    "hour": pb.TIME_GRAIN_HOUR,
+    "day": pb.TIME_GRAIN_DAY,
+    "week": pb.TIME_GRAIN_WEEK,
+    "month": pb.TIME_GRAIN_MONTH,
+}
+_GAP_FILLS: Final = {
+    "": pb.GAP_FILL_UNSPECIFIED,
+    "none": pb.GAP_FILL_NONE,
+    "zero": pb.GAP_FILL_ZERO,
+    "null": pb.GAP_FILL_NULL,
+}
+_FORMATS: Final = {"": Format.CSV} | {form.value: form for form in Format}
+_ISO_DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_ChoiceT = TypeVar("_ChoiceT")
+
+
+def export_report(
+    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
+) -> tuple[httpbody_pb2.HttpBody, Answer]:
+    """Returns the file and the answer it was made of.
+
+    Raises:
+        NotFound, RefusedError: as run_report.
+    """
+    form = _choice("format", request.format, _FORMATS, "UNKNOWN_FORMAT")
+    answer = answer_to(backend, caller, _question(backend, caller, request))
+    meta = meta_values(answer, backend.served_by) if form is Format.JSON else {}
+    file = to_file(form, answer.rows, answer.totals, meta, answer.currency)
+    return httpbody_pb2.HttpBody(content_type=CONTENT_TYPES[form], data=file), answer
+
+
+def _question(
+    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
+) -> pb.RunReportRequest:
+    sites = readable_sites(backend, caller, request.site)
+    zone = checked_zone(request.tz or default_zone(sites)[0])
+    tree = parse(request.filter)
+    return pb.RunReportRequest(
+        site=request.site,
+        metrics=_split("metrics", request.metrics),
+        dimensions=_split("dimensions", request.dimensions),
+        time_range=_time_range(request, zone, backend.clock.now()),
+        time_grain=_choice("grain", request.grain, _GRAINS, "UNKNOWN_GRAIN"),
+        time_zone=request.tz,
+        filter=message_of(tree) if tree else None,
+        order_by=[
+            pb.OrderBy(field=name.removeprefix("-"), descending=name.startswith("-"))
+            for name in _split("order_by", request.order_by)
+        ],
+        limit=request.limit,
+        include_totals=request.include_totals,
+        gap_fill=_choice("gap_fill", request.gap_fill, _GAP_FILLS, "UNKNOWN_GAP_FILL"),
+        include_excluded=request.include_excluded,
+    )
+
+
+def _split(field: str, texts: Iterable[str]) -> list[str]:
+    joined = ",".join(texts)
+    if len(joined) > MAX_LIST_CHARS:
+        raise RefusedError(f"{field} is {len(joined):,} characters; the limit is {MAX_LIST_CHARS:,}", field=field)
+    return [name for part in joined.split(",") if (name := part.strip())]
+
+
+def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: str) -> _ChoiceT:
+    found = choices.get(text.strip().lower())
+    if found is None:
+        names = [name for name in choices if name]
+        raise RefusedError(f"unknown {field} {text[:64]!r}: {nearest(text, names)}", field=field, reason=reason)
+    return found
+
+
+def _time_range(request: export_pb2.ExportReportRequest, zone: str, now_ms: int) -> pb.TimeRange:
+    """`last` or since … until; without `until` up to today."""
+    try:
+        if request.last:
+            if request.since or request.until:
+                raise _refused("last", "last and since or until are two ranges: give one of them")
+            return _between(*relative_dates(request.last, zone, now_ms))
+        if not request.since:
+            raise _refused("since", "no time range: give since and until, for example 2026-11-01, or last=7d")
+        today, _ = relative_dates("today", zone, now_ms)
+        return _between(_date("since", request.since), _date("until", request.until) if request.until else today)
+    except CivilTimeError as error:
+        error.field = error.field or "last"
+        raise
+
+
+def _between(since: dt.date, until: dt.date) -> pb.TimeRange:
+    first, last = (pb.Date(year=date.year, month=date.month, day=date.day) for date in (since, until))
+    return pb.TimeRange(dates=pb.DateRange(since=first, until=last))
+
+
+def _date(field: str, text: str) -> dt.date:
+    found = _ISO_DATE.fullmatch(text.strip())
+    numbers: Sequence[int] = [int(number) for number in found.groups()] if found else (0, 0, 0)
+    try:
+        return dt.date(numbers[0], numbers[1], numbers[2])
+    except ValueError as error:
+        raise _refused(field, f"{field} {text[:32]!r} is no date: write it as 2026-11-01") from error
+
+
+def _refused(field: str, message: str) -> RefusedError:
+    return RefusedError(message, field=field, reason="INVALID_TIME_RANGE")

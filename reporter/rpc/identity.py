@@ -1,0 +1,83 @@
+"""Who calls, and what that key may do. Every tenant boundary of reads and of the admin service is here.
+
+A site that does not exist and one that is another merchant's are the same NOT_FOUND, in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hitmesh.errors import NotFound, PermissionDenied, Unauthenticated
+from hitmesh.ports import IngestKey, KeyKind, SiteDirectory
+
+_SCHEME = "bearer "
+
+
+def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
+    """Returns the key in `authorization: Bearer …`, None when there is no such metadata.
+
+    Raises:
+        Unauthenticated: UNKNOWN_KEY or KEY_REVOKED.
+    """
+    header = next((value for name, value in metadata if name == "authorization"), None)
+    if header is None:
+        return None
+    text = header.decode("utf-8", "replace") if isinstance(header, bytes) else header
+    key = directory.key(text[len(_SCHEME) :].strip()) if text.lower().startswith(_SCHEME) else None
+    if key is None:
+        raise Unauthenticated(
+            "the key is unknown: send a server key as authorization: Bearer <key>", field="authorization"
+        )
+    if key.revoked_at is not None:
+        raise Unauthenticated(
+            f"the key {key.key_id} was revoked: create another", field="authorization", reason="KEY_REVOKED"
+        )
+    return key
+
+
+def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: str | None) -> bool:
+    """Returns whether the caller may read a site, or with None every site, of a merchant.
+
+    Raises:
+        Unauthenticated: reads need a key and there is none.
+    """
+    if open_reads:
+        return True
+    if caller is None:
+        raise _no_key()
+    return caller.kind is KeyKind.SERVER and caller.merchant == merchant and caller.site in (None, site)
+
+
+def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
+    """Returns the caller's key when it may change sites and keys of the merchant.
+
+    Raises:
+        Unauthenticated: there is no key.
+        PermissionDenied: it is not a server key for all sites of that merchant.
+    """
+    if caller is None:
+        raise _no_key()
+    if caller.merchant != merchant:
+        raise PermissionDenied(
+            f"the key is not one of {merchant}: use a server key of that merchant", field="authorization"
+        )
+    if caller.kind is not KeyKind.SERVER:
+        raise PermissionDenied(
+            f"a {caller.kind.value} key cannot change sites and keys: use a server key", field="authorization"
+        )
+    if caller.site is not None:
+        raise PermissionDenied(
+            "the key is for one site only: use a server key for every site of the merchant", field="authorization"
+        )
+    return caller
+
+
+def site_not_found(name: str, field: str) -> NotFound:
+    """Returns the one error for a site that does not exist or is not the caller's."""
+    return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field)
+
+
+def _no_key() -> Unauthenticated:
+    return Unauthenticated(
+        "no key: send a server key of the merchant as authorization: Bearer <key>", field="authorization"
+    )

@@ -1,0 +1,23 @@
+"""ListMetrics: the catalogue's metrics. It is the same for everyone."""
+
+from __future__ import annotations
+
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from reporter.catalogue import METRICS, allowed_dimensions
+from reporter.rpc.messages import SCOPES, TYPES
+
+
+def list_metrics() -> pb.ListMetricsResponse:
+    """Returns the metrics in the order of the catalogue."""
+    return pb.ListMetricsResponse(
+        metrics=[
+            pb.Metric(
+                id=metric.id,
+                type=TYPES[metric.type],
+                scope=SCOPES[metric.scope],
+                description=metric.description,
+                dimensions=allowed_dimensions(metric),
+            )
+            for metric in METRICS.values()
+        ]
+    )

@@ -1,0 +1,229 @@
+"""Answers as protobuf messages, and their meta as plain values for JSON."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import money_pb2
+
+from hitmesh.money import MICROS
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from hitmesh.zones import TZDB_VERSION
+from reporter.catalogue import METRIC_VERSION, ColumnType, Scope, Unit
+from reporter.check import GAP_FILLS
+from reporter.check_filter import message_of
+from reporter.check_time import GRAINS
+from reporter.filter_text import format_filter
+from reporter.freshness import Freshness, State
+from reporter.rpc.answer import Answer
+from reporter.series import Column, Exactness, Series
+
+TYPES: Final = {
+    ColumnType.COUNT: pb.COLUMN_TYPE_COUNT,
+    ColumnType.MONEY: pb.COLUMN_TYPE_MONEY,
+    ColumnType.DURATION: pb.COLUMN_TYPE_DURATION,
+    ColumnType.RATIO: pb.COLUMN_TYPE_RATIO,
+}
+SCOPES: Final = {Scope.HIT: pb.METRIC_SCOPE_HIT, Scope.VISIT: pb.METRIC_SCOPE_VISIT}
+_EXACTNESS: Final = {
+    Exactness.EXACT: pb.EXACTNESS_EXACT,
+    Exactness.SKETCH: pb.EXACTNESS_SKETCH,
+    Exactness.PARTIAL: pb.EXACTNESS_PARTIAL,
+}
+_STATES: Final = {
+    State.LIVE: pb.FRESHNESS_STATE_LIVE,
+    State.DELAYED: pb.FRESHNESS_STATE_DELAYED,
+    State.DEGRADED: pb.FRESHNESS_STATE_DEGRADED,
+}
+_GRAIN_NUMBERS: Final = {grain: number for number, grain in GRAINS.items()}
+_GAP_FILL_NUMBERS: Final = {fill: number for number, fill in GAP_FILLS.items()}
+_STORES: Final = {pb.STORE_EMBEDDED: "embedded", pb.STORE_MEMORY: "memory"}
+
+
+def response_of(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.ValueType) -> pb.RunReportResponse:
+    """Returns the message of an answer."""
+    question = answer.question
+    return pb.RunReportResponse(
+        dimension_headers=question.dimensions,
+        metric_headers=[_header(column, answer.currency) for column in answer.rows.columns],
+        rows=_rows(answer.rows, answer.currency),
+        totals=next(_rows(answer.totals, answer.currency), None) if answer.totals else None,
+        total_row_count=answer.rows.total_rows,
+        meta=_meta(answer, request, served_by),
+    )
+
+
+def freshness_message(reached: Freshness) -> pb.Freshness:
+    """Returns the message of how fresh numbers are."""
+    return pb.Freshness(
+        complete_through=timestamp(reached.complete_through),
+        provisional_from=timestamp(reached.provisional_from),
+        lag=_duration(reached.lag_ms),
+        state=_STATES[reached.state],
+        stalled_partitions=[f"{log}/{partition}" for log, partition in reached.stalled],
+    )
+
+
+def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, object]:
+    """Returns the meta of an answer as JSON values: instants in ISO 8601 UTC, lengths of time in seconds."""
+    question, reached = answer.question, answer.freshness
+    return {
+        "complete_through": iso_instant(reached.complete_through),
+        "provisional_from": iso_instant(reached.provisional_from),
+        "lag_s": reached.lag_ms / 1_000,
+        "state": reached.state.value.upper(),
+        "stalled_partitions": [f"{log}/{partition}" for log, partition in reached.stalled],
+        "data_version": answer.data_version,
+        "metric_version": METRIC_VERSION,
+        "policy_version": answer.policy_version,
+        "time_zone": question.zone,
+        "tzdb_version": TZDB_VERSION,
+        "grain": question.buckets.grain.value,
+        "start": iso_instant(question.start),
+        "end": iso_instant(question.end),
+        "filter": format_filter(question.filter),
+        "include_excluded": question.include_excluded,
+        "excluded_hits": answer.excluded_hits,
+        "currency": answer.currency,
+        "missing_currencies": list(answer.missing_currencies),
+        "exactness": {column.metric.id: column.exactness.value.upper() for column in answer.rows.columns},
+        "total_row_count": answer.rows.total_rows,
+        "warnings": list(answer.warnings),
+        "served_by": _STORES.get(served_by, ""),
+        "cost": {"rows": answer.store_rows, "elapsed_s": answer.elapsed_ms / 1_000},
+        "query_id": answer.query_id,
+    }
+
+
+def timestamp(ms: int) -> Timestamp:
+    """Returns the message of an instant in UTC ms."""
+    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
+
+
+def iso_instant(ms: int) -> str:
+    """Returns an instant in UTC ms as `2015-05-17T00:00:00.000Z`."""
+    at = dt.datetime.fromtimestamp(ms // 1_000, dt.UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"
+
+
+def _duration(ms: int) -> Duration:
+    return Duration(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
+
+
+def _money(micros: int, currency: str) -> money_pb2.Money:
+    units, rest = divmod(abs(micros), MICROS)
+    sign = -1 if micros < 0 else 1
+    return money_pb2.Money(currency_code=currency, units=sign * units, nanos=sign * rest * 1_000)
+
+
+def _header(column: Column, currency: str) -> pb.MetricHeader:
+    metric = column.metric
+    return pb.MetricHeader(
+        metric=metric.id,
+        type=TYPES[metric.type],
+        unit=currency if metric.unit is Unit.CURRENCY else metric.unit.value,
+        scope=SCOPES[metric.scope],
+        exactness=_EXACTNESS[column.exactness],
+        relative_standard_error=column.relative_standard_error,
+    )
+
+
+def _rows(rows: Series, currency: str) -> Iterator[pb.Row]:
+    keys = zip(*rows.dimensions, strict=True) if rows.dimensions else iter([()] * len(rows))
+    cells = zip(*(_cells(column, currency) for column in rows.columns), strict=True)
+    buckets = _time_buckets(rows)
+    for bucket, values, row in zip(rows.buckets.tolist(), keys, cells, strict=True):
+        yield pb.Row(time_bucket=buckets[bucket] if buckets else None, dimension_values=values, cells=row)
+
+
+def _time_buckets(rows: Series) -> dict[int, pb.TimeBucket]:
+    if not rows.question.has_time:
+        return {}
+    axis = rows.question.buckets
+    return {
+        index: pb.TimeBucket(
+            start=timestamp(int(axis.starts[index])),
+            end=timestamp(int(axis.ends[index])),
+            label=axis.labels[index],
+            partial=bool(axis.partial[index]),
+        )
+        for index in set(rows.buckets.tolist())
+    }
+
+
+def _cells(column: Column, currency: str) -> Iterator[pb.Cell]:
+    sums, empty = column.numerators.tolist(), column.is_empty.tolist()
+    if column.denominators is not None:
+        quotients = zip(sums, column.denominators.tolist(), column.values.tolist(), strict=True)
+        full = (pb.Cell(ratio=pb.Ratio(numerator=n, denominator=d, value=v)) for n, d, v in quotients)
+    elif column.lower is not None and column.upper is not None:
+        bounds = zip(sums, column.values.tolist(), column.lower.tolist(), column.upper.tolist(), strict=True)
+        full = (_count_cell(*bound) for bound in bounds)
+    elif column.metric.type is ColumnType.MONEY:
+        full = (pb.Cell(money=_money(micros, currency)) for micros in sums)
+    elif column.metric.type is ColumnType.DURATION:
+        full = (pb.Cell(duration=_duration(ms)) for ms in sums)
+    else:
+        full = (pb.Cell(int64_value=count) for count in sums)
+    none = pb.Cell(null_reason=pb.NULL_REASON_NO_DATA)
+    return (none if is_empty else cell for is_empty, cell in zip(empty, full, strict=True))
+
+
+def _count_cell(count: int, estimate: float, lower: float, upper: float) -> pb.Cell:
+    """An exact count has no bounds, which are NaN then."""
+    if lower != lower:
+        return pb.Cell(int64_value=count)
+    return pb.Cell(double_value=estimate, lower=lower, upper=upper)
+
+
+def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.ValueType) -> pb.ReportMeta:
+    question = answer.question
+    return pb.ReportMeta(
+        freshness=freshness_message(answer.freshness),
+        data_version=answer.data_version,
+        metric_version=METRIC_VERSION,
+        policy_version=answer.policy_version,
+        time_zone=question.zone,
+        tzdb_version=TZDB_VERSION,
+        filter=format_filter(question.filter),
+        include_excluded=question.include_excluded,
+        start=timestamp(question.start),
+        end=timestamp(question.end),
+        currency=answer.currency,
+        missing_currencies=answer.missing_currencies,
+        warnings=answer.warnings,
+        served_by=served_by,
+        cost=pb.Cost(rows=answer.store_rows, elapsed=_duration(answer.elapsed_ms)),
+        query_id=answer.query_id,
+        excluded_hits=answer.excluded_hits,
+        request=_understood(answer, request),
+    )
+
+
+def _understood(answer: Answer, request: pb.RunReportRequest) -> pb.RunReportRequest:
+    """Returns the request with its defaults filled in and its range resolved."""
+    question = answer.question
+    if question.dates:
+        since, until = (pb.Date(year=date.year, month=date.month, day=date.day) for date in question.dates)
+        time_range = pb.TimeRange(dates=pb.DateRange(since=since, until=until))
+    else:
+        instants = pb.InstantRange(start=timestamp(question.start), end=timestamp(question.end))
+        time_range = pb.TimeRange(instants=instants)
+    return pb.RunReportRequest(
+        site=request.site,
+        metrics=[metric.id for metric in question.metrics],
+        dimensions=question.dimensions,
+        time_range=time_range,
+        time_grain=_GRAIN_NUMBERS[question.buckets.grain],
+        time_zone=question.zone,
+        filter=message_of(question.filter) if question.filter else None,
+        order_by=[pb.OrderBy(field=order.field, descending=order.descending) for order in question.order_by],
+        limit=question.limit,
+        include_totals=question.include_totals,
+        gap_fill=_GAP_FILL_NUMBERS[question.gap_fill],
+        include_excluded=question.include_excluded,
+    )

@@ -1,0 +1,33 @@
+"""RunReport: a typed question in, a typed answer with freshness and exactness out.
+
+Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.check*).
+"""
+
+from __future__ import annotations
+
+from hitmesh.ports import IngestKey
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from reporter.check import checked
+from reporter.rpc.answer import Answer, answer
+from reporter.rpc.backend import Backend
+from reporter.rpc.messages import response_of
+from reporter.rpc.sites import currency_of, default_zone, readable_sites
+
+
+def run_report(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> pb.RunReportResponse:
+    """Returns the answer.
+
+    Raises:
+        NotFound: no such site, or not the caller's.
+        RefusedError: the question cannot be answered; names field, rule and cure.
+    """
+    return response_of(answer_to(backend, caller, request), request, backend.served_by)
+
+
+def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
+    """Returns the answer before it becomes a message or a file."""
+    sites = readable_sites(backend, caller, request.site)
+    zone, warnings = default_zone(sites)
+    question = checked(request, zone, backend.clock.now())
+    currency = currency_of(sites, question.metrics)
+    return answer(backend, question, sites, currency, () if request.time_zone else warnings)

@@ -1,0 +1,83 @@
+"""Which sites a question is about: one, or with `sites/-` all of a merchant that the caller may read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from hitmesh.errors import RefusedError
+from hitmesh.names import SITE_PATTERN, merchant_of
+from hitmesh.ports import IngestKey, Site
+from reporter.catalogue import Metric
+from reporter.rpc.backend import Backend
+from reporter.rpc.identity import may_read, site_not_found
+
+MAX_SITES: Final = 1_000
+MERCHANT_PATTERN: Final = re.compile(r"merchants/[a-z0-9][a-z0-9-]{0,63}")
+_ALL_SITES: Final = "/sites/-"
+
+
+def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tuple[Site, ...]:
+    """Returns the site of this name, or all of `merchants/{m}/sites/-`; at least one.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's.
+        RefusedError: the text is no name of a site, or the merchant has too many sites for one answer.
+    """
+    if name.endswith(_ALL_SITES) and MERCHANT_PATTERN.fullmatch(name.removesuffix(_ALL_SITES)):
+        return _all_sites(backend, caller, name.removesuffix(_ALL_SITES), name)
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-', "
+            "or merchants/{merchant}/sites/- for all of a merchant",
+            field="site",
+        )
+    is_readable = may_read(caller, backend.open_reads, merchant_of(name), name)
+    site = backend.directory.site(name) if is_readable else None
+    if site is None:
+        raise site_not_found(name, "site")
+    return (site,)
+
+
+def default_zone(sites: Sequence[Site]) -> tuple[str, tuple[str, ...]]:
+    """Returns the zone of a report that names none, and a warning when the sites have several."""
+    zones = sorted({site.time_zone for site in sites})
+    if len(zones) == 1:
+        return zones[0], ()
+    return "UTC", (f"the sites have {len(zones)} time zones ({', '.join(zones[:3])}, …): UTC is used; name one",)
+
+
+def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
+    """Returns the currency of the sites; empty when they differ and no metric is about money.
+
+    Raises:
+        RefusedError: MIXED_CURRENCIES.
+    """
+    currencies = sorted({site.currency for site in sites})
+    if len(currencies) == 1:
+        return currencies[0]
+    money = [metric.id for metric in metrics if metric.has_money]
+    if money:
+        raise RefusedError(
+            f"{', '.join(money)} over sites in {', '.join(currencies)} cannot be added up: ask for each site alone, "
+            "or leave these metrics out",
+            field="metrics",
+            reason="MIXED_CURRENCIES",
+        )
+    return ""
+
+
+def _all_sites(backend: Backend, caller: IngestKey | None, merchant: str, name: str) -> tuple[Site, ...]:
+    if not may_read(caller, backend.open_reads, merchant, None):
+        raise site_not_found(name, "site")
+    sites = tuple(backend.directory.sites(merchant, "", MAX_SITES + 1))
+    if not sites:
+        raise site_not_found(name, "site")
+    if len(sites) > MAX_SITES:
+        raise RefusedError(
+            f"{merchant} has more than {MAX_SITES:,} sites, the limit of one answer: ask for single sites",
+            field="site",
+            reason="TOO_MANY_SITES",
+        )
+    return sites

@@ -1,0 +1,78 @@
+"""`make bench`: measures and prints one JSON document on stdout; what is being done is told on stderr.
+
+Every number stands beside its aim, its floor, and `ok`: whether it reaches the floor. The exit code is 1 only when
+what was stored is not what was sent: a slow machine is no failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench.collector_run import run_collector
+from tests.bench.explained import where_the_time_goes
+from tests.bench.measured import Child, Result, progress, run
+from tests.bench.report_run import run_reports
+from tests.bench.settlement_run import run_settlement
+from tests.bench.traffic import load_traffic
+
+PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "datasketches", "numpy")
+
+
+def main() -> int:
+    """Returns the exit code."""
+    began = time.monotonic()
+    results: Result = {"machine": _machine(), "collector": run_collector(load_traffic())}
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:
+        progress("filling a store with a day of many hits and 90 days of fewer")
+        run("tests.bench.filled_store", store)
+        progress("settling all of it")
+        process = Child("tests.bench.settlement_process", store)
+        try:
+            results["settlement"] = run_settlement(process)
+        finally:
+            process.stop()
+        results["reports"] = run_reports(Path(store))
+    results["where_the_time_goes"] = where_the_time_goes(results)
+    results["took_s"] = round(time.monotonic() - began, 1)
+    right = (results["collector"]["sample"], results["collector"]["checks"], results["settlement"]["checks"])
+    results["numbers_ok"] = all(_oks(results))
+    results["right"] = all(check["ok"] for check in right)
+    sys.stdout.write(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    return 0 if results["right"] else 1
+
+
+def _machine() -> Result:
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": _cpu_name(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _oks(results: object) -> Iterator[bool]:
+    """Yields every `ok`, however deep."""
+    if isinstance(results, dict):
+        if isinstance(results.get("ok"), bool):
+            yield results["ok"]
+        for inner in results.values():
+            yield from _oks(inner)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

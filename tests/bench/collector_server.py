@@ -1,0 +1,105 @@
+"""The process that is measured: the production collector on a real listener, its log one that discards.
+
+Commands come as lines on stdin, each is answered by one JSON line on stdout: `mark` with the counters so far, `keep
+DIR` by writing the sampled records there. The end of stdin stops it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+import collector.batcher
+from collector.batcher import MicroBatcher
+from collector.classify import Classifier
+from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handler
+from collector.settings import CollectorSettings
+from hitmesh.adapters.factory import open_stores
+from hitmesh.clock import SystemClock
+from hitmesh.lifecycle import SERVER_OPTIONS
+from hitmesh.logs import configure
+from tests.bench.discarding_log import DiscardingLog
+from tests.bench.sites import create_sites
+from tests.bench.stages import StageTimer
+
+KEEP_EVERY = 97
+MOST_KEPT = 60
+STAGES = (
+    (collector.batcher, "decode", "decode"),
+    (collector.batcher, "admit", "admit"),
+    (MicroBatcher, "_split", "split"),
+    (collector.batcher, "hits_record", "pack"),
+    (MicroBatcher, "_append", "concatenate_and_tell"),
+)
+
+
+def main() -> None:
+    """Serves until stdin ends."""
+    configure("error", "bench", "bench-0")
+    timer = StageTimer()
+    for owner, attribute, stage in STAGES:
+        timer.wrap(owner, attribute, stage)
+    clock = SystemClock()
+    settings = CollectorSettings(store="memory:")
+    stores = open_stores(settings.store, clock)
+    create_sites(stores.directory)
+    log = DiscardingLog(KEEP_EVERY, MOST_KEPT)
+    batcher = MicroBatcher(log, stores.directory, Classifier(), clock, settings)
+    service = CollectorService(batcher, clock, settings)
+    server = grpc.server(
+        ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
+        options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
+    )
+    server.add_generic_rpc_handlers((generic_handler(service),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    batcher.start()
+    server.start()
+    _say({"port": port})
+    for line in sys.stdin:
+        command, _, argument = line.strip().partition(" ")
+        if command == "mark":
+            _say(_counters(log, timer))
+        elif command == "start":
+            timer.start()
+            _say(_counters(log, timer))
+        elif command == "keep":
+            _say({"records": _write_kept(log, Path(argument))})
+    server.stop(0).wait()
+    batcher.stop()
+    stores.close()
+
+
+def _counters(log: DiscardingLog, timer: StageTimer) -> dict[str, object]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_s": time.monotonic(),
+        "user_s": used.ru_utime,
+        "system_s": used.ru_stime,
+        "max_rss_mib": used.ru_maxrss // 1024,
+        "rows": log.rows,
+        "records": log.records,
+        "value_bytes": log.value_bytes,
+        "rejected_records": log.rejected_records,
+        "stages": dict(timer.seconds),
+    }
+
+
+def _write_kept(log: DiscardingLog, directory: Path) -> int:
+    for number, value in enumerate(log.kept):
+        (directory / f"{number}.arrow").write_bytes(value)
+    return len(log.kept)
+
+
+def _say(answer: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

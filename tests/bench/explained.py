@@ -1,0 +1,45 @@
+"""What dominates, in words and numbers made from what was measured."""
+
+from __future__ import annotations
+
+from tests.bench.measured import Result
+
+_WORDS = {
+    "decode": "protobuf → Arrow (ptars)",
+    "admit": "checks, times, identity, URLs, classification, partition (Polars)",
+    "split": "slicing by partition",
+    "pack": "Arrow IPC with zstd",
+    "concatenate_and_tell": "joining slices of a record, answering the streams",
+    "grpc_and_streams": "HTTP/2, message objects, stream and reader threads, acks",
+    "read_and_decode": "zstd, Arrow, choice of the day's rows",
+    "duplicates": "copies by visitor and id",
+    "visits": "timelines cut into visits",
+    "traffic_rows": "grouping by cell and dimensions, visitor sketches",
+    "visits_rows": "grouping visits",
+    "carry_ledger_and_rest": "orders, visit dimensions of hits, carry, ledger, digests",
+    "write": "Parquet segment, merged where there are many",
+    "scan_and_publish": "raw rows from SQLite, marks, generation",
+}
+
+
+def where_the_time_goes(results: Result) -> list[str]:
+    """Returns one sentence per measured part, its stages from the most expensive to the cheapest."""
+    sentences = [
+        _sentence("collector", results["collector"]["us_per_hit"]),
+        _sentence("settlement", results["settlement"]["us_per_hit"]),
+    ]
+    reports = results["reports"]
+    timed = {name: part for name, part in reports.items() if isinstance(part, dict)}
+    slowest = max(timed, key=lambda name: float(timed[name]["p50_ms"]))
+    sentences.append(
+        f"RunReport: {slowest} is the slowest question with {timed[slowest]['p50_ms']} ms in the middle; "
+        f"it reads {timed[slowest]['rows_read']:,} rows of {reports['days']} days and answers {timed[slowest]['rows']}."
+    )
+    return sentences
+
+
+def _sentence(part: str, us_per_hit: dict[str, float]) -> str:
+    total = us_per_hit["all"]
+    stages = sorted(((us, name) for name, us in us_per_hit.items() if name != "all"), reverse=True)
+    told = ", ".join(f"{_WORDS[name]} {us:.2f} µs ({us / total:.0%})" for us, name in stages)
+    return f"{part}: {total:.2f} µs a hit: {told}."

@@ -1,0 +1,94 @@
+"""Fills the embedded store DIR the way production does: admission into the log, intake into raw records and marks.
+
+BIG_HITS hits on one day of the first site, SERIES_HITS hits on each of SERIES_DAYS days of the second. A process of
+its own, so that its memory is not counted with what is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from collector.admission import Frame
+from collector.batcher import MicroBatcher, Waiting
+from collector.classify import Classifier
+from collector.outcome import BatchOutcome
+from collector.settings import CollectorSettings
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.clock import SystemClock
+from hitmesh.logs import configure
+from hitmesh.ports import Clock, SiteDay
+from processor.__main__ import ProcessorSettings, build_runner
+from tests.bench.sites import KEYS, SITES, create_sites
+from tests.bench.traffic import DAY, FRAME_HITS, frames, load_traffic
+
+OUTCOME_TIMEOUT_S = 60.0
+BIG_HITS = 210_000
+BIG_DAY = SiteDay(SITES[0].name, DAY)
+SERIES_SITE = SITES[1]
+SERIES_KEY = KEYS[1]
+SERIES_DAYS = 90
+SERIES_HITS = 8_000
+# As many as a collector finds waiting under load; a record holds those of a partition.
+BATCHES_AT_ONCE = 20
+SERIES_BATCHES_AT_ONCE = 240
+
+
+def main() -> None:
+    """Fills the store."""
+    configure("error", "bench", "bench-0")
+    clock = SystemClock()
+    stores = open_stores(f"embedded:{sys.argv[1]}", clock)
+    create_sites(stores.directory)
+    traffic = load_traffic()
+    append(stores, clock, frames(traffic, KEYS[:1], BIG_HITS // FRAME_HITS), BATCHES_AT_ONCE)
+    days = range(DAY, DAY + SERIES_DAYS)
+    series = (batch for day in days for batch in frames(traffic, [SERIES_KEY], SERIES_HITS // FRAME_HITS, day))
+    append(stores, clock, series, SERIES_BATCHES_AT_ONCE)
+    take_in(stores)
+    stores.close()
+
+
+def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_once: int) -> int:
+    """Admits serialised batches into the log, so many at once that they make a record; returns the accepted hits.
+
+    Raises:
+        RuntimeError: a hit was not accepted.
+    """
+    settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
+    batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings)
+    batcher.start()
+    waiting: list[Future[BatchOutcome]] = []
+    accepted = 0
+    for batch in batches:
+        told: Future[BatchOutcome] = Future()
+        batcher.submit(Waiting(Frame(batch, "", "", clock.now()), told.set_result))
+        waiting.append(told)
+        if len(waiting) == batches_at_once:
+            accepted += _accepted(waiting)
+            waiting = []
+    accepted += _accepted(waiting)
+    batcher.stop()
+    return accepted
+
+
+def take_in(stores: Stores) -> None:
+    """Stores what the log holds as raw records, marks and claims."""
+    runner = build_runner(stores, ProcessorSettings(store="memory:"))
+    while runner.step(0.0):
+        pass
+
+
+def _accepted(waiting: Iterable[Future[BatchOutcome]]) -> int:
+    accepted = 0
+    for told in waiting:
+        outcome = told.result(OUTCOME_TIMEOUT_S)
+        if outcome.issues:
+            raise RuntimeError(f"a hit of the measured traffic was not accepted: {outcome.issues[0].message}")
+        accepted += outcome.accepted
+    return accepted
+
+
+if __name__ == "__main__":
+    main()

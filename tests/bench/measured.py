@@ -1,0 +1,85 @@
+"""One measured number beside what it should be, and the child processes in which things are measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[2]
+# One process per core is how the services are run: a second thread of Polars would only wait for the first.
+ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+Result = dict[str, Any]
+
+
+def progress(text: str) -> None:
+    """Says on stderr what is being done."""
+    sys.stderr.write(f"bench: {text}\n")
+    sys.stderr.flush()
+
+
+def judged(value: float, aim: float, floor: float, unit: str) -> Result:
+    """Returns a number with its aim and floor, and whether it is at least the floor."""
+    return {"value": round(value), "unit": unit, "aim": aim, "floor": floor, "ok": value >= floor}
+
+
+def environment() -> Mapping[str, str]:
+    """Returns the environment of a measured process."""
+    return {**os.environ, **ONE_CORE, "PYTHONPATH": str(ROOT)}
+
+
+def run(module: str, *arguments: str) -> None:
+    """Runs a module to its end.
+
+    Raises:
+        CalledProcessError: it failed; its message stands above.
+    """
+    subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(), check=True)
+
+
+class Child:
+    """A measured process that answers each line on its stdin with a JSON line on its stdout."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(),
+        )
+        self.first_answer = self._answer()
+
+    def ask(self, line: str) -> Result:
+        """Returns the answer to a line."""
+        stdin = self._stream(self._process.stdin)
+        stdin.write(line + "\n")
+        stdin.flush()
+        return self._answer()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Ends its stdin and waits for it; kills it when that takes too long."""
+        self._stream(self._process.stdin).close()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _answer(self) -> Result:
+        line = self._stream(self._process.stdout).readline()
+        if not line:
+            raise RuntimeError(f"the measured process ended with {self._process.wait()}: its message stands above")
+        answer: Result = json.loads(line)
+        return answer
+
+    @staticmethod
+    def _stream(stream: IO[str] | None) -> IO[str]:
+        assert stream is not None
+        return stream

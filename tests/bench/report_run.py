@@ -1,0 +1,101 @@
+"""Measures RunReport: 90 days of one site's cells, through the reporter's own process and socket."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from hitmesh.client.mesh import Mesh
+from hitmesh.mesh.ports import HOST, any_free
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from tests.bench.filled_store import SERIES_DAYS, SERIES_HITS, SERIES_KEY, SERIES_SITE
+from tests.bench.measured import ROOT, Result, environment, progress
+from tests.bench.traffic import DAY
+
+# A page of several reports is to feel immediate: 150 ms; at half a second people notice every one.
+AIM_MS, CEILING_MS = 150.0, 500.0
+CALLS = 200
+WARM_UP_CALLS = 20
+METRICS = ("visits", "visitors", "pageviews", "gross_revenue")
+READY_TIMEOUT_S = 20.0
+
+
+def run_reports(store: Path, calls: int = CALLS) -> Result:
+    """Returns p50 and p99 of three questions about the second site of the store, in ms."""
+    with _reporter(store) as mesh:
+        return {
+            "days": SERIES_DAYS,
+            "hits_a_day": SERIES_HITS,
+            "metrics": list(METRICS),
+            **{name: _timed(mesh, name, request, calls) for name, request in _questions().items()},
+        }
+
+
+def _questions() -> dict[str, pb.RunReportRequest]:
+    first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
+    last = first + timedelta(days=SERIES_DAYS - 1)
+    dates = pb.DateRange(
+        since=pb.Date(year=first.year, month=first.month, day=first.day),
+        until=pb.Date(year=last.year, month=last.month, day=last.day),
+    )
+    filtered = pb.Filter(
+        dimension_filter=pb.DimensionFilter(
+            dimension="device_type", operator=pb.FILTER_OPERATOR_IN, values=["desktop", "mobile"]
+        )
+    )
+    common = pb.RunReportRequest(site=SERIES_SITE.name, metrics=METRICS, time_range=pb.TimeRange(dates=dates))
+    by_day, by_channel, by_day_filtered = pb.RunReportRequest(), pb.RunReportRequest(), pb.RunReportRequest()
+    for request in (by_day, by_channel, by_day_filtered):
+        request.CopyFrom(common)
+    by_day.time_grain = by_day_filtered.time_grain = pb.TIME_GRAIN_DAY
+    by_channel.dimensions.append("channel")
+    by_day_filtered.filter.CopyFrom(filtered)
+    return {"by_day": by_day, "by_channel": by_channel, "by_day_filtered": by_day_filtered}
+
+
+def _timed(mesh: Mesh, name: str, request: pb.RunReportRequest, calls: int) -> Result:
+    progress(f"reports: {name}, {calls} calls")
+    took_ms = []
+    for number in range(WARM_UP_CALLS + calls):
+        began = time.perf_counter()
+        response = mesh.reporter.RunReport(request, timeout=30.0, metadata=mesh.credentials)
+        if number >= WARM_UP_CALLS:
+            took_ms.append((time.perf_counter() - began) * 1_000)
+    p50, p99 = (round(float(np.percentile(took_ms, share)), 1) for share in (50, 99))
+    return {
+        "p50_ms": p50,
+        "p99_ms": {"value": p99, "unit": "ms, at most", "aim": AIM_MS, "floor": CEILING_MS, "ok": p99 <= CEILING_MS},
+        "calls": calls,
+        "rows": len(response.rows),
+        "rows_read": response.meta.cost.rows,
+    }
+
+
+@contextmanager
+def _reporter(store: Path) -> Iterator[Mesh]:
+    """Runs the production reporter on the store."""
+    listen = f"{HOST}:{any_free(1)[0]}"
+    settings = {"HITMESH_REPORTER_STORE": f"embedded:{store}", "HITMESH_REPORTER_LISTEN": listen}
+    environ = {name: value for name, value in environment().items() if not name.startswith("HITMESH_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reporter"],
+        cwd=ROOT,
+        env={**environ, **settings},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Mesh.connect(listen, SERIES_KEY) as mesh:
+            grpc.channel_ready_future(mesh.channel).result(READY_TIMEOUT_S)
+            yield mesh
+    finally:
+        process.terminate()
+        process.wait()

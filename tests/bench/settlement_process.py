@@ -1,0 +1,100 @@
+"""The process in which settlement is measured: the production settler over an embedded store in DIR, filled before.
+
+First it settles everything. Then it settles the big day again for each line on stdin, and answers with what that took.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+
+import processor.settlement
+import processor.settler
+from hitmesh.adapters.embedded.segments import EmbeddedRollupSink
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.clock import SystemClock
+from hitmesh.logs import configure
+from hitmesh.ports import DirtyMark
+from processor.__main__ import ProcessorSettings, build_settler
+from processor.settlement import Settled
+from processor.settler import Settler
+from tests.bench.filled_store import BIG_DAY
+from tests.bench.stages import StageTimer
+
+STAGES = (
+    (processor.settler, "read_window", "read_and_decode"),
+    (processor.settlement, "find_copies", "duplicates"),
+    (processor.settlement, "build_visits", "visits"),
+    (processor.settlement, "traffic_rows", "traffic_rows"),
+    (processor.settlement, "visits_rows", "visits_rows"),
+    (EmbeddedRollupSink, "write", "write"),
+)
+
+
+def main() -> None:
+    """Fills, settles, answers."""
+    configure("error", "bench", "bench-0")
+    store = f"embedded:{sys.argv[1]}"
+    clock = SystemClock()
+    stores = open_stores(store, clock)
+    timer, last = StageTimer(), _Last()
+    for owner, attribute, stage in STAGES:
+        timer.wrap(owner, attribute, stage)
+    timer.wrap(processor.settler, "settle", "carry_ledger_and_rest", seen=last.note)
+    settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0)
+    while build_settler(stores, clock, settings, threading.Event()).run_once():
+        pass
+    _say({"ready": True})
+    for _ in sys.stdin:
+        # A settler remembers when it settled a day and waits as long as that took; a new one does not.
+        settler = build_settler(stores, clock, settings, threading.Event())
+        _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
+    stores.close()
+
+
+class _Last:
+    """How large the last settlement's result was."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.carry_visits = 0
+
+    def note(self, settled: Settled) -> None:
+        """Notes it."""
+        self.rows = settled.traffic.height + settled.visits.height
+        self.carry_visits = settled.carry.open_visits.height
+
+
+def _settle_again(stores: Stores, settler: Settler, timer: StageTimer) -> dict[str, object]:
+    """Marks the big day and runs one pass of the settler."""
+    record = next(iter(stores.raw.scan(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)))
+    stores.dirty.mark([DirtyMark(BIG_DAY, record.position, record.log_time)])
+    timer.start()
+    wall, used = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+    done = settler.run_once()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    generation = stores.generations.current(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)[BIG_DAY.day].generation
+    ledger = stores.generations.ledger(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)[BIG_DAY.day]
+    return {
+        "done": done,
+        "generation": generation,
+        "hits": ledger.accepted,
+        "duplicate": ledger.duplicate,
+        "wall_s": time.monotonic() - wall,
+        "user_s": after.ru_utime - used.ru_utime,
+        "system_s": after.ru_stime - used.ru_stime,
+        "max_rss_mib": after.ru_maxrss // 1024,
+        "stages": dict(timer.seconds),
+    }
+
+
+def _say(answer: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Measures settlement: stored raw records of one day of one site → published rows and carry."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from tests.bench.filled_store import BIG_HITS
+from tests.bench.measured import Child, Result, judged, progress
+from tests.bench.stages import per_hit_us
+
+AIM, FLOOR = 300_000, 150_000
+RUNS = 7
+
+
+def run_settlement(process: Child, runs: int = RUNS) -> Result:
+    """Returns hits a second and core over all runs but the first, which warms up, and where the time goes.
+
+    `process` has filled its store and waits.
+    """
+    progress(f"settlement: {runs} times {BIG_HITS:,} hits")
+    measured = [process.ask("settle") for _ in range(runs + 1)][1:]
+    hits = sum(one["hits"] for one in measured)
+    cpu_s = sum(map(_cpu_s, measured))
+    wall_s = sum(one["wall_s"] for one in measured)
+    stages: dict[str, float] = {
+        name: per_hit_us(sum(one["stages"].get(name, 0.0) for one in measured), hits) for name in measured[0]["stages"]
+    }
+    last = measured[-1]
+    everything = per_hit_us(cpu_s, hits)
+    return {
+        "hits_per_s_and_core": judged(hits / cpu_s, AIM, FLOOR, "hits/s"),
+        "hits_per_s_wall": round(hits / wall_s),
+        "hits_of_the_day": last["hits"],
+        "median_run_s": round(median(one["wall_s"] for one in measured), 3),
+        "us_per_hit": {**stages, "scan_and_publish": round(everything - sum(stages.values()), 3), "all": everything},
+        "rows": last["rows"],
+        "rows_per_hit": round(last["rows"] / last["hits"], 3),
+        "visits_carried_on": last["carry_visits"],
+        "max_rss_mib": last["max_rss_mib"],
+        "checks": {
+            "generations": [one["generation"] for one in measured],
+            "ok": last["hits"] == BIG_HITS and not last["duplicate"] and all(one["done"] == 1 for one in measured),
+        },
+    }
+
+
+def _cpu_s(run: dict[str, Any]) -> float:
+    return float(run["user_s"] + run["system_s"])

@@ -1,0 +1,136 @@
+"""The traffic that is measured: the page views of a real access log, as often as wanted, each copy new people.
+
+The log's distribution of pages, user agents, referrers, hits a visitor and gaps is kept; every 80th hit becomes an
+ORDER of two items. Copies differ in visitors, hit ids and by a shift of the time of day, so that no hit is a copy of
+another. Everything follows from its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+from hitmesh.hit.v1 import hit_pb2
+from tests.generate.hits import generate_hits
+from tests.reference.files import read_access_log
+from tests.reference.hits import RefHit
+
+ACCESS_LOG = Path(__file__).resolve().parents[3] / "shared" / "data" / "access.log"
+HOSTNAME = "shop.example"
+CURRENCY = "USD"
+DAY_MS = 86_400_000
+DAY = 16_572
+"""2015-05-17, a UTC day as days since 1970-01-01."""
+ORDER_EVERY = 80
+FRAME_HITS = 100
+_SHIFT_MS = 67_000
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Page views of one day, to be copied."""
+
+    views: Sequence[RefHit]
+    source: str
+
+    @cached_property
+    def _protos(self) -> list[hit_pb2.Hit]:
+        return [_proto(view, number) for number, view in enumerate(self.views)]
+
+    def hits(self, count: int, day: int = DAY) -> Iterator[hit_pb2.Hit]:
+        """Yields `count` hits of a UTC day, ordered by time within a copy. Each object is valid until the next."""
+        for number in range(count):
+            copy, place = divmod(number, len(self.views))
+            yield _as_copy(self._protos[place], self.views[place], copy, day)
+
+
+def load_traffic() -> Traffic:
+    """Returns the traffic of the access log where it is at hand, else the page views of the generated hits."""
+    if ACCESS_LOG.exists():
+        views, _ = read_access_log(ACCESS_LOG, "")
+        source = "access.log"
+    else:
+        views = [hit for hit in generate_hits(count=8_000) if hit.type == "PAGE_VIEW"]
+        source = "tests.generate"
+    return Traffic(sorted((_on_the_day(view) for view in views), key=lambda view: view.event_time), source)
+
+
+def frames(traffic: Traffic, keys: Sequence[str], count: int, day: int = DAY) -> list[bytes]:
+    """Returns `count` serialised HitBatches of FRAME_HITS hits, the keys taking turns."""
+    hits = traffic.hits(count * FRAME_HITS, day)
+    return [_batch(f"bench-{day}-{number}", keys[number % len(keys)], hits, day) for number in range(count)]
+
+
+def sequenced(batch_seq: int, batch: bytes) -> bytes:
+    """Returns the bytes of a StreamHitsRequest with a serialised batch in it, without parsing the batch."""
+    inner = b"\x08" + _varint(batch_seq) + b"\x12" + _varint(len(batch)) + batch
+    return b"\x12" + _varint(len(inner)) + inner
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*groups, number))
+
+
+def _batch(batch_id: str, key: str, hits: Iterator[hit_pb2.Hit], day: int) -> bytes:
+    batch = hit_pb2.HitBatch(batch_id=batch_id, ingest_key=key)
+    batch.sdk.name, batch.sdk.version = "hitmesh-python", "0.1.0"
+    batch.client_send_time.FromMilliseconds((day + 1) * DAY_MS)
+    batch.hits.extend(hit for _, hit in zip(range(FRAME_HITS), hits, strict=False))
+    return batch.SerializeToString()
+
+
+def _on_the_day(view: RefHit) -> RefHit:
+    """Moves a view to DAY; the same visitor on two dates of the log becomes two visitors."""
+    date, time_of_day = divmod(view.event_time, DAY_MS)
+    return replace(view, visitor=f"{date}\n{view.visitor}", event_time=DAY * DAY_MS + time_of_day)
+
+
+def _proto(view: RefHit, number: int) -> hit_pb2.Hit:
+    hit = hit_pb2.Hit(sequence=1 + number % 20)
+    source, medium, campaign, click_id = view.campaign
+    if any(view.campaign):
+        hit.context.campaign.source, hit.context.campaign.medium = source, medium
+        hit.context.campaign.campaign, hit.context.campaign.click_id = campaign, click_id
+    hit.context.device.user_agent = view.user_agent
+    hit.context.locale.language = "en-GB"
+    if number % ORDER_EVERY == ORDER_EVERY - 1:
+        hit.type = hit_pb2.HIT_TYPE_ORDER
+        _fill_order(hit.order, number)
+    else:
+        hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
+        hit.page_view.url = f"https://{HOSTNAME}{view.url or view.page_path}"
+        hit.page_view.referrer = view.referrer or ""
+        hit.page_view.http_status = 200
+    return hit
+
+
+def _fill_order(order: hit_pb2.Order, number: int) -> None:
+    order.currency = CURRENCY
+    for line in range(2):
+        price = (500 + number % 997 + line) * _MICROS // 10
+        order.items.add(
+            sku=f"sku-{(number + line) % 61}", category=["home", "lamps"], unit_price_micros=price, quantity=1 + line
+        )
+    order.subtotal_micros = sum(item.unit_price_micros * item.quantity for item in order.items)
+    order.total_micros = order.subtotal_micros
+
+
+def _as_copy(hit: hit_pb2.Hit, view: RefHit, copy: int, day: int) -> hit_pb2.Hit:
+    """Changes the hit in place to that of a copy on a day."""
+    at_ms = day * DAY_MS + (view.event_time + copy * _SHIFT_MS) % DAY_MS
+    hit.hit_id = f"{(day - DAY) * 1_000 + copy:06d}{view.hit_id}"
+    # A visitor comes on every seventh day.
+    hit.visitor_id = blake2b(f"{day % 7}\n{copy}\n{view.visitor}".encode(), digest_size=14).hexdigest()
+    hit.true_time.FromMilliseconds(at_ms)
+    hit.client_create_time.FromMilliseconds(at_ms)
+    if hit.type == hit_pb2.HIT_TYPE_ORDER:
+        hit.order.order_id = f"order-{hit.hit_id}"
+    return hit

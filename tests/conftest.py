@@ -1,0 +1,29 @@
+"""Settings for all tests: the Hypothesis profiles.
+
+`ci` (chosen by the environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples at every run, so
+that a failure there fails everywhere; `dev` tries new ones. Neither has a deadline per example: the time-out
+per test is pytest's, and a slow machine is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "dev",
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "ci",
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))

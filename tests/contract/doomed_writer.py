@@ -1,0 +1,104 @@
+"""A process that writes to an embedded store, says what it was promised, and never ends by itself.
+
+Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each line on standard output names a write that had returned,
+or an append whose future had resolved, before the line was written.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import polars as pl
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.clock import ManualClock
+from hitmesh.ports import (
+    DirtyMark,
+    IngestKey,
+    KeyKind,
+    LedgerEntry,
+    OrderClaim,
+    PartitionId,
+    PartitionProgress,
+    Position,
+    RawRecord,
+    Record,
+    RecordKind,
+    RejectedHit,
+    Site,
+    SiteDay,
+    Topic,
+)
+from hitmesh.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS
+
+NOON = 1_750_000_000_000
+SHOP = "merchants/m/sites/shop"
+GROUP = "killed"
+
+
+def promised(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def value_of(number: int) -> bytes:
+    return f"value {number} ".encode() * 500
+
+
+def a_traffic_row(day: int, generation: int) -> pl.DataFrame:
+    row = {name: 0 if dtype == pl.Int64 else None for name, dtype in TRAFFIC_COLUMNS.items()}
+    key = {"site": SHOP, "day": day, "generation": generation, "cell": day * 86_400_000, "excluded": False}
+    return pl.DataFrame([row | key | {"hits": day}], schema=TRAFFIC_COLUMNS)
+
+
+def settle(stores: Stores, day: int) -> None:
+    site_day = SiteDay(SHOP, day)
+    generation = stores.generations.begin(site_day)
+    stores.sink.write(a_traffic_row(day, generation), pl.DataFrame(schema=VISITS_COLUMNS))
+    stores.generations.publish(
+        site_day,
+        generation,
+        logic_version=1,
+        read_through={},
+        seen_sequence=0,
+        ledger=LedgerEntry(day, day, 0, 0, 0, 0),
+        carry=value_of(day),
+        now=NOON,
+    )
+
+
+def write_round(stores: Stores, number: int) -> None:
+    """One of everything; says so after each."""
+    position = Position("hits.1", 0, number)
+    record = Record(RecordKind.HITS, value_of(number), 1, 1, 2, NOON)
+    futures = [stores.log.append(Topic.HITS, partition, record) for partition in range(4)]
+    offsets = [str(future.result().position.offset) for future in futures]
+    promised(f"log {number} {' '.join(offsets)}")
+    stores.raw.put([RawRecord(position, number, 1, 1, 2, value_of(number), 1, frozenset({SiteDay(SHOP, number)}))])
+    promised(f"raw {number}")
+    stores.rejected.put([RejectedHit(position, 0, SHOP, number, "R", "f", "m", "h", 1, b"o")])
+    promised(f"rejected {number}")
+    stores.dirty.mark([DirtyMark(SiteDay(SHOP, number), position, number)])
+    promised(f"dirty {number}")
+    stores.claims.claim([OrderClaim(SHOP, str(number), number, position, 0, 1, 2, "h", number, False)])
+    promised(f"claim {number}")
+    progress = {PartitionId(stores.log.log_id(Topic.HITS), 0): PartitionProgress(number, number)}
+    stores.log_reader(Topic.HITS, GROUP).commit(progress)
+    promised(f"commit {number}")
+    settle(stores, number)
+    promised(f"settled {number}")
+    stores.directory.create_site(Site(f"{SHOP}{number}", "UTC", "USD", b"0123456789abcdef"))
+    stores.directory.create_key(IngestKey(f"k{number}", "merchants/m", KeyKind.SERVER), f"secret{number}")
+    promised(f"directory {number}")
+
+
+def main(directory: str) -> None:
+    stores = open_stores(f"embedded:{directory}", ManualClock(NOON))
+    number = 1
+    while True:
+        write_round(stores, number)
+        number += 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,132 @@
+"""SiteDirectory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.clock import ManualClock
+from hitmesh.errors import AlreadyExists, NotFound
+from hitmesh.ports import IngestKey, KeyKind, Site, VisitPolicy
+from tests.contract.conftest import Opener
+
+SHOP = Site("merchants/m/sites/shop", "Asia/Kathmandu", "NPR", b"0123456789abcdef", 7, 2)
+KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER, None, True, 5)
+
+
+class TestSiteDirectory:
+    def test_site_comes_back_as_it_was_created(self, opener: Opener) -> None:
+        site = replace(
+            SHOP,
+            policy=VisitPolicy("v2", 60_000, 1, 2, False, True),
+            cookieless_counting=True,
+            consent_by_default=False,
+            identify_by_user_id=True,
+        )
+        assert opener().directory.create_site(site) == site
+        assert opener().directory.site(site.name) == site
+        assert opener().directory.site("merchants/m/sites/none") is None
+
+    def test_creating_a_site_again_returns_what_is_there(self, stores: Stores) -> None:
+        stores.directory.create_site(SHOP)
+        assert stores.directory.create_site(replace(SHOP, secret=b"another secret!!", created_at=99)) == SHOP
+        assert stores.directory.site(SHOP.name) == SHOP
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            replace(SHOP, time_zone="UTC"),
+            replace(SHOP, currency="USD"),
+            replace(SHOP, policy=VisitPolicy(gap_ms=60_000)),
+        ],
+    )
+    def test_name_of_a_site_that_differs_is_taken(self, stores: Stores, other: Site) -> None:
+        stores.directory.create_site(SHOP)
+        with pytest.raises(AlreadyExists):
+            stores.directory.create_site(other)
+        assert stores.directory.site(SHOP.name) == SHOP
+
+    def test_sites_are_listed_by_name_in_pages(self, stores: Stores) -> None:
+        names = ["merchants/a/sites/y", "merchants/a/sites/z", "merchants/b/sites/x", "merchants/ab/sites/x"]
+        for name in names:
+            stores.directory.create_site(replace(SHOP, name=name))
+        found = [site.name for site in stores.directory.sites(None, "", 10)]
+        assert found == sorted(names)
+        assert [site.name for site in stores.directory.sites(None, found[1], 1)] == [found[2]]
+        assert [site.name for site in stores.directory.sites("merchants/a", "", 10)] == names[:2]
+
+    def test_key_is_found_by_its_secret_only(self, opener: Opener) -> None:
+        opener().directory.create_key(KEY, "s3cret-ü")
+        assert opener().directory.key("s3cret-ü") == KEY
+        assert opener().directory.key("s3cret") is None
+        assert opener().directory.key("k1") is None
+
+    def test_key_id_and_secret_are_taken_once(self, stores: Stores) -> None:
+        stores.directory.create_key(KEY, "one")
+        with pytest.raises(AlreadyExists):
+            stores.directory.create_key(KEY, "two")
+        with pytest.raises(AlreadyExists):
+            stores.directory.create_key(replace(KEY, key_id="k2"), "one")
+        stores.directory.create_key(replace(KEY, merchant="merchants/n"), "two")
+
+    def test_keys_are_those_of_the_merchant(self, stores: Stores) -> None:
+        site_key = IngestKey("k0", "merchants/m", KeyKind.BROWSER, SHOP.name, created_at=1)
+        stores.directory.create_key(KEY, "one")
+        stores.directory.create_key(site_key, "two")
+        stores.directory.create_key(replace(KEY, merchant="merchants/n"), "three")
+        assert list(stores.directory.keys("merchants/m")) == [site_key, KEY]
+
+    def test_revoked_key_is_still_found_and_keeps_its_first_time(self, stores: Stores) -> None:
+        stores.directory.create_key(KEY, "one")
+        assert stores.directory.revoke_key("merchants/m", "k1", 50).revoked_at == 50
+        assert stores.directory.revoke_key("merchants/m", "k1", 60).revoked_at == 50
+        assert stores.directory.key("one") == replace(KEY, revoked_at=50)
+
+    def test_key_of_another_merchant_cannot_be_revoked(self, stores: Stores) -> None:
+        stores.directory.create_key(KEY, "one")
+        with pytest.raises(NotFound):
+            stores.directory.revoke_key("merchants/n", "k1", 50)
+        assert stores.directory.key("one") == KEY
+
+    def test_change_made_elsewhere_is_seen_within_a_second(self, opener: Opener, clock: ManualClock) -> None:
+        here, elsewhere = opener().directory, opener().directory
+        assert here.site(SHOP.name) is None
+        elsewhere.create_site(SHOP)
+        elsewhere.create_key(KEY, "one")
+        assert here.site(SHOP.name) == SHOP
+        assert here.key("one") == KEY
+        elsewhere.revoke_key("merchants/m", "k1", 50)
+        clock.advance(1_000)
+        assert here.key("one") == replace(KEY, revoked_at=50)
+
+    def test_salt_of_a_date_stays_and_is_the_sites_own(self, opener: Opener) -> None:
+        today = date(2026, 3, 1)
+        salt = opener().directory.salt(SHOP.name, today, today)
+        assert len(salt) == 16
+        assert opener().directory.salt(SHOP.name, today, today) == salt
+        assert opener().directory.salt("merchants/m/sites/other", today, today) != salt
+
+    def test_neighbours_of_today_have_salts_of_their_own_and_others_get_todays(self, stores: Stores) -> None:
+        today = date(2026, 3, 1)
+        near = [stores.directory.salt(SHOP.name, date(2026, 2, 28), today)]
+        near += [stores.directory.salt(SHOP.name, date(2026, 3, day), today) for day in (1, 2)]
+        assert len(set(near)) == 3
+        for far in (date(2026, 2, 27), date(2026, 3, 3), date(2020, 1, 1)):
+            assert stores.directory.salt(SHOP.name, far, today) == near[1]
+
+    def test_salt_older_than_yesterday_is_destroyed(self, opener: Opener) -> None:
+        first = date(2026, 3, 1)
+        salt = opener().directory.salt(SHOP.name, first, first)
+        assert opener().directory.salt(SHOP.name, first, date(2026, 3, 2)) == salt
+        todays = opener().directory.salt(SHOP.name, date(2026, 3, 3), date(2026, 3, 3))
+        assert opener().directory.salt(SHOP.name, first, date(2026, 3, 3)) == todays
+        assert opener().directory.salt(SHOP.name, first, first) != salt
+
+    def test_salt_of_a_quiet_site_is_destroyed_too(self, opener: Opener) -> None:
+        first, later = date(2026, 3, 1), date(2026, 3, 5)
+        salt = opener().directory.salt(SHOP.name, first, first)
+        opener().directory.salt("merchants/m/sites/other", later, later)
+        assert opener().directory.salt(SHOP.name, first, first) != salt

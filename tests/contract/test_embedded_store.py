@@ -1,0 +1,355 @@
+"""What only the embedded store promises: acknowledged means on disk, whatever dies; several processes; bounded size."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore, SegmentColumns
+from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA
+from hitmesh.adapters.embedded.segments import MAX_FILES, EmbeddedRollupSink, Segments
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.clock import ManualClock, SystemClock
+from hitmesh.errors import RefusedError, StoreCorrupt, Unavailable
+from hitmesh.ports import IngestKey, KeyKind, MetricQuery, Position, RawRecord, Record, RecordKind, Site, SiteDay, Topic
+from hitmesh.rollup_rows import RowSource
+from tests.contract.doomed_writer import GROUP, NOON, SHOP, value_of
+from tests.contract.test_rows import DAY, START, a_row, ask, frame, write
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def opened(home: Path, clock: ManualClock | None = None) -> Stores:
+    return open_stores(f"embedded:{home}", clock or ManualClock(NOON))
+
+
+def run_until_killed(home: Path, lines: int) -> list[list[str]]:
+    """Starts a writer, kills it once it has made `lines` promises, and returns all of them as words."""
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.doomed_writer", str(home)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout is not None
+    with writer, writer.stdout as output:
+        promises = [output.readline() for _ in range(lines)]
+        os.kill(writer.pid, signal.SIGKILL)
+        promises += output.readlines()
+    return [promise.split() for promise in promises if promise.endswith("\n")]
+
+
+def is_kept(stores: Stores, what: str, number: int) -> bool:
+    day = SiteDay(SHOP, number)
+    match what:
+        case "raw":
+            record = stores.raw.get(Position("hits.1", 0, number))
+            return record is not None and list(stores.raw.scan(SHOP, number, number + 1)) == [record]
+        case "rejected":
+            return number in [hit.position.offset for hit in stores.rejected.recent(SHOP, 10_000)]
+        case "dirty":
+            return day in [one.site_day for one in stores.dirty.pending(SHOP)]
+        case "claim":
+            return len(stores.claims.of(SHOP, [str(number)])) == 1
+        case "commit":
+            committed = stores.log_reader(Topic.HITS, GROUP).committed()
+            return max(progress.next_offset for progress in committed.values()) >= number
+        case "settled":
+            entry = stores.generations.current(SHOP, number, number + 1)[number]
+            start = number * 86_400_000
+            question = MetricQuery(
+                RowSource.TRAFFIC,
+                {day: entry.generation},
+                start,
+                start + 86_400_000,
+                (start,),
+                measures=("hits",),
+            )
+            answer = stores.metrics.query(question)
+            return stores.generations.carry(day) == value_of(number) and answer.rows() == [(0, number)]
+        case "directory":
+            return stores.directory.site(f"{SHOP}{number}") is not None and (
+                stores.directory.key(f"secret{number}") is not None
+            )
+        case _:
+            raise AssertionError(what)
+
+
+class TestDurability:
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("lines", [1, 42, 301])
+    def test_what_was_acknowledged_survives_kill_9(self, tmp_path: Path, lines: int) -> None:
+        promises = run_until_killed(tmp_path, lines)
+        stores = opened(tmp_path)
+        logged = {
+            (logged.position.partition, logged.position.offset): logged.record.value
+            for logged in stores.log_reader(Topic.HITS, "audit").poll(10**9, 1.0)
+        }
+        for what, number, *offsets in promises:
+            if what == "log":
+                kept = [logged[partition, int(offset)] for partition, offset in enumerate(offsets)]
+                assert kept == [value_of(int(number))] * 4
+            else:
+                assert is_kept(stores, what, int(number)), f"{what} {number}"
+        assert len(promises) >= lines
+        stores.close()
+
+    @pytest.mark.timeout(60)
+    def test_store_of_a_killed_writer_takes_more(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            promises = run_until_killed(tmp_path, 1)
+        assert int(promises[0][2]) >= 1
+
+
+class TestProcesses:
+    @pytest.mark.timeout(60)
+    def test_reader_sees_whole_records_while_another_process_writes(self, tmp_path: Path) -> None:
+        writer = subprocess.Popen(
+            [sys.executable, "-m", "tests.contract.doomed_writer", str(tmp_path)],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+        )
+        stores = opened(tmp_path)
+        reader = stores.log_reader(Topic.HITS, "g")
+        offsets: dict[int, list[int]] = {number: [] for number in range(4)}
+        try:
+            while len(offsets[3]) < 60:
+                for logged in reader.poll(50, 1.0):
+                    offsets[logged.position.partition].append(logged.position.offset)
+                    assert logged.record.value.startswith(b"value ")
+                mine = Position("mine", 0, len(offsets[0]))
+                days = frozenset({SiteDay("merchants/m/sites/mine", 1)})
+                stores.raw.put([RawRecord(mine, 1, 1, 1, 2, b"v", 1, days)])
+                theirs = stores.raw.scan(SHOP, 0, 10_000)
+                assert all(record.value == value_of(record.position.offset) for record in theirs)
+        finally:
+            writer.kill()
+            writer.wait()
+        assert all(seen == list(range(len(seen))) for seen in offsets.values())
+        stores.close()
+
+    def test_store_is_made_once_by_many_at_the_same_time(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            all_stores = list(pool.map(lambda _: opened(tmp_path), range(8)))
+            logs = set(pool.map(lambda stores: stores.log.log_id(Topic.HITS), all_stores))
+        assert len(logs) == 1
+        for stores in all_stores:
+            stores.close()
+
+    def test_partitions_are_those_of_the_first_who_opened(self, tmp_path: Path) -> None:
+        for count in (2, 8):
+            stores = open_stores(
+                f"embedded:{tmp_path}", SystemClock(), partitions={Topic.HITS: count, Topic.REJECTED: 1}
+            )
+            assert stores.log.partitions(Topic.HITS) == 2
+            stores.close()
+
+
+class TestTrim:
+    def test_only_old_records_that_all_groups_committed_go(self, tmp_path: Path) -> None:
+        clock = ManualClock(NOON)
+        stores = opened(tmp_path, clock)
+        for _ in range(4):
+            stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"v", 1, 1, 2, NOON)).result(5)
+            clock.advance(1_000)
+        fast, slow = stores.log_reader(Topic.HITS, "fast"), stores.log_reader(Topic.HITS, "slow")
+        assert stores.trim(NOON + 10**6) == 0
+        fast.poll(100, 1.0)
+        fast.commit(fast.positions())
+        slow.poll(1, 1.0)
+        slow.poll(1, 1.0)
+        slow.commit(slow.positions())
+        assert stores.trim(NOON + 1_000) == 1
+        assert stores.trim(NOON + 10**6) == 1
+        assert len(slow.poll(100, 1.0)) == 2
+        late = stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"v", 1, 1, 2, NOON)).result(5)
+        assert late.position.offset == 4
+        stores.close()
+
+    def test_offsets_go_on_after_everything_was_trimmed(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"v", 1, 1, 2, NOON)).result(5)
+        reader = stores.log_reader(Topic.HITS, "g")
+        reader.poll(100, 1.0)
+        reader.commit(reader.positions())
+        assert stores.trim(NOON + 1) == 1
+        logged = stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"v", 1, 1, 2, NOON)).result(5)
+        assert logged.position.offset == 1
+        stores.close()
+
+
+def files_of(home: Path) -> set[str]:
+    return {path.name for path in (home / "segments").iterdir()}
+
+
+class TestSegments:
+    def test_small_files_are_merged(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        for n in range(100):
+            write(stores, a_row(cell=96 * n, day=DAY + n, hits=1))
+            assert len(files_of(tmp_path)) <= MAX_FILES
+        asked = {SiteDay(SHOP, DAY + n): 1 for n in range(100)}
+        assert ask(stores, generations=asked, end=START + 100 * 86_400_000)["hits"].to_list() == [100]
+        stores.close()
+
+    def test_merging_leaves_dropped_rows_behind(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        for n in range(3 * MAX_FILES):
+            write(stores, a_row(hits=1, generation=n), a_row(hits=2, generation=1_000 + n))
+            stores.sink.drop([(SiteDay(SHOP, DAY), n)])
+        asked = {SiteDay(SHOP, DAY): 1_002}
+        assert ask(stores, generations=asked)["hits"].to_list() == [2]
+        database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+        slices = Segments(tmp_path / "segments", database).of_site(SHOP, RowSource.TRAFFIC)
+        assert len(slices) == 3 * MAX_FILES
+        database.close()
+        stores.close()
+
+    def test_file_is_deleted_when_its_last_rows_are_dropped(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        write(stores, a_row(hits=1), a_row(hits=2, generation=2))
+        stores.sink.drop([(SiteDay(SHOP, DAY), 1)])
+        assert len(files_of(tmp_path)) == 1
+        stores.sink.drop([(SiteDay(SHOP, DAY), 2)])
+        assert files_of(tmp_path) == set()
+        stores.close()
+
+    def test_files_that_a_crash_left_are_swept_once_they_are_old(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        write(stores, a_row(hits=1))
+        stores.close()
+        kept = files_of(tmp_path)
+        for name, age_s in (("old.parquet", 3_600), ("old.parquet.tmp", 3_600), ("new.parquet.tmp", 60)):
+            path = tmp_path / "segments" / name
+            path.write_bytes(b"half")
+            os.utime(path, (NOON / 1_000 - age_s,) * 2)
+        for name in kept:
+            os.utime(tmp_path / "segments" / name, (NOON / 1_000 - 3_600,) * 2)
+        stores = opened(tmp_path)
+        write(stores, a_row(hits=2, generation=2))
+        assert kept | {"new.parquet.tmp"} < files_of(tmp_path)
+        assert not {"old.parquet", "old.parquet.tmp"} & files_of(tmp_path)
+        stores.close()
+
+    def test_reader_survives_a_merge_between_manifest_and_file(self, tmp_path: Path) -> None:
+        database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+
+        class MergedMeanwhile(Segments):
+            """Lets the writer merge all files each time the manifest was read, twice."""
+
+            merges = 2
+
+            def named(self, *asked: object) -> list:  # type: ignore[type-arg]  # passes on what it got
+                found = super().named(*asked)  # type: ignore[arg-type]  # as above
+                if self.merges:
+                    self.merges -= 1
+                    slices = self.of_site(SHOP, RowSource.TRAFFIC)
+                    merged = [one._replace(file=f"merged-{self.merges}", first_row=0) for one in slices]
+                    self.save(self.read(slices[0].file, ["site", "cell", "excluded", "hits"]), merged[0].file)
+                    assert self.replace(slices, merged)
+                return found
+
+        segments = MergedMeanwhile(tmp_path / "segments", database)
+        sink = EmbeddedRollupSink(segments, ManualClock(NOON))
+        sink.write(frame(RowSource.TRAFFIC, a_row(hits=7)), frame(RowSource.VISITS))
+        question = MetricQuery(
+            RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + 1, (START,), measures=("hits",)
+        )
+        assert EmbeddedMetricStore(segments).query(question)["hits"].to_list() == [7]
+        segments.merges = 99
+        with pytest.raises(Unavailable):
+            EmbeddedMetricStore(segments).query(question)
+        database.close()
+
+    def test_kept_columns_are_bounded_by_bytes(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        write(stores, *[a_row(hits=n, page_path=f"/{n}" * 20) for n in range(1_000)])
+        database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
+        segments = Segments(tmp_path / "segments", database)
+        (file,) = {one.file for one in segments.of_site(SHOP, RowSource.TRAFFIC)}
+        columns = SegmentColumns(segments, max_bytes=20_000)
+        for name in ("hits", "cell", "events", "page_path", "hits"):
+            assert columns.of(file, [name]).height == 1_000
+        (tmp_path / "segments" / file).unlink()
+        assert columns.of(file, ["hits", "events"]).height == 1_000
+        with pytest.raises(FileNotFoundError):
+            columns.of(file, ["page_path"])
+        database.close()
+        stores.close()
+
+    def test_damaged_segment_is_named(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        write(stores, a_row(hits=1))
+        (file,) = files_of(tmp_path)
+        (tmp_path / "segments" / file).write_bytes(b"not parquet at all")
+        with pytest.raises(StoreCorrupt, match=file):
+            ask(stores)
+        stores.close()
+
+
+class TestFiles:
+    def test_nothing_is_made_before_it_is_used(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path / "home")
+        assert not (tmp_path / "home").exists()
+        stores.directory.create_site(Site(SHOP, "UTC", "USD", b"0123456789abcdef"))
+        assert {path.name.split("-")[0] for path in (tmp_path / "home").iterdir()} == {"directory.db"}
+        assert (tmp_path / "home").stat().st_mode & 0o077 == 0
+        stores.close()
+
+    @pytest.mark.parametrize("url", ["", "memory", "embedded:", "embedded:relative", "/tmp", "kafka://x"])
+    def test_url_that_is_no_store_is_refused(self, url: str) -> None:
+        with pytest.raises(RefusedError, match="write memory: or embedded:"):
+            open_stores(url, SystemClock())
+
+    def test_file_of_a_newer_program_is_refused(self, tmp_path: Path) -> None:
+        opened(tmp_path).log.log_id(Topic.HITS)
+        newer = Database(tmp_path / "log.db", (*LOG_SCHEMA, ("CREATE TABLE added (a)",)))
+        with newer.reading() as transaction:
+            assert transaction.rows(str, "SELECT a FROM added") == []
+        newer.close()
+        with pytest.raises(StoreCorrupt, match="schema version 2"):
+            opened(tmp_path).log.log_id(Topic.HITS)
+
+    def test_migration_that_fails_changes_nothing(self, tmp_path: Path) -> None:
+        broken = Database(tmp_path / "x.db", (("CREATE TABLE one (a)", "CREATE TABLE one (a)"),))
+        with pytest.raises(Unavailable, match=r"x\.db"), broken.reading():
+            pass
+        broken.close()
+        with Database(tmp_path / "x.db", (("CREATE TABLE one (a)",),)).reading() as transaction:
+            assert transaction.rows(int, "SELECT a FROM one") == []
+
+    def test_damaged_file_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "log.db").write_bytes(b"not a database" * 100)
+        with pytest.raises(StoreCorrupt, match=r"log\.db"):
+            opened(tmp_path).log.log_id(Topic.HITS)
+
+    def test_failed_transaction_leaves_nothing(self, tmp_path: Path) -> None:
+        database = Database(tmp_path / "x.db", (("CREATE TABLE one (a UNIQUE)",),))
+        with pytest.raises(sqlite3.IntegrityError), database.writing() as transaction:
+            transaction.run_many("INSERT INTO one VALUES (?)", [(1,), (1,)])
+        with database.writing() as transaction:
+            assert transaction.first(int, "SELECT count(*) FROM one") == 0
+        database.close()
+        with pytest.raises(Unavailable, match="closed"), database.reading():
+            pass
+
+    def test_secrets_of_keys_and_destroyed_salts_are_in_no_file(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        first, later = date(2026, 3, 1), date(2026, 3, 4)
+        stores.directory.create_key(IngestKey("k", "merchants/m", KeyKind.SERVER), "a-very-secret-secret")
+        salt = stores.directory.salt(SHOP, first, first)
+        assert any(salt in path.read_bytes() for path in tmp_path.glob("directory.db*"))
+        stores.directory.salt(SHOP, later, later)
+        for path in tmp_path.glob("directory.db*"):
+            assert salt not in path.read_bytes()
+            assert b"a-very-secret-secret" not in path.read_bytes()
+        stores.close()

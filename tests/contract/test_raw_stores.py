@@ -1,0 +1,124 @@
+"""RawStore and RejectedStore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit, SiteDay
+from tests.contract.conftest import Opener
+
+SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
+DAY_MS, CELL_MS = 86_400_000, 900_000
+
+
+def a_raw(
+    offset: int, *days: int, site: str = SHOP, log: str = "hits.1", partition: int = 0, log_time: int = 0
+) -> RawRecord:
+    site_days = frozenset(SiteDay(site, day) for day in days)
+    position = Position(log, partition, offset)
+    return RawRecord(position, log_time or offset, 3, 10, 20, f"{log}{partition}{offset}".encode(), 1, site_days)
+
+
+def positions_of(records: Iterable[RawRecord]) -> list[Position]:
+    return [record.position for record in records]
+
+
+class TestRawStore:
+    def test_record_comes_back_as_it_was_put(self, opener: Opener) -> None:
+        days = {SiteDay(SHOP, -1), SiteDay("merchants/ü/sites/'\"\\", 20_000), SiteDay(SHOP, 20_001)}
+        record = RawRecord(Position("hits.1", 3, 9), 77, 500, -5, 2**52, b"\x00\xff", 4, frozenset(days))
+        opener().raw.put([record])
+        assert opener().raw.get(record.position) == record
+        assert list(opener().raw.scan(SHOP, 20_001, 20_002)) == [record]
+
+    def test_record_that_is_not_there_is_none(self, stores: Stores) -> None:
+        assert stores.raw.get(Position("hits.1", 0, 0)) is None
+
+    def test_putting_twice_is_putting_once(self, stores: Stores) -> None:
+        stores.raw.put([a_raw(1, 10), a_raw(2, 10)])
+        stores.raw.put([a_raw(2, 10), a_raw(3, 10), a_raw(3, 10)])
+        assert positions_of(stores.raw.scan(SHOP, 10, 11)) == [("hits.1", 0, n) for n in (1, 2, 3)]
+
+    def test_scan_yields_records_of_the_days_and_site_only(self, stores: Stores) -> None:
+        stores.raw.put([a_raw(1, 9), a_raw(2, 10, 11), a_raw(3, 12), a_raw(4, 10, site=OTHER), a_raw(5, 11)])
+        assert positions_of(stores.raw.scan(SHOP, 10, 12)) == [("hits.1", 0, 2), ("hits.1", 0, 5)]
+        assert positions_of(stores.raw.scan(SHOP, 10, 10)) == []
+        assert positions_of(stores.raw.scan("merchants/m/sites/none", 0, 99)) == []
+
+    def test_scan_is_in_log_order(self, stores: Stores) -> None:
+        stores.raw.put(
+            [
+                a_raw(1, 10, log="hits.2", log_time=5),
+                a_raw(7, 10, partition=1, log_time=5),
+                a_raw(8, 10, partition=0, log_time=5),
+                a_raw(2, 10, partition=0, log_time=6),
+                a_raw(9, 10, partition=3, log_time=4),
+            ]
+        )
+        assert positions_of(stores.raw.scan(SHOP, 10, 11)) == [
+            ("hits.1", 3, 9),
+            ("hits.1", 0, 8),
+            ("hits.1", 1, 7),
+            ("hits.2", 0, 1),
+            ("hits.1", 0, 2),
+        ]
+
+    def test_scan_before_offsets_leaves_out_later_records_and_unnamed_partitions(self, stores: Stores) -> None:
+        stores.raw.put([a_raw(1, 10), a_raw(2, 10), a_raw(1, 10, partition=1), a_raw(1, 10, log="hits.2")])
+        before = {PartitionId("hits.1", 0): 2, PartitionId("hits.2", 0): 9}
+        assert positions_of(stores.raw.scan(SHOP, 10, 11, before)) == [("hits.1", 0, 1), ("hits.2", 0, 1)]
+        assert positions_of(stores.raw.scan(SHOP, 10, 11, {})) == []
+
+    def test_scan_of_many_records_yields_each_once_while_others_are_put(self, stores: Stores) -> None:
+        stores.raw.put([a_raw(offset, 10, 11) for offset in range(100)])
+        seen = []
+        for record in stores.raw.scan(SHOP, 10, 12):
+            seen.append(record.position.offset)
+            stores.raw.put([a_raw(1_000 + len(seen), 10)])
+        assert seen == list(range(100))
+
+    def test_days_are_ascending_and_distinct(self, stores: Stores) -> None:
+        stores.raw.put([a_raw(1, 12, 10), a_raw(2, 10), a_raw(3, -4), a_raw(4, 11, site=OTHER)])
+        assert list(stores.raw.days(SHOP)) == [-4, 10, 12]
+        assert list(stores.raw.days("merchants/m/sites/none")) == []
+
+
+def a_refusal(offset: int, row: int = 0, at: int = 0, site: str = SHOP, hits: int = 1) -> RejectedHit:
+    return RejectedHit(
+        Position("rejected.1", 0, offset), row, site, at, "TIME_FUTURE", "true_time", "ü\n", "id", hits, b"\x00"
+    )
+
+
+class TestRejectedStore:
+    def test_refusal_comes_back_as_it_was_put(self, opener: Opener) -> None:
+        opener().rejected.put([a_refusal(1, 2, 3)])
+        assert list(opener().rejected.recent(SHOP, 10)) == [a_refusal(1, 2, 3)]
+
+    def test_counts_are_per_cell_of_the_day_and_count_hits(self, stores: Stores) -> None:
+        noon = 10 * DAY_MS + DAY_MS // 2
+        stores.rejected.put(
+            [
+                a_refusal(1, 0, 10 * DAY_MS),
+                a_refusal(1, 1, noon + CELL_MS - 1, hits=40),
+                a_refusal(2, 0, noon),
+                a_refusal(3, 0, 11 * DAY_MS),
+                a_refusal(4, 0, 10 * DAY_MS - 1),
+                a_refusal(5, 0, noon, site=OTHER),
+            ]
+        )
+        assert dict(stores.rejected.counts(SHOP, 10)) == {10 * DAY_MS: 1, noon: 41}
+
+    def test_putting_twice_is_putting_once(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1), a_refusal(1, 1)])
+        stores.rejected.put([a_refusal(1), a_refusal(1, 1)])
+        assert dict(stores.rejected.counts(SHOP, 0)) == {0: 2}
+
+    def test_recent_is_newest_first_and_limited(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1, at=30), a_refusal(2, 0, 10), a_refusal(2, 1, 10), a_refusal(3, at=20)])
+        newest = [(hit.position.offset, hit.row) for hit in stores.rejected.recent(SHOP, 3)]
+        assert newest == [(1, 0), (3, 0), (2, 1)]
+
+    def test_refusals_that_name_no_site_are_kept(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1, site="")])
+        assert len(stores.rejected.recent("", 10)) == 1

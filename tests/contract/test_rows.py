@@ -1,0 +1,271 @@
+"""RollupSink and MetricStore: what one writes, the other answers from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.errors import RefusedError
+from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
+from hitmesh.ports import MetricQuery, SiteDay
+from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.sketches import cell_sketches, union
+from tests.contract.conftest import Opener
+
+SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
+DAY = 20_000
+DAY_MS, CELL_MS = 86_400_000, 900_000
+START = DAY * DAY_MS
+QUIRKY = [
+    'a"b',
+    "it's",
+    "ends in \\",
+    "\\",
+    "line\nbreak\r\n\ttab",
+    "",
+    " ",
+    "null",
+    "שלום \u202e",
+    "👩‍👩‍👧 é e\u0301",
+    "%_*?[x]{y}$",
+    "--; DROP TABLE manifest",
+    "\x01\x7f\ufeff",
+]
+
+
+def a_sketch(*visitors: int) -> bytes:
+    return bytes(cell_sketches(np.array(visitors, np.uint64), np.zeros(len(visitors), np.int64), 1)[0].as_py())
+
+
+def a_row(cell: int = 0, **values: object) -> dict[str, object]:
+    """A row of SHOP's first day, generation 1; `cell` counts from the day's start."""
+    return {"site": SHOP, "day": DAY, "generation": 1, "excluded": False, "cell": START + cell * CELL_MS} | values
+
+
+def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
+    schema = ROW_COLUMNS[source]
+    whole = [{name: row.get(name, 0 if dtype == pl.Int64 else None) for name, dtype in schema.items()} for row in rows]
+    return pl.DataFrame(whole, schema=schema)
+
+
+def write(stores: Stores, *rows: Mapping[str, object]) -> None:
+    stores.sink.write(frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
+
+
+def ask(
+    stores: Stores,
+    *dimensions: str,
+    generations: Mapping[SiteDay, int] | None = None,
+    filter: Filter | None = None,
+    buckets: tuple[int, ...] = (START,),
+    end: int = START + DAY_MS,
+    measures: tuple[str, ...] = ("hits",),
+    sketches: tuple[str, ...] = (),
+    source: RowSource = RowSource.TRAFFIC,
+    columns: Mapping[str, str] | None = None,
+    include_excluded: bool = False,
+) -> pl.DataFrame:
+    question = MetricQuery(
+        source,
+        {SiteDay(SHOP, DAY): 1} if generations is None else generations,
+        buckets[0],
+        end,
+        buckets,
+        dimensions,
+        measures,
+        sketches,
+        filter,
+        include_excluded,
+        columns or {},
+    )
+    return stores.metrics.query(question)
+
+
+def hits_by(answer: pl.DataFrame, dimension: str) -> dict[str | None, int]:
+    return dict(zip(answer[dimension], answer["hits"], strict=True))
+
+
+def is_(dimension: str, operator: Operator, *values: str) -> Comparison:
+    return Comparison(dimension, operator, values)
+
+
+class TestRollupSinkAndMetricStore:
+    def test_answer_has_the_promised_columns_even_without_rows(self, stores: Stores) -> None:
+        promised = {"bucket": pl.Int32(), "channel": pl.String(), "hits": pl.Int64(), "visitors": pl.Binary()}
+        empty = ask(stores, "channel", sketches=("visitors",))
+        assert dict(empty.schema) == promised
+        assert len(empty) == 0
+        write(stores, a_row(hits=1))
+        assert dict(ask(stores, "channel", sketches=("visitors",)).schema) == promised
+
+    def test_sums_are_by_group_and_null_is_a_group(self, stores: Stores) -> None:
+        write(stores, *[a_row(channel=one, hits=n) for one, n in (("ads", 1), ("ads", 2), (None, 4), ("x", 8))])
+        assert hits_by(ask(stores, "channel"), "channel") == {"ads": 3, None: 4, "x": 8}
+        assert ask(stores)["hits"].to_list() == [15]
+
+    def test_sums_beyond_32_bits_are_exact(self, stores: Stores) -> None:
+        write(stores, a_row(gross_revenue=10**15), a_row(gross_revenue=10**15 + 1), a_row(gross_revenue=-3))
+        assert ask(stores, measures=("gross_revenue", "hits")).row(0) == (0, 2 * 10**15 - 2, 0)
+
+    @pytest.mark.parametrize("value", QUIRKY)
+    def test_any_value_of_a_dimension_comes_back_and_can_be_filtered(self, opener: Opener, value: str) -> None:
+        write(opener(), *[a_row(page_path=one, hits=1) for one in [*QUIRKY, None]])
+        stores = opener()
+        assert set(ask(stores, "page_path")["page_path"]) == {*QUIRKY, None}
+        for operator in (Operator.EQ, Operator.IN):
+            found = ask(stores, "page_path", filter=is_("page_path", operator, value))
+            assert found["page_path"].to_list() == [value]
+        others = ask(stores, "page_path", filter=is_("page_path", Operator.NE, value))
+        assert set(others["page_path"]) == {*QUIRKY, None} - {value}
+
+    def test_only_the_asked_generation_is_read(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1), a_row(hits=10, generation=2), a_row(hits=100, day=DAY + 1))
+        write(stores, a_row(hits=1_000, generation=3), a_row(hits=10_000, site=OTHER))
+        assert ask(stores)["hits"].to_list() == [1]
+        assert ask(stores, generations={SiteDay(SHOP, DAY): 2})["hits"].to_list() == [10]
+        assert ask(stores, generations={SiteDay(SHOP, DAY): 3})["hits"].to_list() == [1_000]
+        assert len(ask(stores, generations={SiteDay(SHOP, DAY): 4})) == 0
+        assert len(ask(stores, generations={})) == 0
+
+    def test_days_of_one_write_are_read_with_their_own_generations(self, stores: Stores) -> None:
+        days = [a_row(cell=96 * n, day=DAY + n, generation=g, hits=10**n) for n in range(3) for g in (1, 2)]
+        write(stores, *[row | {"hits": row["hits"] * row["generation"]} for row in days])  # type: ignore[operator]  # values of a row are objects
+        asked = {SiteDay(SHOP, DAY): 1, SiteDay(SHOP, DAY + 1): 2, SiteDay(SHOP, DAY + 2): 1}
+        assert ask(stores, generations=asked, end=START + 3 * DAY_MS)["hits"].to_list() == [1 + 20 + 100]
+
+    def test_several_sites_are_answered_together_and_apart(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1), a_row(hits=2, site=OTHER))
+        both = {SiteDay(SHOP, DAY): 1, SiteDay(OTHER, DAY): 1}
+        assert ask(stores, generations=both)["hits"].to_list() == [3]
+        assert hits_by(ask(stores, "site", generations=both), "site") == {SHOP: 1, OTHER: 2}
+
+    def test_cells_fall_into_the_bucket_that_holds_them(self, stores: Stores) -> None:
+        write(stores, *[a_row(cell=cell, hits=10**cell) for cell in range(6)])
+        starts = tuple(START + cell * CELL_MS for cell in (1, 2, 4))
+        answer = ask(stores, buckets=starts, end=START + 5 * CELL_MS).sort("bucket")
+        assert answer.rows() == [(0, 10), (1, 1_100), (2, 10_000)]
+
+    def test_bucket_without_rows_is_absent(self, stores: Stores) -> None:
+        write(stores, a_row(cell=0, hits=0), a_row(cell=8, hits=1))
+        starts = tuple(START + cell * CELL_MS for cell in (0, 4, 8))
+        assert ask(stores, buckets=starts).sort("bucket").rows() == [(0, 0), (2, 1)]
+
+    def test_excluded_rows_count_only_when_asked_for(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1), a_row(hits=10, excluded=True))
+        assert ask(stores)["hits"].to_list() == [1]
+        assert ask(stores, include_excluded=True)["hits"].to_list() == [11]
+
+    @pytest.mark.parametrize(
+        ("condition", "expected"),
+        [
+            (is_("channel", Operator.EQ, "ads"), 1),
+            (is_("channel", Operator.EQ, "(not set)"), 4),
+            (is_("source", Operator.EQ, "(direct)"), 3),
+            (is_("source", Operator.NE, "(direct)"), 4),
+            (is_("channel", Operator.NE, "ads"), 6),
+            (is_("channel", Operator.NE, "(not set)"), 3),
+            (is_("channel", Operator.IN, "ads", "(not set)"), 5),
+            (is_("channel", Operator.RE2, "^(ads|Mail)$"), 1),
+            (is_("channel", Operator.RE2, "ai"), 2),
+            (is_("channel", Operator.RE2, "(?i)MAIL$"), 2),
+            (is_("channel", Operator.RE2, r"not set\)"), 4),
+            (is_("page_path", Operator.RE2, r"^/\w+$"), 1),
+            (And((is_("channel", Operator.NE, "ads"), is_("source", Operator.EQ, "(direct)"))), 2),
+            (Or((is_("channel", Operator.EQ, "ads"), is_("channel", Operator.EQ, "mail"))), 3),
+            (Not(is_("channel", Operator.EQ, "ads")), 6),
+            (Not(And((is_("channel", Operator.EQ, "ads"), is_("source", Operator.EQ, "x")))), 7),
+            (And(()), 7),
+            (Or(()), 0),
+        ],
+    )
+    def test_filters_compare_values_as_text(self, stores: Stores, condition: Filter, expected: int) -> None:
+        write(
+            stores,
+            a_row(channel="ads", page_path="/shop", hits=1),
+            a_row(channel="mail", page_path="/größe", hits=2),
+            a_row(channel=None, source="x", hits=4),
+        )
+        assert ask(stores, filter=condition)["hits"].sum() == expected
+
+    def test_pattern_that_is_not_re2_is_refused(self, stores: Stores) -> None:
+        write(stores, a_row(channel="ads"))
+        with pytest.raises(RefusedError, match="RE2"):
+            ask(stores, filter=is_("channel", Operator.RE2, "(?=x)"))
+
+    def test_unknown_column_is_refused(self, stores: Stores) -> None:
+        with pytest.raises(RefusedError, match="exit_page"):
+            ask(stores, "exit_page")
+
+    def test_sketches_are_united_by_group(self, stores: Stores) -> None:
+        write(
+            stores,
+            a_row(channel="ads", visitors=a_sketch(1, 2, 3)),
+            a_row(channel="ads", visitors=a_sketch(3, 4)),
+            a_row(channel="ads", visitors=None),
+            a_row(channel="mail", visitors=a_sketch(7)),
+            a_row(channel=None, visitors=None),
+        )
+        answer = ask(stores, "channel", sketches=("visitors",))
+        found = {
+            channel: None if sketch is None else union([sketch]).estimate()
+            for channel, sketch in zip(answer["channel"], answer["visitors"], strict=True)
+        }
+        assert found == {"ads": 4.0, "mail": 1.0, None: None}
+        assert union(ask(stores, sketches=("visitors",))["visitors"].to_list()).estimate() == 5.0
+
+    def test_visits_and_their_columns_are_a_source_of_their_own(self, stores: Stores) -> None:
+        stores.sink.write(
+            frame(RowSource.TRAFFIC, a_row(page_path="/a", hits=5)),
+            frame(RowSource.VISITS, a_row(landing_page="/in", exit_page="/out", visits=2, hostname="h")),
+        )
+        answer = ask(
+            stores,
+            "page_path",
+            source=RowSource.VISITS,
+            measures=("visits",),
+            columns={"page_path": "landing_page"},
+            filter=is_("page_path", Operator.EQ, "/in"),
+        )
+        assert answer.rows() == [(0, "/in", 2)]
+
+    def test_rows_are_ingested_when_written(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1))
+        assert stores.sink.ingested(SiteDay(SHOP, DAY), 1)
+
+    def test_writing_a_generation_twice_is_refused(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1))
+        with pytest.raises(ValueError, match="written"):
+            write(stores, a_row(hits=1))
+        assert ask(stores)["hits"].to_list() == [1]
+
+    def test_dropped_generations_are_gone_and_the_others_stay(self, stores: Stores) -> None:
+        write(stores, a_row(hits=1), a_row(hits=10, generation=2), a_row(hits=100, generation=3, site=OTHER))
+        write(stores, a_row(hits=1_000, generation=3))
+        for _ in range(2):
+            stores.sink.drop([(SiteDay(SHOP, DAY), 1), (SiteDay(SHOP, DAY), 3), (SiteDay(SHOP, 5), 5)])
+        assert len(ask(stores)) == 0
+        assert len(ask(stores, generations={SiteDay(SHOP, DAY): 3})) == 0
+        assert ask(stores, generations={SiteDay(SHOP, DAY): 2})["hits"].to_list() == [10]
+        assert ask(stores, generations={SiteDay(OTHER, DAY): 3})["hits"].to_list() == [100]
+
+    def test_many_small_writes_answer_as_one_large(self, opener: Opener) -> None:
+        stores = opener()
+        for n in range(40):
+            write(stores, a_row(cell=96 * n, day=DAY + n, page_path=f"/{n % 3}", hits=n, visitors=a_sketch(n % 7)))
+        asked = {SiteDay(SHOP, DAY + n): 1 for n in range(40)}
+        starts = tuple(START + n * DAY_MS for n in range(40))
+        for one in (stores, opener()):
+            answer = ask(one, generations=asked, buckets=starts, end=START + 40 * DAY_MS).sort("bucket")
+            assert answer["hits"].to_list() == list(range(40))
+            total = ask(one, generations=asked, end=START + 40 * DAY_MS, sketches=("visitors",))
+            assert union(total["visitors"].to_list()).estimate() == 7.0
+
+    def test_dimension_values_are_distinct_ascending_and_limited(self, stores: Stores) -> None:
+        write(stores, *[a_row(channel=one) for one in ("b", "a", None, "b", "c")], a_row(channel="z", excluded=True))
+        question = MetricQuery(RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + DAY_MS, (START,))
+        assert list(stores.metrics.dimension_values(question, "channel", 10)) == ["a", "b", "c"]
+        assert list(stores.metrics.dimension_values(question, "channel", 2)) == ["a", "b"]

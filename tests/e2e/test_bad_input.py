@@ -1,0 +1,399 @@
+"""Every kind of bad input, sent through Envoy: refused alone and named, its good neighbours accepted.
+
+Also values that are good but hard: they come back from reports as they were sent.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import grpc
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from tests.e2e.comparison import Question, ask
+from tests.e2e.conftest import NewSite
+from tests.e2e.mesh import Mesh
+from tests.e2e.messages import page_view, timestamp
+from tests.e2e.rest import Rest, reason_of
+from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
+from tests.e2e.tenants import authorized
+
+NOON_MS = round(datetime(2026, 3, 5, 12, tzinfo=UTC).timestamp()) * 1_000
+DAY = datetime(2026, 3, 5, tzinfo=UTC).date()
+HOUR_MS = 3_600_000
+HIT_FIELD, PAGE_FIELD, EVENT_FIELD = 6, 20, 22
+
+Change = Callable[[hit_pb2.Hit], None]
+
+
+def good(name: str) -> hit_pb2.Hit:
+    return page_view(f"hit-{name}", NOON_MS, "/good", visitor=f"visitor-{name}")
+
+
+def changed(change: Change) -> bytes:
+    """A good page view, made bad."""
+    hit = good("bad")
+    change(hit)
+    return bytes_of(hit)
+
+
+def typed(hit_type: int, change: Change) -> bytes:
+    """A hit of another type, made bad."""
+    hit = hit_pb2.Hit(hit_id="hit-bad", type=hit_pb2.HitType.ValueType(hit_type), true_time=timestamp(NOON_MS))
+    hit.visitor_id = "visitor-bad"
+    change(hit)
+    return bytes_of(hit)
+
+
+def _order(currency: str, total: int = 1) -> Change:
+    order = hit_pb2.Order(order_id="o", currency=currency, total_micros=total)
+    return lambda hit: hit.order.CopyFrom(order)
+
+
+def _ahead(ms: int) -> Change:
+    def change(hit: hit_pb2.Hit) -> None:
+        hit.true_time.CopyFrom(timestamp(time.time_ns() // 1_000_000 + ms))
+
+    return change
+
+
+def _with_title(size: int) -> Change:
+    def change(hit: hit_pb2.Hit) -> None:
+        for number in range(size // 500):
+            hit.properties[f"p{number}"].string_value = "x" * 500
+
+    return change
+
+
+def _url(url: str) -> Change:
+    def change(hit: hit_pb2.Hit) -> None:
+        hit.page_view.url = url
+
+    return change
+
+
+def _denied(hit: hit_pb2.Hit) -> None:
+    hit.context.consent.analytics = hit_pb2.CONSENT_STATE_DENIED
+
+
+# (name, bytes of the bad hit, reason)
+BAD_HITS: tuple[tuple[str, bytes, str], ...] = (
+    ("garbage", b"\xff\xff\xff\xff\xff", "DECODE"),
+    ("cut short", bytes_of(good("bad"))[:-3], "DECODE"),
+    ("invalid UTF-8", length_delimited(1, b"\xff\xfe") + bytes_of(good("bad")), "DECODE"),
+    ("invalid UTF-8 in the URL", bytes_of(good("bad")) + length_delimited(20, length_delimited(1, b"/\xff")), "DECODE"),
+    (
+        "two payloads",
+        bytes_of(good("bad")) + length_delimited(EVENT_FIELD, bytes_of(hit_pb2.CustomEvent(name="click"))),
+        "DECODE",
+    ),
+    ("no type", changed(lambda hit: hit.ClearField("type")), "UNSUPPORTED_TYPE"),
+    ("unknown type", typed(99, lambda hit: None), "UNSUPPORTED_TYPE"),
+    ("no payload", changed(lambda hit: hit.ClearField("page_view")), "MISSING_FIELD"),
+    ("payload of another type", typed(hit_pb2.HIT_TYPE_ORDER, lambda hit: hit.page_view.SetInParent()), ""),
+    ("a page without URL", changed(_url("")), "MISSING_FIELD"),
+    ("a URL that is none", changed(_url("not a url")), "INVALID_FIELD"),
+    ("NUL", changed(_url("https://shop.example/a\0b")), "INVALID_FIELD"),
+    ("NUL in the id", changed(lambda hit: setattr(hit, "hit_id", "a\0b")), "INVALID_FIELD"),
+    ("unknown currency", typed(hit_pb2.HIT_TYPE_ORDER, _order("ABC")), "UNKNOWN_CURRENCY"),
+    ("currency in small letters", typed(hit_pb2.HIT_TYPE_ORDER, _order("usd")), "UNKNOWN_CURRENCY"),
+    ("too much money", typed(hit_pb2.HIT_TYPE_ORDER, _order("USD", 10**15 + 1)), "INVALID_FIELD"),
+    ("an order without id", typed(hit_pb2.HIT_TYPE_ORDER, lambda hit: hit.order.SetInParent()), "MISSING_FIELD"),
+    (
+        "a bad event name",
+        typed(hit_pb2.HIT_TYPE_EVENT, lambda hit: setattr(hit.event, "name", "Bad!")),
+        "INVALID_FIELD",
+    ),
+    ("a cart without action", typed(hit_pb2.HIT_TYPE_CART_UPDATE, lambda hit: hit.cart.SetInParent()), "MISSING_FIELD"),
+    ("25 hours ahead", changed(_ahead(25 * HOUR_MS)), "TIME_FUTURE"),
+    ("larger than 32 KiB", changed(_with_title(40_000)), "HIT_TOO_LARGE"),
+    ("no consent", changed(_denied), "CONSENT_DENIED"),
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent as one stream, and what became of each batch."""
+
+    site: str
+    issues: dict[str, list[collector_pb2.HitIssue]]
+    accepted: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def sent(mesh: Mesh, new_site: NewSite) -> Sent:
+    """One batch per case: good, bad, good; made visible."""
+    site = new_site("bad-input")
+    numbers: dict[int, str] = {}
+    with StreamClient(mesh.channel(), mesh.key, site) as stream:
+        for name, bad, _ in BAD_HITS:
+            before, after = bytes_of(good(f"{name} before")), bytes_of(good(f"{name} after"))
+            batch = b"".join(length_delimited(HIT_FIELD, one) for one in (before, bad, after))
+            numbers[stream.send(batch)] = name
+        told = stream.finish()
+    mesh.wait_visible(site, told.receipts)
+    by_batch = {name: [one for one in told.issues if one.batch_seq == seq] for seq, name in numbers.items()}
+    return Sent(site, by_batch, {"all": told.accepted})
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("name", "reason"), [(name, reason) for name, _, reason in BAD_HITS])
+def test_a_bad_hit_is_refused_alone_with_its_reason(sent: Sent, name: str, reason: str) -> None:
+    (issue,) = sent.issues[name]
+    assert (issue.index, issue.outcome) == (1, collector_pb2.OUTCOME_REJECTED)
+    if reason:
+        assert collector_pb2.Reason.Name(issue.reason) == f"REASON_{reason}"
+    assert issue.message
+
+
+@pytest.mark.timeout(60)
+def test_the_good_neighbours_of_bad_hits_are_all_in_the_report(mesh: Mesh, sent: Sent) -> None:
+    assert sent.accepted["all"] == 2 * len(BAD_HITS)
+    question = Question(sent.site, DAY, DAY, metrics=("hits", "visitors"), dimensions=("page_path",))
+    answer = ask(mesh.reporter(), question)
+    assert answer == {("", "/good"): {"hits": 2 * len(BAD_HITS), "visitors": 2 * len(BAD_HITS)}}
+
+
+@pytest.mark.timeout(60)
+def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent: Sent) -> None:
+    out = mesh.cli("query", "--site", short(sent.site), "--metrics", "rejected_hits", "--last", "2d", "-o", "csv")
+    assert out == f"rejected_hits\n{len(BAD_HITS)}\n"
+
+
+def short(site: str) -> str:
+    merchant, _, name = site.removeprefix("merchants/").partition("/sites/")
+    return f"{merchant}/{name}"
+
+
+# ------------------------------------------------------------------------------------------------- frames and batches
+
+
+def _accepted(mesh: Mesh, site: str, bad: bytes) -> list[collector_pb2.HitIssue]:
+    """Sends a message between two good batches of one hit; returns the issues. The good ones must be accepted."""
+    with StreamClient(mesh.channel(), mesh.key, site) as stream:
+        stream.send(hit_pb2.HitBatch(hits=[good("first")]))
+        stream.raw(bad)
+        stream.next_seq += 1
+        last = stream.send(hit_pb2.HitBatch(hits=[good("last")]))
+        told = stream.finish()
+    assert told.acked_through == last
+    assert told.accepted == 2
+    return told.issues
+
+
+@pytest.mark.timeout(60)
+def test_a_frame_of_garbage_among_good_ones_is_refused_alone(mesh: Mesh, new_site: NewSite) -> None:
+    site = new_site("garbage")
+    for garbage in (b"\xff\xff\xff", b"neither open nor batch", sequenced(2, b"\xff\xff\xff\xff")):
+        (issue,) = _accepted(mesh, site, garbage)
+        assert (issue.batch_seq, issue.index) == (2, -1)
+        assert (issue.outcome, issue.reason) == (collector_pb2.OUTCOME_REJECTED, collector_pb2.REASON_DECODE)
+
+
+@pytest.mark.timeout(60)
+def test_batches_that_are_too_large_or_empty_are_refused_alone(mesh: Mesh, new_site: NewSite) -> None:
+    site = new_site("too-large")
+    many = hit_pb2.HitBatch(hits=[good(f"{number}") for number in range(2_001)])
+    fat = hit_pb2.HitBatch(hits=[good("fat")])
+    fat.hits[0].page_view.title = "x" * (1 << 20)
+    for batch, reason in (
+        (many, collector_pb2.REASON_BATCH_TOO_LARGE),
+        (fat, collector_pb2.REASON_BATCH_TOO_LARGE),
+        (hit_pb2.HitBatch(batch_id="empty"), collector_pb2.REASON_MISSING_FIELD),
+    ):
+        (issue,) = _accepted(mesh, site, sequenced(2, batch))
+        assert (issue.index, issue.outcome, issue.reason) == (-1, collector_pb2.OUTCOME_REJECTED, reason)
+
+
+@pytest.mark.timeout(60)
+def test_a_batch_under_an_unknown_or_revoked_key_is_refused_whole_and_the_stream_goes_on(
+    mesh: Mesh, new_site: NewSite
+) -> None:
+    site = new_site("bad-keys")
+    admin = mesh.admin()
+    request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER)
+    made = admin.CreateIngestKey(request, metadata=authorized(mesh.key), timeout=10)
+    admin.RevokeIngestKey(
+        admin_pb2.RevokeIngestKeyRequest(name=made.key.name), metadata=authorized(mesh.key), timeout=10
+    )
+    for key, reason in (
+        ("hms_unknown", collector_pb2.REASON_UNKNOWN_KEY),
+        (made.secret, collector_pb2.REASON_KEY_REVOKED),
+    ):
+        batch = hit_pb2.HitBatch(ingest_key=key, hits=[good("one"), good("two")])
+        (issue,) = _accepted(mesh, site, sequenced(2, batch))
+        assert (issue.index, issue.outcome, issue.reason) == (-1, collector_pb2.OUTCOME_REJECTED, reason)
+
+
+@pytest.mark.timeout(60)
+def test_a_clock_a_little_ahead_is_mended_and_said(mesh: Mesh, new_site: NewSite) -> None:
+    hit = good("ahead")
+    _ahead(HOUR_MS)(hit)
+    with StreamClient(mesh.channel(), mesh.key, new_site("ahead")) as stream:
+        stream.send(hit_pb2.HitBatch(hits=[hit]))
+        told = stream.finish()
+    (issue,) = told.issues
+    assert (issue.outcome, issue.reason) == (collector_pb2.OUTCOME_WARNED, collector_pb2.REASON_CLOCK_SKEW)
+    assert told.accepted == 1
+
+
+# ------------------------------------------------------------------------------------------------------ unary and REST
+
+
+@pytest.mark.timeout(30)
+def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
+    method = "/hitmesh.collector.v1.CollectorService/SendHits"
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
+    with pytest.raises(grpc.RpcError) as error:
+        call(b"\xff\xff\xff\xff", timeout=10, metadata=(("hitmesh-site", "demo/any"),))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.timeout(30)
+def test_a_unary_call_under_an_unknown_or_revoked_key_is_unauthenticated(mesh: Mesh, new_site: NewSite) -> None:
+    rest = Rest(mesh, headers={"hitmesh-site": new_site("unary-keys")})
+    batch = {"hits": [{"type": "HIT_TYPE_PAGE_VIEW", "pageView": {"url": "/"}}]}
+    status, _, body = rest.post("/v1/hits:send", batch | {"ingestKey": "hms_nobody"})
+    assert (status, reason_of(body)) == (401, "UNKNOWN_KEY")
+    status, _, body = rest.post("/v1/hits:send", batch)
+    assert (status, reason_of(body)) == (401, "UNKNOWN_KEY")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[1, 2",
+        b'{"hits": 7}',
+        b'{"hits": [{"type": "NO_SUCH_TYPE"}]}',
+        b'{"hits": [{"type": "HIT_TYPE_PAGE_VIEW", "sequence": "many"}]}',
+        b'{"hits": [{"trueTime": "yesterday"}]}',
+        b'{"clientSendTime": "2026-13-45T00:00:00Z"}',
+        b"\xff\xfe\x00",
+    ],
+    ids=["cut", "cut list", "number for list", "bad enum", "text for number", "bad time", "no such date", "bytes"],
+)
+def test_broken_json_and_wrong_types_are_400_in_the_common_error_shape(mesh: Mesh, body: bytes) -> None:
+    status, headers, answer = Rest(mesh).request("POST", "/v1/hits:send", body)
+    assert status == 400
+    assert headers["content-type"].startswith("application/json")
+    error = json.loads(answer)
+    assert error["code"] == 3
+    assert error["message"]
+
+
+@pytest.mark.timeout(30)
+def test_two_payloads_in_json_are_refused(mesh: Mesh, new_site: NewSite) -> None:
+    body = {
+        "ingestKey": mesh.key,
+        "hits": [{"type": "HIT_TYPE_PAGE_VIEW", "pageView": {"url": "/"}, "event": {"name": "click"}}],
+    }
+    status, _, answer = Rest(mesh, headers={"hitmesh-site": new_site("two-json")}).post("/v1/hits:send", body)
+    assert status == 400 or answer["rejectedCount"] == "1"
+
+
+# ------------------------------------------------------------------------------------------------------- hard values
+
+HARD_PATHS = (
+    '/quote"in"it',
+    "/it's",
+    "/ends-with-backslash\\",
+    "/comma,semi;colon",
+    "/two\nlines",
+    "/carriage\r\nreturn",
+    "/tab\there",
+    "/עברית-مرحبا",
+    "/emoji-🛒👩‍👩‍👧",
+    "/combining-é",
+    "/=cmd()",
+    "/%2F%zz",
+    "/back`tick$(x)",
+    "/\u2028separator",
+)
+
+
+@pytest.fixture(scope="module")
+def hard_site(mesh: Mesh, new_site: NewSite) -> str:
+    """A site with one page view per hard path, as screens so that no URL rule takes part."""
+    site = new_site("hard-values")
+    with StreamClient(mesh.channel(), mesh.key, site) as stream:
+        hits = []
+        for number, path in enumerate(HARD_PATHS):
+            hit = page_view(f"hard-{number}", NOON_MS, visitor=f"v-{number}")
+            hit.type = hit_pb2.HIT_TYPE_SCREEN_VIEW
+            hit.screen_view.screen_name = path
+            hits.append(hit)
+        stream.send(hit_pb2.HitBatch(hits=hits))
+        told = stream.finish()
+    assert told.issues == []
+    mesh.wait_visible(site, told.receipts)
+    return site
+
+
+@pytest.mark.timeout(60)
+def test_hard_values_come_back_as_they_were_sent_in_typed_answers(mesh: Mesh, hard_site: str) -> None:
+    question = Question(hard_site, DAY, DAY, metrics=("hits", "visits"), dimensions=("page_path",))
+    answer = ask(mesh.reporter(), question)
+    assert answer == {("", path): {"hits": 1, "visits": 1} for path in HARD_PATHS}
+
+
+@pytest.mark.timeout(60)
+def test_hard_values_come_back_as_they_were_sent_in_csv_and_json(mesh: Mesh, hard_site: str) -> None:
+    arguments = ("--metrics", "hits", "--dimensions", "page_path", "--since", f"{DAY}", "--until", f"{DAY}")
+    out = run_query(mesh, hard_site, *arguments, "-o", "csv")
+    rows = list(csv.reader(io.StringIO(out, newline="")))
+    assert rows[0] == ["page_path", "hits"]
+    assert sorted(path for path, _ in rows[1:]) == sorted(HARD_PATHS)
+    answer = json.loads(run_query(mesh, hard_site, *arguments, "-o", "json"))
+    assert sorted(row["page_path"] for row in answer["rows"]) == sorted(HARD_PATHS)
+
+
+def run_query(mesh: Mesh, site: str, *arguments: str) -> str:
+    return mesh.cli("query", "--site", short(site), *arguments)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("path", HARD_PATHS)
+def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> None:
+    escaped = "".join(f"\\{char}" if char in "\\,;()" else char for char in path)
+    answer = mesh.exporter().ExportReport(
+        export_pb2.ExportReportRequest(
+            site=hard_site,
+            metrics=["hits"],
+            dimensions=["page_path"],
+            since=f"{DAY}",
+            until=f"{DAY}",
+            filter=f"page_path=={escaped}",
+            format="json",
+        ),
+        timeout=10,
+    )
+    assert json.loads(answer.data)["rows"] == [{"page_path": path, "hits": 1}]
+    typed_filter = reporter_pb2.Filter(
+        dimension_filter=reporter_pb2.DimensionFilter(
+            dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=[path, "/never"]
+        )
+    )
+    day = reporter_pb2.Date(year=DAY.year, month=DAY.month, day=DAY.day)
+    report = mesh.reporter().RunReport(
+        reporter_pb2.RunReportRequest(
+            site=hard_site,
+            metrics=["hits"],
+            dimensions=["page_path"],
+            time_range=reporter_pb2.TimeRange(dates=reporter_pb2.DateRange(since=day, until=day)),
+            filter=typed_filter,
+        ),
+        timeout=10,
+    )
+    assert [(row.dimension_values[0], row.cells[0].int64_value) for row in report.rows] == [(path, 1)]

@@ -1,0 +1,399 @@
+"""The command line as people script it: outputs, exit codes, files it leaves, processes it leaves not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hitmesh import __version__
+from hitmesh.hit.v1 import hit_pb2
+from tests.e2e import processes
+from tests.e2e.conftest import NewSite
+from tests.e2e.mesh import Mesh, environment, one_json_line, run_command
+from tests.e2e.messages import page_view
+from tests.e2e.streams import StreamClient
+from tests.e2e.test_bad_input import NOON_MS, run_query, short
+from tests.e2e.waiting import eventually
+
+READY_S, MEMORY_BYTES = 6.0, 800 << 20
+USAGE, CANNOT_START, UNREACHABLE, NOT_READY, NOT_FOUND, INVALID = 2, 4, 5, 6, 64 + 5, 64 + 3
+LINE = '198.51.100.7 - - [{time}] "GET {target} HTTP/1.1" 200 512 "-" "Mozilla/5.0 (X11; Linux x86_64) Firefox/136.0"\n'
+
+
+def access_log_of(path: Path, *targets: str) -> Path:
+    times = (f"05/Mar/2026:12:00:{second:02d} +0000" for second in range(60))
+    lines = (LINE.format(time=time, target=target) for time, target in zip(times, targets, strict=False))
+    path.write_text("".join(lines))
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------- start
+
+
+@pytest.mark.timeout(120)
+def test_an_empty_mesh_is_ready_within_six_seconds_in_less_than_800_mib_and_stops_cleanly(
+    idle_mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = idle_mesh
+    began = time.monotonic()
+    mesh.start()
+    took_s = time.monotonic() - began
+    pids = [mesh.pid, *mesh.children()]
+    sizes = {processes.name_of(pid): processes.resident_bytes(pid) >> 20 for pid in pids}
+    total = sum(processes.resident_bytes(pid) for pid in pids)
+    report = f"ready in {took_s:.1f} s, {total >> 20} MiB: {sizes}"
+    with capsys.disabled():
+        print(f"\nmesh: {report}")  # noqa: T201 - a documented number, seen on every run
+    assert len(pids) == 5, "the launcher, Envoy, collector, processor, reporter"
+    assert took_s < READY_S, report
+    assert total < MEMORY_BYTES, report
+    assert mesh.stop() == 0
+    mesh.wait_gone(pids)
+
+
+@pytest.mark.timeout(60)
+def test_the_ready_file_appears_whole_is_valid_and_goes_away(idle_mesh: Mesh, tmp_path: Path) -> None:
+    mesh = idle_mesh
+    elsewhere = tmp_path / "deep" / "ready.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("left over")
+    mesh.options = ("--no-demo-data", "--ready-file", str(elsewhere))
+    mesh.launch()
+    eventually(lambda: not elsewhere.exists(), "the old ready file is removed before the start")
+    text = eventually(lambda: elsewhere.read_text() if elsewhere.exists() else None, "the mesh is ready", 30)
+    ready = json.loads(text)
+    assert set(ready) == {"http", "grpc", "pid"}
+    assert ready["pid"] == mesh.pid
+    assert ready["http"] == f"http://{ready['grpc']}"
+    assert mesh.run("sites", "-o", "json").out == "[]\n", "commands find the mesh by its home all the same"
+    assert mesh.stop() == 0
+    assert not elsewhere.exists()
+    assert not mesh.ready_file.exists()
+
+
+@pytest.mark.timeout(60)
+def test_the_first_start_writes_a_key_that_only_its_owner_reads(mesh: Mesh) -> None:
+    key = mesh.home / "keys" / "dev-server"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert len(mesh.key) > 30
+
+
+@pytest.mark.timeout(60)
+def test_killing_the_launcher_leaves_no_process(idle_mesh: Mesh) -> None:
+    mesh = idle_mesh
+    mesh.start()
+    pids = [mesh.pid, *mesh.children()]
+    os.kill(mesh.pid, signal.SIGKILL)
+    assert mesh.process is not None
+    mesh.process.wait(5)
+    mesh.wait_gone(pids)
+
+
+@pytest.mark.timeout(60)
+def test_a_service_that_dies_takes_the_mesh_with_it_and_says_so(idle_mesh: Mesh) -> None:
+    mesh = idle_mesh
+    mesh.start()
+    pids = [mesh.pid, *mesh.children()]
+    processor = next(pid for pid in pids if "-m processor" in processes.name_of(pid))
+    os.kill(processor, signal.SIGKILL)
+    assert mesh.process is not None
+    assert mesh.process.wait(20) == 1
+    mesh.wait_gone(pids)
+    assert "processor ended" in mesh.output.read_text()
+    assert not mesh.ready_file.exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_busy_port_ends_with_4_and_names_who_holds_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run_command(["dev", "--home", str(tmp_path / "home"), "--no-demo-data", "--port", port])
+    assert done.code == CANNOT_START
+    assert port in done.err
+    assert str(os.getpid()) in done.err
+
+
+@pytest.mark.timeout(60)
+def test_a_second_mesh_on_the_same_home_ends_with_4_and_harms_nothing(mesh: Mesh) -> None:
+    done = run_command(["dev", "--home", str(mesh.home), "--no-demo-data"])
+    assert done.code == CANNOT_START
+    assert str(mesh.pid) in done.err
+    assert mesh.ready_file.exists()
+    assert mesh.cli("sites", "-o", "json")
+
+
+@pytest.mark.timeout(180)
+def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pasted(idle_mesh: Mesh) -> None:
+    mesh = idle_mesh
+    mesh.options = ()
+    mesh.launch()
+    eventually(mesh.ready_file.exists, "the mesh with its demo data is ready", 90)
+    banner = eventually(lambda: text if "Try:" in (text := mesh.output.read_text()) else None, "the banner is printed")
+    pasted = banner[banner.index("Try:") :].removeprefix("Try:").splitlines()[:4]
+    for line in pasted:
+        done = subprocess.run(
+            ["bash", "-c", line], env=environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert done.stdout.strip(), line
+    out = mesh.cli(
+        "query", "--site", "demo/example", "--metrics", "visits,orders", "--last", "30d", "--grain", "day", "-o", "csv"
+    )
+    days = list(csv.DictReader(io.StringIO(out)))
+    assert len(days) == 30
+    assert sum(int(day["visits"]) > 0 for day in days) >= 28
+    assert sum(int(day["orders"]) for day in days) > 0
+    assert mesh.stop() == 0
+
+
+# -------------------------------------------------------------------------------------------------------- exit codes
+
+
+@pytest.mark.timeout(60)
+def test_an_unknown_site_is_69(mesh: Mesh) -> None:
+    done = mesh.run("query", "--site", "demo/nowhere", "--metrics", "visits", "--last", "7d", "-o", "json")
+    assert done.code == NOT_FOUND
+    assert done.out == ""
+    error = one_json_line(done.err)
+    assert error["code"] == 5
+    assert error["details"][0]["reason"] == "NOT_FOUND"
+
+
+@pytest.mark.timeout(60)
+def test_an_unknown_metric_is_67_and_names_the_nearest(mesh: Mesh, new_site: NewSite) -> None:
+    done = mesh.run("query", "--site", short(new_site("typo")), "--metrics", "visitz", "--last", "7d")
+    assert done.code == INVALID
+    assert "visits" in done.err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "--site", "demo/example"],
+        ["query", "--site", "no site name", "--metrics", "visits", "--last", "7d"],
+        ["query", "--site", "demo/x", "--metrics", "visits", "--last", "7d", "--since", "2026-01-01"],
+        ["query", "--site", "demo/x", "--metrics", "visits", "--last", "7d", "--grain", "fortnight"],
+        ["import", "access-log", "/no/such/file", "--site", "demo/x"],
+        ["no-such-command"],
+        ["dev", "--no-such-option"],
+    ],
+    ids=["no metrics", "bad site", "two ranges", "bad grain", "no file", "no command", "no option"],
+)
+def test_wrong_usage_is_2(mesh: Mesh, arguments: list[str]) -> None:
+    done = run_command(arguments, HITMESH_ENDPOINT=mesh.address)
+    assert done.code == USAGE
+    assert done.err
+    assert done.out == ""
+
+
+@pytest.mark.timeout(60)
+def test_no_mesh_is_5(tmp_path: Path) -> None:
+    log = access_log_of(tmp_path / "some.log", "/a")
+    for arguments in (
+        ["query", "--site", "demo/x", "--metrics", "visits", "--last", "7d"],
+        ["sites"],
+        ["send", "page", "/x", "--site", "demo/x"],
+        ["import", "access-log", str(log), "--site", "demo/x"],
+    ):
+        assert run_command([*arguments, "--home", str(tmp_path / "nowhere")]).code == UNREACHABLE
+    done = run_command(
+        ["query", "--site", "demo/x", "--metrics", "visits", "--last", "7d", "--endpoint", "127.0.0.1:9"]
+    )
+    assert done.code == UNREACHABLE
+
+
+@pytest.mark.timeout(60)
+def test_another_currency_than_the_sites_is_2_and_stores_nothing(mesh: Mesh, new_site: NewSite, tmp_path: Path) -> None:
+    site, log = short(new_site("euro", currency="EUR")), access_log_of(tmp_path / "some.log", "/a")
+    done = mesh.run("import", "access-log", str(log), "--site", site, "--currency", "USD")
+    assert done.code == USAGE
+    assert "EUR" in done.err
+    assert mesh.run("import", "access-log", str(log), "--site", site, "--currency", "EUR").code == 0
+    assert mesh.run("import", "access-log", str(log), "--site", site).code == 0
+
+
+@pytest.mark.timeout(60)
+def test_numbers_that_are_not_there_in_time_are_6(mesh: Mesh, tmp_path: Path) -> None:
+    log = access_log_of(tmp_path / "some.log", "/a", "/b")
+    done = mesh.run("import", "access-log", str(log), "--site", "demo/too-late", "--timeout", "0", "-o", "json")
+    assert done.code == NOT_READY
+    assert one_json_line(done.err)["message"]
+
+
+# ------------------------------------------------------------------------------------------------------ import, send
+
+
+@pytest.mark.timeout(60)
+def test_import_without_waiting_says_what_was_stored(mesh: Mesh, tmp_path: Path) -> None:
+    log = access_log_of(tmp_path / "some.log", "/a", "/style.css", "/b")
+    out = mesh.cli("import", "access-log", str(log), "--site", "demo/no-wait", "--no-wait", "-o", "json")
+    said = one_json_line(out)
+    assert list(said) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
+    assert (said["lines"], said["sent"], said["accepted"], said["rejected"]) == (3, 2, 2, 0)
+    assert said["skipped"] == {"static": 1}
+
+
+@pytest.mark.timeout(60)
+def test_a_sent_page_is_in_the_report_and_its_site_was_made_in_utc_and_usd(mesh: Mesh) -> None:
+    mesh.cli("send", "page", "https://shop.example/hello?utm_source=letter", "--site", "demo/by-hand")
+
+    def is_visible() -> bool:
+        arguments = ("--metrics", "hits", "--dimensions", "page_path", "--last", "2d", "-o", "csv")
+        return run_query(mesh, "merchants/demo/sites/by-hand", *arguments) == "page_path,hits\n/hello,1\n"
+
+    eventually(is_visible, "the sent page is in the report", 30)
+    sites = {one["site"]: one for one in one_json_line(mesh.cli("sites", "-o", "json"))}
+    assert (sites["demo/by-hand"]["time_zone"], sites["demo/by-hand"]["currency"]) == ("UTC", "USD")
+
+
+@pytest.mark.timeout(60)
+def test_a_query_makes_no_site(mesh: Mesh) -> None:
+    mesh.run("query", "--site", "demo/never-asked-for", "--metrics", "visits", "--last", "7d")
+    assert "never-asked-for" not in mesh.cli("sites", "-o", "json")
+
+
+# -------------------------------------------------------------------------------------------------------------- query
+
+
+@pytest.fixture(scope="module")
+def asked_site(mesh: Mesh, new_site: NewSite) -> str:
+    """Three visitors' page views at 2026-03-05 12:00 UTC and one at 2026-03-07."""
+    site = new_site("asked")
+    day_ms = 86_400_000
+    views = [
+        page_view("q-1", NOON_MS, "/blog/a", "v1"),
+        page_view("q-2", NOON_MS + 1_500, "/blog/b", "v1"),
+        page_view("q-3", NOON_MS, "/cart,now", "v2"),
+        page_view("q-4", NOON_MS + 2 * day_ms, "/x;y", "v3"),
+        page_view("q-5", NOON_MS, "/bot", "v4", "Googlebot/2.1 (+http://www.google.com/bot.html)"),
+    ]
+    with StreamClient(mesh.channel(), mesh.key, site) as stream:
+        stream.send(hit_pb2.HitBatch(hits=views))
+        told = stream.finish()
+    mesh.wait_visible(site, told.receipts)
+    return site
+
+
+DAYS = ("--since", "2026-03-05", "--until", "2026-03-07")
+
+
+@pytest.mark.timeout(60)
+def test_csv_has_every_bucket_with_local_labels_and_empty_ratios(mesh: Mesh, asked_site: str) -> None:
+    metrics = ("--metrics", "hits,visits,bounce_rate,visit_duration_total")
+    out = run_query(mesh, asked_site, *metrics, *DAYS, "--grain", "day", "--tz", "Asia/Kathmandu", "-o", "csv")
+    assert out == (
+        "time,hits,visits,bounce_rate,visit_duration_total\n"
+        "2026-03-05T00:00:00+05:45,3,2,0.5,1.5\n"
+        "2026-03-06T00:00:00+05:45,0,0,,0\n"
+        "2026-03-07T00:00:00+05:45,1,1,1,0\n"
+    )
+
+
+@pytest.mark.timeout(60)
+def test_every_grain_labels_its_buckets_by_their_local_start(mesh: Mesh, asked_site: str) -> None:
+    for grain, count, first in (
+        ("hour", 72, "2026-03-05T00:00:00+11:00"),
+        ("day", 3, "2026-03-05T00:00:00+11:00"),
+        ("week", 1, "2026-03-05T00:00:00+11:00"),
+        ("month", 1, "2026-03-05T00:00:00+11:00"),
+    ):
+        arguments = ("--metrics", "hits", *DAYS, "--grain", grain, "--tz", "Australia/Lord_Howe", "-o", "csv")
+        header, *rows = run_query(mesh, asked_site, *arguments).splitlines()
+        assert header == "time,hits"
+        assert (len(rows), rows[0].partition(",")[0]) == (count, first)
+        assert sum(int(row.partition(",")[2]) for row in rows) == 4
+
+
+@pytest.mark.timeout(60)
+def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh, asked_site: str) -> None:
+    arguments = ("--metrics", "hits,bounce_rate", *DAYS, "--grain", "day", "--tz", "UTC")
+    answer = one_json_line(run_query(mesh, asked_site, *arguments, "-o", "json"))
+    assert set(answer) == {"rows", "meta"}
+    assert answer["rows"][0] == {"time": "2026-03-05T00:00:00+00:00", "hits": 3, "bounce_rate": 0.5}
+    assert answer["rows"][1] == {"time": "2026-03-06T00:00:00+00:00", "hits": 0, "bounce_rate": None}
+    meta = answer["meta"]
+    assert (meta["time_zone"], meta["include_excluded"], meta["excluded_hits"]) == ("UTC", False, 1)
+    assert meta["data_version"]
+    assert meta["complete_through"]
+    lines = run_query(mesh, asked_site, *arguments, "-o", "ndjson").splitlines()
+    assert [json.loads(line) for line in lines] == answer["rows"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("text", "hits"),
+    [
+        ("page_path==/blog/a", 1),
+        ("page_path!=/blog/a", 3),
+        ("page_path=~^/blog/", 2),
+        ("page_path in(/blog/a,/blog/b)", 2),
+        ("page_path==/blog/a,page_path==/blog/b", 2),
+        ("page_path=~^/blog/;page_path!=/blog/a", 1),
+        (r"page_path==/cart\,now", 1),
+        (r"page_path==/x\;y", 1),
+        ("hostname==shop.example", 4),
+        ("page_path==/nothing", 0),
+    ],
+)
+def test_filters(mesh: Mesh, asked_site: str, text: str, hits: int) -> None:
+    out = run_query(mesh, asked_site, "--metrics", "hits", *DAYS, "--filter", text, "-o", "csv")
+    assert out == f"hits\n{hits}\n"
+
+
+@pytest.mark.timeout(60)
+def test_bots_are_left_out_unless_asked_for(mesh: Mesh, asked_site: str) -> None:
+    metrics = ("--metrics", "hits,visits,bot_hits,excluded_hits", *DAYS, "-o", "csv")
+    header = "hits,visits,bot_hits,excluded_hits\n"
+    assert run_query(mesh, asked_site, *metrics) == f"{header}4,3,1,1\n"
+    assert run_query(mesh, asked_site, *metrics, "--include-excluded") == f"{header}5,4,1,1\n"
+
+
+@pytest.mark.timeout(60)
+def test_rows_can_be_limited(mesh: Mesh, asked_site: str) -> None:
+    arguments = ("--metrics", "hits", *DAYS, "--dimensions", "page_path", "-o", "csv", "--limit", "2")
+    assert len(run_query(mesh, asked_site, *arguments).splitlines()) == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_table_with_a_plot(mesh: Mesh, asked_site: str) -> None:
+    out = run_query(mesh, asked_site, "--metrics", "hits,visits", *DAYS, "--grain", "day", "--plot", "-o", "table")
+    assert "2026-03-05" in out
+    assert "visits" in out
+    assert len(out.splitlines()) > 12
+    assert "\x1b" not in out
+
+
+@pytest.mark.timeout(60)
+def test_sites_freshness_and_version(mesh: Mesh, asked_site: str) -> None:
+    names = [one["site"] for one in one_json_line(mesh.cli("sites", "-o", "json"))]
+    assert short(asked_site) in names
+    assert short(asked_site) in mesh.cli("sites", "-o", "table")
+    fresh = one_json_line(mesh.cli("freshness", "--site", short(asked_site), "-o", "json"))
+    assert fresh["state"] == "LIVE"
+    assert fresh["dirty_days"] == 0
+    through = datetime.fromisoformat(fresh["complete_through"])
+    assert abs((datetime.now(UTC) - through).total_seconds()) < 60
+    assert run_command(["version", "-o", "table"]).out == f"hitmesh {__version__}\n"
+    assert one_json_line(run_command(["version", "-o", "json"]).out)["hitmesh"] == __version__
+
+
+@pytest.mark.timeout(60)
+def test_the_endpoint_is_found_by_option_environment_and_home(mesh: Mesh) -> None:
+    assert run_command(["sites", "-o", "json", "--endpoint", mesh.address, "--home", str(mesh.home)]).code == 0
+    assert run_command(["sites", "-o", "json"], HITMESH_HOME=str(mesh.home)).code == 0
+    key = str(mesh.home / "keys" / "dev-server")
+    assert run_command(["sites", "-o", "json"], HITMESH_ENDPOINT=mesh.address, HITMESH_KEY_FILE=key).code == 0

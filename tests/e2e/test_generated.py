@@ -1,0 +1,162 @@
+"""A generated file of all the edges of the visit rules, through the real mesh, against the reference model.
+
+Again when everything is sent twice in another order, after `kill -9` of every process in the middle of a stream, after
+a restart, and after a second file that reaches into days that were settled already (vectors S-k and S-l).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.ports import Site
+from tests.e2e.comparison import Model, Question, ask, assert_equal, questions
+from tests.e2e.mesh import Mesh
+from tests.e2e.messages import message_of
+from tests.e2e.streams import StreamClient, in_batches, send_all
+from tests.e2e.tenants import authorized, new_merchant
+from tests.generate.facts import SHOPS
+from tests.generate.hits import DAYS, FIRST_DAY, generate_hits, second_file
+from tests.reference.hits import RefHit, in_log_order
+
+SPAN = (FIRST_DAY - timedelta(days=3), FIRST_DAY + timedelta(days=DAYS + 2))
+CURRENCIES = {shop.site: shop.currency for shop in SHOPS}
+COPIES = frozenset({"duplicate_hits"})
+
+
+@pytest.fixture(scope="module")
+def first() -> list[RefHit]:
+    """At least 50,000 hits of three sites of two merchants."""
+    return generate_hits(seed=1, count=50_000)
+
+
+@pytest.fixture(scope="module")
+def model(first: list[RefHit]) -> Model:
+    return Model(first)
+
+
+@pytest.fixture(scope="module")
+def keys(own_mesh: Mesh, first: list[RefHit]) -> dict[str, str]:
+    """The key to each site, once the file was sent and is visible."""
+    found = make_sites(own_mesh)
+    send(own_mesh, found, first, "first")
+    return found
+
+
+def make_sites(mesh: Mesh) -> dict[str, str]:
+    """Makes the generated sites; returns the key to send to each."""
+    other = [
+        Site(name=shop.site, time_zone="UTC", currency=shop.currency, secret=b"sixteen or more b")
+        for shop in SHOPS
+        if not shop.site.startswith("merchants/demo/")
+    ]
+    other_key = new_merchant(mesh, "merchants/other", *other)
+    for shop in SHOPS:
+        if shop.site.startswith("merchants/demo/"):
+            create_site(mesh, shop.site, shop.currency)
+    return {shop.site: mesh.key if shop.site.startswith("merchants/demo/") else other_key for shop in SHOPS}
+
+
+def create_site(mesh: Mesh, site: str, currency: str) -> None:
+    merchant, _, site_id = site.partition("/sites/")
+    request = admin_pb2.CreateSiteRequest(parent=merchant, site_id=site_id, site=admin_pb2.Site(currency=currency))
+    mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=10)
+
+
+def send(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit], prefix: str) -> None:
+    """Sends hits, a stream per site, each in the order given, and waits until reports show them."""
+    receipts: dict[str, list[collector_pb2.Receipt]] = {}
+    channel = mesh.channel()
+    for site, key in keys.items():
+        of_site = [message_of(hit) for hit in hits if hit.site == site]
+        told = send_all(channel, key, site, in_batches(of_site, prefix))
+        assert told.accepted == len(of_site), told.issues[:3]
+        receipts[site] = told.receipts
+    for site, places in receipts.items():
+        mesh.wait_visible(site, places)
+
+
+def assert_model(mesh: Mesh, model: Model, without: frozenset[str], *, include_excluded: bool | None = None) -> None:
+    reporter = mesh.reporter()
+    for site in model.sites:
+        for question in questions(site, *SPAN, CURRENCIES[site], include_excluded=include_excluded):
+            assert_equal(ask(reporter, question), model.answer(question), question, without)
+
+
+@pytest.mark.timeout(180)
+def test_every_metric_equals_the_model_in_four_zones(own_mesh: Mesh, keys: dict[str, str], model: Model) -> None:
+    assert_model(own_mesh, model, frozenset())
+
+
+@pytest.mark.timeout(120)
+def test_sending_everything_again_in_another_order_changes_only_the_count_of_copies(
+    own_mesh: Mesh, keys: dict[str, str], first: list[RefHit]
+) -> None:
+    again = list(first)
+    Random(3).shuffle(again)
+    send(own_mesh, keys, again, "again")
+    twice = Model([*first, *in_log_order(again, first_offset=len(first))])
+    assert_model(own_mesh, twice, frozenset(), include_excluded=True)
+
+
+@pytest.mark.timeout(90)
+def test_a_restart_changes_no_report(own_mesh: Mesh, keys: dict[str, str], model: Model) -> None:
+    assert own_mesh.stop() == 0
+    own_mesh.start()
+    assert_model(own_mesh, model, COPIES, include_excluded=False)
+
+
+@pytest.mark.timeout(120)
+def test_a_second_file_that_reaches_into_settled_days_makes_the_reports_of_the_model(
+    own_mesh: Mesh, keys: dict[str, str], first: list[RefHit]
+) -> None:
+    second = second_file(first)
+    send(own_mesh, keys, second, "second")
+    assert_model(own_mesh, Model([*first, *second]), COPIES)
+
+
+@pytest.mark.timeout(240)
+def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_counts_nothing_twice(
+    idle_mesh: Mesh, first: list[RefHit], model: Model
+) -> None:
+    mesh = idle_mesh
+    mesh.start()
+    keys = make_sites(mesh)
+    told = _kill_in_the_middle(mesh, keys, first)
+    mesh.start()
+    _assert_acknowledged_hits_survived(mesh, told, SHOPS[0].site)
+    # Once more while the settlement of everything is under way.
+    channel = mesh.channel()
+    for site, key in keys.items():
+        send_all(channel, key, site, in_batches([message_of(hit) for hit in first if hit.site == site], "second try"))
+    mesh.kill_everything()
+    mesh.start()
+    send(mesh, keys, first, "third try")
+    assert_model(mesh, model, COPIES)
+    assert mesh.stop() == 0
+
+
+def _kill_in_the_middle(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit]) -> collector_pb2.Ack:
+    """Kills the mesh when a third of a stream is acknowledged; returns what was promised until then."""
+    site = SHOPS[0].site
+    batches = in_batches([message_of(hit) for hit in hits if hit.site == site], "first try")
+    with StreamClient(mesh.channel(), keys[site], site) as stream:
+        for batch in batches[: len(batches) * 2 // 3]:
+            stream.send(batch)
+        stream.wait_acked(len(batches) // 3)
+        promised = collector_pb2.Ack(accepted_count=stream.told.accepted, receipts=stream.told.receipts)
+        mesh.kill_everything()
+    return promised
+
+
+def _assert_acknowledged_hits_survived(mesh: Mesh, promised: collector_pb2.Ack, site: str) -> None:
+    mesh.wait_visible(site, promised.receipts)
+    question = Question(site, *SPAN, metrics=("hits", "duplicate_hits"), include_excluded=True)
+    ((_, counts),) = ask(mesh.reporter(), question).items()
+    stored = sum(value for value in counts.values() if isinstance(value, int))
+    assert stored >= promised.accepted_count > 0

@@ -1,0 +1,278 @@
+"""REST through Envoy: every annotated RPC, one shape for all errors, reflection, and the headers callers rely on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from tests.e2e.conftest import NewSite
+from tests.e2e.mesh import Mesh
+from tests.e2e.rest import Rest, reason_of
+from tests.e2e.test_bad_input import DAY
+from tests.e2e.waiting import eventually
+
+NOON = "2026-03-05T12:00:00Z"
+SERVICES = {
+    "hitmesh.collector.v1.CollectorService",
+    "hitmesh.reporter.v1.ReporterService",
+    "hitmesh.reporter.v1.ExportService",
+    "hitmesh.admin.v1.AdminService",
+}
+
+
+@pytest.fixture(scope="module")
+def rest(mesh: Mesh) -> Rest:
+    return Rest(mesh, headers={"authorization": f"Bearer {mesh.key}"})
+
+
+@pytest.fixture(scope="module")
+def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
+    """A site in EUR with one visit of two hits, sent and made visible by REST alone."""
+    site = new_site("rest", currency="EUR", time_zone="Europe/Berlin")
+    view = {"hitId": "a", "type": "HIT_TYPE_PAGE_VIEW", "trueTime": NOON, "visitorId": "v", "pageView": {"url": "/p"}}
+    order = {
+        "hitId": "b",
+        "type": "HIT_TYPE_ORDER",
+        "trueTime": "2026-03-05T12:00:01.500Z",
+        "visitorId": "v",
+        "order": {"orderId": "o-1", "currency": "EUR", "totalMicros": "19990000"},
+    }
+    body = {"ingestKey": mesh.key, "batchId": "rest-1", "hits": [view, order]}
+    status, _, answer = Rest(mesh, headers={"hitmesh-site": site}).post("/v1/hits:send", body)
+    assert status == 200, answer
+    assert answer["acceptedCount"] == "2"
+    ends = {(one["log"], one["partition"]): int(one["offset"]) for one in answer["receipts"]}
+
+    def is_visible() -> bool:
+        _, _, fresh = rest.get(f"/v1/{site}/freshness")
+        reached = {(one["log"], one["partition"]): int(one["nextOffset"]) for one in fresh["partitions"]}
+        return int(fresh["dirtyDays"]) == 0 and all(reached.get(place, 0) > offset for place, offset in ends.items())
+
+    eventually(is_visible, "the hits of the REST call are visible", timeout_s=30)
+    return site
+
+
+@pytest.mark.timeout(60)
+def test_run_report(rest: Rest, sold_site: str) -> None:
+    question = {
+        "metrics": ["hits", "visits", "gross_revenue", "visit_duration_total", "conversion_rate"],
+        "timeRange": {"dates": {"since": _date(), "until": _date()}},
+        "timeGrain": "TIME_GRAIN_DAY",
+    }
+    status, _, answer = rest.post(f"/v1/{sold_site}:runReport", question)
+    assert status == 200, answer
+    (row,) = answer["rows"]
+    assert row["timeBucket"]["label"] == "2026-03-05T00:00:00+01:00"
+    hits, visits, revenue, duration, rate = row["cells"]
+    assert (hits["int64Value"], visits["int64Value"]) == ("2", "1")
+    assert revenue["money"] == {"currencyCode": "EUR", "units": "19", "nanos": 990_000_000}
+    assert duration["duration"] == "1.500s"
+    assert rate["ratio"] == {"numerator": "1", "denominator": "1", "value": 1}
+    meta = answer["meta"]
+    assert meta["timeZone"] == "Europe/Berlin"
+    assert meta["servedBy"] == "STORE_EMBEDDED"
+    assert meta["dataVersion"]
+    assert meta["tzdbVersion"]
+    assert meta["freshness"]["completeThrough"]
+    assert meta["request"]["metrics"] == question["metrics"]
+
+
+def _date() -> dict[str, int]:
+    return {"year": DAY.year, "month": DAY.month, "day": DAY.day}
+
+
+@pytest.mark.timeout(60)
+def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: str) -> None:
+    query = f"metrics=hits,gross_revenue&metrics=bounce_rate&since={DAY}&until={DAY}&grain=day"
+    status, headers, body = rest.request("GET", f"/v1/{sold_site}:export?format=csv&{query}")
+    assert status == 200, body
+    assert headers["content-type"].startswith("text/csv")
+    assert body.decode() == "time,hits,gross_revenue,bounce_rate\n2026-03-05T00:00:00+01:00,2,19.99,0\n"
+    status, headers, answer = rest.get(f"/v1/{sold_site}:export?format=json&{query}")
+    assert status == 200
+    assert answer["rows"] == [
+        {"time": "2026-03-05T00:00:00+01:00", "hits": 2, "gross_revenue": 19.99, "bounce_rate": 0}
+    ]
+    assert answer["meta"]["time_zone"] == "Europe/Berlin"
+    posted = {"metrics": ["hits"], "since": f"{DAY}", "until": f"{DAY}", "format": "ndjson"}
+    status, _, body = rest.request("POST", f"/v1/{sold_site}:export", json.dumps(posted).encode())
+    assert (status, json.loads(body)) == (200, {"hits": 2})
+
+
+@pytest.mark.timeout(30)
+def test_list_metrics_and_dimensions(rest: Rest) -> None:
+    status, _, metrics = rest.get("/v1/metrics")
+    assert status == 200
+    assert {"hits", "visits", "visitors", "bounce_rate", "gross_revenue"} <= {one["id"] for one in metrics["metrics"]}
+    status, _, dimensions = rest.get("/v1/dimensions")
+    assert status == 200
+    assert {one["id"] for one in dimensions["dimensions"]} == {
+        *("page_path", "hostname", "channel", "source", "referrer_host", "device_type", "browser", "os"),
+        *("product", "category", "brand", "site"),
+    }
+
+
+@pytest.mark.timeout(30)
+def test_freshness(rest: Rest, sold_site: str) -> None:
+    status, _, answer = rest.get(f"/v1/{sold_site}/freshness")
+    assert status == 200
+    assert answer["freshness"]["state"] == "FRESHNESS_STATE_LIVE"
+    assert answer["partitions"]
+
+
+@pytest.mark.timeout(30)
+def test_sites_are_created_read_and_listed(rest: Rest) -> None:
+    wanted = {"timeZone": "Asia/Tokyo", "currency": "JPY"}
+    status, _, made = rest.post("/v1/merchants/demo/sites?site_id=by-rest", wanted)
+    assert status == 200, made
+    site = made["site"]
+    assert (site["name"], site["timeZone"], site["currency"]) == ("merchants/demo/sites/by-rest", "Asia/Tokyo", "JPY")
+    status, _, read = rest.get("/v1/merchants/demo/sites/by-rest")
+    assert (status, read["site"]) == (200, site)
+    names = list(_all_sites(rest, "merchants/demo"))
+    assert "merchants/demo/sites/by-rest" in names
+    assert names == sorted(set(names))
+    status, _, error = rest.post("/v1/merchants/demo/sites?site_id=by-rest", {"currency": "EUR"})
+    assert (status, reason_of(error)) == (409, "ALREADY_EXISTS")
+
+
+def _all_sites(rest: Rest, parent: str) -> Iterator[str]:
+    token = ""
+    while True:
+        status, _, answer = rest.get(f"/v1/{parent}/sites?page_size=2&page_token={token}")
+        assert status == 200, answer
+        yield from (site["name"] for site in answer["sites"])
+        token = answer["nextPageToken"]
+        if not token:
+            return
+
+
+@pytest.mark.timeout(30)
+def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite) -> None:
+    site = new_site("rest-keys")
+    status, _, made = rest.post("/v1/merchants/demo/ingestKeys", {"kind": "KEY_KIND_BROWSER", "site": site})
+    assert status == 200, made
+    batch = {"ingestKey": made["secret"], "hits": [{"type": "HIT_TYPE_PAGE_VIEW", "pageView": {"url": "/"}}]}
+    batch["hits"][0]["visitorId"] = "v"
+    status, _, answer = Rest(mesh).post("/v1/hits:send", batch)
+    assert (status, answer["acceptedCount"]) == (200, "1")
+    status, _, revoked = rest.post(f"/v1/{made['key']['name']}:revoke", {})
+    assert status == 200, revoked
+    assert revoked["key"]["revokeTime"]
+
+    def is_refused() -> bool:
+        status, _, answer = Rest(mesh).post("/v1/hits:send", batch)
+        return status == 401 and reason_of(answer) == "KEY_REVOKED"
+
+    eventually(is_refused, "the revoked key is refused", timeout_s=2)
+
+
+# ------------------------------------------------------------------------------------------------------------ errors
+
+
+@pytest.mark.timeout(30)
+def test_errors_of_a_service_have_the_common_shape(rest: Rest, sold_site: str) -> None:
+    query = f"since={DAY}&until={DAY}"
+    status, _, error = rest.get(f"/v1/{sold_site}:export?metrics=visitz&{query}")
+    assert status == 400
+    assert error["code"] == 3
+    assert "visits" in error["message"]
+    assert reason_of(error)
+    violations = next(one for one in error["details"] if one["@type"].endswith("BadRequest"))["fieldViolations"]
+    assert violations[0]["field"]
+    status, _, error = rest.get(f"/v1/merchants/demo/sites/nowhere:export?metrics=visits&{query}")
+    assert (status, error["code"], reason_of(error)) == (404, 5, "NOT_FOUND")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/", None, 404, 5),
+        ("GET", "/v1/no/such/path", None, 404, 5),
+        ("GET", "/v1/metrics?no_such_parameter=1", None, 400, 3),
+        ("POST", "/v1/merchants/demo/sites/any:runReport", b"{", 400, 3),
+        ("POST", "/v1/merchants/demo/sites/any:runReport", b'{"metrics": [1, 2}', 400, 3),
+        ("POST", "/v1/hits:send", b'{"x": "' + b"y" * (3 << 20) + b'"}', 413, 8),
+    ],
+    ids=["root", "unknown path", "unknown parameter", "cut json", "broken json", "too large"],
+)
+def test_errors_of_envoy_have_the_common_shape(
+    mesh: Mesh, method: str, path: str, body: bytes | None, status: int, code: int
+) -> None:
+    answered, headers, answer = Rest(mesh).request(method, path, body)
+    assert answered == status, answer
+    assert headers["content-type"].startswith("application/json")
+    error = json.loads(answer)
+    assert error["code"] == code
+    assert reason_of(error)
+
+
+@pytest.mark.timeout(30)
+def test_an_unknown_parameter_of_a_report_is_refused(rest: Rest, sold_site: str) -> None:
+    status, _, error = rest.get(f"/v1/{sold_site}:export?metrics=hits&since={DAY}&until={DAY}&graiin=day")
+    assert (status, error["code"]) == (400, 3)
+
+
+@pytest.mark.timeout(30)
+def test_every_answer_has_a_request_id_and_a_sent_one_comes_back(mesh: Mesh) -> None:
+    rest = Rest(mesh)
+    _, headers, _ = rest.request("GET", "/v1/metrics")
+    assert headers["x-request-id"]
+    _, headers, _ = rest.request("GET", "/no/such/path")
+    assert headers["x-request-id"]
+
+
+@pytest.mark.timeout(30)
+def test_reports_say_how_far_they_reach_in_a_header(rest: Rest, sold_site: str) -> None:
+    _, headers, _ = rest.request("GET", f"/v1/{sold_site}:export?metrics=hits&since={DAY}&until={DAY}")
+    assert headers["x-hitmesh-complete-through"].endswith("Z")
+
+
+# -------------------------------------------------------------------------------------------------------- reflection
+
+
+@pytest.mark.timeout(30)
+def test_reflection_lists_every_service_and_describes_it(mesh: Mesh) -> None:
+    info = mesh.channel().stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(SERVICES)),
+    ]
+    listed, *described = info(iter(requests), timeout=10)
+    assert {service.name for service in listed.list_services_response.service} >= SERVICES
+    for name, answer in zip(sorted(SERVICES), described, strict=True):
+        files = answer.file_descriptor_response.file_descriptor_proto
+        assert files, name
+        parsed = [descriptor_pb2.FileDescriptorProto.FromString(one) for one in files]
+        assert any(f"{file.package}.{service.name}" == name for file in parsed for service in file.service)
+
+
+@pytest.mark.timeout(60)
+def test_buf_curl_calls_an_rpc_by_reflection_alone(mesh: Mesh) -> None:
+    beside = Path(sys.executable).parent / "buf"
+    buf = str(beside) if beside.exists() else shutil.which("buf")
+    if buf is None:
+        pytest.skip("buf is not installed")
+    url = f"{mesh.url}/hitmesh.reporter.v1.ReporterService/ListMetrics"
+    done = subprocess.run(
+        [buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", "{}", url],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(one["id"] == "visits" for one in json.loads(done.stdout)["metrics"])

@@ -1,0 +1,272 @@
+"""Every boundary between merchants has a test that tries to cross it. A site of somebody else does not exist."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.mesh import ports
+from hitmesh.ports import Site
+from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from tests.e2e.comparison import Question, ask
+from tests.e2e.conftest import NewSite
+from tests.e2e.mesh import Mesh, environment
+from tests.e2e.messages import page_view
+from tests.e2e.streams import StreamClient
+from tests.e2e.tenants import authorized, new_merchant
+from tests.e2e.test_bad_input import DAY, NOON_MS
+
+NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+RIVAL_SITE = "merchants/rival/sites/theirs"
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Two merchants on one mesh; `own` is a site of demo."""
+
+    mesh: Mesh
+    own: str
+    demo_key: str
+    rival_key: str
+
+
+@pytest.fixture(scope="module")
+def tenants(mesh: Mesh, new_site: NewSite) -> Tenants:
+    site = Site(name=RIVAL_SITE, time_zone="UTC", currency="USD", secret=b"another merchant's secret")
+    return Tenants(mesh, new_site("tenants"), mesh.key, new_merchant(mesh, "merchants/rival", site))
+
+
+def status_of(call: Callable[[Any], Message], key: str | None) -> tuple[grpc.StatusCode, str]:
+    """Returns status and message of a call that must fail; without a key the caller has no name."""
+    with pytest.raises(grpc.RpcError) as raised:
+        call(authorized(key) if key else ())
+    return raised.value.code(), str(raised.value.details())
+
+
+def hit(name: str) -> hit_pb2.Hit:
+    return page_view(name, NOON_MS, visitor=name)
+
+
+# -------------------------------------------------------------------------------------------------------- sending hits
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("own_batch_key", [False, True], ids=["key of open", "key of batch"])
+def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_stored_nowhere(
+    tenants: Tenants, own_batch_key: bool
+) -> None:
+    mesh = tenants.mesh
+    opening_key = tenants.rival_key if own_batch_key else tenants.demo_key
+    batch = hit_pb2.HitBatch(hits=[hit("intruder"), hit("second intruder")])
+    if own_batch_key:
+        batch.ingest_key = tenants.demo_key
+    with StreamClient(mesh.channel(), opening_key, RIVAL_SITE) as stream:
+        stream.send(batch)
+        told = stream.finish()
+    (issue,) = told.issues
+    assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_UNKNOWN_SITE)
+    assert (told.accepted, list(told.receipts)) == (0, [])
+    assert ask(mesh.reporter(), Question(RIVAL_SITE, DAY, DAY, metrics=("hits",), include_excluded=True)) == {}
+
+
+@pytest.mark.timeout(30)
+def test_a_unary_call_with_the_key_of_another_merchant_finds_no_site(tenants: Tenants) -> None:
+    batch = hit_pb2.HitBatch(ingest_key=tenants.demo_key, hits=[hit("intruder")])
+    request = collector_pb2.SendHitsRequest(batch=batch)
+
+    def send(site: str) -> tuple[grpc.StatusCode, str]:
+        collector = tenants.mesh.collector()
+        return status_of(lambda _: collector.SendHits(request, metadata=(("hitmesh-site", site),), timeout=10), None)
+
+    foreign, missing = send(RIVAL_SITE), send("merchants/rival/sites/never-made")
+    assert foreign[0] is NOT_FOUND
+    assert missing[0] is NOT_FOUND
+    assert foreign[1].replace("theirs", "never-made") == missing[1], "the two are not told apart"
+
+
+@pytest.mark.timeout(30)
+def test_a_key_for_one_site_does_not_open_another_site_of_its_merchant(tenants: Tenants, new_site: NewSite) -> None:
+    mesh = tenants.mesh
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, site=tenants.own, unbounded_history=True
+    )
+    secret = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.demo_key), timeout=10).secret
+    with StreamClient(mesh.channel(), secret, new_site("not-mine")) as stream:
+        stream.send(hit_pb2.HitBatch(hits=[hit("wrong-site")]))
+        (issue,) = stream.finish().issues
+    assert issue.reason == collector_pb2.REASON_UNKNOWN_SITE
+    with StreamClient(mesh.channel(), secret, "") as stream:
+        stream.send(hit_pb2.HitBatch(hits=[hit("right-site")]))
+        assert stream.finish().accepted == 1
+
+
+@pytest.mark.timeout(30)
+def test_the_same_visitor_and_hit_id_on_two_merchants_sites_are_two(tenants: Tenants, new_site: NewSite) -> None:
+    mesh, own = tenants.mesh, new_site("same-ids")
+    for key, site in ((tenants.demo_key, own), (tenants.rival_key, RIVAL_SITE)):
+        with StreamClient(mesh.channel(), key, site) as stream:
+            stream.send(hit_pb2.HitBatch(batch_id="same", hits=[hit("same")]))
+            told = stream.finish()
+        assert told.accepted == 1
+        mesh.wait_visible(site, told.receipts)
+        answer = ask(mesh.reporter(), Question(site, DAY, DAY, metrics=("hits", "visitors", "duplicate_hits")))
+        assert answer == {("",): {"hits": 1, "visitors": 1, "duplicate_hits": 0}}
+
+
+# ------------------------------------------------------------------------------------------------------------- admin
+
+
+def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[Any], Message]]:
+    """Every admin call that changes or lists something of a merchant."""
+    admin = mesh.admin()
+    site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
+    key = admin_pb2.CreateIngestKeyRequest(parent=parent, kind=admin_pb2.KEY_KIND_SERVER)
+    revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
+    return {
+        "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
+        "CreateIngestKey": lambda metadata: admin.CreateIngestKey(key, metadata=metadata, timeout=10),
+        "RevokeIngestKey": lambda metadata: admin.RevokeIngestKey(revoke, metadata=metadata, timeout=10),
+    }
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("rpc", ["CreateSite", "CreateIngestKey", "RevokeIngestKey"])
+def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, rpc: str) -> None:
+    mesh = tenants.mesh
+    request = admin_pb2.CreateIngestKeyRequest(parent="merchants/rival", kind=admin_pb2.KEY_KIND_SERVER)
+    made = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.rival_key), timeout=10)
+    call = _admin_calls(mesh, "merchants/rival", made.key.name)[rpc]
+    assert status_of(call, tenants.demo_key)[0] in (DENIED, NOT_FOUND)
+    assert status_of(call, "hms_nobody")[0] is UNAUTHENTICATED
+    assert status_of(call, None)[0] is UNAUTHENTICATED
+    still = hit_pb2.HitBatch(ingest_key=made.secret, hits=[hit(f"still-valid-{rpc}")])
+    answer = mesh.collector().SendHits(
+        collector_pb2.SendHitsRequest(batch=still), metadata=(("hitmesh-site", RIVAL_SITE),), timeout=10
+    )
+    assert answer.accepted_count == 1
+
+
+@pytest.mark.timeout(30)
+def test_a_key_of_another_merchant_is_not_revoked_under_ones_own_name(tenants: Tenants) -> None:
+    mesh = tenants.mesh
+    request = admin_pb2.CreateIngestKeyRequest(parent="merchants/rival", kind=admin_pb2.KEY_KIND_SERVER)
+    made = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.rival_key), timeout=10)
+    disguised = made.key.name.replace("merchants/rival", "merchants/demo")
+    call = _admin_calls(mesh, "merchants/demo", disguised)["RevokeIngestKey"]
+    assert status_of(call, tenants.demo_key)[0] is NOT_FOUND
+
+
+@pytest.mark.timeout(30)
+def test_a_key_for_the_site_of_another_merchant_cannot_be_made(tenants: Tenants) -> None:
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/demo", kind=admin_pb2.KEY_KIND_BROWSER, site=RIVAL_SITE
+    )
+    admin = tenants.mesh.admin()
+    status = status_of(lambda metadata: admin.CreateIngestKey(request, metadata=metadata, timeout=10), tenants.demo_key)
+    assert status[0] is NOT_FOUND
+
+
+@pytest.mark.timeout(30)
+def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -> None:
+    admin, metadata = tenants.mesh.admin(), authorized(tenants.demo_key)
+    for kind in (admin_pb2.KEY_KIND_BROWSER, admin_pb2.KEY_KIND_EDGE, admin_pb2.KEY_KIND_SERVER):
+        request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=kind, site=tenants.own)
+        secret = admin.CreateIngestKey(request, metadata=metadata, timeout=10).secret
+        for rpc in ("CreateSite", "CreateIngestKey"):
+            assert status_of(_admin_calls(tenants.mesh, "merchants/demo", "")[rpc], secret)[0] is DENIED
+
+
+# -------------------------------------------------------------------------------------------------------------- reads
+
+
+@pytest.fixture(scope="module")
+def closed(tenants: Tenants, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    """A second reporter on the same stores, which asks for a key as everywhere but in `hitmesh dev`."""
+    address = f"{ports.HOST}:{ports.any_free(1)[0]}"
+    variables = {"HITMESH_REPORTER_STORE": f"embedded:{tenants.mesh.home}/data", "HITMESH_REPORTER_LISTEN": address}
+    log = tmp_path_factory.mktemp("closed") / "reporter.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reporter"],
+            env=environment(**variables),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=Path(os.sep),
+        )
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=20)
+            yield channel
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0, log.read_text()
+
+
+def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Message]]:
+    """Every call that reads something of a site."""
+    reporter = reporter_pb2_grpc.ReporterServiceStub(channel)
+    exporter, admin = export_pb2_grpc.ExportServiceStub(channel), admin_pb2_grpc.AdminServiceStub(channel)
+    span = reporter_pb2.TimeRange(last_days=1)
+    run = reporter_pb2.RunReportRequest(site=site, metrics=["hits"], time_range=span)
+    export = export_pb2.ExportReportRequest(site=site, metrics=["hits"], last="1d")
+    freshness = reporter_pb2.GetFreshnessRequest(site=site)
+    return {
+        "RunReport": lambda metadata: reporter.RunReport(run, metadata=metadata, timeout=10),
+        "ExportReport": lambda metadata: exporter.ExportReport(export, metadata=metadata, timeout=10),
+        "GetFreshness": lambda metadata: reporter.GetFreshness(freshness, metadata=metadata, timeout=10),
+        "GetSite": lambda metadata: admin.GetSite(admin_pb2.GetSiteRequest(name=site), metadata=metadata, timeout=10),
+    }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("rpc", ["RunReport", "ExportReport", "GetFreshness", "GetSite"])
+def test_a_site_of_another_merchant_and_one_that_is_not_there_read_the_same(
+    tenants: Tenants, closed: grpc.Channel, rpc: str
+) -> None:
+    own = _reads(closed, tenants.own)[rpc]
+    assert own(authorized(tenants.demo_key))
+    assert status_of(own, None)[0] is UNAUTHENTICATED
+    foreign = status_of(_reads(closed, RIVAL_SITE)[rpc], tenants.demo_key)
+    missing = status_of(_reads(closed, "merchants/rival/sites/never-made")[rpc], tenants.demo_key)
+    assert foreign[0] is missing[0] is NOT_FOUND
+    assert foreign[1].replace("theirs", "never-made") == missing[1]
+
+
+@pytest.mark.timeout(60)
+def test_a_report_on_all_sites_of_another_merchant_is_not_found(tenants: Tenants, closed: grpc.Channel) -> None:
+    for rpc in ("RunReport", "ExportReport", "GetFreshness"):
+        call = _reads(closed, "merchants/rival/sites/-")[rpc]
+        assert status_of(call, tenants.demo_key)[0] is NOT_FOUND
+
+
+@pytest.mark.timeout(60)
+def test_listing_all_sites_shows_only_ones_own(tenants: Tenants, closed: grpc.Channel) -> None:
+    admin = admin_pb2_grpc.AdminServiceStub(closed)
+    for key, merchant in ((tenants.demo_key, "merchants/demo"), (tenants.rival_key, "merchants/rival")):
+        for parent in ("merchants/-", merchant):
+            request = admin_pb2.ListSitesRequest(parent=parent, page_size=1_000)
+            sites = admin.ListSites(request, metadata=authorized(key), timeout=10).sites
+            assert sites
+            assert {site.name.partition("/sites/")[0] for site in sites} == {merchant}
+
+
+@pytest.mark.timeout(60)
+def test_the_sites_of_another_merchant_are_not_listed(tenants: Tenants, closed: grpc.Channel) -> None:
+    admin = admin_pb2_grpc.AdminServiceStub(closed)
+    request = admin_pb2.ListSitesRequest(parent="merchants/rival")
+    with pytest.raises(grpc.RpcError) as raised:
+        admin.ListSites(request, metadata=authorized(tenants.demo_key), timeout=10)
+    assert raised.value.code() in (DENIED, NOT_FOUND)

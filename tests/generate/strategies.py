@@ -1,0 +1,195 @@
+"""Hypothesis strategies: small random sets of hits, crowded around the edges of the rules.
+
+A visitor is a start near a midnight (UTC's or a zone's) and steps from hit to hit, most of them at the edges
+of gap, copy window and cap; a step may be a run of up to 50 hits, which is what reaches the cap of 24 hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from hypothesis import strategies as st
+
+from tests.generate.facts import BOTS, DIRECT, ORIGINS, PAGES, PEOPLE, PRODUCTS, SHOPS, Client, Origin
+from tests.generate.scenarios import GAP, HOUR, MINUTE, SECOND
+from tests.reference.hits import RefHit
+from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy
+
+MIDNIGHT_MS = 1_743_811_200_000
+"""2025-04-05T00:00:00Z; on the next day Australia/Lord_Howe has 24.5 hours."""
+
+_STARTS_MS = (
+    0,
+    -GAP,
+    -10 * MINUTE,
+    24 * HOUR - MINUTE,
+    24 * HOUR - 1,
+    13 * HOUR - 5 * MINUTE,  # midnight of Lord Howe in summer
+    18 * HOUR + 10 * MINUTE,  # five minutes before that of Kathmandu
+    4 * HOUR - SECOND,  # that of New York in summer
+)
+_STEPS_MS = (
+    0,
+    1,
+    SECOND,
+    5 * MINUTE,
+    15 * MINUTE,
+    20 * MINUTE,
+    GAP - 1,
+    GAP,
+    GAP + 1,
+    COPY_WINDOW_MS - 1,
+    COPY_WINDOW_MS,
+    COPY_WINDOW_MS + 1,
+    24 * HOUR - GAP,
+    24 * HOUR,
+)
+_RUNS = ((GAP, 48), (GAP - 1, 49), (29 * MINUTE, 50), (20 * MINUTE, 12))
+
+
+def _hit(type: str, **fields: object) -> RefHit:
+    template = RefHit(site="", visitor="", hit_id="", event_time=0, type=type)
+    return replace(template, **fields)  # type: ignore[arg-type]  # the fields are those of the literal calls below
+
+
+_FIRST, _SECOND, *_ = PRODUCTS
+_ITEMS = (replace(_FIRST, quantity=2), _SECOND)
+_PAYLOADS = (
+    *(_hit("PAGE_VIEW", page_path=path, hostname="shop.example") for path in (*PAGES, *PAGES[:4])),
+    _hit("PAGE_VIEW", page_path=None),
+    _hit("SCREEN_VIEW", page_path="two\nlines"),
+    _hit("EVENT", event_name="menu_open"),
+    _hit("EVENT", event_name="tick", interactive=False),
+    *(_hit(type, interactive=False) for type in ("ENGAGEMENT", "ENGAGEMENT", "PERFORMANCE", "IDENTIFY")),
+    *(_hit("PRODUCT_VIEW", product=item.sku, category=item.category, brand=item.brand) for item in PRODUCTS[:4]),
+    _hit("CART_UPDATE", cart_action="ADD", product=_FIRST.sku, category=_FIRST.category, brand=_FIRST.brand),
+    _hit("CART_UPDATE", cart_action="REMOVE", product=_SECOND.sku),
+    _hit("CHECKOUT_STEP", checkout_step=1),
+    _hit("CHECKOUT_STEP", checkout_step=2),
+    _hit("SITE_SEARCH"),
+    _hit("REFUND", interactive=False, refund_micros=30_000_000, currency="USD", order_id="o1"),
+    *(
+        _hit(
+            "ORDER",
+            order_id=order_id,
+            currency=currency,
+            total_micros=100_000_000,
+            tax_micros=19_000_000,
+            shipping_micros=shipping,
+            discount_micros=5,
+            items=items,
+        )
+        for order_id, currency, shipping, items in (
+            ("o1", "USD", 0, _ITEMS),
+            ("o2", "USD", 4_990_000, ()),
+            ("o3", "JPY", 1, _ITEMS[:1]),
+        )
+    ),
+)
+
+_PAYLOAD = st.sampled_from(_PAYLOADS)
+_ORIGIN = st.sampled_from(ORIGINS)
+_SHARED_ID = st.sampled_from(("shared-0", "shared-1"))
+_RARE = st.integers(0, 31)
+_ONE_STEP = st.tuples(st.sampled_from(_STEPS_MS), st.just(1))
+_STEPS = st.lists(st.one_of(_ONE_STEP, _ONE_STEP, _ONE_STEP, st.sampled_from(_RUNS)), max_size=15)
+
+
+@st.composite
+def ref_hits(
+    draw: st.DrawFn,
+    max_hits: int = 60,
+    *,
+    unique_ids: bool = False,
+    unique_orders: bool = False,
+) -> list[RefHit]:
+    """From 0 to `max_hits` hits of up to four visitors on two sites, in random log order.
+
+    Args:
+        draw: given by Hypothesis.
+        max_hits: most hits.
+        unique_ids: no copies at all.
+        unique_orders: no order id twice, but in copies.
+    """
+    hits: list[RefHit] = []
+    for number in range(draw(st.integers(0, 4))):
+        # Two sites share a visitor id: it must not be taken for one visitor.
+        shop, visitor = SHOPS[number % 2], f"visitor-{number // 2}"
+        for time_ms in draw(_times())[: max_hits - len(hits)]:
+            index = len(hits)
+            hit = draw(_one_hit(f"hit-{index}", unique_ids=unique_ids))
+            hits.append(replace(hit, site=shop.site, visitor=visitor, event_time=time_ms))
+    if not unique_ids:
+        hits = (hits + [hits[at] for at in draw(_indices(hits))])[:max_hits]
+    if unique_orders:
+        hits = [
+            replace(hit, order_id=f"order-{hit.hit_id}-{hit.visitor}-{hit.event_time}") if hit.order_id else hit
+            for hit in hits
+        ]
+    seed = draw(st.integers(0, 2**16))
+    if seed:
+        Random(seed).shuffle(hits)
+    return [replace(hit, position=_position(index)) for index, hit in enumerate(hits)]
+
+
+def policies() -> st.SearchStrategy[RefPolicy]:
+    """Visit policies: v1 mostly, each of its flags the other way, and a cap on hits that small sets reach."""
+    return st.sampled_from(
+        (
+            V1,
+            V1,
+            replace(V1, campaign_splits=False),
+            replace(V1, max_hits=5),
+            replace(V1, split_at_local_midnight=True, midnight_zone="Asia/Kathmandu"),
+            replace(V1, split_at_local_midnight=True, midnight_zone="Australia/Lord_Howe"),
+        )
+    )
+
+
+def _position(index: int) -> tuple[int, str, int, int, int]:
+    """Four records to each log time, so that log, partition, offset and row decide too."""
+    return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
+
+
+def _indices(hits: Sequence[RefHit]) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, len(hits) - 1), max_size=6) if hits else st.just([])
+
+
+@st.composite
+def _times(draw: st.DrawFn) -> list[int]:
+    at_ms = MIDNIGHT_MS + draw(st.sampled_from(_STARTS_MS))
+    times = [at_ms]
+    for step_ms, count in draw(_STEPS):
+        for _ in range(count):
+            at_ms += step_ms
+            times.append(at_ms)
+    return times
+
+
+@st.composite
+def _one_hit(draw: st.DrawFn, own_id: str, *, unique_ids: bool) -> RefHit:
+    payload = draw(_PAYLOAD)
+    # One small number decides what is rare, so that most hits cost two draws.
+    rare = draw(_RARE)
+    client: Client = BOTS[0] if rare in (1, 2) else PEOPLE[rare % 2]
+    origin: Origin = draw(_ORIGIN) if rare in (3, 4, 5, 6, 7) else DIRECT
+    hit_id = draw(_SHARED_ID) if rare in (8, 9, 10) and not unique_ids else own_id
+    return replace(
+        payload,
+        hit_id=hit_id,
+        offline=rare in (11, 12),
+        excluded=client.is_bot,
+        campaign=origin.campaign,
+        channel=origin.channel,
+        source=origin.source,
+        medium=origin.medium,
+        referrer_host=origin.referrer_host,
+        device_type=client.device_type,
+        browser=client.browser,
+        os=client.os,
+        user_agent=client.user_agent,
+        is_late=rare == 13,
+        clock_skewed=rare == 14,
+    )

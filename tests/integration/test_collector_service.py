@@ -1,0 +1,279 @@
+"""StreamHits and SendHits in this process, where the log's promises can be held back (contract, Collector 1 to 6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from collector.classify import Classifier
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc
+from hitmesh.hit.v1 import hit_pb2
+from tests.e2e.messages import page_view
+from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
+from tests.e2e.waiting import eventually
+from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
+
+METADATA = (("hitmesh-site", SITE),)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+@pytest.fixture
+def backend(classifier: Classifier) -> Backend:
+    return new_backend(classifier)
+
+
+@pytest.fixture
+def collector(backend: Backend) -> Iterator[Running]:
+    with running(backend) as one:
+        yield one
+
+
+def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
+    views = [page_view(f"{name}-{number}", NOW_MS, visitor=name) for number in range(hits)]
+    for view in views:
+        if padding:
+            view.properties["p"].string_value = "x" * padding
+    return hit_pb2.HitBatch(batch_id=name, hits=views)
+
+
+def opened(collector: Running, *, resume_from: int = 0, max_inflight_bytes: int = 0) -> StreamClient:
+    return StreamClient(
+        collector.channel, KEY, SITE, resume_from=resume_from, max_inflight_bytes=max_inflight_bytes, timeout_s=15
+    )
+
+
+def sending(collector: Running, batch: hit_pb2.HitBatch) -> grpc.Future[collector_pb2.SendHitsResponse]:
+    stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+    batch.ingest_key = KEY
+    return stub.SendHits.future(collector_pb2.SendHitsRequest(batch=batch), metadata=METADATA, timeout=15)
+
+
+# ------------------------------------------------------------------------------------------------------------ promises
+
+
+def test_nothing_is_acknowledged_before_the_log_says_durable(backend: Backend, collector: Running) -> None:
+    backend.log.shut()
+    answer = sending(collector, batch_of("slow"))
+    backend.log.wait_held(1)
+    assert not answer.done()
+    backend.log.open()
+    assert answer.result().accepted_count == 1
+
+
+def test_an_ack_waits_for_the_batches_before_it(backend: Backend, collector: Running) -> None:
+    with opened(collector) as stream:
+        backend.log.shut()
+        stream.send(batch_of("one"))
+        backend.log.wait_held(1)
+        stream.send(batch_of("two"))
+        backend.log.wait_held(2)
+        assert stream.told.acked_through == 0
+        backend.log.open()
+        told = stream.finish()
+    assert (told.acked_through, told.accepted) == (2, 2)
+
+
+def test_receipts_say_where_in_the_log_the_hits_are(backend: Backend, collector: Running) -> None:
+    with opened(collector) as stream:
+        for number in range(5):
+            stream.send(batch_of(f"b-{number}", hits=3))
+        told = stream.finish()
+    rows = backend.rows()
+    assert rows.height == 15
+    for receipt in told.receipts:
+        here = rows.filter((rows["at_partition"] == receipt.partition) & (rows["at_offset"] == receipt.offset))
+        assert f"b-{receipt.batch_seq - 1}-0" in here["hit_id"].to_list()
+        assert receipt.log_time.ToMilliseconds() == NOW_MS
+
+
+def test_all_streams_share_records(backend: Backend) -> None:
+    with running(backend, linger_ms=20) as collector, opened(collector) as first, opened(collector) as second:
+        first.send(batch_of("same-visitor"))
+        second.send(batch_of("same-visitor", hits=2))
+        eventually(lambda: collector.batcher.hits_accepted == 3, "both batches are taken")
+        backend.clock.advance(20)
+        places = {
+            (receipt.partition, receipt.offset) for stream in (first, second) for receipt in stream.finish().receipts
+        }
+    assert len(places) == 1, "the clock stood still, so both batches went into one record"
+
+
+# -------------------------------------------------------------------------------------------------------- backpressure
+
+
+def test_a_stream_holds_no_more_bytes_than_its_credit(backend: Backend, collector: Running) -> None:
+    backend.log.shut()
+    with opened(collector, max_inflight_bytes=1 << 20) as stream:
+        for number in range(1, 9):
+            stream.raw(sequenced(number, batch_of(f"b-{number}", hits=600, padding=480)))
+        backend.log.wait_held(2)
+        eventually(lambda: collector.batcher.hits_accepted >= 1_200, "two batches are taken")
+        assert backend.log.held <= 2 + 1, "more than 1 MiB of batches of 360 KB were read"
+        backend.log.open()
+        stream.wait_acked(8)
+        assert stream.finish().accepted == 4_800
+
+
+def test_the_collector_holds_no_more_bytes_than_its_budget(backend: Backend) -> None:
+    backend.log.shut()
+    with running(backend, inflight_bytes=4 << 20, stream_credit_bytes=4 << 20) as collector:
+        streams = [opened(collector) for _ in range(3)]
+        for stream in streams:
+            stream.wait_ready()
+            for number in range(1, 5):
+                stream.raw(sequenced(number, batch_of(f"b-{number}", hits=1_500, padding=480)))
+        eventually(lambda: collector.batcher.hits_accepted >= 4 * 1_500, "four batches are taken")
+        assert backend.log.held <= 5, "more than 4 MiB of batches of 900 KB were read"
+        backend.log.open()
+        for stream in streams:
+            stream.wait_acked(4)
+            assert stream.finish().accepted == 6_000
+
+
+def test_a_full_log_puts_batches_off(backend: Backend) -> None:
+    full = _with_full_log(backend)
+    with running(full) as collector, opened(collector) as stream:
+        stream.send(batch_of("too-much", hits=50))
+        stream.wait_acked(1)
+        (issue,) = stream.told.issues
+        assert (issue.index, issue.outcome) == (-1, collector_pb2.OUTCOME_RETRY)
+        assert issue.reason == collector_pb2.REASON_LOG_FULL
+        assert issue.retry_delay.ToMilliseconds() > 0
+        assert stream.told.accepted == 0
+        with pytest.raises(grpc.RpcError) as raised:
+            sending(collector, batch_of("too-much-too", hits=50)).result()
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert _detail(raised.value, error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() > 0
+
+
+def _with_full_log(backend: Backend) -> Backend:
+    return replace(backend, log=GatedLog(MemoryLog(backend.clock, max_bytes=10)))
+
+
+def _detail(error: grpc.RpcError, into: error_details_pb2.RetryInfo) -> error_details_pb2.RetryInfo:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error of a call is that call
+    assert status is not None
+    assert any(detail.Unpack(into) for detail in status.details)
+    return into
+
+
+# ------------------------------------------------------------------------------------------------------------ the end
+
+
+def test_a_drain_says_go_away_finishes_what_is_in_flight_and_another_collector_goes_on(backend: Backend) -> None:
+    with running(backend) as first, running(backend) as second:
+        with opened(first) as stream:
+            backend.log.shut()
+            stream.send(batch_of("in-flight", hits=3))
+            backend.log.wait_held(1)
+            draining = threading.Thread(target=first.service.drain)
+            draining.start()
+            while stream.told.go_away is None:
+                stream.next()
+            assert 0 < stream.told.go_away.drain.ToMilliseconds() <= 2_000
+            assert stream.told.acked_through == 0
+            backend.log.open()
+            told = stream.finish()
+            draining.join(timeout=5)
+            assert not draining.is_alive(), "the drain is over as soon as the last stream has ended"
+        assert (told.acked_through, told.accepted) == (1, 3)
+        with opened(second, resume_from=told.acked_through) as stream:
+            assert stream.send(batch_of("next")) == 2
+            assert stream.finish().acked_through == 2
+    assert backend.rows().height == 4
+
+
+def test_a_client_that_stays_is_ended_when_the_drain_is_over(backend: Backend) -> None:
+    with running(backend, drain_s=0.2) as collector, opened(collector) as stream:
+        collector.service.drain()
+        list(stream.answers())
+        assert stream.told.go_away is not None
+        assert stream.call.code() is grpc.StatusCode.OK
+
+
+def test_a_client_that_breaks_off_leaves_room_for_another(backend: Backend) -> None:
+    with running(backend, max_streams=1) as collector:
+        with opened(collector) as stream:
+            stream.send(batch_of("before"))
+            stream.wait_acked(1)
+
+        def opens() -> bool:
+            try:
+                with opened(collector) as again:
+                    return again.told.credit > 0
+            except grpc.RpcError as error:
+                return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        eventually(opens, "the place of the broken stream is free again")
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_what_is_refused_is_durable_before_the_ack_with_its_reason_and_the_first_4_kib(
+    backend: Backend, collector: Running
+) -> None:
+    long = batch_of("long")
+    long.hits[0].page_view.url = ""
+    long.hits[0].page_view.title = "t" * 6_000
+    backend.log.shut()
+    answer = sending(collector, long)
+    backend.log.wait_held(1)
+    assert not answer.done()
+    backend.log.open()
+    assert answer.result().rejected_count == 1
+    (row,) = backend.refusals().iter_rows(named=True)
+    assert (row["site"], row["reason"], row["field"]) == (SITE, "MISSING_FIELD", "page_view.url")
+    assert (row["hit_id"], row["hits"]) == ("long-0", 1)
+    assert row["original"] == bytes_of(long.hits[0])[:4_096]
+
+
+def test_a_batch_with_an_unknown_key_is_kept_with_all_its_hits_counted(backend: Backend, collector: Running) -> None:
+    stranger = batch_of("stranger", hits=3)
+    stranger.ingest_key = "hms_stranger"
+    with opened(collector) as stream:
+        stream.send(batch_of("good"))
+        stream.send(stranger)
+        told = stream.finish()
+    assert (told.accepted, told.acked_through) == (1, 2)
+    refusals = backend.refusals()
+    assert refusals["reason"].to_list() == ["UNKNOWN_KEY"]
+    assert refusals["hits"].to_list() == [3]
+
+
+def test_hits_of_one_frame_that_do_not_decode_cost_their_neighbours_nothing(
+    backend: Backend, collector: Running
+) -> None:
+    hits = [bytes_of(batch_of(f"g-{number}").hits[0]) for number in range(3)]
+    broken = b"".join(length_delimited(6, one) for one in (hits[0], b"\xff\xff", hits[1]))
+    with opened(collector) as stream:
+        stream.send(broken)
+        stream.raw(b"\xff\xff\xff")
+        stream.next_seq += 1
+        stream.send(length_delimited(6, hits[2]))
+        told = stream.finish()
+    assert told.accepted == 3
+    assert [(one.batch_seq, one.index) for one in told.issues] == [(1, 1), (2, -1)]
+    assert sorted(backend.rows()["hit_id"].to_list()) == ["g-0-0", "g-1-0", "g-2-0"]
+
+
+def test_the_key_of_a_batch_wins_over_that_of_the_stream(backend: Backend, collector: Running) -> None:
+    own = batch_of("own-key")
+    own.ingest_key = KEY
+    with StreamClient(collector.channel, "hms_stranger", SITE, timeout_s=15) as stream:
+        stream.send(own)
+        stream.send(batch_of("stream-key"))
+        told = stream.finish()
+    assert told.accepted == 1
+    assert [one.batch_seq for one in told.issues] == [2]

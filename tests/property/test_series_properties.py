@@ -1,0 +1,185 @@
+"""Invariants of reports over random settled rows (rules §10): P3, P4, P5, P7, P8, P14 and filters."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitmesh.cells import CELL_MS, Grain
+from hitmesh.filters import Comparison, Not, Operator
+from reporter.catalogue import METRICS, PARTS, Kind, allowed_dimensions
+from reporter.question import GapFill
+from reporter.series import Series
+from tests.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
+
+# Days of 23, 24.5, 25 and 24 hours, and one that begins at 01:00; each is inside its fortnight below.
+ZONES = {
+    "Europe/Berlin": "2026-03-20",
+    "Australia/Lord_Howe": "2026-03-28",
+    "America/New_York": "2026-10-25",
+    "Asia/Kathmandu": "2026-05-01",
+    "Africa/Cairo": "2026-04-17",
+}
+ADDITIVE = [metric.id for metric in METRICS.values() if metric.kind in (Kind.SUM, Kind.DIFFERENCE)]
+BY_CHANNEL = [id_ for id_ in ADDITIVE if "channel" in allowed_dimensions(METRICS[id_])]
+RATIOS = [metric for metric in METRICS.values() if metric.kind is Kind.RATIO]
+RANGE_DAYS = 14
+
+
+@st.composite
+def stores(draw: st.DrawFn, since: str = "2015-05-17") -> RowsStore:
+    """Returns a store with up to 12 rows of each source in the fortnight from `since`, give or take a day."""
+    start = int(dt.datetime.fromisoformat(f"{since}T00:00:00+00:00").timestamp()) * 1_000
+    cells = st.integers(-96, (RANGE_DAYS + 1) * 96).map(lambda index: start + index * CELL_MS)
+    amounts = st.integers(0, 9)
+    texts = st.sampled_from([None, "a", "b", "ü\\"])
+
+    def a_measure(parts: list[str]) -> dict[str, object]:
+        return {name: draw(amounts) for name in draw(st.lists(st.sampled_from(parts), max_size=4))}
+
+    hits, starts = [], []
+    of_hits = [name for name, part in PARTS.items() if part.source == "traffic" and name != "visitors"]
+    of_visits = [name for name, part in PARTS.items() if part.source == "visits"]
+    for _ in range(draw(st.integers(0, 12))):
+        keys = draw(st.lists(st.integers(1, 20), max_size=4))
+        hits.append(
+            traffic(
+                draw(cells),
+                **a_measure(of_hits),
+                visitors=sketch_of(*keys) if keys else None,
+                channel=draw(texts),
+                page_path=draw(texts),
+                currency=draw(st.sampled_from(["USD", "EUR"])),
+                excluded=draw(st.booleans()),
+            )
+        )
+        starts.append(
+            visits(
+                draw(cells),
+                **a_measure(of_visits),
+                channel=draw(texts),
+                landing_page=draw(texts),
+                exit_page=draw(texts),
+                excluded=draw(st.booleans()),
+            )
+        )
+    return RowsStore(hits, starts)
+
+
+def until_of(since: str) -> str:
+    return (dt.date.fromisoformat(since) + dt.timedelta(days=RANGE_DAYS - 1)).isoformat()
+
+
+def sums(rows: Series) -> list[int]:
+    return [int(column.numerators.sum()) for column in rows.columns]
+
+
+@given(st.data(), st.sampled_from(sorted(ZONES)))
+def test_finer_buckets_add_up_to_coarser_ones_in_any_zone(data: st.DataObject, zone: str) -> None:
+    """P3."""
+    since = ZONES[zone]
+    store = data.draw(stores(since))
+    found = {}
+    for grain in (Grain.NONE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH):
+        question = a_question(",".join(ADDITIVE), grain=grain, zone=zone, since=since, until=until_of(since))
+        found[grain] = ask(store, question)
+    assert all(sums(rows) == sums(found[Grain.NONE]) for rows in found.values())
+    hours, days = found[Grain.HOUR], found[Grain.DAY]
+    day_of_hour = days.question.buckets.index_of(hours.question.buckets.starts)
+    for of_hours, of_days in zip(hours.columns, days.columns, strict=True):
+        added = [0] * len(days)
+        for day, amount in zip(day_of_hour.tolist(), of_hours.numerators.tolist(), strict=True):
+            added[day] += amount
+        assert added == of_days.numerators.tolist()
+
+
+@given(stores())
+def test_values_of_a_dimension_add_up_to_the_total(store: RowsStore) -> None:
+    """P4."""
+    for metrics in (BY_CHANNEL[:16], BY_CHANNEL[16:]):
+        total = ask(store, a_question(",".join(metrics), until=until_of("2015-05-17")))
+        split = ask(store, a_question(",".join(metrics), dimensions="channel", until=until_of("2015-05-17")))
+        assert sums(split) == sums(total)
+
+
+@given(stores(), st.sampled_from([Grain.HOUR, Grain.DAY, Grain.WEEK]), st.sampled_from(["", "channel", "page_path"]))
+def test_a_union_of_visitors_lies_between_its_largest_part_and_their_sum(
+    store: RowsStore, grain: Grain, dimensions: str
+) -> None:
+    """P5."""
+    until = until_of("2015-05-17")
+    union = table_of(ask(store, a_question("visitors", until=until)))[()][0] or 0
+    parts = ask(store, a_question("visitors", until=until, grain=grain, dimensions=dimensions)).columns[0]
+    assert parts.values.max(initial=0) <= union <= parts.values.sum()
+
+
+@given(stores(), st.sampled_from([Grain.NONE, Grain.DAY]), st.sampled_from(["", "channel"]))
+def test_a_ratio_is_its_merged_parts_as_they_are_asked_for_alone(
+    store: RowsStore, grain: Grain, dimensions: str
+) -> None:
+    """P7."""
+    until = until_of("2015-05-17")
+    asked = [metric for metric in RATIOS if "visit_views" not in metric.parts]
+    parts = list(dict.fromkeys(part for metric in asked for part in metric.parts))
+    metrics = ",".join([*(metric.id for metric in asked), *parts])
+    rows = ask(store, a_question(metrics, grain=grain, dimensions=dimensions, until=until))
+    columns = {column.metric.id: column for column in rows.columns}
+    for metric in asked:
+        above, below = (columns[part].numerators.tolist() for part in metric.parts)
+        ratio = columns[metric.id]
+        assert ratio.denominators is not None
+        assert (ratio.numerators.tolist(), ratio.denominators.tolist()) == (above, below)
+        assert ratio.is_empty.tolist() == [amount == 0 for amount in below]
+
+
+@given(stores(), st.sampled_from(["", "channel", "channel,page_path"]))
+def test_gap_fill_changes_no_number(store: RowsStore, dimensions: str) -> None:
+    """P8."""
+    metrics = "hits,visitors,visits,bounce_rate,net_revenue"
+    found = {
+        fill: table_of(
+            ask(
+                store,
+                a_question(
+                    metrics, grain=Grain.DAY, dimensions=dimensions, until=until_of("2015-05-17"), gap_fill=fill
+                ),
+            )
+        )
+        for fill in GapFill
+    }
+    sparse = found[GapFill.NONE]
+    for fill in (GapFill.ZERO, GapFill.NULL):
+        assert {key: found[fill][key] for key in sparse} == sparse
+        empty = [0, 0, 0, None, 0] if fill is GapFill.ZERO else [None] * 5
+        assert all(found[fill][key] == empty for key in found[fill].keys() - sparse.keys())
+    assert found[GapFill.ZERO].keys() == found[GapFill.NULL].keys()
+
+
+@given(stores())
+def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> None:
+    until = until_of("2015-05-17")
+    metrics = "hits,visits,exits,gross_revenue"
+    is_a = Comparison("page_path", Operator.IN, ("a", "(not set)"))
+    everything = sums(ask(store, a_question(metrics, until=until)))
+    with_a = sums(ask(store, a_question(metrics, until=until, tree=is_a)))
+    without = sums(ask(store, a_question(metrics, until=until, tree=Not(is_a))))
+    assert [one + other for one, other in zip(with_a, without, strict=True)] == everything
+
+
+@given(stores())
+def test_excluded_hits_only_add(store: RowsStore) -> None:
+    """P14, as far as reports can show it."""
+    until = until_of("2015-05-17")
+    default = sums(ask(store, a_question("hits,visits,orders", until=until)))
+    everything = sums(ask(store, a_question("hits,visits,orders", until=until, include_excluded=True)))
+    assert all(some <= all_ for some, all_ in zip(default, everything, strict=True))
+
+
+def test_the_zones_have_the_odd_days_they_are_here_for() -> None:
+    lengths = set()
+    for zone, since in ZONES.items():
+        axis = a_question("hits", grain=Grain.DAY, zone=zone, since=since, until=until_of(since)).buckets
+        lengths |= set((axis.ends - axis.starts).tolist())
+    assert {length / 3_600_000 for length in lengths} == {23.0, 24.0, 24.5, 25.0}

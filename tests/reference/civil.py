@@ -1,0 +1,73 @@
+"""Civil time straight from zoneinfo, one instant at a time: rules Z1 to Z4.
+
+Looks at every minute of a range and asks zoneinfo what the clock on the wall shows; no arithmetic on offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
+
+
+def local_time(instant_ms: int, zone: ZoneInfo) -> datetime:
+    """What the clock on the wall shows at the instant."""
+    return (EPOCH + timedelta(milliseconds=instant_ms)).astimezone(zone)
+
+
+def label(instant_ms: int, zone: ZoneInfo) -> str:
+    """Local time with offset (Z1), for example `2015-05-17T00:00:00+05:45`."""
+    return local_time(instant_ms, zone).isoformat(timespec="seconds")
+
+
+@lru_cache(maxsize=4_096)
+def day_start(day: date, zone: ZoneInfo) -> int:
+    """The first instant with the local date or, where it was skipped, a later one; UTC ms (Z2)."""
+    midnight_utc = round((datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH).total_seconds()) * 1000
+    return next(
+        instant
+        for instant in range(midnight_utc - DAY_MS, midnight_utc + 3 * DAY_MS, MINUTE_MS)
+        if local_time(instant, zone).date() >= day
+    )
+
+
+@lru_cache(maxsize=256)
+def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[int, ...]:
+    """Starts of all buckets of the civil dates first to last, both inclusive, in order, UTC ms; then the end.
+
+    The last number is the end of the last bucket. NONE is one bucket. Weeks start on Monday. The first week
+    and month are cut at the range's start.
+    """
+    zone = ZoneInfo(zone_name)
+    days = [first + timedelta(days=index) for index in range((last - first).days + 1)]
+    end = day_start(last + timedelta(days=1), zone)
+    match grain:
+        case "NONE":
+            starts = [day_start(first, zone)]
+        case "HOUR":
+            starts = list(_hour_starts(day_start(first, zone), end, zone))
+        case "DAY":
+            starts = [day_start(day, zone) for day in days]
+        case "WEEK":
+            starts = [day_start(day, zone) for day in days if day == first or day.weekday() == 0]
+        case "MONTH":
+            starts = [day_start(day, zone) for day in days if day == first or day.day == 1]
+        case _:
+            raise ValueError(f"grain {grain!r} is none of NONE, HOUR, DAY, WEEK, MONTH")
+    return (*starts, end)
+
+
+def _hour_starts(start: int, end: int, zone: ZoneInfo) -> Iterator[int]:
+    """Every minute whose date, hour on the wall or offset is not that of the minute before (Z3)."""
+    before = None
+    for instant in range(start, end, MINUTE_MS):
+        wall = local_time(instant, zone)
+        now = (wall.date(), wall.hour, wall.utcoffset())
+        if now != before:
+            yield instant
+        before = now

@@ -1,0 +1,176 @@
+"""What settled hits and visits add to a report: rules D3, D5, M1, M6 and the ● metrics of rules.md §8.
+
+Every counted hit, ordered item, copy and visit becomes an `Entry`: an instant, dimension values and what it
+adds to each additive metric. Buckets, filters and ratios come later, in `report`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tests.reference.hits import RefHit
+from tests.reference.visits import V1, RefPolicy, RefVisit, duplicates, visits_of_one
+
+MONEY_METRICS = frozenset({"item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts"})
+
+Dimensions = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one hit, item, copy or visit adds. `visitor` is set where it makes the visitor count."""
+
+    site: str
+    instant_ms: int
+    excluded: bool
+    dimensions: Dimensions
+    adds: Mapping[str, int]
+    currency: str | None = None
+    visitor: str | None = None
+
+
+@dataclass
+class Settled:
+    """All hits after settlement: who is a copy, which visits there are, which orders count."""
+
+    counted: list[RefHit] = field(default_factory=list)
+    copies: list[RefHit] = field(default_factory=list)
+    visits: list[RefVisit] = field(default_factory=list)
+    orphans: list[RefHit] = field(default_factory=list)
+    winners: list[RefHit] = field(default_factory=list)
+    repeats: list[RefHit] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+
+def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
+    """Settle all hits of all sites from nothing; the order of the argument means nothing, `position` does."""
+    everything = sorted(hits, key=lambda hit: hit.position)
+    copies = duplicates(everything)
+    is_copy = {id(hit) for hit in copies}
+    settled = Settled([hit for hit in everything if id(hit) not in is_copy], copies)
+    timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
+    for hit in settled.counted:
+        timelines[hit.site, hit.visitor, hit.excluded].append(hit)
+    for timeline in timelines.values():
+        visits, orphans = visits_of_one(timeline, policy)
+        settled.visits += visits
+        settled.orphans += orphans
+    _decide_orders(settled)
+    settled.entries = list(_entries(settled))
+    return settled
+
+
+def _decide_orders(settled: Settled) -> None:
+    """The first claim on (site, order id) in log order wins, excluded hits and the others apart (D3)."""
+    taken = set()
+    for hit in settled.counted:
+        if hit.type != "ORDER":
+            continue
+        claim = (hit.site, hit.order_id, hit.excluded)
+        (settled.repeats if claim in taken else settled.winners).append(hit)
+        taken.add(claim)
+
+
+def _entries(settled: Settled) -> Iterator[Entry]:
+    visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
+    wins = {id(hit) for hit in settled.winners}
+    for hit in settled.counted:
+        yield from _hit_entries(hit, visit_of.get(id(hit)), id(hit) in wins)
+    for hit in settled.copies:
+        yield _quality_entry(hit, _hit_dimensions(hit, None), {"duplicate_hits": 1})
+    for visit in settled.visits:
+        yield from _visit_entries(visit, any(id(hit) in wins for hit in visit.hits))
+
+
+def _hit_entries(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator[Entry]:
+    dimensions = _hit_dimensions(hit, visit)
+    adds = {
+        "hits": 1,
+        "pageviews": int(hit.is_view),
+        "events": int(hit.type == "EVENT"),
+        "product_views": int(hit.type == "PRODUCT_VIEW"),
+        "cart_adds": int(hit.type == "CART_UPDATE" and hit.cart_action == "ADD"),
+        "checkouts_started": int(hit.type == "CHECKOUT_STEP" and hit.checkout_step == 1),
+    }
+    if hit.type == "REFUND":
+        adds["refunds"] = hit.refund_micros or 0
+    if wins:
+        adds["orders"] = 1
+        adds["gross_revenue"] = hit.total_micros or 0
+        adds["tax"] = hit.tax_micros or 0
+        adds["shipping"] = hit.shipping_micros or 0
+        adds["discounts"] = hit.discount_micros or 0
+    visitor = hit.visitor if hit.is_interactive else None
+    yield Entry(hit.site, hit.event_time, hit.excluded, dimensions, adds, hit.currency, visitor)
+    quality = {
+        "excluded_hits": int(hit.excluded),
+        "bot_hits": int(hit.excluded),
+        "late_hits": int(hit.is_late),
+        "clock_skewed_hits": int(hit.clock_skewed),
+    }
+    yield _quality_entry(hit, dimensions, quality)
+    for item in hit.items if wins else ():
+        of_item = {**dimensions, "product": item.sku, "category": item.category, "brand": item.brand}
+        sold = {"items_sold": item.quantity, "item_revenue": item.unit_price_micros * item.quantity}
+        yield Entry(hit.site, hit.event_time, hit.excluded, of_item, sold, hit.currency)
+
+
+def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
+    """Data quality is about all hits: reports show it whether they include excluded hits or not."""
+    return Entry(hit.site, hit.event_time, False, dimensions, adds)
+
+
+def _visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
+    """All at the start of the visit; exits apart, since `page_path` is the exit page to them (§9)."""
+    first = visit.first
+    dimensions = {
+        **_visit_dimensions(visit),
+        "site": first.site,
+        "page_path": visit.landing_page,
+        "hostname": first.hostname,
+    }
+    adds = {
+        "visits": 1,
+        "bounces": int(visit.interactive_hits == 1),
+        "visit_duration_total": visit.duration_ms,
+        "visit_views": visit.views,
+        "entries": int(visit.views > 0),
+        "order_visits": int(has_order),
+    }
+    yield Entry(first.site, visit.start, first.excluded, dimensions, adds)
+    at_exit = {**dimensions, "page_path": visit.exit_page}
+    yield Entry(first.site, visit.start, first.excluded, at_exit, {"exits": int(visit.views > 0)})
+
+
+def _hit_dimensions(hit: RefHit, visit: RefVisit | None) -> dict[str, str | None]:
+    """The hit's own dimensions and those of its visit; an orphan and a copy have no visit."""
+    return {
+        **(_visit_dimensions(visit) if visit else {}),
+        "site": hit.site,
+        "page_path": hit.page_path,
+        "hostname": hit.hostname,
+        "hit_type": hit.type,
+        "event_name": hit.event_name,
+        "product": hit.product,
+        "category": hit.category,
+        "brand": hit.brand,
+        "currency": hit.currency,
+    }
+
+
+def _visit_dimensions(visit: RefVisit) -> dict[str, str | None]:
+    first = visit.first
+    return {
+        "channel": first.channel,
+        "source": first.source,
+        "medium": first.medium,
+        "campaign": first.campaign[2] or None,
+        "referrer_host": first.referrer_host,
+        "landing_page": visit.landing_page,
+        "exit_page": visit.exit_page,
+        "device_type": first.device_type,
+        "browser": first.browser,
+        "os": first.os,
+    }

@@ -1,0 +1,142 @@
+"""Copies and visits, one hit at a time: rules D1, D2 and S0 to S6.
+
+Each function is the text of its rule and nothing else. It knows no cells, reports or money.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from tests.reference.civil import local_time
+from tests.reference.hits import NO_CAMPAIGN, Campaign, RefHit
+
+COPY_WINDOW_MS = 2 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class RefPolicy:
+    """The numbers of visit policy v1 (rules.md §4); `midnight_zone` is read only by the midnight flag."""
+
+    gap_ms: int = 30 * 60 * 1000
+    cap_ms: int = 24 * 60 * 60 * 1000
+    max_hits: int = 5_000
+    campaign_splits: bool = True
+    split_at_local_midnight: bool = False
+    midnight_zone: str = "UTC"
+
+
+V1 = RefPolicy()
+
+
+@dataclass
+class RefVisit:
+    """A visit: its hits in order, at least one, the first of them interactive."""
+
+    hits: list[RefHit] = field(default_factory=list)
+    bot_behaviour: bool = False
+
+    @property
+    def first(self) -> RefHit:
+        """The hit that started the visit; it gives the visit its attributes (S6)."""
+        return self.hits[0]
+
+    @property
+    def start(self) -> int:
+        """Time of the first hit, UTC ms."""
+        return self.hits[0].event_time
+
+    @property
+    def last(self) -> int:
+        """Time of the last hit, UTC ms."""
+        return self.hits[-1].event_time
+
+    @property
+    def duration_ms(self) -> int:
+        """From the first hit to the last; 0 for a single one."""
+        return self.last - self.start
+
+    @property
+    def interactive_hits(self) -> int:
+        """How many of the hits are interactive, at least 1."""
+        return sum(hit.is_interactive for hit in self.hits)
+
+    @property
+    def views(self) -> int:
+        """How many pages and screens were shown."""
+        return sum(hit.is_view for hit in self.hits)
+
+    @property
+    def landing_page(self) -> str | None:
+        """The page of the first page view (S6)."""
+        return next((hit.page_path for hit in self.hits if hit.is_view), None)
+
+    @property
+    def exit_page(self) -> str | None:
+        """The page of the last page view (S6)."""
+        return next((hit.page_path for hit in reversed(self.hits) if hit.is_view), None)
+
+    @property
+    def campaign(self) -> Campaign:
+        """The current campaign: that of the first hit, since another one would have started a new visit."""
+        return self.first.campaign
+
+
+def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
+    """The copies (D1, D2), in log order.
+
+    A hit is a copy if an earlier record in log order has the same site, visitor and hit id and an event time
+    at most two hours away, whether that record is itself a copy or not.
+    """
+    seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    copies = []
+    for hit in sorted(hits, key=lambda hit: hit.position):
+        times = seen[hit.site, hit.visitor, hit.hit_id]
+        if any(abs(hit.event_time - earlier) <= COPY_WINDOW_MS for earlier in times):
+            copies.append(hit)
+        times.append(hit.event_time)
+    return copies
+
+
+def visits_of_one(hits: Sequence[RefHit], policy: RefPolicy = V1) -> tuple[list[RefVisit], list[RefHit]]:
+    """Visits of one visitor's hits without copies, and the orphans: hits that are in no visit (S0 to S5).
+
+    All hits must be of one site, one visitor and either all excluded or none of them.
+    """
+    visits: list[RefVisit] = []
+    orphans: list[RefHit] = []
+    for hit in sorted(hits, key=lambda hit: (hit.event_time, hit.hit_hash)):
+        if hit.offline:
+            orphans.append(hit)
+            continue
+        reason = _reason_to_start(visits[-1] if visits else None, hit, policy)
+        if reason is None:
+            visits[-1].hits.append(hit)
+        elif hit.is_interactive:
+            visits.append(RefVisit([hit], bot_behaviour=reason == "too many hits"))
+        else:
+            orphans.append(hit)
+    return visits, orphans
+
+
+def _reason_to_start(open_visit: RefVisit | None, hit: RefHit, policy: RefPolicy) -> str | None:
+    if open_visit is None:
+        return "first hit"
+    if hit.event_time - open_visit.last > policy.gap_ms:
+        return "gap"
+    if hit.event_time - open_visit.start >= policy.cap_ms:
+        return "too long"
+    if policy.campaign_splits and hit.campaign not in (NO_CAMPAIGN, open_visit.campaign):
+        return "campaign"
+    if policy.split_at_local_midnight and _local_date(hit.event_time, policy) != _local_date(open_visit.start, policy):
+        return "midnight"
+    if len(open_visit.hits) >= policy.max_hits:
+        return "too many hits"
+    return None
+
+
+def _local_date(instant_ms: int, policy: RefPolicy) -> date:
+    return local_time(instant_ms, ZoneInfo(policy.midnight_zone)).date()

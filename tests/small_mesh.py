@@ -1,0 +1,289 @@
+"""The product's whole way from the log to published rows, in memory, and what the reference says they should be.
+
+`SmallMesh` takes reference hits as packed records, settles them with the real runner and settler, and reads what is
+published; `expected_rows` folds the reference's entries into the same shape; `differences` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.cells import CELL_MS
+from hitmesh.clock import ManualClock
+from hitmesh.columns import HITS_COLUMNS, pack_record
+from hitmesh.hit_types import CartAction, HitFlag, HitType
+from hitmesh.ports import (
+    LedgerEntry,
+    LoggedPosition,
+    MetricQuery,
+    Record,
+    RecordKind,
+    Site,
+    SiteDay,
+    Topic,
+    VisitPolicy,
+)
+from hitmesh.rollup_rows import (
+    TRAFFIC_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    TRAFFIC_SKETCHES,
+    VISITS_DIMENSIONS,
+    VISITS_MEASURES,
+    RowSource,
+)
+from hitmesh.sketches import union_by_group
+from hitmesh.zones import DAY_MS
+from processor.runner import IntakeStores, Runner
+from processor.settler import Pace, Settler, SettlerStores
+from tests.reference import settled as reference_settled
+from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
+from tests.reference.settled import Entry, Settled, settle
+from tests.reference.visits import V1, RefPolicy, RefVisit
+
+PARTITIONS = 3
+MAX_PASSES = 40
+"""So many passes settle anything; more mean that two days keep marking each other."""
+
+Key = tuple[RowSource, bool, str, int, tuple[str | None, ...]]
+"""(source, with excluded hits, site, cell, dimensions)."""
+Rows = dict[Key, dict[str, int]]
+
+_DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
+_MEASURES = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
+
+
+def hit_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
+    """Reference hits as the columns of a record."""
+    return pl.DataFrame([_hit_row(hit) for hit in hits], schema=HITS_COLUMNS, orient="row", strict=False)
+
+
+def _hit_row(hit: RefHit) -> list[object]:
+    source, medium, campaign, click_id = hit.campaign
+    content = repr(replace(hit, position=(0, "", 0, 0, 0), event_time=0, is_late=False, clock_skewed=False))
+    values: dict[str, object] = {
+        "site": hit.site,
+        "visitor_hi": hash64("high", hit.visitor),
+        "visitor_lo": hash64("low", hit.visitor),
+        "hit_id": hit.hit_id,
+        "hit_hash": hit.hit_hash,
+        "content_hash": hash64(content),
+        "event_time": hit.event_time,
+        "collect_time": hit.event_time,
+        "hit_type": int(HitType[hit.type]),
+        "interactive": hit.is_interactive,
+        "offline": hit.offline,
+        "flags": int(HitFlag.BOT_UA) * hit.excluded | int(HitFlag.CLOCK_SKEW) * hit.clock_skewed,
+        "campaign_hash": 0 if hit.campaign == NO_CAMPAIGN else hash64(*hit.campaign),
+        "utm_source": source or None,
+        "utm_medium": medium or None,
+        "utm_campaign": campaign or None,
+        "click_id": click_id or None,
+        "cart_action": int(CartAction[hit.cart_action]) if hit.cart_action else None,
+        "total": hit.total_micros,
+        "tax": hit.tax_micros,
+        "shipping": hit.shipping_micros,
+        "discount": hit.discount_micros,
+        "refund_amount": hit.refund_micros,
+        "items": [
+            {
+                "sku": item.sku,
+                "category": item.category,
+                "brand": item.brand,
+                "unit_price": item.unit_price_micros,
+                "quantity": item.quantity,
+            }
+            for item in hit.items
+        ]
+        or None,
+    }
+    return [values[name] if name in values else getattr(hit, name, None) for name in HITS_COLUMNS]
+
+
+class SmallMesh:
+    """Log, runner, settler and stores of one test, in memory. Nothing happens by itself."""
+
+    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
+        self.clock = ManualClock(now)
+        self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
+        self.runner = runner_over(self.stores)
+        self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
+        self.sent: list[RefHit] = []
+        for site in sites:
+            self.stores.directory.create_site(
+                Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy))
+            )
+
+    def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
+        """Append the hits as one record, and remember them with the place where they stand in the log now.
+
+        `collected_at` bounds the log time (rule L1): a partition may so be behind the others.
+        """
+        if not hits:
+            return
+        times = [hit.event_time for hit in hits]
+        collected_at = self.clock.now() if collected_at is None else collected_at
+        record = Record(RecordKind.HITS, pack_record(hit_rows(hits)), len(hits), min(times), max(times), collected_at)
+        self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
+
+    def settle(self) -> None:
+        """Take in what is in the log and settle until nothing is dirty."""
+        while self.runner.step(0.0):
+            pass
+        for _ in range(MAX_PASSES):
+            self.clock.advance(1)
+            if not self.stores.dirty.take(1):
+                return
+            self.settler.run_once()
+        raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5)}")
+
+    def rows(self) -> Rows:
+        """What is published: every row as a report would find it, with sketches as numbers of visitors."""
+        rows: Rows = {}
+        for site in sorted({hit.site for hit in self.sent}):
+            days = self.stores.generations.current(site, 0, 10**6)
+            if days:
+                generations = {SiteDay(site, day): entry.generation for day, entry in days.items()}
+                for source in RowSource:
+                    for with_excluded in (False, True):
+                        rows |= self._asked(source, generations, with_excluded=with_excluded)
+        return rows
+
+    def ledgers(self) -> dict[SiteDay, LedgerEntry]:
+        """The published ledger entries."""
+        return {
+            SiteDay(site, day): entry
+            for site in sorted({hit.site for hit in self.sent})
+            for day, entry in self.stores.generations.ledger(site, 0, 10**6).items()
+        }
+
+    def _asked(self, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Rows:
+        site = next(iter(generations)).site
+        start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
+        found = self.stores.metrics.query(
+            MetricQuery(
+                source=source,
+                generations=generations,
+                start=start,
+                end=end,
+                bucket_starts=tuple(range(start, end, CELL_MS)),
+                dimensions=_DIMENSIONS[source],
+                measures=_MEASURES[source],
+                sketches=TRAFFIC_SKETCHES if source == RowSource.TRAFFIC else (),
+                include_excluded=with_excluded,
+            )
+        )
+        visitors = np.zeros(found.height, np.int64)
+        if "visitors" in found.columns:
+            estimates, _ = union_by_group(found["visitors"], np.arange(found.height), found.height)
+            visitors = np.rint(estimates).astype(np.int64)
+        rows: Rows = {}
+        for index, row in enumerate(found.iter_rows(named=True)):
+            values = {name: row[name] for name in _MEASURES[source]} | {"visitors": int(visitors[index])}
+            key = (
+                source,
+                with_excluded,
+                site,
+                start + row["bucket"] * CELL_MS,
+                tuple(row[name] for name in _DIMENSIONS[source]),
+            )
+            kept = {name: value for name, value in values.items() if value}
+            if kept:
+                rows[key] = kept
+        return rows
+
+
+def runner_over(stores: Stores) -> Runner:
+    """The intake over these stores, as the processor wires it."""
+    return Runner(
+        stores.log_reader(Topic.HITS, "processor"),
+        stores.log_reader(Topic.REJECTED, "processor"),
+        IntakeStores(stores.raw, stores.rejected, stores.dirty, stores.claims),
+    )
+
+
+def settler_stores(stores: Stores) -> SettlerStores:
+    """The settler's view of these stores, as the processor wires it."""
+    return SettlerStores(
+        raw=stores.raw,
+        rejected=stores.rejected,
+        dirty=stores.dirty,
+        generations=stores.generations,
+        claims=stores.claims,
+        sink=stores.sink,
+        progress=stores.progress,
+        directory=stores.directory,
+    )
+
+
+def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
+    """The same hits standing in the log, late if the log took them more than an hour after their time (T4)."""
+    (log, partition, offset), log_time = at
+    return [
+        replace(
+            hit,
+            position=(log_time, log, partition, offset, row),
+            is_late=log_time - hit.event_time > 60 * 60 * 1000,
+        )
+        for row, hit in enumerate(hits)
+    ]
+
+
+def visit_policy(policy: RefPolicy) -> VisitPolicy:
+    """The product's policy with the reference's numbers."""
+    return VisitPolicy(
+        gap_ms=policy.gap_ms,
+        cap_ms=policy.cap_ms,
+        max_hits=policy.max_hits,
+        campaign_splits=policy.campaign_splits,
+        split_at_local_midnight=policy.split_at_local_midnight,
+    )
+
+
+def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
+    """What the reference says is published of these hits."""
+    sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    visitors: dict[Key, set[str]] = defaultdict(set)
+    for entry in _entries(settle(hits, policy)):
+        for with_excluded in (False, True) if not entry.excluded else (True,):
+            key = _key(entry, with_excluded=with_excluded)
+            for name, value in entry.adds.items():
+                sums[key][name] += value
+            if entry.visitor is not None:
+                visitors[key].add(entry.visitor)
+    for key, names in visitors.items():
+        sums[key]["visitors"] = len(names)
+    kept = {key: {name: value for name, value in row.items() if value} for key, row in sums.items()}
+    return {key: row for key, row in kept.items() if row}
+
+
+def _entries(settled: Settled) -> Iterator[Entry]:
+    """The reference's entries, with an orphan under its own dimensions (decision 0030)."""
+    visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
+    orphans = {id(hit): RefVisit([hit]) for hit in settled.orphans}
+    wins = {id(hit) for hit in settled.winners}
+    for hit in settled.counted:
+        yield from reference_settled._hit_entries(hit, visit_of.get(id(hit)) or orphans[id(hit)], id(hit) in wins)
+    for entry in settled.entries:
+        if "hit_type" not in entry.dimensions or "duplicate_hits" in entry.adds:
+            yield entry
+
+
+def _key(entry: Entry, *, with_excluded: bool) -> Key:
+    source = RowSource.TRAFFIC if "hit_type" in entry.dimensions else RowSource.VISITS
+    dimensions = tuple(entry.dimensions.get(name) for name in _DIMENSIONS[source])
+    return source, with_excluded, entry.site, entry.instant_ms - entry.instant_ms % CELL_MS, dimensions
+
+
+def differences(found: Rows, expected: Rows) -> list[str]:
+    """What is missing, too much or other, one line per row."""
+    return [
+        f"{key}: found {found.get(key)}, expected {expected.get(key)}"
+        for key in sorted(found.keys() | expected.keys(), key=repr)
+        if found.get(key) != expected.get(key)
+    ]

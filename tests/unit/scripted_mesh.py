@@ -1,0 +1,196 @@
+"""A mesh of one small server, for the client's tests: streams follow a script, sites and reports are plain dicts.
+
+It keeps to the contract's wire, not to its meaning: what the real services do is tested with the real services.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from google.api import httpbody_pb2
+
+from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.collector.v1 import collector_pb2 as pb
+from hitmesh.collector.v1 import collector_pb2_grpc
+from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+
+KEY = "secret"
+LOG = "hits-1"
+CREDIT_BYTES = 1 << 20
+
+Requests = Iterator[pb.StreamHitsRequest]
+Responses = Iterator[pb.StreamHitsResponse]
+Script = Callable[[Requests, grpc.ServicerContext], Responses]
+
+
+def ready(acked_through: int = 0, credit_bytes: int = CREDIT_BYTES) -> pb.StreamHitsResponse:
+    return pb.StreamHitsResponse(ready=pb.StreamReady(acked_through=acked_through, credit_bytes=credit_bytes))
+
+
+def ack(through: int, *issues: pb.HitIssue, offset: int | None = None) -> pb.StreamHitsResponse:
+    receipts = [pb.Receipt(batch_seq=through, topic="hits", log=LOG, offset=through if offset is None else offset)]
+    return pb.StreamHitsResponse(ack=pb.Ack(acked_through=through, issues=issues, receipts=receipts))
+
+
+def credit(freed_bytes: int) -> pb.StreamHitsResponse:
+    return pb.StreamHitsResponse(credit=pb.Credit(bytes=freed_bytes))
+
+
+def issue(
+    batch_seq: int, index: int, outcome: pb.Outcome.ValueType, reason: pb.Reason.ValueType = pb.REASON_INVALID_FIELD
+) -> pb.HitIssue:
+    return pb.HitIssue(batch_seq=batch_seq, index=index, outcome=outcome, reason=reason, message="because")
+
+
+@dataclass
+class ScriptedMesh(
+    collector_pb2_grpc.CollectorServiceServicer,
+    admin_pb2_grpc.AdminServiceServicer,
+    reporter_pb2_grpc.ReporterServiceServicer,
+    export_pb2_grpc.ExportServiceServicer,
+):
+    """Streams follow `scripts` one after the other, then take everything. Fields are what tests look at."""
+
+    scripts: list[Script] = field(default_factory=list)
+    sites: dict[str, admin_pb2.Site] = field(default_factory=dict)
+    exports: dict[str, bytes] = field(default_factory=dict)
+    endpoint: str = ""
+    opens: list[pb.StreamOpen] = field(default_factory=list)
+    stream_sites: list[str] = field(default_factory=list)
+    batches: list[pb.SequencedBatch] = field(default_factory=list)
+    sent: list[pb.SendHitsRequest] = field(default_factory=list)
+    asked: list[export_pb2.ExportReportRequest] = field(default_factory=list)
+    stored: set[tuple[str, str, str]] = field(default_factory=set)
+    copies: int = 0
+    polls_until_visible: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def StreamHits(self, request_iterator: Requests, context: grpc.ServicerContext) -> Responses:
+        site = dict(context.invocation_metadata())["hitmesh-site"]
+        opening = next(request_iterator)
+        with self._lock:
+            self.opens.append(opening.open)
+            self.stream_sites.append(str(site))
+            script = self.scripts.pop(0) if self.scripts else self.take_everything
+        yield from script(request_iterator, context)
+
+    def take_everything(self, requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready(self.opens[-1].resume_from)
+        for request in requests:
+            self.take(request)
+            yield ack(request.batch.batch_seq)
+            yield credit(request.ByteSize())
+
+    def take(self, request: pb.StreamHitsRequest) -> int:
+        """Keeps a batch; returns its number."""
+        with self._lock:
+            self.batches.append(request.batch)
+            for hit in request.batch.batch.hits:
+                identity = (self.stream_sites[-1], hit.visitor_id, hit.hit_id)
+                self.copies += identity in self.stored
+                self.stored.add(identity)
+        return request.batch.batch_seq
+
+    def SendHits(self, request: pb.SendHitsRequest, context: grpc.ServicerContext) -> pb.SendHitsResponse:
+        self.sent.append(request)
+        if "refuse" in request.batch.hits[0].page_view.url:
+            return pb.SendHitsResponse(issues=[issue(0, 0, pb.OUTCOME_REJECTED)], rejected_count=1)
+        receipt = pb.Receipt(topic="hits", log=LOG, partition=3, offset=12)
+        return pb.SendHitsResponse(receipts=[receipt], accepted_count=1)
+
+    def GetSite(self, request: admin_pb2.GetSiteRequest, context: grpc.ServicerContext) -> admin_pb2.GetSiteResponse:
+        self._known(context)
+        if request.name not in self.sites:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.name}")
+        return admin_pb2.GetSiteResponse(site=self.sites[request.name])
+
+    def CreateSite(
+        self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateSiteResponse:
+        self._known(context)
+        site = request.site
+        site.name = f"{request.parent}/sites/{request.site_id}"
+        self.sites[site.name] = site
+        return admin_pb2.CreateSiteResponse(site=site)
+
+    def ListSites(
+        self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ListSitesResponse:
+        """Pages of one site, so that clients must follow the token."""
+        self._known(context)
+        names = sorted(self.sites)
+        at = int(request.page_token or 0)
+        following = str(at + 1) if at + 1 < len(names) else ""
+        return admin_pb2.ListSitesResponse(
+            sites=[self.sites[name] for name in names[at : at + 1]], next_page_token=following
+        )
+
+    def GetFreshness(
+        self, request: reporter_pb2.GetFreshnessRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.GetFreshnessResponse:
+        if self.polls_until_visible:
+            self.polls_until_visible -= 1
+            return reporter_pb2.GetFreshnessResponse(dirty_days=1)
+        progress = reporter_pb2.PartitionProgress(log=LOG, partition=0, next_offset=1_000_000)
+        fresh = reporter_pb2.Freshness(state=reporter_pb2.FRESHNESS_STATE_LIVE)
+        return reporter_pb2.GetFreshnessResponse(freshness=fresh, partitions=[progress], data_version="v1")
+
+    def RunReport(
+        self, request: reporter_pb2.RunReportRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.RunReportResponse:
+        counts = {"hits": sum(site == request.site for site, _, _ in self.stored), "duplicate_hits": self.copies}
+        cells = [reporter_pb2.Cell(int64_value=counts[metric]) for metric in request.metrics]
+        return reporter_pb2.RunReportResponse(rows=[reporter_pb2.Row(cells=cells)])
+
+    def ExportReport(
+        self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
+    ) -> httpbody_pb2.HttpBody:
+        self.asked.append(request)
+        if request.site not in self.sites:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.site}")
+        return httpbody_pb2.HttpBody(data=self.exports[request.format])
+
+    def CreateIngestKey(
+        self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateIngestKeyResponse:
+        raise NotImplementedError
+
+    def RevokeIngestKey(
+        self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.RevokeIngestKeyResponse:
+        raise NotImplementedError
+
+    def ListMetrics(
+        self, request: reporter_pb2.ListMetricsRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.ListMetricsResponse:
+        raise NotImplementedError
+
+    def ListDimensions(
+        self, request: reporter_pb2.ListDimensionsRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.ListDimensionsResponse:
+        raise NotImplementedError
+
+    def _known(self, context: grpc.ServicerContext) -> None:
+        if dict(context.invocation_metadata()).get("authorization") != f"Bearer {KEY}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the key is not known")
+
+
+@contextmanager
+def running(mesh: ScriptedMesh) -> Iterator[ScriptedMesh]:
+    """Serves the mesh on a free port."""
+    server = grpc.server(ThreadPoolExecutor(max_workers=8))
+    collector_pb2_grpc.add_CollectorServiceServicer_to_server(mesh, server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(mesh, server)
+    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(mesh, server)
+    export_pb2_grpc.add_ExportServiceServicer_to_server(mesh, server)
+    mesh.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield mesh
+    finally:
+        server.stop(None).wait()

@@ -1,0 +1,107 @@
+"""Page views: URLs, campaigns in them, contexts, and what the classifier says."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.hit_types import HitFlag
+from tests.unit.admitting import CHROME, FIREFOX, a_batch, a_hit, a_page, admitted, stored, verdict
+
+BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path", "query"),
+    [
+        ("https://Shop.Example/a/b?c=d#e", "shop.example", "/a/b", "c=d"),
+        ("https://shop.example", "shop.example", "/", None),
+        ("https://shop.example?c=d", "shop.example", "/", "c=d"),
+        ("https://shop.example#top", "shop.example", "/", None),
+        ("http://user:secret@shop.example:8080/a", "shop.example", "/a", None),
+        ("http://[2001:DB8::1]:8080/a", "[2001:db8::1]", "/a", None),
+        ("/a", None, "/a", None),
+        ("/a?next=https://x.example/b", None, "/a", "next=https://x.example/b"),
+        ("//a//b", None, "//a//b", None),
+        ("/?", None, "/", None),
+        ("app+x://screen/one", "screen", "/one", None),
+        ("file:///a", None, "/a", None),
+        ("https://bücher.example/ä/日本 🛒", "bücher.example", "/ä/日本 🛒", None),
+        ("/quote'\"back\\slash\nline", None, "/quote'\"back\\slash\nline", None),
+        ("/a#one\ntwo", None, "/a", None),
+    ],
+)
+def test_a_url_is_host_path_and_query(url: str, host: str | None, path: str, query: str | None) -> None:
+    row = stored(a_page(url))
+    assert (row["hostname"], row["page_path"], row["page_query"]) == (host, path, query)
+
+
+@pytest.mark.parametrize(
+    "url", ["a", "?a=b", "shop.example/a", "javascript:void(0)", "https://?a", "://x/a", f"http://{'x' * 254}/"]
+)
+def test_what_is_neither_url_nor_path_is_refused(url: str) -> None:
+    assert verdict(a_page(url)) == ("REJECTED", "INVALID_FIELD", "page_view.url")
+
+
+def test_a_page_view_needs_a_url() -> None:
+    assert verdict(a_page("")) == ("REJECTED", "MISSING_FIELD", "page_view.url")
+
+
+def test_status_title_and_referrer_are_kept() -> None:
+    row = stored(a_page("/", title="Home", referrer="https://www.google.com/", http_status=200))
+    assert (row["title"], row["referrer"], row["http_status"]) == ("Home", "https://www.google.com/", 200)
+    assert (row["channel"], row["source"], row["medium"]) == ("search", "Google", "organic")
+    assert stored(a_page("/"))["http_status"] is None
+    assert verdict(a_page("/", http_status=99)) == ("REJECTED", "INVALID_FIELD", "page_view.http_status")
+
+
+def campaign_of(hit: hit_pb2.Hit, default: hit_pb2.Context | None = None) -> tuple[str | None, ...]:
+    found = admitted(a_batch(hit, default_context=default))
+    columns = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id")
+    return found.hits.select(columns).row(0)
+
+
+@pytest.mark.parametrize(
+    ("query", "source", "click_id"),
+    [
+        ("utm_source=news", "news", None),
+        ("utm_source=a&utm_source=b", "b", None),
+        ("utm_source=a&utm_source=", None, None),
+        ("utm_source=%20+%20", "+", None),
+        ("utm_source=%20%20", None, None),
+        ("utm_source=caf%C3%A9%20x", "café x", None),
+        ("x=1&gclid=abc", None, "abc"),
+        ("my_utm_source=a", None, None),
+        ("utm_source", None, None),
+    ],
+)
+def test_a_campaign_is_read_from_the_query(query: str, source: str | None, click_id: str | None) -> None:
+    found = campaign_of(a_page(f"/?{query}"))
+    assert (found[0], found[5]) == (source, click_id)
+    assert (stored(a_page(f"/?{query}"))["campaign_hash"] != 0) == (source is not None or click_id is not None)
+
+
+def test_the_context_s_campaign_wins_over_the_url_s_and_is_never_mixed() -> None:
+    own = hit_pb2.Context(campaign=hit_pb2.Campaign(source="own"))
+    default = hit_pb2.Context(campaign=hit_pb2.Campaign(source="default", medium="mail"))
+    page = hit_pb2.PageView(url="/?utm_source=url&utm_medium=cpc")
+    assert campaign_of(a_hit(page_view=page, context=own), default)[:2] == ("own", None)
+    assert campaign_of(a_hit(page_view=page), default)[:2] == ("default", "mail")
+    assert campaign_of(a_hit(page_view=page))[:2] == ("url", "cpc")
+
+
+def test_own_fields_of_a_context_win_one_by_one() -> None:
+    default = hit_pb2.Context(device=hit_pb2.Device(user_agent=FIREFOX), locale=hit_pb2.Locale(language="de"))
+    own = hit_pb2.Context(device=hit_pb2.Device(user_agent=CHROME))
+    rows = admitted(a_batch(a_hit("1"), a_hit("2", context=own), default_context=default), a_batch(a_hit("3"))).hits
+    assert rows.sort("hit_id").select("user_agent", "language", "browser").rows() == [
+        (FIREFOX, "de", "Firefox"),
+        (CHROME, "de", "Chrome"),
+        (None, None, None),
+    ]
+
+
+def test_bots_are_flagged_and_taken() -> None:
+    row = stored(a_hit(context=hit_pb2.Context(device=hit_pb2.Device(user_agent=BOT))))
+    assert (row["flags"], row["device_type"]) == (HitFlag.BOT_UA, "bot")
+    assert stored(a_hit())["flags"] == 0

@@ -1,0 +1,155 @@
+"""Where a mesh is, which key opens it, which sites it has, and when hits can be queried."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from hitmesh.client.home import NoMesh, check_reachable, endpoint, home_dir, parse_endpoint, server_key
+from hitmesh.client.mesh import Mesh
+from hitmesh.client.sites import ensure_site, list_sites
+from hitmesh.client.visibility import NotVisibleYet, Wait, wait_until_visible, what_is_missing
+from hitmesh.errors import RefusedError
+from hitmesh.names import site_name
+from hitmesh.reporter.v1 import reporter_pb2
+from tests.unit.scripted_mesh import KEY, LOG, ScriptedMesh, running
+
+SITE = "merchants/demo/sites/shop"
+
+
+@pytest.fixture
+def mesh() -> Iterator[ScriptedMesh]:
+    with running(ScriptedMesh()) as mesh:
+        yield mesh
+
+
+def test_home_is_the_option_then_the_environment_then_the_data_directory(tmp_path: Path) -> None:
+    environment = {"HITMESH_HOME": str(tmp_path / "named"), "XDG_DATA_HOME": str(tmp_path)}
+    assert home_dir(tmp_path / "option", environment) == tmp_path / "option"
+    assert home_dir(None, environment) == tmp_path / "named"
+    assert home_dir(None, {"XDG_DATA_HOME": str(tmp_path)}) == tmp_path / "hitmesh"
+    assert home_dir(None, {"XDG_DATA_HOME": "relative"}) == Path.home() / ".local/share/hitmesh"
+    assert home_dir(Path("here"), {}).is_absolute()
+
+
+def test_endpoint_is_the_option_then_the_environment_then_the_ready_file(tmp_path: Path) -> None:
+    (tmp_path / "ready.json").write_text(json.dumps({"http": "http://127.0.0.1:3", "grpc": "127.0.0.1:3", "pid": 1}))
+    environment = {"HITMESH_ENDPOINT": "http://127.0.0.1:2/"}
+    assert endpoint("localhost:1", tmp_path, environment) == "localhost:1"
+    assert endpoint(None, tmp_path, environment) == "127.0.0.1:2"
+    assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
+
+
+def test_home_without_a_ready_file_has_no_mesh(tmp_path: Path) -> None:
+    with pytest.raises(NoMesh, match="hitmesh dev"):
+        endpoint(None, tmp_path, {})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": 7}', "\xff"])
+def test_broken_ready_file_is_wrong_configuration(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ready.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(RefusedError):
+        endpoint(None, tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "localhost:", ":80", "a:0", "a:65536", "a:b", "https://a:1/path", "a b:1"]
+)
+def test_text_that_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="HOST:PORT"):
+        parse_endpoint(text)
+
+
+def test_addresses_of_every_kind_are_read() -> None:
+    texts = ["[::1]:8080", "https://mesh.example:443", "shop-1.local:80"]
+    assert [parse_endpoint(text) for text in texts] == ["[::1]:8080", "mesh.example:443", "shop-1.local:80"]
+
+
+def test_nobody_listening_is_no_mesh(mesh: ScriptedMesh) -> None:
+    check_reachable(mesh.endpoint)
+    with pytest.raises(NoMesh, match=r"127\.0\.0\.1:9 "):
+        check_reachable("127.0.0.1:9")
+
+
+def test_key_is_the_environments_then_a_files_then_the_homes(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "dev-server").write_text("of-home\n")
+    (tmp_path / "named").write_text("of-file\n")
+    named = {"HITMESH_KEY_FILE": str(tmp_path / "named")}
+    assert server_key(tmp_path, named | {"HITMESH_KEY": "of-environment"}) == "of-environment"
+    assert server_key(tmp_path, named) == "of-file"
+    assert server_key(tmp_path, {}) == "of-home"
+    assert server_key(tmp_path / "elsewhere", {}) is None
+    with pytest.raises(RefusedError) as caught:
+        server_key(tmp_path, {"HITMESH_KEY_FILE": str(tmp_path / "missing")})
+    assert caught.value.reason == "INVALID_CONFIG"
+
+
+def test_missing_site_is_made_in_utc_and_dollars(mesh: ScriptedMesh) -> None:
+    with Mesh.connect(mesh.endpoint, KEY) as client:
+        made = ensure_site(client, SITE, None)
+        assert (made.name, made.time_zone, made.currency) == (SITE, "UTC", "USD")
+        assert ensure_site(client, SITE, "USD") == made
+        assert ensure_site(client, site_name("demo/other"), "EUR").currency == "EUR"
+        assert [site.name for site in list_sites(client)] == ["merchants/demo/sites/other", SITE]
+
+
+def test_site_with_another_currency_is_refused_naming_both(mesh: ScriptedMesh) -> None:
+    with Mesh.connect(mesh.endpoint, KEY) as client:
+        ensure_site(client, SITE, "EUR")
+        assert ensure_site(client, SITE, None).currency == "EUR"
+        with pytest.raises(RefusedError, match="currency EUR, not USD"):
+            ensure_site(client, SITE, "USD")
+
+
+def test_making_a_site_needs_a_key_that_is_known(mesh: ScriptedMesh) -> None:
+    with Mesh.connect(mesh.endpoint) as client, pytest.raises(RefusedError, match="server key"):
+        ensure_site(client, SITE, None)
+    with Mesh.connect(mesh.endpoint, "wrong") as client, pytest.raises(grpc.RpcError) as caught:
+        ensure_site(client, SITE, None)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def a_freshness(dirty_days: int = 0, **next_offsets: int) -> reporter_pb2.GetFreshnessResponse:
+    progress = [
+        reporter_pb2.PartitionProgress(log=LOG, partition=int(name[1:]), next_offset=offset)
+        for name, offset in next_offsets.items()
+    ]
+    return reporter_pb2.GetFreshnessResponse(partitions=progress, dirty_days=dirty_days)
+
+
+def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty() -> None:
+    offsets = {(LOG, 0): 4, (LOG, 1): 9}
+    assert what_is_missing(a_freshness(p0=5, p1=10), offsets) is None
+    assert what_is_missing(a_freshness(p0=5, p1=9), offsets) == f"1 of 2 partitions are behind, {LOG}/1 among them"
+    assert what_is_missing(a_freshness(p0=5), offsets) is not None
+    assert what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10), offsets) == "3 days wait to be settled"
+    assert what_is_missing(a_freshness(), {}) is None
+
+
+def test_waiting_ends_when_hits_are_visible_or_time_is_over(mesh: ScriptedMesh) -> None:
+    slept: list[float] = []
+    wait = Wait(1.0, clock_s=lambda: sum(slept), sleep=slept.append)
+    with Mesh.connect(mesh.endpoint, KEY) as client:
+        mesh.polls_until_visible = 3
+        wait_until_visible(client, SITE, {(LOG, 0): 4}, wait)
+        assert slept == [0.2, 0.2, 0.2]
+        mesh.polls_until_visible = 1_000
+        with pytest.raises(NotVisibleYet, match=r"after 1 s: 1 of 1 partitions are behind"):
+            wait_until_visible(client, SITE, {(LOG, 0): 4}, wait)
+    assert sum(slept) < 2.0
+
+
+def test_client_library_imports_grpc_and_protobuf_only() -> None:
+    code = (
+        "import sys, hitmesh.client.sender, hitmesh.client.sites, hitmesh.client.visibility\n"
+        "print(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"polars", "numpy", "pyarrow", "click", "rich", "pydantic", "structlog"} & set(ran.stdout.split())

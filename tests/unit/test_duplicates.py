@@ -1,0 +1,63 @@
+"""Which hits are copies, by literal times."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from processor.duplicates import Copies, find_copies
+
+HOUR = 3_600_000
+
+
+def copies(*hits: tuple[str, str, int, int], window_ms: int = 2 * HOUR) -> Copies:
+    """Hits are (visitor, id, event time, content), in log order; visitors and ids are single letters."""
+    return find_copies(
+        pl.DataFrame(
+            {
+                "visitor_hi": pl.Series([ord(hit[0]) for hit in hits], dtype=pl.UInt64),
+                "visitor_lo": pl.Series([ord(hit[0]) + 1 for hit in hits], dtype=pl.UInt64),
+                "hit_hash": pl.Series([ord(hit[1]) for hit in hits], dtype=pl.UInt64),
+                "event_time": pl.Series([hit[2] for hit in hits], dtype=pl.Int64),
+                "content_hash": pl.Series([hit[3] for hit in hits], dtype=pl.UInt64),
+            }
+        ),
+        window_ms,
+    )
+
+
+def test_hits_sent_twice_are_counted_once() -> None:
+    found = copies(("v", "a", 0, 1), ("v", "b", 5, 1), ("v", "a", 0, 1), ("v", "b", 5, 1))
+    assert found.is_copy.tolist() == [False, False, True, True]
+    assert found.original.tolist() == [-1, -1, 0, 1]
+
+
+def test_same_id_of_another_visitor_is_no_copy() -> None:
+    assert not copies(("v", "a", 0, 1), ("w", "a", 0, 1)).is_copy.any()
+
+
+def test_first_in_log_order_counts_whatever_its_time() -> None:
+    assert copies(("v", "a", HOUR, 1), ("v", "a", 0, 1)).is_copy.tolist() == [False, True]
+
+
+def test_copies_are_known_up_to_two_hours_apart_and_no_further() -> None:
+    assert copies(("v", "a", 0, 1), ("v", "a", 2 * HOUR, 1)).is_copy.tolist() == [False, True]
+    assert copies(("v", "a", 0, 1), ("v", "a", 2 * HOUR + 1, 1)).is_copy.tolist() == [False, False]
+
+
+def test_copy_of_a_copy_is_a_copy_even_when_the_first_is_far_away() -> None:
+    found = copies(("v", "a", 0, 1), ("v", "a", 2 * HOUR, 1), ("v", "a", 4 * HOUR, 1), ("v", "a", 9 * HOUR, 1))
+    assert found.is_copy.tolist() == [False, True, True, False]
+
+
+def test_later_record_between_two_far_hits_is_a_copy_of_the_nearer() -> None:
+    found = copies(("v", "a", 0, 1), ("v", "a", 5 * HOUR, 1), ("v", "a", 4 * HOUR, 1), ("v", "a", 2 * HOUR + 30, 1))
+    assert found.is_copy.tolist() == [False, False, True, True]
+
+
+def test_copy_with_other_content_is_a_collision() -> None:
+    found = copies(("v", "a", 0, 1), ("v", "a", 0, 2), ("v", "a", 0, 1))
+    assert found.collides.tolist() == [False, True, False]
+
+
+def test_no_hits_have_no_copies() -> None:
+    assert copies().is_copy.tolist() == []

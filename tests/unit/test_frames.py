@@ -1,0 +1,90 @@
+"""Envelopes are read without the hits in them, and whatever the bytes are, reading never raises (contract item 6)."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.frames import (
+    BatchFrame,
+    GarbageFrame,
+    OpenFrame,
+    batch_id_of,
+    read_stream_frame,
+    read_unary_frame,
+)
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.hit.v1 import hit_pb2
+
+
+def sequenced(batch_seq: int, batch: bytes) -> bytes:
+    """A StreamHitsRequest whose HitBatch is any bytes."""
+    return _field(2, _varint_field(1, batch_seq) + _field(2, batch))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    assert len(value) < 128
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def _varint_field(number: int, value: int) -> bytes:
+    assert value < 128
+    return bytes([number << 3, value])
+
+
+def bytes_of(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def test_an_open_message_is_read_in_full() -> None:
+    stream_open = collector_pb2.StreamOpen(ingest_key="hms_k", resume_from=12, max_inflight_bytes=4096)
+    message = bytes_of(collector_pb2.StreamHitsRequest(open=stream_open))
+    assert read_stream_frame(message) == OpenFrame("hms_k", 12, 4096)
+
+
+def test_a_batch_is_handed_on_as_the_bytes_it_came_in() -> None:
+    batch = hit_pb2.HitBatch(batch_id="b-1", hits=[hit_pb2.Hit(hit_id="h")])
+    message = collector_pb2.StreamHitsRequest(batch=collector_pb2.SequencedBatch(batch_seq=3, batch=batch))
+    assert read_stream_frame(bytes_of(message)) == BatchFrame(3, bytes_of(batch), "b-1")
+
+
+def test_a_batch_that_does_not_parse_is_still_a_numbered_batch() -> None:
+    frame = read_stream_frame(sequenced(3, b"\xff\xff\xff\xff"))
+    assert frame == BatchFrame(3, b"\xff\xff\xff\xff", "")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\xff\xff\xff", b"not protobuf at all", sequenced(0, b""), b"\x0a\x05\xff\xff\xff\xff\xff"],
+    ids=["empty", "broken tag", "text", "number zero", "broken open"],
+)
+def test_a_message_that_is_neither_open_nor_batch_is_garbage(message: bytes) -> None:
+    assert read_stream_frame(message) == GarbageFrame(message)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_reading_fail(message: bytes) -> None:
+    read_stream_frame(message)
+    read_unary_frame(message)
+    batch_id_of(message)
+
+
+@given(st.text(max_size=300), st.text(max_size=20))
+def test_the_batch_id_is_found_whatever_its_length(batch_id: str, ingest_key: str) -> None:
+    batch = hit_pb2.HitBatch(batch_id=batch_id, ingest_key=ingest_key, hits=[hit_pb2.Hit(hit_id="x")])
+    assert batch_id_of(bytes_of(batch)) == batch_id
+
+
+def test_a_batch_id_that_is_not_at_the_front_is_found_too() -> None:
+    key_first = _field(2, b"key") + _field(1, b"b-9")
+    assert batch_id_of(key_first) == "b-9"
+    assert batch_id_of(_field(2, b"key")) == ""
+
+
+def test_a_unary_request_gives_its_batch_and_garbage_gives_none() -> None:
+    batch = hit_pb2.HitBatch(batch_id="b-1")
+    assert read_unary_frame(bytes_of(collector_pb2.SendHitsRequest(batch=batch))) == bytes_of(batch)
+    assert read_unary_frame(b"") == b""
+    assert read_unary_frame(b"\xff\xff") is None

@@ -1,0 +1,357 @@
+"""Import rules, line by line and on the real files: which lines become hits, which are skipped and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitmesh.errors import RefusedError
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.importers import access_log, shop_csv
+from hitmesh.importers.lines import Line, Tally, hit_id, read_lines
+from hitmesh.keys import hash64
+from tests.reference.files import read_access_log, read_shop_csv
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_real_files = pytest.mark.skipif(not SHARED.is_dir(), reason="the real input files are not there")
+
+HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+
+
+def an_access_line(
+    request: str = "GET /a HTTP/1.1", status: int = 200, time: str = "17/May/2015:10:05:03 +0000", rest: str = ""
+) -> bytes:
+    return f'83.149.9.216 - - [{time}] "{request}" {status} 203{rest}\n'.encode()
+
+
+def an_agent(agent: str, referrer: str = "-") -> str:
+    return f' "{referrer}" "{agent}"'
+
+
+def read_access(*lines: bytes) -> tuple[list[hit_pb2.Hit], dict[str, int]]:
+    tally = Tally()
+    hits = list(access_log.read(lines, tally))
+    assert tally.lines == len(lines) == len(hits) + tally.skipped.total()
+    return hits, {reason.value: count for reason, count in tally.skipped.items()}
+
+
+def a_row(
+    time: str = "2019-10-01 00:00:00 UTC",
+    event: str = "view",
+    product: str = "44600062",
+    category: str = "",
+    brand: str = "",
+    price: str = "35.79",
+    user: str = "541312140",
+    session: str = "72d76fde",
+) -> str:
+    return f"{time},{event},{product},1,{category},{brand},{price},{user},{session}\n"
+
+
+def read_shop(*rows: str, header: str = HEADER) -> tuple[list[hit_pb2.Hit], dict[str, int]]:
+    tally = Tally()
+    lines = [text.encode("utf-8", "surrogateescape") for text in (header, *rows)]
+    hits = list(shop_csv.read(lines, tally, currency="EUR"))
+    assert tally.lines == len(rows)
+    return hits, {reason.value: count for reason, count in tally.skipped.items()}
+
+
+# ---- lines
+
+
+def test_lines_lose_their_ends_and_the_first_its_byte_order_mark() -> None:
+    lines = list(read_lines([b"\xef\xbb\xbfa\r\n", b"b\n", b"c\xff"]))
+    assert lines == [Line(1, "a"), Line(2, "b"), Line(3, "c\ufffd")]
+
+
+def test_hit_id_is_line_number_and_the_projects_hash_of_the_line() -> None:
+    assert hit_id(Line(42, "héllo")) == f"000000000042-{hash64('héllo'):016x}"
+    assert hit_id(Line(1, "")) == f"000000000001-{hash64(''):016x}"
+
+
+# ---- access log
+
+
+def test_a_combined_line_becomes_a_page_view_with_all_it_says() -> None:
+    [hit], skipped = read_access(an_access_line(rest=an_agent("Mozilla/5.0", "http://a.example/?q=1")))
+    assert skipped == {}
+    assert hit.type == hit_pb2.HIT_TYPE_PAGE_VIEW
+    assert hit.page_view == hit_pb2.PageView(url="/a", referrer="http://a.example/?q=1", http_status=200)
+    assert hit.context.device.user_agent == "Mozilla/5.0"
+    assert hit.true_time.ToJsonString() == "2015-05-17T10:05:03Z"
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("17/May/2015:10:05:03 +0545", "2015-05-17T04:20:03Z"),
+        ("17/may/2015:23:05:03 -0330", "2015-05-18T02:35:03Z"),
+        ("29/Feb/2016:00:00:00 +0000", "2016-02-29T00:00:00Z"),
+    ],
+)
+def test_local_time_of_the_log_becomes_utc(time: str, expected: str) -> None:
+    [hit], _ = read_access(an_access_line(time=time))
+    assert hit.true_time.ToJsonString() == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"garbage\n",
+        an_access_line("GET"),
+        an_access_line("-"),
+        an_access_line(""),
+        an_access_line("GET "),
+        an_access_line('GET /a" HTTP/1.1'),
+        an_access_line(time="31/Feb/2015:10:05:03 +0000"),
+        an_access_line(time="17/Mai/2015:10:05:03 +0000"),
+        an_access_line(time="17/May/2015:10:61:03 +0000"),
+        an_access_line(time="17/May/2015:10:05:03 +2500"),
+        an_access_line(time="17/May/0000:10:05:03 +0000"),
+        an_access_line(time="17/May/2015 10:05:03"),
+        an_access_line("GET /" + "a" * (1 << 20)),
+    ],
+)
+def test_lines_without_the_shape_of_a_log_are_unparsable(line: bytes) -> None:
+    assert read_access(line) == ([], {"unparsable": 1})
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "reason"),
+    [
+        ("POST /a.css HTTP/1.1", 500, "method"),
+        ("get /a HTTP/1.1", 200, "method"),
+        ("HEAD /a HTTP/1.1", 200, "method"),
+        ("GET /a.css HTTP/1.1", 404, "status"),
+        ("GET /a HTTP/1.1", 301, "status"),
+        ("GET /a HTTP/1.1", 100, "status"),
+        ("GET /a.css HTTP/1.1", 200, "static"),
+        ("GET /x/B.JPEG?v=1 HTTP/1.1", 304, "static"),
+        ("GET http://a.example/feed.atom HTTP/1.1", 200, "static"),
+        ("GET /.png HTTP/1.1", 200, "static"),
+    ],
+)
+def test_first_reason_that_applies_is_counted(request_line: str, status: int, reason: str) -> None:
+    assert read_access(an_access_line(request_line, status)) == ([], {reason: 1})
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/a", 200),
+        ("/a", 204),
+        ("/a", 299),
+        ("/a", 304),
+        ("/png", 200),
+        ("/a.css/", 200),
+        ("/a.css/b", 200),
+        ("/a.html?file=x.css", 200),
+        ("/?redirect=/x.png", 200),
+        ("http://shop.zip", 200),
+        ("http://shop.zip/a", 200),
+        ("*", 200),
+    ],
+)
+def test_pages_are_kept_with_their_target_as_it_stands(target: str, status: int) -> None:
+    [hit], _ = read_access(an_access_line(f"GET {target} HTTP/1.1", status))
+    assert (hit.page_view.url, hit.page_view.http_status) == (target, status)
+
+
+def test_target_is_the_second_token_also_without_a_protocol() -> None:
+    hits, _ = read_access(an_access_line("GET /a"), an_access_line("GET  /b HTTP/1.0"))
+    assert [hit.page_view.url for hit in hits] == ["/a", "/b"]
+
+
+def test_visitor_is_host_and_user_agent_where_missing_is_empty() -> None:
+    hits, _ = read_access(
+        an_access_line(),
+        an_access_line(rest=an_agent("-")),
+        an_access_line(rest=an_agent("")),
+        an_access_line(rest=an_agent("Mozilla/5.0")),
+        an_access_line().replace(b"83.149.9.216", b"83.149.9.21"),
+    )
+    none, dash, empty, agent, other_host = (hit.visitor_id for hit in hits)
+    assert none == dash == empty
+    assert len({none, agent, other_host}) == 3
+    assert access_log.visitor_id("ab", "c") != access_log.visitor_id("a", "bc")
+    assert all(len(hit.visitor_id) == 32 for hit in hits)
+
+
+def test_user_agent_cut_short_at_the_end_of_the_line_still_counts() -> None:
+    [hit], _ = read_access(an_access_line(rest=' "-" "Mozilla/5.0 (compat'))
+    assert hit.context.device.user_agent == "Mozilla/5.0 (compat"
+
+
+def test_user_name_with_blanks_and_brackets_is_no_obstacle() -> None:
+    [hit], _ = read_access(an_access_line().replace(b" - - [", b" - a [b] c ["))
+    assert hit.page_view.url == "/a"
+
+
+def test_control_characters_and_broken_utf8_do_not_stop_the_import() -> None:
+    hits, skipped = read_access(
+        an_access_line("GET /a\x00b\x1b[2J"),
+        an_access_line(rest=an_agent("\x00")),
+        an_access_line().replace(b"/a ", b"/\xff\xfe "),
+        an_access_line("GET /ok"),
+    )
+    assert skipped == {}
+    assert [hit.page_view.url for hit in hits] == ["/a\x00b\x1b[2J", "/a", "/\ufffd\ufffd", "/ok"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("utm_source=news&utm_medium=email&utm_campaign=may&gclid=x1", ("news", "email", "may", "x1")),
+        ("utm_source=a%20b%2Bc+d", ("a b+c+d", "", "", "")),
+        ("utm_source=a&utm_source=b", ("b", "", "", "")),
+        ("utm_source=caf%C3%A9&utm_medium=%ff", ("café", "\ufffd", "", "")),
+        ("utm_source=a=b", ("a=b", "", "", "")),
+    ],
+)
+def test_campaign_is_decoded_and_the_last_of_a_repeated_one_wins(query: str, expected: tuple[str, ...]) -> None:
+    [hit], _ = read_access(an_access_line(f"GET /a?{query} HTTP/1.1"))
+    found = hit.context.campaign
+    assert (found.source, found.medium, found.campaign, found.click_id) == expected
+    assert found.click_id_kind == ("gclid" if found.click_id else "")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "utm_source=", "utm_source=%20%09", "utm_source=a&utm_source=", "UTM_SOURCE=a", "x=utm_source"]
+)
+def test_blank_or_missing_parameters_are_no_campaign(query: str) -> None:
+    [hit], _ = read_access(an_access_line(f"GET /a?{query} HTTP/1.1"))
+    assert not hit.context.HasField("campaign")
+
+
+@needs_real_files
+def test_real_access_log_gives_3908_page_views_and_the_known_reasons() -> None:
+    tally = Tally()
+    with (SHARED / "access.log").open("rb") as lines:
+        hits = list(access_log.read(lines, tally))
+    assert (tally.lines, len(hits)) == (10_000, 3_908)
+    assert {reason.value: count for reason, count in tally.skipped.items()} == {
+        "static": 5_673,
+        "status": 371,
+        "method": 48,
+    }
+    expected, _ = read_access_log(SHARED / "access.log", "merchants/demo/sites/weblog")
+    assert [(hit.hit_id, hit.true_time.ToMilliseconds(), hit.page_view.url) for hit in hits] == [
+        (hit.hit_id, hit.event_time, hit.url) for hit in expected
+    ]
+    names: dict[str, str] = {}
+    for hit, reference in zip(hits, expected, strict=True):
+        assert names.setdefault(hit.visitor_id, reference.visitor) == reference.visitor
+        campaign = hit.context.campaign
+        assert (campaign.source, campaign.medium, campaign.campaign, campaign.click_id) == reference.campaign
+    assert len(set(names.values())) == len(names)
+
+
+# ---- shop export
+
+
+def test_a_view_becomes_a_product_view_with_its_item() -> None:
+    [hit], skipped = read_shop(a_row(category="appliances.environment.water_heater", brand="aqua", price="33.20"))
+    assert skipped == {}
+    assert (hit.type, hit.visitor_id) == (hit_pb2.HIT_TYPE_PRODUCT_VIEW, "541312140")
+    assert hit.true_time.ToJsonString() == "2019-10-01T00:00:00Z"
+    assert hit.product_view.item == hit_pb2.Item(
+        sku="44600062",
+        category=["appliances", "environment", "water_heater"],
+        brand="aqua",
+        unit_price_micros=33_200_000,
+        quantity=1,
+    )
+
+
+def test_cart_rows_become_cart_updates() -> None:
+    hits, _ = read_shop(a_row(event="cart"), a_row(event="remove_from_cart"))
+    assert [hit.cart.action for hit in hits] == [hit_pb2.CART_ACTION_ADD, hit_pb2.CART_ACTION_REMOVE]
+    assert {(hit.cart.value_micros, hit.cart.currency, len(hit.cart.items)) for hit in hits} == {(35_790_000, "EUR", 1)}
+
+
+def test_purchases_of_one_session_user_and_second_become_one_order() -> None:
+    rows = [
+        a_row(event="purchase", product="1", price="0.10"),
+        a_row(event="view"),
+        a_row(event="purchase", product="2", price="0.20", session="other"),
+        a_row(event="purchase", product="3", price="0.20"),
+        a_row(event="purchase", product="4", time="2019-10-01 00:00:01 UTC"),
+        a_row(event="purchase", product="5", user="9"),
+    ]
+    hits, _ = read_shop(*rows)
+    view, first, *others = hits
+    assert view.type == hit_pb2.HIT_TYPE_PRODUCT_VIEW
+    assert first.hit_id == hit_id(Line(2, rows[0].rstrip("\n")))
+    assert first.order.order_id == "72d76fde:541312140:1569888000"
+    assert [item.sku for item in first.order.items] == ["1", "3"]
+    assert (first.order.total_micros, first.order.currency) == (300_000, "EUR")
+    assert [[item.sku for item in hit.order.items] for hit in others] == [["2"], ["4"], ["5"]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        a_row(session=""),
+        a_row(user=""),
+        a_row(event="viewed"),
+        a_row(time="2019-10-01 00:00:00"),
+        a_row(time="2019-13-01 00:00:00 UTC"),
+        a_row(time="2019-10-01T00:00:00Z"),
+        a_row(price=""),
+        a_row(price="-1"),
+        a_row(price="nan"),
+        a_row(price="1e3"),
+        a_row(price="0.0000001"),
+        a_row(price="99999999999"),
+        a_row(brand='"open'),
+        a_row(brand="a,b"),
+        "2019-10-01 02:50:00 UTC,view,10900305\n",
+        "\n",
+    ],
+)
+def test_broken_rows_are_unparsable_and_their_neighbours_are_taken(row: str) -> None:
+    hits, skipped = read_shop(a_row(), row, a_row())
+    assert (len(hits), skipped) == (2, {"unparsable": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), ("35.79", 35_790_000), ("0.000001", 1), ("1.10000000", 1_100_000), ("1000000000", 10**15)],
+)
+def test_prices_become_micros_exactly(text: str, expected: int) -> None:
+    assert shop_csv.micros(text) == expected
+
+
+def test_quoted_values_and_control_characters_are_taken_as_they_are() -> None:
+    [hit], _ = read_shop(a_row(brand='"a ""b"", c\x00\x1b"'))
+    assert hit.product_view.item.brand == 'a "b", c\x00\x1b'
+
+
+def test_windows_line_ends_and_a_reordered_header_are_read() -> None:
+    header = "user_session,user_id,price,product_id,event_type,event_time\r\n"
+    [hit], _ = read_shop("s,7,1.5,sku,view,2019-10-01 00:00:00 UTC\r\n", header=header)
+    assert (hit.visitor_id, hit.product_view.item.unit_price_micros) == ("7", 1_500_000)
+
+
+@pytest.mark.parametrize("header", ["", "a,b,c\n", '"open\n', '83.149.9.216 - - "GET /\n'])
+def test_another_file_is_refused_before_anything_is_read(header: str) -> None:
+    with pytest.raises(RefusedError, match="not the header of a shop export") as caught:
+        list(shop_csv.read([header.encode()], Tally(), currency="USD"))
+    assert caught.value.reason == "INVALID_FILE"
+
+
+@needs_real_files
+def test_real_shop_export_gives_the_known_hits() -> None:
+    tally = Tally()
+    with (SHARED / "shop-2019-10.csv").open("rb") as lines:
+        hits = list(shop_csv.read(lines, tally, currency="USD"))
+    assert (tally.lines, len(hits), dict(tally.skipped)) == (17_435, 17_434, {"unparsable": 1})
+    orders = [hit.order for hit in hits if hit.type == hit_pb2.HIT_TYPE_ORDER]
+    assert (len(orders), sum(order.total_micros for order in orders)) == (214, 59_442_630_000)
+    expected, _ = read_shop_csv(SHARED / "shop-2019-10.csv", "merchants/demo/sites/shop")
+    assert [(hit.hit_id, hit.visitor_id, hit.true_time.ToMilliseconds(), hit.order.order_id) for hit in hits] == [
+        (hit.hit_id, hit.visitor, hit.event_time, hit.order_id or "") for hit in expected
+    ]

@@ -1,0 +1,116 @@
+"""The launcher's pure parts: what is rendered, which ports are free, what lies in a home."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hitmesh.mesh import children, home, ports
+from hitmesh.mesh.envoy import Address, Door, binary, descriptors, render
+from hitmesh.mesh.health import unhealthy_clusters
+
+
+def a_door(access_log: Path) -> Door:
+    host = ports.HOST
+    services = tuple((Address(host, port),) for port in (18001, 18002, 18003))
+    return Door(Address(host, 18080), Address(host, 19901), services[0], services[1], services[2], access_log)
+
+
+@pytest.mark.timeout(60)
+def test_envoy_accepts_the_rendered_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(a_door(tmp_path / 'with "quotes" and $dollar.jsonl')), encoding="utf-8")
+    command = [str(binary()), "--mode", "validate", "-c", str(config), "--log-level", "error"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "OK" in checked.stdout + checked.stderr
+
+
+def test_time_outs_are_off_for_stream_hits_only(tmp_path: Path) -> None:
+    rendered = render(a_door(tmp_path / "access.jsonl"))
+    without_time_out = [line for line in rendered.splitlines() if "timeout: 0s" in line]
+    assert len(without_time_out) == 1
+    assert (
+        rendered.splitlines()[rendered.splitlines().index(without_time_out[0]) - 1]
+        .strip()
+        .startswith("- match: {path: /hitmesh.collector.v1.CollectorService/StreamHits")
+    )
+
+
+def test_descriptors_are_in_the_package() -> None:
+    assert descriptors().stat().st_size > 1000
+
+
+def test_a_port_that_someone_listens_on_is_not_free_and_its_holder_is_found() -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert not ports.is_free(port)
+        assert ports.next_free(port) != port
+        assert ports.holder(port) == os.getpid()
+
+
+def test_free_ports_are_distinct() -> None:
+    assert len(set(ports.any_free(8))) == 8
+
+
+def test_clusters_are_unhealthy_while_envoy_does_not_answer() -> None:
+    wanted = frozenset({"collector", "reporter"})
+    assert unhealthy_clusters(Address(ports.HOST, ports.any_free(1)[0]), wanted) == wanted
+
+
+def test_a_home_is_locked_by_one_mesh_at_a_time(tmp_path: Path) -> None:
+    place = home.Home(tmp_path)
+    place.prepare()
+    held = place.lock()
+    assert held is not None
+    assert place.lock() is None
+    assert place.lock_holder() == str(os.getpid())
+    held.close()
+    again = place.lock()
+    assert again is not None
+    again.close()
+
+
+def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    place = home.Home(tmp_path)
+    place.prepare()
+    secret = home.new_secret()
+    home.write_secret(place.server_key, secret)
+    assert place.server_key.read_text().strip() == secret
+    assert stat.S_IMODE(place.server_key.stat().st_mode) == 0o600
+
+
+def test_the_ready_file_has_exactly_three_entries(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "ready.json"
+    home.write_ready_file(path, Address(ports.HOST, 8080))
+    assert json.loads(path.read_text()) == {
+        "http": "http://127.0.0.1:8080",
+        "grpc": "127.0.0.1:8080",
+        "pid": os.getpid(),
+    }
+    assert [entry.name for entry in path.parent.iterdir()] == ["ready.json"]
+
+
+def test_a_child_that_ends_is_noticed_with_its_last_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('\\n'.join(map(str, range(50))))"]
+    child = children.start("short", command, os.environ, tmp_path / "short.log")
+    assert children.wait_any([child], 10) is child
+    assert child.last_lines() == [str(number) for number in range(30, 50)]
+
+
+def test_children_are_stopped_in_order_and_killed_when_they_hang(tmp_path: Path) -> None:
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+    child = children.start("stubborn", [sys.executable, "-c", stubborn], os.environ, tmp_path / "stubborn.log")
+    while child.last_lines() != ["up"]:
+        assert child.process.poll() is None
+    children.stop([child], timeout_s=0.2)
+    assert child.process.returncode == -9

@@ -1,0 +1,40 @@
+"""The generated shop of `hitmesh dev` is loaded once, and the time it is made for survives a failed attempt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hitmesh.mesh.demo import NOTE, main
+from hitmesh.mesh.home import Home
+from hitmesh.mesh.ports import HOST, any_free
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path)
+    made.prepare()
+    made.server_key.write_text("hms_a-key\n")
+    return made
+
+
+def nobody_listens() -> str:
+    return f"{HOST}:{any_free(1)[0]}"
+
+
+def test_shop_that_is_loaded_is_not_sent_again(home: Home) -> None:
+    (home.data / NOTE).write_text(json.dumps({"now_ms": 1, "loaded": True}))
+    assert main(str(home.root), nobody_listens()) == 0
+
+
+def test_failed_attempt_keeps_its_time_so_that_the_next_sends_the_same_hits(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(str(home.root), nobody_listens()) == 1
+    assert "--no-demo-data" in capsys.readouterr().err
+    first = json.loads((home.data / NOTE).read_text())
+    assert first["loaded"] is False
+    assert main(str(home.root), nobody_listens()) == 1
+    assert json.loads((home.data / NOTE).read_text()) == first

@@ -1,0 +1,96 @@
+"""When a partition's record is cut, and what its header says (decision A2, rule L1)."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from collector.records import RecordCutter, Slice, heartbeat_record, hits_record, rejected_record
+from hitmesh.columns import (
+    HITS_COLUMNS,
+    HITS_SCHEMA_VERSION,
+    REJECTED_COLUMNS,
+    REJECTED_SCHEMA_VERSION,
+    unpack_record,
+)
+from hitmesh.ports import RecordKind
+
+
+def rows(*times: int, collect_time: int = 9_000) -> pl.DataFrame:
+    known: dict[str, list[object]] = {
+        "site": ["merchants/demo/sites/a"] * len(times),
+        "hit_id": [f"h-{time}" for time in times],
+        "event_time": list(times),
+        "collect_time": [collect_time + index for index in range(len(times))],
+    }
+    return pl.DataFrame({name: known.get(name, [None] * len(times)) for name in HITS_COLUMNS}, HITS_COLUMNS)
+
+
+def owners(slices: object) -> list[str]:
+    assert isinstance(slices, list)
+    return [part.owner for part in slices]
+
+
+def test_a_record_is_cut_when_it_has_enough_rows() -> None:
+    cutter: RecordCutter[str] = RecordCutter(record_rows=3, linger_ms=250)
+    cutter.add(5, Slice(rows(1, 2), "a"), now=1_000)
+    assert cutter.due(1_000) == []
+    cutter.add(5, Slice(rows(3), "b"), now=1_010)
+    ((partition, slices),) = cutter.due(1_010)
+    assert partition == 5
+    assert owners(slices) == ["a", "b"]
+    assert cutter.due(2_000) == []
+
+
+def test_a_record_is_cut_at_its_age_however_small() -> None:
+    cutter: RecordCutter[str] = RecordCutter(record_rows=500, linger_ms=250)
+    cutter.add(0, Slice(rows(1), "a"), now=1_000)
+    cutter.add(0, Slice(rows(2), "b"), now=1_200)
+    assert cutter.wait_ms(1_100) == 150
+    assert cutter.due(1_249) == []
+    ((_, slices),) = cutter.due(1_250)
+    assert owners(slices) == ["a", "b"]
+
+
+def test_partitions_are_cut_apart() -> None:
+    cutter: RecordCutter[str] = RecordCutter(record_rows=500, linger_ms=250)
+    cutter.add(0, Slice(rows(1), "old"), now=1_000)
+    cutter.add(1, Slice(rows(2), "young"), now=1_100)
+    assert [partition for partition, _ in cutter.due(1_250)] == [0]
+    assert cutter.wait_ms(1_250) == 100
+    assert [partition for partition, _ in cutter.due(1_250, everything=True)] == [1]
+    assert cutter.wait_ms(1_250) is None
+
+
+def test_nothing_waits_when_nothing_is_gathered_and_never_a_negative_time() -> None:
+    cutter: RecordCutter[str] = RecordCutter(record_rows=500, linger_ms=250)
+    assert cutter.wait_ms(0) is None
+    cutter.add(0, Slice(rows(1), "a"), now=1_000)
+    assert cutter.wait_ms(5_000) == 0
+
+
+def test_the_header_of_hits_bounds_their_times() -> None:
+    table = rows(5_000, 1_000, 3_000, collect_time=9_000)
+    record = hits_record(table, "collector-0", "lists-1")
+    assert record.kind is RecordKind.HITS
+    assert (record.rows, record.min_event_time, record.max_event_time) == (3, 1_000, 5_000)
+    assert record.max_collect_time == 9_002
+    assert record.schema_version == HITS_SCHEMA_VERSION
+    assert (record.collector, record.classifier_version) == ("collector-0", "lists-1")
+    assert unpack_record(record.value, HITS_COLUMNS).equals(table)
+
+
+def test_the_header_of_refusals_counts_their_rows() -> None:
+    refused = pl.DataFrame(
+        {name: [None] for name in REJECTED_COLUMNS} | {"reason": ["DECODE"], "hits": [7]}, REJECTED_COLUMNS
+    )
+    record = rejected_record(refused, "collector-0", now=4_000)
+    assert record.kind is RecordKind.REJECTED
+    assert (record.rows, record.max_collect_time) == (1, 4_000)
+    assert record.schema_version == REJECTED_SCHEMA_VERSION
+    assert unpack_record(record.value, REJECTED_COLUMNS)["reason"].to_list() == ["DECODE"]
+
+
+def test_a_heartbeat_has_a_time_and_no_rows() -> None:
+    record = heartbeat_record("collector-0", now=4_000)
+    assert record.kind is RecordKind.HEARTBEAT
+    assert (record.rows, record.value, record.max_collect_time) == (0, b"", 4_000)

@@ -1,0 +1,155 @@
+"""What a poll of the log leaves in the stores, and what happens when a store does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+
+from hitmesh.columns import REJECTED_COLUMNS, pack_record
+from hitmesh.errors import Unavailable
+from hitmesh.ports import DirtyMark, PartitionId, Position, Record, RecordKind, SiteDay, Topic
+from processor.intake import take_in
+from processor.runner import IntakeStores, Runner
+from tests.reference.hits import RefHit
+from tests.small_mesh import SmallMesh, hit_rows
+
+SITE = "merchants/m/sites/s"
+OTHER = "merchants/m/sites/other"
+DAY = 20_000
+MIDNIGHT = DAY * 86_400_000
+NOON = MIDNIGHT + 43_200_000
+
+
+def a_hit(at_ms: int = MIDNIGHT, site: str = SITE, type: str = "PAGE_VIEW", order_id: str | None = None) -> RefHit:
+    return RefHit(site, "v", f"hit-{at_ms}", at_ms, type, order_id=order_id)
+
+
+def a_mesh() -> SmallMesh:
+    return SmallMesh(NOON, sites=[SITE])
+
+
+def append(mesh: SmallMesh, kind: RecordKind, value: bytes = b"", rows: int = 0, topic: Topic = Topic.HITS) -> Position:
+    record = Record(kind, value, rows, max_collect_time=NOON)
+    return mesh.stores.log.append(topic, 0, record).result().position
+
+
+def test_record_becomes_raw_and_marks_each_of_its_site_days() -> None:
+    mesh = a_mesh()
+    mesh.send([a_hit(MIDNIGHT - 1), a_hit(MIDNIGHT), a_hit(MIDNIGHT, OTHER)])
+    assert mesh.runner.step(0.0) == 1
+    dirty = [entry.site_day for entry in mesh.stores.dirty.take(9)]
+    assert dirty == [SiteDay(OTHER, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY)]
+    (raw,) = mesh.stores.raw.scan(SITE, DAY - 1, DAY + 1)
+    assert (raw.rows, raw.min_event_time, raw.max_event_time, raw.log_time) == (3, MIDNIGHT - 1, MIDNIGHT, NOON)
+    assert raw.site_days == frozenset(dirty)
+
+
+def test_order_leaves_a_claim_with_its_place_in_the_log() -> None:
+    mesh = a_mesh()
+    mesh.send([a_hit(), a_hit(MIDNIGHT + 1, type="ORDER", order_id="o")])
+    mesh.runner.step(0.0)
+    (claim,) = mesh.stores.claims.of(SITE, ["o"])
+    assert (claim.row, claim.day, claim.excluded, claim.duplicate, claim.log_time) == (1, DAY, False, False, NOON)
+
+
+def test_record_that_does_not_decode_is_set_aside_and_its_neighbours_are_stored() -> None:
+    mesh = a_mesh()
+    mesh.send([a_hit(MIDNIGHT)])
+    poison = append(mesh, RecordKind.HITS, b"no arrow" * 1_000, rows=7)
+    mesh.send([a_hit(MIDNIGHT + 1)])
+    assert mesh.runner.step(0.0) == 3
+    (refused,) = mesh.stores.rejected.recent("", 9)
+    assert (refused.reason, refused.position, refused.hits, len(refused.original)) == ("DECODE", poison, 7, 4_096)
+    assert len(list(mesh.stores.raw.scan(SITE, DAY, DAY + 1))) == 2
+    assert mesh.stores.raw.get(poison) is None
+
+
+def test_record_with_a_hole_where_every_hit_has_a_value_is_set_aside() -> None:
+    mesh = a_mesh()
+    rows = hit_rows([a_hit()]).with_columns(pl.lit(None, pl.Int64).alias("event_time"))
+    append(mesh, RecordKind.HITS, pack_record(rows), rows=1)
+    mesh.runner.step(0.0)
+    (refused,) = mesh.stores.rejected.recent("", 9)
+    assert "event_time" in refused.message
+
+
+def test_record_of_unknown_kind_is_set_aside() -> None:
+    mesh = a_mesh()
+    mesh.send([a_hit()])
+    (logged,) = mesh.stores.log_reader(Topic.HITS, "other").poll(9, 0.0)
+    unknown = type(logged)(logged.position, logged.log_time, Record(0, logged.record.value))  # type: ignore[arg-type]  # no such kind
+    assert [hit.reason for hit in take_in([unknown]).rejected] == ["DECODE"]
+
+
+def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> None:
+    mesh = a_mesh()
+    append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
+    mesh.runner.step(0.0)
+    mesh.settle()
+    assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
+
+
+def test_refusals_are_kept_counted_and_mark_the_day_they_were_collected() -> None:
+    mesh = a_mesh()
+    row = {**dict.fromkeys(REJECTED_COLUMNS), "collect_time": NOON, "reason": "TIME_TOO_OLD", "hits": 3}
+    refused = pl.DataFrame([{**row, "site": SITE}, {**row, "site": ""}], schema=REJECTED_COLUMNS)
+    append(mesh, RecordKind.REJECTED, pack_record(refused), rows=2, topic=Topic.REJECTED)
+    mesh.runner.step(0.0)
+    assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
+    assert [entry.site_day for entry in mesh.stores.dirty.take(9)] == [SiteDay(SITE, DAY)]
+    mesh.settle()
+    assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
+
+
+def test_heartbeats_move_progress_and_store_nothing() -> None:
+    mesh = a_mesh()
+    append(mesh, RecordKind.HEARTBEAT)
+    mesh.runner.step(0.0)
+    log = mesh.stores.log.log_id(Topic.HITS)
+    done = mesh.stores.progress.progress(Topic.HITS)[PartitionId(log, 0)]
+    assert (done.next_offset, done.log_time) == (1, NOON)
+    assert not mesh.stores.dirty.take(1)
+
+
+class SilentOnce:
+    """Dirty days that do not answer the first time."""
+
+    def __init__(self, mesh: SmallMesh) -> None:
+        self._dirty = mesh.stores.dirty
+        self.take, self.clear, self.pending = self._dirty.take, self._dirty.clear, self._dirty.pending
+        self._answers = False
+
+    def mark(self, marks: Sequence[DirtyMark]) -> None:
+        if not self._answers:
+            self._answers = True
+            raise Unavailable("the store does not answer")
+        self._dirty.mark(marks)
+
+
+def test_records_are_stored_again_after_a_store_did_not_answer() -> None:
+    mesh = a_mesh()
+    stores = mesh.stores
+    runner = Runner(
+        stores.log_reader(Topic.HITS, "processor"),
+        stores.log_reader(Topic.REJECTED, "processor"),
+        IntakeStores(stores.raw, stores.rejected, SilentOnce(mesh), stores.claims),
+    )
+    mesh.send([a_hit()])
+    with pytest.raises(Unavailable):
+        runner.step(0.0)
+    log = stores.log.log_id(Topic.HITS)
+    assert stores.progress.progress(Topic.HITS)[PartitionId(log, 0)].next_offset == 0
+    assert runner.step(0.0) == 1
+    assert stores.progress.progress(Topic.HITS)[PartitionId(log, 0)].next_offset == 1
+    assert len(stores.dirty.take(9)) == 1
+    assert len(list(stores.raw.scan(SITE, DAY, DAY + 1))) == 1
+
+
+def test_record_that_was_read_but_not_committed_is_read_again_and_stored_once() -> None:
+    mesh = a_mesh()
+    mesh.send([a_hit()])
+    mesh.stores.raw.put(take_in(mesh.stores.log_reader(Topic.HITS, "other").poll(9, 0.0)).raw)
+    mesh.runner.step(0.0)
+    assert len(list(mesh.stores.raw.scan(SITE, DAY, DAY + 1))) == 1

@@ -1,0 +1,285 @@
+"""When a site-day is settled, what is cleared, and that a crash anywhere costs only a repetition."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from hitmesh.ports import (
+    SETTLEMENT_LOG,
+    DirtyMark,
+    GenerationEntry,
+    PartitionId,
+    PartitionProgress,
+    Position,
+    RawRecord,
+    SiteDay,
+    Topic,
+)
+from processor.settler import Pace, Settler, SettlerStores
+from tests.reference.hits import RefHit, RefItem
+from tests.small_mesh import SmallMesh, settler_stores
+
+SITE = "merchants/m/sites/s"
+DAY = 20_000
+MINUTE = 60_000
+MIDNIGHT = DAY * 86_400_000
+NOON = MIDNIGHT + 720 * MINUTE
+TODAY, YESTERDAY, TOMORROW = SiteDay(SITE, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY + 1)
+EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear", "drop", "forget")
+
+
+def a_hit(minute: float, visitor: str = "v", hit_id: str | None = None) -> RefHit:
+    at_ms = MIDNIGHT + round(minute * MINUTE)
+    return RefHit(SITE, visitor, hit_id or f"{visitor}-{minute}", at_ms, page_path=f"/{minute:g}")
+
+
+def an_order(minute: float, order_id: str, visitor: str = "v", hit_id: str | None = None) -> RefHit:
+    items = (RefItem("sku", unit_price_micros=5),)
+    order = a_hit(minute, visitor, hit_id)
+    return replace(order, type="ORDER", order_id=order_id, total_micros=5, currency="USD", items=items)
+
+
+def a_mesh(*hits: RefHit) -> SmallMesh:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send(hits)
+    return mesh
+
+
+def taken_in(*hits: RefHit) -> SmallMesh:
+    """A mesh whose hits are raw and dirty, not settled."""
+    mesh = a_mesh(*hits)
+    mesh.runner.step(0.0)
+    return mesh
+
+
+def entry(mesh: SmallMesh, site_day: SiteDay = TODAY) -> GenerationEntry | None:
+    return mesh.stores.generations.current(site_day.site, site_day.day, site_day.day + 1).get(site_day.day)
+
+
+def dirty(mesh: SmallMesh) -> list[SiteDay]:
+    return [one.site_day for one in mesh.stores.dirty.take(99)]
+
+
+def test_settled_day_is_published_with_the_positions_it_was_read_through() -> None:
+    mesh = taken_in(a_hit(0))
+    assert mesh.settler.run_once() == 1
+    published = entry(mesh)
+    assert published is not None
+    assert (published.sequence, published.logic_version, published.published_at) == (1, 1, NOON)
+    assert sorted(published.read_through.values()) == [0, 0, 0, 1]  # three partitions of hits, one of refusals
+    assert not dirty(mesh)
+
+
+def test_mark_of_a_record_that_is_not_committed_yet_is_not_cleared() -> None:
+    mesh = taken_in(a_hit(0))
+    (waiting,) = mesh.stores.dirty.take(1)
+    ahead = Position(*waiting.marks[0].partition, 1)
+    mesh.stores.dirty.mark([DirtyMark(TODAY, ahead, NOON), DirtyMark(TOMORROW, ahead, NOON)])
+    assert mesh.settler.run_once() == 1
+    assert [(one.site_day, one.marks[0].first_offset) for one in mesh.stores.dirty.take(9)] == [
+        (TODAY, 1),
+        (TOMORROW, 1),
+    ]
+    assert entry(mesh, TOMORROW) is None
+
+
+def test_day_without_hits_refusals_or_generation_is_only_cleared() -> None:
+    mesh = taken_in(a_hit(0))
+    mesh.stores.dirty.mark([DirtyMark(TOMORROW, Position(SETTLEMENT_LOG, 0, 5), NOON)])
+    mesh.settler.run_once()
+    assert entry(mesh, TOMORROW) is None
+    assert not dirty(mesh)
+
+
+def test_dirty_day_is_settled_again_no_sooner_than_the_pace_says() -> None:
+    mesh = taken_in(a_hit(0))
+    settler = Settler(settler_stores(mesh.stores), mesh.clock, Pace(resettle_after_ms=2_000))
+    assert settler.run_once() == 1
+    mesh.send([a_hit(1)])
+    mesh.runner.step(0.0)
+    mesh.clock.advance(1_999)
+    assert settler.run_once() == 0
+    mesh.clock.advance(1)
+    assert settler.run_once() == 1
+
+
+def test_unchanged_carry_leaves_the_next_day_alone_and_a_changed_one_marks_it() -> None:
+    mesh = a_mesh(a_hit(0), a_hit(1_500))
+    mesh.settle()
+    mesh.send([a_hit(1)])
+    mesh.runner.step(0.0)
+    mesh.settler.run_once()
+    assert dirty(mesh) == []
+    mesh.send([a_hit(1_435)])
+    mesh.runner.step(0.0)
+    mesh.settler.run_once()
+    assert dirty(mesh) == [TOMORROW]
+
+
+def test_live_hits_leave_the_day_before_alone_unless_they_continue_its_visits() -> None:
+    mesh = a_mesh(a_hit(-5))
+    mesh.settle()
+    before = entry(mesh, YESTERDAY)
+    mesh.send([a_hit(1, visitor="another")])
+    mesh.settle()
+    assert entry(mesh, YESTERDAY) == before
+    mesh.send([a_hit(2)])
+    mesh.runner.step(0.0)
+    mesh.settler.run_once()
+    assert dirty(mesh) == [YESTERDAY]
+
+
+def test_superseded_rows_are_removed_after_a_minute() -> None:
+    mesh = a_mesh(a_hit(0))
+    mesh.settle()
+    mesh.send([a_hit(1)])
+    mesh.settle()
+    assert list(mesh.stores.generations.superseded(2 * NOON)) == [(TODAY, 1)]
+    mesh.clock.advance(60_000)
+    mesh.settler.run_once()
+    assert list(mesh.stores.generations.superseded(2 * NOON)) == []
+
+
+def test_overtaken_settlement_leaves_the_day_dirty_and_succeeds_the_next_time() -> None:
+    mesh = taken_in(a_hit(0))
+    generations = mesh.stores.generations
+
+    class Overtaken:
+        """Generations in which someone else publishes between the scan and the first publication."""
+
+        def __init__(self) -> None:
+            self.raced = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(generations, name)
+
+        def publish(self, site_day: SiteDay, generation: int, **rest: Any) -> GenerationEntry:
+            if not self.raced:
+                self.raced = True
+                generations.publish(site_day, generations.begin(site_day), **rest)
+            return generations.publish(site_day, generation, **rest)
+
+    racing = Overtaken()
+    settler = Settler(replace(settler_stores(mesh.stores), generations=racing), mesh.clock, Pace(resettle_after_ms=0))
+    assert settler.run_once() == 0
+    assert dirty(mesh) == [TODAY]
+    assert settler.run_once() == 1
+    assert mesh.ledgers()[TODAY].accepted == 1
+
+
+def test_site_day_that_cannot_be_read_waits_and_the_others_go_on() -> None:
+    mesh = taken_in(a_hit(0), a_hit(3_000))
+    broken = RawRecord(Position("old-log", 0, 0), NOON, 1, MIDNIGHT, MIDNIGHT, b"rot", 1, frozenset({TODAY}))
+    mesh.stores.raw.put([broken])
+    progress = mesh.stores.progress
+
+    class WithOldLog:
+        """Progress that declares the partition of an older log too."""
+
+        def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
+            return {**progress.progress(topic), PartitionId("old-log", 0): PartitionProgress(1, NOON)}
+
+    settler = Settler(replace(settler_stores(mesh.stores), progress=WithOldLog()), mesh.clock)
+    assert settler.run_once() == 1
+    assert dirty(mesh) == [TODAY]
+    assert entry(mesh, SiteDay(SITE, DAY + 2)) is not None
+
+
+def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:
+    mesh = taken_in(a_hit(0), replace(a_hit(0), site="merchants/m/sites/z"))
+
+    class SlowClock:
+        """A clock on which every look takes a second."""
+
+        def now(self) -> int:
+            mesh.clock.advance(1_000)
+            return mesh.clock.now()
+
+    settler = Settler(settler_stores(mesh.stores), SlowClock(), Pace(resettle_after_ms=0, pass_ms=1_500))
+    done: list[list[str]] = []
+    for _ in range(2):
+        settler.run_once()
+        mesh.send([a_hit(len(done) + 1)])
+        mesh.runner.step(0.0)
+        done.append([site_day.site for site_day in mesh.ledgers()])
+    assert done[-1] == [SITE, "merchants/m/sites/z"]
+
+
+class Crash(BaseException):
+    """The process ends here. No Exception, so that nothing handles it."""
+
+
+class Crashing:
+    """A port whose n-th effect, counted over all ports of a settler, is the last thing that happens, or does not."""
+
+    def __init__(self, port: object, countdown: Iterator[int], *, after: bool) -> None:
+        self._port, self._countdown, self._after = port, countdown, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        return self._effect(found) if name in EFFECTS else found
+
+    def _effect(self, effect: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            last = next(self._countdown) == 0
+            if last and not self._after:
+                raise Crash
+            result = effect(*arguments, **named)
+            if last:
+                raise Crash
+            return result
+
+        return run
+
+
+def crashing(stores: SettlerStores, effects: int, *, after: bool) -> SettlerStores:
+    countdown = iter(range(effects, -(10**6), -1))
+    ports = {one.name: getattr(stores, one.name) for one in fields(stores)}
+    return SettlerStores(**{name: Crashing(port, countdown, after=after) for name, port in ports.items()})
+
+
+ROUNDS = (
+    [a_hit(-10), a_hit(30), an_order(1_500, "o"), a_hit(60, "w", "x"), a_hit(0, "u")],
+    [a_hit(5), an_order(90, "o", "w", "x"), an_order(-20, "p"), an_order(40, "p", "u")],
+)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.timeout(60)
+def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
+    whole = SmallMesh(NOON, sites=[SITE])
+    for hits in ROUNDS:
+        whole.send(hits)
+        whole.settle()
+    expected = whole.rows()
+    for effects in range(40):
+        mesh = SmallMesh(NOON, sites=[SITE])
+        for hits in ROUNDS:
+            mesh.send(hits)
+            while mesh.runner.step(0.0):
+                pass
+            settler = Settler(
+                crashing(settler_stores(mesh.stores), effects, after=after), mesh.clock, Pace(resettle_after_ms=0)
+            )
+            try:
+                while dirty(mesh):
+                    mesh.clock.advance(1)
+                    settler.run_once()
+            except Crash:
+                mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, Pace(resettle_after_ms=0))
+            mesh.settle()
+        assert mesh.rows() == expected, f"after a crash at effect {effects}"
+
+
+def test_stopped_settler_ends_its_loop() -> None:
+    mesh = taken_in(a_hit(0))
+    stop = threading.Event()
+    settler = Settler(settler_stores(mesh.stores), mesh.clock, stop=stop)
+    stop.set()
+    settler.run()
+    assert dirty(mesh) == [TODAY]
