@@ -127,6 +127,7 @@ class MicroBatcher:
         self._queue: list[Waiting] = []
         self._arrived = threading.Condition()
         self._stopping = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
         self.hits_accepted = 0
 
@@ -149,18 +150,24 @@ class MicroBatcher:
     def submit(self, waiting: Waiting) -> None:
         """Queues a batch; its outcome is told later."""
         with self._arrived:
-            self._queue.append(waiting)
-            self._arrived.notify()
+            taken = not self._ended
+            if taken:
+                self._queue.append(waiting)
+                self._arrived.notify()
+        if not taken:
+            waiting.tell(retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0))
 
     def _run(self) -> None:
         while True:
+            last_round = self._stopping  # read once: what this round leaves gathered, the next one must cut
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
-            for partition, slices in self._cutter.due(self._clock.now(), everything=self._stopping):
+            for partition, slices in self._cutter.due(self._clock.now(), everything=last_round):
                 self._append(partition, slices)
             with self._arrived:
-                if self._stopping and not self._queue:
+                if last_round and not self._queue:
+                    self._ended = True
                     return
 
     def _take(self) -> list[Waiting]:

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
+UNNUMBERED = 0  # a garbage frame whose number the client gave to the batch after it
 
 
 class Verdict(Enum):
@@ -30,6 +31,7 @@ class _Batch:
     batch_id: str
     outcome: BatchOutcome | None = None
     is_garbage: bool = False
+    told_as: int | None = None  # the number in answers, where it is not batch_seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Sequence:
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq
+            for one in self._open:
+                if one.is_garbage and one.batch_seq >= batch_seq:
+                    one.told_as = UNNUMBERED
         self._uncounted = 0
         known = self._remembered.get(batch_id) if batch_id else None
         again = known is not None or (bool(batch_id) and any(map(_waits_for(batch_id), self._open)))
@@ -103,7 +108,7 @@ class Sequence:
         while self._open and self._open[0].outcome is not None:
             batch = self._open.popleft()
             assert batch.outcome is not None
-            outcomes.append((batch.batch_seq, batch.outcome))
+            outcomes.append((batch.batch_seq if batch.told_as is None else batch.told_as, batch.outcome))
             freed += batch.size
             self.acked_through = max(self.acked_through, batch.batch_seq)
         if not outcomes:

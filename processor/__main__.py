@@ -12,18 +12,19 @@ import grpc
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.clock import SystemClock
 from hitmesh.config import ServiceSettings, load
-from hitmesh.errors import RefusedError
+from hitmesh.errors import RefusedError, RetryError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure, logger
 from hitmesh.ports import Clock, Topic
+from hitmesh.zones import DAY_MS
 from processor.runner import IntakeStores, Runner
 from processor.settler import Pace, Settler, SettlerStores
 
 EXIT_CONFIG = 3
-GROUP = "processor"
+TRIM_EVERY_S = 3_600.0
 
 
 class ProcessorSettings(ServiceSettings):
@@ -35,6 +36,7 @@ class ProcessorSettings(ServiceSettings):
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for dirty site-days")
     resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
     keep_superseded_ms: int = Field(default=60_000, ge=0, description="How long replaced rows stay readable")
+    keep_log_days: int = Field(default=7, ge=1, description="How long the log keeps records that are stored raw")
 
 
 class Worker:
@@ -63,8 +65,8 @@ class Worker:
 def build_runner(stores: Stores, settings: ProcessorSettings) -> Runner:
     """Return the intake over opened stores."""
     return Runner(
-        stores.log_reader(Topic.HITS, GROUP),
-        stores.log_reader(Topic.REJECTED, GROUP),
+        stores.log_reader(Topic.HITS, PROCESSOR_GROUP),
+        stores.log_reader(Topic.REJECTED, PROCESSOR_GROUP),
         IntakeStores(raw=stores.raw, rejected=stores.rejected, dirty=stores.dirty, claims=stores.claims),
         max_hits=settings.max_hits,
     )
@@ -90,6 +92,18 @@ def build_settler(stores: Stores, clock: Clock, settings: ProcessorSettings, sto
     )
 
 
+def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event) -> None:
+    """Delete what is old and stored raw from the log, now and every hour, until stopped."""
+    while True:
+        try:
+            trimmed = stores.trim(clock.now() - keep_log_days * DAY_MS)
+            logger().info("trimmed", records=trimmed)
+        except RetryError as error:
+            logger().warning("trim_waits", reason=error.reason, message=error.message)
+        if stop.wait(TRIM_EVERY_S):
+            return
+
+
 def main() -> int:
     """Run a processor until SIGTERM; return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
     stop = stop_on_signals()
@@ -108,6 +122,7 @@ def main() -> int:
     workers = [
         Worker("intake", lambda: runner.run(halt), halt),
         Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
+        Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
     ]
     code = serve(
         grpc.server(ThreadPoolExecutor(4, thread_name_prefix="rpc"), options=SERVER_OPTIONS),

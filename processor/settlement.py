@@ -28,7 +28,7 @@ from processor.duplicates import Copies, find_copies
 from processor.orders import HitAt, OrderVerdicts, decide_orders
 from processor.rollups import RowOwner, traffic_rows, visits_rows
 from processor.visits import VIEW_TYPES, Visits, build_visits, open_at
-from processor.window import Window
+from processor.window import Window, chosen
 
 BoolArray = npt.NDArray[np.bool_]
 I64Array = npt.NDArray[np.int64]
@@ -127,7 +127,7 @@ def settle(inputs: DayInputs) -> Settled:
     return Settled(
         traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected),
         visits=_visits_rows(owner, built),
-        ledger=_ledger(hits.filter(of_day), counted),
+        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
         carry=_carry(built, inputs.policy),
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
@@ -157,7 +157,7 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
     wanted = (times >= begin) & (times < end)
     following = (times >= end) & (times < inputs.known_until)
     wanted[following] = np.isin(visitors[following], active_at_end)
-    hits = rows.filter(wanted & ~copies.is_copy)
+    hits = chosen(rows, wanted & ~copies.is_copy)
     carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
     visits = build_visits(hits, carried, inputs.policy, inputs.zone)
     return _Built(
@@ -191,7 +191,7 @@ def _wins_order(hits: pl.DataFrame, positions: Sequence[Position], orders: Order
 
 def _with_visit_dimensions(built: _Built) -> pl.DataFrame:
     """Return the day's hits with the dimensions of their visits, an orphan's with its own, and `wins_order`."""
-    hits = built.hits.filter(built.in_day)
+    hits = chosen(built.hits, built.in_day)
     visit_of = built.visits.visit_of[built.in_day]
     of_visits = built.dimensions.select(VISIT_DIMENSIONS)
     orphans = np.flatnonzero(visit_of < 0)
@@ -260,14 +260,13 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
     return frozenset(disturbed)
 
 
-def _ledger(accepted: pl.DataFrame, counted: pl.DataFrame) -> LedgerEntry:
-    """Return what became of the day's hits (rule D5); the checksums are over the hash64 of the hits' ids."""
-    hashes = accepted["hit_hash"].to_numpy()
+def _ledger(hashes: npt.NDArray[np.uint64], counted: pl.DataFrame) -> LedgerEntry:
+    """Return what became of the day's accepted hits (rule D5), of which these are the hash64 of the ids."""
     excluded = int(counted["excluded"].sum())
     return LedgerEntry(
-        accepted=accepted.height,
+        accepted=len(hashes),
         counted=counted.height - excluded,
-        duplicate=accepted.height - counted.height,
+        duplicate=len(hashes) - counted.height,
         excluded=excluded,
         sum64=int(np.add.reduce(hashes, dtype=np.uint64)),
         xor64=int(np.bitwise_xor.reduce(hashes)),

@@ -7,7 +7,7 @@ published; `expected_rows` folds the reference's entries into the same shape; `d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,10 +41,9 @@ from hitmesh.sketches import union_by_group
 from hitmesh.zones import DAY_MS
 from processor.runner import IntakeStores, Runner
 from processor.settler import Pace, Settler, SettlerStores
-from tests.reference import settled as reference_settled
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
-from tests.reference.settled import Entry, Settled, settle
-from tests.reference.visits import V1, RefPolicy, RefVisit
+from tests.reference.settled import Entry, settle
+from tests.reference.visits import V1, RefPolicy
 
 PARTITIONS = 3
 MAX_PASSES = 40
@@ -249,7 +248,7 @@ def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
     """What the reference says is published of these hits."""
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     visitors: dict[Key, set[str]] = defaultdict(set)
-    for entry in _entries(settle(hits, policy)):
+    for entry in settle(hits, policy).entries:
         for with_excluded in (False, True) if not entry.excluded else (True,):
             key = _key(entry, with_excluded=with_excluded)
             for name, value in entry.adds.items():
@@ -260,18 +259,6 @@ def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
         sums[key]["visitors"] = len(names)
     kept = {key: {name: value for name, value in row.items() if value} for key, row in sums.items()}
     return {key: row for key, row in kept.items() if row}
-
-
-def _entries(settled: Settled) -> Iterator[Entry]:
-    """The reference's entries, with an orphan under its own dimensions (decision 0030)."""
-    visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
-    orphans = {id(hit): RefVisit([hit]) for hit in settled.orphans}
-    wins = {id(hit) for hit in settled.winners}
-    for hit in settled.counted:
-        yield from reference_settled._hit_entries(hit, visit_of.get(id(hit)) or orphans[id(hit)], id(hit) in wins)
-    for entry in settled.entries:
-        if "hit_type" not in entry.dimensions or "duplicate_hits" in entry.adds:
-            yield entry
 
 
 def _key(entry: Entry, *, with_excluded: bool) -> Key:

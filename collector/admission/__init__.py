@@ -1,13 +1,13 @@
 """Admission: which hits are taken, and what is stored of them (step 2 of the journey). Pure and columnar.
 
-`decode` turns frames into one table, `admit` decides. Read `admit`, then `hits`: the order of all decisions. Each other
-module is one of them.
+`decode` turns frames into one table, `admit` decides. Read `decide`, then `hits`: the order of all decisions. Each
+other module is one of them.
 """
 
 from __future__ import annotations
 
-from collector.admission.admit import Admitted, admit, decode
 from collector.admission.batches import Grant, Refusal
+from collector.admission.decide import Admitted, admit, decode
 from collector.admission.frames import Decoded, Frame, Sender
 from collector.admission.verdicts import Issue, Outcome, Reason
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts, byte_lengths, limited
@@ -25,7 +26,8 @@ FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id")
 COLUMNS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id")
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "gclid")
 MAX_CAMPAIGN_BYTES: Final = 128
-_EMPTY: Final = ("",) * len(FIELDS)
+_NONE: Final = ("",) * len(FIELDS)
+_NAMES_A_CAMPAIGN: Final = "utm_[a-z]+=|gclid="
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,20 @@ def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Cam
 
 def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
     """Returns the campaigns that queries of URLs name; what they name is cut and refused like what contexts name."""
-    tuples = [_campaign_of(each) for each in query.values.to_pylist()]
-    if all(each is _EMPTY for each in tuples):
+    naming = np.flatnonzero(np.asarray(pc.match_substring_regex(query.values, _NAMES_A_CAMPAIGN)))
+    if not len(naming):
         return None
-    texts = (Texts.constant(values, query.codes) for values in zip(*tuples, strict=True))
+    tuples = [_NONE, *map(_campaign_of, query.values.take(pa.array(naming)).to_pylist())]
+    place = np.zeros(len(query.values), dtype=np.int32)
+    place[naming] = np.arange(1, len(tuples))
+    codes = place[query.codes]
+    texts = (Texts.constant(values, codes) for values in zip(*tuples, strict=True))
     return Campaigns(
-        tuple(limited(each, "page_view.url", MAX_CAMPAIGN_BYTES, verdicts).values for each in texts), query.codes
+        tuple(limited(each, "page_view.url", MAX_CAMPAIGN_BYTES, verdicts).values for each in texts), codes
     )
 
 
 def _campaign_of(query: str) -> tuple[str, ...]:
     """Returns the fields a query names: percent-decoded, the last of a repeated one, "" when blank."""
-    if "utm_" not in query and "gclid=" not in query:
-        return _EMPTY
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
     return tuple(unquote(parameters.get(name, "")).strip() for name in PARAMETERS)

@@ -108,10 +108,10 @@ def _null(name: str) -> pl.Series:
 def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> pl.Series:
     values = numbers.values[rows]
     if numbers.known is None:
-        return pl.Series(name, values, dtype=dtype)
-    if not len(rows):
-        return pl.Series(name, [], dtype=dtype)
-    return pl.Series(name, pa.array(values, mask=~numbers.known[rows])).cast(dtype)
+        series = pl.Series(name, values)
+    else:
+        series = pl.Series(name, pa.array(values, mask=~numbers.known[rows]))
+    return series if series.dtype == dtype else series.cast(dtype)
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:

@@ -6,21 +6,21 @@ kept. What identifies a visitor is hashed once per distinct value.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
-from hashlib import blake2b
+from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts
 from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.visitor_memory import VisitorMemory
 from hitmesh.keys import visitor_key
 from hitmesh.ports import Site
 
@@ -30,11 +30,8 @@ SaltOf = Callable[[str, date, date], bytes]
 MAX_ID_BYTES: Final = 128
 GRANTED: Final = 1
 DENIED: Final = 2
-_MOST_REMEMBERED: Final = 200_000
-_MOST_SECRETS: Final = 10_000
 _CELL_MS: Final = 900_000  # zones change their date at the start of a cell (decision A10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_KEY: Final = np.dtype("<u8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +84,9 @@ def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Text
     """Sets the keys of rows that an id identifies."""
     at = np.flatnonzero(rows)
     first, codes = distinct_tuples([known.site[at], texts.codes[at]])
-    ids = texts.values.take(texts.codes[at][first]).to_pylist()
+    ids = texts.values.take(pa.array(texts.codes[at][first])).view(pa.binary()).to_pylist()
     secrets = [known.sites[site].secret for site in known.site[at][first].tolist()]
-    digests = b"".join([_remembered(secret, kind, each) for secret, each in zip(secrets, ids, strict=True)])
-    keys[at] = np.frombuffer(digests, _KEY).reshape(-1, 2)[codes]
+    keys[at] = _memory().keys_of(kind, secrets, ids)[codes]
 
 
 def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now: int, salt_of: SaltOf) -> None:
@@ -114,21 +110,9 @@ def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now
     keys[at] = found[codes]
 
 
-@lru_cache(maxsize=_MOST_SECRETS)
-def _keyed(secret: bytes, kind: str) -> blake2b:
-    """Returns the hash state of keys.visitor_key after its key and kind."""
-    hasher = blake2b(digest_size=16, key=secret)
-    hasher.update(struct.pack("<I", len(kind)) + kind.encode())
-    return hasher
-
-
-@lru_cache(maxsize=_MOST_REMEMBERED)
-def _remembered(secret: bytes, kind: str, identifier: str) -> bytes:
-    """Returns the bytes of keys.visitor_key, from a state that has taken the secret already: a third of the time."""
-    encoded = identifier.encode()
-    hasher = _keyed(secret, kind).copy()
-    hasher.update(struct.pack("<I", len(encoded)) + encoded)
-    return hasher.digest()
+@cache
+def _memory() -> VisitorMemory:
+    return VisitorMemory()
 
 
 def _local_date(millis: int, zone: ZoneInfo) -> date:

@@ -84,7 +84,7 @@ class Texts:
 
     def column(self, name: str, rows: npt.NDArray[np.integer]) -> pl.Series:
         """Returns the values at `rows` as String, null where empty."""
-        return picked(pl.Series(name, _null_if_empty(self.values), dtype=pl.String()), self.codes[rows])
+        return picked(pl.Series(name, _null_if_empty(self.values)), self.codes[rows])
 
 
 def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:

@@ -25,10 +25,12 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    log_start: int = 0
 
     def last_lines(self) -> list[str]:
-        """Returns the last 20 lines of its log."""
+        """Returns the last 20 lines that it wrote to its log since it was started."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
+            lines.seek(self.log_start)
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
 
 
@@ -48,6 +50,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
                 os._exit(1)
 
     with log.open("ab") as output:
+        log_start = output.tell()
         process = subprocess.Popen(
             list(command),
             env=dict(environment),
@@ -56,7 +59,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,  # no thread runs in this process before its children do
         )
-    return Child(name, process, log)
+    return Child(name, process, log, log_start)
 
 
 def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from hitmesh import __version__
-from hitmesh.client.home import home_dir
+from hitmesh.client.home import HOME_VARIABLE, home_dir
 from hitmesh.mesh import children, ports
 from hitmesh.mesh.envoy import Address, Door, binary, render
 from hitmesh.mesh.health import unhealthy_clusters
@@ -28,6 +28,7 @@ DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
+PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
 CLUSTERS = frozenset({"collector", "processor", "reporter"})
 
 Say = Callable[[str], None]
@@ -56,8 +57,12 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
     home = Home(options.home.expanduser().resolve())
     # The home's own file is always written: it is where commands with --home look.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
-    home.prepare()
-    lock = home.lock()
+    try:
+        home.prepare()
+        lock = home.lock()
+    except OSError as error:
+        warn(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
+        return EXIT_CANNOT_START
     if lock is None:
         warn(f"a mesh is already running on {home.root} (pid {home.lock_holder()}): stop it, or give another --home")
         return EXIT_CANNOT_START
@@ -67,7 +72,7 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
     try:
         mesh.start()
         for ready_file in ready_files:
-            write_ready_file(ready_file, mesh.door.http)
+            _announce(ready_file, mesh.door.http)
         say(mesh.banner())
         return mesh.watch()
     except CannotStart as error:
@@ -84,6 +89,13 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
 def _remove(files: set[Path]) -> None:
     for file in files:
         file.unlink(missing_ok=True)
+
+
+def _announce(ready_file: Path, door: Address) -> None:
+    try:
+        write_ready_file(ready_file, door)
+    except OSError as error:
+        raise CannotStart(f"{ready_file} cannot be written ({error.strerror}): give another --ready-file") from error
 
 
 def _on_signals(mesh: Mesh) -> None:
@@ -124,10 +136,7 @@ class Mesh:
         for name, address in zip(("collector", "processor", "reporter"), self._service_addresses(), strict=True):
             command = [sys.executable, "-m", name]
             self._start(name, command, self._environment(name, address))
-        config = self._home.run / "envoy.yaml"
-        config.write_text(render(self.door), encoding="utf-8")
-        command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ)
+        self._start_envoy()
         if not self._home.server_key.exists():
             self._run("hitmesh.mesh.bootstrap", str(self._home.root))
         self._wait_until_healthy()
@@ -195,6 +204,24 @@ class Mesh:
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         return {**own, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
 
+    def _start_envoy(self) -> None:
+        config = self._home.run / "envoy.yaml"
+        config.write_text(render(self.door), encoding="utf-8")
+        command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
+        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ)
+
+    def _try_next_port(self, dead: children.Child) -> bool:
+        """Starts Envoy on the next port when somebody took its port before it could bind it; False when not so."""
+        if dead.name != "envoy" or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
+            return False
+        taken = self.door.http.port
+        port = ports.next_free(taken + 1) or ports.any_free(1)[0]
+        self._warn(f"port {taken} is taken: using {port}")
+        self.door = replace(self.door, http=Address(ports.HOST, port))
+        self._children.remove(dead)
+        self._start_envoy()
+        return True
+
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self._children.append(children.start(name, command, environment, self._home.logs / f"{name}.log"))
 
@@ -209,7 +236,7 @@ class Mesh:
         missing = CLUSTERS
         while missing:
             dead = children.wait_any(self._children, 0.1)
-            if dead is not None:
+            if dead is not None and not self._try_next_port(dead):
                 raise CannotStart(_obituary(dead))
             if time.monotonic() > deadline:
                 raise CannotStart(
@@ -219,7 +246,9 @@ class Mesh:
             missing = unhealthy_clusters(self.door.admin, CLUSTERS)
 
     def _is_default_home(self) -> bool:
-        return self._home.root == home_dir(None, os.environ).resolve()
+        # Whoever pastes a line may not have set HITMESH_HOME.
+        elsewhere = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
+        return self._home.root == home_dir(None, elsewhere).resolve()
 
 
 def _obituary(dead: children.Child) -> str:

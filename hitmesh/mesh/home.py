@@ -52,10 +52,15 @@ class Home:
         return f"embedded:{self.data}"
 
     def prepare(self) -> None:
-        """Makes the directories; others may not read them."""
-        for path in (self.root, self.data, self.logs, self.run, self.server_key.parent):
-            path.mkdir(parents=True, exist_ok=True)
-        self.server_key.parent.chmod(0o700)
+        """Makes the directories; nobody else may read what is below the root.
+
+        Raises:
+            OSError: a directory cannot be made, or is somebody else's.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        for path in (self.data, self.logs, self.run, self.server_key.parent):
+            path.mkdir(mode=0o700, exist_ok=True)
+            path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
         """Returns the held lock of this home, None when another mesh holds it. Held until closed."""

@@ -28,7 +28,7 @@ from tests.bench.discarding_log import DiscardingLog
 from tests.bench.sites import create_sites
 from tests.bench.stages import StageTimer
 
-KEEP_EVERY = 97
+KEEP_EVERY = 53
 MOST_KEPT = 60
 STAGES = (
     (collector.batcher, "decode", "decode"),

@@ -33,7 +33,8 @@ def where_the_time_goes(results: Result) -> list[str]:
     slowest = max(timed, key=lambda name: float(timed[name]["p50_ms"]))
     sentences.append(
         f"RunReport: {slowest} is the slowest question with {timed[slowest]['p50_ms']} ms in the middle; "
-        f"it reads {timed[slowest]['rows_read']:,} rows of {reports['days']} days and answers {timed[slowest]['rows']}."
+        f"the store folds {reports['days']} days into {timed[slowest]['rows_of_the_store']:,} rows with sketches, "
+        f"{timed[slowest]['rows']} are answered."
     )
     return sentences
 

@@ -29,10 +29,10 @@ BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
 SERIES_DAYS = 90
-SERIES_HITS = 8_000
+SERIES_HITS = 5_000
 # As many as a collector finds waiting under load; a record holds those of a partition.
 BATCHES_AT_ONCE = 20
-SERIES_BATCHES_AT_ONCE = 240
+SERIES_BATCHES_AT_ONCE = 250
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def _timed(mesh: Mesh, name: str, request: pb.RunReportRequest, calls: int) -> R
         "p99_ms": {"value": p99, "unit": "ms, at most", "aim": AIM_MS, "floor": CEILING_MS, "ok": p99 <= CEILING_MS},
         "calls": calls,
         "rows": len(response.rows),
-        "rows_read": response.meta.cost.rows,
+        "rows_of_the_store": response.meta.cost.rows,
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from urllib.parse import urljoin
 
 from hitmesh.hit.v1 import hit_pb2
 from tests.generate.hits import generate_hits
@@ -54,7 +55,8 @@ def load_traffic() -> Traffic:
         views, _ = read_access_log(ACCESS_LOG, "")
         source = "access.log"
     else:
-        views = [hit for hit in generate_hits(count=8_000) if hit.type == "PAGE_VIEW"]
+        distinct = {(hit.visitor, hit.hit_id): hit for hit in generate_hits(count=8_000) if hit.type == "PAGE_VIEW"}
+        views = list(distinct.values())
         source = "tests.generate"
     return Traffic(sorted((_on_the_day(view) for view in views), key=lambda view: view.event_time), source)
 
@@ -106,8 +108,10 @@ def _proto(view: RefHit, number: int) -> hit_pb2.Hit:
         _fill_order(hit.order, number)
     else:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
-        hit.page_view.url = f"https://{HOSTNAME}{view.url or view.page_path}"
+        hit.page_view.url = urljoin(f"https://{HOSTNAME}/", view.url or "/")
         hit.page_view.referrer = view.referrer or ""
+        if not hit.page_view.url.startswith(f"https://{HOSTNAME}/"):  # generated hits are shorter than real ones
+            hit.page_view.title = f"A page about {view.page_path}, with a title as long as many have"[:80]
         hit.page_view.http_status = 200
     return hit
 

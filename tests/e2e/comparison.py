@@ -13,8 +13,6 @@ from tests.reference.report import METRICS, Report, Value, report
 from tests.reference.settled import Settled, settle
 
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
-GRAINS = ("DAY", "HOUR")
-PAGE_DIMENSIONS = ("page_path", "hostname")
 ITEM_DIMENSIONS = ("product", "category", "brand")
 ITEM_METRICS = ("items_sold", "item_revenue", "product_views", "cart_adds")
 MAX_METRICS = 20
@@ -146,30 +144,28 @@ def value_of(cell: reporter_pb2.Cell) -> Value:
 
 
 def questions(
-    site: str, first: date, last: date, currency: str = "USD", *, include_excluded: bool | None = None
+    site: str, first: date, last: date, currency: str = "USD", *, with_excluded: bool | None = None
 ) -> Iterator[Question]:
-    """Yields what is compared about a site: all metrics by day and hour in four zones, and by dimensions in UTC."""
-    states = (False, True) if include_excluded is None else (include_excluded,)
-    for excluded in states:
-        everything = Question(site, first, last, include_excluded=excluded, currency=currency)
-        yield everything
-        for zone in ZONES:
-            for grain in GRAINS:
-                yield Question(site, first, last, zone, grain, include_excluded=excluded, currency=currency)
-        for dimension in PAGE_DIMENSIONS:
-            yield Question(site, first, last, dimensions=(dimension,), include_excluded=excluded, currency=currency)
-        for zone in ("UTC", "Asia/Kathmandu"):
-            yield Question(
-                site,
-                first,
-                last,
-                zone,
-                "DAY",
-                dimensions=ITEM_DIMENSIONS,
-                metrics=ITEM_METRICS,
-                include_excluded=excluded,
-                currency=currency,
-            )
+    """Yields everything that is compared about a site: all metrics by day and hour in four zones, and by dimensions.
+
+    `with_excluded` None asks for days both ways, and for the rest one way or the other.
+    """
+    plain = Question(site, first, last, currency=currency)
+    for excluded in (False, True) if with_excluded is None else (with_excluded,):
+        plain = replace(plain, include_excluded=excluded)
+        yield plain
+        yield replace(plain, dimensions=("page_path",))
+        yield from by_zone(plain, "DAY")
+    plain = replace(plain, include_excluded=bool(with_excluded))
+    yield from by_zone(plain, "HOUR")
+    yield replace(plain, dimensions=("hostname",))
+    for zone in ("UTC", "Asia/Kathmandu"):
+        yield replace(plain, zone=zone, grain="DAY", dimensions=ITEM_DIMENSIONS, metrics=ITEM_METRICS)
+
+
+def by_zone(question: Question, grain: str) -> Iterator[Question]:
+    """Yields the question in each of the four zones."""
+    return (replace(question, zone=zone, grain=grain) for zone in ZONES)
 
 
 def assert_equal(asked: Report, expected: Report, question: Question, without: frozenset[str] = frozenset()) -> None:

@@ -145,7 +145,7 @@ _UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits", "duplicate_hits"})
 
 def _assert_model(mesh: Mesh, model: Model, site: str, first: date, last: date) -> None:
     reporter = mesh.reporter()
-    for question in questions(site, first, last, include_excluded=True):
+    for question in questions(site, first, last, with_excluded=True):
         assert_equal(ask(reporter, question), model.answer(question), question, _UNKNOWN_TO_MODEL)
 
 

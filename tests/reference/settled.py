@@ -75,9 +75,11 @@ def _decide_orders(settled: Settled) -> None:
 
 def _entries(settled: Settled) -> Iterator[Entry]:
     visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
+    # An orphan stands under its own dimensions, as if it were a visit of its own.
+    visit_of |= {id(hit): RefVisit([hit]) for hit in settled.orphans}
     wins = {id(hit) for hit in settled.winners}
     for hit in settled.counted:
-        yield from _hit_entries(hit, visit_of.get(id(hit)), id(hit) in wins)
+        yield from _hit_entries(hit, visit_of[id(hit)], id(hit) in wins)
     for hit in settled.copies:
         yield _quality_entry(hit, _hit_dimensions(hit, None), {"duplicate_hits": 1})
     for visit in settled.visits:
@@ -145,7 +147,7 @@ def _visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
 
 
 def _hit_dimensions(hit: RefHit, visit: RefVisit | None) -> dict[str, str | None]:
-    """The hit's own dimensions and those of its visit; an orphan and a copy have no visit."""
+    """The hit's own dimensions and those of its visit; a copy has no visit."""
     return {
         **(_visit_dimensions(visit) if visit else {}),
         "site": hit.site,

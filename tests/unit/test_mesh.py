@@ -80,6 +80,13 @@ def test_a_home_is_locked_by_one_mesh_at_a_time(tmp_path: Path) -> None:
     again.close()
 
 
+def test_what_is_below_a_home_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    place = home.Home(tmp_path)
+    place.data.mkdir(mode=0o755)
+    place.prepare()
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()} == {0o700}
+
+
 def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     place = home.Home(tmp_path)
     place.prepare()

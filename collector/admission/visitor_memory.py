@@ -1,0 +1,75 @@
+"""Visitor keys of ids that were seen before, so that most ids are looked up instead of hashed.
+
+Decides what is forgotten and when; what is remembered is a pure function of its key (`hitmesh.keys.visitor_key`), so
+forgetting changes nothing but time. A key costs about 0.7 µs to make and 0.1 µs to remember.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+DEFAULT_MAX_ENTRIES: Final = 200_000
+_MOST_SCOPES: Final = 10_000
+_LENGTHS: Final = tuple(struct.pack("<I", length) for length in range(256))
+_KEY: Final = np.dtype("<u8")
+
+
+class VisitorMemory:
+    """Keys by id, in two generations: when the younger one is full it becomes the older, whose entries are forgotten.
+
+    Threads may share it: at worst a key is made twice.
+    """
+
+    def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
+        self._most_young = max(1, max_entries // 2)
+        self._young: dict[bytes, bytes] = {}
+        self._old: dict[bytes, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def keys_of(self, kind: str, secrets: Sequence[bytes], ids: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+        """Returns visitor_key(secret, kind, id) of each pair as a row of (high, low).
+
+        Args:
+            kind: as in visitor_key.
+            secrets: of the ids' sites, few of them distinct.
+            ids: UTF-8, of at most 255 bytes.
+        """
+        scopes = {secret: _scope(secret, kind) for secret in set(secrets)}
+        sought = [scopes[secret] + each for secret, each in zip(secrets, ids, strict=True)]
+        found = [self._young.get(each) for each in sought]
+        missing = [at for at, digest in enumerate(found) if digest is None]
+        if missing:
+            states = {secret: _keyed(secret, kind) for secret in scopes}
+            for at in missing:
+                digest = self._old.get(sought[at])
+                if digest is None:
+                    hasher = states[secrets[at]].copy()
+                    hasher.update(_LENGTHS[len(ids[at])] + ids[at])
+                    digest = hasher.digest()
+                found[at] = self._young[sought[at]] = digest
+            if len(self._young) > self._most_young:
+                self._old, self._young = self._young, {}
+        return np.frombuffer(b"".join(found), _KEY).reshape(-1, 2)  # type: ignore[arg-type]  # none is missing now
+
+
+@lru_cache(maxsize=_MOST_SCOPES)
+def _keyed(secret: bytes, kind: str) -> blake2b:
+    """Returns the hash state of visitor_key after its secret and kind."""
+    hasher = blake2b(digest_size=16, key=secret)
+    hasher.update(_LENGTHS[len(kind)] + kind.encode())
+    return hasher
+
+
+@lru_cache(maxsize=_MOST_SCOPES)
+def _scope(secret: bytes, kind: str) -> bytes:
+    """Returns 16 bytes that stand for secret and kind in front of an id."""
+    return blake2b(kind.encode(), digest_size=16, key=secret).digest()

@@ -1,0 +1,174 @@
+"""Many batches become few records, and each batch is told once, when all of its records are durable (decision A2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from collector.admission import Frame
+from collector.batcher import MicroBatcher, Waiting
+from collector.classify import Classifier
+from collector.outcome import BatchOutcome
+from collector.settings import CollectorSettings
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.hit.v1 import hit_pb2
+from tests.e2e.messages import page_view
+from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
+
+WAIT_S = 10.0
+POISON = "a user agent that breaks the classifier"
+
+
+class BrokenClassifier(Classifier):
+    """Fails on one user agent, as a bug in the product would."""
+
+    def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
+        if POISON in distinct.to_list():
+            raise ZeroDivisionError("a bug")
+        return super().user_agents(distinct)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> BrokenClassifier:
+    return BrokenClassifier()
+
+
+@pytest.fixture
+def backend(classifier: BrokenClassifier) -> Backend:
+    return new_backend(classifier)
+
+
+@contextmanager
+def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
+    """Runs a micro-batcher that starts with whatever was submitted before `start`."""
+    settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0} | changes)
+    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings)
+    try:
+        yield batcher
+    finally:
+        backend.log.open()
+        batcher.stop()
+
+
+def submit(batcher: MicroBatcher, *hits: hit_pb2.Hit, key: str = KEY) -> Future[BatchOutcome]:
+    """Submits a batch; the future fails when its outcome is told twice."""
+    told: Future[BatchOutcome] = Future()
+    batch = hit_pb2.HitBatch(hits=hits).SerializeToString()
+    batcher.submit(Waiting(Frame(batch, key, SITE, NOW_MS), told.set_result))
+    return told
+
+
+def hit(name: str, visitor: str = "v", agent: str = "") -> hit_pb2.Hit:
+    return page_view(name, NOW_MS, visitor=visitor, agent=agent)
+
+
+def bad(name: str) -> hit_pb2.Hit:
+    broken = hit(name)
+    broken.page_view.url = "no url"
+    return broken
+
+
+def test_batches_that_wait_together_share_one_record_and_one_position(backend: Backend) -> None:
+    with batching(backend) as batcher:
+        told = [submit(batcher, hit(f"h-{number}"), hit(f"i-{number}")) for number in range(10)]
+        batcher.start()
+        outcomes = [one.result(WAIT_S) for one in told]
+    assert [outcome.accepted for outcome in outcomes] == [2] * 10
+    assert len({outcome.positions for outcome in outcomes}) == 1
+    rows = backend.rows()
+    assert rows["hit_id"].to_list() == [f"{prefix}-{number}" for number in range(10) for prefix in "hi"]
+
+
+def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None:
+    with batching(backend) as batcher:
+        good, mixed, refused = (
+            submit(batcher, hit("a")),
+            submit(batcher, hit("b"), bad("c")),
+            submit(batcher, bad("d"), bad("e"), key="hms_stranger"),
+        )
+        batcher.start()
+        assert (good.result(WAIT_S).accepted, good.result(WAIT_S).issues) == (1, ())
+        assert [(issue.index, issue.hit_id) for issue in mixed.result(WAIT_S).issues] == [(1, "c")]
+        assert (mixed.result(WAIT_S).accepted, mixed.result(WAIT_S).rejected) == (1, 1)
+        assert (refused.result(WAIT_S).accepted, refused.result(WAIT_S).rejected) == (0, 2)
+        assert refused.result(WAIT_S).positions == ()
+        assert refused.result(WAIT_S).refused_whole is not None
+
+
+def test_a_batch_is_told_when_the_records_of_all_its_hits_and_refusals_are_durable(backend: Backend) -> None:
+    directory, spread_site = backend.stores.directory, "merchants/demo/sites/spread"
+    site = directory.site(SITE)
+    assert site is not None
+    directory.create_site(replace(site, name=spread_site, spread=4))
+    backend.log.shut()
+    with batching(backend) as batcher:
+        told: Future[BatchOutcome] = Future()
+        hits = [hit(f"h-{number}", visitor=f"v-{number}") for number in range(64)]
+        batch = hit_pb2.HitBatch(hits=[*hits, bad("refused")]).SerializeToString()
+        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), told.set_result))
+        batcher.start()
+        backend.log.wait_held(5)
+        assert not told.done()
+        backend.log.open()
+        outcome = told.result(WAIT_S)
+    assert (outcome.accepted, outcome.rejected) == (64, 1)
+    assert sorted(position.partition for position, _ in outcome.positions) == [0, 1, 2, 3]
+    assert backend.rows().height == 64
+
+
+def test_when_the_log_is_full_nothing_is_promised_to_any_batch(backend: Backend) -> None:
+    full = replace(backend, log=GatedLog(MemoryLog(backend.clock, max_bytes=10)))
+    with batching(full) as batcher:
+        told = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
+        batcher.start()
+        outcomes = [one.result(WAIT_S) for one in told]
+    for outcome in outcomes:
+        assert (outcome.accepted, outcome.positions) == (0, ())
+        (issue,) = outcome.issues
+        assert (issue.index, issue.outcome, issue.reason) == (-1, "RETRY", "LOG_FULL")
+        assert outcome.retry_s is not None
+        assert outcome.retry_s > 0
+
+
+def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend) -> None:
+    with batching(backend) as batcher:
+        before, broken, after = (
+            submit(batcher, hit("before")),
+            submit(batcher, hit("broken", agent=POISON)),
+            submit(batcher, hit("after")),
+        )
+        batcher.start()
+        assert before.result(WAIT_S).accepted == after.result(WAIT_S).accepted == 1
+        (issue,) = broken.result(WAIT_S).issues
+        assert issue.outcome == "RETRY"
+        assert batcher.failed() is None
+    assert sorted(backend.rows()["hit_id"].to_list()) == ["after", "before"]
+
+
+def test_a_stop_finishes_what_is_queued_and_what_lingers(backend: Backend) -> None:
+    with batching(backend, linger_ms=5_000) as batcher:
+        batcher.start()
+        told = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
+    assert [one.result(0).accepted for one in told] == [1, 1, 1]
+    assert backend.rows().height == 3
+
+
+def test_large_queues_are_taken_in_bounded_portions_and_in_order(backend: Backend) -> None:
+    large = hit("x")
+    large.properties["p"].string_value = "x" * 500
+    with batching(backend) as batcher:
+        told = []
+        for number in range(12):
+            told.append(submit(batcher, hit(f"first-{number}"), *[large] * 1_599))
+        batcher.start()
+        assert [one.result(WAIT_S).accepted for one in told] == [1_600] * 12
+        offsets = [position.offset for one in told for position, _ in one.result(0).positions]
+    assert offsets == sorted(offsets)
+    assert len(set(offsets)) > 1, "more than 8 MiB are not admitted at once"
+    firsts = [hit_id for hit_id in backend.rows()["hit_id"].to_list() if hit_id.startswith("first")]
+    assert firsts == [f"first-{number}" for number in range(12)]
