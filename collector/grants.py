@@ -24,15 +24,19 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     if key is None:
         return Refusal("UNKNOWN_KEY", "the ingest key is not known: check it, or create one with CreateIngestKey")
     if key.revoked_at is not None:
-        return Refusal("KEY_REVOKED", f"key {key.key_id} was revoked: create a new one with CreateIngestKey")
+        message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
+        return Refusal("KEY_REVOKED", message, site=key.site or "", key_id=key.key_id)
     try:
         named = site_name(site_header) if site_header else key.site
     except RefusedError as error:
-        return Refusal("UNKNOWN_SITE", error.message)
+        return Refusal("UNKNOWN_SITE", error.message, key_id=key.key_id)
     if named is None:
-        return Refusal("UNKNOWN_SITE", f"key {key.key_id} is for all sites of {key.merchant}: name one in hitmesh-site")
+        message = f"key {key.key_id} is for all sites of {key.merchant}: name one in hitmesh-site"
+        return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        return Refusal("UNKNOWN_SITE", f"there is no site {named} for key {key.key_id}: create it, or correct the name")
+        # The name is the sender's word only: the refused hits are not filed under a site that may be somebody else's.
+        message = f"there is no site {named} for key {key.key_id}: create it, or correct the name"
+        return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
     return Grant(key=key, site=site)

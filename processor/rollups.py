@@ -26,6 +26,7 @@ from hitmesh.rollup_rows import (
     VISITS_COLUMNS,
     VISITS_DIMENSIONS,
     VISITS_MEASURES,
+    with_escaped_names,
 )
 from hitmesh.sketches import EXACT_LIMIT, cell_sketches
 from processor.visits import VIEW_TYPES, Summaries
@@ -238,10 +239,10 @@ def _sketches(visitors: pl.Series) -> pl.Series:
 
 
 def _owned(folded: pl.DataFrame, owner: RowOwner, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return all columns in order, dimensions and measures that no row has filled in."""
+    """Return all columns in order, dimensions and measures that no row has filled in, reserved words escaped."""
     fixed = {"site": owner.site, "day": owner.day, "generation": owner.generation}
     measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES}
-    return folded.select(
+    complete = folded.select(
         (
             pl.lit(fixed[name])
             if name in fixed
@@ -255,3 +256,4 @@ def _owned(folded: pl.DataFrame, owner: RowOwner, columns: Mapping[str, pl.DataT
         .alias(name)
         for name, dtype in columns.items()
     )
+    return with_escaped_names(complete)

@@ -1,7 +1,7 @@
 """The campaign that led to a hit (rule S3): as the context names it, or as the query of the page's URL does.
 
 Decides which of the two counts and how a query is read; refuses to know what a campaign does to a visit. A campaign is
-one value of six strings, never mixed of two.
+one value of seven strings, never mixed of two.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from collector.admission.texts import Texts, byte_lengths, limited
 from collector.admission.verdicts import Mask, Verdicts
 from hitmesh.keys import campaign_hashes
 
-FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id")
-# The stored column of each field, and the parameter of a URL that sets it.
+FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
+STORED_FIELDS: Final = FIELDS[:-1]  # what kind a click id is of decides the channel, and no more
+# The stored column of each stored field, and the parameter of a URL that sets it.
 COLUMNS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id")
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "gclid")
 MAX_CAMPAIGN_BYTES: Final = 128
+_CLICK_PARAMETER: Final = PARAMETERS[-1]
 _NONE: Final = ("",) * len(FIELDS)
 _NAMES_A_CAMPAIGN: Final = "utm_[a-z]+=|gclid="
 
@@ -104,4 +106,5 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 def _campaign_of(query: str) -> tuple[str, ...]:
     """Returns the fields a query names: percent-decoded, the last of a repeated one, "" when blank."""
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    return tuple(unquote(parameters.get(name, "")).strip() for name in PARAMETERS)
+    values = tuple(unquote(parameters.get(name, "")).strip() for name in PARAMETERS)
+    return (*values, _CLICK_PARAMETER if values[-1] else "")

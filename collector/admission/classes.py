@@ -16,7 +16,7 @@ from collector.admission.columns import Columns, distinct_tuples
 from collector.admission.texts import Texts
 from hitmesh.hit_types import HitFlag
 
-_CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id")
+_CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id", "click_id_kind")
 
 
 class Judge(Protocol):

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from collector.admission.batches import Batches
 from collector.admission.campaigns import COLUMNS as CAMPAIGN_COLUMNS
-from collector.admission.campaigns import FIELDS as CAMPAIGN_FIELDS
+from collector.admission.campaigns import STORED_FIELDS as CAMPAIGN_FIELDS
 from collector.admission.campaigns import Campaigns, campaigns_of_queries
 from collector.admission.classes import Judge, classify_agents, classify_arrivals
 from collector.admission.columns import Columns

@@ -20,6 +20,7 @@ from collector.classify.own_lists import UNPAID_CLICK_IDS
 from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_table
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
+_FOUND: Final = ("referrer_host", "channel", "source", "medium")
 # The medium where the campaign names none: of an advertisement's click, else by what the referrer stands for.
 _MEDIUM_OF_AD: Final = "cpc"
 _MEDIUM_OF_KIND: Final[dict[str, str | None]] = {
@@ -51,8 +52,7 @@ class Classifier:
         reader = UserAgentReader()
         self._table: ReferrerTable = load_table()
         self._user_agents = BoundedCache(reader.read, max_entries)
-        self._arrivals = BoundedCache(self._arrival, max_entries)
-        self._channels = BoundedCache(self._channel, max_entries)
+        self._rows = BoundedCache(self._row, max_entries)
         self.version = ".".join(
             (
                 "ua" + installed_version("ua-parser-builtins"),
@@ -95,36 +95,34 @@ class Classifier:
                 there too: it tells apart the networks that mark unpaid links; without it a click id is of an
                 advertisement.
         """
-        sources, mediums, campaigns = (_filled(distinct, name) for name in ("source", "medium", "campaign"))
-        clicks = _clicks(distinct)
-        arrivals = self._arrivals.values_of(
-            zip(map(cut, _filled(distinct, "referrer")), _filled(distinct, "hostname"), strict=True)
+        found = self._rows.values_of(
+            zip(
+                map(cut, _filled(distinct, "referrer")),
+                *(_filled(distinct, name) for name in ("hostname", "source", "medium", "campaign")),
+                _clicks(distinct),
+                strict=True,
+            )
         )
-        kinds = [origin.kind for _, origin in arrivals]
-        channels = self._channels.values_of(zip(sources, mediums, campaigns, clicks, kinds, strict=True))
-        return pl.DataFrame(
-            {
-                "referrer_host": _strings(host for host, _ in arrivals),
-                "channel": _strings(channels),
-                "source": _strings(
-                    source or origin.name or host for source, (host, origin) in zip(sources, arrivals, strict=True)
-                ),
-                "medium": _strings(
-                    medium or (_MEDIUM_OF_AD if click == "ad" else _MEDIUM_OF_KIND[kind])
-                    for medium, click, kind in zip(mediums, clicks, kinds, strict=True)
-                ),
-            }
+        columns = zip(*found, strict=True) if found else ((),) * len(_FOUND)
+        return pl.DataFrame({name: _strings(values) for name, values in zip(_FOUND, columns, strict=True)})
+
+    def _row(self, key: tuple[str, ...]) -> tuple[str | None, ...]:
+        referrer, hostname, source, medium, campaign, click = key
+        host, origin = self._arrival(referrer, hostname)
+        return (
+            host,
+            self._channel(source, medium, campaign, click, origin.kind),
+            source or origin.name or host,
+            medium or (_MEDIUM_OF_AD if click == "ad" else _MEDIUM_OF_KIND[origin.kind]),
         )
 
-    def _arrival(self, key: tuple[str, str]) -> Arrival:
-        referrer, hostname = key
+    def _arrival(self, referrer: str, hostname: str) -> Arrival:
         host, origin = self._table.origin_of_referrer(referrer)
         if host is None or is_own_host(host, hostname):
             return Arrival(None, NO_ORIGIN)
         return Arrival(host, origin)
 
-    def _channel(self, key: tuple[str, str, str, str, str]) -> Channel:
-        source, medium, campaign, click, kind = key
+    def _channel(self, source: str, medium: str, campaign: str, click: str, kind: str) -> Channel:
         source = source.strip().lower()
         return channel_of(
             Facts(
@@ -143,7 +141,7 @@ def _strings(values: Iterable[str | None]) -> pl.Series:
 
 
 def _filled(rows: pl.DataFrame, column: str) -> list[str]:
-    return rows[column].fill_null("").to_list()
+    return ["" if value is None else value for value in rows[column].to_list()]
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:

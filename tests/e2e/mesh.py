@@ -102,7 +102,12 @@ class Mesh:
         command = [*hitmesh_command(), "dev", "--home", str(self.home), *self.options]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                command, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # as a shell starts it: a signal to its group is none to the tests'
             )
 
     def start(self) -> None:

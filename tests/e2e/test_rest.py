@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.collector.v1 import collector_pb2
+from hitmesh.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh
 from tests.e2e.rest import Rest, reason_of
@@ -175,6 +179,34 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
     eventually(is_refused, "the revoked key is refused", timeout_s=2)
 
 
+def _annotated() -> Iterator[tuple[str, str, str]]:
+    """Yields (RPC, HTTP method, path template) of every binding in the contract."""
+    for file in (collector_pb2, reporter_pb2, export_pb2, admin_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                options = method.GetOptions()
+                if options.HasExtension(annotations_pb2.http):
+                    rule = options.Extensions[annotations_pb2.http]
+                    for binding in (rule, *rule.additional_bindings):
+                        kind = str(binding.WhichOneof("pattern"))
+                        yield f"{service.name}.{method.name}", kind.upper(), str(getattr(binding, kind))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("rpc", "method", "template"), sorted(_annotated()))
+def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, method: str, template: str) -> None:
+    path = template
+    for name in ("site", "name"):
+        path = path.replace(f"{{{name}=merchants/*/sites/*}}", "merchants/demo/sites/nowhere")
+    path = path.replace("{parent=merchants/*}", "merchants/demo")
+    path = path.replace("{name=merchants/*/ingestKeys/*}", "merchants/demo/ingestKeys/none")
+    assert "{" not in path
+    status, headers, body = rest.request(method, path, b"{}" if method == "POST" else None)
+    assert headers["content-type"].startswith(("application/json", "text/csv")), (rpc, status, body)
+    assert b"nothing at this path" not in body, rpc
+    assert status < 500, (rpc, body)
+
+
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
@@ -229,6 +261,8 @@ def test_every_answer_has_a_request_id_and_a_sent_one_comes_back(mesh: Mesh) -> 
     assert headers["x-request-id"]
     _, headers, _ = rest.request("GET", "/no/such/path")
     assert headers["x-request-id"]
+    _, headers, _ = rest.request("GET", "/v1/metrics", None, **{"x-request-id": "my-own-id-7"})
+    assert headers["x-request-id"] == "my-own-id-7"
 
 
 @pytest.mark.timeout(30)

@@ -90,6 +90,13 @@ def test_the_context_s_campaign_wins_over_the_url_s_and_is_never_mixed() -> None
     assert campaign_of(a_hit(page_view=page))[:2] == ("url", "cpc")
 
 
+@pytest.mark.parametrize(("kind", "channel"), [("gclid", "paid"), ("fbclid", "social"), ("", "paid")])
+def test_a_click_id_that_unpaid_links_carry_too_is_no_advertisement(kind: str, channel: str) -> None:
+    campaign = hit_pb2.Campaign(click_id="abc", click_id_kind=kind)
+    page = hit_pb2.PageView(url="/", referrer="https://www.facebook.com/")
+    assert stored(a_hit(page_view=page, context=hit_pb2.Context(campaign=campaign)))["channel"] == channel
+
+
 def test_own_fields_of_a_context_win_one_by_one() -> None:
     default = hit_pb2.Context(device=hit_pb2.Device(user_agent=FIREFOX), locale=hit_pb2.Locale(language="de"))
     own = hit_pb2.Context(device=hit_pb2.Device(user_agent=CHROME))

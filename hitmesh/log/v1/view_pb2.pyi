@@ -448,6 +448,7 @@ class CampaignView(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     CLICK_ID_FIELD_NUMBER: _builtins.int
+    CLICK_ID_KIND_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """As in Campaign."""
     medium: _builtins.str
@@ -460,6 +461,8 @@ class CampaignView(_message.Message):
     """As in Campaign."""
     click_id: _builtins.str
     """As in Campaign."""
+    click_id_kind: _builtins.str
+    """As in Campaign."""
     def __init__(
         self,
         *,
@@ -469,10 +472,11 @@ class CampaignView(_message.Message):
         term: _builtins.str = ...,
         content: _builtins.str = ...,
         click_id: _builtins.str = ...,
+        click_id_kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "click_id", b"click_id", "content", b"content", "medium", b"medium", "source", b"source", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign", b"campaign", "click_id", b"click_id", "click_id_kind", b"click_id_kind", "content", b"content", "medium", b"medium", "source", b"source", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

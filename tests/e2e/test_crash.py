@@ -1,0 +1,76 @@
+"""An import during which every process of the mesh is killed: it goes on by itself, and no number is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from hitmesh.mesh import ports
+from tests.e2e.comparison import Model, Question, ask, assert_equal, by_zone
+from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
+from tests.e2e.test_stream_protocol import MESSAGES_STAT
+from tests.e2e.waiting import eventually
+from tests.reference.files import read_access_log
+
+SITE = "merchants/demo/sites/crash"
+LINES = 40_000
+SPAN = (date(2026, 2, 26), date(2026, 3, 9))
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0"
+
+
+def write_log(path: Path) -> Path:
+    """Writes an access log of a week: visitors who come back, some after exactly the gap of a visit."""
+    dice = Random(5)
+    visitors = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=dice.randrange(6 * 86_400)) for _ in range(900)]
+    with path.open("w") as log:
+        for _ in range(LINES):
+            number = dice.randrange(len(visitors))
+            visitors[number] += timedelta(seconds=dice.choice((1, 30, 200, 1_799, 1_800, 1_801, 5_000)))
+            time = f"{visitors[number]:%d/%b/%Y:%H:%M:%S +0000}"
+            page = f"/page/{dice.randrange(40)}"
+            log.write(f'10.0.{number // 256}.{number % 256} - - [{time}] "GET {page} HTTP/1.1" 200 9 "-" "{AGENT}"\n')
+    return path
+
+
+@pytest.mark.timeout(180)
+def test_an_import_outlives_the_death_of_the_whole_mesh_and_a_second_one_changes_nothing(
+    idle_mesh: Mesh, tmp_path: Path
+) -> None:
+    mesh, log = idle_mesh, write_log(tmp_path / "access.log")
+    mesh.options = ("--no-demo-data", "--port", str(ports.any_free(1)[0]))
+    mesh.start()
+    command = ["import", "access-log", str(log), "--site", "demo/crash", "-o", "json", "--home", str(mesh.home)]
+    with (tmp_path / "import.out").open("w+") as out, (tmp_path / "import.err").open("w+") as errors:
+        importing = subprocess.Popen(
+            [*hitmesh_command(), *command], env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=errors
+        )
+        try:
+            eventually(lambda: mesh.envoy_stat(MESSAGES_STAT) >= 5, "some batches are on their way", 30)
+            mesh.kill_everything()
+            assert importing.poll() is None
+            mesh.start()
+            code = importing.wait(120)
+        finally:
+            importing.kill()
+        out.seek(0)
+        errors.seek(0)
+        assert code == 0, errors.read()[-2_000:]
+        said = one_json_line(out.read())
+    assert (said["lines"], said["sent"], said["accepted"], said["rejected"]) == (LINES, LINES, LINES, 0)
+    assert said["duplicate"] == 0, "what the import itself sent twice was not stored before"
+    model = Model(read_access_log(log, SITE)[0])
+    _assert_model(mesh, model)
+    again = one_json_line(mesh.cli(*command[:-2]))
+    assert again == said | {"duplicate": LINES}
+    _assert_model(mesh, model)
+    assert mesh.stop() == 0
+
+
+def _assert_model(mesh: Mesh, model: Model) -> None:
+    reporter = mesh.reporter()
+    for question in by_zone(Question(SITE, *SPAN), "DAY"):
+        assert_equal(ask(reporter, question), model.answer(question), question, frozenset({"duplicate_hits"}))
