@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 READY_S = 30.0
 STOP_S = 20.0
 VISIBLE_S = 60.0
-LOG_LINES, LOG_COLUMNS = 25, 1_000
+LOG_LINES, LOG_COLUMNS = 12, 800
 
 
 def hitmesh_command() -> list[str]:
@@ -165,7 +165,7 @@ class Mesh:
         parts = []
         for file in files:
             lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-            shown = [line[:LOG_COLUMNS] for line in lines[-LOG_LINES:]]
+            shown = map(_shortened, lines[-LOG_LINES:])
             parts.append("\n".join([f"--- {file.name}", *shown]))
         return "\n".join(parts)
 
@@ -253,6 +253,11 @@ class Mesh:
             f"Envoy counts {expected} acknowledged hits (now {self.acknowledged_hits()})",
         )
         assert self.acknowledged_hits() == expected
+
+
+def _shortened(line: str) -> str:
+    """Cuts the middle out of a long line: what happened stands at the front, why at the end."""
+    return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 
 def get(address: str, path: str) -> tuple[int, bytes]:

@@ -1,0 +1,75 @@
+"""What the services need from the outside, as protocols. Adapters live in hitmesh.adapters.
+
+Each protocol states its promises; tests/contract holds one test class per port that every adapter passes. Values that
+cross a port are frozen. All times are UTC milliseconds, all ranges half-open. Every call may raise
+hitmesh.errors.Unavailable; other errors are named where they occur.
+"""
+
+from __future__ import annotations
+
+from hitmesh.ports.directory import Clock, IngestKey, KeyKind, Site, SiteDirectory, VisitPolicy
+from hitmesh.ports.log import (
+    EventLog,
+    LoggedPosition,
+    LoggedRecord,
+    LogReader,
+    PartitionId,
+    PartitionProgress,
+    Position,
+    Record,
+    RecordKind,
+    Topic,
+)
+from hitmesh.ports.raw import RawRecord, RawStore, RejectedHit, RejectedStore, SiteDay
+from hitmesh.ports.reporting import MetricQuery, MetricStore, ProgressReader
+from hitmesh.ports.settling import (
+    SETTLEMENT_LOG,
+    DirtyDays,
+    DirtyMark,
+    DirtySiteDay,
+    GenerationEntry,
+    Generations,
+    LedgerEntry,
+    MarkRange,
+    OrderClaim,
+    OrderClaims,
+    RollupSink,
+)
+
+__all__ = [
+    "SETTLEMENT_LOG",
+    "Clock",
+    "DirtyDays",
+    "DirtyMark",
+    "DirtySiteDay",
+    "EventLog",
+    "GenerationEntry",
+    "Generations",
+    "IngestKey",
+    "KeyKind",
+    "LedgerEntry",
+    "LogReader",
+    "LoggedPosition",
+    "LoggedRecord",
+    "MarkRange",
+    "MetricQuery",
+    "MetricStore",
+    "OrderClaim",
+    "OrderClaims",
+    "PartitionId",
+    "PartitionProgress",
+    "Position",
+    "ProgressReader",
+    "RawRecord",
+    "RawStore",
+    "Record",
+    "RecordKind",
+    "RejectedHit",
+    "RejectedStore",
+    "RollupSink",
+    "Site",
+    "SiteDay",
+    "SiteDirectory",
+    "Topic",
+    "VisitPolicy",
+]

@@ -1,0 +1,104 @@
+"""The port to what is known of sites and keys, and the port to the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class VisitPolicy:
+    """How hits become visits (rules §4)."""
+
+    version: str = "v1"
+    gap_ms: int = 1_800_000
+    cap_ms: int = 86_400_000
+    max_hits: int = 5_000
+    campaign_splits: bool = True
+    split_at_local_midnight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site. `secret` keys visitor hashes and never leaves the back end."""
+
+    name: str
+    time_zone: str
+    currency: str
+    secret: bytes = field(repr=False)
+    created_at: int = 0
+    spread: int = 1
+    policy: VisitPolicy = VisitPolicy()
+    cookieless_counting: bool = False
+    consent_by_default: bool = True
+    identify_by_user_id: bool = False
+
+
+class KeyKind(StrEnum):
+    """What a key may do."""
+
+    BROWSER = "browser"
+    SERVER = "server"
+    EDGE = "edge"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestKey:
+    """A key. Its secret is kept only as SHA-256. `site` None = every site of `merchant` ("merchants/m")."""
+
+    key_id: str
+    merchant: str
+    kind: KeyKind
+    site: str | None = None
+    unbounded_history: bool = False
+    created_at: int = 0
+    revoked_at: int | None = None
+
+
+class SiteDirectory(Protocol):
+    """Sites, keys and salts. Reads may come from a cache that is at most 1 s old; what is not in it is looked up."""
+
+    def site(self, name: str) -> Site | None:
+        """Returns a site."""
+
+    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+
+    def create_site(self, site: Site) -> Site:
+        """Creates a site durably; returns it. Creating the same again returns what is there.
+
+        Raises:
+            AlreadyExists: the name is taken with another zone, currency or policy.
+        """
+
+    def key(self, secret: str) -> IngestKey | None:
+        """Returns the key with this secret, revoked ones included."""
+
+    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
+        """Creates a key durably; only the secret's hash is kept."""
+
+    def keys(self, merchant: str) -> Sequence[IngestKey]:
+        """Returns the keys of a merchant."""
+
+    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
+        """Revokes a key durably; revoking twice keeps the first time.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+
+    def salt(self, site: str, local_date: date, today: date) -> bytes:
+        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2).
+
+        Salts older than the day before `today` are destroyed. A date that has none gets today's.
+        """
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> int:
+        """Returns UTC ms."""

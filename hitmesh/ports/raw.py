@@ -1,0 +1,81 @@
+"""The ports to what is kept for good: accepted hits as they came, refused hits, and site-days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from hitmesh.ports.log import PartitionId, Position
+
+
+class SiteDay(NamedTuple):
+    """A UTC day of a site: days since 1970-01-01. The unit of settlement."""
+
+    site: str
+    day: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A stored record of accepted hits and the site-days that occur in it."""
+
+    position: Position
+    log_time: int
+    rows: int
+    min_event_time: int
+    max_event_time: int
+    value: bytes
+    schema_version: int
+    site_days: frozenset[SiteDay]
+
+
+class RawStore(Protocol):
+    """Keeps accepted hits for good, as the records they came in."""
+
+    def put(self, records: Sequence[RawRecord]) -> None:
+        """Stores records durably, keyed by position: storing one twice is storing it once."""
+
+    def scan(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[RawRecord]:
+        """Yields each record that holds hits of the site in [first_day, end_day) once, in log order.
+
+        A record may hold other sites and days too: the caller filters rows. With `before`, only offsets below it, and
+        none of partitions it does not name.
+        """
+
+    def get(self, position: Position) -> RawRecord | None:
+        """Returns one record."""
+
+    def days(self, site: str) -> Sequence[int]:
+        """Returns the UTC days for which the site has hits, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedHit:
+    """A refused hit as it is kept: reason and at most 4 KiB of the original bytes."""
+
+    position: Position
+    row: int
+    site: str
+    collect_time: int
+    reason: str
+    field: str
+    message: str
+    hit_id: str
+    hits: int
+    original: bytes
+
+
+class RejectedStore(Protocol):
+    """Keeps refused hits and counts them."""
+
+    def put(self, hits: Sequence[RejectedHit]) -> None:
+        """Stores refusals, keyed by position and row: storing one twice is storing it once."""
+
+    def counts(self, site: str, day: int) -> Mapping[int, int]:
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+
+    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
+        """Returns the newest refusals of a site, newest first."""

@@ -1,0 +1,58 @@
+"""The ports of reports: questions to settled rows, and how far the log has been applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import polars as pl
+
+from hitmesh.filters import Filter
+from hitmesh.ports.log import PartitionId, PartitionProgress, Topic
+from hitmesh.ports.raw import SiteDay
+from hitmesh.rollup_rows import RowSource
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """One question to a metric store: sums and sketches of one row source, by bucket and dimensions.
+
+    `bucket_starts` are ascending UTC ms, multiples of 15 min; bucket i is [bucket_starts[i], bucket_starts[i+1]), the
+    last one ends at `end`. One start means one bucket for the whole range.
+    `generations` names the generation to read per site-day; other rows do not exist for the query.
+    """
+
+    source: RowSource
+    generations: Mapping[SiteDay, int]
+    start: int
+    end: int
+    bucket_starts: tuple[int, ...]
+    dimensions: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    sketches: tuple[str, ...] = ()
+    filter: Filter | None = None
+    include_excluded: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the question → column, where they differ
+
+
+class MetricStore(Protocol):
+    """Answers questions over published rows."""
+
+    def query(self, question: MetricQuery) -> pl.DataFrame:
+        """Returns one row per bucket and dimension values; groups in which no row matched are absent.
+
+        Columns: `bucket` (Int32 index), the dimensions (String, null = not set), the measures (Int64 sums) and the
+        sketches (Binary, united). No order is promised.
+        Dimension values with quotes, backslashes, newlines and any Unicode come back as they were written.
+        """
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        """Returns distinct values of a dimension in the range, for suggestions; at most `limit`."""
+
+
+class ProgressReader(Protocol):
+    """How far the processor has applied the log: what GetFreshness is computed from."""
+
+    def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns the committed progress of every **declared** partition; one without progress is (0, 0)."""
