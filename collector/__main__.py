@@ -12,7 +12,7 @@ from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
 from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handler
-from collector.settings import CollectorSettings
+from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
@@ -32,6 +32,7 @@ def main() -> int:
         sys.stderr.write(f"{error.message}\n")
         return EXIT_CONFIG
     configure(settings.log_level, "collector", settings.node)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = SystemClock()
     stores = open_stores(settings.store, clock)
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings)

@@ -5,8 +5,7 @@ Pure state without locks, threads or time; the stream's owner serialises calls.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -51,6 +50,10 @@ class Sequence:
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
+        # Looked up by every batch, so not searched for among the open ones: what was taken, by number and whether it
+        # is garbage (numbers of garbage may come twice), and the repeats that wait for a batch under way, by its id.
+        self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
+        self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
         self._uncounted = 0  # garbage frames since the last batch, which the client may not have numbered
 
@@ -68,28 +71,35 @@ class Sequence:
                     one.told_as = UNNUMBERED
         self._uncounted = 0
         known = self._remembered.get(batch_id) if batch_id else None
-        again = known is not None or (bool(batch_id) and any(map(_waits_for(batch_id), self._open)))
+        again = known is not None or batch_id in self._repeats
         if batch_seq != self.due and not (again and batch_seq < self.due):
             return Verdict.GAP
         self.due = max(self.due, batch_seq + 1)
-        self._add(_Batch(batch_seq, size, batch_id, known))
+        batch = _Batch(batch_seq, size, batch_id, known)
+        self._add(batch)
+        if not again:
+            self._taken[batch_seq, False].append(batch)
+            if batch_id:
+                self._repeats[batch_id] = []
+        elif known is None:
+            self._repeats[batch_id].append(batch)
         return Verdict.RESUME if again else Verdict.TAKE
 
     def garbage(self, size: int) -> int:
         """Registers a message that is no batch under the number that was due; returns the number."""
-        batch_seq = self.due
+        batch = _Batch(self.due, size, "", is_garbage=True)
         self.due += 1
         self._uncounted += 1
-        self._add(_Batch(batch_seq, size, "", is_garbage=True))
-        return batch_seq
+        self._add(batch)
+        self._taken[batch.batch_seq, True].append(batch)
+        return batch.batch_seq
 
     def finish(self, batch_seq: int, outcome: BatchOutcome, *, is_garbage: bool = False) -> None:
         """Sets the outcome of a batch or garbage frame that was taken, and of its repeats that wait for it."""
-        taken = next(
-            one
-            for one in self._open
-            if one.batch_seq == batch_seq and one.is_garbage == is_garbage and one.outcome is None
-        )
+        waiting = self._taken[batch_seq, is_garbage]
+        taken = waiting.popleft()
+        if not waiting:
+            del self._taken[batch_seq, is_garbage]
         taken.outcome = outcome
         if not taken.batch_id:
             return
@@ -97,9 +107,8 @@ class Sequence:
         repeated = replace(outcome, accepted=0)
         if outcome.retry_s is None:
             self._remember(taken.batch_id, repeated)
-        for batch in self._open:
-            if batch.batch_id == taken.batch_id and batch.outcome is None:
-                batch.outcome = repeated
+        for repeat in self._repeats.pop(taken.batch_id):
+            repeat.outcome = repeated
 
     def progress(self) -> Progress | None:
         """Returns and removes what can be acknowledged now; None when nothing can."""
@@ -134,7 +143,3 @@ class Sequence:
         self._remembered[batch_id] = outcome
         while len(self._remembered) > REMEMBERED_BATCHES:
             self._remembered.popitem(last=False)
-
-
-def _waits_for(batch_id: str) -> Callable[[_Batch], bool]:
-    return lambda one: one.batch_id == batch_id and one.outcome is None

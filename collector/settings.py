@@ -7,6 +7,10 @@ from pydantic_settings import SettingsConfigDict
 
 from hitmesh.config import ServiceSettings
 
+# How long a thread keeps the interpreter when others want it. With the default of 5 ms the threads of the streams push
+# the micro-batcher out in the middle of its steps; 20 ms made a collector at full load 15 % cheaper a hit.
+SWITCH_INTERVAL_S = 0.02
+
 
 class CollectorSettings(ServiceSettings):
     """Bounds of the collector. Memory in flight is at most `inflight_bytes` plus what Arrow makes of it."""

@@ -109,7 +109,7 @@ REJECTED_COLUMNS: dict[str, pl.DataType] = {
 def pack_record(rows: pl.DataFrame) -> bytes:
     """Returns the rows as an Arrow IPC stream with zstd."""
     target = BytesIO()
-    rows.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    rows.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return target.getvalue()
 
 
