@@ -230,9 +230,11 @@ def _require_cells(zone: str, edges: I64Array) -> None:
     """Refuse boundaries that are not the start of a cell, naming the zone and the date."""
     off = edges[edges % CELL_MS != 0]
     if len(off):
+        date = date_of(int(local_days(zone, off[:1])[0]))
+        at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
         raise CivilTimeError(
-            f"{zone} on {date_of(int(off[0]) // DAY_MS)}: {int(off[0])} ms is not on a quarter of an hour, "
-            "the shortest step that is kept"
+            f"{zone} on {date}: {at}Z is not on a quarter of an hour, the shortest step that is kept: "
+            "use a coarser grain, a later range, or another time zone such as UTC"
         )
 
 

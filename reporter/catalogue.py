@@ -17,6 +17,7 @@ from hitmesh.rollup_rows import RowSource
 
 METRIC_VERSION: Final = "v1"
 VISITORS: Final = "visitors"
+ORDERS_IN_CURRENCY: Final = "orders_in_currency"
 
 
 class Scope(StrEnum):
@@ -60,11 +61,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A measure or sketch of settled rows. `page_column` is what page_path means to it."""
+    """A measure or sketch of settled rows. `page_column` is what page_path means to it.
+
+    `column` is its name in settled rows. `by_currency`: only rows in the site's currency count, other currencies are
+    named (rule M3).
+    """
 
     source: RowSource
+    column: str
     page_column: str = "page_path"
-    is_money: bool = False
+    by_currency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,8 @@ class Metric:
 
     @property
     def has_money(self) -> bool:
-        """Whether a part is an amount of money."""
-        return any(PARTS[part].is_money for part in self.parts)
+        """Whether a part is an amount of money, or counts what has one."""
+        return any(PARTS[part].by_currency for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,8 @@ class Dimension:
     description: str
 
 
-def _traffic(*names: str, is_money: bool = False) -> dict[str, Part]:
-    return {name: Part(RowSource.TRAFFIC, is_money=is_money) for name in names}
+def _traffic(*names: str, by_currency: bool = False) -> dict[str, Part]:
+    return {name: Part(RowSource.TRAFFIC, name, by_currency=by_currency) for name in names}
 
 
 _COUNTS = (
@@ -119,9 +125,10 @@ _OF_VISITS = ("visits", "bounces", "visit_duration_total", "visit_views", "entri
 
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     _traffic(*_COUNTS, VISITORS)
-    | _traffic(*_AMOUNTS, is_money=True)
-    | {name: Part(RowSource.VISITS, "landing_page") for name in _OF_VISITS}
-    | {"exits": Part(RowSource.VISITS, "exit_page")}
+    | _traffic(*_AMOUNTS, by_currency=True)
+    | {ORDERS_IN_CURRENCY: Part(RowSource.TRAFFIC, "orders", by_currency=True)}
+    | {name: Part(RowSource.VISITS, name, "landing_page") for name in _OF_VISITS}
+    | {"exits": Part(RowSource.VISITS, "exits", "exit_page")}
 )
 
 
@@ -200,7 +207,13 @@ _IN_ORDER = (
     _amount("tax", "Tax of orders."),
     _amount("shipping", "Shipping of orders."),
     _amount("discounts", "Discounts of orders."),
-    _ratio("average_order_value", Scope.HIT, Unit.CURRENCY, ("gross_revenue", "orders"), "Gross revenue / orders."),
+    _ratio(
+        "average_order_value",
+        Scope.HIT,
+        Unit.CURRENCY,
+        ("gross_revenue", ORDERS_IN_CURRENCY),
+        "Gross revenue / orders, both of orders in the site's currency.",
+    ),
     _ratio(
         "revenue_per_visit",
         Scope.VISIT,

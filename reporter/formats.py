@@ -3,7 +3,7 @@ r"""A series as a file: CSV, JSON, NDJSON (step 8 of the journey).
 Decides how numbers look outside: durations in decimal seconds, money with the currency's ISO digits and no symbol
 (rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
 RFC 4180 but for its line ends, which are "\n"; values are written as they are, so a program that runs formulas in
-imported text must be told not to. JSON has real numbers and null.
+imported text must be told not to. JSON has real numbers and null; money, also per order or visit, is rounded there too.
 
 Knows nothing of gRPC; meta comes in as a mapping.
 """
@@ -107,8 +107,8 @@ def _text_of_sum(column: Column, currency: str) -> Callable[[int], str]:
 
 def _numbers(column: Column, currency: str) -> Sequence[int | float | None]:
     match column.metric.unit:
-        case Unit.CURRENCY if column.denominators is None:
-            return [float(format_micros(micros, currency)) for micros in column.numerators.tolist()]
+        case Unit.CURRENCY:
+            return [float(text) if text else None for text in _texts(column, currency)]
         case Unit.MS:
             return [_number(ms / 1_000) for ms in column.values.tolist()]
         case _ if column.denominators is not None:

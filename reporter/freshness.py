@@ -36,7 +36,8 @@ class State(StrEnum):
 class Freshness:
     """How fresh numbers are, in UTC ms. `partitions` are those that matter, each with what is visible of it.
 
-    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED.
+    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. `resettling_days` are those
+    of `dirty_days` that settlement itself marked.
     """
 
     complete_through: int
@@ -46,6 +47,7 @@ class Freshness:
     partitions: Mapping[PartitionId, PartitionProgress]
     stalled: tuple[PartitionId, ...]
     dirty_days: int
+    resettling_days: int
 
 
 def freshness(
@@ -67,11 +69,11 @@ def freshness(
         for partition, reached in _visible(site, progress, pending.get(site.name, ())).items():
             visible[partition] = _earlier(visible.get(partition, reached), reached)
     complete_through = min((reached.log_time for reached in visible.values()), default=0)
-    waiting = [dirty.site_day.day for site in sites for dirty in pending.get(site.name, ())]
+    waiting = [dirty for site in sites for dirty in pending.get(site.name, ())]
     lag_ms = max(0, now_ms - complete_through)
     return Freshness(
         complete_through=complete_through,
-        provisional_from=min([cell_of(complete_through), *map(day_start_ms, waiting)]),
+        provisional_from=min([cell_of(complete_through), *(day_start_ms(dirty.site_day.day) for dirty in waiting)]),
         lag_ms=lag_ms,
         state=state_of(lag_ms),
         partitions=visible,
@@ -79,6 +81,7 @@ def freshness(
             partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS
         ),
         dirty_days=len(waiting),
+        resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in waiting),
     )
 
 

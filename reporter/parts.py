@@ -23,7 +23,7 @@ BUCKET: Final = "bucket"
 class Parts:
     """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
 
-    `missing` holds, per money part, the currencies whose amounts are left out.
+    `missing` holds, per part by currency, the currencies that are left out of it.
     """
 
     table: pl.DataFrame
@@ -52,17 +52,18 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     missing: dict[str, tuple[str, ...]] = {}
     tables = [_empty(keys, question)]
     for leg, rows in answered:
-        table = rows.rename(dict(zip(question.dimensions, dimension_columns(question), strict=True)))
-        if leg.is_money:
+        names = dict(zip(question.dimensions, dimension_columns(question), strict=True))
+        table = rows.rename(names | {PARTS[part].column: part for part in leg.parts})
+        if leg.by_currency:
             missing |= _currencies_left_out(table, leg.parts, currency)
             table = table.filter(pl.col(CURRENCY) == currency)
         tables.append(table.select(*_typed(keys), *_typed_parts(leg.parts)))
     together = pl.concat(tables, how="diagonal")
-    names = [name for name in together.columns if name not in keys]
+    brought = [name for name in together.columns if name not in keys]
     merged = together.group_by(keys).agg(
         # One leg has the sketches, so a key has at most one.
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
-        for name in names
+        for name in brought
     )
     return Parts(merged, missing)
 

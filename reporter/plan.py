@@ -1,8 +1,8 @@
 """From a question to frozen queries of the metric store (step 7 of the journey).
 
-Decides how many queries a question needs: one per row source, apart for money (split by currency, so that amounts in
-other currencies are left out and named, rule M3) and apart for exits where page_path means another page to them than
-to other visit metrics. Knows nothing of the store that runs them, and nothing of the answer.
+Decides how many queries a question needs: one per row source, apart for money and the orders it is divided by (split
+by currency, so that other currencies are left out and named, rule M3), and apart for exits where page_path means
+another page to them than to other visit metrics. Knows nothing of the store that runs them, and nothing of the answer.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ CURRENCY: Final = "currency"
 
 @dataclass(frozen=True)
 class Leg:
-    """One query and the parts it brings. A money leg has `currency` as its last dimension."""
+    """One query and the parts it brings, in columns named as in settled rows.
+
+    A leg by currency has `currency` as its last dimension.
+    """
 
     query: MetricQuery
     parts: tuple[str, ...]
-    is_money: bool = False
+    by_currency: bool = False
 
 
 def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, ...]:
@@ -46,10 +49,10 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
         columns = tuple(
             (dimension, column) for dimension in sorted(asked) if (column := column_of(part, dimension)) != dimension
         )
-        by_leg.setdefault((part.source, part.is_money, columns), []).append(name)
+        by_leg.setdefault((part.source, part.by_currency, columns), []).append(name)
     return tuple(
-        Leg(_query(question, generations, source, names, is_money, dict(columns)), tuple(names), is_money)
-        for (source, is_money, columns), names in by_leg.items()
+        Leg(_query(question, generations, source, names, by_currency, dict(columns)), tuple(names), by_currency)
+        for (source, by_currency, columns), names in by_leg.items()
     )
 
 
@@ -71,7 +74,7 @@ def _query(
     generations: Mapping[SiteDay, int],
     source: RowSource,
     names: Iterable[str],
-    is_money: bool,
+    by_currency: bool,
     columns: Mapping[str, str],
     unfiltered: bool = False,
 ) -> MetricQuery:
@@ -82,8 +85,8 @@ def _query(
         start=question.start,
         end=question.end,
         bucket_starts=tuple(question.buckets.starts.tolist()),
-        dimensions=(*question.dimensions, *([CURRENCY] if is_money else [])),
-        measures=tuple(name for name in names if name != VISITORS),
+        dimensions=(*question.dimensions, *([CURRENCY] if by_currency else [])),
+        measures=tuple(PARTS[name].column for name in names if name != VISITORS),
         sketches=tuple(name for name in names if name == VISITORS),
         filter=tree,
         include_excluded=question.include_excluded,

@@ -132,7 +132,9 @@ def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
         if question.gap_fill_is_default:
             return rows, (f"empty buckets are left out: {complaint}",)
         raise RefusedError(
-            f"{complaint}: use gap_fill NONE, a coarser grain or a filter", field="gap_fill", reason="TOO_MANY_ROWS"
+            f"{complaint}: use gap_fill NONE, a coarser grain, a shorter range or a filter",
+            field="gap_fill",
+            reason="TOO_MANY_ROWS",
         )
     grid = pl.DataFrame({BUCKET: pl.Series(range(len(question.buckets)), dtype=pl.Int32)})
     if tuples is not None:

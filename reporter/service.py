@@ -5,7 +5,7 @@ Decides nothing. `build_server` puts the three services on one synchronous serve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -42,6 +42,7 @@ SERVICES: Final = tuple(
     )
 )
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
+WARNING: Final = "x-hitmesh-warning"
 WORKERS: Final = 8
 # A response of 100,000 rows with a dozen cells is about 30 MB.
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -95,7 +96,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
         """Runs one report."""
         response = self._run(run_report, request, context)
         reached = response.meta.freshness.complete_through
-        _say_complete_through(context, reached.seconds * 1_000 + reached.nanos // 1_000_000)
+        _describe(context, reached.seconds * 1_000 + reached.nanos // 1_000_000)
         return response
 
     def ListMetrics(
@@ -129,7 +130,7 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
             backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
         ) -> httpbody_pb2.HttpBody:
             body, answer = export_report(backend, caller, request)
-            _say_complete_through(context, answer.freshness.complete_through)
+            _describe(context, answer.freshness.complete_through, answer.warnings)
             return body
 
         return self._run(export, request, context)
@@ -167,5 +168,9 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
         return self._run(revoke_ingest_key, request, context)
 
 
-def _say_complete_through(context: grpc.ServicerContext, complete_through: int) -> None:
-    context.send_initial_metadata(((COMPLETE_THROUGH, iso_instant(complete_through)),))
+def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:
+    # Metadata is ASCII; no warning is expected to have anything else.
+    texts = [warning.encode("ascii", "backslashreplace").decode() for warning in warnings]
+    context.send_initial_metadata(
+        ((COMPLETE_THROUGH, iso_instant(complete_through)), *((WARNING, text) for text in texts))
+    )

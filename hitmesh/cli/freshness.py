@@ -30,7 +30,7 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
 
     Every hit acknowledged before "complete through" is in the reports. JSON is one object with --site, else a list.
     """
-    with connect(endpoint, home, needs_key=site is None) as mesh:
+    with connect(endpoint, home) as mesh:
         if site is not None:
             found = [_ask(mesh, site)]
         else:
@@ -62,6 +62,7 @@ def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
         "lag_s": fresh.lag.ToMilliseconds() / 1000,
         "stalled_partitions": list(fresh.stalled_partitions),
         "dirty_days": answer.dirty_days,
+        "resettling_days": answer.resettling_days,
         "data_version": answer.data_version,
         "partitions": [
             {

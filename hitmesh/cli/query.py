@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from hitmesh.reporter.v1 import export_pb2
 
 GRAINS: Final = ("none", "hour", "day", "week", "month")
+GAP_FILLS: Final = ("none", "zero", "null")
 MAX_ROWS: Final = 100_000
+# A longer table is for programs, and slow to draw.
+TABLE_ROWS: Final = 10_000
+WARNING_METADATA: Final = "x-hitmesh-warning"
 
 
 class Range(NamedTuple):
@@ -43,6 +47,8 @@ class Range(NamedTuple):
         "    --grain day --tz Asia/Kathmandu -o csv",
         "hitmesh query --site demo/example --metrics visits --last 30d --dimensions channel \\",
         "    --filter 'channel!=direct;page_path=~^/blog'",
+        "hitmesh query --site demo/example --metrics pageviews,visits --last 7d --dimensions page_path \\",
+        "    --order-by -pageviews,page_path --limit 20",
     ),
 )
 @site_option()
@@ -63,9 +69,23 @@ class Range(NamedTuple):
     help="dim==v, dim!=v, dim=~regexp, dim in(a,b); `;` is and, `,` is or, a backslash escapes.",
 )
 @click.option("--include-excluded", is_flag=True, help="Add hits left out by default, such as bots.")
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), metavar="N", help="Most rows; else 10,000.")
-@click.option("--order-by", default="", metavar="a,-b", help="Metrics, dimensions or time; a leading - for descending.")
-@click.option("--plot", is_flag=True, help="Draw the first metric below the table; with -o table only.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_ROWS),
+    metavar="N",
+    help="Most rows, for example 20; else all, more than 100,000 being an error. A table without it has 10,000.",
+)
+@click.option(
+    "--order-by",
+    default="",
+    metavar="a,-b",
+    help="Metrics, dimensions or time; a leading - for descending, for example -visits,channel. Else by time, then by "
+    "the first metric, greatest first.",
+)
+@click.option(
+    "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty; else zero."
+)
+@click.option("--plot", is_flag=True, help="Draw the first metric below the table; means -o table without an -o.")
 @output_option("table", "csv", "json", "ndjson")
 @mesh_options
 def query(
@@ -82,6 +102,7 @@ def query(
     include_excluded: bool,
     limit: int | None,
     order_by: str,
+    gap_fill: str | None,
     plot: bool,
     output: str,
     endpoint: str | None,
@@ -89,10 +110,13 @@ def query(
 ) -> None:
     """Ask for metrics of a site over a time range.
 
-    csv, json and ndjson are the reporter's own bytes; every bucket of the range is a row.
+    csv, json and ndjson are the reporter's own bytes; every bucket of the range is a row. Only --limit cuts rows.
+    Warnings are in the meta of json, below a table, else on stderr.
     """
     span = Range(since, until, last)
     span.check()
+    if plot and not _is_written("output"):
+        output = "table"
     with connect(endpoint, home) as mesh:
         from hitmesh.reporter.v1 import export_pb2
 
@@ -108,9 +132,10 @@ def query(
             tz=tz,
             filter=filter_text,
             order_by=_list(order_by),
-            limit=limit or 0,
+            limit=limit or (TABLE_ROWS if output == "table" else 0),
             include_excluded=include_excluded,
             format="json" if output == "table" else output,
+            gap_fill=gap_fill or "",
         )
         answer = _ask(mesh, request)
     if output == "table":
@@ -124,15 +149,23 @@ def query(
 def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
     from hitmesh.client.mesh import CALL_TIMEOUT_S
 
-    answer: bytes = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).data
-    return answer
+    answer, call = mesh.exports.ExportReport.with_call(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    if request.format != "json":  # JSON carries its warnings
+        for name, text in call.initial_metadata() or ():
+            if name == WARNING_METADATA and isinstance(text, str):
+                note(f"warning: {text}")
+    content: bytes = answer.data
+    return content
 
 
 def _zone_of(mesh: Mesh, site: str) -> str:
     from hitmesh.client.sites import get_site
 
-    mesh.require_key()
     return get_site(mesh, site).time_zone
+
+
+def _is_written(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def _list(text: str) -> list[str]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def sites(output: str, endpoint: str | None, home: Path | None) -> None:
-    """List the sites that the key may see. JSON is one list, [] without a site."""
-    with connect(endpoint, home, needs_key=True) as mesh:
+    """List the sites that may be read, with the key or without one. JSON is one list, [] without a site."""
+    with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites
 
         found = list(list_sites(mesh))

@@ -6,6 +6,7 @@ Decides the order of precedence: an option, then the environment, then the files
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
     """Returns `host:port` of the mesh: the option, else HITMESH_ENDPOINT, else what the home's ready file says.
 
     Raises:
-        NoMesh: there is no ready file, so no mesh runs on this home.
+        NoMesh: there is no ready file, or it is of a process that is gone, so no mesh runs on this home.
         RefusedError: the address or the ready file is wrong.
     """
     named = option or environment.get(ENDPOINT_VARIABLE)
@@ -72,15 +73,30 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
         return parse_endpoint(named)
     ready = home / READY_FILE
     try:
-        return parse_endpoint(str(json.loads(ready.read_bytes())["grpc"]))
+        said = json.loads(ready.read_bytes())
+        address, pid = parse_endpoint(str(said["grpc"])), int(said.get("pid", 0))
     except FileNotFoundError as error:
         raise NoMesh(f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(
             f"{ready} is not a ready file: stop the mesh and start it again",
             field="home",
             reason="INVALID_CONFIG",
         ) from error
+    # A mesh that was killed leaves its file behind, and somebody else may have its port by now.
+    if pid > 0 and not _is_alive(pid):
+        raise NoMesh(f"no mesh is running on {home} ({READY_FILE} is of process {pid}, which is gone): {CURE_NO_MESH}")
+    return address
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is there, as another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def check_reachable(address: str) -> None:

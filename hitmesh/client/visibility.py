@@ -34,25 +34,43 @@ class Wait:
     sleep: Callable[[float], None] = time.sleep
 
 
-def what_is_missing(answer: reporter_pb2.GetFreshnessResponse, offsets: Mapping[tuple[str, int], int]) -> str | None:
-    """Returns what reports do not show yet, for people; None when every record up to the offsets is shown for good.
+@dataclass(slots=True)
+class Watch:
+    """What reports on a site show of some hits, from one answer of GetFreshness to the next.
 
-    Args:
-        answer: of the hits' site.
-        offsets: highest offset per (log, partition) of the receipts.
+    `offsets` has the highest offset per (log, partition) of the receipts. `passed_at_ms` is the reporter's time when
+    every record up to them was first shown; a day beside theirs may still have to be settled again then. Where hits
+    keep coming some day always waits, so only what waited at that time counts: later marks are of others.
     """
-    visible = {(one.log, one.partition): one.next_offset for one in answer.partitions}
-    behind = [place for place, offset in offsets.items() if visible.get(place, 0) <= offset]
-    if behind:
-        log, partition = behind[0]
-        return f"{len(behind)} of {len(offsets)} partitions are behind, {log}/{partition} among them"
-    if answer.dirty_days:
-        return f"{answer.dirty_days} days wait to be settled"
-    return None
+
+    offsets: Mapping[tuple[str, int], int]
+    passed_at_ms: int | None = None
+
+    def what_is_missing(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
+        """Returns what reports do not show yet, for people; None when every record is shown for good."""
+        visible = {(one.log, one.partition): one.next_offset for one in answer.partitions}
+        behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]
+        if behind:
+            log, partition = behind[0]
+            return f"{len(behind)} of {len(self.offsets)} partitions are behind, {log}/{partition} among them"
+        complete_through_ms = answer.freshness.complete_through.ToMilliseconds()
+        if self.passed_at_ms is None:
+            self.passed_at_ms = complete_through_ms + answer.freshness.lag.ToMilliseconds()
+        if answer.resettling_days:
+            return f"{answer.resettling_days} days are settled again"
+        if answer.dirty_days and complete_through_ms <= self.passed_at_ms:
+            return f"{answer.dirty_days} days wait to be settled"
+        return None
 
 
 def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], int], wait: Wait) -> None:
-    """Waits until reports on the site show every record up to the offsets, and nothing waits to be settled.
+    """Waits until reports on the site show every record up to the offsets, and nothing that follows from them waits.
+
+    Args:
+        mesh: where the hits went.
+        site: full name.
+        offsets: highest offset per (log, partition) of the receipts.
+        wait: how long.
 
     Raises:
         NotVisibleYet: that took longer than the time given.
@@ -60,8 +78,9 @@ def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], 
     """
     ends_s = wait.clock_s() + wait.timeout_s
     reporter = mesh.reporter
+    watch = Watch(offsets)
     while True:
-        missing = _ask(reporter.GetFreshness, mesh, site, offsets)
+        missing = _ask(reporter.GetFreshness, mesh, site, watch)
         if missing is None:
             return
         if wait.clock_s() >= ends_s:
@@ -76,7 +95,7 @@ def _ask(
     call: grpc.UnaryUnaryMultiCallable[reporter_pb2.GetFreshnessRequest, reporter_pb2.GetFreshnessResponse],
     mesh: Mesh,
     site: str,
-    offsets: Mapping[tuple[str, int], int],
+    watch: Watch,
 ) -> str | None:
     request = reporter_pb2.GetFreshnessRequest(site=site)
     try:
@@ -85,4 +104,4 @@ def _ask(
         if error.code() not in _PASSING:
             raise
         return f"the reporter does not answer ({error.code().name})"
-    return what_is_missing(answer, offsets)
+    return watch.what_is_missing(answer)

@@ -1,8 +1,9 @@
 """Event exports of a shop as CSV: a row becomes a PRODUCT_VIEW or CART_UPDATE, purchases of one moment an ORDER.
 
 Decides which rows belong to one order, and reads prices exactly. Rows are grouped over the whole file, so orders come
-last, in the order of their first rows. Times are UTC, as the format writes them. Knows nothing of visits: the export's
-sessions only tell orders apart.
+last, in the order of their first rows. Times are UTC, as the format writes them. A view without a product is
+unparsable, since that hit is about nothing else; carts and purchases count without one. Knows nothing of visits: the
+export's sessions only tell orders apart.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ def _row(line: Line, names: list[str]) -> _Row:
 def _view_or_cart(row: _Row, currency: str) -> hit_pb2.Hit:
     event_type = row.columns["event_type"]
     if event_type == _VIEW:
+        if not row.columns["product_id"].strip():
+            raise unparsable()
         hit = _hit(row, hit_pb2.HIT_TYPE_PRODUCT_VIEW)
         hit.product_view.item.CopyFrom(_item(row))
         hit.product_view.sku = hit.product_view.item.sku

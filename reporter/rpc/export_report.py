@@ -1,6 +1,7 @@
 """ExportReport: a flat question, as it stands in a URL, in; a file out.
 
-Limits: those of RunReport; a filter text of 20,000 characters.
+Limits: those of RunReport; a filter text of 20,000 characters. A file has every row there is: only a limit that was
+written cuts, and what does not fit without one is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reporter.check_filter import message_of
 from reporter.check_time import checked_zone
 from reporter.filter_text import parse
 from reporter.formats import CONTENT_TYPES, Format, to_file
+from reporter.question import MAX_ROWS
 from reporter.rpc.answer import Answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import meta_values
@@ -54,17 +56,29 @@ def export_report(
     """Returns the file and the answer it was made of.
 
     Raises:
-        NotFound, RefusedError: as run_report.
+        NotFound, RefusedError: as run_report; TOO_MANY_ROWS when no limit was written and there are more than 100,000.
     """
     form = _choice("format", request.format, _FORMATS, "UNKNOWN_FORMAT")
-    answer = answer_to(backend, caller, _question(backend, caller, request))
+    answer = answer_to(backend, caller, _question(backend, caller, request, form))
+    if not request.limit:
+        _refuse_cut(answer)
     meta = meta_values(answer, backend.served_by) if form is Format.JSON else {}
     file = to_file(form, answer.rows, answer.totals, meta, answer.currency)
     return httpbody_pb2.HttpBody(content_type=CONTENT_TYPES[form], data=file), answer
 
 
+def _refuse_cut(answer: Answer) -> None:
+    if len(answer.rows) < answer.rows.total_rows:
+        raise RefusedError(
+            f"the report has {answer.rows.total_rows:,} rows; a file has all of them, at most {MAX_ROWS:,}: write a "
+            "limit, or ask for a shorter range, a coarser grain or fewer dimensions",
+            field="limit",
+            reason="TOO_MANY_ROWS",
+        )
+
+
 def _question(
-    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
+    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest, form: Format
 ) -> pb.RunReportRequest:
     sites = readable_sites(backend, caller, request.site)
     zone = checked_zone(request.tz or default_zone(sites)[0])
@@ -81,11 +95,18 @@ def _question(
             pb.OrderBy(field=name.removeprefix("-"), descending=name.startswith("-"))
             for name in _split("order_by", request.order_by)
         ],
-        limit=request.limit,
+        limit=request.limit or MAX_ROWS,
         include_totals=request.include_totals,
-        gap_fill=_choice("gap_fill", request.gap_fill, _GAP_FILLS, "UNKNOWN_GAP_FILL"),
+        gap_fill=_gap_fill(request, form),
         include_excluded=request.include_excluded,
     )
+
+
+def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
+    """Only JSON has room for the warning that buckets were left out; another whole file is refused instead."""
+    chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, "UNKNOWN_GAP_FILL")
+    is_whole = not request.limit and form is not Format.JSON
+    return pb.GAP_FILL_ZERO if chosen == pb.GAP_FILL_UNSPECIFIED and is_whole else chosen
 
 
 def _split(field: str, texts: Iterable[str]) -> list[str]:

@@ -45,7 +45,8 @@ def default_zone(sites: Sequence[Site]) -> tuple[str, tuple[str, ...]]:
     zones = sorted({site.time_zone for site in sites})
     if len(zones) == 1:
         return zones[0], ()
-    return "UTC", (f"the sites have {len(zones)} time zones ({', '.join(zones[:3])}, …): UTC is used; name one",)
+    named = ", ".join(zones[:3]) + (" and others" if len(zones) > 3 else "")
+    return "UTC", (f"the sites have {len(zones)} time zones ({named}): UTC is used; name one",)
 
 
 def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:

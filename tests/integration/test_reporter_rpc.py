@@ -311,7 +311,7 @@ def test_freshness_follows_what_waits_to_be_settled(mesh: Mesh) -> None:
     position = Position(partition.log, partition.partition, 4)
     mesh.stores.dirty.mark([DirtyMark(SiteDay(SITE, MIDNIGHT // DAY), position, NOW - 16 * 60_000)])
     after = mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=SITE))
-    assert after.dirty_days == 1
+    assert (after.dirty_days, after.resettling_days) == (1, 0)
     assert after.partitions[0].next_offset == 4
     assert after.freshness.state == reporter_pb2.FRESHNESS_STATE_DELAYED
     assert list(after.freshness.stalled_partitions) == [f"{partition.log}/{partition.partition}"]
@@ -381,6 +381,54 @@ def test_answers_say_in_their_metadata_how_far_they_reach(mesh: Mesh) -> None:
     assert expected in [tuple(pair) for pair in call.initial_metadata()]
 
 
+def many_pages(mesh: Mesh, pages: int) -> None:
+    mesh.settle([traffic(hits=1, page_path=f"/{page}") for page in range(pages)], [])
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "json"])
+def test_an_export_without_a_limit_has_every_row(mesh: Mesh, form: str) -> None:
+    many_pages(mesh, 150)
+    _, text = export(mesh, metrics=["hits"], dimensions=["page_path"], grain="hour", format=form)
+    assert text.count("/") == 150 * 72
+
+
+def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warning(mesh: Mesh) -> None:
+    many_pages(mesh, 1_400)
+    fields = {"site": SITE, "metrics": ["hits"], "dimensions": ["page_path"], "grain": "hour", "last": "3d"}
+    request = export_pb2.ExportReportRequest(**fields)  # type: ignore[arg-type]  # protobuf checks the fields
+    for form in ("csv", "ndjson"):
+        request.format = form
+        found = refusal(lambda: mesh.exports.ExportReport(request))
+        assert (found.code, found.reason, found.field) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "TOO_MANY_ROWS",
+            "gap_fill",
+        )
+        assert (
+            "100,800 rows, beyond 100,000: use gap_fill NONE, a coarser grain, a shorter range or a filter"
+            in found.message
+        )
+    request.limit = 5
+    body, call = mesh.exports.ExportReport.with_call(request)
+    assert body.data.count(b"\n") == 5
+    warnings = [text for name, text in call.initial_metadata() if name == "x-hitmesh-warning"]
+    assert warnings == [
+        "empty buckets are left out: every bucket of every value is 100,800 rows, beyond 100,000",
+        "5 of 1,400 rows are shown: raise limit, or narrow the question",
+    ]
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "json"])
+def test_an_export_of_more_rows_than_a_file_has_names_number_rule_and_cure(mesh: Mesh, form: str) -> None:
+    many_pages(mesh, 100_001)
+    found = refusal(lambda: export(mesh, metrics=["hits"], dimensions=["page_path"], format=form))
+    assert (found.code, found.reason, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_ROWS", "limit")
+    assert found.message == (
+        "the report has 100,001 rows; a file has all of them, at most 100,000: write a limit, or ask for a shorter "
+        "range, a coarser grain or fewer dimensions"
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
@@ -392,6 +440,7 @@ def test_answers_say_in_their_metadata_how_far_they_reach(mesh: Mesh) -> None:
         ({"last": "7x"}, "INVALID_TIME_RANGE", "last"),
         ({"last": ""}, "INVALID_TIME_RANGE", "since"),
         ({"since": "2015-05-17"}, "INVALID_TIME_RANGE", "last"),
+        ({"limit": -1}, "INVALID_FIELD", "limit"),
         ({"last": "", "since": "17.5.2015"}, "INVALID_TIME_RANGE", "since"),
         ({"last": "", "since": "2015-05-17", "until": "2015-02-30"}, "INVALID_TIME_RANGE", "until"),
     ],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.cells import CELL_MS, Grain
 from hitmesh.filters import Comparison, Not, Operator
-from reporter.catalogue import METRICS, PARTS, Kind, allowed_dimensions
+from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from reporter.catalogue import METRICS, Kind, allowed_dimensions
 from reporter.question import GapFill
 from reporter.series import Series
 from tests.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
@@ -40,8 +42,7 @@ def stores(draw: st.DrawFn, since: str = "2015-05-17") -> RowsStore:
         return {name: draw(amounts) for name in draw(st.lists(st.sampled_from(parts), max_size=4))}
 
     hits, starts = [], []
-    of_hits = [name for name, part in PARTS.items() if part.source == "traffic" and name != "visitors"]
-    of_visits = [name for name, part in PARTS.items() if part.source == "visits"]
+    of_hits, of_visits = list(TRAFFIC_MEASURES), list(VISITS_MEASURES)
     for _ in range(draw(st.integers(0, 12))):
         keys = draw(st.lists(st.integers(1, 20), max_size=4))
         hits.append(
@@ -121,7 +122,7 @@ def test_a_ratio_is_its_merged_parts_as_they_are_asked_for_alone(
 ) -> None:
     """P7."""
     until = until_of("2015-05-17")
-    asked = [metric for metric in RATIOS if "visit_views" not in metric.parts]
+    asked = [metric for metric in RATIOS if all(part in METRICS for part in metric.parts)]
     parts = list(dict.fromkeys(part for metric in asked for part in metric.parts))
     metrics = ",".join([*(metric.id for metric in asked), *parts])
     rows = ask(store, a_question(metrics, grain=grain, dimensions=dimensions, until=until))
@@ -132,6 +133,19 @@ def test_a_ratio_is_its_merged_parts_as_they_are_asked_for_alone(
         assert ratio.denominators is not None
         assert (ratio.numerators.tolist(), ratio.denominators.tolist()) == (above, below)
         assert ratio.is_empty.tolist() == [amount == 0 for amount in below]
+
+
+@given(stores())
+def test_an_average_of_money_is_that_of_the_orders_in_the_sites_currency_alone(store: RowsStore) -> None:
+    """P7, M3."""
+    metrics, until = "average_order_value,gross_revenue,orders", until_of("2015-05-17")
+    average = ask(store, a_question(metrics, until=until)).columns[0]
+    rows = store.rows[RowSource.TRAFFIC].filter(pl.col("currency") == "USD")
+    alone = RowsStore(rows.iter_rows(named=True), [])
+    revenue, orders = ask(alone, a_question(metrics, until=until)).columns[1:]
+    assert average.denominators is not None
+    assert average.numerators.tolist() == revenue.numerators.tolist()
+    assert average.denominators.tolist() == orders.numerators.tolist()
 
 
 @given(stores(), st.sampled_from(["", "channel", "channel,page_path"]))

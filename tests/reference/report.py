@@ -41,11 +41,12 @@ ADDITIVE_METRICS = (
     "late_hits",
     "clock_skewed_hits",
 )
+ORDERS_IN_CURRENCY = "orders_in_currency"
 RATIO_METRICS = {
     "bounce_rate": ("bounces", "visits"),
     "visit_duration_avg": ("visit_duration_total", "visits"),
     "views_per_visit": ("visit_views", "visits"),
-    "average_order_value": ("gross_revenue", "orders"),
+    "average_order_value": ("gross_revenue", ORDERS_IN_CURRENCY),
     "revenue_per_visit": ("gross_revenue", "visits"),
     "conversion_rate": ("order_visits", "visits"),
 }
@@ -74,8 +75,8 @@ def report(
 
     Both dates are inclusive civil dates of the zone. The label is the bucket's local start with offset, ""
     for grain NONE. `keep` is the filter: it sees the shown value of every dimension an entry has. Money
-    counts where it is in `currency`; ratios are (numerator, denominator). `visitors` is the exact number of
-    distinct visitors.
+    counts where it is in `currency`, and so do the orders it is divided by; ratios are (numerator, denominator).
+    `visitors` is the exact number of distinct visitors.
     """
     starts = bucket_starts(grain, zone, first_date, last_date)
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -93,6 +94,8 @@ def report(
         for metric, number in entry.adds.items():
             if metric not in MONEY_METRICS or entry.currency == currency:
                 sums[row][metric] += number
+        if entry.currency == currency:
+            sums[row][ORDERS_IN_CURRENCY] += entry.adds.get("orders", 0)
         if entry.visitor is not None:
             visitors[row].add((entry.site, entry.visitor))
     rows = {row: {metric: _value(metric, sums[row], len(visitors[row])) for metric in metrics} for row in sums}

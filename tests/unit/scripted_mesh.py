@@ -68,6 +68,8 @@ class ScriptedMesh(
     stored: set[tuple[str, str, str]] = field(default_factory=set)
     copies: int = 0
     polls_until_visible: int = 0
+    warnings: tuple[str, ...] = ()
+    open_reads: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def StreamHits(self, request_iterator: Requests, context: grpc.ServicerContext) -> Responses:
@@ -104,7 +106,7 @@ class ScriptedMesh(
         return pb.SendHitsResponse(receipts=[receipt], accepted_count=1)
 
     def GetSite(self, request: admin_pb2.GetSiteRequest, context: grpc.ServicerContext) -> admin_pb2.GetSiteResponse:
-        self._known(context)
+        self._may_read(context)
         if request.name not in self.sites:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.name}")
         return admin_pb2.GetSiteResponse(site=self.sites[request.name])
@@ -122,7 +124,7 @@ class ScriptedMesh(
         self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
     ) -> admin_pb2.ListSitesResponse:
         """Pages of one site, so that clients must follow the token."""
-        self._known(context)
+        self._may_read(context)
         names = sorted(self.sites)
         at = int(request.page_token or 0)
         following = str(at + 1) if at + 1 < len(names) else ""
@@ -151,6 +153,7 @@ class ScriptedMesh(
         self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
     ) -> httpbody_pb2.HttpBody:
         self.asked.append(request)
+        context.send_initial_metadata(tuple(("x-hitmesh-warning", text) for text in self.warnings))
         if request.site not in self.sites:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.site}")
         return httpbody_pb2.HttpBody(data=self.exports[request.format])
@@ -174,6 +177,10 @@ class ScriptedMesh(
         self, request: reporter_pb2.ListDimensionsRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ListDimensionsResponse:
         raise NotImplementedError
+
+    def _may_read(self, context: grpc.ServicerContext) -> None:
+        if not self.open_reads:
+            self._known(context)
 
     def _known(self, context: grpc.ServicerContext) -> None:
         if dict(context.invocation_metadata()).get("authorization") != f"Bearer {KEY}":

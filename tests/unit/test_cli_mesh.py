@@ -257,6 +257,53 @@ def test_query_prints_the_reporters_bytes_unchanged(
     assert (captured.out, captured.err) == (mesh.exports[output], b"")
 
 
+@pytest.mark.parametrize("output", ["csv", "ndjson"])
+def test_warnings_of_a_file_without_meta_go_to_stderr(
+    mesh: ScriptedMesh, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    mesh.exports[output] = b"1\n"
+    mesh.warnings = ("5 of 9 rows are shown", "amounts in EUR are left out")
+    assert ask("--last", "7d", "-o", output) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1\n"
+    assert captured.err == "warning: 5 of 9 rows are shown\nwarning: amounts in EUR are left out\n"
+
+
+def test_files_are_asked_for_whole_and_tables_at_a_length_for_people(mesh: ScriptedMesh) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports |= {"csv": b"", "ndjson": b"", "json": b'{"rows": [], "meta": {}}'}
+    for output in ("csv", "ndjson", "json", "table"):
+        assert ask("--last", "7d", "-o", output) == 0
+    assert ask("--last", "7d", "-o", "table", "--limit", "20000", "--gap-fill", "none") == 0
+    assert [(asked.limit, asked.gap_fill) for asked in mesh.asked] == [
+        (0, ""),
+        (0, ""),
+        (0, ""),
+        (10_000, ""),
+        (20_000, "none"),
+    ]
+
+
+def test_reads_without_a_key_are_for_the_mesh_to_refuse(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    mesh.exports["csv"] = b""
+    elsewhere = ["--endpoint", mesh.endpoint, "--home", str(tmp_path / "no-key-here")]
+    reads = [
+        ["sites", *elsewhere],
+        ["freshness", *elsewhere],
+        ["query", "--site", "demo/weblog", "--metrics", "hits", "--since", "2015-05-17", "-o", "csv", *elsewhere],
+    ]
+    for arguments in reads:
+        assert run(arguments) == 80
+        assert "UNAUTHENTICATED" in capsys.readouterr().err
+    mesh.open_reads = True
+    for arguments in reads:
+        assert run(arguments) == 0
+
+
 def test_query_asks_for_exactly_what_the_options_say(mesh: ScriptedMesh) -> None:
     mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
     mesh.exports["csv"] = b""
@@ -326,6 +373,18 @@ def test_table_has_numbers_to_the_right_and_a_caption(mesh: ScriptedMesh, capsys
     assert "complete through 2026-01-01T00:00:00Z (live) · 1,234 hits left out (bots)" in shown[4]
     assert "visits" in shown
     assert "\x1b" not in "".join(shown)
+
+
+def test_plot_without_a_written_output_is_a_table_wherever_it_goes(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports["json"] = json.dumps(ANSWER).encode()
+    assert ask("--since", "2015-05-17", "--until", "2015-05-18", "--grain", "day", "--plot") == 0
+    captured = capsys.readouterr()
+    assert "complete through" in captured.out
+    assert "┤" in captured.out or "█" in captured.out
+    assert captured.err == ""
 
 
 def test_plot_is_only_for_tables(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from hitmesh.client.home import NoMesh, check_reachable, endpoint, home_dir, parse_endpoint, server_key
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.sites import ensure_site, list_sites
-from hitmesh.client.visibility import NotVisibleYet, Wait, wait_until_visible, what_is_missing
+from hitmesh.client.visibility import NotVisibleYet, Wait, Watch, wait_until_visible
 from hitmesh.errors import RefusedError
 from hitmesh.names import site_name
 from hitmesh.reporter.v1 import reporter_pb2
@@ -46,12 +47,24 @@ def test_endpoint_is_the_option_then_the_environment_then_the_ready_file(tmp_pat
     assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
 
 
+def test_ready_file_of_a_process_that_is_gone_is_no_mesh(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid in (gone.pid, 1 << 70):
+        (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
+        with pytest.raises(NoMesh, match=f"process {pid}, which is gone: .*|hitmesh dev"):
+            endpoint(None, tmp_path, {})
+    for pid in (os.getpid(), 1):  # one's own, and another user's
+        (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
+        assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
+
+
 def test_home_without_a_ready_file_has_no_mesh(tmp_path: Path) -> None:
     with pytest.raises(NoMesh, match="hitmesh dev"):
         endpoint(None, tmp_path, {})
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": 7}', "\xff"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": 7}', '{"grpc": "a:1", "pid": "x"}', "\xff"])
 def test_broken_ready_file_is_wrong_configuration(tmp_path: Path, content: str) -> None:
     (tmp_path / "ready.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(RefusedError):
@@ -116,21 +129,44 @@ def test_making_a_site_needs_a_key_that_is_known(mesh: ScriptedMesh) -> None:
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def a_freshness(dirty_days: int = 0, **next_offsets: int) -> reporter_pb2.GetFreshnessResponse:
+def a_freshness(
+    dirty_days: int = 0, resettling_days: int = 0, complete_through_ms: int = 0, lag_ms: int = 0, **next_offsets: int
+) -> reporter_pb2.GetFreshnessResponse:
     progress = [
         reporter_pb2.PartitionProgress(log=LOG, partition=int(name[1:]), next_offset=offset)
         for name, offset in next_offsets.items()
     ]
-    return reporter_pb2.GetFreshnessResponse(partitions=progress, dirty_days=dirty_days)
+    answer = reporter_pb2.GetFreshnessResponse(
+        partitions=progress, dirty_days=dirty_days, resettling_days=resettling_days
+    )
+    answer.freshness.complete_through.FromMilliseconds(complete_through_ms)
+    answer.freshness.lag.FromMilliseconds(lag_ms)
+    return answer
 
 
 def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty() -> None:
-    offsets = {(LOG, 0): 4, (LOG, 1): 9}
-    assert what_is_missing(a_freshness(p0=5, p1=10), offsets) is None
-    assert what_is_missing(a_freshness(p0=5, p1=9), offsets) == f"1 of 2 partitions are behind, {LOG}/1 among them"
-    assert what_is_missing(a_freshness(p0=5), offsets) is not None
-    assert what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10), offsets) == "3 days wait to be settled"
-    assert what_is_missing(a_freshness(), {}) is None
+    watch = Watch({(LOG, 0): 4, (LOG, 1): 9})
+    assert watch.what_is_missing(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, {LOG}/1 among them"
+    assert watch.what_is_missing(a_freshness(p0=5)) is not None
+    assert watch.what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait to be settled"
+    assert watch.what_is_missing(a_freshness(p0=5, p1=10)) is None
+    assert Watch({}).what_is_missing(a_freshness()) is None
+
+
+def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
+    watch = Watch({(LOG, 0): 4})
+    # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' own day.
+    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
+    # Settled, and dirty again by a hit of somebody else at 9,900: it may still be what waited before.
+    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
+    # Everything that waited at 10,000 is settled; what waits came later.
+    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
+
+
+def test_a_day_that_settlement_settles_again_is_waited_for() -> None:
+    watch = Watch({(LOG, 0): 4}, passed_at_ms=10_000)
+    again = a_freshness(dirty_days=2, resettling_days=1, complete_through_ms=10_700, p0=9)
+    assert watch.what_is_missing(again) == "1 days are settled again"
 
 
 def test_waiting_ends_when_hits_are_visible_or_time_is_over(mesh: ScriptedMesh) -> None:

@@ -94,11 +94,22 @@ def test_json_has_rows_with_real_numbers_totals_and_meta() -> None:
     assert first["gross_revenue"] == 59_442.63
     assert first["bounce_rate"] == pytest.approx(287 / 399)
     assert first["visit_duration_avg"] == pytest.approx(3_320 / 399)
-    assert first["average_order_value"] == pytest.approx(59_442.63 / 214)
+    assert first["average_order_value"] == 277.77
     assert second["bounce_rate"] is None
     assert (second["hits"], second["gross_revenue"]) == (0, 0)
     assert document["meta"] == {"data_version": "s1"}
     assert "totals" not in json.loads(to_file(Format.JSON, series, None, {}, "USD"))
+
+
+def test_an_average_of_money_has_the_same_digits_in_every_file() -> None:
+    rows = ask(
+        RowsStore([traffic(orders=2, gross_revenue=1_234_567, currency="KWD")], []),
+        a_question("average_order_value"),
+        "KWD",
+    )
+    assert to_csv(rows, "KWD") == b"average_order_value\n0.617\n"
+    assert to_file(Format.NDJSON, rows, None, {}, "KWD") == b'{"average_order_value":0.617}\n'
+    assert rows.columns[0].values.tolist() == [0.6172835]
 
 
 def test_ndjson_is_a_row_a_line() -> None:

@@ -53,8 +53,10 @@ def test_a_waiting_record_holds_back_its_partition() -> None:
 
 
 def test_a_day_that_settlement_marked_holds_back_the_time_but_no_offset() -> None:
-    pending = {SITE.name: [waiting(7, NOW - 9_000, PartitionId(SETTLEMENT_LOG, 0))]}
+    of_settlement = waiting(7, NOW - 9_000, PartitionId(SETTLEMENT_LOG, 0))
+    pending = {SITE.name: [of_settlement, waiting(100, NOW - 2_000, PartitionId(LOG, OWN), DAY + 1)]}
     found = freshness([SITE], progress_at(NOW), pending, NOW)
+    assert (found.dirty_days, found.resettling_days) == (2, 1)
     assert found.complete_through == NOW - 9_000
     assert found.partitions[PartitionId(LOG, OWN)].next_offset == 100
 

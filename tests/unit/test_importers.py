@@ -272,6 +272,12 @@ def test_cart_rows_become_cart_updates() -> None:
     assert {(hit.cart.value_micros, hit.cart.currency, len(hit.cart.items)) for hit in hits} == {(35_790_000, "EUR", 1)}
 
 
+def test_carts_and_purchases_count_without_a_product() -> None:
+    cart, order = read_shop(a_row(event="cart", product=""), a_row(event="purchase", product=""))[0]
+    assert [item.sku for item in (*cart.cart.items, *order.order.items)] == ["", ""]
+    assert order.order.total_micros == 35_790_000
+
+
 def test_purchases_of_one_session_user_and_second_become_one_order() -> None:
     rows = [
         a_row(event="purchase", product="1", price="0.10"),
@@ -296,6 +302,8 @@ def test_purchases_of_one_session_user_and_second_become_one_order() -> None:
     [
         a_row(session=""),
         a_row(user=""),
+        a_row(product=""),
+        a_row(product=" "),
         a_row(event="viewed"),
         a_row(time="2019-10-01 00:00:00"),
         a_row(time="2019-13-01 00:00:00 UTC"),

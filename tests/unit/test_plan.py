@@ -32,9 +32,11 @@ def test_parts_are_asked_for_once() -> None:
 def test_money_is_a_query_of_its_own_by_currency() -> None:
     counts, money = legs(a_question("orders,average_order_value,net_revenue", dimensions="channel"), GENERATIONS)
     assert counts.query.measures == ("orders",)
-    assert money.query.measures == ("gross_revenue", "refunds")
+    assert money.parts == ("gross_revenue", "orders_in_currency", "refunds")
+    assert money.query.measures == ("gross_revenue", "orders", "refunds")
     assert money.query.dimensions == ("channel", "currency")
-    assert money.is_money
+    assert money.by_currency
+    assert not counts.by_currency
 
 
 def test_a_revenue_per_visit_takes_two_sources() -> None:

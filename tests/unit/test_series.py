@@ -118,11 +118,28 @@ def test_money_counts_in_the_sites_currency_and_names_the_others() -> None:
     )
     question = a_question("gross_revenue,orders,average_order_value,refunds")
     rows = ask(store, question)
-    assert table_of(rows) == {(): [10, 2, 5, 0]}
+    assert table_of(rows) == {(): [10, 2, 10, 0]}
     exactness = [column.exactness for column in rows.columns]
     assert exactness == [Exactness.PARTIAL, Exactness.EXACT, Exactness.PARTIAL, Exactness.EXACT]
     answered = [(leg, store.query(leg.query)) for leg in legs(question, store.generations)]
     assert combine(question, answered, "USD").missing_currencies == ("EUR",)
+
+
+def test_revenue_and_orders_of_an_average_are_of_the_same_orders() -> None:
+    store = RowsStore(
+        [
+            traffic(orders=2, gross_revenue=1_234_567, currency="KWD", channel="email"),
+            traffic(orders=1, gross_revenue=9_000_000, currency="EUR", channel="email"),
+            traffic(orders=1, gross_revenue=9_000_000, currency="EUR", channel="social"),
+        ],
+        [visits(visits=4, channel="email")],
+    )
+    question = a_question("average_order_value,orders,revenue_per_visit", dimensions="channel")
+    rows = ask(store, question, "KWD")
+    assert table_of(rows) == {("email",): [0.6172835, 3, 1.234567 / 4], ("social",): [None, 1, None]}
+    average = rows.columns[0]
+    assert average.denominators is not None
+    assert (average.numerators.tolist(), average.denominators.tolist()) == ([1_234_567, 0], [2, 0])
 
 
 def test_net_revenue_may_be_negative() -> None:

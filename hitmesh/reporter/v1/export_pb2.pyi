@@ -54,13 +54,15 @@ class ExportReportRequest(_message.Message):
     filter: _builtins.str
     """Text filter, for example "channel==social;page_path=~^/blog"."""
     limit: _builtins.int
-    """Most rows: 1 to 100,000; default 10,000."""
+    """Most rows: 1 to 100,000. Default: all, at most 100,000; more are an error, never cut."""
     include_excluded: _builtins.bool
     """Whether hits left out by default (bots) are added."""
     format: _builtins.str
     """csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
-    """none, zero or null; default zero."""
+    """none, zero or null; default zero. Where filling needs more than 100,000 rows, the default is an error in csv and
+    ndjson without a limit; else empty buckets are left out with a warning.
+    """
     include_totals: _builtins.bool
     """Whether JSON carries totals."""
     @_builtins.property

@@ -35,7 +35,9 @@ class ExportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportReport: _grpc.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]
-    """Runs one report and formats it. Deadline 30 s unless the client sets one."""
+    """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+    x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+    """
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
@@ -43,7 +45,9 @@ class ExportServiceAsyncStub(ExportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportReport: _aio.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Runs one report and formats it. Deadline 30 s unless the client sets one."""
+    """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+    x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+    """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reports as files."""
@@ -54,6 +58,8 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _export_pb2.ExportReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Runs one report and formats it. Deadline 30 s unless the client sets one."""
+        """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+        x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+        """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1267,10 +1267,13 @@ class GetFreshnessResponse(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     DIRTY_DAYS_FIELD_NUMBER: _builtins.int
     DATA_VERSION_FIELD_NUMBER: _builtins.int
+    RESETTLING_DAYS_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
     """Site-days that wait to be settled."""
     data_version: _builtins.str
     """Version of the site's published numbers."""
+    resettling_days: _builtins.int
+    """Those of dirty_days that settlement itself asked to settle again, because a neighbouring day changed them."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """Over all partitions of the site."""
@@ -1286,10 +1289,11 @@ class GetFreshnessResponse(_message.Message):
         partitions: _abc.Iterable[Global___PartitionProgress] | None = ...,
         dirty_days: _builtins.int = ...,
         data_version: _builtins.str = ...,
+        resettling_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "partitions", b"partitions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "partitions", b"partitions", "resettling_days", b"resettling_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
