@@ -1,4 +1,4 @@
-"""Real files through the real mesh give the right numbers (issue: real input, right numbers).
+"""Real files through the real mesh give the right numbers.
 
 The numbers are literal, and every metric equals the reference model, which reads the files on its own.
 """
