@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,9 @@ from reporter.catalogue import METRICS, Kind, allowed_dimensions
 from reporter.question import GapFill
 from reporter.series import Series
 from tests.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
+
+# Random stores are drawn and asked many times over.
+pytestmark = pytest.mark.timeout(120)
 
 # Days of 23, 24.5, 25 and 24 hours, and one that begins at 01:00; each is inside its fortnight below.
 ZONES = {

@@ -117,6 +117,7 @@ def reference_visits(hits: Sequence[RefHit], policy: RefPolicy) -> tuple[list[li
     return sorted(visits), orphans
 
 
+@pytest.mark.timeout(120)
 @given(ref_hits(max_hits=120, unique_ids=True), policies())
 def test_visits_day_by_day_with_a_carry_are_those_of_all_days_at_once(hits: list[RefHit], policy: RefPolicy) -> None:
     of_site = sorted((hit for hit in hits if hit.site == SITES[0]), key=lambda hit: hit.event_time)
