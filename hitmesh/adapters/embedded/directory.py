@@ -167,7 +167,7 @@ class EmbeddedSiteDirectory:
                 (now, merchant, key_id),
             )
         if revoked is None:
-            raise NotFound(f"{merchant} has no key {key_id}", field="key_id")
+            raise NotFound(f"{merchant} has no key {key_id}", field="name")
         self._checked_at = None
         return revoked
 

@@ -85,7 +85,7 @@ class MemorySiteDirectory:
                     revoked = key if key.revoked_at is not None else replace(key, revoked_at=now)
                     self._keys[digest] = revoked
                     return revoked
-        raise NotFound(f"{merchant} has no key {key_id}", field="key_id")
+        raise NotFound(f"{merchant} has no key {key_id}", field="name")
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""

@@ -200,7 +200,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def client_discards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientDiscard]:
-        """Hits lost at the client before sending."""
+        """Hits lost at the client before sending. Not used yet, so not checked."""
 
     @_builtins.property
     def edge(self) -> Global___EdgeContext:
@@ -1193,7 +1193,7 @@ class Locale(_message.Message):
     language: _builtins.str
     """BCP 47 tag, at most 35 bytes."""
     utc_offset_minutes: _builtins.int
-    """Offset of the device's clock from UTC in minutes, -840 to 840."""
+    """Offset of the device's clock from UTC in minutes, -840 to 840. Not used yet, so not checked."""
     def __init__(
         self,
         *,
