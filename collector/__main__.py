@@ -11,7 +11,7 @@ import grpc
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
-from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handler
+from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
 from hitmesh.clock import SystemClock
@@ -42,7 +42,7 @@ def main() -> int:
         ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
         options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
     )
-    server.add_generic_rpc_handlers((generic_handler(service),))
+    server.add_generic_rpc_handlers(generic_handlers(service))
     batcher.start()
     heartbeat.start()
     code = serve(

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 import grpc
+from google.api import httpbody_pb2
 
 from collector.admission import Frame
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import OpenFrame, read_stream_frame, read_unary_frame
+from collector.json_batches import batch_of_json
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.settings import CollectorSettings
 from collector.stream import HitStream, start_reader
-from hitmesh.collector.v1 import collector_pb2
+from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
 from hitmesh.ports import Clock
 from hitmesh.rpc_errors import abort
 
 SERVICE = "hitmesh.collector.v1.CollectorService"
+JSON_SERVICE = "hitmesh.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
 # Trailer of every call: hits acknowledged in it. Envoy adds them up per door.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
@@ -89,13 +92,20 @@ class CollectorService:
 
     def send_hits(self, message: bytes, context: grpc.ServicerContext) -> collector_pb2.SendHitsResponse:
         """Handles one unary call."""
-        try:
-            outcome = self._send(message, context)
-            _raise_refused_whole(outcome)
-        except HitmeshError as error:
-            abort(context, error, _trailers(0))
-        context.set_trailing_metadata(_trailers(outcome.accepted))
+        outcome = self._outcome(lambda: _batch_of(message), context)
         return collector_pb2.SendHitsResponse(
+            issues=issue_messages(0, outcome),
+            receipts=receipt_messages(0, outcome),
+            accepted_count=outcome.accepted,
+            rejected_count=outcome.rejected,
+        )
+
+    def send_json_hits(
+        self, body: httpbody_pb2.HttpBody, context: grpc.ServicerContext
+    ) -> json_pb2.SendJsonHitsResponse:
+        """Handles one unary call whose body is JSON."""
+        outcome = self._outcome(lambda: batch_of_json(body.data), context)
+        return json_pb2.SendJsonHitsResponse(
             issues=issue_messages(0, outcome),
             receipts=receipt_messages(0, outcome),
             accepted_count=outcome.accepted,
@@ -123,10 +133,17 @@ class CollectorService:
             )
         return frame
 
-    def _send(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
-        batch = read_unary_frame(message)
-        if batch is None:
-            raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
+    def _outcome(self, batch: Callable[[], bytes], context: grpc.ServicerContext) -> BatchOutcome:
+        """Returns what became of a unary call's batch, or ends the call when it was refused whole."""
+        try:
+            outcome = self._send(batch(), context)
+            _raise_refused_whole(outcome)
+        except HitmeshError as error:
+            abort(context, error, _trailers(0))
+        context.set_trailing_metadata(_trailers(outcome.accepted))
+        return outcome
+
+    def _send(self, batch: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         remaining = context.time_remaining()
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         if not self._budget.take(len(batch), timeout_s):
@@ -145,8 +162,17 @@ class CollectorService:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
 
 
-def generic_handler(service: CollectorService) -> grpc.GenericRpcHandler:
-    """Returns the handler that passes raw bytes to the service."""
+def generic_handlers(service: CollectorService) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Returns the handlers that pass raw bytes to the service."""
+    json_handler = grpc.unary_unary_rpc_method_handler(
+        service.send_json_hits,
+        httpbody_pb2.HttpBody.FromString,
+        json_pb2.SendJsonHitsResponse.SerializeToString,
+    )
+    return (_raw_handler(service), grpc.method_handlers_generic_handler(JSON_SERVICE, {"SendJsonHits": json_handler}))
+
+
+def _raw_handler(service: CollectorService) -> grpc.GenericRpcHandler:
     to_bytes = collector_pb2.StreamHitsResponse.SerializeToString
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -157,6 +183,13 @@ def generic_handler(service: CollectorService) -> grpc.GenericRpcHandler:
             ),
         },
     )
+
+
+def _batch_of(message: bytes) -> bytes:
+    batch = read_unary_frame(message)
+    if batch is None:
+        raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
+    return batch
 
 
 def _trailers(acknowledged: int) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from hitmesh.adapters.factory import open_stores
 from hitmesh.clock import SystemClock
-from hitmesh.collector.v1 import collector_pb2
+from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.config import ServiceSettings, load
 from hitmesh.errors import HitmeshError
 from hitmesh.lifecycle import serve, stop_on_signals
@@ -21,7 +21,9 @@ from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, WORKERS, build_server
 
 # Reflection behind the one door is answered here, for the collector's service too.
-_REFLECTED = tuple(service.full_name for service in collector_pb2.DESCRIPTOR.services_by_name.values())
+_REFLECTED = tuple(
+    service.full_name for file in (collector_pb2, json_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+)
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
 _STORES = {"embedded": pb.STORE_EMBEDDED, "memory": pb.STORE_MEMORY}

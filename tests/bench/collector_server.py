@@ -18,7 +18,7 @@ import grpc
 import collector.batcher
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
-from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handler
+from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
 from hitmesh.clock import SystemClock
@@ -57,7 +57,7 @@ def main() -> None:
         ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
         options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
     )
-    server.add_generic_rpc_handlers((generic_handler(service),))
+    server.add_generic_rpc_handlers(generic_handlers(service))
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

@@ -13,7 +13,7 @@ import polars as pl
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
-from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handler
+from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handlers
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
@@ -143,7 +143,7 @@ def running(backend: Backend, **changes: object) -> Iterator[Running]:
     server = grpc.server(
         ThreadPoolExecutor(settings.workers), options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
     )
-    server.add_generic_rpc_handlers((generic_handler(service),))
+    server.add_generic_rpc_handlers(generic_handlers(service))
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

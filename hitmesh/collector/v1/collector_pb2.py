@@ -22,49 +22,46 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hitmesh.hit.v1 import hit_pb2 as hitmesh_dot_hit_dot_v1_dot_hit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/collector/v1/collector.proto\x12\x14hitmesh.collector.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hitmesh/hit/v1/hit.proto\":\n\x0fSendHitsRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.hitmesh.hit.v1.HitBatch\"\xa3\x01\n\x10SendHitsResponse\x12.\n\x06issues\x18\x01 \x03(\x0b\x32\x1e.hitmesh.collector.v1.HitIssue\x12/\n\x08receipts\x18\x02 \x03(\x0b\x32\x1d.hitmesh.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\"\x84\x01\n\x11StreamHitsRequest\x12\x30\n\x04open\x18\x01 \x01(\x0b\x32 .hitmesh.collector.v1.StreamOpenH\x00\x12\x35\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32$.hitmesh.collector.v1.SequencedBatchH\x00\x42\x06\n\x04kind\"Q\n\nStreamOpen\x12\x12\n\ningest_key\x18\x01 \x01(\t\x12\x13\n\x0bresume_from\x18\x02 \x01(\x04\x12\x1a\n\x12max_inflight_bytes\x18\x03 \x01(\x03\"L\n\x0eSequencedBatch\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\'\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.hitmesh.hit.v1.HitBatch\"\xdb\x01\n\x12StreamHitsResponse\x12\x32\n\x05ready\x18\x01 \x01(\x0b\x32!.hitmesh.collector.v1.StreamReadyH\x00\x12(\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.hitmesh.collector.v1.AckH\x00\x12.\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x1c.hitmesh.collector.v1.CreditH\x00\x12/\n\x07go_away\x18\x04 \x01(\x0b\x32\x1c.hitmesh.collector.v1.GoAwayH\x00\x42\x06\n\x04kind\":\n\x0bStreamReady\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x03\"\x95\x01\n\x03\x41\x63k\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12.\n\x06issues\x18\x02 \x03(\x0b\x32\x1e.hitmesh.collector.v1.HitIssue\x12/\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.hitmesh.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\"B\n\x06GoAway\x12(\n\x05\x64rain\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xea\x01\n\x08HitIssue\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06hit_id\x18\x03 \x01(\t\x12.\n\x07outcome\x18\x04 \x01(\x0e\x32\x1d.hitmesh.collector.v1.Outcome\x12,\n\x06reason\x18\x05 \x01(\x0e\x32\x1c.hitmesh.collector.v1.Reason\x12\r\n\x05\x66ield\x18\x06 \x01(\t\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x08 \x01(\t\"\x89\x01\n\x07Receipt\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03log\x18\x05 \x01(\t\x12,\n\x08log_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*u\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x12\n\x0eOUTCOME_WARNED\x10\x02\x12\x14\n\x10OUTCOME_REJECTED\x10\x03\x12\x11\n\rOUTCOME_RETRY\x10\x04*\x81\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_UNKNOWN_KEY\x10\x01\x12\x16\n\x12REASON_KEY_REVOKED\x10\x02\x12\x1d\n\x19REASON_ORIGIN_NOT_ALLOWED\x10\x03\x12\x10\n\x0cREASON_QUOTA\x10\x04\x12\x18\n\x14REASON_HIT_TOO_LARGE\x10\x05\x12\x1a\n\x16REASON_BATCH_TOO_LARGE\x10\x06\x12\x18\n\x14REASON_MISSING_FIELD\x10\x07\x12\x18\n\x14REASON_INVALID_FIELD\x10\x08\x12\x11\n\rREASON_DECODE\x10\t\x12\x1b\n\x17REASON_UNSUPPORTED_TYPE\x10\n\x12\x16\n\x12REASON_TIME_FUTURE\x10\x0b\x12\x17\n\x13REASON_TIME_TOO_OLD\x10\x0c\x12\x1b\n\x17REASON_UNKNOWN_CURRENCY\x10\r\x12\x19\n\x15REASON_CONSENT_DENIED\x10\x0e\x12\x14\n\x10REASON_TRUNCATED\x10\x0f\x12\x15\n\x11REASON_CLOCK_SKEW\x10\x10\x12 \n\x1cREASON_BATCH_OUT_OF_SEQUENCE\x10\x11\x12\x17\n\x13REASON_UNKNOWN_SITE\x10\x12\x12\x13\n\x0fREASON_LOG_FULL\x10\x13\x32\xf2\x01\n\x10\x43ollectorService\x12w\n\x08SendHits\x12%.hitmesh.collector.v1.SendHitsRequest\x1a&.hitmesh.collector.v1.SendHitsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\r/v1/hits:send:\x05\x62\x61tch\x12\x65\n\nStreamHits\x12\'.hitmesh.collector.v1.StreamHitsRequest\x1a(.hitmesh.collector.v1.StreamHitsResponse\"\x00(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/collector/v1/collector.proto\x12\x14hitmesh.collector.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18hitmesh/hit/v1/hit.proto\":\n\x0fSendHitsRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.hitmesh.hit.v1.HitBatch\"\xa3\x01\n\x10SendHitsResponse\x12.\n\x06issues\x18\x01 \x03(\x0b\x32\x1e.hitmesh.collector.v1.HitIssue\x12/\n\x08receipts\x18\x02 \x03(\x0b\x32\x1d.hitmesh.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\"\x84\x01\n\x11StreamHitsRequest\x12\x30\n\x04open\x18\x01 \x01(\x0b\x32 .hitmesh.collector.v1.StreamOpenH\x00\x12\x35\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32$.hitmesh.collector.v1.SequencedBatchH\x00\x42\x06\n\x04kind\"Q\n\nStreamOpen\x12\x12\n\ningest_key\x18\x01 \x01(\t\x12\x13\n\x0bresume_from\x18\x02 \x01(\x04\x12\x1a\n\x12max_inflight_bytes\x18\x03 \x01(\x03\"L\n\x0eSequencedBatch\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\'\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.hitmesh.hit.v1.HitBatch\"\xdb\x01\n\x12StreamHitsResponse\x12\x32\n\x05ready\x18\x01 \x01(\x0b\x32!.hitmesh.collector.v1.StreamReadyH\x00\x12(\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x19.hitmesh.collector.v1.AckH\x00\x12.\n\x06\x63redit\x18\x03 \x01(\x0b\x32\x1c.hitmesh.collector.v1.CreditH\x00\x12/\n\x07go_away\x18\x04 \x01(\x0b\x32\x1c.hitmesh.collector.v1.GoAwayH\x00\x42\x06\n\x04kind\":\n\x0bStreamReady\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x03\"\x95\x01\n\x03\x41\x63k\x12\x15\n\racked_through\x18\x01 \x01(\x04\x12.\n\x06issues\x18\x02 \x03(\x0b\x32\x1e.hitmesh.collector.v1.HitIssue\x12/\n\x08receipts\x18\x03 \x03(\x0b\x32\x1d.hitmesh.collector.v1.Receipt\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x04 \x01(\x03\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\"B\n\x06GoAway\x12(\n\x05\x64rain\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xea\x01\n\x08HitIssue\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06hit_id\x18\x03 \x01(\t\x12.\n\x07outcome\x18\x04 \x01(\x0e\x32\x1d.hitmesh.collector.v1.Outcome\x12,\n\x06reason\x18\x05 \x01(\x0e\x32\x1c.hitmesh.collector.v1.Reason\x12\r\n\x05\x66ield\x18\x06 \x01(\t\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x08 \x01(\t\"\x89\x01\n\x07Receipt\x12\x11\n\tbatch_seq\x18\x01 \x01(\x04\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03log\x18\x05 \x01(\t\x12,\n\x08log_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*u\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x12\n\x0eOUTCOME_WARNED\x10\x02\x12\x14\n\x10OUTCOME_REJECTED\x10\x03\x12\x11\n\rOUTCOME_RETRY\x10\x04*\x81\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_UNKNOWN_KEY\x10\x01\x12\x16\n\x12REASON_KEY_REVOKED\x10\x02\x12\x1d\n\x19REASON_ORIGIN_NOT_ALLOWED\x10\x03\x12\x10\n\x0cREASON_QUOTA\x10\x04\x12\x18\n\x14REASON_HIT_TOO_LARGE\x10\x05\x12\x1a\n\x16REASON_BATCH_TOO_LARGE\x10\x06\x12\x18\n\x14REASON_MISSING_FIELD\x10\x07\x12\x18\n\x14REASON_INVALID_FIELD\x10\x08\x12\x11\n\rREASON_DECODE\x10\t\x12\x1b\n\x17REASON_UNSUPPORTED_TYPE\x10\n\x12\x16\n\x12REASON_TIME_FUTURE\x10\x0b\x12\x17\n\x13REASON_TIME_TOO_OLD\x10\x0c\x12\x1b\n\x17REASON_UNKNOWN_CURRENCY\x10\r\x12\x19\n\x15REASON_CONSENT_DENIED\x10\x0e\x12\x14\n\x10REASON_TRUNCATED\x10\x0f\x12\x15\n\x11REASON_CLOCK_SKEW\x10\x10\x12 \n\x1cREASON_BATCH_OUT_OF_SEQUENCE\x10\x11\x12\x17\n\x13REASON_UNKNOWN_SITE\x10\x12\x12\x13\n\x0fREASON_LOG_FULL\x10\x13\x32\xd6\x01\n\x10\x43ollectorService\x12[\n\x08SendHits\x12%.hitmesh.collector.v1.SendHitsRequest\x1a&.hitmesh.collector.v1.SendHitsResponse\"\x00\x12\x65\n\nStreamHits\x12\'.hitmesh.collector.v1.StreamHitsRequest\x1a(.hitmesh.collector.v1.StreamHitsResponse\"\x00(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hitmesh.collector.v1.collector_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COLLECTORSERVICE'].methods_by_name['SendHits']._loaded_options = None
-  _globals['_COLLECTORSERVICE'].methods_by_name['SendHits']._serialized_options = b'\202\323\344\223\002\026\"\r/v1/hits:send:\005batch'
-  _globals['_OUTCOME']._serialized_start=1609
-  _globals['_OUTCOME']._serialized_end=1726
-  _globals['_REASON']._serialized_start=1729
-  _globals['_REASON']._serialized_end=2242
-  _globals['_SENDHITSREQUEST']._serialized_start=183
-  _globals['_SENDHITSREQUEST']._serialized_end=241
-  _globals['_SENDHITSRESPONSE']._serialized_start=244
-  _globals['_SENDHITSRESPONSE']._serialized_end=407
-  _globals['_STREAMHITSREQUEST']._serialized_start=410
-  _globals['_STREAMHITSREQUEST']._serialized_end=542
-  _globals['_STREAMOPEN']._serialized_start=544
-  _globals['_STREAMOPEN']._serialized_end=625
-  _globals['_SEQUENCEDBATCH']._serialized_start=627
-  _globals['_SEQUENCEDBATCH']._serialized_end=703
-  _globals['_STREAMHITSRESPONSE']._serialized_start=706
-  _globals['_STREAMHITSRESPONSE']._serialized_end=925
-  _globals['_STREAMREADY']._serialized_start=927
-  _globals['_STREAMREADY']._serialized_end=985
-  _globals['_ACK']._serialized_start=988
-  _globals['_ACK']._serialized_end=1137
-  _globals['_CREDIT']._serialized_start=1139
-  _globals['_CREDIT']._serialized_end=1162
-  _globals['_GOAWAY']._serialized_start=1164
-  _globals['_GOAWAY']._serialized_end=1230
-  _globals['_HITISSUE']._serialized_start=1233
-  _globals['_HITISSUE']._serialized_end=1467
-  _globals['_RECEIPT']._serialized_start=1470
-  _globals['_RECEIPT']._serialized_end=1607
-  _globals['_COLLECTORSERVICE']._serialized_start=2245
-  _globals['_COLLECTORSERVICE']._serialized_end=2487
+  _globals['_OUTCOME']._serialized_start=1579
+  _globals['_OUTCOME']._serialized_end=1696
+  _globals['_REASON']._serialized_start=1699
+  _globals['_REASON']._serialized_end=2212
+  _globals['_SENDHITSREQUEST']._serialized_start=153
+  _globals['_SENDHITSREQUEST']._serialized_end=211
+  _globals['_SENDHITSRESPONSE']._serialized_start=214
+  _globals['_SENDHITSRESPONSE']._serialized_end=377
+  _globals['_STREAMHITSREQUEST']._serialized_start=380
+  _globals['_STREAMHITSREQUEST']._serialized_end=512
+  _globals['_STREAMOPEN']._serialized_start=514
+  _globals['_STREAMOPEN']._serialized_end=595
+  _globals['_SEQUENCEDBATCH']._serialized_start=597
+  _globals['_SEQUENCEDBATCH']._serialized_end=673
+  _globals['_STREAMHITSRESPONSE']._serialized_start=676
+  _globals['_STREAMHITSRESPONSE']._serialized_end=895
+  _globals['_STREAMREADY']._serialized_start=897
+  _globals['_STREAMREADY']._serialized_end=955
+  _globals['_ACK']._serialized_start=958
+  _globals['_ACK']._serialized_end=1107
+  _globals['_CREDIT']._serialized_start=1109
+  _globals['_CREDIT']._serialized_end=1132
+  _globals['_GOAWAY']._serialized_start=1134
+  _globals['_GOAWAY']._serialized_end=1200
+  _globals['_HITISSUE']._serialized_start=1203
+  _globals['_HITISSUE']._serialized_end=1437
+  _globals['_RECEIPT']._serialized_start=1440
+  _globals['_RECEIPT']._serialized_end=1577
+  _globals['_COLLECTORSERVICE']._serialized_start=2215
+  _globals['_COLLECTORSERVICE']._serialized_end=2429
 # @@protoc_insertion_point(module_scope)

@@ -53,8 +53,8 @@ class CollectorServiceServicer:
 
     def SendHits(self, request, context):
         """Takes one batch. Answers when every hit is durable or itemised. Deadline 10 s unless the client sets one; at most
-        1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. Over REST a body that is not the JSON of
-        a HitBatch is refused whole, with the place in the message; nothing of it is stored.
+        1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. POST /v1/hits:send is
+        JsonCollectorService.SendJsonHits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

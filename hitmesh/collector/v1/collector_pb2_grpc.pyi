@@ -35,8 +35,8 @@ class CollectorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CollectorServiceAsyncStub: ...
     SendHits: _grpc.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]
     """Takes one batch. Answers when every hit is durable or itemised. Deadline 10 s unless the client sets one; at most
-    1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. Over REST a body that is not the JSON of
-    a HitBatch is refused whole, with the place in the message; nothing of it is stored.
+    1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. POST /v1/hits:send is
+    JsonCollectorService.SendJsonHits.
     """
     StreamHits: _grpc.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]
     """Takes batches for as long as the stream lives: open first, then batches numbered from 1 without gaps. gRPC only."""
@@ -48,8 +48,8 @@ class CollectorServiceAsyncStub(CollectorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendHits: _aio.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]  # type: ignore[assignment]
     """Takes one batch. Answers when every hit is durable or itemised. Deadline 10 s unless the client sets one; at most
-    1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. Over REST a body that is not the JSON of
-    a HitBatch is refused whole, with the place in the message; nothing of it is stored.
+    1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. POST /v1/hits:send is
+    JsonCollectorService.SendJsonHits.
     """
     StreamHits: _aio.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]  # type: ignore[assignment]
     """Takes batches for as long as the stream lives: open first, then batches numbered from 1 without gaps. gRPC only."""
@@ -64,8 +64,8 @@ class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collector_pb2.SendHitsResponse, _abc.Awaitable[_collector_pb2.SendHitsResponse]]:
         """Takes one batch. Answers when every hit is durable or itemised. Deadline 10 s unless the client sets one; at most
-        1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. Over REST a body that is not the JSON of
-        a HitBatch is refused whole, with the place in the message; nothing of it is stored.
+        1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. POST /v1/hits:send is
+        JsonCollectorService.SendJsonHits.
         """
 
     @_abc_1.abstractmethod
