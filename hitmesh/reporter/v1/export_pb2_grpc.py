@@ -48,7 +48,7 @@ class ExportServiceServicer:
     """
 
     def ExportReport(self, request, context):
-        """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+        """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
         x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

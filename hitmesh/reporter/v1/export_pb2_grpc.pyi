@@ -35,7 +35,7 @@ class ExportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportReport: _grpc.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]
-    """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+    """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
     x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
     """
 
@@ -45,7 +45,7 @@ class ExportServiceAsyncStub(ExportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportReport: _aio.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+    """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
     x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
     """
 
@@ -58,7 +58,7 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _export_pb2.ExportReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Runs one report and formats it. Deadline 30 s unless the client sets one. Warnings are metadata of the answer, one
+        """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
         x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
         """
 

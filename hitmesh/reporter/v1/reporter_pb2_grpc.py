@@ -62,7 +62,7 @@ class ReporterServiceServicer:
     """
 
     def RunReport(self, request, context):
-        """Runs one report. Deadline 10 s unless the client sets one.
+        """Runs one report. The door ends it after 60 s; set a shorter deadline in the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class ReporterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReporterServiceAsyncStub: ...
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
-    """Runs one report. Deadline 10 s unless the client sets one."""
+    """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the metrics that can be asked for."""
     ListDimensions: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]
@@ -48,7 +48,7 @@ class ReporterServiceAsyncStub(ReporterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
-    """Runs one report. Deadline 10 s unless the client sets one."""
+    """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the metrics that can be asked for."""
     ListDimensions: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.RunReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.RunReportResponse, _abc.Awaitable[_reporter_pb2.RunReportResponse]]:
-        """Runs one report. Deadline 10 s unless the client sets one."""
+        """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
 
     @_abc_1.abstractmethod
     def ListMetrics(
