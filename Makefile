@@ -15,7 +15,7 @@ help: ## List the targets.
 setup: ## Make .venv with the locked tools and .venv/bin/hitmesh; does nothing when it is current.
 	@dev/setup.sh
 
-demo: setup ## Start the mesh, import real traffic, print a report with a plot, stop.
+demo: setup ## Start the mesh, import a file, send live traffic, print reports and the ledger, stop.
 	@$(BIN)/python dev/demo.py
 
 test: static ## Everything: the checks, then every test.

@@ -19,6 +19,9 @@ from hitmesh.config import load
 from hitmesh.errors import RefusedError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure
+from hitmesh.telemetry.exposition import open_telemetry
+from hitmesh.telemetry.labels import Part
+from hitmesh.telemetry.rpc import CallMeter
 
 EXIT_CONFIG = 3
 
@@ -28,6 +31,7 @@ def main() -> int:
     stop = stop_on_signals()
     try:
         settings = load(CollectorSettings, os.environ)
+        telemetry = open_telemetry(Part.COLLECTOR, settings.metrics_listen)
     except RefusedError as error:
         sys.stderr.write(f"{error.message}\n")
         return EXIT_CONFIG
@@ -35,11 +39,12 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = SystemClock()
     stores = open_stores(settings.store, clock)
-    batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings)
-    service = CollectorService(batcher, clock, settings)
+    batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
+    service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
     server = grpc.server(
         ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
+        interceptors=[CallMeter(telemetry.metrics)],
         options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))
@@ -56,6 +61,7 @@ def main() -> int:
     heartbeat.stop()
     batcher.stop()
     stores.close()
+    telemetry.close()
     return code
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ import polars as pl
 from collector.admission import Admitted, Frame, Issue, admit, decode
 from collector.classify import Classifier
 from collector.grants import resolve
+from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, retry_later
 from collector.records import RecordCutter, Slice, hits_record, rejected_record
 from collector.settings import CollectorSettings
@@ -26,6 +28,7 @@ from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS
 from hitmesh.errors import RetryError
 from hitmesh.logs import logger
 from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
+from hitmesh.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
 IDLE_WAIT_S = 0.5
@@ -39,13 +42,15 @@ class Waiting:
 
     frame: Frame
     tell: Told
+    arrived_s: float = field(default_factory=time.perf_counter)
 
 
 class MicroBatch:
     """Batches admitted together, and the records that still have to become durable."""
 
-    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int) -> None:
+    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int, meter: CollectorMeter) -> None:
         self._waiting = waiting
+        self._meter = meter
         self._admitted = admitted
         self._records = records
         self._positions: list[list[LoggedPosition]] = [[] for _ in waiting]
@@ -79,17 +84,30 @@ class MicroBatch:
         for issue in self._admitted.issues:
             issues[issue.frame].append(issue)
         rejected = _rejected_per_frame(self._admitted, len(self._waiting))
-        for index, waiting in enumerate(self._waiting):
-            if self._failure is not None:
-                outcome = retry_later("LOG_FULL", self._failure.message, self._failure.retry_after_s)
-            else:
-                outcome = BatchOutcome(
-                    issues=tuple(issues[index]),
-                    positions=tuple(self._positions[index]),
-                    accepted=int(self._admitted.accepted[index]),
-                    rejected=rejected[index],
-                )
-            waiting.tell(outcome)
+        if self._failure is not None:
+            again = retry_later("LOG_FULL", self._failure.message, self._failure.retry_after_s)
+            retry_hits = int(self._admitted.accepted.sum()) + sum(rejected)
+            _tell_all(self._waiting, [again] * len(self._waiting), self._meter, retry_hits)
+            return
+        outcomes = [
+            BatchOutcome(
+                issues=tuple(issues[index]),
+                positions=tuple(self._positions[index]),
+                accepted=int(self._admitted.accepted[index]),
+                rejected=rejected[index],
+            )
+            for index in range(len(self._waiting))
+        ]
+        _tell_all(self._waiting, outcomes, self._meter)
+
+
+def _tell_all(
+    waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
+) -> None:
+    """Counts first: whoever was told finds itself counted."""
+    meter.told([one.arrived_s for one in waiting], outcomes, retry_hits)
+    for one, outcome in zip(waiting, outcomes, strict=True):
+        one.tell(outcome)
 
 
 def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
@@ -116,7 +134,9 @@ class MicroBatcher:
         classifier: Classifier,
         clock: Clock,
         settings: CollectorSettings,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._meter = CollectorMeter(metrics or unmeasured())
         self._log = log
         self._directory = directory
         self._classifier = classifier
@@ -155,7 +175,8 @@ class MicroBatcher:
                 self._queue.append(waiting)
                 self._arrived.notify()
         if not taken:
-            waiting.tell(retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0))
+            stopping = retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0)
+            _tell_all([waiting], [stopping], self._meter)
 
     def _run(self) -> None:
         while True:
@@ -184,8 +205,8 @@ class MicroBatcher:
         try:
             admitted = self._admitted([one.frame for one in waiting])
         except RetryError as error:
-            for one in waiting:
-                one.tell(retry_later("LOG_FULL", error.message, error.retry_after_s))
+            again = retry_later("LOG_FULL", error.message, error.retry_after_s)
+            _tell_all(waiting, [again] * len(waiting), self._meter)
         except Exception:
             # A bug in admission must cost the batch that shows it, not its neighbours.
             if len(waiting) > 1:
@@ -193,10 +214,10 @@ class MicroBatcher:
                     self._admit([one])
                 return
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
-            waiting[0].tell(
-                retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
-            )
+            broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
+            _tell_all(waiting, [broken], self._meter)
         else:
+            self._meter.admitted([one.frame for one in waiting], admitted)
             self._split(waiting, admitted)
 
     def _admitted(self, frames: Sequence[Frame]) -> Admitted:
@@ -214,7 +235,7 @@ class MicroBatcher:
     def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
         now = self._clock.now()
         bounds = _partition_bounds(admitted.hits)
-        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1)
+        micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter)
         for partition, start, end in bounds:
             rows = admitted.hits.slice(start, end - start)
             frames = tuple(rows["frame"].unique().to_list())
@@ -222,14 +243,14 @@ class MicroBatcher:
         self.hits_accepted += admitted.hits.height
         if admitted.rejected.height:
             record = rejected_record(admitted.rejected.select(*REJECTED_COLUMNS), self._settings.node, now)
-            self._follow(self._log_append(Topic.REJECTED, 0, record), [_Owner(micro_batch, ())])
+            self._follow(Topic.REJECTED, self._log_append(Topic.REJECTED, 0, record), [_Owner(micro_batch, ())])
         else:
             micro_batch.durable((), None)
 
     def _append(self, partition: int, slices: Sequence[Slice[_Owner]]) -> None:
         rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
         record = hits_record(rows, self._settings.node, self._classifier.version)
-        self._follow(self._log_append(Topic.HITS, partition, record), [part.owner for part in slices])
+        self._follow(Topic.HITS, self._log_append(Topic.HITS, partition, record), [part.owner for part in slices])
 
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
@@ -239,9 +260,10 @@ class MicroBatcher:
             failed.set_exception(error)
             return failed
 
-    def _follow(self, appended: Future[LoggedPosition], owners: Sequence[_Owner]) -> None:
+    def _follow(self, topic: Topic, appended: Future[LoggedPosition], owners: Sequence[_Owner]) -> None:
         def resolved(future: Future[LoggedPosition]) -> None:
             error = future.exception()
+            self._meter.appended(topic, error)
             for owner in owners:
                 if error is None:
                     position = future.result() if owner.frames else None

@@ -26,3 +26,8 @@ class ByteBudget:
         with self._changed:
             self._taken -= size
             self._changed.notify_all()
+
+    @property
+    def taken(self) -> int:
+        """How many bytes are taken now."""
+        return self._taken

@@ -1,6 +1,7 @@
 """When a partition's record is cut, and what is in it (decision A2: at so many rows or such an age).
 
-Pure: the batcher tells the time and appends what `due` returns.
+A header announces how many hits its record brings, with two checksums over them, so that a reader who loses one hit
+and counts another twice is found out (rule D5). Pure: the batcher tells the time and appends what `due` returns.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hitmesh.columns import HITS_SCHEMA_VERSION, REJECTED_SCHEMA_VERSION, pack_record
+from hitmesh.keys import hash64_column
 from hitmesh.ports import Record, RecordKind
 
 OwnerT = TypeVar("OwnerT")
@@ -68,6 +72,7 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
         pl.col("event_time").max().alias("high"),
         pl.col("collect_time").max().alias("collected"),
     ).row(0)
+    sum64, xor64 = _checksums(rows["hit_hash"].to_numpy())
     return Record(
         kind=RecordKind.HITS,
         value=pack_record(rows),
@@ -78,11 +83,18 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
         schema_version=HITS_SCHEMA_VERSION,
         collector=collector,
         classifier_version=classifier_version,
+        hits=rows.height,
+        sum64=sum64,
+        xor64=xor64,
     )
 
 
 def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
-    """Returns the record of refused hits; `rows` are not empty."""
+    """Returns the record of refused hits; `rows` are not empty.
+
+    A row may stand for all hits of a batch refused whole; the checksums have each row once, an unknown id as "".
+    """
+    sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())
     return Record(
         kind=RecordKind.REJECTED,
         value=pack_record(rows),
@@ -90,9 +102,17 @@ def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
         max_collect_time=now,
         schema_version=REJECTED_SCHEMA_VERSION,
         collector=collector,
+        hits=int(rows["hits"].sum()),
+        sum64=sum64,
+        xor64=xor64,
     )
 
 
 def heartbeat_record(collector: str, now: int) -> Record:
     """Returns a record without rows that says the log is alive (rule L1)."""
     return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)
+
+
+def _checksums(hashes: npt.NDArray[np.uint64]) -> tuple[int, int]:
+    """Returns Σ mod 2⁶⁴ and ⊕ of hashes."""
+    return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))

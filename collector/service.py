@@ -20,6 +20,7 @@ from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import OpenFrame, read_stream_frame, read_unary_frame
 from collector.json_batches import batch_of_json
+from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.settings import CollectorSettings
 from collector.stream import HitStream, start_reader
@@ -27,6 +28,8 @@ from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
 from hitmesh.ports import Clock
 from hitmesh.rpc_errors import abort
+from hitmesh.telemetry import Metrics, unmeasured
+from hitmesh.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECTOR_OPEN_STREAMS
 
 SERVICE = "hitmesh.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.collector.v1.JsonCollectorService"
@@ -47,13 +50,19 @@ _WHOLE_CALL: dict[str, type[RefusedError]] = {
 class CollectorService:
     """Handlers of CollectorService; `drain` ends the streams."""
 
-    def __init__(self, batcher: MicroBatcher, clock: Clock, settings: CollectorSettings) -> None:
+    def __init__(
+        self, batcher: MicroBatcher, clock: Clock, settings: CollectorSettings, metrics: Metrics | None = None
+    ) -> None:
         self._batcher = batcher
         self._clock = clock
         self._settings = settings
         self._budget = ByteBudget(settings.inflight_bytes)
         self._streams: set[HitStream] = set()
         self._no_streams = threading.Condition()
+        metrics = metrics or unmeasured()
+        self._meter = CollectorMeter(metrics)
+        metrics.observe(COLLECTOR_OPEN_STREAMS, lambda: [COLLECTOR_OPEN_STREAMS.of(len(self._streams))])
+        metrics.observe(COLLECTOR_INFLIGHT_BYTES, lambda: [COLLECTOR_INFLIGHT_BYTES.of(self._budget.taken)])
 
     def stream_hits(
         self, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -74,7 +83,9 @@ class CollectorService:
             if not full:
                 self._streams.add(stream)
         if full:
-            abort(context, _too_many_streams(self._settings.max_streams), _trailers(0))
+            refusal = _too_many_streams(self._settings.max_streams)
+            self._meter.ended(refusal)
+            abort(context, refusal, _trailers(0))
         try:
             context.add_callback(stream.end)
             start_reader(stream, messages)
@@ -83,6 +94,7 @@ class CollectorService:
                 yield response
             context.set_trailing_metadata(_trailers(acknowledged))
         except HitmeshError as error:
+            self._meter.ended(error)
             abort(context, error, _trailers(acknowledged))
         finally:
             stream.end()

@@ -1,7 +1,8 @@
 """`make demo`: a whole mesh from nothing to a report, in steps that anyone can repeat by hand.
 
 Starts `hitmesh dev` on a home of its own, imports a real access log where one is at hand (else the mesh loads its
-generated shop), prints a report with a plot and the addresses, and stops. The exit code is 1 when any step fails.
+generated shop), prints a report with a plot, sends live traffic and compares it with the reports, prints the ledger
+and the addresses, and stops. The exit code is 1 when any step fails.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.log"
+LIVE = ("--rate", "2000", "--duration", "10", "--sites", "10", "--late", "1", "--duplicates", "1", "--bots", "2")
 HITMESH = [sys.executable, "-m", "hitmesh.cli"]
 READY_TIMEOUT_S = 120.0
 STEP_TIMEOUT_S = 120.0
@@ -75,9 +77,12 @@ def _show(demo: Demo, directory: Path) -> None:
         asked = ["query", "--site", demo.site, *demo.days, "--tz", "UTC", "--home", str(home)]
         _hitmesh(*asked, "--metrics", demo.metrics, "--grain", "day", "--plot", "-o", "table")
         _hitmesh(*asked, "--metrics", "visits,visitors", "--grain", "none", "--dimensions", "channel", "-o", "table")
-        _step(4, "where everything was")
+        _step(4, "live traffic: ten seconds of 2,000 hits a second, compared with the reports, and the ledger")
+        _hitmesh("load", *LIVE, "--home", str(home), "-o", "table")
+        _hitmesh("ledger", "--site", "demo/load-0001", "--home", str(home), "-o", "table")
+        _step(5, "where everything was")
         _say(banner)
-        _step(5, "stop")
+        _step(6, "stop")
 
 
 @contextmanager
@@ -148,7 +153,7 @@ def _announced(arguments: Sequence[str]) -> list[str]:
 
 
 def _step(number: int, text: str) -> None:
-    _say(f"\n[{number}/5] {text}")
+    _say(f"\n[{number}/6] {text}")
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,9 @@ class ServiceSettings(BaseSettings):
     store: str = Field(description="Where data is kept: embedded:/absolute/directory or memory:")
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
     log_level: str = Field(default="info", description="debug, info, warning or error")
+    metrics_listen: str = Field(
+        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = nowhere"
+    )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 
 

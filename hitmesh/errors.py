@@ -3,7 +3,8 @@
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
 │   ├── LogFull         the log cannot take the record now
-│   └── Unavailable     a store or service does not answer
+│   ├── Unavailable     a store or service does not answer
+│   └── CommitInDoubt   whether a transaction was committed is not known: ask, do not repeat
 ├── RefusedError        the question or value is wrong: names field, rule and cure; trying again changes nothing
 │   ├── NotFound        no such thing, or not yours
 │   ├── AlreadyExists   the name is taken by something else
@@ -11,6 +12,7 @@ HitmeshError
 │   └── PermissionDenied the key is valid, but not for this
 └── FatalError          give up: a bug or a broken store
     ├── StaleGeneration another writer published first
+    ├── Fenced          another writer took over: stop writing
     └── StoreCorrupt    stored bytes are not what they must be
 Adapters translate driver errors into these at their edge; `hitmesh.rpc_errors` maps them to gRPC status.
 """
@@ -51,6 +53,12 @@ class LogFull(RetryError):
 
 class Unavailable(RetryError):
     """A store or service does not answer."""
+
+
+class CommitInDoubt(RetryError):
+    """The transaction may or may not be committed: throw away what depends on it and read what was committed."""
+
+    reason = "COMMIT_IN_DOUBT"
 
 
 class RefusedError(HitmeshError):
@@ -95,6 +103,12 @@ class StaleGeneration(FatalError):
     """Another entry was published for the site-day since the scan began; scan again."""
 
     reason = "STALE_GENERATION"
+
+
+class Fenced(FatalError):
+    """A later writer took over; this one must write no more."""
+
+    reason = "FENCED"
 
 
 class StoreCorrupt(FatalError):

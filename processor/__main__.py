@@ -1,4 +1,4 @@
-"""The processor's composition root: settings from the environment, real adapters, intake, settler and health."""
+"""The processor's composition root: settings from the environment, real adapters, stream, settler, traces, health."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
+from hitmesh.admin.v1 import trace_pb2_grpc
 from hitmesh.clock import SystemClock
-from hitmesh.config import ServiceSettings, load
+from hitmesh.config import load
 from hitmesh.errors import RefusedError, RetryError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure, logger
 from hitmesh.ports import Clock, Topic
+from hitmesh.telemetry import Metrics
+from hitmesh.telemetry.exposition import open_telemetry
+from hitmesh.telemetry.labels import Part
+from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_UNBALANCED_HITS, PROCESSOR_WATERMARK_AGE_SECONDS
+from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.zones import DAY_MS
-from processor.runner import IntakeStores, Runner
+from processor.balance import unbalanced_hits
+from processor.fail_points import dying_at
+from processor.metering import StreamMeter
+from processor.rpc import SERVICE, TraceService, TraceStores
+from processor.runner import Runner
+from processor.settings import ProcessorSettings
 from processor.settler import Pace, Settler, SettlerStores
+from processor.stream_stores import StreamStores
 
 EXIT_CONFIG = 3
 TRIM_EVERY_S = 3_600.0
-
-
-class ProcessorSettings(ServiceSettings):
-    """Settings of the processor."""
-
-    model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
-
-    max_hits: int = Field(default=20_000, ge=1, description="Hits read from the log at once")
-    settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for dirty site-days")
-    resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
-    keep_superseded_ms: int = Field(default=60_000, ge=0, description="How long replaced rows stay readable")
-    keep_log_days: int = Field(default=7, ge=1, description="How long the log keeps records that are stored raw")
 
 
 class Worker:
@@ -62,17 +60,47 @@ class Worker:
             self._stop.set()
 
 
-def build_runner(stores: Stores, settings: ProcessorSettings) -> Runner:
-    """Return the intake over opened stores."""
-    return Runner(
-        stores.log_reader(Topic.HITS, PROCESSOR_GROUP),
-        stores.log_reader(Topic.REJECTED, PROCESSOR_GROUP),
-        IntakeStores(raw=stores.raw, rejected=stores.rejected, dirty=stores.dirty, claims=stores.claims),
-        max_hits=settings.max_hits,
+def stream_stores(stores: Stores) -> StreamStores:
+    """Return what the stream sees of opened stores."""
+    return StreamStores(
+        log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
+        log_scan=stores.log_scan,
+        raw=stores.raw,
+        rejected=stores.rejected,
+        dirty=stores.dirty,
+        claims=stores.claims,
+        outbox=stores.outbox,
+        series=stores.series,
+        ledger=stores.ledger,
+        states=stores.states,
+        directory=stores.directory,
     )
 
 
-def build_settler(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event) -> Settler:
+def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
+    """Return the live stream over opened stores, its state recovered."""
+    meter = StreamMeter(metrics, dying_at(settings.fail_at))
+    return Runner(stream_stores(stores), clock, settings.pace, home=settings.cache_dir, meter=meter)
+
+
+def run_stream(
+    stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
+) -> None:
+    """Recover, then run the stream until stopped; a store that does not answer is asked again."""
+    while not stop.is_set():
+        try:
+            runner = build_runner(stores, clock, settings, metrics)
+        except RetryError as error:
+            logger().warning("recovery_waits", reason=error.reason, message=error.message)
+            stop.wait(error.retry_after_s)
+            continue
+        runner.run(stop)
+        runner.close()
+
+
+def build_settler(
+    stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
+) -> Settler:
     """Return the settler over opened stores."""
     pace = Pace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
     return Settler(
@@ -85,10 +113,12 @@ def build_settler(stores: Stores, clock: Clock, settings: ProcessorSettings, sto
             sink=stores.sink,
             progress=stores.progress,
             directory=stores.directory,
+            series=stores.series,
         ),
         clock,
         pace,
         stop,
+        metrics,
     )
 
 
@@ -104,30 +134,63 @@ def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.E
             return
 
 
+def watch(stores: Stores, clock: Clock, every_s: float, metrics: Metrics, stop: threading.Event) -> None:
+    """Say how far the stream is behind and whether the ledger balances, again and again, until stopped."""
+    while not stop.wait(every_s):
+        try:
+            unbalanced = unbalanced_hits(stores.ledger.read(None))
+        except RetryError as error:
+            logger().warning("balance_waits", reason=error.reason, message=error.message)
+            continue
+        metrics.set(PROCESSOR_UNBALANCED_HITS, unbalanced)
+        if unbalanced:
+            logger().error("ledger_does_not_balance", hits=unbalanced)
+
+
+def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
+    """Have lag and watermark age read whenever somebody looks."""
+    for gauge, progress in (
+        (PROCESSOR_LAG_SECONDS, lambda: stores.progress.progress(Topic.HITS)),
+        (PROCESSOR_WATERMARK_AGE_SECONDS, stores.series.flushed),
+    ):
+        metrics.observe(
+            gauge,
+            lambda gauge=gauge, progress=progress: [  # type: ignore[misc]  # mypy infers no type for bound defaults
+                gauge.of(max(0, clock.now() - one.log_time) / 1_000, partition=name.partition)
+                for name, one in progress().items()
+            ],
+        )
+
+
 def main() -> int:
     """Run a processor until SIGTERM; return the exit code: 0 stopped, 1 failed, 3 wrong settings."""
     stop = stop_on_signals()
     try:
         settings = load(ProcessorSettings, os.environ)
+        telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
     except RefusedError as error:
         sys.stderr.write(f"{error.message}\n")
         return EXIT_CONFIG
     configure(settings.log_level, "processor", settings.node)
-    clock = SystemClock()
-    halt = threading.Event()
-    # Connections of their own: the intake must not wait while a settlement reads.
-    for_intake, for_settler = open_stores(settings.store, clock), open_stores(settings.store, clock)
-    runner = build_runner(for_intake, settings)
-    settler = build_settler(for_settler, clock, settings, halt)
+    clock, metrics, halt = SystemClock(), telemetry.metrics, threading.Event()
+    # Connections of their own: the stream must not wait while a settlement reads.
+    for_stream, for_settler = open_stores(settings.store, clock), open_stores(settings.store, clock)
+    observe_lag(for_settler, clock, metrics)
+    settler = build_settler(for_settler, clock, settings, halt, metrics)
     workers = [
-        Worker("intake", lambda: runner.run(halt), halt),
+        Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt),
         Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
         Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
+        Worker("watch", lambda: watch(for_settler, clock, settings.balance_every_s, metrics, halt), halt),
     ]
+    server = grpc.server(
+        ThreadPoolExecutor(4, thread_name_prefix="rpc"), interceptors=[CallMeter(metrics)], options=SERVER_OPTIONS
+    )
+    trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(trace_stores(for_settler, clock, settings)), server)
     code = serve(
-        grpc.server(ThreadPoolExecutor(4, thread_name_prefix="rpc"), options=SERVER_OPTIONS),
+        server,
         listen=settings.listen,
-        services=(),
+        services=(SERVICE,),
         stop=stop,
         drain=halt.set,
         failed=lambda: next((worker.cause for worker in workers if worker.cause), None),
@@ -135,9 +198,24 @@ def main() -> int:
     halt.set()
     for worker in workers:
         worker.join()
-    for_intake.close()
+    for_stream.close()
     for_settler.close()
+    telemetry.close()
     return code
+
+
+def trace_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> TraceStores:
+    """Return what traces see of opened stores."""
+    return TraceStores(
+        directory=stores.directory,
+        raw=stores.raw,
+        rejected=stores.rejected,
+        generations=stores.generations,
+        claims=stores.claims,
+        progress=stores.progress,
+        clock=clock,
+        open_reads=settings.open_reads,
+    )
 
 
 if __name__ == "__main__":

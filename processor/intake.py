@@ -1,106 +1,195 @@
-"""What a poll of the log brings (steps 4 and 6 of the journey): raw records, dirty marks, order claims, refusals.
+"""What some records of the log bring (steps 4 and 6 of the journey): raw records, marks, claims, refusals, hits.
 
-Decides which site-days a record changes, which claims it holds, and that a record which does not decode is set aside
-as refused (DECODE) while its partition goes on. A pure function of the records. Refuses to know stores, and whether
-a hit is a copy: that is settlement's.
+Decides which site-days a record changes, which claims it holds, what it adds to the ledger of no site, and that a
+record which does not decode is set aside as refused (DECODE) while its partition goes on. A pure function of the
+records. Refuses to know stores, and whether a hit is a copy or on time: that is the stream's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from hitmesh.columns import REJECTED_COLUMNS, unpack_record
+from hitmesh.closing import is_closed
+from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.errors import StoreCorrupt
 from hitmesh.hit_types import EXCLUDING_FLAGS, HitType
-from hitmesh.ports import DirtyMark, LoggedRecord, OrderClaim, RawRecord, RecordKind, RejectedHit, SiteDay
+from hitmesh.keys import hash64_column
+from hitmesh.ports import DirtyMark, LoggedRecord, OrderClaim, PartitionId, RawRecord, RecordKind, RejectedHit, SiteDay
+from hitmesh.stream_columns import LedgerClass
 from hitmesh.zones import DAY_MS
+from processor.live.ledger import unreadable
 from processor.window import READ_COLUMNS, read_rows
 
 KEPT_BYTES: Final = 4_096  # of the original of what is refused
 
 # Everything settlement will read is decoded here, so that what is stored raw is known to decode.
-_INTAKE_COLUMNS: Final = (*READ_COLUMNS, "hit_id")
+_READ: Final = (*READ_COLUMNS, "hit_id", "collect_time")
 _SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
+_HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in _READ},
+    "offset": pl.Int64(),
+    "log_time": pl.Int64(),
+    "row": pl.Int64(),
+    "excluded": pl.Boolean(),
+}
+_REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "site": pl.String(),
+    "collect_time": pl.Int64(),
+    "hits": pl.Int64(),
+    "hash": pl.UInt64(),
+    "offset": pl.Int64(),
+    "log_time": pl.Int64(),
+}
+
+
+@dataclass(slots=True)
+class PartitionIntake:
+    """What the records of one partition bring.
+
+    Attributes:
+        ends: (offset, log time) of every record, silent ones and those set aside too.
+        hits: `_HIT_COLUMNS` of accepted hits in log order.
+        refused: `_REFUSAL_COLUMNS` of refusals in log order.
+        siteless: rows for the ledger of what cannot be given to a site.
+    """
+
+    ends: list[tuple[int, int]] = field(default_factory=list)
+    hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HIT_COLUMNS))
+    refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_REFUSAL_COLUMNS))
+    siteless: list[pl.DataFrame] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Intake:
-    """What to store for the records of a poll, each list in log order per partition."""
+    """What to store for some records, each list in log order per partition; and what the stream makes of them.
+
+    `awaited` are site-days that the stream counts; `marks` are of closed ones, which it does not.
+    """
 
     raw: list[RawRecord] = field(default_factory=list)
     marks: list[DirtyMark] = field(default_factory=list)
+    awaited: set[SiteDay] = field(default_factory=set)
     claims: list[OrderClaim] = field(default_factory=list)
     rejected: list[RejectedHit] = field(default_factory=list)
+    partitions: dict[PartitionId, PartitionIntake] = field(default_factory=dict)
 
 
 def take_in(records: Iterable[LoggedRecord]) -> Intake:
-    """Return what to store for records of hits, of refusals and heartbeats, of any partitions."""
+    """Return what records of hits, of refusals and heartbeats bring, of any partitions."""
     intake = Intake()
+    hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
     for record in records:
+        partition = PartitionId(record.position.log, record.position.partition)
+        own = intake.partitions.setdefault(partition, PartitionIntake())
+        own.ends.append((record.position.offset, record.log_time))
         kind = record.record.kind
         if kind in _SILENT:
             continue
         try:
             if kind == RecordKind.HITS:
-                _take_hits(record, intake)
+                rows = read_rows(record.record.value, _READ)
+                hits.setdefault(partition, []).append((record, rows))
             elif kind == RecordKind.REJECTED:
-                _take_rejected(record, intake)
+                _take_rejected(record, own, intake)
             else:
                 raise StoreCorrupt(f"a record of kind {kind} is neither hits nor refusals")
         except StoreCorrupt as error:
             intake.rejected.append(_set_aside(record, error.message))
+            own.siteless += _announced_only(record)
+    for partition, decoded in hits.items():
+        _take_hits(decoded, intake.partitions[partition], intake)
     return intake
 
 
-def _take_hits(record: LoggedRecord, intake: Intake) -> None:
-    rows = read_rows(record.record.value, _INTAKE_COLUMNS)
-    if rows.is_empty():
-        return
-    days = rows.select("site", (pl.col("event_time") // DAY_MS).cast(pl.Int64).alias("day"))
-    site_days = frozenset(SiteDay(site, day) for site, day in days.unique().iter_rows())
-    first, last = rows["event_time"].min(), rows["event_time"].max()
-    assert isinstance(first, int)  # there are rows, none of them null
-    assert isinstance(last, int)
-    intake.raw.append(
-        RawRecord(
-            position=record.position,
-            log_time=record.log_time,
-            rows=rows.height,
-            min_event_time=first,
-            max_event_time=last,
-            value=record.record.value,
-            schema_version=record.record.schema_version,
-            site_days=site_days,
+def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: PartitionIntake, intake: Intake) -> None:
+    records = [record for record, _ in decoded]
+    heights = np.array([rows.height for _, rows in decoded], np.int64)
+    begins = np.cumsum(heights) - heights
+    number = np.repeat(np.arange(len(records)), heights)
+    hits = (
+        pl.concat([rows for _, rows in decoded])
+        .rename({"utm_campaign": "campaign"})
+        .with_columns(
+            pl.Series("record", number, pl.Int64),
+            pl.Series("offset", np.array([one.position.offset for one in records], np.int64)[number]),
+            pl.Series("log_time", np.array([one.log_time for one in records], np.int64)[number]),
+            pl.Series("row", np.arange(len(number)) - begins[number], pl.Int64),
+            (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
         )
     )
-    intake.marks += _marks(site_days, record)
-    intake.claims += _claims(rows, record)
+    own.hits = hits.select(*_HIT_COLUMNS)
+    days = (
+        hits.lazy()
+        .group_by("record", "site", (pl.col("event_time") // DAY_MS).alias("day"), maintain_order=True)
+        .agg(
+            pl.len().alias("hits"),
+            pl.col("hit_hash").sum().alias("sum64"),
+            pl.col("hit_hash").bitwise_xor().alias("xor64"),
+        )
+        .collect()
+    )
+    site_days: list[set[SiteDay]] = [set() for _ in records]
+    for record, site, day, count, sum64, xor64 in days.iter_rows():
+        site_day = SiteDay(site, day)
+        site_days[record].add(site_day)
+        if is_closed(day, records[record].log_time):
+            logged = records[record]
+            intake.marks.append(DirtyMark(site_day, logged.position, logged.log_time, count, sum64, xor64))
+        else:
+            intake.awaited.add(site_day)
+    for record, of_record, (first, height) in zip(
+        records, site_days, zip(begins.tolist(), heights.tolist(), strict=True), strict=True
+    ):
+        if height:
+            times = hits["event_time"].slice(first, height)
+            intake.raw.append(_raw_record(record, height, times, frozenset(of_record)))
+        own.siteless += _difference(record, hits["hit_hash"].slice(first, height), height)
+    intake.claims += _claims(hits, records)
 
 
-def _claims(rows: pl.DataFrame, record: LoggedRecord) -> Iterator[OrderClaim]:
-    """Yield the claims of a record's ORDER hits (rule D3)."""
-    orders = rows.with_row_index("row").filter((pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
-    names = ("site", "order_id", "row", "visitor_hi", "visitor_lo", "hit_id", "event_time", "flags")
-    for site, order_id, row, high, low, hit_id, event_time, flags in orders.select(names).iter_rows():
-        yield OrderClaim(
+def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
+    first, last = times.min(), times.max()
+    assert isinstance(first, int)  # there are rows, none of them null
+    assert isinstance(last, int)
+    return RawRecord(
+        position=record.position,
+        log_time=record.log_time,
+        rows=rows,
+        min_event_time=first,
+        max_event_time=last,
+        value=record.record.value,
+        schema_version=record.record.schema_version,
+        site_days=site_days,
+    )
+
+
+def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderClaim]:
+    """Return the claims of ORDER hits (rule D3)."""
+    orders = hits.filter((pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
+    names = ("record", "site", "order_id", "row", "visitor_hi", "visitor_lo", "hit_id", "event_time", "excluded")
+    return [
+        OrderClaim(
             site=site,
             order_id=order_id,
-            log_time=record.log_time,
-            position=record.position,
+            log_time=records[record].log_time,
+            position=records[record].position,
             row=row,
             visitor_hi=high,
             visitor_lo=low,
             hit_id=hit_id or "",
             day=event_time // DAY_MS,
-            excluded=bool(flags & EXCLUDING_FLAGS),
+            excluded=excluded,
         )
+        for record, site, order_id, row, high, low, hit_id, event_time, excluded in orders.select(names).iter_rows()
+    ]
 
 
-def _take_rejected(record: LoggedRecord, intake: Intake) -> None:
+def _take_rejected(record: LoggedRecord, own: PartitionIntake, intake: Intake) -> None:
     rows = unpack_record(record.record.value, REJECTED_COLUMNS)
     names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original")
     refused = [
@@ -121,12 +210,54 @@ def _take_rejected(record: LoggedRecord, intake: Intake) -> None:
         )
     ]
     intake.rejected += refused
+    hashes = hash64_column(rows["hit_id"].fill_null(""))
+    own.refused = pl.concat([own.refused, _refusals(refused, hashes, record)])
+    own.siteless += _difference(record, hashes, sum(hit.hits for hit in refused))
     site_days = {SiteDay(hit.site, hit.collect_time // DAY_MS) for hit in refused if hit.site}
-    intake.marks += _marks(site_days, record)
+    for site_day in sorted(site_days):
+        if is_closed(site_day.day, record.log_time):
+            intake.marks.append(DirtyMark(site_day, record.position, record.log_time))
+        else:
+            intake.awaited.add(site_day)
 
 
-def _marks(site_days: Iterable[SiteDay], record: LoggedRecord) -> Sequence[DirtyMark]:
-    return [DirtyMark(site_day, record.position, record.log_time) for site_day in sorted(site_days)]
+def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedRecord) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "site": [hit.site for hit in refused],
+            "collect_time": [hit.collect_time for hit in refused],
+            "hits": [hit.hits for hit in refused],
+            "hash": hashes,
+            "offset": [record.position.offset] * len(refused),
+            "log_time": [record.log_time] * len(refused),
+        },
+        schema=_REFUSAL_COLUMNS,
+    )
+
+
+def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
+    """Return what the header announces and the rows do not show (rule D5): nothing, unless something is lost."""
+    header = record.record
+    if header.hits is None:
+        return []
+    words = hashes.to_numpy()
+    sum64 = (header.sum64 - int(np.add.reduce(words, dtype=np.uint64))) % 2**64
+    xor64 = header.xor64 ^ int(np.bitwise_xor.reduce(words)) if len(words) else header.xor64
+    if header.hits == hits and sum64 == 0 and xor64 == 0:
+        return []
+    collected = header.max_collect_time or record.log_time
+    return [unreadable(collected, header.hits - hits, sum64, xor64, LedgerClass.RECEIVED)]
+
+
+def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
+    """Return the ledger's rows of a record that is set aside: all that it announces is received and refused."""
+    header = record.record
+    collected = header.max_collect_time or record.log_time
+    hits = header.rows if header.hits is None else header.hits
+    return [
+        unreadable(collected, hits, header.sum64, header.xor64, of)
+        for of in (LedgerClass.RECEIVED, LedgerClass.REJECTED)
+    ]
 
 
 def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
@@ -143,3 +274,20 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
         hits=record.record.rows,
         original=record.record.value[:KEPT_BYTES],
     )
+
+
+def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
+    """Return the records in groups that are each of one epoch per partition, in order; nearly always one group."""
+    groups: list[list[LoggedRecord]] = []
+    current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of each partition's last record
+    for record in records:
+        partition = PartitionId(record.position.log, record.position.partition)
+        epoch = record.log_time // epoch_ms
+        known, group = current.get(partition, (epoch, 0))
+        if epoch != known:
+            group += 1
+        current[partition] = (epoch, group)
+        if group == len(groups):
+            groups.append([])
+        groups[group].append(record)
+    return groups

@@ -29,6 +29,7 @@ from hitmesh.rollup_rows import (
     with_escaped_names,
 )
 from hitmesh.sketches import EXACT_LIMIT, cell_sketches
+from hitmesh.stream_columns import MOVED_VISITORS
 from processor.visits import VIEW_TYPES, Summaries
 
 BoolArray = npt.NDArray[np.bool_]
@@ -56,6 +57,11 @@ class RowOwner:
     day: int
     generation: int
 
+    @property
+    def columns(self) -> Mapping[str, str | int]:
+        """What stands in every one of its rows."""
+        return {"site": self.site, "day": self.day, "generation": self.generation}
+
 
 def traffic_rows(
     owner: RowOwner, counted: pl.DataFrame, copies: pl.DataFrame, rejected: Mapping[int, int]
@@ -69,19 +75,33 @@ def traffic_rows(
         copies: the day's copies: window columns.
         rejected: refused hits per cell of collect time.
     """
-    parts = [_hits(counted)]
-    if counted["excluded"].any():
-        parts.append(_quality_of_excluded(counted))
-    if counted["wins_order"].any():
-        parts.append(_items(counted))
+    parts = hit_contributions(counted, TRAFFIC_DIMENSIONS)
     if copies.height:
-        parts.append(_copies(copies))
+        parts.append(copy_contributions(copies, HIT_DIMENSIONS))
     if rejected:
         parts.append(_refusals(rejected))
     # Without the rechunk the grouping of a day costs four times as much.
     contributions = pl.concat(parts, how="diagonal").rechunk()
     folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, visitors=True)
-    return _owned(folded, owner, TRAFFIC_COLUMNS)
+    return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
+
+
+def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[pl.DataFrame]:
+    """Return what counted hits add to traffic rows, in frames that lack the measures they add nothing to.
+
+    Args:
+        counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
+        dimensions: columns that tell rows apart; those of items take the place of the hit's. `hit_type` stays a number.
+
+    Returns:
+        Frames of cell, excluded, dimensions, measures and `visitor` (visitor_lo of interactive hits, else null).
+    """
+    parts = [_hits(counted, dimensions)]
+    if counted["excluded"].any():
+        parts.append(_quality_of_excluded(counted, dimensions))
+    if counted["wins_order"].any():
+        parts.append(_items(counted, dimensions))
+    return parts
 
 
 def visits_rows(
@@ -115,10 +135,10 @@ def visits_rows(
         pl.Series("order_visits", order_visits.astype(np.int64)),
     )
     folded = _folded(contributions, _VISITS_KEY, VISITS_MEASURES, visitors=False)
-    return _owned(folded, owner, VISITS_COLUMNS)
+    return complete_rows(folded, owner.columns, VISITS_COLUMNS)
 
 
-def _hits(counted: pl.DataFrame) -> pl.DataFrame:
+def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return what each hit adds on its own row; its quality measures too, unless it is excluded."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
@@ -138,14 +158,14 @@ def _hits(counted: pl.DataFrame) -> pl.DataFrame:
         "clock_skewed_hits": included & (flags & int(HitFlag.CLOCK_SKEW) != 0),
     }
     return counted.select(
-        *_hit_key(of_visit=True),
+        *_hit_key(dimensions),
         "excluded",
         *(expression.cast(pl.Int64).fill_null(0).alias(name) for name, expression in measures.items()),
         pl.when(pl.col("interactive")).then(pl.col("visitor_lo")).alias("visitor"),
     )
 
 
-def _quality_of_excluded(counted: pl.DataFrame) -> pl.DataFrame:
+def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return what excluded hits add to rows that are not of excluded hits."""
     flags = pl.col("flags")
     measures = {
@@ -155,18 +175,18 @@ def _quality_of_excluded(counted: pl.DataFrame) -> pl.DataFrame:
         "clock_skewed_hits": flags & int(HitFlag.CLOCK_SKEW) != 0,
     }
     return counted.filter("excluded").select(
-        *_hit_key(of_visit=True),
+        *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
         *(expression.cast(pl.Int64).alias(name) for name, expression in measures.items()),
     )
 
 
-def _items(counted: pl.DataFrame) -> pl.DataFrame:
+def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return what the items of orders that count add, each under its own product, category and brand."""
     ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
     item = pl.col("items").struct
     return (
-        ordered.select(*_hit_key(of_visit=True), "excluded", "items")
+        ordered.select(*_hit_key(dimensions), "excluded", "items")
         .explode("items")
         .with_columns(
             *(item.field(field).alias(name) for name, field in _ITEM_DIMENSIONS.items()),
@@ -177,10 +197,10 @@ def _items(counted: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _copies(copies: pl.DataFrame) -> pl.DataFrame:
+def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     """Return what copies add: each under its own dimensions, in no visit."""
     return copies.select(
-        *_hit_key(of_visit=False),
+        *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
         pl.lit(1, pl.Int64).alias("duplicate_hits"),
     )
@@ -200,14 +220,15 @@ def _is_late() -> pl.Expr:
     return pl.col("log_time") - pl.col("event_time") > LATE_MS
 
 
-def _hit_key(*, of_visit: bool) -> Iterable[pl.Expr]:
-    """Return the expressions for cell and dimensions; a hit without a visit of its own leaves those out."""
+def _hit_key(dimensions: Sequence[str]) -> Iterable[pl.Expr]:
+    """Return the expressions for cell and dimensions."""
     yield (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
-    for name in TRAFFIC_DIMENSIONS if of_visit else HIT_DIMENSIONS:
-        if name == "hit_type":
-            yield pl.col(name).replace_strict(_HIT_TYPE_NAMES, default=None, return_dtype=pl.String)
-        else:
-            yield pl.col(name)
+    yield from map(pl.col, dimensions)
+
+
+def hit_type_name() -> pl.Expr:
+    """Return the name of the number in `hit_type`."""
+    return pl.col("hit_type").replace_strict(_HIT_TYPE_NAMES, default=None, return_dtype=pl.String)
 
 
 def _folded(
@@ -221,10 +242,10 @@ def _folded(
     )
     if not visitors:
         return rows
-    return rows.with_columns(_sketches(rows["visitor"])).drop("visitor")
+    return rows.with_columns(visitor_sketches(rows["visitor"])).drop("visitor")
 
 
-def _sketches(visitors: pl.Series) -> pl.Series:
+def visitor_sketches(visitors: pl.Series) -> pl.Series:
     """Return a sketch per list of visitors, null where the list holds nothing but nulls."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
@@ -238,11 +259,19 @@ def _sketches(visitors: pl.Series) -> pl.Series:
     return pl.select(pl.when(pl.Series(counts > 0)).then(sketches).alias("visitors")).to_series()
 
 
-def _owned(folded: pl.DataFrame, owner: RowOwner, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def complete_rows(
+    folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     """Return all columns in order, dimensions and measures that no row has filled in, reserved words escaped."""
-    fixed = {"site": owner.site, "day": owner.day, "generation": owner.generation}
-    measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES}
-    complete = folded.select(
+    return with_escaped_names(filled_rows(folded, fixed, columns))
+
+
+def filled_rows(
+    folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return all columns in order, dimensions and measures that no row has filled in."""
+    measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS}
+    return folded.select(
         (
             pl.lit(fixed[name])
             if name in fixed
@@ -256,4 +285,3 @@ def _owned(folded: pl.DataFrame, owner: RowOwner, columns: Mapping[str, pl.DataT
         .alias(name)
         for name, dtype in columns.items()
     )
-    return with_escaped_names(complete)

@@ -1,100 +1,307 @@
-"""Steps 4 and 6 of the journey: poll the log, store what it brought, commit.
+"""Steps 4 to 6 of the journey: poll the log, let the stream take each window, commit, flush, snapshot (decision A6).
 
-Decides nothing about hits; `store` is the one place that says in which order effects become durable. Each of them
-may be done twice, so a crash or an unavailable store at any point costs only the work of doing it again.
+Decides when a window is full, when values are flushed and when a snapshot is taken; the order of effects stands in
+`commit`. Whenever it is not certain what was committed, the state of every partition is thrown away and made again
+from what is durable: `recovery`.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
 
-from hitmesh.errors import RetryError
+import numpy as np
+import polars as pl
+
+from hitmesh.columns import LOGIC_VERSION
+from hitmesh.errors import HitmeshError, RetryError
 from hitmesh.logs import logger
 from hitmesh.ports import (
-    DirtyDays,
+    Clock,
     LoggedRecord,
     LogReader,
-    OrderClaims,
     PartitionId,
     PartitionProgress,
-    RawStore,
-    RejectedStore,
+    Position,
+    SnapshotManifest,
+    Topic,
 )
-from processor.intake import Intake, take_in
-
-MAX_HITS: Final = 20_000
+from hitmesh.stream_columns import EPOCH_MS
+from hitmesh.telemetry import unmeasured
+from hitmesh.telemetry.labels import Stage
+from processor.collisions import collision_refusals
+from processor.commit import CommitStep, store_before_transaction
+from processor.intake import Intake, PartitionIntake, take_in, windows
+from processor.live.epochs import DueValues
+from processor.live.refusals import RefusalsState, take_refusals
+from processor.live.snapshot import chunked, packed, refusals_tables, state_tables
+from processor.live.state import LiveState, PathCounts
+from processor.live.step import Prepared, RecordsOf, Stepped, apply, prepare
+from processor.metering import StreamMeter
+from processor.recovery import recover
+from processor.stream_stores import StreamStores, rules_of, wins_of
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeStores:
-    """Where a poll's effects go."""
+class Pace:
+    """How much a runner does at once.
 
-    raw: RawStore
-    rejected: RejectedStore
-    dirty: DirtyDays
-    claims: OrderClaims
+    Attributes:
+        max_hits: of a window, about.
+        window_ms: how long a window gathers records, from the first one on.
+        flush_ms: partials and ledger are written this often, and when nothing comes.
+        snapshot_ms: a snapshot of each partition is saved this often.
+    """
+
+    max_hits: int = 50_000
+    window_ms: int = 0
+    flush_ms: int = 10_000
+    snapshot_ms: int = 180_000
 
 
 class Runner:
-    """Reads both topics and stores what they hold. Confined to one thread."""
+    """Runs the live stream over all partitions. Confined to one thread.
 
-    def __init__(self, hits: LogReader, rejected: LogReader, stores: IntakeStores, *, max_hits: int = MAX_HITS) -> None:
-        self._readers = (hits, rejected)
+    Args:
+        stores: where everything is.
+        clock: says when to flush and to save; numbers do not depend on it.
+        pace: how much at once.
+        home: directory of a local disk for kept hits; emptied.
+        meter: counts and times; is told of each step of a commit.
+
+    Raises:
+        RetryError: a store does not answer.
+    """
+
+    def __init__(
+        self,
+        stores: StreamStores,
+        clock: Clock,
+        pace: Pace | None = None,
+        *,
+        home: Path,
+        meter: StreamMeter | None = None,
+    ) -> None:
         self._stores = stores
-        self._max_hits = max_hits
-        self._committed: list[Mapping[PartitionId, PartitionProgress]] = [{}, {}]
-        self._polled: Sequence[LoggedRecord] = ()
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._home = home
+        self._meter = meter or StreamMeter(unmeasured())
+        self._readers: dict[Topic, LogReader] = {}
+        self._hits: dict[PartitionId, LiveState] = {}
+        self._refusals: dict[PartitionId, RefusalsState] = {}
+        self._waiting: list[list[LoggedRecord]] = []
+        self._due: list[DueValues] = []
+        self._flushed: dict[PartitionId, PartitionProgress] = {}
+        self._is_certain = False
+        self._flushed_at = self._saved_at = clock.now()
+        self.counts = PathCounts()
+        self.recoveries = 0
+        self._writer = stores.outbox.take_over()
+        self._recover()
 
     def step(self, timeout_s: float) -> int:
-        """Store the next records and commit; return how many there were.
-
-        After an error the same records are stored again by the next call: a reader hands out a record once.
+        """Take the next window through all effects; return how many records it had, 0 when nothing came.
 
         Raises:
             RetryError: a store does not answer; call again.
+            Fenced: another writer took over.
         """
-        if not self._polled:
-            hits, rejected = self._readers
-            # Kept before the second poll, which may fail.
-            self._polled = hits.poll(self._max_hits, timeout_s)
-            self._polled = [*self._polled, *rejected.poll(self._max_hits, 0.0)]
-        store(take_in(self._polled), self._stores)
-        stored, self._polled = len(self._polled), ()
-        self._commit()
-        return stored
+        if not self._is_certain:
+            self._recover()
+        self._meter.begin()
+        if not self._waiting:
+            self._waiting = windows(self._poll(timeout_s), EPOCH_MS)
+            self._meter.did(Stage.POLL)
+        taken = len(self._waiting[0]) if self._waiting else 0
+        if taken:
+            self._take(self._waiting[0])
+            self._waiting.pop(0)
+        self._save_what_is_due(is_idle=taken == 0)
+        return taken
 
     def run(self, stop: threading.Event, *, poll_s: float = 0.2) -> None:
-        """Step until `stop` is set; wait where a store asks to be tried later."""
+        """Step until `stop` is set, then save; wait where a store asks to be tried later."""
         while not stop.is_set():
             try:
                 self.step(poll_s)
             except RetryError as error:
-                logger().warning("intake_waits", reason=error.reason, message=error.message)
+                logger().warning("stream_waits", reason=error.reason, message=error.message)
+                self._meter.failed(error)
                 stop.wait(error.retry_after_s)
+        if self._is_certain:
+            self.snapshot()
 
-    def _commit(self) -> None:
-        """Commit what was read; heartbeats move only the log time, and that is progress too (rule L1)."""
-        for index, reader in enumerate(self._readers):
-            positions = reader.positions()
-            if positions != self._committed[index]:
-                reader.commit(positions)
-                self._committed[index] = dict(positions)
+    def flush(self) -> None:
+        """Write partials and ledger as they are now."""
+        states = self._states()
+        values = [*self._due, *(one.sums.take(one.partition, one.written) for one in states if one.sums.has_changed)]
+        positions = {one.partition: one.position for one in states}
+        self._flushed_at = self._clock.now()
+        if not values and positions == self._flushed:
+            return
+        try:
+            if values:
+                self._stores.series.put_partials(pl.concat([one.partials for one in values]))
+                self._stores.ledger.put(pl.concat([one.ledger for one in values]))
+            self._stores.series.note_flushed(positions)
+        except HitmeshError:
+            for one in states:
+                one.sums.all_changed()
+            raise
+        self._due, self._flushed = [], positions
+        self._meter.holds(
+            sum(len(one.timelines) for one in self._hits.values()), sum(len(one.kept) for one in self._hits.values())
+        )
+        self._meter.reached(CommitStep.PARTIALS)
 
+    def snapshot(self) -> None:
+        """Save the state of every partition, after what it has added up so far."""
+        self.flush()
+        self._saved_at = self._clock.now()
+        for state in self._hits.values():
+            kept_from = state.kept.first_offset()
+            self._save(state, state_tables(state), state.next_offset if kept_from is None else kept_from)
+        for refusals in self._refusals.values():
+            self._save(refusals, refusals_tables(refusals), refusals.next_offset)
 
-def store(intake: Intake, stores: IntakeStores) -> None:
-    """Make a poll's effects durable, in the only order that loses nothing.
+    @property
+    def states(self) -> Sequence[LiveState]:
+        """The states of the partitions of hits, for those who measure them."""
+        return list(self._hits.values())
 
-    Raw records first: a mark says that there is something to scan. Claims before the positions are committed: a
-    settlement scans what is below them, and must find every claim of it. Positions last, by the caller.
-    """
-    if intake.raw:
-        stores.raw.put(intake.raw)
-    if intake.rejected:
-        stores.rejected.put(intake.rejected)
-    if intake.marks:
-        stores.dirty.mark(intake.marks)
-    if intake.claims:
-        stores.claims.claim(intake.claims)
+    def close(self) -> None:
+        """Let go of the readers. A second call changes nothing."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers = {}
+
+    def _take(self, records: Sequence[LoggedRecord]) -> None:
+        """Take a window through all effects. Up to `apply` nothing depends on it, and it may be taken again."""
+        stores = self._stores
+        self._meter.window(records)
+        intake = take_in(records)
+        self._meter.did(Stage.DECODE)
+        store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
+        prepared = self._prepared(intake)
+        self._keep_collisions(prepared)
+        wins = wins_of(prepared, intake.claims, stores.claims)
+        self._meter.did(Stage.COPIES)
+        self._is_certain = False  # from here on the states are ahead of what is committed
+        stepped = [apply(self._hits[name], one, wins[name]) for name, one in prepared.items()]
+        stepped += [
+            take_refusals(self._refusals[name], own.ends, own.refused, own.siteless)
+            for name, own in intake.partitions.items()
+            if name in self._refusals
+        ]
+        self._meter.did(Stage.VISITS)
+        self._commit(stepped)
+        self._is_certain = True
+
+    def _commit(self, stepped: Sequence[Stepped]) -> None:
+        positions = {one.partition: one.position for one in self._states()}
+        moved = {one.rows.partition: positions[one.rows.partition] for one in stepped}
+        rows = [one.rows for one in stepped if one.rows.traffic.height or one.rows.visits.height]
+        began = time.perf_counter()
+        try:
+            self._stores.outbox.transaction(self._writer, rows, moved)
+        except HitmeshError as error:
+            self._meter.not_committed(error)
+            raise
+        took_s = time.perf_counter() - began
+        self._meter.reached(CommitStep.TRANSACTION)
+        counts = PathCounts()
+        for one in stepped:
+            counts.add(one.counts)
+            if one.due is not None:
+                self._due.append(one.due)
+        self.counts.add(counts)
+        self._meter.committed(rows, counts, took_s)
+        self._meter.reached(CommitStep.STATE)
+
+    def _prepared(self, intake: Intake) -> dict[PartitionId, Prepared]:
+        return {
+            name: self._prepare(self._hits[name], own) for name, own in intake.partitions.items() if name in self._hits
+        }
+
+    def _prepare(self, state: LiveState, own: PartitionIntake) -> Prepared:
+        unknown = state.sites.unknown(own.hits["site"].unique().to_list())
+        return prepare(state, RecordsOf(own.ends, own.hits, own.siteless), rules_of(self._stores.directory, unknown))
+
+    def _keep_collisions(self, prepared: Mapping[PartitionId, Prepared]) -> None:
+        """Keep copies with another content where people look for refusals (rule D1)."""
+        collisions = [
+            (Position(name.log, name.partition, offset), row)
+            for name, one in prepared.items()
+            for offset, row in one.rows.select("offset", "row")[np.flatnonzero(one.collides)].iter_rows()
+        ]
+        if collisions:
+            self._stores.rejected.put(collision_refusals(self._stores.raw, collisions))
+
+    def _poll(self, timeout_s: float) -> list[LoggedRecord]:
+        """Return records of both topics: the first within the time-out, more while the window is open."""
+        hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
+        room = self._pace.max_hits
+        records: list[LoggedRecord] = []
+        ends = 0.0
+        while room > 0:
+            left = timeout_s if not records else ends - time.monotonic()
+            if left < 0:
+                break
+            more = [*hits.poll(room, left), *rejected.poll(room, 0.0)]
+            if not more and not records:
+                break
+            if not records:
+                ends = time.monotonic() + self._pace.window_ms / 1_000
+            records += more
+            room -= sum(one.record.rows for one in more)
+        return records
+
+    def _save_what_is_due(self, *, is_idle: bool) -> None:
+        now = self._clock.now()
+        if now - self._saved_at >= self._pace.snapshot_ms:
+            self.snapshot()
+        elif is_idle or now - self._flushed_at >= self._pace.flush_ms:
+            self.flush()
+
+    def _save(self, state: LiveState | RefusalsState, tables: Mapping[str, pl.DataFrame], kept_from: int) -> None:
+        began = time.perf_counter()
+        chunks = chunked(packed(tables))
+        states = self._stores.states
+        states.save_chunks(state.partition, self._writer, state.next_offset, chunks)
+        self._meter.reached(CommitStep.CHUNKS)
+        manifest = SnapshotManifest(
+            partition=state.partition,
+            writer=self._writer,
+            position=state.position,
+            logic_version=LOGIC_VERSION,
+            kept_from=kept_from,
+            chunks=len(chunks),
+        )
+        if not states.save_manifest(manifest):
+            logger().warning("snapshot_not_newest", partition=state.partition.partition, offset=state.next_offset)
+        self._meter.reached(CommitStep.MANIFEST)
+        self._meter.saved(sum(map(len, chunks)), time.perf_counter() - began)
+
+    def _recover(self) -> None:
+        """Throw the states away and make them again; read on from what is committed."""
+        began = time.perf_counter()
+        self.close()
+        self._waiting = []
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._readers = {topic: self._stores.log_reader(topic) for topic in (Topic.HITS, Topic.REJECTED)}
+        topics = {name: topic for topic, reader in self._readers.items() for name in reader.positions()}
+        recovered = recover(self._stores, topics, self._home)
+        self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
+        self._is_certain = True
+        self.recoveries += 1
+        took_s = time.perf_counter() - began
+        self._meter.recovered(recovered.replayed, took_s)
+        logger().info("recovered", hits=recovered.replayed, took_ms=round(took_s * 1_000))
+
+    def _states(self) -> list[LiveState | RefusalsState]:
+        return [*self._hits.values(), *self._refusals.values()]

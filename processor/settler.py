@@ -1,8 +1,9 @@
-"""Step S of the journey: dirty site-days are scanned, settled and published (decision A8, rules L3 and L4).
+"""Step S of the journey: closed site-days are scanned, settled and published (decision A8, rules L3 and L4).
 
-Decides what is settled when, and in which order effects become durable: `Settler._publish` is the one place. Every
-effect before the publication may be repeated, marks are cleared last, so a crash at any point costs a repetition.
-Refuses to know what a settlement says: that is `settlement`.
+A day is taken once it is closed for every partition: first because the stream counted it, later again when history
+marked it. Decides what is settled when, and in which order effects become durable: `Settler._publish` is the one
+place. Every effect before the publication may be repeated, marks are cleared last, so a crash at any point costs a
+repetition. Refuses to know what a settlement says: that is `settlement`.
 
 One settler at a time works on a site: a carry is handed from day to day.
 """
@@ -16,6 +17,7 @@ from typing import Final
 
 import polars as pl
 
+from hitmesh.closing import first_open_day
 from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import FatalError, RetryError, StaleGeneration, Unavailable
 from hitmesh.hit_types import HitType
@@ -26,6 +28,7 @@ from hitmesh.ports import (
     DirtyDays,
     DirtyMark,
     DirtySiteDay,
+    Drift,
     GenerationEntry,
     Generations,
     OrderClaims,
@@ -35,16 +38,22 @@ from hitmesh.ports import (
     RawStore,
     RejectedStore,
     RollupSink,
+    SeriesStore,
     Site,
     SiteDay,
     SiteDirectory,
     Topic,
     VisitPolicy,
 )
+from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.telemetry import Metrics, unmeasured
+from hitmesh.telemetry.labels import SettledResult
 from hitmesh.zones import DAY_MS
 from processor.carry import Carry
 from processor.collisions import collision_refusals
+from processor.drift import drift_of
 from processor.duplicates import COPY_WINDOW_MS
+from processor.metering import count_not_settled, count_settled, count_store_error
 from processor.orders import seen_claims
 from processor.rollups import RowOwner
 from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
@@ -67,6 +76,7 @@ class SettlerStores:
     sink: RollupSink
     progress: ProgressReader
     directory: SiteDirectory
+    series: SeriesStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +104,15 @@ class Settler:
     """Settles dirty site-days. Confined to one thread."""
 
     def __init__(
-        self, stores: SettlerStores, clock: Clock, pace: Pace | None = None, stop: threading.Event | None = None
+        self,
+        stores: SettlerStores,
+        clock: Clock,
+        pace: Pace | None = None,
+        stop: threading.Event | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._stores = stores
+        self._metrics = metrics or unmeasured()
         self._clock = clock
         self._pace = pace or Pace()
         self._stop = stop or threading.Event()
@@ -113,6 +129,7 @@ class Settler:
                 self.run_once()
             except RetryError as error:
                 logger().warning("settler_waits", reason=error.reason, message=error.message)
+                count_store_error(self._metrics, error)
                 wait_s = max(pause_s, error.retry_after_s)
             self._stop.wait(wait_s)
 
@@ -125,7 +142,8 @@ class Settler:
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
         self._broken = {day: until for day, until in self._broken.items() if until > started}
-        taken = self._stores.dirty.take(self._pace.take_site_days)
+        closed_before = self._closed_before()
+        taken = self._stores.dirty.take(self._pace.take_site_days, closed_before)
         self._note_marks(taken)
         # Read after the marks: the intake commits positions after it has marked.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
@@ -139,9 +157,18 @@ class Settler:
             covered = _covered(entry, before)
             if covered is not None and not self._must_wait(covered):
                 waiting.discard(entry.site_day)
-                done += self._settle_if_possible(covered, hits_before, before, waiting)
+                done += self._settle_if_possible(covered, hits_before, before, waiting, closed_before)
         self._remove_superseded()
         return done
+
+    def _closed_before(self) -> int:
+        """Return the first day that is not closed for every declared partition, as far as partials are stored.
+
+        What the stream said of a day is compared with its settlement, so all of it must be there.
+        """
+        flushed = self._stores.series.flushed()
+        declared = self._stores.progress.progress(Topic.HITS)
+        return first_open_day(min((flushed[name].log_time if name in flushed else 0 for name in declared), default=0))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether it is too early: what settlement itself marked is never slowed down, new hits are."""
@@ -158,6 +185,7 @@ class Settler:
         hits_before: Mapping[PartitionId, int],
         before: Mapping[PartitionId, int],
         waiting: set[SiteDay],
+        closed_before: int,
     ) -> bool:
         """Settle one site-day; where that cannot be, leave it dirty for later and let the others go on."""
         site_day = covered.site_day
@@ -166,14 +194,16 @@ class Settler:
             attempt = _Attempt(self._stores, site_day, hits_before, before)
             settled = attempt.settle()
             if settled is not None:
-                self._publish(attempt, settled, waiting)
+                self._publish(attempt, settled, waiting, closed_before)
             self._stores.dirty.clear(covered)
         except StaleGeneration as error:
             logger().warning("settlement_was_overtaken", message=error.message)
+            count_not_settled(self._metrics, SettledResult.STALE)
             waiting.add(site_day)
             return False
         except FatalError as error:
             logger().error("site_day_cannot_be_settled", site_day=list(site_day), message=error.message)
+            count_not_settled(self._metrics, SettledResult.BROKEN)
             waiting.add(site_day)
             self._broken[site_day] = self._clock.now() + self._pace.retry_after_ms
             return False
@@ -189,19 +219,24 @@ class Settler:
             )
         return True
 
-    def _publish(self, attempt: _Attempt, settled: Settled, waiting: set[SiteDay]) -> None:
+    def _publish(self, attempt: _Attempt, settled: Settled, waiting: set[SiteDay], closed_before: int) -> None:
         """Make a settlement current. The order of effects of step S, written once.
 
-        1. rows, invisible until published; 2. collisions; 3. marks on the days that this settlement changes, before
-        it becomes current, since afterwards nothing would show that it did; 4. generation, ledger and carry, if no
-        one else published; 5. duplicate flags of claims. The caller clears the marks it took last.
+        1. rows, invisible until published, unless the stream's own rows are confirmed; 2. collisions; 3. marks on the
+        days that this settlement changes, before it becomes current, since afterwards nothing would show that it did;
+        4. generation, ledger, carry and drift, if no one else published; 5. duplicate flags of claims. The caller
+        clears the marks it took last.
         """
         stores, site_day = self._stores, attempt.site_day
-        stores.sink.write(settled.traffic, settled.visits)
-        self._await_ingestion(site_day, attempt.generation)
+        drift = attempt.drift(settled)
+        if drift is None or not drift.confirmed:
+            stores.sink.write(settled.traffic, settled.visits)
+            self._await_ingestion(site_day, attempt.generation)
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
         disturbed = attempt.disturbed_days(settled) - {one.day for one in waiting if one.site == site_day.site}
+        # A day that is not closed is settled anyway when it closes; until then the stream answers for it.
+        disturbed = {day for day in disturbed if day < closed_before}
         if disturbed:
             stores.dirty.mark(list(self._marks(site_day.site, disturbed)))
         stores.generations.publish(
@@ -213,7 +248,9 @@ class Settler:
             ledger=settled.ledger,
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
+            drift=drift,
         )
+        count_settled(self._metrics, drift)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
 
@@ -287,6 +324,15 @@ class _Attempt:
                 break
         return settled
 
+    def drift(self, settled: Settled) -> Drift | None:
+        """Return how the settlement differs from the stream; None where it was compared before, or never streamed."""
+        if self._current is not None:
+            return None
+        site, day = self.site_day
+        return drift_of(
+            settled.traffic, settled.visits, self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        )
+
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
         day = self.site_day.day
@@ -329,7 +375,9 @@ def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:
 
 
 def _covered(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the marks of records that a scan with these bounds sees; None without one."""
+    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none."""
+    if not entry.marks:
+        return entry  # its day has closed, that is all
     marks = tuple(
         replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
         for one in entry.marks

@@ -10,6 +10,7 @@ Refuses to know of days, cells, copies and orders. All times are UTC ms.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +43,8 @@ OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
     "views": pl.Int64(),
     "campaign_hash": pl.UInt64(),  # the current campaign
 }
-_ORDER: Final = ("visitor_hi", "visitor_lo", "excluded", "time", "hash")
+# What a timeline is, among the hits of one site.
+TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
 _NOWHERE: Final = np.iinfo(np.int64).max
 
 
@@ -125,17 +127,24 @@ class Visits:
     line: Line
 
 
-def build_visits(hits: pl.DataFrame, open_visits: pl.DataFrame, policy: VisitPolicy, zone: str = "UTC") -> Visits:
-    """Return the visits of the hits of one site.
+def build_visits(
+    hits: pl.DataFrame,
+    open_visits: pl.DataFrame,
+    policy: VisitPolicy,
+    zone: str = "UTC",
+    timeline: Sequence[str] = TIMELINE,
+) -> Visits:
+    """Return the visits of the hits of one site, or of all sites of one policy when the timeline tells them apart.
 
     Args:
-        hits: columns visitor_hi, visitor_lo, excluded, event_time, hit_hash, hit_type, interactive, offline,
-            campaign_hash; in any order, without copies.
-        open_visits: `OPEN_COLUMNS`, at most one per timeline, each older than every hit of its timeline.
+        hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any
+            order, without copies.
+        open_visits: `OPEN_COLUMNS` with the timeline's, at most one per timeline, each older than every hit of it.
         policy: gap, caps and flags.
         zone: the site's, for split_at_local_midnight.
+        timeline: columns of both frames whose values are one sequence of hits.
     """
-    line = _sorted_line(hits, open_visits)
+    line = _sorted_line(hits, open_visits, timeline)
     starts, inside, unsure = _cut_at_neighbours(line, policy)
     days = local_days(zone, line.start) if policy.split_at_local_midnight else None
     unsure |= _beyond_caps(line, starts, inside, days, policy)
@@ -189,13 +198,11 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
     return summarise(before.only(is_open[before.number]))
 
 
-def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame) -> Line:
+def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
     """Return hits and open visits as one sorted line, still without visits."""
     of_hits = hits.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
-        "visitor_hi",
-        "visitor_lo",
-        "excluded",
+        *timeline,
         pl.col("event_time").alias("time"),
         pl.col("hit_hash").alias("hash"),
         pl.col("event_time").alias("start"),
@@ -207,9 +214,7 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame) -> Line:
     ).filter(~hits["offline"])
     carried = open_visits.select(
         (-1 - pl.int_range(pl.len(), dtype=pl.Int64)).alias("row"),
-        "visitor_hi",
-        "visitor_lo",
-        "excluded",
+        *timeline,
         pl.col("last").alias("time"),
         pl.lit(0, pl.UInt64).alias("hash"),
         "start",
@@ -219,17 +224,17 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame) -> Line:
         "views",
         "campaign_hash",
     )
-    line = (pl.concat([of_hits, carried]) if carried.height else of_hits).sort(_ORDER)
+    line = (pl.concat([of_hits, carried]) if carried.height else of_hits).sort(*timeline, "time", "hash")
     names = ("row", "time", "start", "first_hash", "weight", "acts", "views", "campaign_hash")
     row, time, start, first_hash, weight, acts, views, campaign = (line[name].to_numpy() for name in names)
     changes = line.select(
-        pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _ORDER[:3]).fill_null(value=False)
+        pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in timeline).fill_null(value=False)
     )
-    timeline = np.cumsum(changes.to_series().to_numpy(), dtype=np.int64)
+    number_of_timeline = np.cumsum(changes.to_series().to_numpy(), dtype=np.int64)
     n = len(row)
     number = np.empty(n, np.int64)
     return Line(
-        row, timeline, time, start, first_hash, weight, acts, views, campaign, number, np.zeros(n, np.bool_),
+        row, number_of_timeline, time, start, first_hash, weight, acts, views, campaign, number, np.zeros(n, np.bool_),
         np.zeros(n, np.bool_),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from hitmesh.adapters.factory import open_stores
+from hitmesh.admin.v1 import trace_pb2
 from hitmesh.clock import SystemClock
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.config import ServiceSettings, load
@@ -17,12 +18,16 @@ from hitmesh.errors import HitmeshError
 from hitmesh.lifecycle import serve, stop_on_signals
 from hitmesh.logs import configure, logger
 from hitmesh.reporter.v1 import reporter_pb2 as pb
+from hitmesh.telemetry.exposition import open_telemetry
+from hitmesh.telemetry.labels import Part
 from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, WORKERS, build_server
 
-# Reflection behind the one door is answered here, for the collector's service too.
+# Reflection behind the one door is answered here, for the services of the collector and the processor too.
 _REFLECTED = tuple(
-    service.full_name for file in (collector_pb2, json_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+    service.full_name
+    for file in (collector_pb2, json_pb2, trace_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
@@ -42,6 +47,7 @@ def main() -> int:
     """Returns the exit code: 0 after a stop, 3 when a setting is wrong."""
     try:
         settings = load(ReporterSettings, os.environ)
+        telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
     except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")
         return _CONFIG_EXIT
@@ -56,15 +62,17 @@ def main() -> int:
             dirty=stores.dirty,
             metrics=stores.metrics,
             progress=stores.progress,
+            ledger=stores.ledger,
             clock=clock,
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
             served_by=_STORES.get(settings.store.partition(":")[0], pb.STORE_UNSPECIFIED),
             open_reads=settings.open_reads,
         )
-        server = build_server(backend, settings.workers)
+        server = build_server(backend, settings.workers, telemetry.metrics)
         return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
     finally:
         stores.close()
+        telemetry.close()
         logger().info("stores_closed")
 
 

@@ -1,7 +1,8 @@
-"""How far the numbers of a site reach (step 8 of the journey; rules L1 to L3).
+"""How far the numbers of a site reach, and how final they are (step 8 of the journey; rules L1 to L3).
 
 Decides `complete_through`: every hit acknowledged before it is in the answer. It is the least, over the partitions that
-the site's hits can be in, of what the processor applied and of the first record that still waits to be settled.
+the site's hits can be in, of what the processor committed and of the first record that still waits to be settled; hits
+that the live stream counts wait for nothing. Decides too which cells are live, which provisional and which settled.
 The caller reads progress first, then what waits, then generations: in any other order a hit could be passed over.
 
 Knows nothing of how progress is kept; the present is an argument.
@@ -9,16 +10,20 @@ Knows nothing of how progress is kept; the present is an argument.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from hitmesh import closing
 from hitmesh.cells import cell_of, day_start_ms
 from hitmesh.keys import hash64, partition_of
 from hitmesh.ports import SETTLEMENT_LOG, DirtySiteDay, MarkRange, PartitionId, PartitionProgress, Site
+from hitmesh.zones import DAY_MS
 
 DELAYED_AFTER_MS: Final = 15 * 60_000
 DEGRADED_AFTER_MS: Final = 60 * 60_000
@@ -32,28 +37,67 @@ class State(StrEnum):
     DEGRADED = "degraded"
 
 
+class CellState(IntEnum):
+    """How final the numbers of a cell are (rule L3); of several cells the least counts."""
+
+    LIVE = 1
+    PROVISIONAL = 2
+    SETTLED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What of a site is not settled: marked days, and days the live stream counts until they close, ascending."""
+
+    marked: Sequence[DirtySiteDay] = ()
+    awaited: Sequence[int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """How fresh numbers are, in UTC ms. `partitions` are those that matter, each with what is visible of it.
 
-    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. `resettling_days` are those
-    of `dirty_days` that settlement itself marked.
+    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. Cells from `live_from` on
+    are live. `unsettled_days`, ascending, are UTC days of any of the sites; every day from `open_from_day` on is not
+    settled either. The last three count site-days: marked ones, those of them that settlement itself marked, and those
+    that the live stream counts until they close.
     """
 
     complete_through: int
-    provisional_from: int
     lag_ms: int
     state: State
     partitions: Mapping[PartitionId, PartitionProgress]
     stalled: tuple[PartitionId, ...]
+    unsettled_days: tuple[int, ...]
+    open_from_day: int
     dirty_days: int
     resettling_days: int
+    open_days: int
+
+    @property
+    def live_from(self) -> int:
+        """The start of the first live cell."""
+        return cell_of(self.complete_through)
+
+    @property
+    def provisional_from(self) -> int:
+        """The first instant that is not settled."""
+        return min(self.live_from, day_start_ms(min([self.open_from_day, *self.unsettled_days[:1]])))
+
+    def state_between(self, start: int, end: int) -> CellState:
+        """Returns the state of the least final cell of [start, end), both multiples of 15 min."""
+        if end > max(start, self.live_from):
+            return CellState.LIVE
+        first_day, end_day = start // DAY_MS, -(-end // DAY_MS)
+        place = bisect_left(self.unsettled_days, first_day)
+        days = [self.open_from_day, *self.unsettled_days[place : place + 1]]
+        return CellState.PROVISIONAL if any(day < end_day for day in days) else CellState.SETTLED
 
 
 def freshness(
     sites: Sequence[Site],
     progress: Mapping[PartitionId, PartitionProgress],
-    pending: Mapping[str, Sequence[DirtySiteDay]],
+    waiting: Mapping[str, Waiting],
     now_ms: int,
 ) -> Freshness:
     """Returns how far the numbers of some sites together reach.
@@ -61,28 +105,38 @@ def freshness(
     Args:
         sites: at least one.
         progress: of every declared partition of the topic of hits.
-        pending: per site name what waits to be settled, read after `progress`.
+        waiting: per site name what is not settled, read after `progress`.
         now_ms: the present.
     """
+    of_sites = [waiting.get(site.name, Waiting()) for site in sites]
     visible: dict[PartitionId, PartitionProgress] = {}
-    for site in sites:
-        for partition, reached in _visible(site, progress, pending.get(site.name, ())).items():
+    for site, one in zip(sites, of_sites, strict=True):
+        for partition, reached in _visible(site, progress, one.marked).items():
             visible[partition] = _earlier(visible.get(partition, reached), reached)
     complete_through = min((reached.log_time for reached in visible.values()), default=0)
-    waiting = [dirty for site in sites for dirty in pending.get(site.name, ())]
+    marked = [dirty for one in of_sites for dirty in one.marked]
     lag_ms = max(0, now_ms - complete_through)
     return Freshness(
         complete_through=complete_through,
-        provisional_from=min([cell_of(complete_through), *(day_start_ms(dirty.site_day.day) for dirty in waiting)]),
         lag_ms=lag_ms,
         state=state_of(lag_ms),
         partitions=visible,
         stalled=tuple(
             partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS
         ),
-        dirty_days=len(waiting),
-        resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in waiting),
+        unsettled_days=tuple(
+            sorted({dirty.site_day.day for dirty in marked}.union(*(one.awaited for one in of_sites)))
+        ),
+        open_from_day=first_open_day(progress),
+        dirty_days=len(marked),
+        resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in marked),
+        open_days=sum(len(one.awaited) for one in of_sites),
     )
+
+
+def first_open_day(progress: Mapping[PartitionId, PartitionProgress]) -> int:
+    """Returns the first UTC day that is not closed: a hit of it may still come to some partition of some site."""
+    return closing.first_open_day(min((reached.log_time for reached in progress.values()), default=0))
 
 
 def state_of(lag_ms: int) -> State:
@@ -92,6 +146,7 @@ def state_of(lag_ms: int) -> State:
     return State.DELAYED if lag_ms <= DEGRADED_AFTER_MS else State.DEGRADED
 
 
+@lru_cache(maxsize=8_192)
 def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
     """Returns the partitions, of so many, in which hits of the site can be (decision A4)."""
     shifts = np.arange(min(site.spread, partitions), dtype=np.uint64)
@@ -100,19 +155,25 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
     return frozenset(partition_of(hashes, shifts, spread, partitions).tolist())
 
 
-def _visible(
-    site: Site, progress: Mapping[PartitionId, PartitionProgress], pending: Sequence[DirtySiteDay]
+def own_partitions(
+    site: Site, progress: Mapping[PartitionId, PartitionProgress]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Returns what is visible of each partition of the site: what was applied, less what waits."""
-    marks = [mark for dirty in pending for mark in dirty.marks]
+    """Returns the progress of the partitions in which hits of the site can be, of every log."""
     counts: dict[str, int] = {}
     for partition in progress:
         counts[partition.log] = max(counts.get(partition.log, 0), partition.partition + 1)
     own = {log: partitions_of_site(site, count) for log, count in counts.items()}
+    return {partition: reached for partition, reached in progress.items() if partition.partition in own[partition.log]}
+
+
+def _visible(
+    site: Site, progress: Mapping[PartitionId, PartitionProgress], marked: Sequence[DirtySiteDay]
+) -> dict[PartitionId, PartitionProgress]:
+    """Returns what is visible of each partition of the site: what was committed, less what waits."""
+    marks = [mark for dirty in marked for mark in dirty.marks]
     return {
         partition: _held_back(partition, reached, marks)
-        for partition, reached in progress.items()
-        if partition.partition in own[partition.log]
+        for partition, reached in own_partitions(site, progress).items()
     }
 
 

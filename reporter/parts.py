@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from hitmesh.stream_columns import MOVED_VISITORS
 from reporter.catalogue import PARTS, VISITORS
 from reporter.plan import CURRENCY, Leg
 from reporter.question import Question
@@ -23,11 +24,13 @@ BUCKET: Final = "bucket"
 class Parts:
     """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
 
-    `missing` holds, per part by currency, the currencies that are left out of it.
+    `missing` holds, per part by currency, the currencies that are left out of it. `has_moved_visitors` says that some
+    visitor left a sketch that it could not be taken from (rule S8).
     """
 
     table: pl.DataFrame
     missing: dict[str, tuple[str, ...]]
+    has_moved_visitors: bool = False
 
     @property
     def missing_currencies(self) -> tuple[str, ...]:
@@ -51,7 +54,9 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     keys = [BUCKET, *dimension_columns(question)]
     missing: dict[str, tuple[str, ...]] = {}
     tables = [_empty(keys, question)]
+    moved = False
     for leg, rows in answered:
+        moved |= MOVED_VISITORS in rows.columns and bool((rows[MOVED_VISITORS] != 0).any())
         names = dict(zip(question.dimensions, dimension_columns(question), strict=True))
         table = rows.rename(names | {PARTS[part].column: part for part in leg.parts})
         if leg.by_currency:
@@ -65,7 +70,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
-    return Parts(merged, missing)
+    return Parts(merged, missing, moved)
 
 
 def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: str) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 Decides how many queries a question needs: one per row source, apart for money and the orders it is divided by (split
 by currency, so that other currencies are left out and named, rule M3), and apart for exits where page_path means
-another page to them than to other visit metrics. Knows nothing of the store that runs them, and nothing of the answer.
+another page to them than to other visit metrics. With a sketch it asks how many visitors left it (rule S8). Knows
+nothing of the store that runs them, and nothing of the answer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from hitmesh.filters import Filter
 from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import MOVED_VISITORS
 from reporter.catalogue import PARTS, VISITORS, column_of
 from reporter.check_filter import dimensions_in
 from reporter.question import Question
@@ -86,7 +88,7 @@ def _query(
         end=question.end,
         bucket_starts=tuple(question.buckets.starts.tolist()),
         dimensions=(*question.dimensions, *([CURRENCY] if by_currency else [])),
-        measures=tuple(PARTS[name].column for name in names if name != VISITORS),
+        measures=tuple(MOVED_VISITORS if name == VISITORS else PARTS[name].column for name in names),
         sketches=tuple(name for name in names if name == VISITORS),
         filter=tree,
         include_excluded=question.include_excluded,

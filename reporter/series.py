@@ -34,6 +34,7 @@ class Exactness(StrEnum):
     EXACT = "exact"
     SKETCH = "sketch"
     PARTIAL = "partial"
+    SKETCH_PROVISIONAL = "sketch_provisional"
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _column(
     metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
 ) -> Column:
     if metric.kind is Kind.UNION:
-        return _visitors_column(metric, rows, sketches, is_empty)
+        return _visitors_column(metric, rows, sketches, parts, is_empty)
     sums = [rows[part].to_numpy() for part in metric.parts]
     numerators, denominators = sums[0], None
     scale = MICROS if metric.unit is Unit.CURRENCY else 1
@@ -200,7 +201,9 @@ def _column(
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 
 
-def _visitors_column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, is_empty: npt.NDArray[np.bool_]) -> Column:
+def _visitors_column(
+    metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
+) -> Column:
     estimates = rows[_ESTIMATE].to_numpy()
     # A row that fills a gap has no sketch; its count is exactly 0.
     sketch_rows = rows[_ROW].fill_null(-1).to_numpy()
@@ -213,9 +216,10 @@ def _visitors_column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, is_em
         sketch = sketches[int(sketch_rows[row])]
         lower[row], upper[row] = sketch.lower_bound(), sketch.upper_bound()
         error = max(error, sketch.rse)
+    exactness = Exactness.EXACT if is_exact.all() else Exactness.SKETCH
     return Column(
         metric=metric,
-        exactness=Exactness.EXACT if is_exact.all() else Exactness.SKETCH,
+        exactness=Exactness.SKETCH_PROVISIONAL if parts.has_moved_visitors else exactness,
         numerators=np.where(is_exact, estimates, 0).astype(np.int64),
         denominators=None,
         values=np.where(is_empty, np.nan, estimates),

@@ -1,6 +1,6 @@
 """The gRPC shells of the reporter: name the caller, call one function of reporter.rpc, translate errors.
 
-Decides nothing. `build_server` puts the three services on one synchronous server.
+Decides nothing. `build_server` puts the four services on one synchronous server.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
-from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.callers import caller_of
 from hitmesh.lifecycle import SERVER_OPTIONS
 from hitmesh.ports import IngestKey
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.rpc_errors import translating
+from hitmesh.telemetry import Metrics, unmeasured
+from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS
+from hitmesh.telemetry.rpc import CallMeter
 from reporter.rpc.admin.create_ingest_key import create_ingest_key
 from reporter.rpc.admin.create_site import create_site
 from reporter.rpc.admin.get_site import get_site
@@ -26,10 +30,11 @@ from reporter.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from reporter.rpc.backend import Backend
 from reporter.rpc.export_report import export_report
 from reporter.rpc.get_freshness import get_freshness
-from reporter.rpc.identity import caller_of
 from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
 from reporter.rpc.messages import iso_instant
+from reporter.rpc.operations.get_drift import get_drift
+from reporter.rpc.operations.get_ledger import get_ledger, get_siteless_ledger
 from reporter.rpc.run_report import run_report
 
 # Names for health checks and reflection.
@@ -39,6 +44,7 @@ SERVICES: Final = tuple(
         (reporter_pb2.DESCRIPTOR, "ReporterService"),
         (export_pb2.DESCRIPTOR, "ExportService"),
         (admin_pb2.DESCRIPTOR, "AdminService"),
+        (operations_pb2.DESCRIPTOR, "OperationsService"),
     )
 )
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
@@ -52,27 +58,36 @@ _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
 
 
-def build_server(backend: Backend, workers: int = WORKERS) -> grpc.Server:
+def build_server(backend: Backend, workers: int = WORKERS, metrics: Metrics | None = None) -> grpc.Server:
     """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it."""
+    metrics = metrics or unmeasured()
     server = grpc.server(
         ThreadPoolExecutor(workers, thread_name_prefix="rpc"),
+        interceptors=[CallMeter(metrics)],
         options=[
             *SERVER_OPTIONS,
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ],
     )
-    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(ReporterService(backend), server)
-    export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(backend), server)
+    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(ReporterService(backend, metrics), server)
+    export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(backend, metrics), server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), server)
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend), server)
     return server
 
 
 class _Shell:
     """Runs a function for the caller that the metadata names."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics | None = None) -> None:
         self._backend = backend
+        self._metrics = metrics or unmeasured()
+
+    def _answered(self, rows: int, complete_through: int, lag_s: float) -> None:
+        self._metrics.add(REPORTER_ROWS, rows)
+        if complete_through:  # before the first hit there is no lag, only the age of the epoch
+            self._metrics.record(REPORTER_FRESHNESS_SECONDS, lag_s)
 
     def _run(
         self,
@@ -96,7 +111,10 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
         """Runs one report."""
         response = self._run(run_report, request, context)
         reached = response.meta.freshness.complete_through
-        _describe(context, reached.seconds * 1_000 + reached.nanos // 1_000_000)
+        complete_through = reached.seconds * 1_000 + reached.nanos // 1_000_000
+        lag_s = response.meta.freshness.lag.ToMilliseconds() / 1_000
+        self._answered(response.meta.cost.rows, complete_through, lag_s)
+        _describe(context, complete_through)
         return response
 
     def ListMetrics(
@@ -130,6 +148,8 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
             backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
         ) -> httpbody_pb2.HttpBody:
             body, answer = export_report(backend, caller, request)
+            reached = answer.freshness
+            self._answered(answer.store_rows, reached.complete_through, reached.lag_ms / 1_000)
             _describe(context, answer.freshness.complete_through, answer.warnings)
             return body
 
@@ -166,6 +186,28 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RevokeIngestKeyResponse:
         """Revokes a key."""
         return self._run(revoke_ingest_key, request, context)
+
+
+class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
+    """Answers questions about the mesh's own bookkeeping."""
+
+    def GetLedger(
+        self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetLedgerResponse:
+        """Says what became of every hit of a site."""
+        return self._run(get_ledger, request, context)
+
+    def GetSitelessLedger(
+        self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetSitelessLedgerResponse:
+        """Says what became of hits of no site."""
+        return self._run(get_siteless_ledger, request, context)
+
+    def GetDrift(
+        self, request: operations_pb2.GetDriftRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetDriftResponse:
+        """Says how settled days differ from the live stream."""
+        return self._run(get_drift, request, context)
 
 
 def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:

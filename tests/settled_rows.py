@@ -14,6 +14,7 @@ from hitmesh.filters import Filter
 from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.sketches import cell_sketches
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from reporter.catalogue import METRICS
 from reporter.parts import combine
 from reporter.plan import legs
@@ -56,13 +57,19 @@ def frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=ROW_COLUMNS[source], orient="row")
 
 
+def stream_frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
+    """Returns rows as the live stream writes them; what is not named of its own columns is 0."""
+    named = [{MOVED_VISITORS: 0} | row for row in rows]
+    return pl.DataFrame(named, schema=STREAM_COLUMNS[source], orient="row")
+
+
 class RowsStore:
     """A MetricStore over two frames."""
 
     def __init__(self, of_hits: Iterable[dict[str, object]], of_visits: Iterable[dict[str, object]]) -> None:
         self.rows = {
-            RowSource.TRAFFIC: frame(RowSource.TRAFFIC, of_hits),
-            RowSource.VISITS: frame(RowSource.VISITS, of_visits),
+            RowSource.TRAFFIC: stream_frame(RowSource.TRAFFIC, of_hits),
+            RowSource.VISITS: stream_frame(RowSource.VISITS, of_visits),
         }
 
     @property

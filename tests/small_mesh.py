@@ -1,24 +1,30 @@
-"""The product's whole way from the log to published rows, in memory, and what the reference says they should be.
+"""The product's whole way from the log to rows, in memory, and what the reference says they should be.
 
-`SmallMesh` takes reference hits as packed records, settles them with the real runner and settler, and reads what is
-published; `expected_rows` folds the reference's entries into the same shape; `differences` compares the two.
+`SmallMesh` takes reference hits as packed records, streams and settles them with the real runner and settler, and
+reads what reports would read; `expected_rows` folds the reference's entries into the same shape; `differences`
+compares the two.
 """
 
 from __future__ import annotations
 
+import secrets
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.cells import CELL_MS
 from hitmesh.clock import ManualClock
+from hitmesh.closing import CLOSED_AFTER_MS
 from hitmesh.columns import HITS_COLUMNS, pack_record
 from hitmesh.hit_types import CartAction, HitFlag, HitType
 from hitmesh.ports import (
+    Clock,
     LedgerEntry,
     LoggedPosition,
     MetricQuery,
@@ -38,9 +44,11 @@ from hitmesh.rollup_rows import (
     RowSource,
 )
 from hitmesh.sketches import union_by_group
+from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
-from processor.runner import IntakeStores, Runner
+from processor.runner import Runner
 from processor.settler import Pace, Settler, SettlerStores
+from processor.stream_stores import StreamStores
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
 from tests.reference.visits import V1, RefPolicy
@@ -110,7 +118,9 @@ class SmallMesh:
     def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
         self.clock = ManualClock(now)
         self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
-        self.runner = runner_over(self.stores)
+        # So few hits are kept in memory: the directory is never made.
+        home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
+        self.runner = runner_over(self.stores, home, self.clock)
         self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
         self.sent: list[RefHit] = []
         for site in sites:
@@ -130,24 +140,44 @@ class SmallMesh:
         record = Record(RecordKind.HITS, pack_record(hit_rows(hits)), len(hits), min(times), max(times), collected_at)
         self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
 
-    def settle(self) -> None:
-        """Take in what is in the log and settle until nothing is dirty."""
+    def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
+        """Append a heartbeat to partitions: their log time becomes now."""
+        for partition in partitions:
+            self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
+
+    def stream(self) -> None:
+        """Take in what is in the log."""
         while self.runner.step(0.0):
             pass
+
+    def close_days(self) -> None:
+        """Let time pass until the days of all hits are closed for every partition."""
+        last_day = max((hit.event_time // DAY_MS for hit in self.sent), default=0)
+        closed_at = (last_day + 1) * DAY_MS + CLOSED_AFTER_MS + 1
+        self.clock.advance(max(0, closed_at - self.clock.now()))
+        self.heartbeat()
+
+    def settle(self) -> None:
+        """Let all days close, take in what is in the log and settle until nothing is dirty."""
+        self.stream()
+        self.close_days()
+        self.stream()
         for _ in range(MAX_PASSES):
             self.clock.advance(1)
-            if not self.stores.dirty.take(1):
+            if not self.stores.dirty.take(1, 10**6):
                 return
             self.settler.run_once()
-        raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5)}")
+        raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, 10**6)}")
 
     def rows(self) -> Rows:
-        """What is published: every row as a report would find it, with sketches as numbers of visitors."""
+        """Every row as a report would find it, with sketches as numbers of visitors: published, or of the stream."""
         rows: Rows = {}
         for site in sorted({hit.site for hit in self.sent}):
             days = self.stores.generations.current(site, 0, 10**6)
-            if days:
-                generations = {SiteDay(site, day): entry.generation for day, entry in days.items()}
+            generations = {SiteDay(site, day): entry.generation for day, entry in days.items()}
+            streamed = [day for day in self.stores.dirty.awaited(site) if day not in days]
+            generations |= {SiteDay(site, day): STREAM_GENERATION for day in streamed}
+            if generations:
                 for source in RowSource:
                     for with_excluded in (False, True):
                         rows |= self._asked(source, generations, with_excluded=with_excluded)
@@ -197,12 +227,25 @@ class SmallMesh:
         return rows
 
 
-def runner_over(stores: Stores) -> Runner:
-    """The intake over these stores, as the processor wires it."""
-    return Runner(
-        stores.log_reader(Topic.HITS, "processor"),
-        stores.log_reader(Topic.REJECTED, "processor"),
-        IntakeStores(stores.raw, stores.rejected, stores.dirty, stores.claims),
+def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
+    """The live stream over these stores, as the processor wires it."""
+    return Runner(stream_stores(stores), clock, home=home)
+
+
+def stream_stores(stores: Stores) -> StreamStores:
+    """The runner's view of these stores, as the processor wires it."""
+    return StreamStores(
+        log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
+        log_scan=stores.log_scan,
+        raw=stores.raw,
+        rejected=stores.rejected,
+        dirty=stores.dirty,
+        claims=stores.claims,
+        outbox=stores.outbox,
+        series=stores.series,
+        ledger=stores.ledger,
+        states=stores.states,
+        directory=stores.directory,
     )
 
 
@@ -217,6 +260,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
         sink=stores.sink,
         progress=stores.progress,
         directory=stores.directory,
+        series=stores.series,
     )
 
 
@@ -246,9 +290,14 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
 
 def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
     """What the reference says is published of these hits."""
+    return folded_rows(settle(hits, policy).entries)
+
+
+def folded_rows(entries: Iterable[Entry]) -> Rows:
+    """What the reference's entries come to, as rows."""
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     visitors: dict[Key, set[str]] = defaultdict(set)
-    for entry in settle(hits, policy).entries:
+    for entry in entries:
         for with_excluded in (False, True) if not entry.excluded else (True,):
             key = _key(entry, with_excluded=with_excluded)
             for name, value in entry.adds.items():

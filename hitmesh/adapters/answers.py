@@ -18,6 +18,7 @@ from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_nam
 from hitmesh.ports import MetricQuery
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.sketches import merge_by_group
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 
 _BUCKET = "bucket"
 
@@ -36,7 +37,7 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
     asked = [*dimensions, *(comparison.dimension for comparison in _comparisons(question.filter))]
     columns = ["cell", "excluded", *(_column(question, dimension) for dimension in asked)]
     columns += [*question.measures, *question.sketches]
-    known = ROW_COLUMNS[question.source]
+    known = STREAM_COLUMNS[question.source]
     for column in columns:
         if column not in known:
             raise RefusedError(
@@ -44,6 +45,22 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
                 field="dimensions",
             )
     return list(dict.fromkeys(columns))
+
+
+def settled_columns(columns: Sequence[str]) -> list[str]:
+    """Returns those of the needed columns that settled rows have."""
+    return [column for column in columns if column != MOVED_VISITORS]
+
+
+def as_asked(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
+    """Returns all rows with exactly `columns`; nobody ever left the sketch of a settled row."""
+    schema = {column: STREAM_COLUMNS[source][column] for column in columns}
+    if not parts:
+        return pl.DataFrame(schema=schema)
+    nobody = pl.lit(0, pl.Int64()).alias(MOVED_VISITORS)
+    return pl.concat(
+        [(part if schema.keys() <= set(part.columns) else part.with_columns(nobody)).select(columns) for part in parts]
+    )
 
 
 def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
@@ -68,7 +85,7 @@ def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     if len(keyed) == 0:
         return keyed
     groups = keyed.group_by(keys).agg(*sums, *sketches)
-    return groups.with_columns([_united(groups[sketch]) for sketch in question.sketches])
+    return groups.with_columns([united(groups[sketch]) for sketch in question.sketches])
 
 
 def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
@@ -100,7 +117,7 @@ def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
     return pl.Series(_BUCKET, found.astype(np.int32))
 
 
-def _united(parts: pl.Series) -> pl.Series:
+def united(parts: pl.Series) -> pl.Series:
     """Returns the union of each list of sketches; a single one is its own union, none is null."""
     flat = parts.explode(empty_as_null=False)
     group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())

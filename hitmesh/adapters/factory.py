@@ -10,36 +10,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
+from hitmesh.adapters.embedded.ledger import EmbeddedLedger
 from hitmesh.adapters.embedded.log import DEFAULT_PARTITIONS, EmbeddedLog, LogCatalogue
 from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader, EmbeddedProgress
+from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
+from hitmesh.adapters.embedded.outbox import EmbeddedOutbox
 from hitmesh.adapters.embedded.raw import EmbeddedRawStore, EmbeddedRejectedStore
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink, Segments
+from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
 from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays, EmbeddedOrderClaims
 from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.embedded.states import EmbeddedStateStore
+from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
-from hitmesh.adapters.memory.log import MemoryLog, MemoryLogReader, MemoryProgress
+from hitmesh.adapters.memory.generations import MemoryGenerations
+from hitmesh.adapters.memory.log import MemoryLog, MemoryLogReader, MemoryLogScan, MemoryProgress
 from hitmesh.adapters.memory.raw import MemoryRawStore, MemoryRejectedStore
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryGenerations, MemoryOrderClaims
+from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryOrderClaims
+from hitmesh.adapters.memory.streaming import MemoryLedger, MemoryOutbox, MemorySeriesStore, MemoryStateStore
 from hitmesh.errors import RefusedError
 from hitmesh.ports import (
     Clock,
     DirtyDays,
     EventLog,
     Generations,
+    Ledger,
     LogReader,
+    LogScan,
     MetricStore,
     OrderClaims,
+    Outbox,
     ProgressReader,
     RawStore,
     RejectedStore,
     RollupSink,
+    SeriesStore,
     SiteDirectory,
+    StateStore,
     Topic,
 )
 
@@ -60,11 +74,16 @@ class Stores:
 
     log: EventLog
     log_reader: Callable[[Topic, str], LogReader]
+    log_scan: LogScan
     raw: RawStore
     rejected: RejectedStore
     dirty: DirtyDays
     generations: Generations
     claims: OrderClaims
+    outbox: Outbox
+    series: SeriesStore
+    ledger: Ledger
+    states: StateStore
     sink: RollupSink
     metrics: MetricStore
     progress: ProgressReader
@@ -97,15 +116,21 @@ def open_stores(url: str, clock: Clock, *, partitions: Mapping[Topic, int] = DEF
 
 
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
-    log, rows = MemoryLog(clock, partitions), MemoryRows()
+    log, series = MemoryLog(clock, partitions), MemorySeriesStore()
+    rows = MemoryRows(series)
     return Stores(
         log=log,
         log_reader=lambda topic, group: MemoryLogReader(log, topic, group),
+        log_scan=MemoryLogScan(log),
         raw=MemoryRawStore(),
         rejected=MemoryRejectedStore(),
         dirty=MemoryDirtyDays(),
         generations=MemoryGenerations(),
         claims=MemoryOrderClaims(),
+        outbox=MemoryOutbox(log, rows, PROCESSOR_GROUP),
+        series=series,
+        ledger=MemoryLedger(),
+        states=MemoryStateStore(),
         sink=rows,
         metrics=rows,
         progress=MemoryProgress(log, PROCESSOR_GROUP),
@@ -119,26 +144,33 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
     log_file = Database(directory / "log.db", LOG_SCHEMA)
     raw_file = Database(directory / "raw.db", RAW_SCHEMA)
     settled_file = Database(directory / "settled.db", SETTLED_SCHEMA)
+    state_file = Database(directory / "state.db", STATE_SCHEMA)
     directory_file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
-    segments = Segments(directory / "segments", settled_file)
+    segments, streamed = Segments(directory / "segments", settled_file), StreamRows(raw_file)
+    series = EmbeddedSeriesStore(raw_file)
 
     def close() -> None:
         log.close()
-        for file in (log_file, raw_file, settled_file, directory_file):
+        for file in (log_file, raw_file, settled_file, state_file, directory_file):
             file.close()
 
     return Stores(
         log=log,
         log_reader=lambda topic, group: EmbeddedLogReader(log_file, catalogue, committed, topic, group),
+        log_scan=EmbeddedLogScan(log_file, catalogue),
         raw=EmbeddedRawStore(raw_file),
         rejected=EmbeddedRejectedStore(raw_file),
         dirty=EmbeddedDirtyDays(raw_file),
         generations=EmbeddedGenerations(settled_file),
         claims=EmbeddedOrderClaims(raw_file),
-        sink=EmbeddedRollupSink(segments, clock),
-        metrics=EmbeddedMetricStore(segments),
+        outbox=EmbeddedOutbox(raw_file, catalogue, committed, PROCESSOR_GROUP, Compaction(raw_file)),
+        series=series,
+        ledger=EmbeddedLedger(raw_file),
+        states=EmbeddedStateStore(state_file),
+        sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),
+        metrics=EmbeddedMetricStore(segments, streamed),
         progress=EmbeddedProgress(catalogue, committed, PROCESSOR_GROUP),
         directory=EmbeddedSiteDirectory(directory_file, clock),
         trim=log.trim,

@@ -29,6 +29,12 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
     return [DirtySiteDay(site_day, tuple(marks)) for site_day, marks in by_site_day.items()]
 
 
+def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
+    """Returns one entry per site-day, with its marks if it has any: one that only waited to close has none."""
+    by_site_day = {one.site_day: one for one in marked}
+    return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
+
+
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
     """Returns the marks of each (site, day, partition) as one range, ordered by those."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}

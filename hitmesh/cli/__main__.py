@@ -19,7 +19,11 @@ COMMANDS = {
     "query": LazyCommand("hitmesh.cli.query:query", "Ask for metrics of a site over a time range."),
     "send": LazyCommand("hitmesh.cli.send:send", "Send one hit by hand."),
     "sites": LazyCommand("hitmesh.cli.sites:sites", "List the sites."),
+    "load": LazyCommand("hitmesh.cli.load:load", "Offer made-up traffic and check what is counted."),
     "freshness": LazyCommand("hitmesh.cli.freshness:freshness", "Show how far the numbers reach."),
+    "ledger": LazyCommand("hitmesh.cli.ledger:ledger", "Check that every hit is accounted for."),
+    "drift": LazyCommand("hitmesh.cli.drift:drift", "Show what settlement changed of the live numbers."),
+    "trace": LazyCommand("hitmesh.cli.trace:trace", "Show where a hit is and what became of it."),
     "version": LazyCommand("hitmesh.cli.version:version", "Print the version."),
 }
 _JSON_OUTPUTS = ("json", "ndjson")

@@ -52,6 +52,13 @@ def resolve_dates(
     return words[0], words[1]
 
 
+def utc_date(text: str | None, now: datetime | None = None) -> str:
+    """Returns an ISO date or a word as an ISO date of UTC; empty for None."""
+    if text in _DAYS_BACK:
+        return ((now or datetime.now(UTC)).astimezone(UTC).date() - timedelta(days=_DAYS_BACK[text])).isoformat()
+    return text or ""
+
+
 def _today(zone: str, now: datetime) -> date:
     from zoneinfo import ZoneInfo
 

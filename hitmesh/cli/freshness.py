@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
     """Show how far the numbers of a site reach, or of every site.
 
-    Every hit acknowledged before "complete through" is in the reports. JSON is one object with --site, else a list.
+    Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. JSON is
+    one object with --site, else a list.
     """
     with connect(endpoint, home) as mesh:
         if site is not None:
@@ -41,10 +42,19 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
         print_json(found[0] if site is not None else found)
         return
     rows = [
-        (one["site"], one["state"], one["complete_through"], f"{one['lag_s']:,.1f}", f"{one['dirty_days']:,}")
+        (
+            one["site"],
+            one["state"],
+            one["complete_through"],
+            one["provisional_from"],
+            f"{one['lag_s']:,.1f}",
+            f"{one['dirty_days']:,}",
+            f"{one['open_days']:,}",
+        )
         for one in found
     ]
-    print_table(("site", "state", "complete through", "lag s", "days to settle"), rows, right_from=3)
+    headers = ("site", "state", "complete through", "settled to", "lag s", "days to settle", "open days")
+    print_table(headers, rows, right_from=4)
 
 
 def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
@@ -59,10 +69,12 @@ def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
         "state": reporter_pb2.FreshnessState.Name(fresh.state).removeprefix("FRESHNESS_STATE_"),
         "complete_through": fresh.complete_through.ToJsonString(),
         "provisional_from": fresh.provisional_from.ToJsonString(),
+        "live_from": fresh.live_from.ToJsonString(),
         "lag_s": fresh.lag.ToMilliseconds() / 1000,
         "stalled_partitions": list(fresh.stalled_partitions),
         "dirty_days": answer.dirty_days,
         "resettling_days": answer.resettling_days,
+        "open_days": answer.open_days,
         "data_version": answer.data_version,
         "partitions": [
             {

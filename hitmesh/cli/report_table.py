@@ -16,6 +16,7 @@ from hitmesh.cli.plot import bars, columns
 MAX_DECIMALS: Final = 4
 EMPTY: Final = "–"
 PIPED_WIDTH: Final = 100
+_NOT_SETTLED: Final = ("LIVE", "PROVISIONAL")
 
 
 def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequence[str], *, plot: bool) -> None:
@@ -58,6 +59,7 @@ def caption(meta: Mapping[str, Any]) -> str:
         f"{start} to {meta.get('end')}" if start else "",
         meta.get("time_zone", ""),
         f"complete through {through} ({state})" if through else "",
+        f"provisional from {meta.get('provisional_from')}" if meta.get("cell_state") in _NOT_SETTLED else "",
         f"filter {meta['filter']}" if meta.get("filter") else "",
         f"{excluded:,} hits left out (bots)" if excluded and not meta.get("include_excluded") else "",
         f"money in {missing} left out" if missing else "",

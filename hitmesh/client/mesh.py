@@ -14,6 +14,8 @@ from hitmesh.errors import RefusedError
 
 if TYPE_CHECKING:
     from hitmesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+    from hitmesh.admin.v1.operations_pb2_grpc import OperationsServiceStub
+    from hitmesh.admin.v1.trace_pb2_grpc import TraceServiceStub
     from hitmesh.collector.v1.collector_pb2_grpc import CollectorServiceStub
     from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
     from hitmesh.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
@@ -97,3 +99,17 @@ class Mesh:
         from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
 
         return ExportServiceStub(self.channel)
+
+    @property
+    def operations(self) -> OperationsServiceStub:
+        """Ledger and drift."""
+        from hitmesh.admin.v1.operations_pb2_grpc import OperationsServiceStub
+
+        return OperationsServiceStub(self.channel)
+
+    @property
+    def traces(self) -> TraceServiceStub:
+        """Where a hit is."""
+        from hitmesh.admin.v1.trace_pb2_grpc import TraceServiceStub
+
+        return TraceServiceStub(self.channel)

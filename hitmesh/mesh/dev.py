@@ -29,7 +29,8 @@ EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
 PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
-CLUSTERS = frozenset({"collector", "processor", "reporter"})
+SERVICES = ("collector", "processor", "reporter")
+CLUSTERS = frozenset(SERVICES)
 
 Say = Callable[[str], None]
 
@@ -72,7 +73,7 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
     try:
         mesh.start()
         for ready_file in ready_files:
-            _announce(ready_file, mesh.door.http)
+            _announce(ready_file, mesh.door.http, mesh.metrics_urls())
         say(mesh.banner())
         return mesh.watch()
     except CannotStart as error:
@@ -91,9 +92,9 @@ def _remove(files: set[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _announce(ready_file: Path, door: Address) -> None:
+def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str]) -> None:
     try:
-        write_ready_file(ready_file, door)
+        write_ready_file(ready_file, door, metrics)
     except OSError as error:
         raise CannotStart(f"{ready_file} cannot be written ({error.strerror}): give another --ready-file") from error
 
@@ -118,7 +119,7 @@ class Mesh:
         self._say = say
         self._warn = warn
         self._children: list[children.Child] = []
-        self.door = self._addresses()
+        self.door, self._metrics = self._addresses()
         self.stopping = False
 
     def start(self) -> None:
@@ -133,7 +134,7 @@ class Mesh:
                 f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
                 "stop it, or choose another --port"
             )
-        for name, address in zip(("collector", "processor", "reporter"), self._service_addresses(), strict=True):
+        for name, address in zip(SERVICES, self._service_addresses(), strict=True):
             command = [sys.executable, "-m", name]
             self._start(name, command, self._environment(name, address))
         self._start_envoy()
@@ -156,6 +157,11 @@ class Mesh:
         self.stopping = True
         children.stop(self._children)
 
+    def metrics_urls(self) -> Mapping[str, str]:
+        """Returns where each process serves its metrics; Envoy's own are below its admin address."""
+        urls = {name: f"http://{address}/metrics" for name, address in self._metrics.items()}
+        return {**urls, "envoy": f"http://{self.door.admin}/stats/prometheus"}
+
     def banner(self) -> str:
         """Returns addresses and four lines that work when pasted."""
         hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
@@ -169,6 +175,10 @@ class Mesh:
                 f"  gRPC (Envoy)  {self.door.http}      reflection on",
                 f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
                 f"  Envoy admin   http://{self.door.admin}",
+                *(
+                    f"  {'' if index else 'Metrics':<12}  http://{self._metrics[name]}/metrics   ({name})"
+                    for index, name in enumerate(SERVICES)
+                ),
                 f"  Data          {self._home.root} (kept)",
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
@@ -178,16 +188,17 @@ class Mesh:
             ]
         )
 
-    def _addresses(self) -> Door:
+    def _addresses(self) -> tuple[Door, Mapping[str, Address]]:
         port = self._options.port
         if port is None:
             port = ports.next_free(DEFAULT_PORT) or ports.any_free(1)[0]
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
-        free = [one for one in ports.any_free(5) if one != port]
-        admin, collector, processor, reporter = (Address(ports.HOST, one) for one in free[:4])
+        free = [Address(ports.HOST, one) for one in ports.any_free(8) if one != port]
+        admin, collector, processor, reporter, *metrics = free[:7]
         log = self._home.logs / "access.jsonl"
-        return Door(Address(ports.HOST, port), admin, (collector,), (reporter,), (processor,), log)
+        door = Door(Address(ports.HOST, port), admin, (collector,), (reporter,), (processor,), log)
+        return door, dict(zip(SERVICES, metrics, strict=True))
 
     def _service_addresses(self) -> tuple[Address, Address, Address]:
         return self.door.collectors[0], self.door.processors[0], self.door.reporters[0]
@@ -196,9 +207,13 @@ class Mesh:
         own = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
         prefix = f"HITMESH_{name.upper()}_"
         settings = {"STORE": self._home.store_url, "LISTEN": str(address), "NODE": f"{name}-0"}
+        settings["METRICS_LISTEN"] = str(self._metrics[name])
         if name == "collector":
             settings["LINGER_MS"] = "20"  # a small record costs little here, and people watch
-        if name == "reporter":
+        if name == "processor":
+            # People watch: small windows cost little here.
+            settings |= {"WINDOW_MS": "200", "FLUSH_MS": "1000", "CACHE": str(self._home.run / "kept-hits")}
+        if name in ("reporter", "processor"):
             settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
         # One machine, many processes: small thread pools and few memory arenas.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}

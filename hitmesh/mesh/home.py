@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -95,10 +96,10 @@ def write_secret(path: Path, secret: str) -> None:
     temporary.replace(path)
 
 
-def write_ready_file(path: Path, door: Address) -> None:
-    """Writes where the mesh listens, by rename."""
+def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str]) -> None:
+    """Writes where the mesh listens, and the URL of each process's metrics, by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    ready = {"http": f"http://{door}", "grpc": str(door), "pid": os.getpid()}
+    ready = {"http": f"http://{door}", "grpc": str(door), "pid": os.getpid(), "metrics": dict(metrics)}
     temporary.write_text(json.dumps(ready) + "\n", encoding="utf-8")
     temporary.replace(path)

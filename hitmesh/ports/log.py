@@ -42,7 +42,11 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to append: `value` as hitmesh.columns packs it; the rest is the header (log.v1.RecordHeader)."""
+    """A record to append: `value` as hitmesh.columns packs it; the rest is the header (log.v1.RecordHeader).
+
+    `hits` is how many hits the record announces and `sum64`, `xor64` are Σ mod 2⁶⁴ and ⊕ of their hash64 (rule D5);
+    `hits` is None where a writer announced nothing.
+    """
 
     kind: RecordKind
     value: bytes = b""
@@ -53,6 +57,9 @@ class Record:
     schema_version: int = 1
     collector: str = ""
     classifier_version: str = ""
+    hits: int | None = None
+    sum64: int = 0
+    xor64: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,17 @@ SETTLEMENT_LOG = "settlement"
 
 @dataclass(frozen=True, slots=True)
 class DirtyMark:
-    """Says that a record at `position` changed what is known of a site-day."""
+    """Says that a record at `position` changed what is known of a site-day.
+
+    `hits` of the record are of the site-day, with Σ and ⊕ of their hit_hash (rule D5, pending).
+    """
 
     site_day: SiteDay
     position: Position
     log_time: int
+    hits: int = 0
+    sum64: int = 0
+    xor64: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +42,41 @@ class MarkRange:
 
 @dataclass(frozen=True, slots=True)
 class DirtySiteDay:
-    """A site-day that waits to be settled, with the marks as they were when it was taken."""
+    """A site-day that waits to be settled, with the marks as they were when it was taken.
+
+    One that only waited for its day to close has no marks.
+    """
 
     site_day: SiteDay
     marks: tuple[MarkRange, ...]
 
 
 class DirtyDays(Protocol):
-    """Site-days that wait to be settled."""
+    """Site-days that wait to be settled: closed ones that changed, and ones that the stream counts until they close."""
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Adds marks durably. Marking twice is marking once. Called only after the raw record is stored."""
 
-    def take(self, limit: int) -> Sequence[DirtySiteDay]:
-        """Returns dirty site-days by (site, day), whole sites first; they stay dirty until cleared."""
+    def await_close(self, site_days: Sequence[SiteDay]) -> None:
+        """Notes durably that the stream counts hits of these; each is taken once its day has closed. Idempotent."""
+
+    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+        """Returns site-days before the day `closed_before` that are marked or awaited, by (site, day).
+
+        Whole sites first; they stay until cleared.
+        """
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Removes the marks in `taken`, and only those: marks that came later stay."""
+        """Removes the marks in `taken`, and only those: marks that came later stay. It is awaited no longer."""
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Returns what waits for a site."""
+        """Returns what is marked of a site; days that are only awaited are not among it."""
+
+    def awaited(self, site: str) -> Sequence[int]:
+        """Returns the days of a site that wait to close, ascending."""
+
+    def marks(self, site: str) -> Sequence[DirtyMark]:
+        """Returns the marks of a site, ordered by (day, position), with what they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +102,28 @@ class LedgerEntry:
     xor64: int
 
 
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a settled site-day differs from what the stream said of it (decision A8): 0 where nothing came late.
+
+    Attributes:
+        confirmed: whether the stream's own rows were published.
+        rows_differ: whether any row differs, by the digest over all rows.
+        sketch_provisional: whether a visitor left a sketch it could not be taken from (rule S8).
+        measures: settled − stream, of excluded and other rows together; those that are not 0.
+    """
+
+    confirmed: bool
+    rows_differ: bool
+    sketch_provisional: bool
+    measures: Mapping[str, int]
+
+
 class Generations(Protocol):
-    """Which generation of a site-day is read. Conditional writes."""
+    """Which generation of a site-day is read. Conditional writes.
+
+    A site-day without an entry is read as the stream has it: STREAM_GENERATION of hitmesh.stream_columns.
+    """
 
     def begin(self, site_day: SiteDay) -> int:
         """Returns a generation number never returned before for the site-day: each attempt has its own."""
@@ -101,10 +142,13 @@ class Generations(Protocol):
         ledger: LedgerEntry,
         carry: bytes,
         now: int,
+        drift: Drift | None = None,
     ) -> GenerationEntry:
         """Makes a generation current, with its ledger entry and the carry it hands to the next day, all or nothing.
 
-        `seen_sequence` is that of the entry seen when the scan began, 0 for none.
+        `seen_sequence` is that of the entry seen when the scan began, 0 for none. `drift` is None where the stream
+        counted nothing. With a drift that is confirmed, the entry's generation is STREAM_GENERATION: the attempt
+        wrote no rows. With one that is not, STREAM_GENERATION is superseded, unless an entry is there already.
 
         Raises:
             StaleGeneration: another entry was published since; nothing was written.
@@ -115,6 +159,9 @@ class Generations(Protocol):
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
         """Returns the ledger entry of the current generation per day."""
+
+    def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
+        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
 
     def sequence(self, site: str) -> int:
         """Returns the highest sequence of the site: the version of its published numbers; 0 without any."""
@@ -152,6 +199,13 @@ class OrderClaims(Protocol):
     def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
         """Returns all claims on these orders in log order (log time, log, partition, offset, row)."""
 
+    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
+        """Returns which claims hold their order in the stream, taking orders that nobody holds, durably.
+
+        Claims are in log order, none is a duplicate. The first to ask for a (site, order_id, excluded) holds it for
+        good, and finds itself again when it asks again; settlement decides anew from all claims.
+        """
+
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Records which claims are of duplicate hits, as the settlement of their day found."""
 
@@ -166,4 +220,4 @@ class RollupSink(Protocol):
         """Returns whether the metric store can answer from the generation's rows."""
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes the rows of these generations; removing twice is removing once."""
+        """Removes the rows of these generations, of STREAM_GENERATION too; removing twice is removing once."""

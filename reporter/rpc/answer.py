@@ -1,21 +1,23 @@
 """Reading what a question needs and putting the answer together; shared by RunReport and ExportReport.
 
-The order of reads is the promise behind `complete_through` (rule P15): progress, then what waits to be settled, then
-the version and the generations, then rows.
+The order of reads is the promise behind `complete_through` (rule P15): progress, then what waits, then the version and
+the generations, then rows. A hit below the progress was counted by the live stream in the same transaction, or waits,
+or is in a generation that was published before it waited no longer. The version is read again behind the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
 
 from hitmesh.ports import MetricStore, Site, SiteDay, Topic
+from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
-from reporter.freshness import Freshness, freshness
-from reporter.parts import combine
+from reporter.freshness import Freshness, Waiting, freshness, own_partitions
+from reporter.parts import Parts, combine
 from reporter.plan import Leg, excluded_hits_leg, legs
 from reporter.question import Question
 from reporter.rpc.backend import Backend
@@ -60,61 +62,113 @@ def answer(
     Raises:
         RefusedError: TOO_MANY_ROWS.
     """
-    began = backend.clock.now()
-    reached = read_freshness(backend, sites)
-    data_version, generations = _read_generations(backend, sites, question.start, question.end)
-    asked = _Asked(backend.metrics)
-    found = combine(question, asked.all(legs(question, generations)), currency)
-    rows = series(question, found)
-    totals = None
-    if question.include_totals:
-        whole = question.of_totals()
-        is_whole = not question.dimensions and not question.has_time
-        parts = found if is_whole else combine(whole, asked.all(legs(whole, generations)), currency)
-        totals = series(whole, parts)
-    excluded = asked.all([leg for leg in [excluded_hits_leg(question, generations)] if leg])
+    began, query_id = backend.clock.now(), backend.new_token()[:16]
+    found = _find_at_one_version(backend, question, sites, currency, query_id)
+    rows = series(question, found.parts)
+    missing = found.parts.missing_currencies
     return Answer(
         sites=sites,
         currency=currency,
         rows=rows,
-        totals=totals,
-        freshness=reached,
-        data_version=data_version,
-        missing_currencies=found.missing_currencies,
-        excluded_hits=sum(int(table["excluded_hits"].sum()) for _, table in excluded),
-        store_rows=asked.rows,
+        totals=None if found.totals is None else series(question.of_totals(), found.totals),
+        freshness=found.freshness,
+        data_version=found.version,
+        missing_currencies=missing,
+        excluded_hits=found.excluded_hits,
+        store_rows=found.store_rows,
         elapsed_ms=max(0, backend.clock.now() - began),
-        query_id=backend.new_token()[:16],
-        warnings=(*warnings, *rows.warnings, *_currency_warnings(found.missing_currencies, currency)),
+        query_id=query_id,
+        warnings=(*warnings, *rows.warnings, *_currency_warnings(missing, currency)),
     )
 
 
 def read_freshness(backend: Backend, sites: Sequence[Site]) -> Freshness:
     """Returns how far the numbers of the sites reach; call it before generations are read."""
     progress = backend.progress.progress(Topic.HITS)
-    pending = {site.name: backend.dirty.pending(site.name) for site in sites}
-    return freshness(sites, progress, pending, backend.clock.now())
+    return freshness(sites, progress, read_waiting(backend, sites), backend.clock.now())
+
+
+def read_waiting(backend: Backend, sites: Sequence[Site]) -> dict[str, Waiting]:
+    """Returns what is not settled per site; call it after progress was read and before generations are."""
+    return {site.name: Waiting(backend.dirty.pending(site.name), backend.dirty.awaited(site.name)) for site in sites}
 
 
 def read_version(backend: Backend, sites: Sequence[Site]) -> str:
-    """Returns the version of the sites' published numbers: `s` and the sum of their sequences, which only grow."""
-    return f"s{sum(backend.generations.sequence(site.name) for site in sites)}"
+    """Returns the version of the sites' numbers: `s`, the sum of their sequences, `.p`, the sum of what was committed.
+
+    Both only grow. What the live stream counted follows from the positions it was committed with, those of the
+    partitions that the sites' hits can be in and those of refusals.
+    """
+    hits, rejected = backend.progress.progress(Topic.HITS), backend.progress.progress(Topic.REJECTED)
+    own = {partition: reached for site in sites for partition, reached in own_partitions(site, hits).items()}
+    committed = sum(reached.next_offset for reached in (*own.values(), *rejected.values()))
+    return f"s{sum(backend.generations.sequence(site.name) for site in sites)}.p{committed}"
 
 
-def _read_generations(backend: Backend, sites: Sequence[Site], start: int, end: int) -> tuple[str, dict[SiteDay, int]]:
-    """Returns a version and the generations that belong to it: read again when one was published in between."""
+def read_generations(
+    backend: Backend, sites: Sequence[Site], waiting: Mapping[str, Waiting], start: int, end: int
+) -> dict[SiteDay, int]:
+    """Returns the generation to read of each site-day in the range that has rows.
+
+    A day without a published entry is read as the live stream has it, if the stream counts it at all: then it is
+    awaited since before its first rows. Published is before no longer awaited, so `waiting` is read first.
+    """
     first_day, end_day = start // DAY_MS, -(-end // DAY_MS)
-    version = read_version(backend, sites)
+    generations = {
+        SiteDay(site.name, day): STREAM_GENERATION
+        for site in sites
+        for day in waiting[site.name].awaited
+        if first_day <= day < end_day
+    }
+    for site in sites:
+        entries = backend.generations.current(site.name, first_day, end_day)
+        generations |= {SiteDay(site.name, day): entry.generation for day, entry in entries.items()}
+    return generations
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the stores said, all of it of one version."""
+
+    freshness: Freshness
+    version: str
+    parts: Parts
+    totals: Parts | None
+    excluded_hits: int
+    store_rows: int
+
+
+def _find_at_one_version(
+    backend: Backend, question: Question, sites: tuple[Site, ...], currency: str, query_id: str
+) -> _Found:
+    """Returns what belongs to one version: read again when rows were committed or published meanwhile.
+
+    Where they never stop coming, the answer has a version that no other answer has: it cannot be had again.
+    """
     for _ in range(_VERSION_READS):
-        current = {
-            SiteDay(site.name, day): entry.generation
-            for site in sites
-            for day, entry in backend.generations.current(site.name, first_day, end_day).items()
-        }
-        before, version = version, read_version(backend, sites)
-        if before == version:
-            break
-    return version, current
+        found = _find(backend, question, sites, currency)
+        if read_version(backend, sites) == found.version:
+            return found
+    return replace(found, version=f"{found.version}.q{query_id}")
+
+
+def _find(backend: Backend, question: Question, sites: tuple[Site, ...], currency: str) -> _Found:
+    """Reads once, in the order that is the promise."""
+    progress = backend.progress.progress(Topic.HITS)
+    waiting = read_waiting(backend, sites)
+    reached = freshness(sites, progress, waiting, backend.clock.now())
+    version = read_version(backend, sites)
+    generations = read_generations(backend, sites, waiting, question.start, question.end)
+    asked = _Asked(backend.metrics)
+    parts = combine(question, asked.all(legs(question, generations)), currency)
+    totals = None
+    if question.include_totals:
+        whole = question.of_totals()
+        is_whole = not question.dimensions and not question.has_time
+        totals = parts if is_whole else combine(whole, asked.all(legs(whole, generations)), currency)
+    excluded = asked.all([leg for leg in [excluded_hits_leg(question, generations)] if leg])
+    excluded_hits = sum(int(table["excluded_hits"].sum()) for _, table in excluded)
+    return _Found(reached, version, parts, totals, excluded_hits, asked.rows)
 
 
 def _currency_warnings(missing: Sequence[str], currency: str) -> tuple[str, ...]:

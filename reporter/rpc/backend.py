@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hitmesh.ports import Clock, DirtyDays, Generations, MetricStore, ProgressReader, SiteDirectory
+from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, MetricStore, ProgressReader, SiteDirectory
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 
 
@@ -22,6 +22,7 @@ class Backend:
     dirty: DirtyDays
     metrics: MetricStore
     progress: ProgressReader
+    ledger: Ledger
     clock: Clock
     new_token: Callable[[], str]
     served_by: pb.Store.ValueType = pb.STORE_UNSPECIFIED

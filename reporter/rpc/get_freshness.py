@@ -34,4 +34,5 @@ def get_freshness(
         dirty_days=reached.dirty_days,
         data_version=read_version(backend, sites),
         resettling_days=reached.resettling_days,
+        open_days=reached.open_days,
     )

@@ -18,7 +18,7 @@ from reporter.check import GAP_FILLS
 from reporter.check_filter import message_of
 from reporter.check_time import GRAINS
 from reporter.filter_text import format_filter
-from reporter.freshness import Freshness, State
+from reporter.freshness import CellState, Freshness, State
 from reporter.rpc.answer import Answer
 from reporter.series import Column, Exactness, Series
 
@@ -33,6 +33,12 @@ _EXACTNESS: Final = {
     Exactness.EXACT: pb.EXACTNESS_EXACT,
     Exactness.SKETCH: pb.EXACTNESS_SKETCH,
     Exactness.PARTIAL: pb.EXACTNESS_PARTIAL,
+    Exactness.SKETCH_PROVISIONAL: pb.EXACTNESS_SKETCH_PROVISIONAL,
+}
+_CELL_STATES: Final = {
+    CellState.LIVE: pb.CELL_STATE_LIVE,
+    CellState.PROVISIONAL: pb.CELL_STATE_PROVISIONAL,
+    CellState.SETTLED: pb.CELL_STATE_SETTLED,
 }
 _STATES: Final = {
     State.LIVE: pb.FRESHNESS_STATE_LIVE,
@@ -50,8 +56,8 @@ def response_of(answer: Answer, request: pb.RunReportRequest, served_by: pb.Stor
     return pb.RunReportResponse(
         dimension_headers=question.dimensions,
         metric_headers=[_header(column, answer.currency) for column in answer.rows.columns],
-        rows=_rows(answer.rows, answer.currency),
-        totals=next(_rows(answer.totals, answer.currency), None) if answer.totals else None,
+        rows=_rows(answer.rows, answer.freshness, answer.currency),
+        totals=next(_rows(answer.totals, answer.freshness, answer.currency), None) if answer.totals else None,
         total_row_count=answer.rows.total_rows,
         meta=_meta(answer, request, served_by),
     )
@@ -65,6 +71,7 @@ def freshness_message(reached: Freshness) -> pb.Freshness:
         lag=_duration(reached.lag_ms),
         state=_STATES[reached.state],
         stalled_partitions=[f"{log}/{partition}" for log, partition in reached.stalled],
+        live_from=timestamp(reached.live_from),
     )
 
 
@@ -74,6 +81,8 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
     return {
         "complete_through": iso_instant(reached.complete_through),
         "provisional_from": iso_instant(reached.provisional_from),
+        "live_from": iso_instant(reached.live_from),
+        "cell_state": reached.state_between(question.start, question.end).name,
         "lag_s": reached.lag_ms / 1_000,
         "state": reached.state.value.upper(),
         "stalled_partitions": [f"{log}/{partition}" for log, partition in reached.stalled],
@@ -132,15 +141,15 @@ def _header(column: Column, currency: str) -> pb.MetricHeader:
     )
 
 
-def _rows(rows: Series, currency: str) -> Iterator[pb.Row]:
+def _rows(rows: Series, reached: Freshness, currency: str) -> Iterator[pb.Row]:
     keys = zip(*rows.dimensions, strict=True) if rows.dimensions else iter([()] * len(rows))
     cells = zip(*(_cells(column, currency) for column in rows.columns), strict=True)
-    buckets = _time_buckets(rows)
+    buckets = _time_buckets(rows, reached)
     for bucket, values, row in zip(rows.buckets.tolist(), keys, cells, strict=True):
         yield pb.Row(time_bucket=buckets[bucket] if buckets else None, dimension_values=values, cells=row)
 
 
-def _time_buckets(rows: Series) -> dict[int, pb.TimeBucket]:
+def _time_buckets(rows: Series, reached: Freshness) -> dict[int, pb.TimeBucket]:
     if not rows.question.has_time:
         return {}
     axis = rows.question.buckets
@@ -150,6 +159,7 @@ def _time_buckets(rows: Series) -> dict[int, pb.TimeBucket]:
             end=timestamp(int(axis.ends[index])),
             label=axis.labels[index],
             partial=bool(axis.partial[index]),
+            state=_CELL_STATES[reached.state_between(int(axis.starts[index]), int(axis.ends[index]))],
         )
         for index in set(rows.buckets.tolist())
     }
@@ -201,6 +211,7 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
         query_id=answer.query_id,
         excluded_hits=answer.excluded_hits,
         request=_understood(answer, request),
+        state=_CELL_STATES[answer.freshness.state_between(question.start, question.end)],
     )
 
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from hitmesh.callers import may_read, site_not_found
 from hitmesh.errors import RefusedError
 from hitmesh.names import SITE_PATTERN, merchant_of
 from hitmesh.ports import IngestKey, Site
 from reporter.catalogue import Metric
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import may_read, site_not_found
 
 MAX_SITES: Final = 1_000
 MERCHANT_PATTERN: Final = re.compile(r"merchants/[a-z0-9][a-z0-9-]{0,63}")

@@ -17,8 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.collector_run import run_collector
+from tests.bench.core_run import run_few, run_many
 from tests.bench.explained import where_the_time_goes
 from tests.bench.measured import Child, Result, progress, run
+from tests.bench.mesh_run import run_mesh
 from tests.bench.report_run import run_reports
 from tests.bench.settlement_run import run_settlement
 from tests.bench.traffic import load_traffic
@@ -30,6 +32,7 @@ def main() -> int:
     """Returns the exit code."""
     began = time.monotonic()
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic())}
+    results["core"], results["core_many"] = run_few(), run_many()
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:
         progress("filling a store with a day of many hits and 90 days of fewer")
         run("tests.bench.filled_store", store)
@@ -40,9 +43,10 @@ def main() -> int:
         finally:
             process.stop()
         results["reports"] = run_reports(Path(store))
+    results["mesh"] = run_mesh()
+    right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)
     results["took_s"] = round(time.monotonic() - began, 1)
-    right = (results["collector"]["sample"], results["collector"]["checks"], results["settlement"]["checks"])
     results["numbers_ok"] = all(_oks(results))
     results["right"] = all(check["ok"] for check in right)
     sys.stdout.write(json.dumps(results, indent=2, ensure_ascii=False) + "\n")

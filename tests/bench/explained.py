@@ -10,6 +10,7 @@ _WORDS = {
     "split": "slicing by partition",
     "pack": "Arrow IPC with zstd",
     "concatenate_and_tell": "joining slices of a record, answering the streams",
+    "read_records": "zstd, Arrow, claims, headers checked",
     "grpc_and_streams": "HTTP/2, message objects, stream and reader threads, acks",
     "read_and_decode": "zstd, Arrow, choice of the day's rows",
     "duplicates": "copies by visitor and id",
@@ -19,6 +20,17 @@ _WORDS = {
     "carry_ledger_and_rest": "orders, visit dimensions of hits, carry, ledger, digests",
     "write": "Parquet segment, merged where there are many",
     "scan_and_publish": "raw rows from SQLite, marks, generation",
+    "copies": "ids looked up in the filter and, where it has them, in the kept hits; ids added",
+    "timelines": "timelines found and made, what each hit is",
+    "visits_fast": "visits built on from their summary",
+    "visits_slow": "visits built anew from kept hits",
+    "contributions": "what each hit and visit adds",
+    "endings": "visits that have ended",
+    "horizon": "forgetting, once an epoch",
+    "sketches": "visitor sketches",
+    "sums": "partials of the epoch, ledger, digests",
+    "kept_hits": "hits sorted by timeline and written to local disk",
+    "core_rest": "orders, positions, everything else",
 }
 
 
@@ -26,7 +38,13 @@ def where_the_time_goes(results: Result) -> list[str]:
     """Returns one sentence per measured part, its stages from the most expensive to the cheapest."""
     sentences = [
         _sentence("collector", results["collector"]["us_per_hit"]),
+        *(
+            _sentence(name, results[name]["us_per_hit"])
+            for name in ("core", "core_many")
+            if "left_out" not in results[name]
+        ),
         _sentence("settlement", results["settlement"]["us_per_hit"]),
+        _of_mesh(results["mesh"]),
     ]
     reports = results["reports"]
     timed = {name: part for name, part in reports.items() if isinstance(part, dict)}
@@ -37,6 +55,15 @@ def where_the_time_goes(results: Result) -> list[str]:
         f"{timed[slowest]['rows']} are answered."
     )
     return sentences
+
+
+def _of_mesh(mesh: Result) -> str:
+    """Returns what the processes used at the rate that was held, and of how much."""
+    held = next((run for run in mesh["runs"] if run["held"]), None)
+    if held is None:
+        return "mesh: no rate was held for a minute"
+    used = ", ".join(f"{name} {one['cpu_cores']:.2f}" for name, one in held["processes"].items())
+    return f"mesh: at {held['rate']:,} hits/s {held['cores_used']} of {held['cores']} cores are used: {used}."
 
 
 def _sentence(part: str, us_per_hit: dict[str, float]) -> str:

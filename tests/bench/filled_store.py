@@ -14,12 +14,15 @@ from collector.admission import Frame
 from collector.batcher import MicroBatcher, Waiting
 from collector.classify import Classifier
 from collector.outcome import BatchOutcome
+from collector.records import heartbeat_record
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import SystemClock
 from hitmesh.logs import configure
-from hitmesh.ports import Clock, SiteDay
-from processor.__main__ import ProcessorSettings, build_runner
+from hitmesh.ports import Clock, SiteDay, Topic
+from hitmesh.telemetry import unmeasured
+from processor.__main__ import build_runner
+from processor.settings import ProcessorSettings
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, FRAME_HITS, frames, load_traffic
 
@@ -46,7 +49,7 @@ def main() -> None:
     days = range(DAY, DAY + SERIES_DAYS)
     series = (batch for day in days for batch in frames(traffic, [SERIES_KEY], SERIES_HITS // FRAME_HITS, day))
     append(stores, clock, series, SERIES_BATCHES_AT_ONCE)
-    take_in(stores)
+    take_in(stores, clock)
     stores.close()
 
 
@@ -73,11 +76,18 @@ def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_on
     return accepted
 
 
-def take_in(stores: Stores) -> None:
-    """Stores what the log holds as raw records, marks and claims."""
-    runner = build_runner(stores, ProcessorSettings(store="memory:"))
+def take_in(stores: Stores, clock: Clock) -> None:
+    """Streams what the log holds: of days that have closed it stores raw records, marks and claims.
+
+    A day is settled once it has closed for every partition, so each gets a sign of life.
+    """
+    for partition in range(stores.log.partitions(Topic.HITS)):
+        stores.log.append(Topic.HITS, partition, heartbeat_record("bench", clock.now()))
+    stores.log.flush(OUTCOME_TIMEOUT_S)
+    runner = build_runner(stores, clock, ProcessorSettings(store="memory:"), unmeasured())
     while runner.step(0.0):
         pass
+    runner.close()
 
 
 def _accepted(waiting: Iterable[Future[BatchOutcome]]) -> int:

@@ -18,7 +18,8 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import SystemClock
 from hitmesh.logs import configure
 from hitmesh.ports import DirtyMark
-from processor.__main__ import ProcessorSettings, build_settler
+from processor.__main__ import build_settler
+from processor.settings import ProcessorSettings
 from processor.settlement import Settled
 from processor.settler import Settler
 from tests.bench.filled_store import BIG_DAY

@@ -14,6 +14,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
 from hitmesh.ports import (
     DirtyMark,
+    FoldedRows,
     IngestKey,
     KeyKind,
     LedgerEntry,
@@ -27,13 +28,17 @@ from hitmesh.ports import (
     RejectedHit,
     Site,
     SiteDay,
+    SnapshotManifest,
     Topic,
 )
 from hitmesh.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_GENERATION
 
 NOON = 1_750_000_000_000
 SHOP = "merchants/m/sites/shop"
 GROUP = "killed"
+LIVE = SiteDay("merchants/m/sites/live", 20_000)
+SNAPSHOT = PartitionId("hits.1", 0)
 
 
 def promised(line: str) -> None:
@@ -67,7 +72,28 @@ def settle(stores: Stores, day: int) -> None:
     )
 
 
-def write_round(stores: Stores, number: int) -> None:
+def stream(stores: Stores, writer: int, number: int) -> None:
+    """One hit and the position behind it, so that both are the same number."""
+    partition = PartitionId(stores.log.log_id(Topic.HITS), 1)
+    row = a_traffic_row(LIVE.day, STREAM_GENERATION).with_columns(
+        pl.lit(LIVE.site).alias("site"), pl.lit(1, pl.Int64).alias("hits"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS)
+    )
+    rows = FoldedRows(partition, row, pl.DataFrame(schema=VISITS_COLUMNS))
+    stores.outbox.transaction(writer, [rows], {partition: PartitionProgress(number, number)})
+    promised(f"outbox {number}")
+    chunks = chunks_of(number)
+    stores.states.save_chunks(SNAPSHOT, writer, number, chunks)
+    stores.states.save_manifest(
+        SnapshotManifest(SNAPSHOT, writer, PartitionProgress(number, number), 1, number, len(chunks))
+    )
+    promised(f"snapshot {number}")
+
+
+def chunks_of(number: int) -> list[bytes]:
+    return [value_of(number)] * (1 + number % 5)
+
+
+def write_round(stores: Stores, writer: int, number: int) -> None:
     """One of everything; says so after each."""
     position = Position("hits.1", 0, number)
     record = Record(RecordKind.HITS, value_of(number), 1, 1, 2, NOON)
@@ -85,6 +111,7 @@ def write_round(stores: Stores, number: int) -> None:
     progress = {PartitionId(stores.log.log_id(Topic.HITS), 0): PartitionProgress(number, number)}
     stores.log_reader(Topic.HITS, GROUP).commit(progress)
     promised(f"commit {number}")
+    stream(stores, writer, number)
     settle(stores, number)
     promised(f"settled {number}")
     stores.directory.create_site(Site(f"{SHOP}{number}", "UTC", "USD", b"0123456789abcdef"))
@@ -94,9 +121,10 @@ def write_round(stores: Stores, number: int) -> None:
 
 def main(directory: str) -> None:
     stores = open_stores(f"embedded:{directory}", ManualClock(NOON))
+    writer = stores.outbox.take_over()
     number = 1
     while True:
-        write_round(stores, number)
+        write_round(stores, writer, number)
         number += 1
 
 

@@ -1,9 +1,8 @@
-"""What only the embedded store promises: acknowledged means on disk, whatever dies; several processes; bounded size."""
+"""What only the embedded store promises: several processes, bounded size, files that are what they must be."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,15 +13,28 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore, SegmentColumns
-from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA
+from hitmesh.adapters.embedded.schema import LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA
 from hitmesh.adapters.embedded.segments import MAX_FILES, EmbeddedRollupSink, Segments
 from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock, SystemClock
-from hitmesh.errors import RefusedError, StoreCorrupt, Unavailable
-from hitmesh.ports import IngestKey, KeyKind, MetricQuery, Position, RawRecord, Record, RecordKind, Site, SiteDay, Topic
+from hitmesh.errors import CommitInDoubt, RefusedError, StoreCorrupt, Unavailable
+from hitmesh.ports import (
+    DirtyMark,
+    IngestKey,
+    KeyKind,
+    MetricQuery,
+    Position,
+    RawRecord,
+    Record,
+    RecordKind,
+    Site,
+    SiteDay,
+    Topic,
+)
 from hitmesh.rollup_rows import RowSource
-from tests.contract.doomed_writer import GROUP, NOON, SHOP, value_of
+from tests.contract.doomed_writer import NOON, SHOP, value_of
 from tests.contract.test_rows import DAY, START, a_row, ask, frame, write
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,84 +42,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 def opened(home: Path, clock: ManualClock | None = None) -> Stores:
     return open_stores(f"embedded:{home}", clock or ManualClock(NOON))
-
-
-def run_until_killed(home: Path, lines: int) -> list[list[str]]:
-    """Starts a writer, kills it once it has made `lines` promises, and returns all of them as words."""
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.doomed_writer", str(home)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert writer.stdout is not None
-    with writer, writer.stdout as output:
-        promises = [output.readline() for _ in range(lines)]
-        os.kill(writer.pid, signal.SIGKILL)
-        promises += output.readlines()
-    return [promise.split() for promise in promises if promise.endswith("\n")]
-
-
-def is_kept(stores: Stores, what: str, number: int) -> bool:
-    day = SiteDay(SHOP, number)
-    match what:
-        case "raw":
-            record = stores.raw.get(Position("hits.1", 0, number))
-            return record is not None and list(stores.raw.scan(SHOP, number, number + 1)) == [record]
-        case "rejected":
-            return number in [hit.position.offset for hit in stores.rejected.recent(SHOP, 10_000)]
-        case "dirty":
-            return day in [one.site_day for one in stores.dirty.pending(SHOP)]
-        case "claim":
-            return len(stores.claims.of(SHOP, [str(number)])) == 1
-        case "commit":
-            committed = stores.log_reader(Topic.HITS, GROUP).committed()
-            return max(progress.next_offset for progress in committed.values()) >= number
-        case "settled":
-            entry = stores.generations.current(SHOP, number, number + 1)[number]
-            start = number * 86_400_000
-            question = MetricQuery(
-                RowSource.TRAFFIC,
-                {day: entry.generation},
-                start,
-                start + 86_400_000,
-                (start,),
-                measures=("hits",),
-            )
-            answer = stores.metrics.query(question)
-            return stores.generations.carry(day) == value_of(number) and answer.rows() == [(0, number)]
-        case "directory":
-            return stores.directory.site(f"{SHOP}{number}") is not None and (
-                stores.directory.key(f"secret{number}") is not None
-            )
-        case _:
-            raise AssertionError(what)
-
-
-class TestDurability:
-    @pytest.mark.timeout(60)
-    @pytest.mark.parametrize("lines", [1, 42, 301])
-    def test_what_was_acknowledged_survives_kill_9(self, tmp_path: Path, lines: int) -> None:
-        promises = run_until_killed(tmp_path, lines)
-        stores = opened(tmp_path)
-        logged = {
-            (logged.position.partition, logged.position.offset): logged.record.value
-            for logged in stores.log_reader(Topic.HITS, "audit").poll(10**9, 1.0)
-        }
-        for what, number, *offsets in promises:
-            if what == "log":
-                kept = [logged[partition, int(offset)] for partition, offset in enumerate(offsets)]
-                assert kept == [value_of(int(number))] * 4
-            else:
-                assert is_kept(stores, what, int(number)), f"{what} {number}"
-        assert len(promises) >= lines
-        stores.close()
-
-    @pytest.mark.timeout(60)
-    def test_store_of_a_killed_writer_takes_more(self, tmp_path: Path) -> None:
-        for _ in range(2):
-            promises = run_until_killed(tmp_path, 1)
-        assert int(promises[0][2]) >= 1
 
 
 class TestProcesses:
@@ -204,8 +138,8 @@ class TestSegments:
     def test_merging_leaves_dropped_rows_behind(self, tmp_path: Path) -> None:
         stores = opened(tmp_path)
         for n in range(3 * MAX_FILES):
-            write(stores, a_row(hits=1, generation=n), a_row(hits=2, generation=1_000 + n))
-            stores.sink.drop([(SiteDay(SHOP, DAY), n)])
+            write(stores, a_row(hits=1, generation=n + 1), a_row(hits=2, generation=1_000 + n))
+            stores.sink.drop([(SiteDay(SHOP, DAY), n + 1)])
         asked = {SiteDay(SHOP, DAY): 1_002}
         assert ask(stores, generations=asked)["hits"].to_list() == [2]
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
@@ -264,11 +198,13 @@ class TestSegments:
         question = MetricQuery(
             RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + 1, (START,), measures=("hits",)
         )
-        assert EmbeddedMetricStore(segments).query(question)["hits"].to_list() == [7]
+        raw = Database(tmp_path / "raw.db", RAW_SCHEMA)
+        assert EmbeddedMetricStore(segments, StreamRows(raw)).query(question)["hits"].to_list() == [7]
         segments.merges = 99
         with pytest.raises(Unavailable):
-            EmbeddedMetricStore(segments).query(question)
+            EmbeddedMetricStore(segments, StreamRows(raw)).query(question)
         database.close()
+        raw.close()
 
     def test_kept_columns_are_bounded_by_bytes(self, tmp_path: Path) -> None:
         stores = opened(tmp_path)
@@ -316,7 +252,7 @@ class TestFiles:
         with newer.reading() as transaction:
             assert transaction.rows(str, "SELECT a FROM added") == []
         newer.close()
-        with pytest.raises(StoreCorrupt, match="schema version 2"):
+        with pytest.raises(StoreCorrupt, match=rf"schema version {len(LOG_SCHEMA) + 1}"):
             opened(tmp_path).log.log_id(Topic.HITS)
 
     def test_migration_that_fails_changes_nothing(self, tmp_path: Path) -> None:
@@ -341,6 +277,49 @@ class TestFiles:
         database.close()
         with pytest.raises(Unavailable, match="closed"), database.reading():
             pass
+
+    def test_commit_that_fails_is_in_doubt_where_that_matters(self, tmp_path: Path) -> None:
+        database = Database(tmp_path / "x.db", (("CREATE TABLE one (a)",),))
+
+        def write(sql: str, *, tell_doubt: bool) -> None:
+            with database.writing(tell_doubt=tell_doubt) as transaction:
+                transaction.run(sql)
+                transaction.run("COMMIT")  # so that the commit behind it fails, though everything is on disk
+
+        with pytest.raises(CommitInDoubt, match=r"x\.db"):
+            write("INSERT INTO one VALUES (1)", tell_doubt=True)
+        with pytest.raises(Unavailable):
+            write("DELETE FROM one WHERE a = 0", tell_doubt=False)
+        with pytest.raises(Unavailable):
+            write("INSERT INTO nowhere VALUES (1)", tell_doubt=True)
+        with database.writing() as transaction:
+            assert transaction.first(int, "SELECT count(*) FROM one") == 1
+        database.close()
+
+    def test_files_of_the_first_version_are_read_on(self, tmp_path: Path) -> None:
+        for name, schema, statements in (
+            (
+                "log.db",
+                LOG_SCHEMA[:1],
+                (
+                    "INSERT INTO logs VALUES ('hits', 'hits.1', 1)",
+                    "INSERT INTO ends VALUES ('hits', 0, 1, 5)",
+                    "INSERT INTO records VALUES ('hits', 0, 0, 5, 1, 1, 1, 2, 3, 1, 'c', 'l', x'00')",
+                ),
+            ),
+            ("raw.db", RAW_SCHEMA[:1], ("INSERT INTO dirty_marks VALUES ('s', 1, 'hits.1', 0, 0, 5)",)),
+        ):
+            old = Database(tmp_path / name, schema)
+            with old.writing() as transaction:
+                for statement in statements:
+                    transaction.run(statement)
+            old.close()
+        stores = opened(tmp_path)
+        (logged,) = stores.log_reader(Topic.HITS, "g").poll(9, 1.0)
+        assert logged.record == Record(RecordKind.HITS, b"\x00", 1, 1, 2, 3, 1, "c", "l")
+        assert list(stores.dirty.marks("s")) == [DirtyMark(SiteDay("s", 1), Position("hits.1", 0, 0), 5)]
+        assert stores.outbox.take_over() == 1
+        stores.close()
 
     def test_secrets_of_keys_and_destroyed_salts_are_in_no_file(self, tmp_path: Path) -> None:
         stores = opened(tmp_path)

@@ -64,6 +64,14 @@ class TestEventLog:
         (logged,) = stores.log_reader(Topic.HITS, "g").poll(10, 1.0)
         assert logged == LoggedRecord(position, NOON, record)
 
+    def test_what_a_record_announces_comes_back(self, stores: Stores) -> None:
+        announced = Record(RecordKind.HITS, b"v", 1, 1, 2, NOON, hits=2**40, sum64=2**64 - 1, xor64=2**63)
+        for record in (announced, a_record()):
+            stores.log.append(Topic.HITS, 0, record).result(5)
+        found = stores.log_reader(Topic.HITS, "g").poll(10, 1.0)
+        assert [logged.record for logged in found] == [announced, a_record()]
+        assert found[1].record.hits is None
+
     def test_order_is_kept_per_partition_and_offsets_rise(self, stores: Stores) -> None:
         values = [str(number).encode() for number in range(50)]
         offsets = [position.offset for position in append(stores, 1, *values)]

@@ -1,4 +1,4 @@
-"""DirtyDays, Generations and OrderClaims."""
+"""DirtyDays and Generations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from hitmesh.ports import (
     SETTLEMENT_LOG,
     DirtyMark,
     DirtySiteDay,
+    Drift,
     GenerationEntry,
     LedgerEntry,
     MarkRange,
-    OrderClaim,
     PartitionId,
     Position,
     SiteDay,
 )
+from hitmesh.stream_columns import STREAM_GENERATION
 from tests.contract.conftest import Opener
 
 SHOP = "merchants/m/sites/shop"
 MONDAY = SiteDay(SHOP, 20_000)
 TUESDAY = SiteDay(SHOP, 20_001)
+NEVER = 30_000  # every day of these tests is before it
 P0 = PartitionId("hits.1", 0)
 LEDGER = LedgerEntry(10, 7, 2, 1, 2**64 - 1, 2**63)
 
@@ -35,33 +37,85 @@ def a_mark(site_day: SiteDay, offset: int, partition: int = 0, log: str = "hits.
 
 
 class TestDirtyDays:
+    def test_marks_come_back_with_what_they_count(self, opener: Opener) -> None:
+        marks = [
+            replace(a_mark(TUESDAY, 1), hits=3, sum64=2**64 - 1, xor64=2**63),
+            replace(a_mark(MONDAY, 9), hits=2**40),
+            a_mark(MONDAY, 2),
+            replace(a_mark(MONDAY, 1, partition=1), hits=7),
+        ]
+        opener().dirty.mark([*marks, a_mark(SiteDay("other", 1), 1)])
+        opener().dirty.mark([replace(mark, hits=99) for mark in marks])
+        assert list(opener().dirty.marks(SHOP)) == sorted(marks, key=lambda mark: (mark.site_day, mark.position))
+        opener().dirty.clear(opener().dirty.take(1, NEVER)[0])
+        assert list(opener().dirty.marks(SHOP)) == [marks[0]]
+
+    def test_day_that_is_awaited_is_taken_once_it_has_closed(self, opener: Opener) -> None:
+        opener().dirty.await_close([TUESDAY, MONDAY])
+        opener().dirty.await_close([MONDAY, SiteDay("other", 1)])
+        assert list(opener().dirty.awaited(SHOP)) == [20_000, 20_001]
+        assert list(opener().dirty.pending(SHOP)) == []
+        assert list(opener().dirty.take(10, 1)) == []
+        dirty = opener().dirty
+        assert list(dirty.take(10, 20_001)) == [DirtySiteDay(MONDAY, ()), DirtySiteDay(SiteDay("other", 1), ())]
+        dirty.clear(DirtySiteDay(MONDAY, ()))
+        dirty.clear(DirtySiteDay(MONDAY, ()))
+        assert list(dirty.awaited(SHOP)) == [20_001]
+        assert [one.site_day for one in dirty.take(10, NEVER)] == [TUESDAY, SiteDay("other", 1)]
+
+    def test_marks_of_days_that_are_not_closed_are_not_taken(self, stores: Stores) -> None:
+        stores.dirty.mark([a_mark(MONDAY, 1), a_mark(TUESDAY, 1)])
+        assert [one.site_day for one in stores.dirty.take(10, 20_001)] == [MONDAY]
+        assert [one.site_day for one in stores.dirty.pending(SHOP)] == [MONDAY, TUESDAY]
+
+    def test_marked_and_awaited_days_come_together_and_no_site_is_cut(self, stores: Stores) -> None:
+        stores.dirty.await_close([SiteDay(site, day) for site in ("s1", "s3") for day in (1, 3)])
+        stores.dirty.mark([a_mark(SiteDay(site, day), 5) for site in ("s1", "s2") for day in (2, 3)])
+        taken = stores.dirty.take(4, NEVER)
+        assert [(one.site_day, len(one.marks)) for one in taken] == [
+            (SiteDay("s1", 1), 0),
+            (SiteDay("s1", 2), 1),
+            (SiteDay("s1", 3), 1),
+        ]
+        assert len(stores.dirty.take(5, NEVER)) == 5
+        assert [one.site_day.site for one in stores.dirty.take(6, NEVER)] == ["s1"] * 3 + ["s2"] * 2
+
+    def test_clearing_a_marked_day_ends_its_waiting_but_keeps_later_marks(self, stores: Stores) -> None:
+        stores.dirty.await_close([MONDAY])
+        stores.dirty.mark([a_mark(MONDAY, 1)])
+        (taken,) = stores.dirty.take(1, NEVER)
+        stores.dirty.mark([a_mark(MONDAY, 2)])
+        stores.dirty.clear(taken)
+        assert list(stores.dirty.awaited(SHOP)) == []
+        assert list(stores.dirty.take(1, NEVER)) == [DirtySiteDay(MONDAY, (MarkRange(P0, 2, 2, 1_002),))]
+
     def test_marks_of_a_partition_become_one_range(self, opener: Opener) -> None:
         opener().dirty.mark([a_mark(MONDAY, 5), a_mark(MONDAY, 3), a_mark(MONDAY, 9), a_mark(MONDAY, 4, 1)])
         expected = DirtySiteDay(MONDAY, (MarkRange(P0, 3, 9, 1_003), MarkRange(PartitionId("hits.1", 1), 4, 4, 1_004)))
-        assert list(opener().dirty.take(10)) == [expected]
+        assert list(opener().dirty.take(10, NEVER)) == [expected]
         assert list(opener().dirty.pending(SHOP)) == [expected]
 
     def test_taking_leaves_days_dirty_until_cleared(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1)])
-        (taken,) = stores.dirty.take(10)
-        assert list(stores.dirty.take(10)) == [taken]
+        (taken,) = stores.dirty.take(10, NEVER)
+        assert list(stores.dirty.take(10, NEVER)) == [taken]
         stores.dirty.clear(taken)
         stores.dirty.clear(taken)
-        assert list(stores.dirty.take(10)) == []
+        assert list(stores.dirty.take(10, NEVER)) == []
 
     def test_marking_twice_is_marking_once(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(MONDAY, 1)])
         stores.dirty.mark([a_mark(MONDAY, 1)])
-        (taken,) = stores.dirty.take(10)
+        (taken,) = stores.dirty.take(10, NEVER)
         stores.dirty.clear(taken)
         assert list(stores.dirty.pending(SHOP)) == []
 
     def test_clear_keeps_marks_that_came_later(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(MONDAY, 2)])
-        (taken,) = stores.dirty.take(10)
+        (taken,) = stores.dirty.take(10, NEVER)
         stores.dirty.mark([a_mark(MONDAY, 6), a_mark(MONDAY, 8), a_mark(MONDAY, 1, 2), a_mark(TUESDAY, 1)])
         stores.dirty.clear(taken)
-        assert list(stores.dirty.take(10)) == [
+        assert list(stores.dirty.take(10, NEVER)) == [
             DirtySiteDay(MONDAY, (MarkRange(P0, 6, 8, 1_006), MarkRange(PartitionId("hits.1", 2), 1, 1, 1_001))),
             DirtySiteDay(TUESDAY, (MarkRange(P0, 1, 1, 1_001),)),
         ]
@@ -70,22 +124,22 @@ class TestDirtyDays:
         sparse = 2**41
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(MONDAY, 7, log=SETTLEMENT_LOG)])
         stores.dirty.mark([a_mark(MONDAY, sparse, log=SETTLEMENT_LOG)])
-        (taken,) = stores.dirty.take(10)
+        (taken,) = stores.dirty.take(10, NEVER)
         assert [marks.partition.log for marks in taken.marks] == ["hits.1", SETTLEMENT_LOG]
         assert taken.marks[1].last_offset == sparse
         stores.dirty.clear(taken)
-        assert list(stores.dirty.take(10)) == []
+        assert list(stores.dirty.take(10, NEVER)) == []
 
     def test_days_come_by_site_and_day_and_no_site_is_cut(self, stores: Stores) -> None:
         days = [SiteDay(site, day) for site in ("s1", "s2", "s3") for day in (3, 1, 2)]
         stores.dirty.mark([a_mark(day, 1) for day in days])
-        assert [one.site_day for one in stores.dirty.take(100)] == sorted(days)
-        assert {one.site_day.site for one in stores.dirty.take(7)} == {"s1", "s2"}
-        assert [one.site_day for one in stores.dirty.take(6)] == sorted(days)[:6]
+        assert [one.site_day for one in stores.dirty.take(100, NEVER)] == sorted(days)
+        assert {one.site_day.site for one in stores.dirty.take(7, NEVER)} == {"s1", "s2"}
+        assert [one.site_day for one in stores.dirty.take(6, NEVER)] == sorted(days)[:6]
 
     def test_site_with_more_days_than_asked_for_comes_in_parts(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(SiteDay("s1", day), 1) for day in range(5)])
-        assert [one.site_day.day for one in stores.dirty.take(2)] == [0, 1]
+        assert [one.site_day.day for one in stores.dirty.take(2, NEVER)] == [0, 1]
 
     def test_pending_is_of_one_site(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(SiteDay("other", 1), 1)])
@@ -93,7 +147,14 @@ class TestDirtyDays:
 
 
 def publish(
-    stores: Stores, site_day: SiteDay, seen: int, *, carry: bytes = b"", now: int = 100, generation: int = 0
+    stores: Stores,
+    site_day: SiteDay,
+    seen: int,
+    *,
+    carry: bytes = b"",
+    now: int = 100,
+    generation: int = 0,
+    drift: Drift | None = None,
 ) -> GenerationEntry:
     return stores.generations.publish(
         site_day,
@@ -104,7 +165,12 @@ def publish(
         ledger=LEDGER,
         carry=carry,
         now=now,
+        drift=drift,
     )
+
+
+NO_DRIFT = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={})
+DRIFT = Drift(confirmed=False, rows_differ=True, sketch_provisional=True, measures={"hits": -(2**40), "visits": 3})
 
 
 class TestGenerations:
@@ -210,42 +276,75 @@ class TestGenerations:
         stores.generations.forget(MONDAY, first.generation)
         assert stores.generations.begin(MONDAY) > second.generation
 
+    def test_confirmed_stream_is_read_as_its_own_generation(self, opener: Opener) -> None:
+        entry = publish(opener(), MONDAY, 0, carry=b"c", drift=NO_DRIFT)
+        assert entry.generation == STREAM_GENERATION
+        generations = opener().generations
+        assert dict(generations.current(SHOP, 20_000, 20_001)) == {20_000: entry}
+        assert generations.carry(MONDAY) == b"c"
+        assert dict(generations.ledger(SHOP, 20_000, 20_001)) == {20_000: LEDGER}
+        assert list(generations.superseded(1_000)) == []
 
-def a_claim(order_id: str, offset: int, row: int = 0, log_time: int = 0, site: str = SHOP) -> OrderClaim:
-    position = Position("hits.1", 0, offset)
-    return OrderClaim(site, order_id, log_time or offset, position, row, 2**64 - 1, 2**63, "h'1\\", 20_000, False)
+    def test_stream_that_differs_is_superseded_by_the_first_settlement(self, stores: Stores) -> None:
+        abandoned = stores.generations.begin(MONDAY)
+        entry = publish(stores, MONDAY, 0, now=100, drift=DRIFT)
+        assert entry.generation > abandoned > STREAM_GENERATION
+        expected = [(MONDAY, STREAM_GENERATION), (MONDAY, abandoned)]
+        assert list(stores.generations.superseded(101)) == expected
+        for superseded in expected:
+            stores.generations.forget(*superseded)
+        assert list(stores.generations.superseded(101)) == []
+        assert stores.generations.current(SHOP, 20_000, 20_001)[20_000] == entry
 
+    def test_later_settlement_supersedes_the_one_before_it_only(self, stores: Stores) -> None:
+        first = publish(stores, MONDAY, 0, now=100, drift=DRIFT)
+        publish(stores, MONDAY, first.sequence, now=200, drift=DRIFT)
+        assert list(stores.generations.superseded(201)) == [
+            (MONDAY, STREAM_GENERATION),
+            (MONDAY, first.generation),
+        ]
 
-class TestOrderClaims:
-    def test_claim_comes_back_as_it_was_made(self, opener: Opener) -> None:
-        claim = replace(a_claim("o'\"\\\nü", 1, 2), excluded=True, duplicate=True)
-        opener().claims.claim([claim])
-        assert list(opener().claims.of(SHOP, ["o'\"\\\nü"])) == [claim]
+    def test_day_of_history_alone_supersedes_nothing(self, stores: Stores) -> None:
+        publish(stores, MONDAY, 0, drift=None)
+        assert list(stores.generations.superseded(1_000)) == []
+        assert dict(stores.generations.drifts(None, 0, NEVER)) == {}
 
-    def test_claims_come_in_log_order(self, stores: Stores) -> None:
-        late, second, first = a_claim("a", 1, 0, 9), a_claim("a", 3, 1, 5), a_claim("b", 3, 0, 5)
-        stores.claims.claim([late, second, first])
-        assert list(stores.claims.of(SHOP, ["a", "b"])) == [first, second, late]
+    def test_confirmed_stream_is_superseded_when_history_comes(self, stores: Stores) -> None:
+        confirmed = publish(stores, MONDAY, 0, now=100, drift=NO_DRIFT)
+        entry = publish(stores, MONDAY, confirmed.sequence, now=200)
+        assert list(stores.generations.superseded(201)) == [(MONDAY, STREAM_GENERATION)]
+        stores.generations.forget(MONDAY, STREAM_GENERATION)
+        assert stores.generations.current(SHOP, 20_000, 20_001)[20_000] == entry
 
-    def test_claims_of_other_orders_and_sites_stay_out(self, stores: Stores) -> None:
-        stores.claims.claim([a_claim("a", 1), a_claim("b", 2), a_claim("a", 3, site="other")])
-        assert [claim.position.offset for claim in stores.claims.of(SHOP, ["a", "none"])] == [1]
-        assert list(stores.claims.of(SHOP, [])) == []
+    def test_stream_confirmed_again_stays(self, stores: Stores) -> None:
+        first = publish(stores, MONDAY, 0, carry=b"1", drift=NO_DRIFT)
+        second = publish(stores, MONDAY, first.sequence, carry=b"2", drift=NO_DRIFT)
+        assert second.generation == STREAM_GENERATION
+        assert second.sequence > first.sequence
+        assert list(stores.generations.superseded(1_000)) == []
+        assert stores.generations.carry(MONDAY) == b"2"
 
-    def test_claiming_twice_is_claiming_once_and_keeps_the_verdict(self, stores: Stores) -> None:
-        stores.claims.claim([a_claim("a", 1), a_claim("a", 2)])
-        stores.claims.set_duplicates(SHOP, {(Position("hits.1", 0, 2), 0): True})
-        stores.claims.claim([a_claim("a", 1), a_claim("a", 2)])
-        assert [claim.duplicate for claim in stores.claims.of(SHOP, ["a"])] == [False, True]
+    def test_stream_whose_rows_were_superseded_cannot_be_confirmed(self, stores: Stores) -> None:
+        entry = publish(stores, MONDAY, 0, drift=DRIFT)
+        with pytest.raises(ValueError, match="cannot be confirmed"):
+            publish(stores, MONDAY, entry.sequence, drift=NO_DRIFT)
+        assert stores.generations.current(SHOP, 20_000, 20_001)[20_000] == entry
 
-    def test_verdict_can_be_taken_back(self, stores: Stores) -> None:
-        stores.claims.claim([a_claim("a", 1)])
-        key = (Position("hits.1", 0, 1), 0)
-        stores.claims.set_duplicates(SHOP, {key: True, (Position("hits.9", 0, 1), 0): True})
-        stores.claims.set_duplicates(SHOP, {key: False})
-        assert [claim.duplicate for claim in stores.claims.of(SHOP, ["a"])] == [False]
+    def test_first_drift_stays_whatever_is_published_and_forgotten_later(self, opener: Opener) -> None:
+        stores = opener()
+        first = publish(stores, MONDAY, 0, drift=DRIFT)
+        publish(stores, MONDAY, first.sequence, drift=replace(DRIFT, measures={}))
+        publish(stores, TUESDAY, 0, drift=NO_DRIFT)
+        publish(stores, SiteDay("other", 20_000), 0, drift=NO_DRIFT)
+        for superseded in stores.generations.superseded(1_000):
+            stores.generations.forget(*superseded)
+        generations = opener().generations
+        assert dict(generations.drifts(SHOP, 20_000, 20_002)) == {MONDAY: DRIFT, TUESDAY: NO_DRIFT}
+        assert set(generations.drifts(None, 20_000, 20_001)) == {MONDAY, SiteDay("other", 20_000)}
 
-    def test_many_orders_are_asked_for_at_once(self, stores: Stores) -> None:
-        ids = [f"order-{number}" for number in range(3_000)]
-        stores.claims.claim([a_claim(order_id, number) for number, order_id in enumerate(ids)])
-        assert len(stores.claims.of(SHOP, ids)) == 3_000
+    def test_stale_publication_leaves_no_drift(self, stores: Stores) -> None:
+        first = publish(stores, MONDAY, 0)
+        with pytest.raises(StaleGeneration):
+            publish(stores, MONDAY, first.sequence - 1, drift=DRIFT)
+        assert dict(stores.generations.drifts(SHOP, 0, NEVER)) == {}
+        assert list(stores.generations.superseded(1_000)) == []

@@ -36,10 +36,13 @@ class Question:
 
 
 class Model:
-    """The reference model over some hits, settled once per site. Every hit is history, so every one is late."""
+    """The reference model over some hits, settled once per site. Every hit is history, so every one is late.
 
-    def __init__(self, hits: Sequence[RefHit]) -> None:
-        settled = settle([replace(hit, is_late=True) for hit in hits])
+    `counted` is what counts of the hits where it is not their settlement.
+    """
+
+    def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:
+        settled = counted or settle([replace(hit, is_late=True) for hit in hits])
         self.sites = sorted({hit.site for hit in hits})
         self._settled = {
             site: Settled(entries=[entry for entry in settled.entries if entry.site == site]) for site in self.sites

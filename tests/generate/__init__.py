@@ -2,5 +2,5 @@
 types.
 
 `facts` are the words (sites, user agents, pages, products), `scenarios` the cases at the edges of the rules,
-`hits` the two generated files, `strategies` small random sets for Hypothesis.
+`hits` the two generated files, `arrivals` when they come, `strategies` small random sets for Hypothesis.
 """

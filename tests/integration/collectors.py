@@ -19,6 +19,8 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
 from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.ports import EventLog, IngestKey, KeyKind, LoggedPosition, Record, Site, Topic
+from hitmesh.telemetry import Metrics
+from hitmesh.telemetry.rpc import CallMeter
 
 NOW_MS = 1_772_712_000_000  # 2026-03-05T12:00:00Z
 MERCHANT, SITE, KEY = "merchants/demo", "merchants/demo/sites/a", "hms_integration"
@@ -134,14 +136,16 @@ class Running:
 
 
 @contextmanager
-def running(backend: Backend, **changes: object) -> Iterator[Running]:
+def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
     """Runs a collector; the clock stands still, so records are cut at once unless `linger_ms` is set."""
     wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
     settings = CollectorSettings.model_validate(wanted)
-    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings)
-    service = CollectorService(batcher, backend.clock, settings)
+    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
+    service = CollectorService(batcher, backend.clock, settings, metrics)
     server = grpc.server(
-        ThreadPoolExecutor(settings.workers), options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
+        ThreadPoolExecutor(settings.workers),
+        interceptors=[CallMeter(metrics)] if metrics else [],
+        options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))
     port = server.add_insecure_port("127.0.0.1:0")

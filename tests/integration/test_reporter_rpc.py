@@ -2,121 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
-from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
-from hitmesh.clock import ManualClock
-from hitmesh.ports import (
-    DirtyMark,
-    IngestKey,
-    KeyKind,
-    LedgerEntry,
-    PartitionProgress,
-    Position,
-    Site,
-    SiteDay,
-    Topic,
-)
-from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
-from hitmesh.rollup_rows import RowSource
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.ports import DirtyMark, Position, SiteDay
+from hitmesh.reporter.v1 import export_pb2, reporter_pb2
 from reporter.catalogue import METRICS
-from reporter.rpc.backend import Backend
-from reporter.service import build_server
-from tests.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
-
-NOW = MIDNIGHT + 2 * DAY
-OWNER = "owner-secret"
-RIVAL = "rival-secret"
-ResponseT = TypeVar("ResponseT")
-
-
-def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
-    return Site(name, zone, currency, b"s" * 32, created_at=1)
-
-
-@dataclass
-class Mesh:
-    """A running reporter, its stores, and stubs."""
-
-    stores: Stores
-    clock: ManualClock
-    channel: grpc.Channel
-
-    @property
-    def reporter(self) -> reporter_pb2_grpc.ReporterServiceStub:
-        return reporter_pb2_grpc.ReporterServiceStub(self.channel)
-
-    @property
-    def exports(self) -> export_pb2_grpc.ExportServiceStub:
-        return export_pb2_grpc.ExportServiceStub(self.channel)
-
-    @property
-    def admin(self) -> admin_pb2_grpc.AdminServiceStub:
-        return admin_pb2_grpc.AdminServiceStub(self.channel)
-
-    def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
-        """Publishes rows as settlement does."""
-        of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
-        self.stores.sink.write(of_hits, of_visits)
-        days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
-        for site, day, _ in sorted(days, key=str):
-            site_day = SiteDay(str(site), int(str(day)))
-            self.stores.generations.publish(
-                site_day,
-                self.stores.generations.begin(site_day),
-                logic_version=1,
-                read_through={},
-                seen_sequence=0,
-                ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
-                carry=b"",
-                now=self.clock.now(),
-            )
-
-    def apply_log(self, log_time: int) -> None:
-        """Commits the processor's progress of every partition."""
-        reader = self.stores.log_reader(Topic.HITS, PROCESSOR_GROUP)
-        reader.commit({partition: PartitionProgress(10, log_time) for partition in reader.committed()})
-        reader.close()
-
-
-def start(open_reads: bool) -> Iterator[Mesh]:
-    clock = ManualClock(NOW)
-    stores = open_stores("memory:", clock)
-    tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
-    backend = Backend(
-        directory=stores.directory,
-        generations=stores.generations,
-        dirty=stores.dirty,
-        metrics=stores.metrics,
-        progress=stores.progress,
-        clock=clock,
-        new_token=lambda: next(tokens),
-        served_by=reporter_pb2.STORE_MEMORY,
-        open_reads=open_reads,
-    )
-    server = build_server(backend, workers=2)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        mesh = Mesh(stores, clock, channel)
-        for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
-            stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
-        stores.directory.create_site(a_site())
-        stores.directory.create_site(a_site("merchants/rival/sites/shop"))
-        mesh.apply_log(NOW - 1_000)
-        yield mesh
-    server.stop(None).wait()
-    stores.close()
+from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
+from tests.settled_rows import DAY, MIDNIGHT, SITE, sketch_of, traffic, visits
 
 
 @pytest.fixture
@@ -127,42 +24,6 @@ def mesh() -> Iterator[Mesh]:
 @pytest.fixture
 def closed() -> Iterator[Mesh]:
     yield from start(open_reads=False)
-
-
-def bearer(secret: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {secret}"),)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    code: grpc.StatusCode
-    reason: str
-    field: str
-    message: str
-
-
-def refusal(call: Callable[[], object]) -> Refusal:
-    """Returns what an error says; every one has ErrorInfo."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    error = caught.value
-    assert isinstance(error, grpc.Call)
-    status = rpc_status.from_call(error)
-    assert status is not None
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details:
-        detail.Unpack(info) or detail.Unpack(bad)
-    field = bad.field_violations[0].field if bad.field_violations else ""
-    return Refusal(error.code(), info.reason, field, status.message)
-
-
-def last_days(days: int = 3) -> reporter_pb2.TimeRange:
-    return reporter_pb2.TimeRange(last_days=days)
-
-
-def a_question(metrics: str = "hits,visits", **fields: object) -> reporter_pb2.RunReportRequest:
-    filled: dict[str, object] = {"site": SITE, "metrics": metrics.split(","), "time_range": last_days()} | fields
-    return reporter_pb2.RunReportRequest(**filled)  # type: ignore[arg-type]  # protobuf checks the fields
 
 
 def some_rows(mesh: Mesh) -> None:
@@ -219,7 +80,7 @@ def test_the_meta_says_how_fresh_how_exact_and_what_was_understood(mesh: Mesh) -
     meta = mesh.reporter.RunReport(question).meta
     assert meta.freshness.complete_through.ToMilliseconds() == NOW - 1_000
     assert meta.freshness.state == reporter_pb2.FRESHNESS_STATE_LIVE
-    assert meta.data_version == "s2"
+    assert meta.data_version == "s2.p10"
     assert (meta.time_zone, meta.policy_version, meta.currency) == ("Asia/Kathmandu", "v1", "USD")
     assert meta.tzdb_version
     assert meta.filter == r"channel!=a\,b"
@@ -266,7 +127,7 @@ def test_all_sites_of_a_merchant_are_one_report_by_site(mesh: Mesh) -> None:
     assert total.cells[0].int64_value == 3
     rows = mesh.reporter.RunReport(a_question("hits", site=everything, dimensions=["site"])).rows
     assert {row.dimension_values[0]: row.cells[0].int64_value for row in rows} == {SITE: 1, blog: 2}
-    assert mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=everything)).data_version == "s2"
+    assert mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=everything)).data_version == "s2.p10"
 
 
 def test_sites_of_several_currencies_add_up_no_money(mesh: Mesh) -> None:
@@ -367,7 +228,7 @@ def test_an_export_as_json_has_rows_totals_and_meta(mesh: Mesh) -> None:
     assert document["totals"] == document["rows"][0]
     meta = document["meta"]
     assert meta["complete_through"] == "2015-05-18T23:59:59.000Z"
-    assert (meta["state"], meta["data_version"], meta["excluded_hits"]) == ("LIVE", "s2", 3)
+    assert (meta["state"], meta["data_version"], meta["excluded_hits"]) == ("LIVE", "s2.p10", 3)
     assert meta["exactness"] == {"hits": "EXACT", "gross_revenue": "PARTIAL"}
     assert meta["served_by"] == "memory"
 

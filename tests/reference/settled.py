@@ -57,12 +57,12 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
         visits, orphans = visits_of_one(timeline, policy)
         settled.visits += visits
         settled.orphans += orphans
-    _decide_orders(settled)
-    settled.entries = list(_entries(settled))
+    decide_orders(settled)
+    settled.entries = [*hit_entries(settled), *_all_visit_entries(settled)]
     return settled
 
 
-def _decide_orders(settled: Settled) -> None:
+def decide_orders(settled: Settled) -> None:
     """The first claim on (site, order id) in log order wins, excluded hits and the others apart (D3)."""
     taken = set()
     for hit in settled.counted:
@@ -73,20 +73,25 @@ def _decide_orders(settled: Settled) -> None:
         taken.add(claim)
 
 
-def _entries(settled: Settled) -> Iterator[Entry]:
+def hit_entries(settled: Settled) -> Iterator[Entry]:
+    """What counted hits, their items and copies add, whatever the visits add."""
     visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
     # An orphan stands under its own dimensions, as if it were a visit of its own.
     visit_of |= {id(hit): RefVisit([hit]) for hit in settled.orphans}
     wins = {id(hit) for hit in settled.winners}
     for hit in settled.counted:
-        yield from _hit_entries(hit, visit_of[id(hit)], id(hit) in wins)
+        yield from _entries_of_one(hit, visit_of[id(hit)], id(hit) in wins)
     for hit in settled.copies:
         yield _quality_entry(hit, _hit_dimensions(hit, None), {"duplicate_hits": 1})
+
+
+def _all_visit_entries(settled: Settled) -> Iterator[Entry]:
+    wins = {id(hit) for hit in settled.winners}
     for visit in settled.visits:
-        yield from _visit_entries(visit, any(id(hit) in wins for hit in visit.hits))
+        yield from visit_entries(visit, any(id(hit) in wins for hit in visit.hits))
 
 
-def _hit_entries(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator[Entry]:
+def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator[Entry]:
     dimensions = _hit_dimensions(hit, visit)
     adds = {
         "hits": 1,
@@ -124,7 +129,7 @@ def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int])
     return Entry(hit.site, hit.event_time, False, dimensions, adds)
 
 
-def _visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
+def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
     """All at the start of the visit; exits apart, since `page_path` is the exit page to them (§9)."""
     first = visit.first
     dimensions = {

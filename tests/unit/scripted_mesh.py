@@ -13,8 +13,16 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.api import httpbody_pb2
+from google.protobuf.message import Message
 
-from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.admin.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    trace_pb2,
+    trace_pb2_grpc,
+)
 from hitmesh.collector.v1 import collector_pb2 as pb
 from hitmesh.collector.v1 import collector_pb2_grpc
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
@@ -53,8 +61,13 @@ class ScriptedMesh(
     admin_pb2_grpc.AdminServiceServicer,
     reporter_pb2_grpc.ReporterServiceServicer,
     export_pb2_grpc.ExportServiceServicer,
+    operations_pb2_grpc.OperationsServiceServicer,
+    trace_pb2_grpc.TraceServiceServicer,
 ):
-    """Streams follow `scripts` one after the other, then take everything. Fields are what tests look at."""
+    """Streams follow `scripts` one after the other, then take everything. Fields are what tests look at.
+
+    Ledgers of a site are given out one after the other, the last one for good.
+    """
 
     scripts: list[Script] = field(default_factory=list)
     sites: dict[str, admin_pb2.Site] = field(default_factory=dict)
@@ -70,6 +83,11 @@ class ScriptedMesh(
     polls_until_visible: int = 0
     warnings: tuple[str, ...] = ()
     open_reads: bool = False
+    ledgers: dict[str, list[operations_pb2.GetLedgerResponse]] = field(default_factory=dict)
+    siteless: operations_pb2.LedgerTotals | None = None
+    drifts: dict[str, operations_pb2.GetDriftResponse] = field(default_factory=dict)
+    traces: dict[str, trace_pb2.TraceHitResponse] = field(default_factory=dict)
+    questions: list[Message] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def StreamHits(self, request_iterator: Requests, context: grpc.ServicerContext) -> Responses:
@@ -158,6 +176,34 @@ class ScriptedMesh(
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.site}")
         return httpbody_pb2.HttpBody(data=self.exports[request.format])
 
+    def GetLedger(
+        self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetLedgerResponse:
+        self.questions.append(request)
+        waiting = self.ledgers.get(request.site, [])
+        if not waiting:
+            return operations_pb2.GetLedgerResponse(site=request.site)
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    def GetSitelessLedger(
+        self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetSitelessLedgerResponse:
+        if self.siteless is None:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is of no merchant")
+        return operations_pb2.GetSitelessLedgerResponse(totals=self.siteless)
+
+    def GetDrift(
+        self, request: operations_pb2.GetDriftRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetDriftResponse:
+        self.questions.append(request)
+        return self.drifts.get(request.site, operations_pb2.GetDriftResponse(site=request.site))
+
+    def TraceHit(self, request: trace_pb2.TraceHitRequest, context: grpc.ServicerContext) -> trace_pb2.TraceHitResponse:
+        self.questions.append(request)
+        if request.hit_id not in self.traces:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"hit {request.hit_id!r} is not known")
+        return self.traces[request.hit_id]
+
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateIngestKeyResponse:
@@ -195,6 +241,8 @@ def running(mesh: ScriptedMesh) -> Iterator[ScriptedMesh]:
     admin_pb2_grpc.add_AdminServiceServicer_to_server(mesh, server)
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(mesh, server)
     export_pb2_grpc.add_ExportServiceServicer_to_server(mesh, server)
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(mesh, server)
+    trace_pb2_grpc.add_TraceServiceServicer_to_server(mesh, server)
     mesh.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh import __version__
 from hitmesh.cli.__main__ import COMMANDS, root, run, wants_json
-from hitmesh.cli.dates import resolve_dates
+from hitmesh.cli.dates import resolve_dates, utc_date
 from hitmesh.cli.exits import CommandFailed, Exit, failure_of
 from hitmesh.cli.lazy import LazyGroup
 from hitmesh.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
@@ -107,6 +107,9 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["import", "access-log"], "Missing argument 'FILE'"),
         (["import", "shop-csv", __file__, "--site", "demo/a", "--currency", "dollar"], "three letters"),
         (["send", "page", "/a"], "Missing option '--site'"),
+        (["trace", "h1"], "Missing option '--site'"),
+        (["ledger", "--since", "20150517"], "is not a date"),
+        (["ledger", "--timeout", "-1"], "not in the range"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_to_do(
@@ -123,6 +126,11 @@ EVERY_COMMAND = [
     ["sites"],
     ["freshness"],
     ["freshness", "--site", "demo/a"],
+    ["ledger"],
+    ["ledger", "--site", "demo/a"],
+    ["drift"],
+    ["drift", "--site", "demo/a"],
+    ["trace", "h1", "--site", "demo/a"],
     ["send", "page", "/a", "--site", "demo/a"],
     ["import", "access-log", __file__, "--site", "demo/a"],
     ["import", "shop-csv", __file__, "--site", "demo/a"],
@@ -277,3 +285,12 @@ def test_words_become_dates_of_the_zone(since: str, until: str | None, zone: str
 def test_empty_ranges_and_unknown_zones_are_wrong_usage(since: str, until: str | None, zone: str, message: str) -> None:
     with pytest.raises(click.UsageError, match=message):
         resolve_dates(since, until, lambda: zone, NOW)
+
+
+def test_words_become_dates_of_utc() -> None:
+    assert [utc_date(text, NOW) for text in (None, "2026-07-01", "today", "yesterday")] == [
+        "",
+        "2026-07-01",
+        "2026-07-15",
+        "2026-07-14",
+    ]

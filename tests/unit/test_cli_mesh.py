@@ -407,6 +407,9 @@ def test_caption_says_what_there_is_and_nothing_of_what_is_absent() -> None:
     assert caption({"time_zone": "UTC", "warnings": ["w"], "filter": "a==b"}) == "UTC · filter a==b · w"
     assert caption({"missing_currencies": ["EUR", "JPY"]}) == "money in EUR, JPY left out"
     assert "left out" not in caption({"excluded_hits": 5, "include_excluded": True})
+    provisional = {"cell_state": "PROVISIONAL", "provisional_from": "2026-01-01T00:00:00.000Z"}
+    assert caption(provisional) == "provisional from 2026-01-01T00:00:00.000Z"
+    assert caption(provisional | {"cell_state": "SETTLED"}) == ""
 
 
 def test_what_a_terminal_would_obey_is_shown_as_escapes() -> None:
@@ -491,7 +494,7 @@ def test_freshness_of_one_site_is_an_object_and_of_all_a_list(
     mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
     assert run(["freshness", "--site", "demo/weblog", "-o", "json"]) == 0
     one = json.loads(capsys.readouterr().out)
-    assert (one["site"], one["state"], one["dirty_days"]) == ("demo/weblog", "LIVE", 0)
+    assert (one["site"], one["state"], one["dirty_days"], one["open_days"]) == ("demo/weblog", "LIVE", 0, 0)
     assert run(["freshness", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == [one]
     assert run(["freshness", "-o", "table"]) == 0

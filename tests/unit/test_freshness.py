@@ -1,4 +1,4 @@
-"""How far the numbers reach (rules L1, L2): progress, what waits, and which partitions matter."""
+"""How far the numbers reach and how final they are (rules L1 to L3): progress, what waits, partitions that matter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from hitmesh.ports import (
     Site,
     SiteDay,
 )
-from reporter.freshness import State, freshness, partitions_of_site, state_of
+from reporter.freshness import CellState, State, Waiting, first_open_day, freshness, partitions_of_site, state_of
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
+CELL = 15 * MINUTE
 SITE = Site("merchants/demo/sites/shop", "UTC", "USD", b"s" * 32)
 LOG = "hits-1"
 PARTITIONS = 8
 OWN = min(partitions_of_site(SITE, PARTITIONS))
-DAY = NOW // 86_400_000
+DAY_MS = 86_400_000
+DAY = NOW // DAY_MS
 
 
 def progress_at(log_time: int, **others: int) -> dict[PartitionId, PartitionProgress]:
@@ -44,17 +46,17 @@ def test_without_waiting_days_progress_is_what_is_visible() -> None:
 
 
 def test_a_waiting_record_holds_back_its_partition() -> None:
-    pending = {SITE.name: [waiting(40, NOW - 5_000, PartitionId(LOG, OWN))]}
+    pending = {SITE.name: Waiting([waiting(40, NOW - 5_000, PartitionId(LOG, OWN))])}
     found = freshness([SITE], progress_at(NOW), pending, NOW)
     assert found.complete_through == NOW - 5_000
     assert found.partitions[PartitionId(LOG, OWN)] == PartitionProgress(40, NOW - 5_000)
     assert found.dirty_days == 1
-    assert found.provisional_from == DAY * 86_400_000
+    assert found.unsettled_days == (DAY,)
 
 
 def test_a_day_that_settlement_marked_holds_back_the_time_but_no_offset() -> None:
     of_settlement = waiting(7, NOW - 9_000, PartitionId(SETTLEMENT_LOG, 0))
-    pending = {SITE.name: [of_settlement, waiting(100, NOW - 2_000, PartitionId(LOG, OWN), DAY + 1)]}
+    pending = {SITE.name: Waiting([of_settlement, waiting(100, NOW - 2_000, PartitionId(LOG, OWN), DAY + 1)])}
     found = freshness([SITE], progress_at(NOW), pending, NOW)
     assert (found.dirty_days, found.resettling_days) == (2, 1)
     assert found.complete_through == NOW - 9_000
@@ -62,7 +64,7 @@ def test_a_day_that_settlement_marked_holds_back_the_time_but_no_offset() -> Non
 
 
 def test_marks_of_another_log_hold_nothing_back() -> None:
-    pending = {SITE.name: [waiting(0, 1, PartitionId("rejected-1", OWN))]}
+    pending = {SITE.name: Waiting([waiting(0, 1, PartitionId("rejected-1", OWN))])}
     found = freshness([SITE], progress_at(NOW), pending, NOW)
     assert found.complete_through == NOW
     assert found.dirty_days == 1
@@ -97,7 +99,7 @@ def test_a_partition_without_progress_is_infinitely_far_behind() -> None:
 
 def test_sites_together_are_as_fresh_as_the_last_of_them() -> None:
     other = Site("merchants/demo/sites/blog", "UTC", "USD", b"")
-    pending = {SITE.name: [waiting(40, NOW - 5_000, PartitionId(LOG, OWN))], other.name: []}
+    pending = {SITE.name: Waiting([waiting(40, NOW - 5_000, PartitionId(LOG, OWN))])}
     found = freshness([other, SITE], progress_at(NOW), pending, NOW)
     assert found.complete_through == NOW - 5_000
     assert found.dirty_days == 1
@@ -107,8 +109,60 @@ def test_a_clock_behind_the_log_shows_no_negative_lag() -> None:
     assert freshness([SITE], progress_at(NOW + 500), {}, NOW).lag_ms == 0
 
 
-def test_provisional_from_is_the_cell_that_complete_through_is_in() -> None:
-    assert freshness([SITE], progress_at(NOW), {}, NOW).provisional_from == NOW - NOW % 900_000
+def test_cells_from_the_one_that_complete_through_is_in_are_live() -> None:
+    found = freshness([SITE], progress_at(NOW), {}, NOW)
+    cell = NOW - NOW % CELL
+    assert found.live_from == cell
+    assert found.state_between(cell, cell + CELL) is CellState.LIVE
+    assert found.state_between(cell - CELL, cell) is CellState.PROVISIONAL
+    assert found.state_between(cell - CELL, cell + CELL) is CellState.LIVE
+
+
+def test_a_cell_ends_when_complete_through_is_its_end() -> None:
+    cell = NOW - NOW % CELL
+    found = freshness([SITE], progress_at(cell), {}, NOW)
+    assert found.state_between(cell - CELL, cell) is CellState.PROVISIONAL
+
+
+@pytest.mark.parametrize(("past_ms", "is_open"), [(0, True), (1, False)])
+def test_a_day_is_closed_when_every_partition_is_26_hours_past_its_end(past_ms: int, is_open: bool) -> None:
+    closing = (DAY + 1) * DAY_MS + 26 * 60 * MINUTE
+    assert (first_open_day(progress_at(closing + past_ms)) == DAY) is is_open
+    # The slowest partition decides, also one that no hit of the site can be in.
+    other = (OWN + 1) % PARTITIONS
+    behind = progress_at(closing + 10 * DAY_MS, **{f"p{other}": closing + past_ms})
+    assert (first_open_day(behind) == DAY) is is_open
+    assert first_open_day(progress_at(0)) == 0
+    assert first_open_day({}) == 0
+
+
+def test_days_that_closed_are_settled_unless_they_wait() -> None:
+    first_open = first_open_day(progress_at(NOW))
+    found = freshness([SITE], progress_at(NOW), {SITE.name: Waiting(awaited=[first_open - 3])}, NOW)
+    states = [found.state_between(day * DAY_MS, (day + 1) * DAY_MS) for day in range(first_open - 4, first_open + 1)]
+    settled, provisional = CellState.SETTLED, CellState.PROVISIONAL
+    assert states == [settled, provisional, settled, settled, provisional]
+    assert found.provisional_from == (first_open - 3) * DAY_MS
+    assert found.open_days == 1
+    assert found.complete_through == NOW
+
+
+def test_a_bucket_is_as_final_as_the_least_of_its_cells() -> None:
+    first_open = first_open_day(progress_at(NOW))
+    found = freshness([SITE], progress_at(NOW), {}, NOW)
+    begin = first_open * DAY_MS
+    assert found.provisional_from == begin
+    assert found.state_between(begin - 30 * DAY_MS, begin) is CellState.SETTLED
+    assert found.state_between(begin - 30 * DAY_MS, begin + CELL) is CellState.PROVISIONAL
+    assert found.state_between(begin - 30 * DAY_MS, NOW - NOW % CELL + CELL) is CellState.LIVE
+
+
+def test_sites_together_are_as_final_as_the_least_of_them() -> None:
+    other = Site("merchants/demo/sites/blog", "UTC", "USD", b"")
+    found = freshness([SITE, other], progress_at(NOW), {other.name: Waiting(awaited=[3, 7]), SITE.name: Waiting()}, NOW)
+    assert found.state_between(7 * DAY_MS, 8 * DAY_MS) is CellState.PROVISIONAL
+    assert found.state_between(4 * DAY_MS, 7 * DAY_MS) is CellState.SETTLED
+    assert found.provisional_from == 3 * DAY_MS
 
 
 @pytest.mark.parametrize(

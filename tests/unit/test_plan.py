@@ -7,7 +7,8 @@ import pytest
 from hitmesh.cells import Grain
 from hitmesh.filters import Comparison, Operator
 from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from reporter.catalogue import DIMENSIONS, METRICS, allowed_dimensions
 from reporter.plan import excluded_hits_leg, legs
 from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question
@@ -18,7 +19,7 @@ GENERATIONS = {SiteDay(SITE, MIDNIGHT // DAY): 3}
 def test_metrics_of_one_source_are_one_query() -> None:
     (leg,) = legs(a_question("hits,pageviews,visitors"), GENERATIONS)
     assert leg.query.source is RowSource.TRAFFIC
-    assert leg.query.measures == ("hits", "pageviews")
+    assert leg.query.measures == ("hits", "pageviews", MOVED_VISITORS)
     assert leg.query.sketches == ("visitors",)
     assert leg.query.generations == GENERATIONS
 
@@ -86,4 +87,4 @@ def test_every_pair_of_the_catalogue_is_a_query_that_rows_can_answer(metric: str
         assert dimension in DIMENSIONS
         for leg in legs(a_question(metric, dimensions=dimension), GENERATIONS):
             asked = [leg.query.columns.get(name, name) for name in leg.query.dimensions]
-            assert {*asked, *leg.query.measures, *leg.query.sketches} <= set(ROW_COLUMNS[leg.query.source])
+            assert {*asked, *leg.query.measures, *leg.query.sketches} <= set(STREAM_COLUMNS[leg.query.source])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import reduce
+from operator import xor
+
 import polars as pl
+import pytest
 
 from collector.records import RecordCutter, Slice, heartbeat_record, hits_record, rejected_record
 from hitmesh.columns import (
@@ -12,6 +17,7 @@ from hitmesh.columns import (
     REJECTED_SCHEMA_VERSION,
     unpack_record,
 )
+from hitmesh.keys import hash64
 from hitmesh.ports import RecordKind
 
 
@@ -19,6 +25,7 @@ def rows(*times: int, collect_time: int = 9_000) -> pl.DataFrame:
     known: dict[str, list[object]] = {
         "site": ["merchants/demo/sites/a"] * len(times),
         "hit_id": [f"h-{time}" for time in times],
+        "hit_hash": [hash64(f"h-{time}") for time in times],
         "event_time": list(times),
         "collect_time": [collect_time + index for index in range(len(times))],
     }
@@ -90,7 +97,38 @@ def test_the_header_of_refusals_counts_their_rows() -> None:
     assert unpack_record(record.value, REJECTED_COLUMNS)["reason"].to_list() == ["DECODE"]
 
 
+def test_the_header_of_hits_announces_how_many_and_two_checksums() -> None:
+    record = hits_record(rows(*range(1, 40)), "collector-0", "lists-1")
+    hashes = [hash64(f"h-{time}") for time in range(1, 40)]
+    assert record.hits == 39
+    assert record.sum64 == sum(hashes) % 2**64, "it wraps"
+    assert sum(hashes) > 2**64
+    assert record.xor64 == reduce(xor, hashes)
+
+
+@pytest.mark.parametrize(("lost", "twice"), list(itertools.permutations((1, 2, 3), 2)))
+def test_a_loss_that_a_copy_hides_shows_in_the_checksums(lost: int, twice: int) -> None:
+    announced = hits_record(rows(1, 2, 3), "collector-0", "lists-1")
+    kept = [time for time in (1, 2, 3) if time != lost]
+    found = hits_record(rows(*kept, twice), "collector-0", "lists-1")
+    assert found.hits == announced.hits
+    assert found.sum64 != announced.sum64
+    assert found.xor64 != announced.xor64
+
+
+def test_the_header_of_refusals_announces_all_hits_that_its_rows_stand_for() -> None:
+    ids, counts = ["h-1", None, "ä" * 200], [1, 7, 1]
+    blank = {name: [None] * 3 for name in REJECTED_COLUMNS}
+    record = rejected_record(
+        pl.DataFrame(blank | {"hit_id": ids, "hits": counts}, REJECTED_COLUMNS), "collector-0", 4_000
+    )
+    hashes = [hash64("h-1"), hash64(""), hash64("ä" * 200)]
+    assert (record.rows, record.hits) == (3, 9)
+    assert (record.sum64, record.xor64) == (sum(hashes) % 2**64, reduce(xor, hashes))
+
+
 def test_a_heartbeat_has_a_time_and_no_rows() -> None:
     record = heartbeat_record("collector-0", now=4_000)
     assert record.kind is RecordKind.HEARTBEAT
     assert (record.rows, record.value, record.max_collect_time) == (0, b"", 4_000)
+    assert (record.hits, record.sum64, record.xor64) == (None, 0, 0)

@@ -1,19 +1,21 @@
-"""What a poll of the log leaves in the stores, and what happens when a store does not answer."""
+"""What a window of the log leaves in the stores, and what happens when a store does not answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from hitmesh.columns import REJECTED_COLUMNS, pack_record
 from hitmesh.errors import Unavailable
-from hitmesh.ports import DirtyMark, PartitionId, Position, Record, RecordKind, SiteDay, Topic
+from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, Topic
 from processor.intake import take_in
-from processor.runner import IntakeStores, Runner
+from processor.runner import Runner
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh, hit_rows
+from tests.small_mesh import SmallMesh, hit_rows, stream_stores
 
 SITE = "merchants/m/sites/s"
 OTHER = "merchants/m/sites/other"
@@ -35,15 +37,28 @@ def append(mesh: SmallMesh, kind: RecordKind, value: bytes = b"", rows: int = 0,
     return mesh.stores.log.append(topic, 0, record).result().position
 
 
-def test_record_becomes_raw_and_marks_each_of_its_site_days() -> None:
+def test_record_becomes_raw_and_each_of_its_site_days_waits_to_close() -> None:
     mesh = a_mesh()
     mesh.send([a_hit(MIDNIGHT - 1), a_hit(MIDNIGHT), a_hit(MIDNIGHT, OTHER)])
     assert mesh.runner.step(0.0) == 1
-    dirty = [entry.site_day for entry in mesh.stores.dirty.take(9)]
+    dirty = [entry.site_day for entry in mesh.stores.dirty.take(9, DAY + 1)]
     assert dirty == [SiteDay(OTHER, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY)]
+    assert not mesh.stores.dirty.pending(SITE)
     (raw,) = mesh.stores.raw.scan(SITE, DAY - 1, DAY + 1)
     assert (raw.rows, raw.min_event_time, raw.max_event_time, raw.log_time) == (3, MIDNIGHT - 1, MIDNIGHT, NOON)
     assert raw.site_days == frozenset(dirty)
+
+
+def test_history_is_raw_and_marks_its_site_day_with_what_it_counts() -> None:
+    mesh = a_mesh()
+    old = [a_hit(MIDNIGHT - 5 * 86_400_000), a_hit(MIDNIGHT - 5 * 86_400_000 + 1)]
+    mesh.send([*old, a_hit(MIDNIGHT)])
+    mesh.runner.step(0.0)
+    (mark,) = mesh.stores.dirty.marks(SITE)
+    first, second = (hit.hit_hash for hit in old)
+    assert (mark.site_day, mark.hits) == (SiteDay(SITE, DAY - 5), 2)
+    assert (mark.sum64, mark.xor64) == ((first + second) % 2**64, first ^ second)
+    assert mesh.stores.dirty.awaited(SITE) == [DAY]
 
 
 def test_order_leaves_a_claim_with_its_place_in_the_log() -> None:
@@ -87,18 +102,20 @@ def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> Non
     mesh = a_mesh()
     append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
     mesh.runner.step(0.0)
+    mesh.sent.append(a_hit())  # only so that the mesh knows which day to close
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
 
 
-def test_refusals_are_kept_counted_and_mark_the_day_they_were_collected() -> None:
+def test_refusals_are_kept_counted_and_settled_with_the_day_they_were_collected() -> None:
     mesh = a_mesh()
     row = {**dict.fromkeys(REJECTED_COLUMNS), "collect_time": NOON, "reason": "TIME_TOO_OLD", "hits": 3}
     refused = pl.DataFrame([{**row, "site": SITE}, {**row, "site": ""}], schema=REJECTED_COLUMNS)
     append(mesh, RecordKind.REJECTED, pack_record(refused), rows=2, topic=Topic.REJECTED)
     mesh.runner.step(0.0)
     assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
-    assert [entry.site_day for entry in mesh.stores.dirty.take(9)] == [SiteDay(SITE, DAY)]
+    assert mesh.stores.dirty.awaited(SITE) == [DAY]
+    mesh.sent.append(a_hit(MIDNIGHT))  # only so that the mesh knows which day to close
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
 
@@ -110,41 +127,61 @@ def test_heartbeats_move_progress_and_store_nothing() -> None:
     log = mesh.stores.log.log_id(Topic.HITS)
     done = mesh.stores.progress.progress(Topic.HITS)[PartitionId(log, 0)]
     assert (done.next_offset, done.log_time) == (1, NOON)
-    assert not mesh.stores.dirty.take(1)
+    assert not mesh.stores.dirty.take(1, DAY + 1)
 
 
 class SilentOnce:
-    """Dirty days that do not answer the first time."""
+    """A port that does not answer the first call of one method."""
 
-    def __init__(self, mesh: SmallMesh) -> None:
-        self._dirty = mesh.stores.dirty
-        self.take, self.clear, self.pending = self._dirty.take, self._dirty.clear, self._dirty.pending
+    def __init__(self, port: Any, method: str) -> None:
+        self._port, self._method = port, method
         self._answers = False
 
-    def mark(self, marks: Sequence[DirtyMark]) -> None:
-        if not self._answers:
-            self._answers = True
-            raise Unavailable("the store does not answer")
-        self._dirty.mark(marks)
+    def __getattr__(self, name: str) -> Any:
+        if name != self._method or self._answers:
+            return getattr(self._port, name)
+        return self._refuse
+
+    def _refuse(self, *arguments: Any, **named: Any) -> None:
+        self._answers = True
+        raise Unavailable("the store does not answer")
 
 
-def test_records_are_stored_again_after_a_store_did_not_answer() -> None:
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [
+        ("raw", "put"),
+        ("dirty", "await_close"),
+        ("claims", "claim"),
+        ("claims", "first"),
+        ("outbox", "transaction"),
+        ("series", "put_partials"),
+        ("ledger", "put"),
+    ],
+)
+def test_window_is_taken_again_after_a_store_did_not_answer(port: str, method: str, tmp_path: Path) -> None:
     mesh = a_mesh()
-    stores = mesh.stores
-    runner = Runner(
-        stores.log_reader(Topic.HITS, "processor"),
-        stores.log_reader(Topic.REJECTED, "processor"),
-        IntakeStores(stores.raw, stores.rejected, SilentOnce(mesh), stores.claims),
-    )
-    mesh.send([a_hit()])
-    with pytest.raises(Unavailable):
-        runner.step(0.0)
-    log = stores.log.log_id(Topic.HITS)
-    assert stores.progress.progress(Topic.HITS)[PartitionId(log, 0)].next_offset == 0
-    assert runner.step(0.0) == 1
-    assert stores.progress.progress(Topic.HITS)[PartitionId(log, 0)].next_offset == 1
-    assert len(stores.dirty.take(9)) == 1
-    assert len(list(stores.raw.scan(SITE, DAY, DAY + 1))) == 1
+    stores = stream_stores(mesh.stores)
+    ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}
+    silent = replace(stores, **ports)
+    runner = Runner(silent, mesh.clock, home=tmp_path)
+    mesh.send([a_hit(NOON - 1), a_hit(NOON, type="ORDER", order_id="o")])
+    answers: list[int] = []
+    for _ in range(4):
+        try:
+            answers.append(runner.step(0.0))
+        except Unavailable:
+            answers.append(-1)
+    assert -1 in answers
+    log = mesh.stores.log.log_id(Topic.HITS)
+    assert mesh.stores.progress.progress(Topic.HITS)[PartitionId(log, 0)].next_offset == 1
+    assert len(list(mesh.stores.raw.scan(SITE, DAY, DAY + 1))) == 1
+    measures = [row for (_, with_excluded, *_), row in mesh.rows().items() if with_excluded]
+    assert sum(row.get("hits", 0) for row in measures) == 2
+    assert sum(row.get("visits", 0) for row in measures) == 1
+    assert sum(row.get("orders", 0) for row in measures) == 1
+    streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, 0)
+    assert (streamed["hits"].sum(), streamed["orders"].sum()) == (2, 1)
 
 
 def test_record_that_was_read_but_not_committed_is_read_again_and_stored_once() -> None:

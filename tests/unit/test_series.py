@@ -171,6 +171,17 @@ def test_many_visitors_are_estimated_with_bounds() -> None:
     assert 0.005 < column.relative_standard_error < 0.03
 
 
+def test_visitors_of_whom_some_left_a_sketch_are_provisional() -> None:
+    moved = traffic(hits=1, visitors=sketch_of(1, 2), moved_visitors=1)
+    store = RowsStore([moved, traffic(MIDNIGHT + DAY, hits=1, visitors=sketch_of(1))], [])
+    hits, visitors = ask(store, a_question("hits,visitors")).columns
+    assert (hits.exactness, visitors.exactness) == (Exactness.EXACT, Exactness.SKETCH_PROVISIONAL)
+    (later,) = ask(store, a_question("visitors", since="2015-05-18")).columns
+    assert later.exactness is Exactness.EXACT
+    came_back = RowsStore([moved, traffic(hits=1, moved_visitors=-1)], [])
+    assert ask(came_back, a_question("visitors")).columns[0].exactness is Exactness.EXACT
+
+
 def test_excluded_hits_are_added_on_request() -> None:
     store = RowsStore([traffic(hits=1), traffic(hits=2, excluded=True)], [])
     assert table_of(ask(store, a_question("hits"))) == {(): [1]}

@@ -28,8 +28,9 @@ SITE = "merchants/m/sites/s"
 DAY = 20_000
 MINUTE = 60_000
 MIDNIGHT = DAY * 86_400_000
-NOON = MIDNIGHT + 720 * MINUTE
+NOON = MIDNIGHT + 5 * 86_400_000 + 720 * MINUTE  # when all days here are closed: what comes is history
 TODAY, YESTERDAY, TOMORROW = SiteDay(SITE, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY + 1)
+LAST_DAY = 10**6
 EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear", "drop", "forget")
 
 
@@ -53,7 +54,8 @@ def a_mesh(*hits: RefHit) -> SmallMesh:
 def taken_in(*hits: RefHit) -> SmallMesh:
     """A mesh whose hits are raw and dirty, not settled."""
     mesh = a_mesh(*hits)
-    mesh.runner.step(0.0)
+    mesh.heartbeat()
+    mesh.stream()
     return mesh
 
 
@@ -62,7 +64,7 @@ def entry(mesh: SmallMesh, site_day: SiteDay = TODAY) -> GenerationEntry | None:
 
 
 def dirty(mesh: SmallMesh) -> list[SiteDay]:
-    return [one.site_day for one in mesh.stores.dirty.take(99)]
+    return [one.site_day for one in mesh.stores.dirty.take(99, LAST_DAY)]
 
 
 def test_settled_day_is_published_with_the_positions_it_was_read_through() -> None:
@@ -71,19 +73,19 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     published = entry(mesh)
     assert published is not None
     assert (published.sequence, published.logic_version, published.published_at) == (1, 1, NOON)
-    assert sorted(published.read_through.values()) == [0, 0, 0, 1]  # three partitions of hits, one of refusals
+    assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # one of refusals, three of hits with a heartbeat
     assert not dirty(mesh)
 
 
 def test_mark_of_a_record_that_is_not_committed_yet_is_not_cleared() -> None:
     mesh = taken_in(a_hit(0))
-    (waiting,) = mesh.stores.dirty.take(1)
-    ahead = Position(*waiting.marks[0].partition, 1)
+    (waiting,) = mesh.stores.dirty.take(1, LAST_DAY)
+    ahead = Position(*waiting.marks[0].partition, 2)
     mesh.stores.dirty.mark([DirtyMark(TODAY, ahead, NOON), DirtyMark(TOMORROW, ahead, NOON)])
     assert mesh.settler.run_once() == 1
-    assert [(one.site_day, one.marks[0].first_offset) for one in mesh.stores.dirty.take(9)] == [
-        (TODAY, 1),
-        (TOMORROW, 1),
+    assert [(one.site_day, one.marks[0].first_offset) for one in mesh.stores.dirty.take(9, LAST_DAY)] == [
+        (TODAY, 2),
+        (TOMORROW, 2),
     ]
     assert entry(mesh, TOMORROW) is None
 
@@ -176,6 +178,7 @@ def test_site_day_that_cannot_be_read_waits_and_the_others_go_on() -> None:
     mesh = taken_in(a_hit(0), a_hit(3_000))
     broken = RawRecord(Position("old-log", 0, 0), NOON, 1, MIDNIGHT, MIDNIGHT, b"rot", 1, frozenset({TODAY}))
     mesh.stores.raw.put([broken])
+    mesh.stores.series.note_flushed({PartitionId("old-log", 0): PartitionProgress(1, NOON)})
     progress = mesh.stores.progress
 
     class WithOldLog:
@@ -261,8 +264,8 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
         mesh = SmallMesh(NOON, sites=[SITE])
         for hits in ROUNDS:
             mesh.send(hits)
-            while mesh.runner.step(0.0):
-                pass
+            mesh.heartbeat()
+            mesh.stream()
             settler = Settler(
                 crashing(settler_stores(mesh.stores), effects, after=after), mesh.clock, Pace(resettle_after_ms=0)
             )

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
+from hitmesh.adapters.publication import published_generation, superseded_by
 from hitmesh.errors import StaleGeneration
-from hitmesh.ports import GenerationEntry, LedgerEntry, PartitionId, SiteDay
+from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay
 
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""
+_FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?"
 
 
 class EmbeddedGenerations:
@@ -57,22 +59,29 @@ class EmbeddedGenerations:
         ledger: LedgerEntry,
         carry: bytes,
         now: int,
+        drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Makes a generation current, with its ledger entry and carry, in one durable transaction.
+        """Makes a generation current, that of the stream where `drift` is confirmed, in one durable transaction.
 
         Raises:
             StaleGeneration: another entry was published since, or a later attempt; nothing was written.
+            ValueError: the stream's rows would be confirmed though they were superseded.
         """
         with self._database.writing() as transaction:
-            _refuse_stale(transaction, site_day, generation, seen_sequence)
+            current = _refuse_stale(transaction, site_day, generation, seen_sequence)
+            published = published_generation(generation, current, drift)
             sequence = _last_sequence(transaction, site_day.site) + 1
-            _supersede(transaction, site_day, generation, now)
+            _supersede(transaction, site_day, generation, superseded_by(published, current, drift), now)
+            if current == published:
+                transaction.run(_FORGET, (*site_day, published))
+            if drift is not None:
+                transaction.run("INSERT OR IGNORE INTO drifts VALUES (?, ?, ?)", (*site_day, _packed_drift(drift)))
             transaction.run(
                 f"INSERT INTO generations VALUES ({', '.join('?' * 14)})",
                 (
                     *site_day,
                     sequence,
-                    generation,
+                    published,
                     logic_version,
                     _packed(read_through),
                     now,
@@ -85,7 +94,7 @@ class EmbeddedGenerations:
                     carry,
                 ),
             )
-        return GenerationEntry(generation, sequence, logic_version, dict(read_through), now)
+        return GenerationEntry(published, sequence, logic_version, dict(read_through), now)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
         """Returns the carry of the current generation; None when the site-day was never settled."""
@@ -101,6 +110,18 @@ class EmbeddedGenerations:
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
         with self._database.reading() as transaction:
             return dict(transaction.rows(_day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
+
+    def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
+        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
+        of_site = "" if site is None else "AND site = ?"
+        with self._database.reading() as transaction:
+            return dict(
+                transaction.rows(
+                    _site_day_drift,
+                    f"SELECT site, day, drift FROM drifts WHERE day >= ? AND day < ? {of_site} ORDER BY site, day",
+                    (first_day, end_day, *([] if site is None else [site])),
+                )
+            )
 
     def sequence(self, site: str) -> int:
         """Returns the highest sequence of the site; 0 without any."""
@@ -122,7 +143,7 @@ class EmbeddedGenerations:
         with self._database.writing() as transaction:
             key = (*site_day, generation)
             if transaction.run("DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?", key):
-                transaction.run("DELETE FROM generations WHERE site = ? AND day = ? AND generation = ?", key)
+                transaction.run(_FORGET, key)
 
 
 class _Newest(NamedTuple):
@@ -130,16 +151,18 @@ class _Newest(NamedTuple):
     generation: int
 
 
-def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> None:
+def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
+    """Returns the generation that is current, None without one, when the attempt may take its place."""
     newest = transaction.first(
         _Newest,
         """SELECT sequence, generation FROM generations WHERE site = ? AND day = ?
         ORDER BY sequence DESC LIMIT 1""",
         site_day,
-    ) or _Newest(0, 0)
-    if newest.sequence != seen_sequence:
+    )
+    sequence = newest.sequence if newest else 0
+    if sequence != seen_sequence:
         raise StaleGeneration(
-            f"{site_day.site} day {site_day.day}: sequence {newest.sequence} was published since "
+            f"{site_day.site} day {site_day.day}: sequence {sequence} was published since "
             f"{seen_sequence} was seen; scan again"
         )
     waits = transaction.first(
@@ -150,17 +173,14 @@ def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, 
     if waits is None:
         raise StaleGeneration(
             f"{site_day.site} day {site_day.day}: generation {generation} does not wait to be published, "
-            f"the current one is {newest.generation}; begin a new one"
+            f"the current one is {newest.generation if newest else None}; begin a new one"
         )
+    return newest.generation if newest else None
 
 
-def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, now: int) -> None:
-    """Notes the generation that was current, and attempts before the new one, as superseded."""
-    transaction.run(
-        """INSERT INTO superseded SELECT site, day, generation, ? FROM generations
-        WHERE site = ? AND day = ? ORDER BY sequence DESC LIMIT 1""",
-        (now, *site_day),
-    )
+def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, old: set[int], now: int) -> None:
+    """Notes the generations `old`, and attempts before the new one, as superseded."""
+    transaction.run_many("INSERT INTO superseded VALUES (?, ?, ?, ?)", [(*site_day, one, now) for one in old])
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",
@@ -175,6 +195,21 @@ def _last_sequence(transaction: Transaction, site: str) -> int:
 
 def _packed(read_through: Mapping[PartitionId, int]) -> str:
     return json.dumps([[*partition, offset] for partition, offset in sorted(read_through.items())])
+
+
+def _packed_drift(drift: Drift) -> str:
+    return json.dumps(
+        {
+            "confirmed": drift.confirmed,
+            "rows_differ": drift.rows_differ,
+            "sketch_provisional": drift.sketch_provisional,
+            "measures": dict(drift.measures),
+        }
+    )
+
+
+def _site_day_drift(site: str, day: int, drift: str) -> tuple[SiteDay, Drift]:
+    return SiteDay(site, day), Drift(**json.loads(drift))
 
 
 def _day_entry(

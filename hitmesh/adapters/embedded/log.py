@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.sqlite import Database, DiskFull, Transaction
+from hitmesh.adapters.embedded.sqlite import Database, DiskFull, Transaction, to_signed
 from hitmesh.adapters.log_time import log_time_of
 from hitmesh.errors import HitmeshError, LogFull, RetryError, Unavailable
 from hitmesh.ports import Clock, LoggedPosition, PartitionId, Position, Record, Topic
@@ -29,7 +29,7 @@ _DISK_RETRY_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 30.0
 _TRIM_CHUNK_RECORDS: Final = 500
 
-_INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 13)})"
+_INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
 
 
 class Declaration(NamedTuple):
@@ -68,6 +68,17 @@ class LogCatalogue:
         """Returns every declared partition of the topic."""
         declared = self.of(topic)
         return [PartitionId(declared.log, number) for number in range(declared.partitions)]
+
+    def topic_of(self, log: str) -> Topic:
+        """Returns which topic a log is.
+
+        Raises:
+            ValueError: it is none of this store.
+        """
+        for topic in Topic:
+            if log == self.of(topic).log:
+                return topic
+        raise ValueError(f"{log} is no log of this store")
 
     def _stored(self, topic: Topic) -> Declaration | None:
         with self._database.reading() as transaction:
@@ -250,7 +261,7 @@ class EmbeddedLog:
 
     def _commit(self, taken: list[_Waiting]) -> list[LoggedPosition]:
         positions: list[LoggedPosition] = []
-        rows: list[tuple[str | int | bytes, ...]] = []
+        rows: list[tuple[str | int | bytes | None, ...]] = []
         with self._database.writing() as transaction:
             ends = _ends(transaction)
             now = self._clock.now()
@@ -278,7 +289,7 @@ def _ends(transaction: Transaction) -> dict[tuple[str, int], _End]:
     return {(end.topic, end.partition): end for end in rows}
 
 
-def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | bytes, ...]:
+def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | bytes | None, ...]:
     record = waiting.record
     return (
         waiting.topic,
@@ -294,6 +305,9 @@ def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | byt
         record.collector,
         record.classifier_version,
         record.value,
+        record.hits,
+        to_signed(record.sum64),
+        to_signed(record.xor64),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch, to_unsigned
 from hitmesh.ports import (
     LoggedRecord,
     PartitionId,
@@ -113,22 +113,29 @@ class EmbeddedLogReader:
         return [_Header(row.log_time, partition, row.offset, row.rows) for row in rows]
 
     def _records(self, transaction: Transaction, partition: PartitionId, end_offset: int) -> Sequence[LoggedRecord]:
-        rows = transaction.rows(
-            _RecordRow,
-            """SELECT record_offset, log_time, kind, value, row_count, min_event_time, max_event_time,
-                max_collect_time, schema_version, collector, classifier_version FROM records
-            WHERE topic = ? AND partition_no = ? AND record_offset >= ? AND record_offset < ?
-            ORDER BY record_offset""",
-            (self._topic, partition.partition, self._next[partition].next_offset, end_offset),
+        return records_between(transaction, self._topic, partition, self._next[partition].next_offset, end_offset)
+
+
+def records_between(
+    transaction: Transaction, topic: Topic, partition: PartitionId, first_offset: int, end_offset: int
+) -> list[LoggedRecord]:
+    """Returns the records of [first_offset, end_offset) that are there, in order."""
+    rows = transaction.rows(
+        _RecordRow,
+        """SELECT record_offset, log_time, kind, value, row_count, min_event_time, max_event_time,
+            max_collect_time, schema_version, collector, classifier_version, hits, sum64, xor64 FROM records
+        WHERE topic = ? AND partition_no = ? AND record_offset >= ? AND record_offset < ?
+        ORDER BY record_offset""",
+        (topic, partition.partition, first_offset, end_offset),
+    )
+    return [
+        LoggedRecord(
+            Position(partition.log, partition.partition, row.offset),
+            row.log_time,
+            Record(RecordKind(row.kind), *row[3:-2], to_unsigned(row.sum64), to_unsigned(row.xor64)),
         )
-        return [
-            LoggedRecord(
-                Position(partition.log, partition.partition, row.offset),
-                row.log_time,
-                Record(RecordKind(row.kind), *row[3:]),
-            )
-            for row in rows
-        ]
+        for row in rows
+    ]
 
 
 class EmbeddedProgress:
@@ -171,6 +178,9 @@ class _RecordRow(NamedTuple):
     schema_version: int
     collector: str
     classifier_version: str
+    hits: int | None
+    sum64: int
+    xor64: int
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:

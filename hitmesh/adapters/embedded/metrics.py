@@ -1,7 +1,8 @@
-"""Step 8 of the journey on one machine: questions answered from segments.
+"""Step 8 of the journey on one machine: questions answered from segments and from the stream's rows.
 
 Decides which columns of which files are read, and keeps the ones used last; what the answer is, decides
-hitmesh.adapters.answers. Another process merges and deletes files while this one reads.
+hitmesh.adapters.answers. Another process merges and deletes files while this one reads. Site-days of the stream's
+generation come from hitmesh.adapters.embedded.stream_rows.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.adapters.answers import answer, distinct_values, needed_columns
+from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_columns, settled_columns
 from hitmesh.adapters.embedded.segments import Segments, Slice
+from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.errors import Unavailable
 from hitmesh.ports import MetricQuery
-from hitmesh.rollup_rows import ROW_COLUMNS
+from hitmesh.stream_columns import STREAM_GENERATION
 
 MAX_CACHED_BYTES: Final = 64 << 20
 _ATTEMPTS: Final = 3
@@ -71,10 +73,11 @@ class SegmentColumns:
 
 
 class EmbeddedMetricStore:
-    """A MetricStore over segments."""
+    """A MetricStore over segments and the stream's rows."""
 
-    def __init__(self, segments: Segments, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
+    def __init__(self, segments: Segments, streamed: StreamRows, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
         self._segments = segments
+        self._streamed = streamed
         self._columns = SegmentColumns(segments, max_cached_bytes)
 
     def query(self, question: MetricQuery) -> pl.DataFrame:
@@ -88,7 +91,16 @@ class EmbeddedMetricStore:
         return distinct_values(rows, question, dimension, limit)
 
     def _rows(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
-        """Returns columns of the rows of the asked generations; no others are looked at.
+        """Returns columns of the rows of the asked generations; no others are looked at."""
+        generations = question.generations.items()
+        live = [site_day for site_day, generation in generations if generation == STREAM_GENERATION]
+        parts = self._settled(question, settled_columns(columns)) if len(live) < len(generations) else []
+        if live:
+            parts.append(self._streamed.of(question.source, live))
+        return as_asked(parts, question.source, columns)
+
+    def _settled(self, question: MetricQuery, columns: Sequence[str]) -> list[pl.DataFrame]:
+        """Returns settled rows.
 
         A file that was merged into another or dropped after we read the manifest is gone: the new manifest knows.
         """
@@ -98,9 +110,7 @@ class EmbeddedMetricStore:
                 frames = {file: self._columns.of(file, columns) for file in {one.file for one in slices}}
             except FileNotFoundError:
                 continue
-            schema = {column: ROW_COLUMNS[question.source][column] for column in columns}
-            parts = [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
-            return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+            return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
         raise Unavailable("segments changed faster than they could be read")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.ports import PartitionId, PartitionProgress, Topic
 
 
@@ -32,16 +32,7 @@ class ReaderPositions:
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Saves positions; older ones than what is there change nothing."""
         with self._database.writing() as transaction:
-            transaction.run_many(
-                """INSERT INTO reader_positions VALUES (?, ?, ?, ?, ?, ?)
-                ON CONFLICT DO UPDATE SET
-                    next_offset = excluded.next_offset, log_time = max(log_time, excluded.log_time)
-                WHERE excluded.next_offset >= next_offset""",
-                [
-                    (topic, group, partition.log, partition.partition, progress.next_offset, progress.log_time)
-                    for partition, progress in positions.items()
-                ],
-            )
+            save_positions(transaction, topic, group, positions)
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
         """Returns the offset below which every group of the topic has committed; 0s when one has nothing."""
@@ -54,6 +45,22 @@ class ReaderPositions:
                 (topic,),
             )
         return {PartitionId(row.log, row.partition): row.offset if row.by_all else 0 for row in rows}
+
+
+def save_positions(
+    transaction: Transaction, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]
+) -> None:
+    """Saves positions in a transaction of raw.db; older ones than what is there change nothing."""
+    transaction.run_many(
+        """INSERT INTO reader_positions VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET
+            next_offset = excluded.next_offset, log_time = max(log_time, excluded.log_time)
+        WHERE excluded.next_offset >= next_offset""",
+        [
+            (topic, group, partition.log, partition.partition, progress.next_offset, progress.log_time)
+            for partition, progress in positions.items()
+        ],
+    )
 
 
 class _Committed(NamedTuple):

@@ -1,9 +1,9 @@
 """Tables of the embedded store, one schema per file. Decides names, keys and versions; reads and writes nothing.
 
 A schema is a list of migrations that only ever grows: version n is the first n of them. Each file has one main writer,
-so that processes do not wait for each other: log.db the collector, raw.db and settled.db the processor, directory.db
-the reporter (and the collector for salts). SQLite integers are signed: unsigned 64-bit values are stored as the
-signed number of the same bits.
+so that processes do not wait for each other: log.db the collector, raw.db, settled.db and state.db the processor,
+directory.db the reporter (and the collector for salts). SQLite integers are signed: unsigned 64-bit values are stored
+as the signed number of the same bits.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL,
             PRIMARY KEY (topic, partition_no, record_offset)
         )""",
+    ),
+    (
+        # What a record announces (rule D5); NULL hits: its writer announced nothing.
+        "ALTER TABLE records ADD COLUMN hits INTEGER",
+        "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
     ),
 )
 
@@ -120,6 +126,111 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (topic, group_name, log_id, partition_no)
         ) WITHOUT ROWID""",
     ),
+    (
+        "ALTER TABLE dirty_marks ADD COLUMN hits INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE dirty_marks ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE dirty_marks ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE awaited_days (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        # Who holds an order in the stream; the claims themselves are what settlement decides from.
+        """CREATE TABLE order_holders (
+            site TEXT NOT NULL,
+            order_id TEXT NOT NULL,
+            excluded INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            row_no INTEGER NOT NULL,
+            PRIMARY KEY (site, order_id, excluded)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
+        # The fence: one row, the number of the newest writer.
+        "CREATE TABLE writers (newest INTEGER NOT NULL)",
+        "INSERT INTO writers VALUES (0)",
+        # Rows as they were committed: all rows of a transaction and source whose site's bucket is in the range.
+        # Numbers are never used twice: readers keep what they read under them.
+        """CREATE TABLE stream_chunks (
+            chunk INTEGER PRIMARY KEY AUTOINCREMENT,
+            batch INTEGER NOT NULL,
+            source TEXT NOT NULL,
+            first_bucket INTEGER NOT NULL,
+            end_bucket INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )""",
+        # Rows of many transactions, folded; a greater level is older.
+        """CREATE TABLE stream_blobs (
+            blob INTEGER PRIMARY KEY AUTOINCREMENT,
+            source TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            level INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )""",
+        "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
+        # Site-days whose rows are gone for every reader, though they may still lie in a chunk or a blob.
+        """CREATE TABLE stream_dropped (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE flushed (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE series_partials (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            cell INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            written INTEGER NOT NULL,
+            sums BLOB NOT NULL,
+            digest INTEGER NOT NULL,
+            visitors BLOB,
+            PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        # By epoch first: what is written at a time lies together; a site is found by one look per epoch.
+        """CREATE TABLE ledger (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            class TEXT NOT NULL,
+            written INTEGER NOT NULL,
+            hits INTEGER NOT NULL,
+            sum64 INTEGER NOT NULL,
+            xor64 INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, epoch, site, kind, at, class)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE ledger_epochs (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        # Epochs before this one are final and were added up, per length of what they were added up to.
+        """CREATE TABLE ledger_folds (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            span_ms INTEGER NOT NULL,
+            end_epoch INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, span_ms)
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
@@ -181,6 +292,41 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, source, day, generation)
         ) WITHOUT ROWID""",
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
+    ),
+    (
+        # How the first settlement differed from the stream, as JSON; it outlives the entry it came with.
+        """CREATE TABLE drifts (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            drift TEXT NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX drifts_by_day ON drifts (day)",
+    ),
+)
+
+STATE_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE snapshots (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            writer INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            chunk_no INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (log_id, partition_no, writer, next_offset, chunk_no)
+        )""",
+        """CREATE TABLE snapshot_manifests (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            writer INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            logic_version INTEGER NOT NULL,
+            kept_from INTEGER NOT NULL,
+            chunks INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no)
+        ) WITHOUT ROWID""",
     ),
 )
 

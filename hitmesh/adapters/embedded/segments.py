@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -157,12 +157,22 @@ class Segments:
             self.path(file).unlink(missing_ok=True)
 
 
-class EmbeddedRollupSink:
-    """A RollupSink over segments: one file per site, row source and call; merged when there are many."""
+Dropped = Sequence[tuple[SiteDay, int]]
 
-    def __init__(self, segments: Segments, clock: Clock) -> None:
+
+class EmbeddedRollupSink:
+    """A RollupSink over segments: one file per site, row source and call; merged when there are many.
+
+    Args:
+        segments: where settled rows go.
+        clock: tells which stray files are old.
+        beside: drop what is kept of generations elsewhere: the stream's rows, partials.
+    """
+
+    def __init__(self, segments: Segments, clock: Clock, beside: Sequence[Callable[[Dropped], None]] = ()) -> None:
         self._segments = segments
         self._clock = clock
+        self._beside = beside
         self._lock = threading.Lock()
         self._swept = False
 
@@ -183,10 +193,12 @@ class EmbeddedRollupSink:
         """Returns True: rows can be read when `write` returns, and a generation without rows needs none."""
         return True
 
-    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+    def drop(self, superseded: Dropped) -> None:
         """Removes the rows of these generations; removing twice is removing once."""
         with self._lock:
             self._segments.remove(superseded)
+        for drop in self._beside:
+            drop(superseded)
 
     def _sweep_once(self) -> None:
         if not self._swept:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
-from hitmesh.adapters.marks import gathered, whole_sites
+from hitmesh.adapters.marks import gathered, taken_of, whole_sites
 from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, OrderClaim, PartitionId, Position, SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
+_MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time, hits, sum64, xor64"
 _CLAIM_COLUMNS: Final = """site, order_id, log_time, log_id, partition_no, record_offset, row_no, visitor_hi,
     visitor_lo, hit_id, day, excluded, duplicate"""
 
@@ -29,37 +30,69 @@ class EmbeddedDirtyDays:
         """Adds marks durably in one transaction. Marking twice is marking once."""
         with self._database.writing() as transaction:
             transaction.run_many(
-                "INSERT OR IGNORE INTO dirty_marks VALUES (?, ?, ?, ?, ?, ?)",
-                [(*mark.site_day, *mark.position, mark.log_time) for mark in marks],
+                f"INSERT OR IGNORE INTO dirty_marks ({_MARK_COLUMNS}) VALUES ({', '.join('?' * 9)})",
+                [
+                    (
+                        *mark.site_day,
+                        *mark.position,
+                        mark.log_time,
+                        mark.hits,
+                        to_signed(mark.sum64),
+                        to_signed(mark.xor64),
+                    )
+                    for mark in marks
+                ],
             )
 
-    def take(self, limit: int) -> Sequence[DirtySiteDay]:
-        """Returns at most `limit` dirty site-days by (site, day); cuts no site in two unless it alone is longer."""
+    def await_close(self, site_days: Sequence[SiteDay]) -> None:
+        """Notes days durably in one transaction; they are taken once they have closed. Idempotent."""
+        with self._database.writing() as transaction:
+            transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
+
+    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+        """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
         with self._database.reading() as transaction:
-            dirty = transaction.rows(
+            waiting = transaction.rows(
                 SiteDay,
-                "SELECT DISTINCT site, day FROM dirty_marks ORDER BY site, day LIMIT ?",
-                (limit + 1,),
+                """SELECT site, day FROM dirty_marks WHERE day < ?1 UNION SELECT site, day FROM awaited_days
+                WHERE day < ?1 ORDER BY site, day LIMIT ?2""",
+                (closed_before, limit + 1),
             )
-            taken = whole_sites(dirty, limit)
+            taken = whole_sites(waiting, limit)
             if not taken:
                 return []
             which = "(site, day) >= (?, ?) AND (site, day) <= (?, ?)"
-            return _site_days(transaction, which, (*taken[0], *taken[-1]))
+            return taken_of(taken, _site_days(transaction, which, (*taken[0], *taken[-1])))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Removes the marks in `taken`, and only those: marks behind its ranges stay."""
+        """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?
                 AND record_offset >= ? AND record_offset <= ?""",
                 [(*taken.site_day, *marks.partition, marks.first_offset, marks.last_offset) for marks in taken.marks],
             )
+            transaction.run("DELETE FROM awaited_days WHERE site = ? AND day = ?", taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Returns what waits for a site."""
+        """Returns what is marked of a site."""
         with self._database.reading() as transaction:
             return _site_days(transaction, "site = ?", (site,))
+
+    def awaited(self, site: str) -> Sequence[int]:
+        """Returns the days of a site that wait to close, ascending."""
+        with self._database.reading() as transaction:
+            return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
+
+    def marks(self, site: str) -> Sequence[DirtyMark]:
+        """Returns the marks of a site, ordered by (day, position)."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _mark,
+                f"""SELECT {_MARK_COLUMNS} FROM dirty_marks WHERE site = ?
+                ORDER BY day, log_id, partition_no, record_offset""",
+                (site,),
+            )
 
 
 class EmbeddedOrderClaims:
@@ -102,6 +135,30 @@ class EmbeddedOrderClaims:
                 (site, json.dumps(list(order_ids))),
             )
 
+    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
+        """Returns which claims hold their order in the stream, taking orders that nobody holds, in one transaction."""
+        offsets: dict[PartitionId, list[int]] = {}
+        for claim in claims:
+            offsets.setdefault(PartitionId(claim.position.log, claim.position.partition), []).append(
+                claim.position.offset
+            )
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                "INSERT OR IGNORE INTO order_holders VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(claim.site, claim.order_id, claim.excluded, *claim.position, claim.row) for claim in claims],
+            )
+            holders = {
+                holder
+                for partition, found in offsets.items()
+                for holder in transaction.rows(
+                    _holder,
+                    """SELECT log_id, partition_no, record_offset, row_no FROM order_holders
+                    WHERE log_id = ? AND partition_no = ? AND record_offset BETWEEN ? AND ?""",
+                    (*partition, min(found), max(found)),
+                )
+            }
+        return [(claim.position, claim.row) in holders for claim in claims]
+
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Records which claims are of duplicate hits, durably in one transaction."""
         with self._database.writing() as transaction:
@@ -120,6 +177,17 @@ def _range(
     site: str, day: int, log: str, partition: int, first_offset: int, last_offset: int, first_log_time: int
 ) -> tuple[SiteDay, MarkRange]:
     return SiteDay(site, day), MarkRange(PartitionId(log, partition), first_offset, last_offset, first_log_time)
+
+
+def _mark(
+    site: str, day: int, log: str, partition: int, offset: int, log_time: int, hits: int, sum64: int, xor64: int
+) -> DirtyMark:
+    position = Position(log, partition, offset)
+    return DirtyMark(SiteDay(site, day), position, log_time, hits, to_unsigned(sum64), to_unsigned(xor64))
+
+
+def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
+    return Position(log, partition, offset), row
 
 
 def _claim(

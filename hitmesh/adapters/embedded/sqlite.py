@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from hitmesh.adapters.embedded.schema import Migration
-from hitmesh.errors import HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.errors import CommitInDoubt, HitmeshError, StoreCorrupt, Unavailable
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -90,11 +90,15 @@ class Database:
         self._closed = False
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
+    def writing(self, *, tell_doubt: bool = False) -> Iterator[Transaction]:
         """Opens a transaction that writes: durable when the `with` ends, undone when it raises.
+
+        Args:
+            tell_doubt: say so when the commit itself fails, for callers that must not write the same again.
 
         Raises:
             Unavailable: another process kept the file for longer than the time-out, or the disk fails or is full.
+            CommitInDoubt: the commit failed, and whether it is on disk is not known.
             StoreCorrupt: the file is not what it must be.
         """
         with self._write_lock, translated(self._path):
@@ -105,7 +109,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield Transaction(connection)
-                connection.execute("COMMIT")
+                self._commit(connection, tell_doubt=tell_doubt)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -174,6 +178,15 @@ class Database:
             self._opened.clear()
             self._idle.clear()
             self._writer = None
+
+    def _commit(self, connection: sqlite3.Connection, *, tell_doubt: bool) -> None:
+        """Commits. A commit whose sync fails may be found whole after a crash: its pages can be on disk."""
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if not tell_doubt:
+                raise
+            raise CommitInDoubt(f"{self._path.name}: the commit failed: {error}; read what was committed") from error
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Final
 
@@ -128,6 +129,22 @@ class MemoryLog:
                 if progress.next_offset >= old.next_offset:
                     saved[partition] = PartitionProgress(progress.next_offset, max(old.log_time, progress.log_time))
 
+    def topic_of(self, log: str) -> Topic:
+        """Returns which topic a log is.
+
+        Raises:
+            ValueError: it is none of this store.
+        """
+        for topic, known in self._ids.items():
+            if log == known:
+                return topic
+        raise ValueError(f"{log} is no log of this store")
+
+    def records_of(self, partition: PartitionId) -> list[LoggedRecord]:
+        """Returns all records of a partition, in order: the offset is the index."""
+        with self._changed:
+            return list(self._records[partition])
+
     def _ahead(self, topic: Topic, start: Mapping[PartitionId, PartitionProgress]) -> list[LoggedRecord]:
         return [
             logged
@@ -179,3 +196,22 @@ class MemoryProgress:
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
         """Returns the committed progress of every declared partition; one without is (0, 0)."""
         return self._log.committed(topic, self._group)
+
+
+class MemoryLogScan:
+    """A LogScan: nothing of a MemoryLog is ever trimmed."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def first_offset(self, partition: PartitionId) -> int:
+        """Returns the first offset that is still there."""
+        return 0
+
+    def offset_at(self, partition: PartitionId, log_time: int) -> int:
+        """Returns the first offset whose log time is at least `log_time`; the end when none is."""
+        return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
+
+    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order."""
+        yield from self._log.records_of(partition)[max(first_offset, 0) : max(end_offset, 0)]

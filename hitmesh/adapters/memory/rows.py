@@ -1,26 +1,38 @@
-"""Settled rows in memory, and questions over them."""
+"""Rows in memory, settled ones and the stream's, and questions over them."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 import polars as pl
 
-from hitmesh.adapters.answers import answer, as_stored, distinct_values, needed_columns
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.adapters.answers import answer, as_asked, as_stored, distinct_values, needed_columns
+from hitmesh.adapters.stream_rows import as_streamed, folded
+from hitmesh.ports import FoldedRows, MetricQuery, SiteDay
+from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import STREAM_GENERATION
+
+
+class DropsPartials(Protocol):
+    """Where the partials of a generation are, which go with its rows."""
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Removes the partials of a generation of a site-day."""
 
 
 class MemoryRows:
-    """A RollupSink and a MetricStore in one."""
+    """A RollupSink and a MetricStore in one, and where the outbox puts its rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, partials: DropsPartials) -> None:
+        self._partials = partials
         self._lock = threading.Lock()
         self._rows: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
+        self._streamed: dict[tuple[RowSource, SiteDay], list[pl.DataFrame]] = {}
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Stores rows.
+        """Stores settled rows.
 
         Raises:
             ValueError: a generation of a site-day has rows already; nothing was written.
@@ -35,16 +47,31 @@ class MemoryRows:
                 raise ValueError(f"{sorted(written)} are written")
             self._rows.update(parts)
 
+    def add(self, rows: Sequence[FoldedRows]) -> None:
+        """Adds signed rows of the stream: all of the call, or nothing."""
+        parts: list[tuple[RowSource, SiteDay, pl.DataFrame]] = []
+        for one in rows:
+            for source, signed in ((RowSource.TRAFFIC, one.traffic), (RowSource.VISITS, one.visits)):
+                for (site, day), part in as_streamed(signed, source).group_by("site", "day"):
+                    parts.append((source, SiteDay(str(site), int(str(day))), part))
+        with self._lock:
+            for source, site_day, part in parts:
+                self._streamed.setdefault((source, site_day), []).append(part)
+
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Returns True: rows can be read when `write` returns, and a generation without rows needs none."""
         return True
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes the rows of these generations; removing twice is removing once."""
+        """Removes the rows and partials of these generations; removing twice is removing once."""
         with self._lock:
             for site_day, generation in superseded:
                 for source in RowSource:
                     self._rows.pop((source, site_day, generation), None)
+                    if generation == STREAM_GENERATION:
+                        self._streamed.pop((source, site_day), None)
+        for site_day, generation in superseded:
+            self._partials.drop(site_day.site, site_day.day, generation)
 
     def query(self, question: MetricQuery) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations."""
@@ -58,9 +85,18 @@ class MemoryRows:
     def _asked(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
         with self._lock:
             parts = [
-                part.select(columns)
+                part
                 for site_day, generation in question.generations.items()
-                if (part := self._rows.get((question.source, site_day, generation))) is not None
+                if (part := self._of(question.source, site_day, generation)) is not None
             ]
-        schema = {column: ROW_COLUMNS[question.source][column] for column in columns}
-        return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+        return as_asked(parts, question.source, columns)
+
+    def _of(self, source: RowSource, site_day: SiteDay, generation: int) -> pl.DataFrame | None:
+        if generation != STREAM_GENERATION:
+            return self._rows.get((source, site_day, generation))
+        parts = self._streamed.get((source, site_day))
+        if not parts:
+            return None
+        if len(parts) > 1:
+            parts[:] = [pl.concat(parts)]
+        return folded(parts[0], source, whole=True)

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhitmesh/log/v1/record.proto\x12\x0ehitmesh.log.v1\"\xf7\x01\n\x0cRecordHeader\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.hitmesh.log.v1.RecordKind\x12\x16\n\x0eschema_version\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x19\n\x11min_event_time_ms\x18\x04 \x01(\x03\x12\x19\n\x11max_event_time_ms\x18\x05 \x01(\x03\x12\x1b\n\x13max_collect_time_ms\x18\x06 \x01(\x03\x12\x11\n\tcollector\x18\x07 \x01(\t\x12\x15\n\rlogic_version\x18\x08 \x01(\x05\x12\x1a\n\x12\x63lassifier_version\x18\t \x01(\t*\x89\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_HITS\x10\x01\x12\x18\n\x14RECORD_KIND_REJECTED\x10\x02\x12\x19\n\x15RECORD_KIND_HEARTBEAT\x10\x03\x12\x13\n\x0fRECORD_KIND_END\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhitmesh/log/v1/record.proto\x12\x0ehitmesh.log.v1\"\xb1\x02\n\x0cRecordHeader\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.hitmesh.log.v1.RecordKind\x12\x16\n\x0eschema_version\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x19\n\x11min_event_time_ms\x18\x04 \x01(\x03\x12\x19\n\x11max_event_time_ms\x18\x05 \x01(\x03\x12\x1b\n\x13max_collect_time_ms\x18\x06 \x01(\x03\x12\x11\n\tcollector\x18\x07 \x01(\t\x12\x15\n\rlogic_version\x18\x08 \x01(\x05\x12\x1a\n\x12\x63lassifier_version\x18\t \x01(\t\x12\x11\n\x04hits\x18\n \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05sum64\x18\x0b \x01(\x06\x12\r\n\x05xor64\x18\x0c \x01(\x06\x42\x07\n\x05_hits*\x89\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_HITS\x10\x01\x12\x18\n\x14RECORD_KIND_REJECTED\x10\x02\x12\x19\n\x15RECORD_KIND_HEARTBEAT\x10\x03\x12\x13\n\x0fRECORD_KIND_END\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hitmesh.log.v1.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=298
-  _globals['_RECORDKIND']._serialized_end=435
+  _globals['_RECORDKIND']._serialized_start=356
+  _globals['_RECORDKIND']._serialized_end=493
   _globals['_RECORDHEADER']._serialized_start=48
-  _globals['_RECORDHEADER']._serialized_end=295
+  _globals['_RECORDHEADER']._serialized_end=353
 # @@protoc_insertion_point(module_scope)

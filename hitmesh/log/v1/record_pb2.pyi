@@ -10,10 +10,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -64,6 +64,9 @@ class RecordHeader(_message.Message):
     COLLECTOR_FIELD_NUMBER: _builtins.int
     LOGIC_VERSION_FIELD_NUMBER: _builtins.int
     CLASSIFIER_VERSION_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    SUM64_FIELD_NUMBER: _builtins.int
+    XOR64_FIELD_NUMBER: _builtins.int
     kind: Global___RecordKind.ValueType
     """What the value holds."""
     schema_version: _builtins.int
@@ -82,6 +85,12 @@ class RecordHeader(_message.Message):
     """Version of the counting logic of the writer."""
     classifier_version: _builtins.str
     """Versions of the lists the hits were classified with."""
+    hits: _builtins.int
+    """Hits the record announces (rule D5); not set by a writer that announced nothing."""
+    sum64: _builtins.int
+    """Sum of their hash64, modulo 2^64."""
+    xor64: _builtins.int
+    """Exclusive or of their hash64."""
     def __init__(
         self,
         *,
@@ -94,11 +103,16 @@ class RecordHeader(_message.Message):
         collector: _builtins.str = ...,
         logic_version: _builtins.int = ...,
         classifier_version: _builtins.str = ...,
+        hits: _builtins.int | None = ...,
+        sum64: _builtins.int = ...,
+        xor64: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hits", b"_hits", "hits", b"hits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classifier_version", b"classifier_version", "collector", b"collector", "kind", b"kind", "logic_version", b"logic_version", "max_collect_time_ms", b"max_collect_time_ms", "max_event_time_ms", b"max_event_time_ms", "min_event_time_ms", b"min_event_time_ms", "rows", b"rows", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hits", b"_hits", "classifier_version", b"classifier_version", "collector", b"collector", "hits", b"hits", "kind", b"kind", "logic_version", b"logic_version", "max_collect_time_ms", b"max_collect_time_ms", "max_event_time_ms", b"max_event_time_ms", "min_event_time_ms", b"min_event_time_ms", "rows", b"rows", "schema_version", b"schema_version", "sum64", b"sum64", "xor64", b"xor64"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__hits: _TypeAlias = _typing.Literal["hits"]  # noqa: Y015
+    _WhichOneofArgType__hits: _TypeAlias = _typing.Literal["_hits", b"_hits"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hits) -> _WhichOneofReturnType__hits | None: ...
 
 Global___RecordHeader: _TypeAlias = RecordHeader  # noqa: Y015

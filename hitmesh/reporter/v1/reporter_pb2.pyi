@@ -188,6 +188,8 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     """Estimated from a sketch."""
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
     """A part in another currency is left out; see missing_currencies."""
+    EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
+    """Estimated from a sketch that a visitor could not be taken from: exact to the sketch once the days are settled."""
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
     """How exact a column is."""
@@ -200,7 +202,37 @@ EXACTNESS_SKETCH: Exactness.ValueType  # 2
 """Estimated from a sketch."""
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """A part in another currency is left out; see missing_currencies."""
+EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
+"""Estimated from a sketch that a visitor could not be taken from: exact to the sketch once the days are settled."""
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
+
+class _CellState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CELL_STATE_UNSPECIFIED: _CellState.ValueType  # 0
+    """Not set."""
+    CELL_STATE_LIVE: _CellState.ValueType  # 1
+    """Hits are still coming in."""
+    CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
+    """Counted; visits may still end, late hits may come."""
+    CELL_STATE_SETTLED: _CellState.ValueType  # 3
+    """Recomputed from everything that is stored; changes only when history comes in."""
+
+class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
+    """How final numbers are."""
+
+CELL_STATE_UNSPECIFIED: CellState.ValueType  # 0
+"""Not set."""
+CELL_STATE_LIVE: CellState.ValueType  # 1
+"""Hits are still coming in."""
+CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
+"""Counted; visits may still end, late hits may come."""
+CELL_STATE_SETTLED: CellState.ValueType  # 3
+"""Recomputed from everything that is stored; changes only when history comes in."""
+Global___CellState: _TypeAlias = CellState  # noqa: Y015
 
 class _NullReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -656,10 +688,13 @@ class TimeBucket(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Local start with offset, for example "2015-05-17T00:00:00+05:45"."""
     partial: _builtins.bool
     """Shorter than its grain: cut off by the range or by a shift of the clock."""
+    state: Global___CellState.ValueType
+    """The least final of its cells."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """First instant."""
@@ -675,10 +710,11 @@ class TimeBucket(_message.Message):
         end: _timestamp_pb2.Timestamp | None = ...,
         label: _builtins.str = ...,
         partial: _builtins.bool = ...,
+        state: Global___CellState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "label", b"label", "partial", b"partial", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "label", b"label", "partial", b"partial", "start", b"start", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -864,6 +900,7 @@ class Freshness(_message.Message):
     LAG_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STALLED_PARTITIONS_FIELD_NUMBER: _builtins.int
+    LIVE_FROM_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
     """LIVE, DELAYED or DEGRADED."""
     @_builtins.property
@@ -872,7 +909,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def provisional_from(self) -> _timestamp_pb2.Timestamp:
-        """Cells from here on may still change."""
+        """The first instant that is not settled."""
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
@@ -882,6 +919,10 @@ class Freshness(_message.Message):
     def stalled_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Partitions more than 15 minutes behind, as "log/partition"."""
 
+    @_builtins.property
+    def live_from(self) -> _timestamp_pb2.Timestamp:
+        """Cells from here on are live."""
+
     def __init__(
         self,
         *,
@@ -890,10 +931,11 @@ class Freshness(_message.Message):
         lag: _duration_pb2.Duration | None = ...,
         state: Global___FreshnessState.ValueType = ...,
         stalled_partitions: _abc.Iterable[_builtins.str] | None = ...,
+        live_from: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "provisional_from", b"provisional_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -951,6 +993,7 @@ class ReportMeta(_message.Message):
     QUERY_ID_FIELD_NUMBER: _builtins.int
     EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's published numbers; the same version gives the same answer."""
     metric_version: _builtins.str
@@ -973,6 +1016,8 @@ class ReportMeta(_message.Message):
     """Names this answer in logs."""
     excluded_hits: _builtins.int
     """Hits in the range that are left out by default."""
+    state: Global___CellState.ValueType
+    """The least final of the cells of the range."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """How fresh."""
@@ -1022,10 +1067,11 @@ class ReportMeta(_message.Message):
         query_id: _builtins.str = ...,
         excluded_hits: _builtins.int = ...,
         request: Global___RunReportRequest | None = ...,
+        state: Global___CellState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "end", b"end", "freshness", b"freshness", "request", b"request", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1268,12 +1314,15 @@ class GetFreshnessResponse(_message.Message):
     DIRTY_DAYS_FIELD_NUMBER: _builtins.int
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     RESETTLING_DAYS_FIELD_NUMBER: _builtins.int
+    OPEN_DAYS_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
-    """Site-days that wait to be settled."""
+    """Site-days with hits that count only when they are settled."""
     data_version: _builtins.str
     """Version of the site's published numbers."""
     resettling_days: _builtins.int
     """Those of dirty_days that settlement itself asked to settle again, because a neighbouring day changed them."""
+    open_days: _builtins.int
+    """Site-days that the live stream counts and that wait for their end to be settled."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """Over all partitions of the site."""
@@ -1290,10 +1339,11 @@ class GetFreshnessResponse(_message.Message):
         dirty_days: _builtins.int = ...,
         data_version: _builtins.str = ...,
         resettling_days: _builtins.int = ...,
+        open_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "partitions", b"partitions", "resettling_days", b"resettling_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "open_days", b"open_days", "partitions", b"partitions", "resettling_days", b"resettling_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

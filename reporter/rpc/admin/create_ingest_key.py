@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.callers import require_owner, site_not_found
 from hitmesh.errors import RefusedError
 from hitmesh.names import merchant_of
 from hitmesh.ports import IngestKey, KeyKind
 from reporter.rpc.admin.names import KINDS, checked_merchant, key_message
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import require_owner, site_not_found
 
 
 def create_ingest_key(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.callers import require_owner
 from hitmesh.errors import RefusedError
 from hitmesh.money import CURRENCIES
 from hitmesh.names import SITE_PATTERN
@@ -15,7 +16,6 @@ from hitmesh.ports import IngestKey, Site, VisitPolicy
 from hitmesh.zones import UnknownTimeZoneError, load_zone
 from reporter.rpc.admin.names import checked_merchant, site_message
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import require_owner
 
 MAX_SPREAD: Final = 64
 DEFAULT_ZONE: Final = "UTC"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.callers import may_read, site_not_found
 from hitmesh.errors import RefusedError
 from hitmesh.names import SITE_PATTERN, merchant_of
 from hitmesh.ports import IngestKey
 from reporter.rpc.admin.names import site_message
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import may_read, site_not_found
 
 
 def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:

@@ -10,12 +10,12 @@ import binascii
 from typing import Final
 
 from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.callers import may_read
 from hitmesh.errors import NotFound, RefusedError, Unauthenticated
 from hitmesh.keys import hash64
 from hitmesh.ports import IngestKey, KeyKind
 from reporter.rpc.admin.names import checked_merchant, site_message
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import may_read
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000

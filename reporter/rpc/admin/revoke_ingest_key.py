@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hitmesh.admin.v1 import admin_pb2 as pb
+from hitmesh.callers import require_owner
 from hitmesh.ports import IngestKey
 from reporter.rpc.admin.names import checked_key_name, key_message
 from reporter.rpc.backend import Backend
-from reporter.rpc.identity import require_owner
 
 
 def revoke_ingest_key(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hitmesh.errors import NotFound, PermissionDenied, Unauthenticated
-from hitmesh.ports import IngestKey, KeyKind, SiteDirectory
+from hitmesh.errors import NotFound, PermissionDenied, RefusedError, Unauthenticated
+from hitmesh.names import SITE_PATTERN, merchant_of
+from hitmesh.ports import IngestKey, KeyKind, Site, SiteDirectory
 
 _SCHEME = "bearer "
 
@@ -48,6 +49,20 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
     return caller.kind is KeyKind.SERVER and caller.merchant == merchant and caller.site in (None, site)
 
 
+def require_open_reads(caller: IngestKey | None, open_reads: bool) -> None:
+    """Returns when whoever reaches the listener may read everything; what no merchant owns is for nobody else.
+
+    Raises:
+        Unauthenticated: reads are not open and there is no key.
+        PermissionDenied: reads are not open, whatever the key.
+    """
+    if open_reads:
+        return
+    if caller is None:
+        raise _no_key()
+    raise PermissionDenied("this is of no merchant: only a mesh whose reads are open shows it", field="authorization")
+
+
 def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
     """Returns the caller's key when it may change sites and keys of the merchant.
 
@@ -70,6 +85,25 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
             "the key is for one site only: use a server key for every site of the merchant", field="authorization"
         )
     return caller
+
+
+def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey | None, name: str) -> Site:
+    """Returns the one site of this name.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's.
+        RefusedError: the text is no name of one site.
+    """
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"site {name[:160]!r} is not the name of one site: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 "
+            "and '-'",
+            field="site",
+        )
+    site = directory.site(name) if may_read(caller, open_reads, merchant_of(name), name) else None
+    if site is None:
+        raise site_not_found(name, "site")
+    return site
 
 
 def site_not_found(name: str, field: str) -> NotFound:

@@ -1,0 +1,64 @@
+"""What the collector counts: per micro-batch, batch and record, never per hit. Decides nothing about hits."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from collector.admission import Admitted, Frame
+from collector.outcome import BatchOutcome
+from hitmesh.errors import HitmeshError, RetryError
+from hitmesh.ports import Topic
+from hitmesh.telemetry import Metrics
+from hitmesh.telemetry import registry as known
+from hitmesh.telemetry.labels import HitOutcome, IssueOutcome, LogTopic, Reason, StoreReason
+
+
+class CollectorMeter:
+    """Counts in the words of the collector."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def admitted(self, frames: Sequence[Frame], admitted: Admitted) -> None:
+        """Counts a micro-batch that admission went through."""
+        self._metrics.record(known.COLLECTOR_BATCH_BYTES, sum(len(frame.batch) for frame in frames))
+        refused = int(admitted.rejected["hits"].sum()) if admitted.rejected.height else 0
+        self._metrics.record(known.COLLECTOR_BATCH_HITS, admitted.hits.height + refused)
+
+    def told(self, arrived_s: Sequence[float], outcomes: Sequence[BatchOutcome], retry_hits: int = 0) -> None:
+        """Counts batches as their outcomes are told.
+
+        Args:
+            arrived_s: when each batch came, time.perf_counter.
+            outcomes: one a batch.
+            retry_hits: hits that must be sent again; those of batches that were not decoded are not known.
+        """
+        now_s = time.perf_counter()
+        for began_s in arrived_s:
+            self._metrics.record(known.COLLECTOR_ACK_SECONDS, now_s - began_s)
+        counts = {
+            HitOutcome.ACCEPTED: sum(outcome.accepted for outcome in outcomes),
+            HitOutcome.REJECTED: sum(outcome.rejected for outcome in outcomes),
+            HitOutcome.RETRY: retry_hits,
+        }
+        for told_as, hits in counts.items():
+            if hits:
+                self._metrics.add(known.COLLECTOR_HITS, hits, outcome=told_as)
+        issues = Counter((issue.outcome, issue.reason) for outcome in outcomes for issue in outcome.issues)
+        for (said, reason), count in issues.items():
+            self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(said), reason=Reason(reason))
+
+    def ended(self, error: HitmeshError) -> None:
+        """Counts a stream that was ended with an error."""
+        said = IssueOutcome.RETRY if isinstance(error, RetryError) else IssueOutcome.REJECTED
+        self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=said, reason=Reason(error.reason))
+
+    def appended(self, topic: Topic, error: BaseException | None) -> None:
+        """Counts a record that is durable, or that the log did not take."""
+        if error is None:
+            self._metrics.add(known.COLLECTOR_RECORDS, 1, topic=LogTopic(topic.value))
+        else:
+            reason = error.reason if isinstance(error, HitmeshError) else "OTHER"
+            self._metrics.add(known.COLLECTOR_APPEND_FAILURES, 1, reason=StoreReason(reason))

@@ -1,0 +1,143 @@
+"""Step 6 of the journey on one machine: what became of every hit (rule D5), in raw.db.
+
+Decides when the entries of epochs are added up: an epoch is final some time after it ended, and a redo of it changes
+nothing, so its entry may become part of that of an hour, and later of a day. A site's ledger stays short, however long
+it runs. What an entry says, hitmesh.adapters.partials decides.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
+from hitmesh.adapters.partials import as_kept, ledger_sums, newest
+from hitmesh.stream_columns import LEDGER_COLUMNS
+from hitmesh.zones import DAY_MS
+
+# An epoch is written again by a redo since the last snapshot, minutes back. A state that is made anew from further
+# back writes what was added up already.
+FINAL_AFTER_MS: Final = 4 * 3_600_000
+_SPANS_MS: Final = (3_600_000, DAY_MS)
+
+_COLUMNS: Final = "site, kind, at, class, log_id, partition_no, epoch, written, hits, sum64, xor64"
+_INSERT: Final = f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"
+_PUT: Final = f"""{_INSERT} ON CONFLICT DO UPDATE SET written = excluded.written, hits = excluded.hits,
+    sum64 = excluded.sum64, xor64 = excluded.xor64 WHERE excluded.written >= written"""
+_IN_SPAN: Final = "WHERE log_id = ? AND partition_no = ? AND epoch >= ? AND epoch < ?"
+_SORTED_BY: Final = ("epoch", "site", "kind", "at", "class")
+_CHECKSUMS: Final = ("sum64", "xor64")
+_COUNTS: Final = ("written", "hits", *_CHECKSUMS)
+
+
+class _Latest(NamedTuple):
+    """The latest epoch of a partition in what is put."""
+
+    log: str
+    partition: int
+    epoch: int
+
+
+class EmbeddedLedger:
+    """A Ledger in raw.db."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, entries: pl.DataFrame) -> None:
+        """Stores entries durably in one transaction; then adds up an hour and a day, if one is final."""
+        put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
+        latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
+        with self._database.writing() as transaction:
+            for one in latest:
+                of_partition = (pl.col("log") == one.log) & (pl.col("partition") == one.partition)
+                still_open = pl.col("epoch") >= _final_before(transaction, one)
+                open_ones = put.filter(of_partition & still_open).sort(_SORTED_BY)
+                transaction.run_many(_PUT, _stored(open_ones))
+                _note_epochs(transaction, one, open_ones)
+        for one in latest:
+            for span_ms in _SPANS_MS:
+                self._add_up(one, span_ms)
+
+    def read(self, site: str | None) -> pl.DataFrame:
+        """Returns LEDGER_SUMS of a site, or of all and of none, added up over partitions and epochs."""
+        with self._database.reading() as transaction:
+            if site is None:
+                return ledger_sums(_entries(transaction, "ledger", ()))
+            of_site = "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) WHERE site = ?"
+            return ledger_sums(_entries(transaction, of_site, (site,)))
+
+    def _add_up(self, latest: _Latest, span_ms: int) -> None:
+        """Makes one entry per key of the first hour or day of log time that was not added up, when it is final."""
+        with self._database.reading() as transaction:
+            span = _first_span(transaction, latest, span_ms)
+        if span is None or span[-1] > latest.epoch - FINAL_AFTER_MS:
+            return
+        with self._database.writing() as transaction:
+            there = _entries(transaction, f"ledger {_IN_SPAN}", span)
+            for table in ("ledger", "ledger_epochs"):
+                transaction.run(f"DELETE FROM {table} {_IN_SPAN}", span)
+            added_up = _added_up(there, span[2])
+            transaction.run_many(_INSERT, _stored(added_up))
+            _note_epochs(transaction, latest, added_up)
+            transaction.run("REPLACE INTO ledger_folds VALUES (?, ?, ?, ?)", (*span[:2], span_ms, span[3]))
+
+
+def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
+    """Returns (log, partition, start, end) of the first span with entries that was not added up, None without one."""
+    done = transaction.first(
+        int,
+        "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",
+        (*latest[:2], span_ms),
+    )
+    first = transaction.first(
+        int,
+        """SELECT epoch FROM ledger_epochs WHERE log_id = ? AND partition_no = ? AND epoch >= ?
+        ORDER BY epoch LIMIT 1""",
+        (*latest[:2], done or 0),
+    )
+    if first is None:
+        return None
+    start = first - first % span_ms
+    return latest.log, latest.partition, start, start + span_ms
+
+
+def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
+    """Notes for which epochs a partition has entries."""
+    transaction.run_many(
+        "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
+        [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],
+    )
+
+
+def _final_before(transaction: Transaction, latest: _Latest) -> int:
+    """Returns the epoch before which all of a partition were added up."""
+    return (
+        transaction.first(
+            int,
+            "SELECT coalesce(max(end_epoch), 0) FROM ledger_folds WHERE log_id = ? AND partition_no = ?",
+            latest[:2],
+        )
+        or 0
+    )
+
+
+def _added_up(entries: pl.DataFrame, epoch: int) -> pl.DataFrame:
+    """Returns one entry per key, of this epoch."""
+    keys = [name for name in LEDGER_COLUMNS if name not in _COUNTS]
+    sums = (pl.col("written").max(), pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
+    merged = entries.with_columns(pl.lit(epoch, pl.Int64).alias("epoch")).group_by(keys).agg(*sums)
+    return as_kept(merged, LEDGER_COLUMNS).sort(_SORTED_BY)
+
+
+def _stored(entries: pl.DataFrame) -> list[tuple[Value, ...]]:
+    """Returns entries as rows of the table."""
+    return entries.with_columns(pl.col(_CHECKSUMS).reinterpret(signed=True)).rows()
+
+
+def _entries(transaction: Transaction, which: str, values: tuple[Value, ...]) -> pl.DataFrame:
+    rows = transaction.rows(lambda *row: row, f"SELECT {_COLUMNS} FROM {which}", values)
+    schema = {name: pl.Int64() if dtype == pl.UInt64 else dtype for name, dtype in LEDGER_COLUMNS.items()}
+    found = pl.DataFrame(rows, schema=schema, orient="row")
+    return found.with_columns(pl.col(_CHECKSUMS).reinterpret(signed=False))

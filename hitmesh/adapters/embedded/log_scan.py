@@ -1,0 +1,86 @@
+"""Records of log.db read again, without a group: how a state is made anew from the log (decision A5).
+
+Decides how much is in memory at a time; refuses to know what anyone committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from hitmesh.adapters.embedded.log import LogCatalogue
+from hitmesh.adapters.embedded.log_reader import records_between
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.ports import LoggedRecord, PartitionId, Topic
+
+_CHUNK_RECORDS: Final = 32
+
+
+class EmbeddedLogScan:
+    """A LogScan on log.db. Thread-safe.
+
+    Args:
+        database: log.db.
+        catalogue: which log each topic is.
+    """
+
+    def __init__(self, database: Database, catalogue: LogCatalogue) -> None:
+        self._database = database
+        self._catalogue = catalogue
+
+    def first_offset(self, partition: PartitionId) -> int:
+        """Returns the first offset that is still there; the next one to be written when none is."""
+        topic = self._catalogue.topic_of(partition.log)
+        with self._database.reading() as transaction:
+            return _retained(transaction, topic, partition)[0]
+
+    def offset_at(self, partition: PartitionId, log_time: int) -> int:
+        """Returns the first retained offset whose log time is at least `log_time`; the end when none is.
+
+        Log time never falls, so a handful of looks at the index find it.
+        """
+        topic = self._catalogue.topic_of(partition.log)
+        with self._database.reading() as transaction:
+            first, end = _retained(transaction, topic, partition)
+            while first < end:
+                middle = (first + end) // 2
+                if _log_time(transaction, topic, partition, middle) < log_time:
+                    first = middle + 1
+                else:
+                    end = middle
+        return first
+
+    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; those that were trimmed are not there."""
+        topic = self._catalogue.topic_of(partition.log)
+        with self._database.reading() as transaction:
+            first, end = _retained(transaction, topic, partition)
+        last = min(end, end_offset)
+        for start in range(max(first, first_offset), last, _CHUNK_RECORDS):
+            with self._database.reading() as transaction:
+                chunk = records_between(transaction, topic, partition, start, min(start + _CHUNK_RECORDS, last))
+            yield from chunk
+
+
+def _retained(transaction: Transaction, topic: Topic, partition: PartitionId) -> tuple[int, int]:
+    """Returns [first offset that is there, end): records are trimmed from the front only."""
+    end = transaction.first(
+        int, "SELECT next_offset FROM ends WHERE topic = ? AND partition_no = ?", (topic, partition.partition)
+    )
+    if end is None:
+        raise ValueError(f"{partition.log} has no partition {partition.partition}")
+    first = transaction.first(
+        int,
+        "SELECT record_offset FROM records WHERE topic = ? AND partition_no = ? ORDER BY record_offset LIMIT 1",
+        (topic, partition.partition),
+    )
+    return (end if first is None else first), end
+
+
+def _log_time(transaction: Transaction, topic: Topic, partition: PartitionId, offset: int) -> int:
+    (log_time,) = transaction.rows(
+        int,
+        "SELECT log_time FROM records WHERE topic = ? AND partition_no = ? AND record_offset = ?",
+        (topic, partition.partition, offset),
+    )
+    return log_time

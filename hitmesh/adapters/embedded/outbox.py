@@ -1,0 +1,106 @@
+"""Step 6 of the journey on one machine: the stream's rows and the positions they were made from, in raw.db.
+
+Decides that both are one SQLite transaction, and who may write: the newest writer only. Refuses to know what a row
+counts. Whether it is time to merge rows, hitmesh.adapters.embedded.compaction decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from hitmesh.adapters.embedded.compaction import Compaction
+from hitmesh.adapters.embedded.log import LogCatalogue
+from hitmesh.adapters.embedded.reader_positions import ReaderPositions, save_positions
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.adapters.embedded.stream_rows import Chunk, add_chunks, chunked
+from hitmesh.adapters.stream_rows import as_streamed
+from hitmesh.errors import Fenced
+from hitmesh.logs import logger
+from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, Topic
+from hitmesh.rollup_rows import RowSource
+
+_START = PartitionProgress(0, 0)
+
+
+class EmbeddedOutbox:
+    """An Outbox in raw.db.
+
+    Args:
+        database: raw.db.
+        catalogue: which log each topic is.
+        committed: how far each group of readers got.
+        group: whose positions are committed.
+        compaction: merges what was written; run behind every transaction.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: LogCatalogue,
+        committed: ReaderPositions,
+        group: str,
+        compaction: Compaction,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._committed = committed
+        self._group = group
+        self._compaction = compaction
+
+    def take_over(self) -> int:
+        """Fences every earlier writer, durably; returns the number of this one."""
+        with self._database.writing() as transaction:
+            transaction.run("UPDATE writers SET newest = newest + 1")
+            return _newest_writer(transaction)
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commits rows and positions in one transaction; then merges some of what was committed before.
+
+        Raises:
+            Fenced: a later writer took over; nothing was written.
+            CommitInDoubt: the commit itself failed.
+            ValueError: a position is of no log of this store, or rows are of another generation.
+        """
+        by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
+        for partition, progress in positions.items():
+            by_topic.setdefault(self._catalogue.topic_of(partition.log), {})[partition] = progress
+        traffic = _chunks([one.traffic for one in rows], RowSource.TRAFFIC)
+        visits = _chunks([one.visits for one in rows], RowSource.VISITS)
+        with self._database.writing(tell_doubt=True) as transaction:
+            newest = _newest_writer(transaction)
+            if writer != newest:
+                raise Fenced(f"writer {writer} wrote after {newest} took over")
+            add_chunks(transaction, [*traffic, *visits])
+            for topic, of_topic in by_topic.items():
+                save_positions(transaction, topic, self._group, of_topic)
+        self._compact()
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+        found: dict[PartitionId, PartitionProgress] = {}
+        for topic in Topic:
+            saved = self._committed.committed(topic, self._group)
+            found |= {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}
+        return found
+
+    def _compact(self) -> None:
+        """Merges what waits. The transaction is committed: nothing that fails here may say otherwise."""
+        try:
+            self._compaction.run()
+        except Exception as error:
+            logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
+
+
+def _chunks(parts: Sequence[pl.DataFrame], source: RowSource) -> list[Chunk]:
+    """Returns the rows of all partitions as chunks."""
+    streamed = [as_streamed(part, source) for part in parts if part.height]
+    return chunked(pl.concat(streamed), source) if streamed else []
+
+
+def _newest_writer(transaction: Transaction) -> int:
+    (newest,) = transaction.rows(int, "SELECT newest FROM writers")
+    return newest

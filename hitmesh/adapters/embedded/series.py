@@ -1,0 +1,137 @@
+"""Step 6 of the journey on one machine: what an epoch contributed to a cell, in raw.db (decision A6).
+
+Decides how a partial is stored: sums as one blob, so that a row is small and a new sum needs no new column. What a
+partial says and how partials add up, hitmesh.adapters.partials decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.partials import as_kept, newest, series
+from hitmesh.errors import StoreCorrupt
+from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
+from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS
+
+# Version 1: int64, little-endian, in this order. Other sums, or another order, are another version.
+_SUMS_VERSION: Final = 1
+_PACKED: Final = np.dtype([("version", "u1"), ("sums", "<i8", (len(PARTIAL_SUMS),))])
+
+_PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, generation, log_id, partition_no, epoch,
+        written, digest, visitors, sums)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET written = excluded.written, sums = excluded.sums, digest = excluded.digest,
+        visitors = excluded.visitors
+    WHERE excluded.written >= written"""
+
+
+class EmbeddedSeriesStore:
+    """A SeriesStore in raw.db."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Stores partials durably in one transaction; one older than what is there changes nothing."""
+        put = newest(as_kept(partials, PARTIAL_COLUMNS), PARTIAL_COLUMNS).sort("site", "day", "generation", "cell")
+        plain = put.drop(PARTIAL_SUMS).with_columns(pl.col("digest").reinterpret(signed=True))
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), _packed_sums(put), strict=True))
+            )
+
+    def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
+        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), the epochs of all partitions added up."""
+        with self._database.reading() as transaction:
+            rows = transaction.rows(
+                _Partial,
+                """SELECT day, cell, excluded, digest, visitors, sums FROM series_partials
+                WHERE site = ? AND day >= ? AND day < ? AND generation = ?""",
+                (site, first_day, end_day, generation),
+            )
+        return series(_frame(site, rows))
+
+    def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Notes durably up to where partials are stored; a position never moves back."""
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                """INSERT INTO flushed VALUES (?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset, log_time = excluded.log_time
+                WHERE excluded.next_offset >= next_offset""",
+                [(*partition, *_numbers(progress)) for partition, progress in through.items()],
+            )
+
+    def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was noted last."""
+        with self._database.reading() as transaction:
+            return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+        self.drop_generations([(SiteDay(site, day), generation)])
+
+    def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Removes the partials of many generations in one transaction."""
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                "DELETE FROM series_partials WHERE site = ? AND day = ? AND generation = ?",
+                [(*site_day, generation) for site_day, generation in superseded],
+            )
+
+
+def _numbers(progress: PartitionProgress) -> tuple[int, int]:
+    return progress.next_offset, progress.log_time
+
+
+def _flushed(log: str, partition: int, offset: int, log_time: int) -> tuple[PartitionId, PartitionProgress]:
+    return PartitionId(log, partition), PartitionProgress(offset, log_time)
+
+
+class _Partial(NamedTuple):
+    day: int
+    cell: int
+    excluded: int
+    digest: int
+    visitors: bytes | None
+    sums: bytes
+
+
+def _packed_sums(partials: pl.DataFrame) -> list[bytes]:
+    """Returns the sums of each partial as one blob."""
+    blobs = np.empty(partials.height, _PACKED)
+    blobs["version"] = _SUMS_VERSION
+    blobs["sums"] = partials.select(PARTIAL_SUMS).to_numpy()
+    whole = blobs.tobytes()
+    size = _PACKED.itemsize
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+def _unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
+    """Returns the sums of blobs as columns.
+
+    Raises:
+        StoreCorrupt: a blob is of another version or size.
+    """
+    whole = b"".join(blobs)
+    if any(len(blob) != _PACKED.itemsize for blob in blobs):
+        raise StoreCorrupt(f"raw.db: the sums of a partial are not {_PACKED.itemsize} bytes")
+    unpacked = np.frombuffer(whole, _PACKED)
+    if (unpacked["version"] != _SUMS_VERSION).any():
+        raise StoreCorrupt(f"raw.db: the sums of a partial are not of version {_SUMS_VERSION}; use a newer program")
+    return pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
+
+
+def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
+    """Returns partials of a site with the columns that `series` adds up."""
+    schema = {"day": pl.Int32, "cell": pl.Int64, "excluded": pl.Int64, "digest": pl.Int64, "visitors": pl.Binary}
+    keys = pl.DataFrame([row[:5] for row in rows], schema=schema, orient="row").with_columns(
+        pl.lit(site).alias("site"),
+        pl.col("excluded").cast(pl.Boolean),
+        pl.col("digest").reinterpret(signed=False),
+    )
+    return keys.hstack(_unpacked_sums([row.sums for row in rows]))

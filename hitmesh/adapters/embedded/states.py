@@ -1,0 +1,88 @@
+"""Snapshots of the stream's state on one machine, in state.db: a file of its own, so that no commit waits for one.
+
+Decides which of two snapshots stays and when the chunks of others go; refuses to know what a state is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.adapters.snapshots import replaces
+from hitmesh.ports import PartitionId, PartitionProgress, SnapshotManifest
+
+_COLUMNS: Final = "log_id, partition_no, writer, next_offset, log_time, logic_version, kept_from, chunks"
+_OF_PARTITION: Final = "log_id = ? AND partition_no = ?"
+
+
+class EmbeddedStateStore:
+    """A StateStore in state.db."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
+        """Stores the chunks of a snapshot durably in one transaction, in place of what was saved for it before."""
+        snapshot = (*partition, writer, next_offset)
+        with self._database.writing() as transaction:
+            transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)
+            transaction.run_many(
+                "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)",
+                ((*snapshot, number, chunk) for number, chunk in enumerate(chunks)),
+            )
+
+    def save_manifest(self, manifest: SnapshotManifest) -> bool:
+        """Makes a snapshot visible and removes the chunks of older ones, in one transaction; returns whether it did."""
+        version = (manifest.writer, manifest.position.next_offset)
+        with self._database.writing() as transaction:
+            if not replaces(manifest, _manifest_of(transaction, manifest.partition)):
+                return False
+            transaction.run(
+                f"REPLACE INTO snapshot_manifests ({_COLUMNS}) VALUES ({', '.join('?' * 8)})",
+                (
+                    *manifest.partition,
+                    *version,
+                    manifest.position.log_time,
+                    manifest.logic_version,
+                    manifest.kept_from,
+                    manifest.chunks,
+                ),
+            )
+            transaction.run(
+                f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND (writer, next_offset) < (?, ?)",
+                (*manifest.partition, *version),
+            )
+        return True
+
+    def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
+        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        with self._database.reading() as transaction:
+            manifest = _manifest_of(transaction, partition)
+            if manifest is None or manifest.logic_version != logic_version:
+                return None
+            chunks = transaction.rows(
+                bytes,
+                f"""SELECT value FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?
+                ORDER BY chunk_no""",
+                (*partition, manifest.writer, manifest.position.next_offset),
+            )
+        return (manifest, chunks) if len(chunks) == manifest.chunks else None
+
+
+def _manifest_of(transaction: Transaction, partition: PartitionId) -> SnapshotManifest | None:
+    return transaction.first(_manifest, f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF_PARTITION}", partition)
+
+
+def _manifest(
+    log: str,
+    partition: int,
+    writer: int,
+    next_offset: int,
+    log_time: int,
+    logic_version: int,
+    kept_from: int,
+    chunks: int,
+) -> SnapshotManifest:
+    position = PartitionProgress(next_offset, log_time)
+    return SnapshotManifest(PartitionId(log, partition), writer, position, logic_version, kept_from, chunks)

@@ -1,0 +1,206 @@
+"""Step 6 of the journey on one machine: where the stream's signed rows lie in raw.db, and how they are found again.
+
+Decides their place: first a chunk of a transaction, later a blob of a day and bucket of sites; and that a reader sees
+one state of both, however they are merged meanwhile. Refuses to know what a row counts; when rows are merged, decides
+hitmesh.adapters.embedded.compaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
+from hitmesh.adapters.kept_frames import KeptFrames
+from hitmesh.adapters.stream_rows import counts_something, folded
+from hitmesh.columns import pack_record, unpack_record
+from hitmesh.keys import hash64, hash64_column
+from hitmesh.ports import SiteDay
+from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import STREAM_COLUMNS, STREAM_GENERATION
+
+BUCKETS: Final = 64
+MAX_CACHED_BYTES: Final = 128 << 20
+# A chunk is read whole to find the rows of one site, so large transactions are cut; below a few thousand rows the
+# frame around the columns would outweigh what it saves.
+_CHUNK_ROWS: Final = 4_096
+_MAX_CHUNKS: Final = 16
+
+
+class Chunk(NamedTuple):
+    """Rows of one transaction and source whose site's bucket is in [first_bucket, end_bucket)."""
+
+    source: RowSource
+    first_bucket: int
+    end_bucket: int
+    rows: int
+    value: bytes
+
+
+class Piece(NamedTuple):
+    """Something to read: a row of a table, and the asked site-days that may be in it."""
+
+    table: str
+    number: int
+    site_days: frozenset[SiteDay]
+
+
+def bucket_of(site: str) -> int:
+    """Returns the bucket of a site: a stable hash, since buckets are stored."""
+    return hash64(site) % BUCKETS
+
+
+def buckets_of(sites: pl.Series) -> pl.Series:
+    """Returns the bucket of each site."""
+    return (hash64_column(sites) % BUCKETS).cast(pl.Int64).alias("bucket")
+
+
+def packed(rows: pl.DataFrame) -> bytes:
+    """Returns the rows as they are stored."""
+    return pack_record(rows)
+
+
+def unpacked(value: bytes, source: RowSource) -> pl.DataFrame:
+    """Returns stored rows with the columns of their source.
+
+    Raises:
+        StoreCorrupt: the bytes are not what was stored.
+    """
+    return unpack_record(value, STREAM_COLUMNS[source])
+
+
+def chunked(rows: pl.DataFrame, source: RowSource) -> list[Chunk]:
+    """Returns rows (STREAM_COLUMNS) as the chunks of a transaction, none for no rows."""
+    count = 1
+    while count < _MAX_CHUNKS and rows.height >= 2 * count * _CHUNK_ROWS:
+        count *= 2
+    if count == 1:
+        return [Chunk(source, 0, BUCKETS, rows.height, packed(rows))] if rows.height else []
+    width = BUCKETS // count
+    parts = rows.with_columns(buckets_of(rows["site"]) // width).partition_by("bucket", as_dict=True, include_key=False)
+    return [
+        Chunk(source, int(part) * width, (int(part) + 1) * width, of_part.height, packed(of_part))
+        for (part,), of_part in sorted(parts.items())
+    ]
+
+
+def add_chunks(transaction: Transaction, chunks: Sequence[Chunk]) -> None:
+    """Adds the chunks of one transaction."""
+    batch = transaction.first(int, "SELECT coalesce(max(batch), 0) + 1 FROM stream_chunks")
+    transaction.run_many(
+        """INSERT INTO stream_chunks (batch, source, first_bucket, end_bucket, row_count, value)
+        VALUES (?, ?, ?, ?, ?, ?)""",
+        [(batch, *chunk) for chunk in chunks],
+    )
+
+
+class StreamRows:
+    """The stream's rows as reports see them. Thread-safe.
+
+    Args:
+        database: raw.db.
+        max_cached_bytes: how much of what was read is kept.
+    """
+
+    def __init__(self, database: Database, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
+        self._database = database
+        self._kept = KeptFrames(max_cached_bytes)
+
+    def of(self, source: RowSource, site_days: Iterable[SiteDay]) -> pl.DataFrame:
+        """Returns the rows of site-days (STREAM_COLUMNS), folded: one per key, none that came to nothing."""
+        asked = frozenset(site_days)
+        if not asked:
+            return pl.DataFrame(schema=STREAM_COLUMNS[source])
+        with self._database.reading() as transaction:
+            pieces = _pieces(transaction, source, asked - _dropped(transaction, asked))
+            parts = {piece: self._part(transaction, piece, source) for piece in pieces}
+        found = {piece: part for piece, part in parts.items() if part.height}
+        return self._kept.of((source, *found), lambda: _net(found, source))
+
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Hides all rows of site-days whose generation is the stream's; they are removed when blobs are merged."""
+        gone = [site_day for site_day, generation in superseded if generation == STREAM_GENERATION]
+        if not gone:
+            return
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                "INSERT OR IGNORE INTO stream_dropped VALUES (?, ?, ?)",
+                [(*site_day, bucket_of(site_day.site)) for site_day in gone],
+            )
+
+    def _part(self, transaction: Transaction, piece: Piece, source: RowSource) -> pl.DataFrame:
+        """Returns the rows of a piece that are of its site-days; chunks and blobs never change."""
+
+        def read() -> pl.DataFrame:
+            column = "chunk" if piece.table == "stream_chunks" else "blob"
+            (value,) = transaction.rows(bytes, f"SELECT value FROM {piece.table} WHERE {column} = ?", (piece.number,))
+            return of_site_days(unpacked(value, source), piece.site_days, how="semi")
+
+        return self._kept.of(piece, read)
+
+
+def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
+    """Returns the rows that are of these site-days (`how` = "semi"), or those that are not ("anti")."""
+    named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
+    return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
+
+
+def _net(found: dict[Piece, pl.DataFrame], source: RowSource) -> pl.DataFrame:
+    """Returns the rows of all pieces, folded; a blob alone is folded already."""
+    if len(found) == 1:
+        ((piece, part),) = found.items()
+        if piece.table == "stream_blobs":
+            return part.filter(counts_something(source, whole=True))
+    parts = list(found.values()) or [pl.DataFrame(schema=STREAM_COLUMNS[source])]
+    return folded(pl.concat(parts, rechunk=True), source, whole=True)
+
+
+def _dropped(transaction: Transaction, asked: Iterable[SiteDay]) -> set[SiteDay]:
+    return set(
+        transaction.rows(
+            SiteDay,
+            """SELECT site, day FROM json_each(?) AS asked CROSS JOIN stream_dropped
+            WHERE site = asked.value ->> 0 AND day = asked.value ->> 1""",
+            (json.dumps([list(site_day) for site_day in asked]),),
+        )
+    )
+
+
+def _pieces(transaction: Transaction, source: RowSource, asked: Iterable[SiteDay]) -> list[Piece]:
+    """Returns what to read: every chunk with a bucket that is asked for, every blob of an asked day and bucket."""
+    by_bucket: dict[tuple[int, int], set[SiteDay]] = {}
+    for site_day in asked:
+        by_bucket.setdefault((site_day.day, bucket_of(site_day.site)), set()).add(site_day)
+    pieces: list[Piece] = []
+    for chunk in transaction.rows(
+        _ChunkRow, "SELECT chunk, first_bucket, end_bucket FROM stream_chunks WHERE source = ?", (source,)
+    ):
+        inside = [
+            site_day
+            for (_, bucket), site_days in by_bucket.items()
+            if chunk.first_bucket <= bucket < chunk.end_bucket
+            for site_day in site_days
+        ]
+        pieces += [Piece("stream_chunks", chunk.chunk, frozenset(inside))] if inside else []
+    blobs = transaction.rows(
+        _BlobRow,
+        """SELECT blob, day, bucket FROM json_each(?) AS asked CROSS JOIN stream_blobs
+        WHERE day = asked.value ->> 0 AND bucket = asked.value ->> 1 AND source = ?""",
+        (json.dumps(list(by_bucket)), source),
+    )
+    return pieces + [Piece("stream_blobs", one.blob, frozenset(by_bucket[one.day, one.bucket])) for one in blobs]
+
+
+class _ChunkRow(NamedTuple):
+    chunk: int
+    first_bucket: int
+    end_bucket: int
+
+
+class _BlobRow(NamedTuple):
+    blob: int
+    day: int
+    bucket: int

@@ -1,0 +1,43 @@
+"""Frames that were read or computed and may be asked for again: the last used ones, up to a number of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final
+
+import polars as pl
+
+_OVERHEAD_BYTES: Final = 1_024  # of an entry without rows
+
+
+class KeptFrames:
+    """Keeps frames by key, least recently used ones go first. Thread-safe.
+
+    Args:
+        max_bytes: how much is kept; a larger frame is made but not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[pl.DataFrame, int]] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, key: Hashable, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """Returns the frame of the key, making it when it is not kept. What `make` gives for a key never changes."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        frame = make()
+        size = int(frame.estimated_size()) + _OVERHEAD_BYTES
+        with self._lock:
+            if size <= self._max_bytes and key not in self._kept:
+                self._kept[key] = frame, size
+                self._bytes += size
+            while self._bytes > self._max_bytes:
+                _, (_, gone) = self._kept.popitem(last=False)
+                self._bytes -= gone
+        return frame

@@ -1,0 +1,164 @@
+"""The stream's stores in memory: the outbox, partials, the ledger and snapshots."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.adapters.partials import NO_ENTRIES, NO_PARTIALS, as_kept, ledger_sums, newest, series
+from hitmesh.adapters.snapshots import replaces
+from hitmesh.errors import Fenced
+from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SnapshotManifest, Topic
+from hitmesh.stream_columns import LEDGER_COLUMNS, PARTIAL_COLUMNS
+
+
+class MemoryOutbox:
+    """An Outbox over the log's positions and the rows that reports read.
+
+    Args:
+        log: keeps the positions.
+        rows: takes the rows.
+        group: whose positions they are.
+    """
+
+    def __init__(self, log: MemoryLog, rows: MemoryRows, group: str) -> None:
+        self._log = log
+        self._rows = rows
+        self._group = group
+        self._lock = threading.Lock()
+        self._writer = 0
+
+    def take_over(self) -> int:
+        """Fences every earlier writer; returns the number of this one."""
+        with self._lock:
+            self._writer += 1
+            return self._writer
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commits rows and positions.
+
+        Raises:
+            Fenced: a later writer took over; nothing was written.
+            ValueError: a position is of no log of this store, or rows are of another generation.
+        """
+        by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
+        for partition, progress in positions.items():
+            by_topic.setdefault(self._log.topic_of(partition.log), {})[partition] = progress
+        with self._lock:
+            if writer != self._writer:
+                raise Fenced(f"writer {writer} wrote after {self._writer} took over")
+            self._rows.add(rows)
+            for topic, of_topic in by_topic.items():
+                self._log.commit(topic, self._group, of_topic)
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed last, of every declared partition of both topics."""
+        with self._lock:
+            return {
+                partition: progress
+                for topic in Topic
+                for partition, progress in self._log.committed(topic, self._group).items()
+            }
+
+
+class MemorySeriesStore:
+    """A SeriesStore."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._partials = NO_PARTIALS
+        self._flushed: dict[PartitionId, PartitionProgress] = {}
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Stores partials; one with a smaller `written` than what is there changes nothing."""
+        put = as_kept(partials, PARTIAL_COLUMNS)
+        with self._lock:
+            self._partials = newest(pl.concat([self._partials, put]), PARTIAL_COLUMNS)
+
+    def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
+        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), all epochs added up."""
+        days = pl.col("day").is_between(first_day, end_day, closed="left")
+        asked = (pl.col("site") == site) & (pl.col("generation") == generation) & days
+        with self._lock:
+            return series(self._partials.filter(asked))
+
+    def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Notes up to where partials are stored; a position never moves back."""
+        with self._lock:
+            for partition, progress in through.items():
+                if progress.next_offset >= self._flushed.get(partition, progress).next_offset:
+                    self._flushed[partition] = progress
+
+    def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was noted last."""
+        with self._lock:
+            return dict(self._flushed)
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+        gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
+        with self._lock:
+            self._partials = self._partials.filter(~gone)
+
+
+class MemoryLedger:
+    """A Ledger."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries = NO_ENTRIES
+
+    def put(self, entries: pl.DataFrame) -> None:
+        """Stores entries; one with a smaller `written` than what is there changes nothing."""
+        put = as_kept(entries, LEDGER_COLUMNS)
+        with self._lock:
+            self._entries = newest(pl.concat([self._entries, put]), LEDGER_COLUMNS)
+
+    def read(self, site: str | None) -> pl.DataFrame:
+        """Returns LEDGER_SUMS of a site, or of all and of none, added up over partitions and epochs."""
+        with self._lock:
+            entries = self._entries
+        return ledger_sums(entries if site is None else entries.filter(pl.col("site") == site))
+
+
+class MemoryStateStore:
+    """A StateStore."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunks: dict[tuple[PartitionId, int, int], list[bytes]] = {}
+        self._manifests: dict[PartitionId, SnapshotManifest] = {}
+
+    def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
+        """Stores the chunks of a snapshot; invisible without a manifest."""
+        with self._lock:
+            self._chunks[partition, writer, next_offset] = list(chunks)
+
+    def save_manifest(self, manifest: SnapshotManifest) -> bool:
+        """Makes a snapshot visible in place of older ones, whose chunks go; returns whether it did."""
+        key = (manifest.partition, manifest.writer, manifest.position.next_offset)
+        with self._lock:
+            if not replaces(manifest, self._manifests.get(manifest.partition)):
+                return False
+            self._manifests[manifest.partition] = manifest
+            self._chunks = {
+                one: chunks
+                for one, chunks in self._chunks.items()
+                if one[0] != manifest.partition or one[1:] >= key[1:]
+            }
+        return True
+
+    def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
+        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        with self._lock:
+            manifest = self._manifests.get(partition)
+            if manifest is None or manifest.logic_version != logic_version:
+                return None
+            chunks = self._chunks.get((partition, manifest.writer, manifest.position.next_offset), [])
+        return (manifest, list(chunks)) if len(chunks) == manifest.chunks else None

@@ -1,0 +1,59 @@
+"""Absolute values that a redo overwrites: partials of cells and ledger entries (decision A6, rule D5).
+
+Decides which of two values of a key stays, and how those of epochs and partitions add up. Knows no storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from hitmesh.adapters.answers import united
+from hitmesh.rollup_rows import TRAFFIC_SKETCHES
+from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
+
+_WRITTEN: Final = "written"
+_COUNTS: Final = ("hits", "sum64", "xor64")
+_CELL: Final = ("site", "day", "cell", "excluded")
+_ENTRY: Final = tuple(name for name in LEDGER_SUMS if name not in _COUNTS)
+
+
+def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
+    """Returns the key of rows with these columns: all of them before `written`."""
+    names = list(columns)
+    return names[: names.index(_WRITTEN)]
+
+
+def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Returns the rows with exactly `columns`, in the order and types of the schema."""
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in columns.items()])
+
+
+def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Returns one row per key: the one with the greatest `written`, of several such the last."""
+    in_order = rows.sort(_WRITTEN, maintain_order=True)
+    return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
+
+
+def series(partials: pl.DataFrame) -> pl.DataFrame:
+    """Returns SERIES_COLUMNS, one row per (site, day, cell, excluded) in this order; `partials` are the newest."""
+    sums = [pl.col(name).sum() for name in (*PARTIAL_SUMS, "digest")]
+    cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)
+    with_sketches = cells.with_columns([united(cells[name]) for name in TRAFFIC_SKETCHES])
+    return with_sketches.sort(_CELL).select(list(SERIES_COLUMNS))
+
+
+def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
+    """Returns LEDGER_SUMS, one row per (site, kind, at, class) in this order; `entries` are the newest."""
+    return (
+        entries.group_by(_ENTRY)
+        .agg(pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
+        .sort(_ENTRY)
+        .select([pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items()])
+    )
+
+
+NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
+NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)

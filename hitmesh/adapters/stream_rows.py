@@ -1,0 +1,64 @@
+"""Signed rows of the stream, folded: what is stored of them for good, and what an answer sees of them.
+
+Decides when a row is gone: the net of its key is 0 in every measure. Refuses to know where rows are kept, and which
+generation is read.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hitmesh.adapters.answers import united
+from hitmesh.rollup_rows import ROW_COLUMNS, TRAFFIC_SKETCHES, RowSource
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION, STREAM_MEASURES
+
+_SUMS = {source: [name for name in STREAM_COLUMNS[source] if name in STREAM_MEASURES[source]] for source in RowSource}
+_SKETCHES = {source: [name for name in STREAM_COLUMNS[source] if name in TRAFFIC_SKETCHES] for source in RowSource}
+_KEYS = {
+    source: [name for name in ROW_COLUMNS[source] if name not in {"generation", *_SUMS[source], *_SKETCHES[source]}]
+    for source in RowSource
+}
+
+
+def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
+    """Returns the rows with the stream's columns of their source, in the order and types of the schema.
+
+    Raises:
+        ValueError: a row is of another generation than the stream's.
+    """
+    if (rows["generation"] != STREAM_GENERATION).any():
+        raise ValueError(f"the stream writes generation {STREAM_GENERATION} only")
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in STREAM_COLUMNS[source].items()])
+
+
+def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFrame:
+    """Returns one row per key: sums added, sketches united, rows that came to nothing left out.
+
+    Args:
+        rows: columns of STREAM_COLUMNS, any order.
+        source: which rows they are.
+        whole: whether no row of these keys was written before the oldest of `rows`. Then a key whose measures are all
+            0 has no hit, and its sketch goes with it. Otherwise the hits of a visitor may have been taken back here
+            who came before, beside one who came now: the sketch must stay.
+    """
+    sums = [pl.col(name).sum() for name in _SUMS[source]]
+    lists = [pl.col(name) for name in _SKETCHES[source]]
+    one_row = rows.group_by(_KEYS[source]).agg(*sums, *lists)
+    with_sketches = one_row.with_columns([united(one_row[name]) for name in _SKETCHES[source]])
+    kept = with_sketches.filter(counts_something(source, whole=whole))
+    return kept.select(
+        [
+            pl.lit(STREAM_GENERATION, dtype).alias(name) if name == "generation" else pl.col(name)
+            for name, dtype in STREAM_COLUMNS[source].items()
+        ]
+    )
+
+
+def counts_something(source: RowSource, *, whole: bool) -> pl.Expr:
+    """Returns whether a folded row must be kept; see `folded`."""
+    measures = [pl.col(name) != 0 for name in _SUMS[source] if name != MOVED_VISITORS]
+    if whole:
+        return pl.any_horizontal(measures)
+    sketches = [pl.col(name).is_not_null() for name in _SKETCHES[source]]
+    moved = [pl.col(MOVED_VISITORS) != 0] if MOVED_VISITORS in _SUMS[source] else []
+    return pl.any_horizontal(*measures, *moved, *sketches)

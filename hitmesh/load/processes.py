@@ -1,0 +1,126 @@
+"""CPU and memory of the processes of a mesh on this machine, read from /proc.
+
+Decides which processes are the mesh's: the children of the one that wrote the ready file. Knows nothing of hits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hitmesh.client.home import READY_FILE
+
+PROC: Final = Path("/proc")
+_MIB: Final = 1 << 20
+# In /proc/PID/stat after the name, which may hold spaces: parent, user and system ticks.
+_PARENT, _USER, _SYSTEM = 1, 11, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used during a run."""
+
+    name: str
+    pid: int
+    cpu_s: float
+    max_rss_mib: float
+
+
+@dataclass(slots=True)
+class _Watched:
+    name: str
+    first_cpu_s: float
+    last_cpu_s: float
+    max_rss_bytes: int
+
+
+class ProcessWatch:
+    """Processes that are looked at again and again; one that ends keeps what it had used."""
+
+    def __init__(self, pids: dict[int, str]) -> None:
+        self._watched: dict[int, _Watched] = {}
+        for pid, name in pids.items():
+            cpu_s = _cpu_s(pid)
+            if cpu_s is not None:
+                self._watched[pid] = _Watched(name, cpu_s, cpu_s, _rss_bytes(pid))
+
+    def look(self) -> None:
+        """Looks at every process once."""
+        for pid, watched in self._watched.items():
+            cpu_s = _cpu_s(pid)
+            if cpu_s is not None:
+                watched.last_cpu_s = cpu_s
+                watched.max_rss_bytes = max(watched.max_rss_bytes, _rss_bytes(pid))
+
+    def usages(self) -> list[Usage]:
+        """Returns what each process used since the watch began, up to the last look."""
+        return [
+            Usage(one.name, pid, one.last_cpu_s - one.first_cpu_s, one.max_rss_bytes / _MIB)
+            for pid, one in self._watched.items()
+        ]
+
+
+def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
+    """Returns the processes of the mesh at `address` by pid, and why there are none."""
+    if not PROC.joinpath("self", "stat").exists():
+        return {}, "this system has no /proc"
+    try:
+        said = json.loads((home / READY_FILE).read_bytes())
+        parent, listens = int(said["pid"]), str(said["grpc"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, f"no mesh on this machine says its processes in {home / READY_FILE}"
+    if listens != address:
+        return {}, f"the mesh at {address} is not the one of {home}"
+    found = {pid: _name(pid) for pid in descendants(parent)}
+    return found, "" if found else f"process {parent} of the mesh has no children here"
+
+
+def descendants(parent: int) -> list[int]:
+    """Returns the pids of all processes below a process, ascending."""
+    parents = {}
+    for entry in PROC.iterdir():
+        fields = _stat(int(entry.name)) if entry.name.isdigit() else None
+        if fields is not None:
+            parents[int(entry.name)] = int(fields[_PARENT])
+    below: set[int] = set()
+    layer = {parent}
+    while layer:
+        layer = {pid for pid, above in parents.items() if above in layer} - below
+        below |= layer
+    return sorted(below)
+
+
+def _name(pid: int) -> str:
+    """Returns the module of `python -m module`, else the name of the program."""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "?"
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    return Path(words[0]).name or "?"
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _cpu_s(pid: int) -> float | None:
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_bytes(pid: int) -> int:
+    try:
+        return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

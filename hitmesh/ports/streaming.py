@@ -1,0 +1,131 @@
+"""The ports of the live stream: one transaction for rows and positions, partials, ledger, snapshots, re-reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from hitmesh.ports.log import LoggedRecord, PartitionId, PartitionProgress
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRows:
+    """What one partition adds in one transaction: signed rows of STREAM_GENERATION.
+
+    `traffic` and `visits` have the columns of hitmesh.stream_columns.STREAM_COLUMNS; any number of sites and days.
+    """
+
+    partition: PartitionId
+    traffic: pl.DataFrame
+    visits: pl.DataFrame
+
+
+class Outbox(Protocol):
+    """Rollup rows and consumed positions, atomically (decision A6). Rows that are committed are seen by reports."""
+
+    def take_over(self) -> int:
+        """Fences every earlier writer; returns the number of this one, greater than any before."""
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commits rows and positions durably, all or nothing; positions may be of both topics of the log.
+
+        Raises:
+            Fenced: a later writer took over; nothing was written.
+            CommitInDoubt: whether it was written is not known; `committed` tells, once it answers.
+        """
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+
+
+class SeriesStore(Protocol):
+    """Partials: what an epoch contributed to a cell, as absolute values."""
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Stores partials (PARTIAL_COLUMNS) durably, keyed by all columns before `written`.
+
+        One with a smaller `written` than what is there changes nothing; a greater or equal one takes its place.
+        """
+
+    def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
+        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), the epochs of all partitions added up.
+
+        Sums and digests add (digests mod 2⁶⁴), sketches are united.
+        """
+
+    def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Notes durably that all partials and ledger entries of records before these positions are stored.
+
+        A position never moves back.
+        """
+
+    def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was noted last; partitions of which nothing was noted are absent."""
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+
+
+class Ledger(Protocol):
+    """What became of every hit (rule D5)."""
+
+    def put(self, entries: pl.DataFrame) -> None:
+        """Stores entries (LEDGER_COLUMNS) durably; keys and `written` as in SeriesStore.put_partials."""
+
+    def read(self, site: str | None) -> pl.DataFrame:
+        """Returns LEDGER_SUMS of a site, or of all sites and of no site, added up over partitions and epochs.
+
+        Hits and Σ add (Σ mod 2⁶⁴), ⊕ is combined by exclusive or. Ordered by key.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotManifest:
+    """Makes the chunks of a snapshot one: the state of a partition as of a position.
+
+    `kept_from` is the first record whose hits belong to the state but not to the snapshot: they are read again.
+    """
+
+    partition: PartitionId
+    writer: int
+    position: PartitionProgress
+    logic_version: int
+    kept_from: int
+    chunks: int
+
+
+class StateStore(Protocol):
+    """Snapshots of the state of partitions. One is whole or absent."""
+
+    def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
+        """Stores the chunks of the snapshot (partition, writer, next_offset); invisible without a manifest.
+
+        Chunks are below 1 MiB (see chunked). Saving the same twice is saving once.
+        """
+
+    def save_manifest(self, manifest: SnapshotManifest) -> bool:
+        """Makes a snapshot visible in place of older ones, whose chunks go; returns whether it did.
+
+        An older writer, or an older position of the same writer, cannot replace what is there.
+        """
+
+    def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
+        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+
+
+class LogScan(Protocol):
+    """Reads records again, without a group: nothing is committed."""
+
+    def first_offset(self, partition: PartitionId) -> int:
+        """Returns the first offset that is still there; the next one to be written when none is."""
+
+    def offset_at(self, partition: PartitionId, log_time: int) -> int:
+        """Returns the first retained offset whose log time is at least `log_time`; the end when none is."""
+
+    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; records that were trimmed are not there."""

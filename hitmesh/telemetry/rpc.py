@@ -1,0 +1,62 @@
+"""Measures unary calls of the contract: how long a handler took and which status it ended with.
+
+Per call, never per hit. Streams live for hours and have numbers of their own (open streams, latency of acks); health
+checks and reflection are not counted. Decides nothing about the call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from hitmesh.telemetry.labels import StatusCode
+from hitmesh.telemetry.metrics import Metrics
+from hitmesh.telemetry.registry import RPC_SECONDS
+
+_CONTRACT = "/hitmesh."
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class CallMeter(grpc.ServerInterceptor):
+    """Wraps the handlers of unary methods.
+
+    Only methods that a server has are measured, so the label is bounded by the contract: a method that nobody serves
+    has no handler.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Returns the handler that measures, or the given one when it is none of ours."""
+        handler = continuation(details)
+        if handler is None or handler.unary_unary is None or not details.method.startswith(_CONTRACT):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._measured(details.method.removeprefix("/"), handler.unary_unary),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _measured(self, method: str, behaviour: Behaviour) -> Behaviour:
+        def measured(request: Any, context: grpc.ServicerContext) -> Any:
+            began = time.perf_counter()
+            ended = StatusCode.UNKNOWN  # what gRPC answers when a handler raises without a status
+            try:
+                response = behaviour(request, context)
+                ended = StatusCode.OK
+                return response
+            finally:
+                took_s = time.perf_counter() - began
+                code = context.code()  # type: ignore[attr-defined]  # it is there, the stubs do not know
+                status = StatusCode(code.name) if isinstance(code, grpc.StatusCode) else ended
+                self._metrics.record(RPC_SECONDS, took_s, rpc_method=method, rpc_response_status_code=status)
+
+        return measured

@@ -1,0 +1,42 @@
+"""How a settled day differs from what the stream said of it (step S of the journey, decision A8).
+
+Decides whether the stream's own rows may be published as they are: when no row differs, by a digest over all of them,
+and no sketch holds a visitor that left it. A pure function of both. Refuses to know why they differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from hitmesh.ports import Drift
+from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.row_digest import row_digests
+from hitmesh.stream_columns import MOVED_VISITORS
+
+
+def drift_of(traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame) -> Drift | None:
+    """Return the drift of a site-day; None when the stream counted nothing of it.
+
+    Args:
+        traffic: settled rows (hitmesh.rollup_rows).
+        visits: settled rows.
+        streamed: SERIES_COLUMNS of the stream's partials of the day.
+    """
+    if streamed.is_empty():
+        return None
+    digests = (row_digests(traffic, RowSource.TRAFFIC), row_digests(visits, RowSource.VISITS))
+    settled = sum(int(np.add.reduce(one, dtype=np.uint64)) for one in digests) % 2**64
+    differ = settled != int(np.add.reduce(streamed["digest"].to_numpy(), dtype=np.uint64))
+    moved = int(streamed[MOVED_VISITORS].sum()) != 0
+    differences = {
+        name: int(rows[name].sum()) - int(streamed[name].sum())
+        for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
+        for name in names
+    }
+    return Drift(
+        confirmed=not differ and not moved,
+        rows_differ=differ,
+        sketch_provisional=moved,
+        measures={name: value for name, value in differences.items() if value},
+    )

@@ -1,0 +1,116 @@
+"""Log time moves on: visits end, and the state forgets what nothing can change any more (decision A5, rules S7, L1).
+
+Decides which visits have ended, how the horizon moves with each epoch, which visit of a timeline was open at it, and
+which timelines, hits and ids are let go. Depends on log times only, never on how records were cut into steps.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from processor.live.batch import LATENESS_MS
+from processor.live.building import build
+from processor.live.copies import COPY_LOG_MS
+from processor.live.rows import of_visits
+from processor.live.state import LiveState
+from processor.live.timelines_step import Contributions
+from processor.live.visit_table import VisitColumns
+
+U64Array = npt.NDArray[np.uint64]
+I64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_ENOUGH_TO_TIDY: Final = 10_000  # tuples or texts; fewer are not worth it
+
+
+def advance(state: LiveState, contributions: Contributions) -> None:
+    """Add what visits add that have ended by the state's log time and had not before."""
+    for visits in (state.timelines.now, state.closing):
+        pending = np.flatnonzero((visits.deadline < state.log_time) & (visits.deadline >= state.ended_through))
+        ending = visits.take(pending[visits.hits[pending] > 0])
+        if len(ending):
+            contributions.of_visits.append(of_visits(ending, state.ended_through, sign=-1))
+            contributions.of_visits.append(of_visits(ending, state.log_time, sign=1))
+    state.closing = state.closing.take(~state.closing.ended(state.log_time))
+    state.ended_through = state.log_time
+
+
+def move_horizon(state: LiveState, epoch: int) -> None:
+    """Move the horizon to the allowed lateness before an epoch that begins, and forget what lies too far before it."""
+    old, new = state.horizon, epoch - LATENESS_MS
+    timelines = state.timelines
+    gaps = state.sites.gaps(timelines.now.site) if len(timelines) else np.empty(0, np.int64)
+    timelines.keep_only(timelines.seen + gaps >= new)
+    _move_bases(state, old, new)
+    state.horizon = new
+    state.kept.forget_before(epoch - COPY_LOG_MS)
+    state.ids.forget_before(epoch - COPY_LOG_MS)
+    _tidy(state)
+
+
+def _move_bases(state: LiveState, old: int, new: int) -> None:
+    """Make the bases the visits that are open at the new horizon, and pin the hits of those without a view."""
+    timelines = state.timelines
+    waiting = timelines.seen < new  # all their hits lie before it: `now` stands for the base
+    passed = _passed_hits(state, old, new, ~waiting | (timelines.now.views == 0))
+    with_base = np.flatnonzero((timelines.base >= 0) & ~waiting)
+    carried = timelines.bases.take(timelines.base[with_base].astype(np.int64))
+    slots = timelines.find(passed["key"].to_numpy())
+    rebuilt = np.flatnonzero(~waiting[slots])
+    built = build(passed[rebuilt], carried, state.sites, state.interned)
+    bases = built.visits.take(built.is_last())
+    bases = bases.take(bases.deadline >= new)
+    timelines.base[:] = -1
+    timelines.bases = VisitColumns.empty()
+    timelines.set_bases(timelines.find(bases.key), bases)
+    idle = timelines.now.take(waiting & (timelines.now.hits > 0))
+    _pin(state, VisitColumns.concat(bases, idle), passed)
+
+
+def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
+    """Return the kept hits in timelines that lie between two horizons, of the slots that are wanted."""
+    time = pl.col("event_time")
+    formed = pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & (time >= old) & (time < new)
+
+    def are_wanted(keys: U64Array) -> BoolArray:
+        slots = state.timelines.find(keys)
+        found: BoolArray = slots >= 0
+        found[found] = wanted[slots[found]]
+        return found
+
+    return state.kept.where(formed, are_wanted)
+
+
+def _pin(state: LiveState, bases: VisitColumns, passed: pl.DataFrame) -> None:
+    """Keep the hits of open visits without a view, among those pinned before and those that pass the horizon now."""
+    bases = bases.take(bases.views == 0)
+    bases = bases.take(np.argsort(bases.key))
+    hits = pl.concat([state.pinned, passed])
+    if not len(bases) or hits.is_empty():
+        state.pinned = state.pinned.clear()
+        return
+    keys, times = hits["key"].to_numpy(), hits["event_time"].to_numpy()
+    found = np.minimum(np.searchsorted(bases.key, keys), len(bases) - 1)
+    inside = (bases.key[found] == keys) & (bases.start[found] <= times) & (times <= bases.last[found])
+    state.pinned = hits[np.flatnonzero(inside)].rechunk()
+
+
+def _tidy(state: LiveState) -> None:
+    """Forget texts and tuples that no visit has any more, once they are most of them."""
+    timelines, interned = state.timelines, state.interned
+    used = 2 * len(timelines) + len(state.closing)
+    if max(len(interned.tuples), len(interned.texts)) < max(_ENOUGH_TO_TIDY, 4 * used):
+        return
+    holders = [timelines.now, timelines.bases, state.closing]
+    dims, exits = interned.keep_only(
+        np.concatenate([one.dims for one in holders]), np.concatenate([one.exit for one in holders])
+    )
+    start = 0
+    for one in holders:
+        one.dims[:] = dims[start : start + len(one)]
+        one.exit[:] = exits[start : start + len(one)]
+        start += len(one)

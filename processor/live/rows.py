@@ -1,0 +1,215 @@
+"""What hits and visits add, folded into signed rows of many sites and days (step 5 of the journey, rules S7 and S8).
+
+Decides when the parts of a visit count (visits, bounces, entries and orders at once; duration, views and exit when it
+has ended, and until then its row has no exit page), what is taken back where a hit's visit changes, and that rows of
+one key become one. Which hits and visits changed is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.cells import CELL_MS
+from hitmesh.hit_types import HitType
+from hitmesh.keys import hash64, hash64_column
+from hitmesh.rollup_rows import (
+    HIT_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    VISIT_DIMENSIONS,
+    VISITS_MEASURES,
+    RowSource,
+    with_escaped_names,
+)
+from hitmesh.row_digest import NOT_SET_HASH, row_digests
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.zones import DAY_MS
+from processor.live.interning import Interned
+from processor.live.sites import Sites
+from processor.live.visit_table import VisitColumns
+from processor.rollups import copy_contributions, filled_rows, hit_contributions, hit_type_name, visitor_sketches
+
+U64Array = npt.NDArray[np.uint64]
+I32Array = npt.NDArray[np.int32]
+I64Array = npt.NDArray[np.int64]
+
+# What tells hits' contributions apart: `site` and `dims` are numbers.
+_DIMENSIONS: Final = ("site", *HIT_DIMENSIONS, "dims")
+_TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
+_NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
+_VISITS_KEY: Final = ("site", "cell", "excluded", "dims", "exit")
+_HIT_TYPE_HASHES: Final = np.full(256, NOT_SET_HASH, np.uint64)
+_HIT_TYPE_HASHES[list(HitType)] = [hash64(hit_type.name) for hit_type in HitType]
+_NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have none
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX: Final = np.uint64(0xD6E8FEB86659FD93)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRows:
+    """Rows (STREAM_COLUMNS) whose measures are differences, and the digest of each (hitmesh.row_digest)."""
+
+    rows: pl.DataFrame
+    digests: U64Array
+
+
+def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
+    """Return what hits add.
+
+    Args:
+        hits: KEPT_COLUMNS, no copies (n,).
+        dims: tuple of the visit of each, an orphan's own (n,).
+    """
+    return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
+
+
+def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
+    """Return what hits added before, with the sign changed: a visitor stays in a sketch and is noted as moved."""
+    parts = []
+    for part in added(hits, dims):
+        measures = [name for name in TRAFFIC_MEASURES if name in part.columns]
+        negated = part.with_columns(-pl.col(name) for name in measures)
+        if "visitor" in part.columns:
+            moved = pl.col("visitor").is_not_null().cast(pl.Int64).alias(MOVED_VISITORS)
+            negated = negated.with_columns(moved, pl.lit(None, pl.UInt64).alias("visitor"))
+        parts.append(negated)
+    return parts
+
+
+def of_copies(copies: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return what copies add; they are in no visit."""
+    if copies.is_empty():
+        return []
+    return [copy_contributions(copies.with_columns(pl.lit(0, pl.Int32).alias("dims")), _DIMENSIONS)]
+
+
+def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
+    """Return what visits add as of a log time, times `sign`."""
+    ended = visits.ended(log_time)
+    viewed = visits.views > 0
+    return pl.DataFrame(
+        {
+            "site": visits.site,
+            "cell": visits.start - visits.start % CELL_MS,
+            "excluded": visits.excluded,
+            "dims": visits.dims,
+            "exit": np.where(ended, visits.exit, 0),
+            "visits": np.full(len(visits), sign),
+            "bounces": np.where(visits.acts == 1, sign, 0),
+            "visit_duration_total": np.where(ended, sign * (visits.last - visits.start), 0),
+            "visit_views": np.where(ended, sign * visits.views.astype(np.int64), 0),
+            "entries": np.where(viewed, sign, 0),
+            "exits": np.where(ended & viewed, sign, 0),
+            "order_visits": np.where(visits.has_order, sign, 0),
+        }
+    )
+
+
+def folded_traffic(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
+    """Return contributions of hits as signed rows, without rows that say nothing."""
+    if not parts:
+        return no_rows(RowSource.TRAFFIC)
+    contributions = with_escaped_names(pl.concat([*parts, _NO_VISITORS], how="diagonal").rechunk())
+    keys, hashes = _keys(contributions)
+    keyed = contributions.with_columns(pl.Series("key", keys), pl.int_range(pl.len(), dtype=pl.UInt32).alias("at"))
+    sums = _that_are_not_zero(keyed, (*TRAFFIC_MEASURES, MOVED_VISITORS))
+    groups = keyed.group_by("key").agg(pl.col(sums).sum(), pl.col("at").first(), pl.col("visitor"))
+    groups = groups.with_columns(visitor_sketches(groups["visitor"])).drop("visitor")
+    says = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
+    groups = groups.filter(says)
+    named = contributions.select("site", "cell", "excluded", *HIT_DIMENSIONS, "dims")[groups["at"]]
+    texts, known = interned.names(named["dims"].to_numpy(), VISIT_DIMENSIONS)
+    at = groups["at"].to_numpy()
+    known |= {name: of_texts[at] for name, of_texts in hashes.items()}
+    known["hit_type"] = _HIT_TYPE_HASHES[named["hit_type"].to_numpy()]
+    rows = named.drop("site", "dims").with_columns(hit_type_name(), *texts, *groups.drop("key", "at"))
+    return _of_sites(rows, named["site"].to_numpy(), sites, RowSource.TRAFFIC, known)
+
+
+def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
+    """Return contributions of visits as signed rows, without rows that say nothing."""
+    if not parts:
+        return no_rows(RowSource.VISITS)
+    groups = pl.concat(parts).group_by(_VISITS_KEY).agg(pl.col(VISITS_MEASURES).sum())
+    groups = groups.filter(pl.any_horizontal(pl.col(name) != 0 for name in VISITS_MEASURES))
+    names, known = interned.names(groups["dims"].to_numpy(), ("hostname", *VISIT_DIMENSIONS))
+    exits = groups["exit"].to_numpy()
+    known["exit_page"] = interned.texts.name_hashes(exits)
+    rows = groups.drop("site", "dims", "exit").with_columns(*names, interned.texts.names(exits).alias("exit_page"))
+    return _of_sites(rows, groups["site"].to_numpy(), sites, RowSource.VISITS, known)
+
+
+def of_refusals(hits_by_cell: pl.DataFrame) -> SignedRows:
+    """Return rows of refused hits: `site`, `cell` of collect time, `rejected_hits`."""
+    rows = hits_by_cell.with_columns(pl.lit(value=False).alias("excluded"), _day())
+    return _signed(rows, RowSource.TRAFFIC, {})
+
+
+def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
+    """Return cells of numbered sites with the names of these, and the day of each cell."""
+    return cells.with_columns(sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32))
+
+
+def no_rows(source: RowSource) -> SignedRows:
+    """Return nothing."""
+    return SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[source]), np.empty(0, np.uint64))
+
+
+def _of_sites(
+    rows: pl.DataFrame, numbers: I32Array, sites: Sites, source: RowSource, known: Mapping[str, U64Array]
+) -> SignedRows:
+    named = rows.with_columns(sites.texts(numbers).alias("site"), _day())
+    return _signed(named, source, {**known, "site": sites.hashes(numbers)})
+
+
+def _signed(rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
+    """Return rows with all columns, the names in them escaped, and their digests."""
+    complete = filled_rows(rows, {"generation": STREAM_GENERATION}, STREAM_COLUMNS[source])
+    return SignedRows(complete, row_digests(complete, source, known))
+
+
+def _day() -> pl.Expr:
+    return (pl.col("cell") // DAY_MS).alias("day")
+
+
+def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]:
+    """Return the measures that are not 0 everywhere."""
+    there = [name for name in measures if name in rows.columns]
+    found = rows.select((pl.col(name) != 0).any() for name in there).row(0)
+    return [name for name, is_there in zip(there, found, strict=True) if is_there]
+
+
+def _keys(contributions: pl.DataFrame) -> tuple[U64Array, dict[str, U64Array]]:
+    """Return a hash of each contribution's row key, and those of its texts, NOT_SET_HASH for null.
+
+    Grouping by one number is cheap, by eight texts it is not. Texts that are null everywhere are left out.
+    """
+    keys = np.full(contributions.height, _MIX, np.uint64)
+    for name in _NUMBERS:
+        keys = _mixed(keys, contributions[name].to_numpy().astype(np.int64).view(np.uint64))
+    hashes = {}
+    for place, name in enumerate(_TEXTS, start=1):
+        column = contributions[name]
+        if column.null_count() < len(column):
+            hashes[name] = _hashes_of(column)
+            keys = _mixed(keys, hashes[name] + np.uint64(place))
+    return keys, hashes
+
+
+def _hashes_of(texts: pl.Series) -> U64Array:
+    """Return hash64 of each text, NOT_SET_HASH for null; most texts are null in columns that only few hits have."""
+    hashes = np.full(len(texts), NOT_SET_HASH, np.uint64)
+    there = texts.is_not_null().to_numpy()
+    hashes[there] = hash64_column(texts.drop_nulls()).to_numpy()
+    return hashes
+
+
+def _mixed(keys: U64Array, values: U64Array) -> U64Array:
+    mixed = (keys * _STEP) ^ values
+    mixed ^= mixed >> np.uint64(32)
+    return mixed * _MIX

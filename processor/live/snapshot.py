@@ -1,0 +1,143 @@
+"""The state of a partition as bytes, and back (step 6 of the journey, decision A5).
+
+Decides what a snapshot holds: everything but the kept hits and their ids, which are read again from the log, and of
+those only which of them are copies. Its format is private to one logic version. Refuses to know where it is stored.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from hitmesh.errors import StoreCorrupt
+from hitmesh.ports import PartitionId
+from processor.carry import CARRIED_DIMENSIONS
+from processor.live.epochs import EpochSums
+from processor.live.interning import Interned
+from processor.live.kept import KEPT_COLUMNS
+from processor.live.refusals import RefusalsState
+from processor.live.sites import Sites
+from processor.live.state import LiveState
+from processor.live.visit_table import VisitColumns
+
+CHUNK_BYTES: Final = 1_000_000  # a value of more than 8 MiB is refused by some stores, 1 MiB is fine everywhere
+_LENGTH: Final = struct.Struct("<Q")
+_NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
+
+
+def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
+    """Return the state as tables."""
+    timelines = state.timelines
+    copies = [rows.filter("is_copy").select("offset", "row") for rows in state.kept.columns("offset", "row", "is_copy")]
+    codes = state.interned.tuples.all()
+    return {
+        "numbers": pl.DataFrame({**{name: [getattr(state, name)] for name in _NUMBERS}, "epoch": [state.sums.epoch]}),
+        "sites": pl.DataFrame({"name": state.sites.names}, schema={"name": pl.String}),
+        "texts": state.interned.texts.all().to_frame(),
+        "tuples": pl.DataFrame({str(place): codes[:, place] for place in range(codes.shape[1])}),
+        "now": timelines.now.to_frame().with_columns(
+            pl.Series("seen", timelines.seen), pl.Series("base", timelines.base)
+        ),
+        "bases": timelines.bases.to_frame(),
+        "closing": state.closing.to_frame(),
+        "pinned": state.pinned,
+        "cells": state.sums.cells,
+        "counts": state.sums.counts,
+        "copies": pl.concat([pl.DataFrame(schema={"offset": pl.Int64, "row": pl.Int64}), *copies]),
+    }
+
+
+def restored(tables: Mapping[str, pl.DataFrame], partition: PartitionId, cache: Path) -> LiveState:
+    """Return the state without its kept hits and ids."""
+    numbers = tables["numbers"].row(0, named=True)
+    codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
+    state = LiveState(
+        partition,
+        cache,
+        **{name: numbers[name] for name in _NUMBERS},
+        sites=Sites(tables["sites"]["name"].to_list()),
+        interned=Interned(CARRIED_DIMENSIONS, tables["texts"]["text"], codes),
+        closing=VisitColumns.of_frame(tables["closing"]),
+        pinned=tables["pinned"].select(*KEPT_COLUMNS),
+        sums=EpochSums(numbers["epoch"], tables["cells"], tables["counts"]),
+    )
+    now = tables["now"]
+    state.timelines.replace(
+        VisitColumns.of_frame(now),
+        now["seen"].to_numpy().copy(),
+        now["base"].to_numpy().copy(),
+        VisitColumns.of_frame(tables["bases"]),
+    )
+    return state
+
+
+def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
+    """Return the state of a partition of refusals as tables."""
+    numbers = {"next_offset": [state.next_offset], "log_time": [state.log_time], "written": [state.written]}
+    return {
+        "numbers": pl.DataFrame({**numbers, "epoch": [state.sums.epoch]}),
+        "cells": state.sums.cells,
+        "counts": state.sums.counts,
+    }
+
+
+def restored_refusals(tables: Mapping[str, pl.DataFrame], partition: PartitionId) -> RefusalsState:
+    """Return the state of a partition of refusals."""
+    numbers = tables["numbers"].row(0, named=True)
+    sums = EpochSums(numbers.pop("epoch"), tables["cells"], tables["counts"])
+    return RefusalsState(partition, **numbers, sums=sums)
+
+
+def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
+    """Return tables as bytes: a directory, then an Arrow IPC stream with zstd each."""
+    parts = {name: _stream_of(table) for name, table in tables.items()}
+    directory = orjson.dumps({name: len(part) for name, part in parts.items()})
+    return b"".join([_LENGTH.pack(len(directory)), directory, *parts.values()])
+
+
+def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
+    """Return the tables.
+
+    Raises:
+        StoreCorrupt: the bytes are not what `packed` returns.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(value)
+        at = _LENGTH.size + length
+        tables = {}
+        for name, size in orjson.loads(value[_LENGTH.size : at]).items():
+            tables[name] = pl.read_ipc_stream(BytesIO(value[at : at + size]))
+            at += size
+    except (pl.exceptions.PolarsError, OSError, struct.error, orjson.JSONDecodeError) as error:
+        raise StoreCorrupt(f"a snapshot of {len(value)} bytes does not decode: {error}") from error
+    return tables
+
+
+def chunked(value: bytes, size: int = CHUNK_BYTES) -> list[bytes]:
+    """Return the bytes in pieces of at most `size`."""
+    return [value[start : start + size] for start in range(0, len(value), size)]
+
+
+def joined(chunks: Sequence[bytes]) -> bytes:
+    """Return what was cut into pieces."""
+    return b"".join(chunks)
+
+
+def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+    """Return the rows that are copies per record offset, of the kept hits."""
+    groups = tables["copies"].group_by("offset").agg("row")
+    return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
+
+
+def _stream_of(table: pl.DataFrame) -> bytes:
+    target = BytesIO()
+    table.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
+    return target.getvalue()

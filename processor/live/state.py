@@ -1,0 +1,85 @@
+"""The state of one partition of hits (step 5 of the journey, decision A5): a cache of its log.
+
+Decides what it consists of; `step` says how it changes, `horizon` how it forgets, `snapshot` how it is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from hitmesh.ports import PartitionId, PartitionProgress
+from processor.carry import CARRIED_DIMENSIONS
+from processor.live.epochs import EpochSums
+from processor.live.id_filter import IdFilter
+from processor.live.interning import Interned
+from processor.live.kept import KEPT_COLUMNS, KeptHits
+from processor.live.sites import Sites
+from processor.live.visit_table import Timelines, VisitColumns
+
+
+@dataclass(slots=True)
+class PathCounts:
+    """How many hits took which path (decisions A7, A8)."""
+
+    fast: int = 0
+    slow: int = 0
+    late: int = 0
+    history: int = 0
+    copies: int = 0
+
+    def add(self, other: PathCounts) -> None:
+        """Add counts to these."""
+        for name in PathCounts.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(slots=True)
+class LiveState:
+    """What is known of a partition after its records up to a position.
+
+    Attributes:
+        partition: which one.
+        cache: directory for kept hits.
+        next_offset: the next record.
+        log_time: of the last record, ms.
+        ended_through: log time up to which visits that have ended were counted as such.
+        written: write timestamp of the last record, µs (decision A6).
+        horizon: event time, ms, from which on hits are kept one by one; what came before is in the bases. No hit on
+            time is older.
+        sites: numbers of sites.
+        interned: numbers of texts and dimensions.
+        timelines: visits that can still change.
+        closing: visits that a later one of their timeline has followed, until they have ended.
+        pinned: KEPT_COLUMNS of hits before the horizon in open visits without a view: when the first view comes, their
+            landing page changes.
+        ids: ids of the hits that are kept.
+        kept: the kept hits.
+        sums: of the current epoch.
+    """
+
+    partition: PartitionId
+    cache: Path
+    next_offset: int = 0
+    log_time: int = 0
+    ended_through: int = 0
+    written: int = 0
+    horizon: int = 0
+    sites: Sites = field(default_factory=Sites)
+    interned: Interned = field(default_factory=lambda: Interned(CARRIED_DIMENSIONS))
+    timelines: Timelines = field(default_factory=Timelines)
+    closing: VisitColumns = field(default_factory=VisitColumns.empty)
+    pinned: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KEPT_COLUMNS))
+    ids: IdFilter = field(default_factory=IdFilter)
+    kept: KeptHits = field(init=False)
+    sums: EpochSums = field(default_factory=EpochSums)
+
+    def __post_init__(self) -> None:
+        self.kept = KeptHits(self.cache)
+
+    @property
+    def position(self) -> PartitionProgress:
+        """The next record, and the log time of the one before it."""
+        return PartitionProgress(self.next_offset, self.log_time)

@@ -1,0 +1,243 @@
+"""New hits on time change visits: the fast path and the slow path (step 5 of the journey, decision A7).
+
+Fast: all hits of a timeline are later than every one before, so the visit as it is now stands for them. Slow: the
+kept hits of the timeline are fetched, its visits built with and without the new hits from the visit that was open at
+the horizon, and the difference goes out. Decides which timelines take which; refuses to know copies, late hits and
+how rows are folded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.cells import CELL_MS
+from hitmesh.stream_columns import MOVED_VISITORS
+from processor.live.batch import visitors_of
+from processor.live.building import Built, build, dimensions_of
+from processor.live.kept import KEPT_COLUMNS
+from processor.live.rows import added, of_visits, taken_back
+from processor.live.state import LiveState
+from processor.live.visit_table import VisitColumns
+from processor.visits import VIEW_TYPES
+
+U64Array = npt.NDArray[np.uint64]
+I64Array = npt.NDArray[np.int64]
+I32Array = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+
+_REBUILT = ("site", "event_time", "excluded")
+_CELLS = {"site": pl.Int32(), "cell": pl.Int64(), "excluded": pl.Boolean(), MOVED_VISITORS: pl.Int64()}
+
+
+@dataclass(slots=True)
+class Contributions:
+    """What a step adds, not folded yet: of hits, and of visits.
+
+    `rebuilt` are hits whose visits were built anew: `site` (number), `event_time`, `excluded`.
+    """
+
+    of_hits: list[pl.DataFrame] = field(default_factory=list)
+    of_visits: list[pl.DataFrame] = field(default_factory=list)
+    rebuilt: list[pl.DataFrame] = field(default_factory=list)
+
+    def cells(self) -> pl.DataFrame:
+        """Return every cell in which some of the records may have added something: `site` (number), cell, excluded.
+
+        Records may add up to nothing in a cell in which the first of them alone would add something: the end of a
+        visit that goes on, the start of one that begins elsewhere. `moved_visitors` is 1 where hits may have moved.
+        """
+        cell = pl.col("event_time") - pl.col("event_time") % CELL_MS
+        cells = [
+            *(
+                part.select("site", "cell", "excluded", pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
+                for part in self.of_visits
+            ),
+            *(
+                hits.select("site", cell.alias("cell"), "excluded", pl.lit(1, pl.Int64).alias(MOVED_VISITORS))
+                for hits in self.rebuilt
+            ),
+        ]
+        return pl.concat([pl.DataFrame(schema=_CELLS), *cells]).group_by("site", "cell", "excluded").max()
+
+
+def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
+    """Change visits by new hits; return how many hits took the fast and the slow path.
+
+    Args:
+        state: advanced to the log time of the step.
+        hits: KEPT_COLUMNS: on time, not offline, no copies.
+        contributions: what the hits and their visits add is appended.
+    """
+    if hits.is_empty():
+        return 0, 0
+    touched = _touch(state, hits)
+    _keep_bases(state, touched)
+    is_slow = touched.slow[touched.timeline_of]
+    state.timelines.seen[touched.slots] = np.maximum(state.timelines.seen[touched.slots], touched.latest)
+    if touched.slow.all():
+        _slow(state, hits, touched.keys, touched.slots, contributions)
+    elif not touched.slow.any():
+        _fast(state, hits, touched.slots, contributions)
+    else:
+        fast_rows, slow_rows = np.flatnonzero(~is_slow), np.flatnonzero(is_slow)
+        _fast(state, hits[fast_rows], touched.slots[~touched.slow], contributions)
+        _slow(state, hits[slow_rows], touched.keys[touched.slow], touched.slots[touched.slow], contributions)
+    slow = int(is_slow.sum())
+    return hits.height - slow, slow
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """The timelines of new hits (k,), by key.
+
+    Attributes:
+        keys: their keys, ascending.
+        slots: their slots; new ones where there was none.
+        latest: event time of the latest new hit of each.
+        slow: whether each takes the slow path.
+        is_first_after_horizon: whether no hit of it is kept one by one yet.
+        timeline_of: (n,) which of them each hit belongs to.
+    """
+
+    keys: U64Array
+    slots: I64Array
+    latest: I64Array
+    slow: BoolArray
+    is_first_after_horizon: BoolArray
+    timeline_of: I64Array
+
+
+def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
+    keys, first, timeline_of = np.unique(hits["key"].to_numpy(), return_index=True, return_inverse=True)
+    times = hits["event_time"].to_numpy()
+    earliest = np.full(len(keys), np.iinfo(np.int64).max)
+    latest = np.full(len(keys), np.iinfo(np.int64).min)
+    np.minimum.at(earliest, timeline_of, times)
+    np.maximum.at(latest, timeline_of, times)
+    slots = state.timelines.find(keys)
+    new = np.flatnonzero(slots < 0)
+    if len(new):
+        slots[new] = state.timelines.add(keys[new])
+        state.timelines.now.site[slots[new]] = hits["site"].to_numpy()[first[new]]
+    now, seen = state.timelines.now, state.timelines.seen[slots]
+    views = np.zeros(len(keys), np.bool_)
+    is_view = np.isin(hits["hit_type"].to_numpy(), VIEW_TYPES)
+    views[timeline_of[is_view]] = True
+    # The first view of a visit changes the landing page of all its hits.
+    lands_late = views & (now.hits[slots] > 0) & (now.views[slots] == 0)
+    return _Touched(
+        keys=keys,
+        slots=slots,
+        latest=latest,
+        slow=(earliest <= seen) | lands_late,
+        is_first_after_horizon=seen < state.horizon,
+        timeline_of=timeline_of.astype(np.int64),
+    )
+
+
+def _keep_bases(state: LiveState, touched: _Touched) -> None:
+    """Note the open visit as of the horizon of timelines whose first hit after it comes now."""
+    now = state.timelines.now
+    slots = touched.slots[touched.is_first_after_horizon]
+    slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
+    if len(slots):
+        state.timelines.set_bases(slots, now.take(slots))
+
+
+def _fast(state: LiveState, hits: pl.DataFrame, slots: I64Array, contributions: Contributions) -> None:
+    now = state.timelines.now
+    open_slots = slots[now.hits[slots] > 0]
+    before = now.take(open_slots)
+    after = build(hits, before, state.sites, state.interned)
+    contributions.of_hits += added(hits, dimensions_of(hits, after, state.interned))
+    changed = np.ones(len(after.visits), np.bool_)
+    was = after.carried >= 0
+    changed[was] = after.visits.hits[was] != before.hits[after.carried[was]]
+    contributions.of_visits.append(of_visits(before.take(after.carried[was & changed]), state.log_time, sign=-1))
+    contributions.of_visits.append(of_visits(after.visits.take(changed), state.log_time, sign=1))
+    _keep_now(state, after)
+
+
+def _slow(state: LiveState, hits: pl.DataFrame, keys: U64Array, slots: I64Array, contributions: Contributions) -> None:
+    kept = _kept_hits(state, keys)
+    bases = _bases(state, slots)
+    before = build(kept, bases, state.sites, state.interned)
+    together = pl.concat([kept, hits.select(*KEPT_COLUMNS)])
+    contributions.rebuilt.append(together.select(*_REBUILT))
+    after = build(together, bases, state.sites, state.interned)
+    contributions.of_visits.append(of_visits(before.visits, state.log_time, sign=-1))
+    contributions.of_visits.append(of_visits(after.visits, state.log_time, sign=1))
+    dims = dimensions_of(together, after, state.interned)
+    contributions.of_hits += added(hits, dims[kept.height :])
+    _move(kept, dimensions_of(kept, before, state.interned), dims[: kept.height], contributions)
+    if state.pinned.height:
+        pinned, of_base = _pinned_hits(state, bases)
+        if pinned.height:
+            contributions.rebuilt.append(pinned.select(*_REBUILT))
+            _move(pinned, _dims_of_bases(before, of_base), _dims_of_bases(after, of_base), contributions)
+    state.closing = state.closing.take(~_are_rebuilt(state, keys, bases))
+    _keep_now(state, after)
+
+
+def _are_rebuilt(state: LiveState, keys: U64Array, bases: VisitColumns) -> BoolArray:
+    """Return which closing visits are among those that were built anew: those since the horizon, and the bases."""
+    closing = state.closing
+    since = closing.last >= state.horizon
+    return np.isin(closing.key, keys) & (
+        since | np.isin(closing.first_hash ^ closing.key, bases.first_hash ^ bases.key)
+    )
+
+
+def _kept_hits(state: LiveState, keys: U64Array) -> pl.DataFrame:
+    """Return the kept hits that the visits of these timelines are made of."""
+    rows = state.kept.of_visitors(np.unique(visitors_of(keys)))
+    formed = rows.select(
+        pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & (pl.col("event_time") >= state.horizon)
+    ).to_series()
+    return rows.filter(formed & pl.Series(np.isin(rows["key"].to_numpy(), keys)))
+
+
+def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
+    """Return the visits of these timelines that were open at the horizon."""
+    places = state.timelines.base[slots]
+    return state.timelines.bases.take(places[places >= 0].astype(np.int64))
+
+
+def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
+    """Take back what hits added under dimensions that changed, and add it under the new ones."""
+    moved = np.flatnonzero(old != new)
+    if len(moved):
+        contributions.of_hits += taken_back(hits[moved], old[moved])
+        contributions.of_hits += added(hits[moved], new[moved])
+
+
+def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
+    """Return the pinned hits of these open visits, and which of them each is in."""
+    order = np.argsort(bases.key)
+    keys = state.pinned["key"].to_numpy()
+    found = np.searchsorted(bases.key[order], keys)
+    found[found == len(order)] = 0
+    mine = np.flatnonzero(bases.key[order][found] == keys) if len(order) else np.empty(0, np.int64)
+    return state.pinned[mine], order[found[mine]] if len(order) else mine
+
+
+def _dims_of_bases(built: Built, of_base: I64Array) -> I32Array:
+    dims = np.zeros(int(of_base.max()) + 1, np.int32)
+    was = np.flatnonzero((built.carried >= 0) & (built.carried < len(dims)))
+    dims[built.carried[was]] = built.visits.dims[was]
+    of_hits: I32Array = dims[of_base]
+    return of_hits
+
+
+def _keep_now(state: LiveState, built: Built) -> None:
+    """Keep the latest visit of each timeline, and those before it that have not ended."""
+    last = built.is_last()
+    newest = built.visits.take(last)
+    state.timelines.now.put(state.timelines.find(newest.key), newest)
+    followed = ~last & ~built.visits.ended(state.log_time)
+    if followed.any():
+        state.closing = VisitColumns.concat(state.closing, built.visits.take(followed))

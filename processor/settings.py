@@ -1,0 +1,53 @@
+"""Settings of the processor, read from HITMESH_PROCESSOR_*."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hitmesh.config import ServiceSettings
+from processor.runner import Pace
+
+_STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
+
+
+class ProcessorSettings(ServiceSettings):
+    """How much the processor does at once, and how often."""
+
+    model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
+
+    max_hits: int = Field(default=50_000, ge=1, description="Hits of a window of the stream, about")
+    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records")
+    flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
+    snapshot_ms: int = Field(default=180_000, ge=1_000, description="The state of each partition is saved this often")
+    cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
+    settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for site-days to settle")
+    resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
+    keep_superseded_ms: int = Field(default=60_000, ge=0, description="How long replaced rows stay readable")
+    keep_log_days: int = Field(default=7, ge=2, description="How long the log keeps records that are stored raw")
+    balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks at the ledger")
+    open_reads: bool = Field(default=False, description="Traces need no key: whoever reaches the listener may read")
+    fail_at: str = Field(
+        default="",
+        pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}})?$",
+        description="For tests: kill this process when a step of a commit is done for the n-th time, as step:n",
+    )
+
+    @property
+    def pace(self) -> Pace:
+        """How much the stream does at once."""
+        return Pace(
+            max_hits=self.max_hits,
+            window_ms=self.window_ms,
+            flush_ms=self.flush_ms,
+            snapshot_ms=self.snapshot_ms,
+        )
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where kept hits are: nothing in it outlives the process."""
+        return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

@@ -1,0 +1,79 @@
+"""What the live stream reads and writes (steps 4 to 6 of the journey), and two questions that it asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hitmesh.ports import (
+    DirtyDays,
+    Ledger,
+    LogReader,
+    LogScan,
+    OrderClaim,
+    OrderClaims,
+    Outbox,
+    PartitionId,
+    Position,
+    RawStore,
+    RejectedStore,
+    SeriesStore,
+    SiteDirectory,
+    StateStore,
+    Topic,
+)
+from processor.live.sites import DEFAULT_RULES, SiteRules
+from processor.live.step import Prepared
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStores:
+    """What a runner reads and writes; `log_reader` makes a reader that begins where its group has committed."""
+
+    log_reader: Callable[[Topic], LogReader]
+    log_scan: LogScan
+    raw: RawStore
+    rejected: RejectedStore
+    dirty: DirtyDays
+    claims: OrderClaims
+    outbox: Outbox
+    series: SeriesStore
+    ledger: Ledger
+    states: StateStore
+    directory: SiteDirectory
+
+
+def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, SiteRules]:
+    """Return how the hits of each site become visits; a site that is not known any more has the default."""
+    found = {name: directory.site(name) for name in names}
+    return {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
+
+
+def wins_of(
+    prepared: Mapping[PartitionId, Prepared], claims: Sequence[OrderClaim], holders: OrderClaims
+) -> Mapping[PartitionId, BoolArray]:
+    """Return whether each row of each partition holds its order (rule D3), taking orders that nobody holds.
+
+    Args:
+        prepared: steps that are about to be applied.
+        claims: those of all their hits.
+        holders: who knows who came first.
+    """
+    claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}
+    for partition, one in prepared.items():
+        places = np.flatnonzero(one.claiming)
+        for place, (offset, row) in zip(places.tolist(), one.rows.select("offset", "row")[places].rows(), strict=True):
+            claiming[Position(partition.log, partition.partition, offset), row] = (partition, place)
+    asked = [claim for claim in claims if (claim.position, claim.row) in claiming]
+    asked.sort(key=lambda claim: (claim.log_time, claim.position, claim.row))
+    wins = {partition: np.zeros(one.rows.height, np.bool_) for partition, one in prepared.items()}
+    if asked:
+        for claim, won in zip(asked, holders.first(asked), strict=True):
+            partition, place = claiming[claim.position, claim.row]
+            wins[partition][place] = won
+    return wins

@@ -1,0 +1,98 @@
+"""GetLedger: what became of every hit of a site. GetSitelessLedger: of those that named no site.
+
+Limits: 400 days in an answer; the totals and the imbalance are over all days.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.admin.v1 import operations_pb2 as pb
+from hitmesh.callers import readable_site, require_open_reads
+from hitmesh.ports import IngestKey
+from hitmesh.utc_days import date_text
+from reporter.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
+from reporter.rpc.answer import read_version
+from reporter.rpc.backend import Backend
+from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
+
+_NO_SITE: Final = ""
+# Stores are read one after the other: what is published in between would look like a loss.
+_READS: Final = 3
+
+
+def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedgerRequest) -> pb.GetLedgerResponse:
+    """Returns the totals and the days of a site.
+
+    Raises:
+        NotFound: no such site, or not the caller's.
+        RefusedError: a date is wrong, or the name is of several sites.
+    """
+    site = readable_site(backend.directory, backend.open_reads, caller, request.site)
+    found = read_ledger(backend, site.name)
+    listed = set(listed_days([day.day for day in found.days], request.since, request.until))
+    return pb.GetLedgerResponse(
+        site=site.name,
+        totals=_totals_message(found.totals),
+        days=[_day_message(day) for day in found.days if day.day in listed],
+        omitted_days=len(found.days) - len(listed),
+        imbalance=found.imbalance,
+        data_version=read_version(backend, [site]),
+        pending_hits=sum(day.pending.hits for day in found.days),
+    )
+
+
+def get_siteless_ledger(
+    backend: Backend, caller: IngestKey | None, request: pb.GetSitelessLedgerRequest
+) -> pb.GetSitelessLedgerResponse:
+    """Returns the totals of hits that named no site.
+
+    Raises:
+        Unauthenticated, PermissionDenied: reads are not open.
+    """
+    require_open_reads(caller, backend.open_reads)
+    return pb.GetSitelessLedgerResponse(totals=_totals_message(siteless_totals(backend.ledger.read(_NO_SITE))))
+
+
+def read_ledger(backend: Backend, site: str) -> SiteLedger:
+    """Returns the ledger of a site; read again while it does not balance."""
+    for _ in range(_READS):
+        found = site_ledger(
+            backend.ledger.read(site),
+            backend.generations.current(site, FIRST_DAY, END_DAY),
+            backend.generations.ledger(site, FIRST_DAY, END_DAY),
+            backend.dirty.marks(site),
+        )
+        if not found.imbalance:
+            break
+    return found
+
+
+def _totals_message(totals: Totals) -> pb.LedgerTotals:
+    by_day = totals.accepted_by_day
+    return pb.LedgerTotals(
+        received=_count_message(totals.received),
+        rejected=_count_message(totals.rejected),
+        accepted=_count_message(totals.accepted),
+        accepted_by_day=None if by_day is None else _count_message(by_day),
+        imbalance=totals.imbalance,
+    )
+
+
+def _day_message(day: Day) -> pb.LedgerDay:
+    return pb.LedgerDay(
+        date=date_text(day.day),
+        settled=day.is_settled,
+        generation=day.generation,
+        accepted=_count_message(day.accepted),
+        counted=day.counted,
+        duplicate=day.duplicate,
+        excluded=day.excluded,
+        classified=_count_message(day.classified),
+        pending=_count_message(day.pending),
+        imbalance=day.imbalance,
+    )
+
+
+def _count_message(count: Count) -> pb.LedgerCount:
+    return pb.LedgerCount(hits=count.hits, sum64=count.sum64, xor64=count.xor64)

@@ -1,0 +1,191 @@
+"""The process in which the core of the processor is measured: records of a partition in, signed rows out, no store.
+
+Arguments: minutes of log time that only age the state, a directory on disk. Records come on stdin; those to be measured
+are put on disk first, until nobody makes records any more. The answer is one JSON line on stdout.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import processor.live.rows
+import processor.live.step
+import processor.live.timelines_step
+from hitmesh.adapters.memory.settling import MemoryOrderClaims
+from hitmesh.logs import configure
+from hitmesh.ports import FoldedRows, LoggedRecord, PartitionId
+from hitmesh.stream_columns import EPOCH_MS
+from processor.intake import take_in, windows
+from processor.live.epochs import EpochSums
+from processor.live.id_filter import IdFilter
+from processor.live.kept import KeptHits
+from processor.live.sites import DEFAULT_RULES
+from processor.live.state import LiveState, PathCounts
+from processor.live.step import RecordsOf, apply, prepare
+from processor.stream_stores import wins_of
+from tests.bench.core_records import MINUTE_MS, START_MS
+from tests.bench.record_file import LOG, read_records, write_record
+from tests.bench.stages import StageTimer
+
+WINDOW_HITS: Final = 50_000
+PARTITION: Final = PartitionId(LOG, 0)
+STAGES: Final = (
+    (sys.modules[__name__], "take_in", "read_records"),
+    (processor.live.step, "find_stream_copies", "copies"),
+    (IdFilter, "add", "copies"),
+    (sys.modules[__name__], "prepare", "timelines"),
+    (processor.live.step, "advance", "endings"),
+    (processor.live.step, "move_horizon", "horizon"),
+    (processor.live.step, "take_hits", "timelines"),
+    (processor.live.timelines_step, "_fast", "visits_fast"),
+    (processor.live.timelines_step, "_slow", "visits_slow"),
+    (processor.live.timelines_step, "added", "contributions"),
+    (processor.live.timelines_step, "taken_back", "contributions"),
+    (processor.live.timelines_step, "of_visits", "contributions"),
+    (processor.live.step, "folded_traffic", "traffic_rows"),
+    (processor.live.step, "folded_visits", "visits_rows"),
+    (processor.live.rows, "visitor_sketches", "sketches"),
+    (processor.live.step, "ledger_of", "sums"),
+    (EpochSums, "add_rows", "sums"),
+    (EpochSums, "add_counts", "sums"),
+    (KeptHits, "add", "kept_hits"),
+)
+
+
+class Core:
+    """The state of one partition, and what it has said so far."""
+
+    def __init__(self, cache: Path) -> None:
+        self.state = LiveState(PARTITION, cache)
+        self.counts = PathCounts()
+        self.rows = 0
+        self.said: Counter[str] = Counter()
+        self._holders = MemoryOrderClaims()
+
+    def take(self, records: list[LoggedRecord]) -> FoldedRows:
+        """Takes a window of one epoch."""
+        intake = take_in(records)
+        own = intake.partitions[PARTITION]
+        unknown = self.state.sites.unknown(own.hits["site"].unique().to_list())
+        rules = dict.fromkeys(unknown, DEFAULT_RULES)
+        prepared = prepare(self.state, RecordsOf(own.ends, own.hits, own.siteless), rules)
+        wins = wins_of({PARTITION: prepared}, intake.claims, self._holders)
+        stepped = apply(self.state, prepared, wins[PARTITION])
+        self.counts.add(stepped.counts)
+        return stepped.rows
+
+    def note(self, rows: FoldedRows) -> None:
+        """Adds up what went out, to be compared with what came in."""
+        self.rows += rows.traffic.height + rows.visits.height
+        for name in ("hits", "excluded_hits", "duplicate_hits", "orders"):
+            self.said[name] += int(rows.traffic[name].sum())
+        for name in ("visits", "order_visits"):
+            self.said[name] += int(rows.visits[name].sum())
+
+
+def main() -> None:
+    """Ages, measures, answers."""
+    configure("error", "bench", "bench-0")
+    before_ms, directory = START_MS + int(sys.argv[1]) * MINUTE_MS, Path(sys.argv[2])
+    timer = StageTimer()
+    for owner, attribute, stage in STAGES:
+        timer.wrap(owner, attribute, stage)
+    core, idle = Core(directory / "kept"), _memory()
+    records = read_records(sys.stdin.buffer)
+    aged_hits, aged_s = 0, 0.0
+    for window in _windows(records, before_ms):
+        began = time.process_time()
+        rows = core.take(window)
+        aged_s += time.process_time() - began
+        aged_hits += sum(one.record.rows for one in window)
+        core.note(rows)
+    aside = directory / "records"
+    first_offset = core.state.next_offset
+    with aside.open("wb") as target:
+        for record in records:
+            write_record(target, record.log_time, record.record)
+    answer = _measure(core, timer, aside, first_offset, idle)
+    answer["aged"] = {"hits": aged_hits, "hits_per_s_and_core": round(aged_hits / aged_s)}
+    answer["checks"] = _checks(core, aged_hits + answer["hits"])
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _windows(
+    records: Iterator[LoggedRecord] | Iterable[LoggedRecord], end_ms: int | None = None
+) -> Iterator[list[LoggedRecord]]:
+    """Yields records in windows as a runner polls them; stops before a window of `end_ms` or later."""
+    gathered: list[LoggedRecord] = []
+    hits = 0
+    for record in records:
+        gathered.append(record)
+        hits += record.record.rows
+        if hits >= WINDOW_HITS:
+            yield from windows(gathered, EPOCH_MS)
+            if end_ms is not None and record.log_time >= end_ms:
+                return
+            gathered, hits = [], 0
+    if gathered:
+        yield from windows(gathered, EPOCH_MS)
+
+
+def _measure(core: Core, timer: StageTimer, records: Path, first_offset: int, idle: dict[str, int]) -> dict[str, Any]:
+    timer.start()
+    gc.collect()
+    before = PathCounts()
+    before.add(core.counts)
+    hits, cpu_s, wall_s, steps, rows_before = 0, 0.0, 0.0, 0, core.rows
+    with records.open("rb") as source:
+        for window in _windows(read_records(source, first_offset)):
+            used, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+            rows = core.take(window)
+            wall_s += time.perf_counter() - began
+            after = resource.getrusage(resource.RUSAGE_SELF)
+            cpu_s += after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+            steps += 1
+            hits += sum(one.record.rows for one in window)
+            core.note(rows)
+    held = _memory()
+    now = core.state.timelines.now
+    return {
+        "hits": hits,
+        "cpu_s": cpu_s,
+        "wall_s": wall_s,
+        "steps": steps,
+        "rows": core.rows - rows_before,
+        "stages": dict(timer.seconds),
+        "paths": {name: getattr(core.counts, name) - getattr(before, name) for name in PathCounts.__dataclass_fields__},
+        "open_visits": len(core.state.timelines),
+        "not_ended": int((~now.ended(core.state.log_time)).sum()),
+        "kept_hits": len(core.state.kept),
+        "rss_bytes": held["RssAnon"] - idle["RssAnon"],
+        "mapped_bytes": held["RssFile"] - idle["RssFile"],
+        "timelines_bytes": core.state.timelines.nbytes,
+        "ids_bytes": core.state.ids.nbytes,
+        "tuples": len(core.state.interned.tuples),
+        "texts": len(core.state.interned.texts),
+        "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024,
+    }
+
+
+def _checks(core: Core, sent: int) -> dict[str, Any]:
+    """Returns whether the rows hold all that came in, each hit once: as one that counts or as a copy."""
+    return {"sent": sent, **core.said, "ok": core.said["hits"] + core.said["duplicate_hits"] == sent}
+
+
+def _memory() -> dict[str, int]:
+    """Returns the resident memory of this process in bytes, its own and that of mapped files."""
+    gc.collect()
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Measures the mesh as a whole: `hitmesh load` against `hitmesh dev`, everything on the cores of this machine.
+
+Embedded stores with fsync, Envoy in front. A rate is held when nothing is shed, every hit is acknowledged within two
+seconds of its turn, all of it stands in reports a few seconds after the last hit was sent, ledger and totals are right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.measured import ROOT, Result, progress
+
+AIM: Final = 25_000  # two billion hits a day
+FLOOR: Final = 12_000  # one billion
+RATES: Final = (12_000, 20_000, 30_000, 45_000, 65_000)
+TRIAL_S: Final = 15
+RUN_S: Final = 60
+SITES: Final = 100
+MOST_ACK_LAG_S: Final = 2.0
+MOST_VISIBLE_LAG_S: Final = 6.0
+READY_TIMEOUT_S: Final = 60.0
+LOAD_TIMEOUT_S: Final = 400.0
+
+
+def run_mesh() -> Result:
+    """Returns the greatest rate that was held for a minute, and what every process used meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, _mesh(Path(home)):
+        trials, rates = [], []
+        for rate in RATES:
+            trials.append(_offered(home, rate, TRIAL_S))
+            if not trials[-1]["held"]:
+                break
+            rates.append(rate)
+        runs = []
+        for rate in reversed(rates):
+            runs.append(_offered(home, rate, RUN_S))
+            if runs[-1]["held"]:
+                break
+    held = next((run["acknowledged_per_s"] for run in runs if run["held"]), 0)
+    return {
+        "hits_per_s": {"value": held, "unit": "hits/s", "aim": AIM, "floor": FLOOR, "ok": held >= 0.99 * FLOOR},
+        "run_s": RUN_S,
+        "runs": runs,
+        "trials": [{name: trial[name] for name in ("rate", "held", "why_not", "visible_after_s")} for trial in trials],
+        "checks": {"ok": all(run["right"] for run in [*trials, *runs])},
+    }
+
+
+@contextmanager
+def _mesh(home: Path) -> Iterator[None]:
+    """Runs a mesh of its own, with the settings of `hitmesh dev`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hitmesh.cli", "dev", "--home", str(home), "--no-demo-data"],
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not (home / "ready.json").exists():
+            if _ended(process, 0.2) or time.monotonic() > deadline:
+                raise RuntimeError("the mesh did not become ready: its message stands above")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _offered(home: str, rate: int, duration_s: int) -> Result:
+    """Offers a rate and says whether it was held."""
+    progress(f"mesh: {rate:,} hits/s for {duration_s} s")
+    load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))
+    mix = ("--out-of-order", "2", "--duplicates", "1", "--bots", "3", "-o", "json")
+    done = subprocess.run(
+        [sys.executable, "-m", "hitmesh.cli", *load, *mix],
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=LOAD_TIMEOUT_S,
+        check=False,
+    )
+    answer = json.loads(done.stdout or b"{}")
+    if "rates" not in answer:
+        return {"rate": rate, "held": False, "why_not": answer.get("message", "no answer"), "right": False}
+    return _judged(rate, duration_s, answer)
+
+
+def _judged(rate: int, duration_s: int, answer: dict[str, Any]) -> Result:
+    hits, rates = answer["hits"], answer["rates"]
+    acked_after_s = hits["acknowledged"] / rates["acknowledged_per_s"] - duration_s
+    visible_after_s = hits["acknowledged"] / rates["visible_per_s"] - duration_s
+    reasons = {
+        f"{hits['shed']:,} hits were not sent": hits["shed"] > 0,
+        f"the last ack came {acked_after_s:.1f} s after the end": acked_after_s > MOST_ACK_LAG_S,
+        f"acks took {answer['ack_latency_s']['p99']} s at p99": answer["ack_latency_s"]["p99"] > MOST_ACK_LAG_S,
+        f"reports were complete {visible_after_s:.1f} s after the end": visible_after_s > MOST_VISIBLE_LAG_S,
+        "; ".join(answer["problems"]): not answer["ok"],
+    }
+    why_not = [reason for reason, is_so in reasons.items() if is_so]
+    return {
+        "rate": rate,
+        "held": not why_not,
+        "why_not": why_not,
+        "right": answer["ok"],
+        "acknowledged_per_s": round(rates["acknowledged_per_s"]),
+        "visible_after_s": round(visible_after_s, 1),
+        "ack_latency_s": answer["ack_latency_s"],
+        "freshness_s": answer["freshness_s"],
+        "lag_s": answer["lag_s"],
+        "processes": {
+            one["name"]: {name: one[name] for name in ("cpu_cores", "cpu_us_per_hit", "max_rss_mib")}
+            for one in answer["processes"]
+        },
+        "cores_used": round(sum(one["cpu_cores"] for one in answer["processes"]), 2),
+        "cores": os.cpu_count(),
+    }
+
+
+def _environment() -> dict[str, str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("HITMESH_")}
+    return {**environ, "PYTHONPATH": str(ROOT)}

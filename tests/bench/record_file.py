@@ -1,0 +1,39 @@
+"""Records as bytes one behind the other, so that whoever is measured reads them and makes none."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+
+LOG: Final = "bench"
+_HEADER: Final = struct.Struct("<qqqqqQQQ")
+
+
+def write_record(target: BinaryIO, log_time: int, record: Record) -> None:
+    """Writes a record of hits."""
+    times = (log_time, record.min_event_time, record.max_event_time, record.max_collect_time)
+    target.write(_HEADER.pack(*times, record.rows, record.sum64, record.xor64, len(record.value)))
+    target.write(record.value)
+
+
+def read_records(source: BinaryIO, first_offset: int = 0) -> Iterator[LoggedRecord]:
+    """Yields what was written, with offsets from `first_offset` on in partition 0."""
+    offset = first_offset
+    while header := source.read(_HEADER.size):
+        log_time, low, high, collected, rows, sum64, xor64, length = _HEADER.unpack(header)
+        record = Record(
+            kind=RecordKind.HITS,
+            value=source.read(length),
+            rows=rows,
+            min_event_time=low,
+            max_event_time=high,
+            max_collect_time=collected,
+            hits=rows,
+            sum64=sum64,
+            xor64=xor64,
+        )
+        yield LoggedRecord(Position(LOG, 0, offset), log_time, record)
+        offset += 1

@@ -1,0 +1,92 @@
+"""OrderClaims."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.ports import (
+    OrderClaim,
+    Position,
+)
+from tests.contract.conftest import Opener
+
+SHOP = "merchants/m/sites/shop"
+
+
+def a_claim(order_id: str, offset: int, row: int = 0, log_time: int = 0, site: str = SHOP) -> OrderClaim:
+    position = Position("hits.1", 0, offset)
+    return OrderClaim(site, order_id, log_time or offset, position, row, 2**64 - 1, 2**63, "h'1\\", 20_000, False)
+
+
+class TestOrderClaims:
+    def test_claim_comes_back_as_it_was_made(self, opener: Opener) -> None:
+        claim = replace(a_claim("o'\"\\\nü", 1, 2), excluded=True, duplicate=True)
+        opener().claims.claim([claim])
+        assert list(opener().claims.of(SHOP, ["o'\"\\\nü"])) == [claim]
+
+    def test_claims_come_in_log_order(self, stores: Stores) -> None:
+        late, second, first = a_claim("a", 1, 0, 9), a_claim("a", 3, 1, 5), a_claim("b", 3, 0, 5)
+        stores.claims.claim([late, second, first])
+        assert list(stores.claims.of(SHOP, ["a", "b"])) == [first, second, late]
+
+    def test_claims_of_other_orders_and_sites_stay_out(self, stores: Stores) -> None:
+        stores.claims.claim([a_claim("a", 1), a_claim("b", 2), a_claim("a", 3, site="other")])
+        assert [claim.position.offset for claim in stores.claims.of(SHOP, ["a", "none"])] == [1]
+        assert list(stores.claims.of(SHOP, [])) == []
+
+    def test_claiming_twice_is_claiming_once_and_keeps_the_verdict(self, stores: Stores) -> None:
+        stores.claims.claim([a_claim("a", 1), a_claim("a", 2)])
+        stores.claims.set_duplicates(SHOP, {(Position("hits.1", 0, 2), 0): True})
+        stores.claims.claim([a_claim("a", 1), a_claim("a", 2)])
+        assert [claim.duplicate for claim in stores.claims.of(SHOP, ["a"])] == [False, True]
+
+    def test_verdict_can_be_taken_back(self, stores: Stores) -> None:
+        stores.claims.claim([a_claim("a", 1)])
+        key = (Position("hits.1", 0, 1), 0)
+        stores.claims.set_duplicates(SHOP, {key: True, (Position("hits.9", 0, 1), 0): True})
+        stores.claims.set_duplicates(SHOP, {key: False})
+        assert [claim.duplicate for claim in stores.claims.of(SHOP, ["a"])] == [False]
+
+    def test_many_orders_are_asked_for_at_once(self, stores: Stores) -> None:
+        ids = [f"order-{number}" for number in range(3_000)]
+        stores.claims.claim([a_claim(order_id, number) for number, order_id in enumerate(ids)])
+        assert len(stores.claims.of(SHOP, ids)) == 3_000
+
+    def test_first_to_ask_holds_an_order_and_finds_itself_again(self, opener: Opener) -> None:
+        claims = [a_claim("a", 1), a_claim("a", 1, 1), a_claim("b", 2), a_claim("a", 3)]
+        assert list(opener().claims.first(claims)) == [True, False, True, False]
+        again = [a_claim("a", 3), a_claim("a", 1), a_claim("b", 2), a_claim("c", 9)]
+        assert list(opener().claims.first(again)) == [False, True, True, True]
+        assert list(opener().claims.first([])) == []
+
+    def test_orders_are_held_per_site_and_apart_for_excluded_hits(self, stores: Stores) -> None:
+        excluded, other = replace(a_claim("a", 2), excluded=True), a_claim("a", 3, site="other")
+        assert list(stores.claims.first([a_claim("a", 1), excluded, other])) == [True, True, True]
+        assert list(stores.claims.first([replace(excluded, row=1), replace(other, row=1)])) == [False, False]
+
+    def test_any_text_names_an_order(self, stores: Stores) -> None:
+        names = ["o'\"\\\nü", "", "\x00", "\x00b", "a%", "👩‍👩‍👧"]
+        assert list(stores.claims.first([a_claim(name, 1, row) for row, name in enumerate(names)])) == [True] * 6
+        assert list(stores.claims.first([a_claim(name, 2, row) for row, name in enumerate(names)])) == [False] * 6
+
+    def test_holding_an_order_is_no_claim_on_it(self, stores: Stores) -> None:
+        stores.claims.first([a_claim("a", 1)])
+        assert list(stores.claims.of(SHOP, ["a"])) == []
+
+    def test_of_two_who_ask_at_once_one_holds_the_order(self, opener: Opener) -> None:
+        both = [opener(), opener()]
+        start = threading.Barrier(2)
+        held: list[bool] = []
+
+        def ask(stores: Stores, offset: int) -> None:
+            start.wait()
+            held.extend(stores.claims.first([a_claim("a", offset)]))
+
+        threads = [threading.Thread(target=ask, args=(stores, number)) for number, stores in enumerate(both)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(held) == [False, True]

@@ -1,0 +1,295 @@
+"""SeriesStore, Ledger, StateStore and LogScan: what the stream keeps beside its rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.clock import ManualClock
+from hitmesh.ports import (
+    LoggedRecord,
+    PartitionId,
+    PartitionProgress,
+    Record,
+    RecordKind,
+    Topic,
+)
+from hitmesh.sketches import union
+from hitmesh.stream_columns import (
+    EPOCH_MS,
+    LEDGER_SUMS,
+    PARTIAL_SUMS,
+    SERIES_COLUMNS,
+    STREAM_GENERATION,
+    LedgerClass,
+    LedgerKind,
+)
+from tests.contract.conftest import NOON, Opener
+from tests.contract.stream_builders import (
+    CHUNKS,
+    P0,
+    a_manifest,
+    a_partial,
+    a_partition,
+    an_entry,
+    entries,
+    partials,
+    save,
+)
+from tests.contract.test_rows import CELL_MS, DAY, DAY_MS, OTHER, SHOP, START, a_sketch
+
+
+class TestSeriesStore:
+    def test_partial_comes_back_with_every_sum(self, opener: Opener) -> None:
+        row = a_partial(digest=2**64 - 1, visitors=a_sketch(1, 2))
+        sums = {name: (-1) ** n * (2**40 + n) for n, name in enumerate(PARTIAL_SUMS)}
+        opener().series.put_partials(partials(row | sums))
+        read = opener().series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)
+        assert dict(read.schema) == SERIES_COLUMNS
+        assert read.row(0, named=True) == {name: (row | sums)[name] for name in SERIES_COLUMNS}
+
+    def test_epochs_and_partitions_of_a_cell_add_up(self, stores: Stores) -> None:
+        rows = [
+            a_partial(epoch=NOON + n * EPOCH_MS, partition=n % 2, hits=10**n, digest=2**63, visitors=sketch)
+            for n, sketch in enumerate([a_sketch(1, 2), a_sketch(2, 3), None])
+        ]
+        stores.series.put_partials(partials(rows[0], rows[1]))
+        stores.series.put_partials(partials(rows[2]))
+        read = stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)
+        assert read.select("hits", "digest").rows() == [(111, 3 * 2**63 % 2**64)]
+        assert union(read["visitors"].to_list()).estimate() == 3.0
+
+    def test_redo_changes_nothing(self, stores: Stores) -> None:
+        rows = partials(a_partial(hits=5), a_partial(epoch=NOON + EPOCH_MS, hits=7))
+        for _ in range(3):
+            stores.series.put_partials(rows)
+        assert stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list() == [12]
+
+    def test_newer_value_takes_the_place_and_a_stale_one_changes_nothing(self, stores: Stores) -> None:
+        for written, hits in ((5, 1), (7, 2), (6, 3), (7, 4), (1, 9)):
+            stores.series.put_partials(partials(a_partial(written=written, hits=hits)))
+        assert stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list() == [4]
+
+    def test_newest_of_one_call_wins(self, stores: Stores) -> None:
+        stores.series.put_partials(partials(a_partial(written=2, hits=2), a_partial(written=1, hits=1)))
+        assert stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list() == [2]
+
+    def test_cells_come_in_order_and_apart(self, stores: Stores) -> None:
+        stores.series.put_partials(
+            partials(
+                a_partial(day=DAY + 1, cell=START + DAY_MS, hits=4),
+                a_partial(cell=START + CELL_MS, hits=3),
+                a_partial(excluded=True, hits=2),
+                a_partial(hits=1),
+                a_partial(site=OTHER, hits=9),
+                a_partial(day=DAY + 2, hits=9),
+                a_partial(generation=1, hits=9),
+            )
+        )
+        read = stores.series.read(SHOP, DAY, DAY + 2, STREAM_GENERATION)
+        assert read.select("day", "cell", "excluded", "hits").rows() == [
+            (DAY, START, False, 1),
+            (DAY, START, True, 2),
+            (DAY, START + CELL_MS, False, 3),
+            (DAY + 1, START + DAY_MS, False, 4),
+        ]
+
+    def test_nothing_known_gives_no_rows_of_the_same_columns(self, stores: Stores) -> None:
+        stores.series.put_partials(partials())
+        assert dict(stores.series.read(SHOP, DAY, DAY + 1, 0).schema) == SERIES_COLUMNS
+
+    def test_dropped_generation_of_a_site_day_is_gone(self, stores: Stores) -> None:
+        others = [a_partial(day=DAY + 1), a_partial(site=OTHER), a_partial(generation=1)]
+        stores.series.put_partials(partials(a_partial(), *others))
+        for _ in range(2):
+            stores.series.drop(SHOP, DAY, STREAM_GENERATION)
+        assert stores.series.read(SHOP, DAY, DAY + 2, STREAM_GENERATION)["day"].to_list() == [DAY + 1]
+        assert len(stores.series.read(OTHER, DAY, DAY + 1, STREAM_GENERATION)) == 1
+        assert len(stores.series.read(SHOP, DAY, DAY + 1, 1)) == 1
+
+    def test_what_was_flushed_is_known_to_everyone_and_never_moves_back(self, opener: Opener) -> None:
+        other = PartitionId("hits.1", 1)
+        assert dict(opener().series.flushed()) == {}
+        opener().series.note_flushed({P0: PartitionProgress(5, 50), other: PartitionProgress(1, 10)})
+        opener().series.note_flushed({P0: PartitionProgress(3, 30)})
+        opener().series.note_flushed({other: PartitionProgress(1, 20)})
+        assert dict(opener().series.flushed()) == {P0: PartitionProgress(5, 50), other: PartitionProgress(1, 20)}
+
+
+class TestLedger:
+    def test_counts_add_up_over_epochs_and_partitions(self, opener: Opener) -> None:
+        rows = [
+            an_entry(epoch=NOON + n * EPOCH_MS, partition=n % 2, hits=10**n, sum64=2**63 + n, xor64=2**63 + 2**n)
+            for n in range(3)
+        ]
+        opener().ledger.put(entries(*rows[:2]))
+        opener().ledger.put(entries(*rows[2:]))
+        read = opener().ledger.read(SHOP)
+        assert dict(read.schema) == LEDGER_SUMS
+        assert read.rows() == [(SHOP, "day", DAY, "counted", 111, (3 * 2**63 + 3) % 2**64, 2**63 + 7)]
+
+    def test_redo_and_stale_entries_change_nothing(self, stores: Stores) -> None:
+        for written, hits in ((5, 1), (7, 2), (6, 3), (7, 2), (1, 9)):
+            stores.ledger.put(entries(an_entry(written=written, hits=hits, sum64=hits, xor64=hits)))
+        assert stores.ledger.read(SHOP).rows() == [(SHOP, "day", DAY, "counted", 2, 2, 2)]
+
+    def test_all_sites_and_no_site_are_read_together_in_order(self, stores: Stores) -> None:
+        rows = [
+            an_entry(site="", kind=LedgerKind.CELL, at=START),
+            an_entry(site=OTHER),
+            an_entry(**{"class": LedgerClass.ACCEPTED}),
+            an_entry(at=DAY - 1),
+        ]
+        stores.ledger.put(entries(*reversed(rows)))
+        keys = [row[:4] for row in stores.ledger.read(None).rows()]
+        assert keys == [
+            ("", "cell", START, "counted"),
+            (OTHER, "day", DAY, "counted"),
+            (SHOP, "day", DAY - 1, "counted"),
+            (SHOP, "day", DAY, "accepted"),
+        ]
+        assert [row[0] for row in stores.ledger.read("").rows()] == [""]
+
+    def test_nothing_known_gives_no_rows_of_the_same_columns(self, stores: Stores) -> None:
+        assert dict(stores.ledger.read(None).schema) == LEDGER_SUMS
+        assert dict(stores.ledger.read(SHOP).schema) == LEDGER_SUMS
+
+    def test_days_of_epochs_read_as_their_sum_and_a_redo_of_recent_ones_stays_right(self, opener: Opener) -> None:
+        stores = opener()
+        count = 3 * 96
+        first = START
+        for n in range(count):
+            row = an_entry(epoch=first + n * EPOCH_MS, written=n, hits=1, sum64=2**60 + n, xor64=n)
+            stores.ledger.put(entries(row, row | {"site": OTHER, "at": n // 96}))
+        for _ in range(2):
+            expected = [(SHOP, "day", DAY, "counted", count, sum(2**60 + n for n in range(count)) % 2**64)]
+            assert [row[:6] for row in stores.ledger.read(SHOP).rows()] == expected
+            assert stores.ledger.read(SHOP)["xor64"].to_list() == [int(np.bitwise_xor.reduce(np.arange(count)))]
+            assert stores.ledger.read(OTHER)["hits"].to_list() == [96] * 3
+            recent = range(count - 8, count)
+            stores.ledger.put(
+                entries(
+                    *[an_entry(epoch=first + n * EPOCH_MS, written=n, hits=1, sum64=2**60 + n, xor64=n) for n in recent]
+                )
+            )
+            stores = opener()
+
+
+class TestStateStore:
+    def test_snapshot_comes_back_as_it_was_saved(self, opener: Opener) -> None:
+        assert opener().states.load(P0, 1) is None
+        assert save(opener(), a_manifest())
+        assert opener().states.load(P0, 1) == (a_manifest(), CHUNKS)
+        assert opener().states.load(PartitionId("hits.1", 1), 1) is None
+
+    def test_snapshot_of_an_empty_state_is_one(self, stores: Stores) -> None:
+        assert save(stores, a_manifest(chunks=0), [])
+        assert stores.states.load(P0, 1) == (a_manifest(chunks=0), [])
+
+    def test_chunks_without_a_manifest_are_no_snapshot(self, stores: Stores) -> None:
+        stores.states.save_chunks(P0, 1, 10, CHUNKS)
+        assert stores.states.load(P0, 1) is None
+        save(stores, a_manifest())
+        stores.states.save_chunks(P0, 1, 20, [b"half"])
+        assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
+
+    def test_manifest_without_all_its_chunks_is_no_snapshot(self, stores: Stores) -> None:
+        assert save(stores, a_manifest(chunks=4))
+        assert stores.states.load(P0, 1) is None
+
+    def test_another_logic_version_loads_nothing(self, stores: Stores) -> None:
+        save(stores, a_manifest(logic=1))
+        assert stores.states.load(P0, 2) is None
+        assert save(stores, a_manifest(next_offset=11, logic=2))
+        assert stores.states.load(P0, 1) is None
+        assert stores.states.load(P0, 2) is not None
+
+    def test_later_snapshot_takes_the_place_of_an_earlier_one(self, stores: Stores) -> None:
+        save(stores, a_manifest(next_offset=10))
+        assert save(stores, a_manifest(next_offset=11, chunks=1), [b"new"])
+        assert stores.states.load(P0, 1) == (a_manifest(next_offset=11, chunks=1), [b"new"])
+
+    def test_saving_twice_is_saving_once(self, stores: Stores) -> None:
+        assert save(stores, a_manifest())
+        assert save(stores, a_manifest())
+        assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
+
+    def test_chunks_that_were_left_by_a_crash_are_replaced(self, stores: Stores) -> None:
+        stores.states.save_chunks(P0, 1, 10, [*CHUNKS, b"more"])
+        assert save(stores, a_manifest())
+        assert stores.states.load(P0, 1) == (a_manifest(), CHUNKS)
+
+    def test_older_position_of_the_same_writer_is_refused(self, stores: Stores) -> None:
+        save(stores, a_manifest(next_offset=10))
+        assert not save(stores, a_manifest(next_offset=9), [b"a", b"b", b"c"])
+        assert stores.states.load(P0, 1) == (a_manifest(next_offset=10), CHUNKS)
+
+    def test_older_writer_is_refused_however_far_it_got(self, opener: Opener) -> None:
+        save(opener(), a_manifest(writer=2, next_offset=10))
+        assert not save(opener(), a_manifest(writer=1, next_offset=99), [b"a", b"b", b"c"])
+        assert opener().states.load(P0, 1) == (a_manifest(writer=2, next_offset=10), CHUNKS)
+
+    def test_newer_writer_may_go_back(self, stores: Stores) -> None:
+        save(stores, a_manifest(writer=1, next_offset=99))
+        assert save(stores, a_manifest(writer=2, next_offset=10))
+        assert stores.states.load(P0, 1) == (a_manifest(writer=2, next_offset=10), CHUNKS)
+
+    def test_partitions_do_not_touch_each_other(self, stores: Stores) -> None:
+        other = PartitionId("hits.1", 1)
+        save(stores, a_manifest(writer=1, partition=other))
+        save(stores, a_manifest(writer=5, next_offset=50))
+        assert stores.states.load(other, 1) == (a_manifest(writer=1, partition=other), CHUNKS)
+
+
+def append(stores: Stores, partition: int, *values: bytes) -> None:
+    for value in values:
+        stores.log.append(Topic.HITS, partition, Record(RecordKind.HITS, value, 1, 1, 2, NOON + 10**9)).result(5)
+
+
+class TestLogScan:
+    def test_records_are_read_again_whatever_was_committed(self, stores: Stores) -> None:
+        append(stores, 1, *[str(n).encode() for n in range(100)])
+        partition = a_partition(stores, 1)
+        reader = stores.log_reader(Topic.HITS, "g")
+        polled = reader.poll(1_000, 1.0)
+        reader.commit(reader.positions())
+        found: list[LoggedRecord] = list(stores.log_scan.read(partition, 0, 100))
+        assert found == polled
+        assert [logged.position.offset for logged in stores.log_scan.read(partition, 7, 9)] == [7, 8]
+        assert len(list(stores.log_scan.read(partition, 98, 10**9))) == 2
+        assert list(stores.log_scan.read(partition, 5, 5)) == []
+        assert list(stores.log_scan.read(a_partition(stores, 0), 0, 5)) == []
+
+    def test_offsets_are_found_by_log_time(self, stores: Stores, clock: ManualClock) -> None:
+        for _ in range(10):
+            clock.advance(1_000)
+            append(stores, 0, b"a", b"b")
+        partition, scan = a_partition(stores), stores.log_scan
+        assert scan.first_offset(partition) == 0
+        assert scan.offset_at(partition, 0) == 0
+        assert scan.offset_at(partition, NOON + 1_000) == 0
+        assert scan.offset_at(partition, NOON + 1_001) == 2
+        assert scan.offset_at(partition, NOON + 10_000) == 18
+        assert scan.offset_at(partition, NOON + 10_001) == 20
+        assert scan.offset_at(a_partition(stores, 1), NOON) == 0
+        assert scan.first_offset(a_partition(stores, 1)) == 0
+
+    def test_other_topic_is_another_log(self, stores: Stores) -> None:
+        append(stores, 0, b"hit")
+        assert list(stores.log_scan.read(a_partition(stores, 0, Topic.REJECTED), 0, 9)) == []
+
+    def test_trimmed_records_are_not_there(self, stores: Stores, clock: ManualClock) -> None:
+        for _ in range(4):
+            append(stores, 0, b"v")
+            clock.advance(1_000)
+        reader, partition = stores.log_reader(Topic.HITS, "g"), a_partition(stores)
+        reader.poll(100, 1.0)
+        reader.commit(reader.positions())
+        gone = stores.trim(NOON + 2_000)
+        assert stores.log_scan.first_offset(partition) == gone
+        assert stores.log_scan.offset_at(partition, 0) == gone
+        assert [logged.position.offset for logged in stores.log_scan.read(partition, 0, 9)] == list(range(gone, 4))
+        if stores.trim(NOON + 10_000):
+            assert stores.log_scan.first_offset(partition) == 4
+            assert stores.log_scan.offset_at(partition, 0) == 4
+            assert list(stores.log_scan.read(partition, 0, 9)) == []

@@ -1,0 +1,267 @@
+"""Outbox, and reports over what it committed."""
+
+from __future__ import annotations
+
+import threading
+
+import polars as pl
+import pytest
+
+from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores
+from hitmesh.errors import Fenced
+from hitmesh.ports import (
+    FoldedRows,
+    PartitionId,
+    PartitionProgress,
+    SiteDay,
+    Topic,
+)
+from hitmesh.rollup_rows import RowSource
+from hitmesh.sketches import union
+from hitmesh.stream_columns import (
+    MOVED_VISITORS,
+    STREAM_GENERATION,
+)
+from tests.contract.conftest import Opener
+from tests.contract.stream_builders import (
+    TODAY,
+    a_partial,
+    a_partition,
+    commit,
+    live,
+    partials,
+    signed,
+    some_rows,
+)
+from tests.contract.test_rows import CELL_MS, DAY, DAY_MS, OTHER, QUIRKY, SHOP, START, a_row, a_sketch, ask, hits_by
+from tests.contract.test_rows import write as write_settled
+
+
+class TestOutbox:
+    def test_nothing_is_committed_at_first_of_any_declared_partition(self, stores: Stores) -> None:
+        committed = stores.outbox.committed()
+        assert set(committed) == {
+            *(a_partition(stores, number) for number in range(4)),
+            a_partition(stores, 0, Topic.REJECTED),
+        }
+        assert set(committed.values()) == {PartitionProgress(0, 0)}
+
+    def test_rows_and_positions_are_seen_by_everyone(self, opener: Opener) -> None:
+        stores = opener()
+        positions = {
+            a_partition(stores, 2): PartitionProgress(7, 70),
+            a_partition(stores, 0, Topic.REJECTED): PartitionProgress(3, 30),
+        }
+        stores.outbox.transaction(stores.outbox.take_over(), [some_rows(stores, a_row(hits=5))], positions)
+        other = opener()
+        assert live(other)["hits"].to_list() == [5]
+        assert {key: other.outbox.committed()[key] for key in positions} == positions
+        assert other.progress.progress(Topic.HITS)[a_partition(stores, 2)] == PartitionProgress(7, 70)
+        assert other.log_reader(Topic.REJECTED, PROCESSOR_GROUP).committed() == {
+            a_partition(stores, 0, Topic.REJECTED): PartitionProgress(3, 30)
+        }
+
+    def test_positions_never_move_back(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        for next_offset, log_time in ((5, 50), (3, 30), (5, 60), (4, 99)):
+            progress = PartitionProgress(next_offset, log_time)
+            stores.outbox.transaction(writer, [], {a_partition(stores): progress})
+        assert stores.outbox.committed()[a_partition(stores)] == PartitionProgress(5, 60)
+
+    def test_every_writer_has_a_greater_number_than_those_before(self, opener: Opener) -> None:
+        numbers = [opener().outbox.take_over() for _ in range(4)]
+        assert numbers == sorted(set(numbers))
+
+    def test_fenced_writer_writes_nothing(self, opener: Opener) -> None:
+        old, new = opener(), opener()
+        zombie, writer = old.outbox.take_over(), new.outbox.take_over()
+        with pytest.raises(Fenced):
+            commit(old, zombie, a_row(hits=1), next_offset=9)
+        assert len(live(new)) == 0
+        assert set(new.outbox.committed().values()) == {PartitionProgress(0, 0)}
+        commit(new, writer, a_row(hits=2), next_offset=4)
+        with pytest.raises(Fenced):
+            commit(old, zombie, a_row(hits=1), next_offset=9)
+        assert live(old)["hits"].to_list() == [2]
+        assert old.outbox.committed()[a_partition(old)].next_offset == 4
+
+    def test_writer_that_never_took_over_is_fenced(self, stores: Stores) -> None:
+        with pytest.raises(Fenced):
+            commit(stores, stores.outbox.take_over() + 1)
+
+    def test_position_of_another_log_refuses_the_whole_transaction(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        positions = {a_partition(stores): PartitionProgress(1, 1), PartitionId("hits.gone", 0): PartitionProgress(1, 1)}
+        with pytest.raises(ValueError, match=r"hits\.gone"):
+            stores.outbox.transaction(writer, [some_rows(stores, a_row(hits=1))], positions)
+        assert len(live(stores)) == 0
+        assert stores.outbox.committed()[a_partition(stores)] == PartitionProgress(0, 0)
+
+    def test_rows_of_a_settlement_are_refused(self, stores: Stores) -> None:
+        settled = signed(RowSource.TRAFFIC, a_row(hits=1)).with_columns(generation=pl.lit(3, pl.Int64))
+        rows = FoldedRows(a_partition(stores), settled, signed(RowSource.VISITS))
+        with pytest.raises(ValueError, match="generation"):
+            stores.outbox.transaction(stores.outbox.take_over(), [rows], {})
+        assert len(live(stores)) == 0
+
+    def test_reader_sees_rows_no_later_than_their_position(self, opener: Opener) -> None:
+        stores, reader = opener(), opener()
+        writer, total = stores.outbox.take_over(), 40
+
+        def write() -> None:
+            for number in range(1, total + 1):
+                commit(stores, writer, a_row(cell=number % 9, hits=1), next_offset=number)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        seen = 0
+        while seen < total:
+            seen = reader.outbox.committed()[a_partition(stores)].next_offset
+            assert live(reader)["hits"].sum() >= seen
+        thread.join()
+
+
+class TestStreamedRows:
+    def test_signed_rows_add_up_to_their_net(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        commit(stores, writer, a_row(channel="ads", hits=3), a_row(channel=None, hits=2))
+        commit(stores, writer, a_row(channel="ads", hits=-1, gross_revenue=10**15))
+        answer = live(stores, "channel", measures=("hits", "gross_revenue"))
+        assert set(answer.rows()) == {(0, "ads", 2, 10**15), (0, None, 2, 0)}
+
+    def test_value_whose_rows_come_to_nothing_is_in_no_answer(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        commit(stores, writer, a_row(page_path="/a", hits=1, visitors=a_sketch(1)), a_row(page_path="/b", hits=1))
+        commit(stores, writer, a_row(page_path="/a", hits=-1, moved_visitors=1), a_row(cell=1, page_path="/c", hits=1))
+        commit(stores, writer, a_row(cell=1, page_path="/c", hits=-1))
+        assert hits_by(live(stores, "page_path"), "page_path") == {"/b": 1}
+        total = live(stores, measures=("hits", MOVED_VISITORS), sketches=("visitors",))
+        assert total.rows() == [(0, 1, 0, None)]
+        starts = (START, START + CELL_MS)
+        assert live(stores, buckets=starts)["bucket"].to_list() == [0]
+
+    def test_row_that_counts_something_else_stays_with_its_zeros(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        commit(stores, writer, a_row(page_path="/a", hits=1, duplicate_hits=2))
+        commit(stores, writer, a_row(page_path="/a", hits=-1))
+        assert hits_by(live(stores, "page_path"), "page_path") == {"/a": 0}
+
+    def test_visitors_who_left_are_counted_where_others_stayed(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        commit(stores, writer, a_row(channel="ads", hits=1, visitors=a_sketch(1)))
+        commit(stores, writer, a_row(channel="ads", hits=1, visitors=a_sketch(2)))
+        commit(
+            stores,
+            writer,
+            a_row(channel="ads", hits=-1, moved_visitors=1),
+            a_row(channel="mail", hits=1, visitors=a_sketch(1)),
+        )
+        answer = live(stores, "channel", measures=("hits", MOVED_VISITORS), sketches=("visitors",))
+        found = {row[1]: (row[2], row[3], union([row[4]]).estimate()) for row in answer.rows()}
+        assert found == {"ads": (1, 1, 2.0), "mail": (1, 0, 1.0)}
+
+    def test_rows_of_several_partitions_meet(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        rows = [some_rows(stores, a_row(hits=10**number), partition=number) for number in range(4)]
+        stores.outbox.transaction(writer, rows, {})
+        assert live(stores)["hits"].to_list() == [1_111]
+
+    def test_visits_are_a_source_of_their_own(self, stores: Stores) -> None:
+        visits = signed(RowSource.VISITS, a_row(exit_page="/x", visits=1, bounces=1), a_row(exit_page="/x", bounces=-1))
+        rows = some_rows(stores, a_row(page_path="/x", hits=1), visits=visits)
+        stores.outbox.transaction(stores.outbox.take_over(), [rows], {})
+        answer = live(stores, "exit_page", source=RowSource.VISITS, measures=("visits", "bounces"))
+        assert answer.rows() == [(0, "/x", 1, 0)]
+        assert live(stores)["hits"].to_list() == [1]
+
+    def test_live_and_settled_days_are_answered_together(self, stores: Stores) -> None:
+        write_settled(stores, a_row(hits=100, visitors=a_sketch(1)), a_row(hits=5, generation=2))
+        row = a_row(cell=96, day=DAY + 1, hits=7, moved_visitors=1, visitors=a_sketch(2))
+        commit(stores, stores.outbox.take_over(), row, a_row(hits=30), a_row(site=OTHER, hits=1_000))
+        asked = {TODAY: 1, SiteDay(SHOP, DAY + 1): STREAM_GENERATION}
+        answer = ask(
+            stores,
+            generations=asked,
+            end=START + 2 * DAY_MS,
+            measures=("hits", MOVED_VISITORS),
+            sketches=("visitors",),
+        )
+        assert answer.rows()[0][:3] == (0, 107, 1)
+        assert union(answer["visitors"].to_list()).estimate() == 2.0
+        assert ask(stores, measures=(MOVED_VISITORS,)).rows() == [(0, 0)]
+
+    def test_only_asked_site_days_are_read(self, stores: Stores) -> None:
+        rows = [a_row(cell=96 * n, day=DAY + n, site=site, hits=1) for n in range(3) for site in (SHOP, OTHER)]
+        commit(stores, stores.outbox.take_over(), *rows)
+        asked = {SiteDay(SHOP, DAY): 0, SiteDay(OTHER, DAY + 2): 0}
+        answer = ask(stores, "site", generations=asked, end=START + 3 * DAY_MS, buckets=(START, START + DAY_MS))
+        assert set(answer.rows()) == {(0, SHOP, 1), (1, OTHER, 1)}
+
+    def test_answer_without_rows_has_the_promised_columns(self, stores: Stores) -> None:
+        empty = live(stores, "channel", measures=(MOVED_VISITORS,), sketches=("visitors",))
+        promised = {"bucket": pl.Int32(), "channel": pl.String(), MOVED_VISITORS: pl.Int64(), "visitors": pl.Binary()}
+        assert dict(empty.schema) == promised
+
+    def test_any_value_of_a_dimension_comes_back(self, opener: Opener) -> None:
+        stores = opener()
+        values = [*QUIRKY, "\x00", "a\x00b", None]
+        commit(stores, stores.outbox.take_over(), *[a_row(page_path=one, campaign=one, hits=1) for one in values])
+        answer = live(opener(), "page_path", "campaign")
+        assert set(zip(answer["page_path"], answer["campaign"], strict=True)) == {(one, one) for one in values}
+
+    @pytest.mark.parametrize("times", [1, 40, 400])
+    def test_many_small_transactions_answer_as_one_large(self, opener: Opener, times: int) -> None:
+        stores = opener()
+        writer = stores.outbox.take_over()
+        sites = [f"{SHOP}{n}" for n in range(5)]
+        for n in range(times):
+            commit(
+                stores,
+                writer,
+                a_row(site=sites[n % 5], cell=n % 7, page_path=f"/{n % 3}", hits=2, visitors=a_sketch(n % 11)),
+                a_row(site=sites[n % 5], cell=n % 7, page_path="/gone", hits=1 if n % 70 < 35 else -1),
+                next_offset=n + 1,
+            )
+        for one in (stores, opener()):
+            asked = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
+            total = ask(one, generations=asked, sketches=("visitors",))
+            gone = sum(1 if n % 70 < 35 else -1 for n in range(times))
+            assert total["hits"].to_list() == [2 * times + gone]
+            assert union(total["visitors"].to_list()).estimate() == min(times, 11)
+            pages = hits_by(ask(one, "page_path", generations=asked), "page_path")
+            assert pages.get("/0") == 2 * len(range(0, times, 3))
+            by_site = hits_by(ask(one, "site", generations=asked), "site")
+            assert sum(by_site.values()) == 2 * times + gone
+
+    def test_large_transaction_is_answered_site_by_site(self, stores: Stores) -> None:
+        count = 30_000
+        base = signed(RowSource.TRAFFIC, a_row(hits=1))
+        sites = [f"merchants/m/sites/s{n % 300}" for n in range(count)]
+        rows = pl.concat([base] * count).with_columns(
+            pl.Series("site", sites), pl.Series("page_path", [str(n % 17) for n in range(count)])
+        )
+        folded = FoldedRows(a_partition(stores), rows, signed(RowSource.VISITS))
+        stores.outbox.transaction(stores.outbox.take_over(), [folded], {})
+        everything = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
+        assert ask(stores, generations=everything)["hits"].to_list() == [count]
+        for site in sites[:3]:
+            assert ask(stores, generations={SiteDay(site, DAY): 0})["hits"].to_list() == [100]
+
+    def test_dropped_site_days_are_gone_with_their_partials_and_the_others_stay(self, opener: Opener) -> None:
+        stores = opener()
+        writer = stores.outbox.take_over()
+        commit(stores, writer, a_row(hits=1), a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
+        write_settled(stores, a_row(hits=100))
+        stores.series.put_partials(partials(a_partial(hits=1), a_partial(generation=1, hits=5)))
+        for _ in range(2):
+            stores.sink.drop([(TODAY, STREAM_GENERATION)])
+        for _ in range(40):
+            commit(stores, writer, a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
+        for one in (stores, opener()):
+            assert len(live(one)) == 0
+            assert ask(one)["hits"].to_list() == [100]
+            assert ask(one, generations={SiteDay(OTHER, DAY): 0})["hits"].to_list() == [82]
+            tomorrow = ask(one, generations={SiteDay(SHOP, DAY + 1): 0}, end=START + 2 * DAY_MS)
+            assert tomorrow["hits"].to_list() == [164]
+            assert len(one.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)) == 0
+            assert one.series.read(SHOP, DAY, DAY + 1, 1)["hits"].to_list() == [5]

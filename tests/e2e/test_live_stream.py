@@ -1,0 +1,137 @@
+"""Hits of now through the real mesh: they count within seconds, as the reference model of the stream says.
+
+Nothing here is settled: the days of these hits close a day after the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from hitmesh.clock import SystemClock
+from hitmesh.reporter.v1 import reporter_pb2
+from tests.e2e.comparison import Model, Question, ask, assert_equal, questions
+from tests.e2e.conftest import NewSite
+from tests.e2e.mesh import Mesh
+from tests.e2e.messages import message_of
+from tests.e2e.streams import in_batches, send_all
+from tests.e2e.waiting import eventually
+from tests.generate.scenarios import HOUR, MINUTE, SECOND
+from tests.reference.files import read_shop_csv
+from tests.reference.hits import RefHit
+from tests.reference.streamed import ALLOWED_LATENESS_MS, stream
+from tests.reference.visits import V1
+
+VISIBLE_S = 10.0
+SLACK_MS = 4 * MINUTE
+"""So long the test may take from its first hit to its last comparison: ages in which that decides are left out."""
+ENOUGH_HITS = 1_000
+# The shop's hits carry no user agent.
+UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A file whose last hit is of now, once it was sent: what counts of it, on which days, and since when."""
+
+    site: str
+    hits: Sequence[RefHit]
+    sent_ms: int
+    first: date
+    last: date
+
+
+def utc_date(ms: int) -> date:
+    return datetime.fromtimestamp(ms / 1_000, UTC).date()
+
+
+def around(first_ms: int, last_ms: int) -> tuple[date, date]:
+    """The civil dates that two times lie between, whatever the zone."""
+    return utc_date(first_ms) - timedelta(days=1), utc_date(last_ms) + timedelta(days=1)
+
+
+def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
+    """The hits moved so that the last is of `now`, without those whose age would decide while the test runs."""
+    by = now - max(hit.event_time for hit in hits)
+    moved = [replace(hit, site=site, event_time=hit.event_time + by) for hit in hits]
+    bounds = (V1.gap_ms, ALLOWED_LATENESS_MS)
+    return [
+        hit for hit in moved if not any(bound - SLACK_MS < now - hit.event_time <= bound + MINUTE for bound in bounds)
+    ]
+
+
+@pytest.fixture(scope="module")
+def shop(mesh: Mesh, new_site: NewSite, shop_csv: Path) -> Shop:
+    """The shop file, sent at once; its first half is late."""
+    site = new_site("live-shop")
+    now = SystemClock().now()
+    hits = shifted(read_shop_csv(shop_csv, "")[0], site, now)
+    told = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit) for hit in hits], "shop"))
+    assert (told.accepted, told.issues) == (len(hits), [])
+    mesh.wait_visible(site, told.receipts, VISIBLE_S)
+    logged_ms = now + MINUTE  # any time within the slack gives the same
+    hits = [replace(hit, position=(logged_ms, "log", 0, number, 0)) for number, hit in enumerate(hits)]
+    return Shop(site, hits, now, *around(now - 4 * HOUR, now))
+
+
+@pytest.mark.timeout(SLACK_MS // SECOND)
+def test_a_file_of_now_counts_at_once_as_the_model_says(mesh: Mesh, shop: Shop) -> None:
+    streamed = stream(shop.hits, shop.sent_ms + MINUTE)
+    assert min(len(streamed.late), len(streamed.counted) - len(streamed.late)) >= ENOUGH_HITS
+    assert min(len(streamed.open_visits), len(streamed.visits) - len(streamed.open_visits)) >= ENOUGH_HITS / 10
+    assert streamed.pending == []
+    model = Model(shop.hits, streamed)
+    reporter = mesh.reporter()
+    for question in questions(shop.site, shop.first, shop.last, with_excluded=True):
+        expected = model.answer(question)
+        assert expected, f"nothing is compared by {question}"
+        assert_equal(ask(reporter, question), expected, question, UNKNOWN_TO_MODEL)
+    assert SystemClock().now() - shop.sent_ms < SLACK_MS, "this machine is too slow: what was compared has moved on"
+
+
+@pytest.mark.timeout(60)
+def test_sending_the_file_again_counts_copies_and_nothing_else(mesh: Mesh, shop: Shop) -> None:
+    question = Question(shop.site, shop.first, shop.last, metrics=("hits", "orders", "duplicate_hits"))
+    (before,) = ask(mesh.reporter(), question).values()
+    told = send_all(mesh.channel(), mesh.key, shop.site, in_batches([message_of(hit) for hit in shop.hits], "again"))
+    mesh.wait_visible(shop.site, told.receipts, VISIBLE_S)
+    (after,) = ask(mesh.reporter(), question).values()
+    assert after == {**before, "duplicate_hits": len(shop.hits)}
+
+
+@pytest.mark.timeout(60)
+def test_a_hit_counts_within_seconds_and_the_next_one_takes_its_bounce_back(mesh: Mesh, new_site: NewSite) -> None:
+    site = new_site("live")
+    now = SystemClock().now()
+    question = Question(
+        site,
+        *around(now, now),
+        metrics=("hits", "pageviews", "visits", "bounces", "entries", "exits", "visitors"),
+    )
+    url = "https://shop.example/in"
+    first = RefHit(site, "v", "first", now - MINUTE, page_path="/in", hostname="shop.example", url=url)
+    second = replace(first, hit_id="second", event_time=now)
+    for hit, bounces in (first, 1), (second, 0):
+        told = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit)], hit.hit_id))
+        assert told.accepted == 1
+        count = 2 - bounces
+        expected = {"hits": count, "pageviews": count, "visits": 1, "bounces": bounces, "entries": 1, "exits": 0}
+        wait_for(mesh, question, {**expected, "visitors": 1})
+
+
+def wait_for(mesh: Mesh, question: Question, expected: dict[str, int]) -> None:
+    reporter = mesh.reporter()
+    eventually(lambda: ask(reporter, question).get(("",)) == expected, f"reports show {expected}", VISIBLE_S)
+
+
+@pytest.mark.timeout(60)
+def test_an_answer_about_now_says_that_it_is_live(mesh: Mesh, shop: Shop) -> None:
+    def is_live() -> bool:
+        fresh = mesh.reporter().GetFreshness(reporter_pb2.GetFreshnessRequest(site=shop.site), timeout=10)
+        return fresh.dirty_days == 0 and fresh.freshness.complete_through.ToMilliseconds() > shop.sent_ms
+
+    eventually(is_live, "complete_through passes the time of sending", 30.0)

@@ -1,0 +1,112 @@
+"""`hitmesh load` against a real mesh: what is offered is counted within seconds, what is wrong is said."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
+from tests.e2e.waiting import eventually
+
+PROBLEMS_FOUND = 7
+MIXED = ("--late", "3", "--out-of-order", "5", "--duplicates", "4", "--bots", "8")
+LARGEST = "demo/load-0001"
+
+
+def load(mesh: Mesh, *arguments: str) -> dict[str, Any]:
+    said = one_json_line(mesh.cli("load", *arguments, "-o", "json", timeout_s=300))
+    assert isinstance(said, dict)
+    return said
+
+
+def hits_of(mesh: Mesh, site: str) -> int:
+    done = mesh.run("query", "--site", site, "--metrics", "hits", "--last", "2d", "-o", "json")
+    return sum(row["hits"] for row in json.loads(done.out)["rows"]) if done.code == 0 else 0
+
+
+@pytest.fixture(scope="module")
+def first_run(own_mesh: Mesh) -> dict[str, Any]:
+    return load(own_mesh, "--rate", "400", "--duration", "15", "--sites", "8", *MIXED)
+
+
+@pytest.mark.timeout(400)
+def test_every_total_of_every_site_is_what_was_sent_and_the_ledger_balances(first_run: dict[str, Any]) -> None:
+    assert first_run["ok"], first_run["problems"]
+    assert first_run["comparison"] == {"equal": True, "sites": 9, "omitted": {}, "differences": []}
+    assert first_run["ledger"] == {"balanced": True, "imbalances": {}}
+    assert first_run["hits"] == {"offered": 6_000, "shed": 0, "acknowledged": 6_000, "rejected": 0, "resent": 0}
+
+
+@pytest.mark.timeout(400)
+def test_probes_are_in_reports_within_seconds(first_run: dict[str, Any]) -> None:
+    freshness = first_run["freshness_s"]
+    assert freshness["probes"] >= 15
+    assert (freshness["missing"], freshness["failed"]) == (0, 0)
+    assert freshness["p99"] < 30
+
+
+@pytest.mark.timeout(400)
+def test_cpu_and_memory_of_every_process_are_told(first_run: dict[str, Any]) -> None:
+    used = {one["name"]: one for one in first_run["processes"]}
+    assert set(used) >= {"collector", "processor", "reporter", "envoy", "load", "load.producer"}
+    assert first_run["processes_omitted"] == ""
+    for name in ("collector", "processor", "reporter"):
+        assert used[name]["cpu_s"] > 0
+        assert used[name]["max_rss_mib"] > 20
+
+
+@pytest.mark.timeout(400)
+def test_a_second_run_on_the_same_sites_counts_its_own_hits_only(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
+    before = hits_of(own_mesh, LARGEST)
+    assert before > 0
+    second = load(own_mesh, "--rate", "200", "--duration", "8", "--sites", "8", "--seed", "2", *MIXED)
+    assert second["ok"], second["problems"]
+    assert second["run"]["id"] != first_run["run"]["id"]
+    assert hits_of(own_mesh, LARGEST) > before
+
+
+@pytest.mark.timeout(400)
+def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
+    before = hits_of(own_mesh, LARGEST)
+    command = [*hitmesh_command(), "load", "--rate", "100", "--duration", "12", "--sites", "2", "-o", "json"]
+    with subprocess.Popen(
+        [*command, "--home", str(own_mesh.home)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        eventually(lambda: hits_of(own_mesh, LARGEST) > before, "the run is under way", 30)
+        own_mesh.cli("send", "page", "/intruder", "--site", LARGEST)
+        out, err = running.communicate(timeout=300)
+    assert running.returncode == PROBLEMS_FOUND, err.decode()
+    said = one_json_line(out.decode())
+    assert not said["ok"]
+    found = {one["metric"]: one["reported"] - one["expected"] for one in said["comparison"]["differences"]}
+    assert found == {"hits": 1, "pageviews": 1, "visits": 1, "bounces": 1}
+    assert said["ledger"]["balanced"]
+    assert json.loads(err.decode().splitlines()[-1])["details"][0]["reason"] == "LOAD_MISMATCH"
+
+
+@pytest.mark.timeout(120)
+def test_interrupted_run_ends_at_once_with_130(own_mesh: Mesh) -> None:
+    command = [*hitmesh_command(), "load", "--rate", "50", "--duration", "60", "--sites", "2"]
+    with subprocess.Popen(
+        [*command, "--home", str(own_mesh.home)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Who runs the tests in the background of a shell hands on that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        before = hits_of(own_mesh, LARGEST)
+        eventually(lambda: hits_of(own_mesh, LARGEST) > before, "the run is under way", 60)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err.decode()
+    assert err.decode().splitlines()[-1] == "interrupted"

@@ -1,0 +1,147 @@
+"""The ledger of hits that the real runner and settler counted: it balances at every stage, and sees what is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hitmesh.admin.v1 import trace_pb2 as pb
+from hitmesh.ports import SiteDay
+from hitmesh.stream_columns import STREAM_GENERATION
+from processor.rpc import TraceStores, trace_hit
+from reporter.ledger import Day, SiteLedger, site_ledger
+from tests.reference.hits import RefHit
+from tests.small_mesh import SmallMesh
+
+SITE = "merchants/demo/sites/shop"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY_MS = 24 * HOUR
+DAY = 20_000
+NOON = DAY * DAY_MS + 12 * HOUR
+
+
+def a_hit(hit_id: str, at: int = NOON, visitor: str = "v1", **fields: object) -> RefHit:
+    return replace(RefHit(SITE, visitor, hit_id, at, page_path="/"), **fields)  # type: ignore[arg-type]  # its own fields
+
+
+def ledger_of(mesh: SmallMesh) -> SiteLedger:
+    mesh.runner.flush()
+    stores = mesh.stores
+    return site_ledger(
+        stores.ledger.read(SITE),
+        stores.generations.current(SITE, 0, 10**6),
+        stores.generations.ledger(SITE, 0, 10**6),
+        stores.dirty.marks(SITE),
+    )
+
+
+def day_of(ledger: SiteLedger, day: int = DAY) -> Day:
+    return next(one for one in ledger.days if one.day == day)
+
+
+def classes(day: Day) -> tuple[int, int, int, int]:
+    return day.counted, day.duplicate, day.excluded, day.pending.hits
+
+
+def a_mesh() -> SmallMesh:
+    """Three counted hits, one of them late, a copy and a bot's hit of one day, streamed."""
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([a_hit("h1"), a_hit("h2", NOON + MINUTE), a_hit("bot", excluded=True)])
+    mesh.send([a_hit("h1"), a_hit("late", NOON - 2 * HOUR, "v2")], partition=0)
+    mesh.heartbeat()
+    mesh.stream()
+    return mesh
+
+
+def test_what_the_stream_counts_balances() -> None:
+    found = ledger_of(a_mesh())
+    assert found.imbalance == 0
+    day = day_of(found)
+    assert classes(day) == (3, 1, 1, 0)
+    assert (day.is_settled, day.accepted.hits, found.totals.received.hits) == (False, 5, 5)
+
+
+def test_a_settled_day_balances_and_history_waits_until_it_is_settled_too() -> None:
+    mesh = a_mesh()
+    mesh.settle()
+    settled = ledger_of(mesh)
+    assert (settled.imbalance, classes(day_of(settled)), day_of(settled).is_settled) == (0, (3, 1, 1, 0), True)
+    mesh.send([a_hit("history"), a_hit("h2", NOON + MINUTE)])
+    mesh.stream()
+    waiting = ledger_of(mesh)
+    assert (waiting.imbalance, classes(day_of(waiting))) == (0, (3, 1, 1, 2))
+    mesh.settle()
+    again = ledger_of(mesh)
+    assert (again.imbalance, classes(day_of(again))) == (0, (4, 2, 1, 0))
+    assert day_of(again).accepted.hits == 7
+
+
+def test_a_day_of_which_nothing_came_late_is_confirmed_and_balances() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([a_hit("h1"), a_hit("h1"), a_hit("h2", NOON - MINUTE)])
+    mesh.settle()
+    found = ledger_of(mesh)
+    day = day_of(found)
+    assert (found.imbalance, classes(day)) == (0, (2, 1, 0, 0))
+    assert (day.is_settled, day.generation) == (True, STREAM_GENERATION)
+    (drift,) = mesh.stores.generations.drifts(SITE, 0, 10**6).values()
+    assert (drift.confirmed, drift.rows_differ, drift.measures) == (True, False, {})
+
+
+def test_history_of_a_day_that_was_never_streamed_is_pending_then_settled() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([a_hit("old", NOON - 40 * DAY_MS), a_hit("new")])
+    mesh.stream()
+    waiting = ledger_of(mesh)
+    assert (waiting.imbalance, classes(day_of(waiting, DAY - 40))) == (0, (0, 0, 0, 1))
+    mesh.settle()
+    assert classes(day_of(ledger_of(mesh), DAY - 40)) == (1, 0, 0, 0)
+    assert ledger_of(mesh).imbalance == 0
+
+
+def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
+    mesh = a_mesh()
+    found = ledger_of(mesh)
+    mesh.settle()
+    kept = mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY]
+    lost = replace(kept, accepted=kept.accepted - 1, counted=kept.counted - 1)
+    entries = mesh.stores.generations.current(SITE, 0, 10**6)
+    seen = site_ledger(mesh.stores.ledger.read(SITE), entries, {DAY: lost}, [])
+    assert found.imbalance == 0
+    assert seen.imbalance == 1
+
+
+def trace_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, int, int]]:
+    """Returns verdict, hits of the visit and generation of each copy."""
+    stores = mesh.stores
+    found = trace_hit(
+        TraceStores(
+            directory=stores.directory,
+            raw=stores.raw,
+            rejected=stores.rejected,
+            generations=stores.generations,
+            claims=stores.claims,
+            progress=stores.progress,
+            clock=mesh.clock,
+            open_reads=True,
+        ),
+        None,
+        pb.TraceHitRequest(site=SITE, hit_id=hit_id, since=since, until=since),
+    )
+    return [(copy.verdict, copy.visit.hits, copy.generation) for copy in found.copies]
+
+
+def test_traces_say_what_the_ledger_says_before_and_after_settlement() -> None:
+    mesh = a_mesh()
+    counted, duplicate, pending = pb.HIT_VERDICT_COUNTED, pb.HIT_VERDICT_DUPLICATE, pb.HIT_VERDICT_PENDING
+    date = "2024-10-04"
+    assert trace_of(mesh, "h1", date) == [(counted, 2, STREAM_GENERATION), (duplicate, 0, STREAM_GENERATION)]
+    assert trace_of(mesh, "bot", date) == [(pb.HIT_VERDICT_EXCLUDED, 1, STREAM_GENERATION)]
+    assert trace_of(mesh, "late", date) == [(counted, 0, STREAM_GENERATION)]
+    mesh.settle()
+    generation = mesh.stores.generations.current(SITE, DAY, DAY + 1)[DAY].generation
+    assert trace_of(mesh, "late", date) == [(counted, 1, generation)]
+    mesh.send([a_hit("history")])
+    mesh.stream()
+    assert SiteDay(SITE, DAY) in {one.site_day for one in mesh.stores.dirty.pending(SITE)}
+    assert trace_of(mesh, "history", date) == [(pending, 0, generation)]

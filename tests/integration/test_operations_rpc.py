@@ -1,0 +1,325 @@
+"""Ledger, drift, states of cells and traces over gRPC, on the memory stores; and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import polars as pl
+import pytest
+
+from hitmesh.admin.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
+from hitmesh.ports import Drift, IngestKey, KeyKind, LedgerEntry, Position, RawRecord, RejectedHit, SiteDay, Topic
+from hitmesh.reporter.v1 import reporter_pb2
+from hitmesh.stream_columns import LEDGER_COLUMNS
+from processor.rpc import TraceService, TraceStores
+from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
+from tests.reference.hits import RefHit
+from tests.settled_rows import DAY, MIDNIGHT, SITE, traffic
+from tests.unit.test_trace import a_record
+
+RIVAL_SITE = "merchants/rival/sites/shop"
+UTC_DAY = MIDNIGHT // DAY
+Count = tuple[int, int, int]
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    yield from start(open_reads=True)
+
+
+@pytest.fixture
+def closed() -> Iterator[Mesh]:
+    yield from start(open_reads=False)
+
+
+def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> None:
+    """Stores what the stream would have counted."""
+    entries = [(site, kind, at, name, "hits-1", 0, 0, 1, *count) for kind, at, name, count in rows]
+    mesh.stores.ledger.put(pl.DataFrame(entries, schema=LEDGER_COLUMNS, orient="row"))
+
+
+def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
+    """Three hits of a day, one of them a copy; of the counted ones so many are lost."""
+    put_ledger(
+        mesh,
+        site,
+        ("cell", day * DAY, "received", (4, 40, 4)),
+        ("cell", day * DAY, "rejected", (1, 10, 1)),
+        ("cell", day * DAY, "accepted", (3, 30, 5)),
+        ("day", day, "accepted", (3, 30, 5)),
+        ("day", day, "counted", (2 - lost, 20, 4)),
+        ("day", day, "duplicate", (1, 10, 1)),
+    )
+
+
+def ask_ledger(mesh: Mesh, secret: str | None = None, **fields: str) -> operations_pb2.GetLedgerResponse:
+    request = operations_pb2.GetLedgerRequest(**{"site": SITE, **fields})
+    return mesh.operations.GetLedger(request, metadata=bearer(secret) if secret else None)
+
+
+def test_a_ledger_that_adds_up_says_so(mesh: Mesh) -> None:
+    three_hits(mesh)
+    found = ask_ledger(mesh)
+    assert (found.site, found.imbalance, found.totals.imbalance) == (SITE, 0, 0)
+    assert (found.totals.received.hits, found.totals.rejected.hits, found.totals.accepted.hits) == (4, 1, 3)
+    assert found.totals.accepted_by_day.hits == 3
+    (day,) = found.days
+    assert (day.date, day.settled, day.generation) == ("2015-05-17", False, 0)
+    assert (day.accepted.hits, day.counted, day.duplicate, day.excluded, day.pending.hits) == (3, 2, 1, 0, 0)
+    assert (day.accepted.sum64, day.accepted.xor64, day.classified.hits) == (30, 5, 3)
+
+
+def test_a_lost_hit_is_an_imbalance_of_its_day(mesh: Mesh) -> None:
+    three_hits(mesh, lost=1)
+    found = ask_ledger(mesh)
+    assert (found.imbalance, found.totals.imbalance, found.days[0].imbalance) == (1, 0, 1)
+
+
+def test_a_settled_day_is_its_published_entry(mesh: Mesh) -> None:
+    three_hits(mesh)
+    site_day = SiteDay(SITE, UTC_DAY)
+    mesh.stores.generations.publish(
+        site_day,
+        mesh.stores.generations.begin(site_day),
+        logic_version=1,
+        read_through={},
+        seen_sequence=0,
+        ledger=LedgerEntry(accepted=3, counted=1, duplicate=1, excluded=1, sum64=30, xor64=5),
+        carry=b"",
+        now=NOW,
+    )
+    (day,) = ask_ledger(mesh).days
+    assert (day.settled, day.generation, day.counted, day.excluded, day.imbalance) == (True, 1, 1, 1, 0)
+
+
+def test_days_are_listed_in_the_asked_range_and_counted_all(mesh: Mesh) -> None:
+    for back in range(70):
+        three_hits(mesh, day=UTC_DAY - back, lost=int(back == 69))
+    found = ask_ledger(mesh)
+    assert (len(found.days), found.omitted_days, found.imbalance) == (60, 10, 1)
+    assert found.days[-1].date == "2015-05-17"
+    found = ask_ledger(mesh, since="2015-05-16", until="2015-05-16")
+    assert ([day.date for day in found.days], found.omitted_days) == (["2015-05-16"], 69)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"since": "17.5.2015"}, "since"),
+        ({"until": "tomorrow"}, "until"),
+        ({"since": "2015-05-18", "until": "2015-05-17"}, "since"),
+        ({"site": "merchants/demo/sites/-"}, "site"),
+        ({"site": "demo"}, "site"),
+    ],
+)
+def test_a_bad_question_names_its_field(mesh: Mesh, fields: dict[str, str], field: str) -> None:
+    found = refusal(lambda: ask_ledger(mesh, **fields))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_hits_of_no_site_are_shown_where_reads_are_open_only(mesh: Mesh) -> None:
+    put_ledger(mesh, "", ("cell", 0, "received", (2, 7, 7)), ("cell", 0, "rejected", (2, 7, 7)))
+    totals = mesh.operations.GetSitelessLedger(operations_pb2.GetSitelessLedgerRequest()).totals
+    assert (totals.received.hits, totals.rejected.hits, totals.imbalance) == (2, 2, 0)
+    assert not totals.HasField("accepted_by_day")
+    # Nor do they leak into the ledger of a site.
+    assert ask_ledger(mesh).totals.received.hits == 0
+
+
+def a_drift(mesh: Mesh, day: int, drift: Drift, site: str = SITE) -> None:
+    site_day = SiteDay(site, day)
+    mesh.stores.generations.publish(
+        site_day,
+        mesh.stores.generations.begin(site_day),
+        logic_version=1,
+        read_through={},
+        seen_sequence=0,
+        ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
+        carry=b"",
+        now=NOW,
+        drift=drift,
+    )
+
+
+def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
+    a_drift(mesh, UTC_DAY - 1, Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={}))
+    changed = Drift(confirmed=False, rows_differ=True, sketch_provisional=True, measures={"visits": -2, "hits": 0})
+    a_drift(mesh, UTC_DAY, changed)
+    found = mesh.operations.GetDrift(operations_pb2.GetDriftRequest(site=SITE))
+    first, second = found.days
+    assert (first.date, first.confirmed, first.rows_differ, dict(first.measures)) == ("2015-05-16", True, False, {})
+    assert (second.confirmed, second.rows_differ, second.sketch_provisional) == (False, True, True)
+    assert dict(second.measures) == {"visits": -2}
+    assert (found.drifted_days, found.omitted_days) == (1, 0)
+    since = operations_pb2.GetDriftRequest(site=SITE, since="2015-05-17")
+    assert (len(mesh.operations.GetDrift(since).days), mesh.operations.GetDrift(since).omitted_days) == (1, 1)
+
+
+# ---- how final cells are
+
+
+def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
+    mesh.apply_log(NOW - 1_000)
+    mesh.settle([traffic(MIDNIGHT - DAY, hits=1), traffic(hits=5)], [])
+    days = reporter_pb2.TimeRange(last_days=4)
+    question = a_question("hits", time_grain=reporter_pb2.TIME_GRAIN_DAY, time_range=days)
+    found = mesh.reporter.RunReport(question)
+    settled, provisional = reporter_pb2.CELL_STATE_SETTLED, reporter_pb2.CELL_STATE_PROVISIONAL
+    live = reporter_pb2.CELL_STATE_LIVE
+    # 26 h after its end 2015-05-16 is closed and nothing of it waits; the last cell of 2015-05-18 is still live.
+    assert [row.time_bucket.state for row in found.rows] == [settled, provisional, live, live]
+    assert found.meta.state == live
+    assert found.meta.freshness.provisional_from.ToMilliseconds() == MIDNIGHT
+    assert found.meta.freshness.live_from.ToMilliseconds() == NOW - 15 * 60_000
+    mesh.stores.dirty.await_close([SiteDay(SITE, UTC_DAY - 1)])
+    found = mesh.reporter.RunReport(question)
+    assert found.rows[0].time_bucket.state == provisional
+    fresh = mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=SITE))
+    assert (fresh.open_days, fresh.dirty_days) == (1, 0)
+
+
+# ---- traces
+
+
+@contextmanager
+def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2.TraceHitResponse]]:
+    """Serves traces over the mesh's stores, and yields what asks for one."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    stores = TraceStores(
+        directory=mesh.stores.directory,
+        raw=mesh.stores.raw,
+        rejected=mesh.stores.rejected,
+        generations=mesh.stores.generations,
+        claims=mesh.stores.claims,
+        progress=mesh.stores.progress,
+        clock=mesh.clock,
+        open_reads=open_reads,
+    )
+    trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(stores), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+
+    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **fields: str) -> trace_pb2.TraceHitResponse:
+        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **fields)
+        return stub.TraceHit(request, metadata=bearer(secret) if secret else None)
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = trace_pb2_grpc.TraceServiceStub(channel)
+        yield ask
+    server.stop(None).wait()
+
+
+def stored(mesh: Mesh, site: str, hit_id: str, offset: int = 0, at: int = NOW - 60_000) -> RawRecord:
+    """Stores a hit as the processor would, at a place below what it committed."""
+    record = a_record([RefHit(site, "v1", hit_id, at, page_path="/")], at + 1_000, offset)
+    log = mesh.stores.log.log_id(Topic.HITS)
+    placed = RawRecord(
+        Position(log, 0, offset),
+        record.log_time,
+        1,
+        at,
+        at,
+        record.value,
+        1,
+        record.site_days,
+    )
+    mesh.stores.raw.put([placed])
+    return placed
+
+
+def test_a_hit_is_traced_to_its_copies_visit_and_cell(mesh: Mesh) -> None:
+    first, second = stored(mesh, SITE, "h1"), stored(mesh, SITE, "h1", offset=1)
+    with tracing(mesh, open_reads=True) as ask:
+        found = ask("h1")
+    assert (found.site, found.hit_id, found.since, found.until) == (SITE, "h1", "2015-05-17", "2015-05-19")
+    counted, copy = found.copies
+    assert (counted.verdict, copy.verdict) == (trace_pb2.HIT_VERDICT_COUNTED, trace_pb2.HIT_VERDICT_DUPLICATE)
+    assert (counted.position.offset, copy.original.offset) == (first.position.offset, 0)
+    assert (copy.position.offset, copy.position.log) == (1, second.position.log)
+    assert counted.timeliness == trace_pb2.HIT_TIMELINESS_ON_TIME
+    assert counted.cell.ToMilliseconds() == NOW - 15 * 60_000
+    assert (counted.visit.hits, counted.visit.landing_page) == (1, "/")
+    assert not copy.HasField("visit")
+    assert found.records_read > 0
+
+
+def test_a_refused_hit_is_found_with_its_reason(mesh: Mesh) -> None:
+    position = Position("rejected-1", 0, 3)
+    refused = RejectedHit(position, 2, SITE, NOW, "MISSING_FIELD", "visitor_id", "is missing", "h7", 1, b"")
+    mesh.stores.rejected.put([refused])
+    with tracing(mesh, open_reads=True) as ask:
+        found = ask("h7")
+    (one,) = found.refusals
+    assert (one.reason, one.field, one.position.offset, one.position.row) == ("MISSING_FIELD", "visitor_id", 3, 2)
+    assert len(found.copies) == 0
+
+
+def test_a_hit_that_nobody_knows_is_not_found_with_what_was_looked_at(mesh: Mesh) -> None:
+    stored(mesh, SITE, "h1")
+    with tracing(mesh, open_reads=True) as ask:
+        found = refusal(lambda: ask("h2"))
+        assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "hit_id")
+        assert "2015-05-17 to 2015-05-19 (1 records read)" in found.message
+        wrong = refusal(lambda: ask(""))
+        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "hit_id")
+        wrong = refusal(lambda: ask("h1", since="2015-01-01"))
+        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "since")
+        assert ask("h1", since="2015-05-18", until="2015-05-18").copies
+
+
+# ---- whose they are
+
+
+def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(closed: Mesh) -> None:
+    three_hits(closed)
+    a_drift(closed, UTC_DAY, Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={}))
+    stored(closed, SITE, "h1")
+    with tracing(closed, open_reads=False) as ask:
+        reads: list[Callable[[str | None], object]] = [
+            lambda secret: ask_ledger(closed, secret),
+            lambda secret: closed.operations.GetDrift(
+                operations_pb2.GetDriftRequest(site=SITE), metadata=bearer(secret) if secret else None
+            ),
+            lambda secret: ask("h1", secret),
+        ]
+        for read in reads:
+            read(OWNER)
+            rival = refusal(lambda: read(RIVAL))  # noqa: B023 called at once
+            assert (rival.code, rival.field) == (grpc.StatusCode.NOT_FOUND, "site")
+            assert rival.message == f"site {SITE!r} does not exist or is not yours"
+            assert refusal(lambda: read(None)).code is grpc.StatusCode.UNAUTHENTICATED  # noqa: B023 called at once
+        assert (
+            "does not exist or is not yours" in refusal(lambda: ask("h1", OWNER, "merchants/demo/sites/none")).message
+        )
+
+
+def test_one_id_on_two_merchants_sites_is_two_hits(closed: Mesh) -> None:
+    stored(closed, SITE, "h1")
+    stored(closed, RIVAL_SITE, "h1", offset=1)
+    closed.stores.rejected.put(
+        [RejectedHit(Position("rejected-1", 0, 3), 0, SITE, NOW, "MISSING_FIELD", "url", "is missing", "h1", 1, b"")]
+    )
+    with tracing(closed, open_reads=False) as ask:
+        found = ask("h1", RIVAL, RIVAL_SITE)
+    assert [copy.position.offset for copy in found.copies] == [1]
+    assert len(found.refusals) == 0
+
+
+def test_hits_of_no_site_are_no_merchants(closed: Mesh) -> None:
+    put_ledger(closed, "", ("cell", 0, "received", (2, 7, 7)))
+    request = operations_pb2.GetSitelessLedgerRequest()
+    for secret in (OWNER, RIVAL):
+        found = refusal(lambda: closed.operations.GetSitelessLedger(request, metadata=bearer(secret)))  # noqa: B023 called at once
+        assert found.code is grpc.StatusCode.PERMISSION_DENIED
+    assert refusal(lambda: closed.operations.GetSitelessLedger(request)).code is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_of_one_site_sees_no_other_ledger(closed: Mesh) -> None:
+    blog = "merchants/demo/sites/blog"
+    closed.stores.directory.create_key(IngestKey("demo-2", "merchants/demo", KeyKind.SERVER, site=blog), "blog-secret")
+    assert refusal(lambda: ask_ledger(closed, "blog-secret")).code is grpc.StatusCode.NOT_FOUND
+    closed.stores.directory.create_key(IngestKey("demo-3", "merchants/demo", KeyKind.BROWSER, site=SITE), "browser")
+    assert refusal(lambda: ask_ledger(closed, "browser")).code is grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,285 @@
+"""The live stream against the reference, and the invariants of rules.md §10 that it can show, through any crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from hitmesh.errors import CommitInDoubt, Fenced
+from hitmesh.ports import PartitionId, Topic
+from reporter.freshness import State, Waiting, freshness
+from tests.generate.arrivals import Arrival, in_slices
+from tests.generate.scenarios import HOUR, MINUTE, SECOND
+from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
+from tests.live_faults import Fuse, Killed, fused
+from tests.live_mesh import LiveMesh, partition_of
+from tests.live_rows import classes_by_day, expected_classes, ledger_faults
+from tests.reference.hits import RefHit
+from tests.reference.settled import settle
+from tests.reference.streamed import drift, stream
+from tests.reference.visits import V1, RefPolicy
+from tests.small_mesh import Rows, expected_rows, folded_rows, stream_stores
+
+SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
+START = MIDNIGHT_MS - HOUR
+"""Before the first hit of all."""
+SEEDS = st.integers(0, 2**16)
+MAX_HITS = 40
+FEW = settings(max_examples=20)
+FEWER = settings(max_examples=10)
+"""For properties that start many runners, or settle several days."""
+
+ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)
+ANY_MS = (
+    *ON_TIME_MS,
+    HOUR - 1,
+    HOUR,
+    HOUR + 1,
+    89 * MINUTE,
+    91 * MINUTE,
+    5 * HOUR,
+    26 * HOUR,
+    26 * HOUR + 1,
+    49 * HOUR,
+    51 * HOUR,
+)
+AGAIN_MS = (0, 3 * SECOND, 40 * MINUTE)
+SLICE_MS = 20 * MINUTE
+BEAT_MS = 6 * HOUR  # the hits of an example may lie weeks apart
+
+
+@st.composite
+def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
+    """Small sets of hits; an order is repeated by its own visitor only, since partitions race for an order (P1)."""
+    hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
+    return [replace(hit, order_id=f"{hit.order_id} of {hit.visitor}") if hit.order_id else hit for hit in hits]
+
+
+def with_delays(hits: Sequence[RefHit], dice: Random, delays_ms: Sequence[int]) -> list[Arrival]:
+    """Hits by time of arrival, each delayed by chance; equal times keep the order of chance."""
+    sent = [Arrival(hit.event_time + dice.choice(delays_ms), hit) for hit in hits]
+    dice.shuffle(sent)
+    return sorted(sent, key=lambda arrival: arrival.at_ms)
+
+
+def in_order(hits: Sequence[RefHit]) -> list[Arrival]:
+    return [Arrival(hit.event_time, hit) for hit in sorted(hits, key=lambda hit: (hit.event_time, hit.hit_hash))]
+
+
+class Stream(LiveMesh):
+    """A mesh in memory whose hits pass the collector by; leaving it removes its files."""
+
+    def __init__(self, policy: RefPolicy = V1, url: str = "memory:") -> None:
+        self.policy = policy
+        self._files = TemporaryDirectory()
+        home = Path(self._files.name)
+        super().__init__(url.replace("HOME", self._files.name), home, START, SITES, policy)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._files.cleanup()
+
+    def arrive(self, part: Sequence[Arrival]) -> None:
+        """Appends one record to each partition that the hits fall in, when the last of them arrives."""
+        self.advance_to(max(self.clock.now(), part[-1].at_ms), BEAT_MS)
+        for partition in range(self.stores.log.partitions(Topic.HITS)):
+            self.append([one.hit for one in part if partition_of(one.hit) == partition], partition)
+
+    def feed(self, sent: Sequence[Arrival], dice: Random) -> None:
+        """Lets all hits arrive, in records of any size, streamed now and then."""
+        for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
+            self.arrive(part)
+            if dice.random() < 0.7:
+                self.step()
+
+    def check(self) -> None:
+        """The stream is what the reference says it is now, and every hit is accounted for (P12)."""
+        self.idle(beat_ms=BEAT_MS)
+        self.runner.flush()
+        entries = self.stores.ledger.read(None)
+        assert ledger_faults(entries) == []
+        for site in SITES:
+            expected = stream(self.logged[site], self.clock.now(), self.policy)
+            assert self.seen(site).differences_from(folded_rows(expected.entries)) == []
+            assert classes_by_day(entries, site) == expected_classes(expected)
+
+
+def all_rows(mesh: Stream) -> Rows:
+    """All rows without what copies and provisional sketches add."""
+    return {
+        key: kept
+        for site in SITES
+        for key, row in mesh.seen(site).rows.items()
+        if (kept := {name: value for name, value in row.items() if name not in ("duplicate_hits", "visitors")})
+    }
+
+
+@pytest.mark.timeout(300)
+@FEW
+@given(stream_hits(), policies(), SEEDS)
+def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    sent = with_delays(hits, dice, ANY_MS)
+    cut = dice.randint(0, len(sent))
+    with Stream(policy) as mesh:
+        mesh.feed(sent[:cut], dice)
+        mesh.check()
+        mesh.feed(sent[cut:], dice)
+        mesh.check()
+        mesh.idle(31 * MINUTE)
+        mesh.check()
+        assert mesh.published() == set()
+
+
+@pytest.mark.timeout(300)
+@FEW
+@given(stream_hits(unique_ids=True, unique_orders=True), policies(), SEEDS)
+def test_permutation_duplication_and_batching_change_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    again = [Arrival(one.at_ms + dice.choice(AGAIN_MS), one.hit) for one in with_delays(hits, dice, ON_TIME_MS)]
+    other = sorted([*with_delays(hits, dice, ON_TIME_MS), *again[::2]], key=lambda arrival: arrival.at_ms)
+    with Stream(policy) as plain, Stream(policy) as changed:
+        plain.feed(in_order(hits), dice)
+        changed.feed([one for one in other if one.at_ms - one.hit.event_time <= 40 * MINUTE], dice)
+        for mesh in (plain, changed):
+            mesh.idle(HOUR)
+        assert all_rows(plain) == all_rows(changed)
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(unique_ids=True), policies(), SEEDS)
+def test_what_came_in_time_is_settled_as_it_was_streamed(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    with Stream(policy) as mesh:
+        mesh.feed(with_delays(hits, dice, ON_TIME_MS) if seed % 2 else in_order(hits), dice)
+        mesh.idle(HOUR)
+        before = {site: mesh.seen(site) for site in SITES}
+        mesh.settle()
+        for site in SITES:
+            assert before[site].changed(mesh.seen(site)) == set()
+            for one in mesh.stores.generations.drifts(site, 0, 10**6).values():
+                assert (one.rows_differ, one.measures) == (False, {})
+                assert one.confirmed == (not one.sketch_provisional)
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), policies(), SEEDS)
+def test_drift_is_the_effect_of_what_came_late(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    with Stream(policy) as mesh:
+        mesh.feed(with_delays(hits, dice, ANY_MS), dice)
+        mesh.idle(HOUR)
+        mesh.settle()
+        for site in SITES:
+            logged = mesh.logged[site]
+            assert mesh.seen(site).differences_from(expected_rows(logged, policy)) == []
+            expected = drift(settle(logged, policy), stream(logged, policy=policy))
+            found = mesh.stores.generations.drifts(site, 0, 10**6)
+            assert {tuple(day): dict(one.measures) for day, one in found.items() if one.measures} == {
+                day: row for day, row in expected.items() if day in {tuple(known) for known in found}
+            }
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), policies(), SEEDS)
+def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    with Stream(policy) as mesh:
+        for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            fuse = a_fuse(dice)
+            try:
+                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), fuse))
+                mesh.step()
+                mesh.runner.flush()
+                mesh.runner.snapshot()
+            except (Killed, CommitInDoubt):
+                mesh.crash()
+            event(fuse.blown or "nowhere")  # with --hypothesis-show-statistics: where it stopped
+        mesh.crash()
+        mesh.check()
+
+
+def a_fuse(dice: Random) -> Fuse:
+    """A crash before or after any write, or a commit of which nobody knows whether it was done."""
+    if dice.random() < 0.3:
+        return Fuse(
+            dice.randint(0, 1), lambda: CommitInDoubt("it may be", retry_after_s=0.0), frozenset({"transaction"})
+        )
+    return Fuse(dice.randint(0, 40))
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), policies(), SEEDS)
+def test_replay_from_a_snapshot_anywhere_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    with Stream(policy) as mesh:
+        for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            mesh.step()
+            if dice.random() < 0.3:
+                mesh.runner.snapshot()
+            if dice.random() < 0.3:
+                mesh.crash()
+        mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(stream_hits(), SEEDS)
+def test_one_that_was_taken_over_writes_no_more(hits: list[RefHit], seed: int) -> None:
+    dice = Random(seed)
+    sent = with_delays(hits, dice, ANY_MS)
+    cut = dice.randint(0, len(sent))
+    with Stream() as mesh:
+        mesh.feed(sent[:cut], dice)
+        zombie = mesh.crash()
+        for part in in_slices(sent[cut:], 20, SLICE_MS):
+            mesh.arrive(part)
+            with pytest.raises(Fenced):
+                zombie.step(0.0)
+        mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEW
+@given(stream_hits(unique_ids=True), SEEDS)
+def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit], seed: int) -> None:
+    dice = Random(seed)
+    with Stream() as mesh:
+        for part in in_slices(with_delays(hits, dice, ON_TIME_MS), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            if dice.random() < 0.5:
+                mesh.beat()
+            if dice.random() < 0.5:
+                mesh.step()
+            for name in SITES:
+                check_complete(mesh, name)
+
+
+def check_complete(mesh: Stream, name: str) -> None:
+    """Reads in the order of an answer: progress, what waits, then rows (P15)."""
+    stores = mesh.stores
+    progress = stores.progress.progress(Topic.HITS)
+    waiting = Waiting(stores.dirty.pending(name), stores.dirty.awaited(name))
+    site = stores.directory.site(name)
+    assert site is not None
+    fresh = freshness([site], progress, {name: waiting}, mesh.clock.now())
+    committed = 0
+    for hit in mesh.logged[name]:
+        log_time, log, partition, offset, _ = hit.position
+        is_committed = offset < progress[PartitionId(log, partition)].next_offset
+        committed += is_committed
+        assert is_committed or fresh.state is not State.LIVE or log_time >= fresh.complete_through
+    assert sum(row.get("hits", 0) for key, row in mesh.seen(name).rows.items() if key[1]) == committed

@@ -1,0 +1,141 @@
+"""What the stream says of hits before their days are settled: rules T4, D1 to D3 in the form of the stream, S7.
+
+The rules of `settled` once more over what the stream may know: hits of closed days wait, late hits are in no visit,
+a copy is recognised for 90 minutes of log time, and a visit counts in two steps. Drift is the difference of the two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tests.reference.hits import RefHit
+from tests.reference.settled import Entry, Settled, decide_orders, hit_entries, visit_entries
+from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy, RefVisit, visits_of_one
+
+MINUTE_MS = 60 * 1000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+ALLOWED_LATENESS_MS = 60 * MINUTE_MS
+CLOSED_AFTER_MS = 26 * HOUR_MS
+COPIES_KNOWN_MS = 90 * MINUTE_MS
+
+AT_ONCE = ("visits", "bounces", "entries", "order_visits")
+"""What a visit adds while it may still go on (S7)."""
+
+SiteDay = tuple[str, int]
+"""(site, UTC days since 1970-01-01)."""
+
+
+@dataclass
+class Streamed(Settled):
+    """What the stream counts; `pending` waits for settlement, `late` is counted in no visit."""
+
+    pending: list[RefHit] = field(default_factory=list)
+    late: list[RefHit] = field(default_factory=list)
+    open_visits: list[RefVisit] = field(default_factory=list)
+
+
+def stream(hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolicy = V1) -> Streamed:
+    """The stream of all sites once everything up to `log_time` is applied; None: once all visits have ended.
+
+    Only `position` says when a hit came and in which order; hits that came after `log_time` are not there yet.
+    """
+    came = sorted((_as_logged(hit) for hit in hits), key=lambda hit: hit.position)
+    came = [hit for hit in came if log_time is None or hit.position[0] <= log_time]
+    streamed = Streamed(pending=[hit for hit in came if is_history(hit)])
+    known = [hit for hit in came if not is_history(hit)]
+    streamed.copies = copies_in_the_stream(known)
+    is_copy = {id(hit) for hit in streamed.copies}
+    streamed.counted = [hit for hit in known if id(hit) not in is_copy]
+    streamed.late = [hit for hit in streamed.counted if hit.is_late]
+    _build_visits(streamed, log_time, policy)
+    decide_orders(streamed)
+    streamed.entries = [*hit_entries(streamed), *_visit_entries(streamed)]
+    return streamed
+
+
+def is_history(hit: RefHit) -> bool:
+    """Whether the hit's UTC day was closed when the log took the hit (T4)."""
+    day_end = (hit.event_time // DAY_MS + 1) * DAY_MS
+    return hit.position[0] > day_end + CLOSED_AFTER_MS
+
+
+def _as_logged(hit: RefHit) -> RefHit:
+    """The same hit, late or not by its place in the log (T4)."""
+    is_late = hit.position[0] - hit.event_time > ALLOWED_LATENESS_MS
+    return hit if hit.is_late == is_late else replace(hit, is_late=is_late)
+
+
+def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
+    """The copies that the stream recognises, of hits that are not history, in log order (D1, D2).
+
+    A hit is a copy if an earlier record in log order has the same site, visitor and hit id, an event time at most two
+    hours and a log time at most 90 minutes away, whether that record is itself a copy or not.
+    """
+    seen: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+    copies = []
+    for hit in sorted(hits, key=lambda hit: hit.position):
+        log_time = hit.position[0]
+        earlier = seen[hit.site, hit.visitor, hit.hit_id]
+        if any(
+            abs(hit.event_time - event_time) <= COPY_WINDOW_MS and log_time - taken <= COPIES_KNOWN_MS
+            for event_time, taken in earlier
+        ):
+            copies.append(hit)
+        earlier.append((hit.event_time, log_time))
+    return copies
+
+
+def _build_visits(streamed: Streamed, log_time: int | None, policy: RefPolicy) -> None:
+    """Visits of the hits on time; a late one stands alone, like an orphan."""
+    timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
+    for hit in streamed.counted:
+        if not hit.is_late:
+            timelines[hit.site, hit.visitor, hit.excluded].append(hit)
+    for timeline in timelines.values():
+        visits, orphans = visits_of_one(timeline, policy)
+        streamed.visits += visits
+        streamed.orphans += orphans
+    streamed.orphans += streamed.late
+    streamed.open_visits = [
+        visit for visit in streamed.visits if log_time is not None and log_time <= visit.last + policy.gap_ms
+    ]
+
+
+def _visit_entries(streamed: Streamed) -> Iterator[Entry]:
+    wins = {id(hit) for hit in streamed.winners}
+    is_open = {id(visit) for visit in streamed.open_visits}
+    for visit in streamed.visits:
+        entries = visit_entries(visit, any(id(hit) in wins for hit in visit.hits))
+        yield from map(_at_once, entries) if id(visit) in is_open else entries
+
+
+def _at_once(entry: Entry) -> Entry:
+    """What an open visit adds: no page is its last one yet, and what only its end decides is not there (S7)."""
+    adds = {name: value for name, value in entry.adds.items() if name in AT_ONCE}
+    return replace(entry, dimensions={**entry.dimensions, "exit_page": None}, adds=adds)
+
+
+def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
+    """Settled − streamed per measure of each site-day, those that are not 0 (A8)."""
+    after, before = totals(settled), totals(streamed)
+    differences = {
+        site_day: {
+            name: after.get(site_day, {}).get(name, 0) - before.get(site_day, {}).get(name, 0)
+            for name in sorted({*after.get(site_day, {}), *before.get(site_day, {})})
+        }
+        for site_day in sorted({*after, *before})
+    }
+    not_zero = {site_day: {name: by for name, by in row.items() if by} for site_day, row in differences.items()}
+    return {site_day: row for site_day, row in not_zero.items() if row}
+
+
+def totals(of: Settled) -> Mapping[SiteDay, Mapping[str, int]]:
+    """Sums per site-day and measure, of excluded hits and the others together, of all currencies together."""
+    sums: dict[SiteDay, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for entry in of.entries:
+        for name, value in entry.adds.items():
+            sums[entry.site, entry.instant_ms // DAY_MS][name] += value
+    return sums

@@ -1,0 +1,259 @@
+"""Whole files through collector, processor and settler on a clock of their own, against the reference model.
+
+Each file is sent once per plan of arrival, to sites of that plan, all of them at the same time: in order, shuffled,
+delayed, late, and sent again. The stream is compared before anything is settled, once with visits that are still open
+and once when all have ended; then every day closes and is settled, and what the stream said of it must have drifted by
+exactly what came late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from collector.admission import Frame
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.ports import Drift, IngestKey, KeyKind, SiteDay
+from hitmesh.zones import DAY_MS
+from tests.e2e.messages import timestamp
+from tests.generate.arrivals import (
+    DELAYED,
+    EVERYTHING,
+    FAR_DELAYED,
+    FAR_RESENT,
+    IN_ORDER,
+    PLANS,
+    RESENT,
+    SHUFFLED,
+    Plan,
+    arrivals,
+    on_sites,
+)
+from tests.generate.hits import FIRST_DAY, generate_hits
+from tests.generate.scenarios import MINUTE, SECOND
+from tests.live_mesh import LiveMesh
+from tests.live_rows import ALL_DAYS, Seen, classes_by_day, expected_classes, ledger_faults
+from tests.reference.files import read_access_log, read_shop_csv
+from tests.reference.hits import RefHit, hash64
+from tests.reference.settled import settle
+from tests.reference.streamed import Streamed, drift, stream
+from tests.small_mesh import expected_rows, folded_rows
+
+REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
+VISITS_END_MS = 31 * MINUTE
+ENOUGH_HITS = 1_000
+"""On each of the paths, or a test would show little of it."""
+
+SITES_OF_PLAN = {
+    "access-log": {IN_ORDER: 1, SHUFFLED: 2, DELAYED: 2, FAR_DELAYED: 8, RESENT: 1, FAR_RESENT: 1, EVERYTHING: 7},
+    "shop": {FAR_DELAYED: 2, EVERYTHING: 2},
+    "generated": {},
+}
+GENERATED_HITS = {FAR_DELAYED: 44_000, EVERYTHING: 44_000}
+GENERATED_DAYS = 4
+SMALLEST_FILE = 1  # its scenarios alone are about 12,000 hits
+PARTITIONS = 2
+
+
+def access_log(plan: Plan) -> list[RefHit]:
+    hits, _ = read_access_log(real_file("access.log"), "")
+    # The collector takes names of visitors of at most 128 bytes.
+    return with_sites("access-log", plan, [replace(hit, visitor=f"{hash64(hit.visitor):016x}") for hit in hits])
+
+
+def shop(plan: Plan) -> list[RefHit]:
+    hits, _ = read_shop_csv(real_file("shop-2019-10.csv"), "")
+    return with_sites("shop", plan, hits)
+
+
+def generated(plan: Plan) -> list[RefHit]:
+    hits = generate_hits(PLANS.index(plan), GENERATED_HITS.get(plan, SMALLEST_FILE))
+    end = (FIRST_DAY - date(1970, 1, 1)).days * DAY_MS + GENERATED_DAYS * DAY_MS
+    return [replace(hit, site=f"{hit.site}-{plan.name}") for hit in hits if hit.event_time < end]
+
+
+def real_file(name: str) -> Path:
+    path = REAL_FILES / name
+    if not path.exists():
+        pytest.skip(f"../shared/data/{name} is not here")
+    return path
+
+
+def with_sites(file: str, plan: Plan, hits: Sequence[RefHit]) -> list[RefHit]:
+    count = SITES_OF_PLAN[file].get(plan, 1)
+    return on_sites(hits, [f"merchants/demo/sites/{plan.name}-{number}" for number in range(count)])
+
+
+FILES: Mapping[str, Callable[[Plan], list[RefHit]]] = {"access-log": access_log, "shop": shop, "generated": generated}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, tmp_path: Path) -> None:
+    hits = {plan: FILES[file](plan) for plan in PLANS}
+    sent = sorted((one for plan in PLANS for one in arrivals(hits[plan], plan)), key=lambda one: one.at_ms)
+    sites = sorted({hit.site for of_plan in hits.values() for hit in of_plan})
+    middle = len(sent) // 2
+    with LiveMesh("memory:", tmp_path, sent[0].at_ms - MINUTE, sites, partitions=PARTITIONS) as mesh:
+        mesh.replay(sent[:middle])
+        mesh.idle()
+        assert check_stream(mesh, mesh.clock.now()).open_visits
+        mesh.replay(sent[middle:])
+        mesh.idle(VISITS_END_MS)
+        streamed = check_stream(mesh, mesh.clock.now())
+        assert not streamed.open_visits
+        check_paths(mesh, streamed)
+        check_ledger(mesh)
+        assert mesh.published() == set()  # so far nothing but the stream has counted
+        before = {site: mesh.seen(site) for site in sites}
+        mesh.settle()
+        for site in sites:
+            check_settled(mesh, site, before[site])
+        in_order = {hit.site for hit in hits[IN_ORDER]}
+        if file != "generated":  # whose visits change their landing page as they go on
+            assert all(one.confirmed for site in in_order for one in drifts(mesh, site).values())
+
+
+def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
+    """The stream is what the reference says it is at a log time; returns it, without entries."""
+    everything = Streamed()
+    for site, logged in mesh.logged.items():
+        expected = stream(logged, log_time)
+        differences = mesh.seen(site).differences_from(folded_rows(expected.entries))
+        assert not differences, f"{site}: {len(differences)} rows differ\n" + "\n".join(differences[:5])
+        everything.counted += expected.counted
+        everything.copies += expected.copies
+        everything.late += expected.late
+        everything.pending += expected.pending
+        everything.open_visits += expected.open_visits
+    return everything
+
+
+def check_paths(mesh: LiveMesh, streamed: Streamed) -> None:
+    """Each hit took its path, and enough hits each of them to say something about it."""
+    counts = mesh.runner.counts
+    assert (counts.late, counts.history, counts.copies) == (
+        len(streamed.late),
+        len(streamed.pending),
+        len(streamed.copies),
+    )
+    assert counts.fast + counts.slow == len(streamed.counted) - len(streamed.late)
+    assert min(counts.fast, counts.slow, counts.late) >= ENOUGH_HITS, counts
+
+
+def check_ledger(mesh: LiveMesh) -> None:
+    """Every hit is accounted for, with its hash (P12), and as what the reference says it is."""
+    mesh.runner.flush()
+    entries = mesh.stores.ledger.read(None)
+    assert ledger_faults(entries) == []
+    for site, logged in mesh.logged.items():
+        assert classes_by_day(entries, site) == expected_classes(stream(logged, mesh.clock.now()))
+
+
+def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
+    """A site is settled as the reference says, and its drift is the difference to the stream, in rows and in sums."""
+    logged = mesh.logged[site]
+    after = mesh.seen(site)
+    assert after.differences_from(expected_rows(logged)) == []
+    assert not after.provisional
+    found, (settled, streamed) = drifts(mesh, site), (settle(logged), stream(logged))
+    expected = drift(settled, streamed)
+    assert {day: one.measures for day, one in found.items() if one.measures} == {
+        day: by for (_, day), by in expected.items() if day in found
+    }
+    counted_days = {entry.instant_ms // DAY_MS for entry in streamed.entries}
+    assert counted_days <= found.keys()
+    changed = {key[3] // DAY_MS for key in before.changed(after)}
+    provisional = {key[3] // DAY_MS for key in before.provisional}
+    for day, one in found.items():
+        assert one.rows_differ == (day in changed), (site, day, one)
+        assert one.confirmed == (not one.rows_differ and not one.sketch_provisional), (site, day, one)
+        assert day not in provisional or one.sketch_provisional, (site, day, one)
+    if not streamed.late and not streamed.pending and len(settled.copies) == len(streamed.copies):
+        assert (expected, changed) == ({}, set())  # P2
+
+
+def drifts(mesh: LiveMesh, site: str) -> dict[int, Drift]:
+    """The drift of each settled day of a site that the stream had counted."""
+    found: Mapping[SiteDay, Drift] = mesh.stores.generations.drifts(site, *ALL_DAYS)
+    return {site_day.day: one for site_day, one in found.items()}
+
+
+@pytest.mark.timeout(300)
+def test_a_shop_on_files_is_streamed_and_settled_through_crashes_as_the_reference_says(tmp_path: Path) -> None:
+    sent = arrivals(shop(SHUFFLED), SHUFFLED)
+    site = sent[0].hit.site
+    with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "home", sent[0].at_ms - MINUTE, [site]) as mesh:
+        for part, start in enumerate(range(0, len(sent), 4_000)):
+            mesh.replay(sent[start : start + 4_000])
+            if part % 2:
+                mesh.runner.snapshot()
+            mesh.crash()
+        mesh.idle(VISITS_END_MS)
+        check_stream(mesh, mesh.clock.now())
+        check_ledger(mesh)
+        before = mesh.seen(site)
+        mesh.settle()
+        check_settled(mesh, site, before)
+
+
+EDGE_KEY = "hms_the-key-of-an-edge-00000000000000000000000"
+SITE = "merchants/demo/sites/edge"
+NOON = 1_743_854_400_000
+
+
+@pytest.mark.parametrize(
+    ("resent_after", "edge_jitter"), [((3, 30), (0, 0)), ((3, 30), (180, -70)), ((60, 3600), (9, 400))]
+)
+def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_duplicates(
+    tmp_path: Path, resent_after: tuple[int, int], edge_jitter: tuple[int, int]
+) -> None:
+    """Vector D-a: the browser's clock is an hour ahead, every attempt takes another time to the edge."""
+    with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
+        key = IngestKey("edge", "merchants/demo", KeyKind.EDGE, SITE)
+        mesh.stores.directory.create_key(key, EDGE_KEY)
+        for after_s, jitter_ms in zip((0, *resent_after), (0, *edge_jitter), strict=True):
+            sent_at = NOON + MINUTE + after_s * SECOND
+            mesh.advance_to(sent_at + 500)
+            (said,) = mesh.admit([an_edge_frame(sent_at, jitter_ms, mesh.clock.now())])
+            assert (said.accepted, said.issues) == (1, ())
+        mesh.idle()
+        streamed = totals_of(mesh)
+        assert streamed == {"hits": 1, "duplicate_hits": 2, "visits": 1, "pageviews": 1}
+        mesh.settle()
+        assert totals_of(mesh) == streamed
+
+
+def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
+    """The hit of NOON + 1 min, as an edge hands it on when it was sent at an instant."""
+    ahead_ms = 3_600_000
+    created = NOON + MINUTE
+    batch = hit_pb2.HitBatch(
+        batch_id=f"attempt-{sent_at}",
+        client_send_time=timestamp(sent_at + ahead_ms),
+        edge=hit_pb2.EdgeContext(edge_receive_time=timestamp(sent_at + 200 + jitter_ms)),
+        hits=[
+            hit_pb2.Hit(
+                hit_id="the-same",
+                type=hit_pb2.HIT_TYPE_PAGE_VIEW,
+                visitor_id="v",
+                client_create_time=timestamp(created + ahead_ms),
+                page_view=hit_pb2.PageView(url="https://shop.example/"),
+            )
+        ],
+    )
+    return Frame(batch.SerializeToString(), EDGE_KEY, SITE, now)
+
+
+def totals_of(mesh: LiveMesh) -> dict[str, int]:
+    """Sums over the site's rows of the metrics that the vector is about."""
+    rows = mesh.seen(SITE, NOON // DAY_MS).rows
+    sums = {
+        name: sum(row.get(name, 0) for key, row in rows.items() if not key[1])
+        for name in ("hits", "duplicate_hits", "visits", "pageviews")
+    }
+    return {name: value for name, value in sums.items() if value}

@@ -1,0 +1,27 @@
+"""Misuse of metrics: labels that a metric does not have, values that a label does not know, the wrong kind."""
+
+from __future__ import annotations
+
+from hitmesh.telemetry import Metrics, registry
+from hitmesh.telemetry.labels import HitOutcome, HitPath, Reason, Stage
+
+
+def a_label_is_one_that_the_metric_has(metrics: Metrics) -> None:
+    metrics.add(registry.COLLECTOR_HITS, 1, outcome=HitOutcome.ACCEPTED)
+    metrics.add(registry.COLLECTOR_HITS, 1, site="demo/example")  # type: ignore[call-arg]
+    metrics.add(registry.COLLECTOR_HITS, 1)  # type: ignore[call-arg]
+    metrics.set(registry.PROCESSOR_OPEN_VISITS, 1, partition=3)  # type: ignore[call-arg]
+
+
+def a_label_says_only_what_it_knows(metrics: Metrics) -> None:
+    metrics.add(registry.PROCESSOR_PATH_HITS, 1, path=HitPath.FAST)
+    metrics.add(registry.PROCESSOR_PATH_HITS, 1, path="fast")  # type: ignore[arg-type]
+    metrics.add(registry.COLLECTOR_HITS, 1, outcome=Reason.DECODE)  # type: ignore[arg-type]
+    _ = registry.PROCESSOR_LAG_SECONDS.of(1.5, partition="3")  # type: ignore[arg-type]
+
+
+def a_metric_is_used_as_what_it_is(metrics: Metrics) -> None:
+    with metrics.timed(registry.PROCESSOR_STEP_SECONDS, stage=Stage.RAW):
+        pass
+    metrics.add(registry.PROCESSOR_STEP_SECONDS, 1, stage=Stage.RAW)  # type: ignore[arg-type]
+    metrics.record(registry.PROCESSOR_LAG_SECONDS, 1, partition=3)  # type: ignore[arg-type]

@@ -1,0 +1,216 @@
+"""The order of reads behind an answer (rule P15): what is committed or published in between is never half seen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.clock import ManualClock
+from hitmesh.ports import (
+    DirtyMark,
+    DirtySiteDay,
+    Drift,
+    FoldedRows,
+    LedgerEntry,
+    MetricQuery,
+    MetricStore,
+    PartitionId,
+    PartitionProgress,
+    Position,
+    Site,
+    SiteDay,
+    Topic,
+)
+from hitmesh.rollup_rows import RowSource
+from reporter.freshness import CellState
+from reporter.rpc.answer import Answer, answer, read_version
+from reporter.rpc.backend import Backend
+from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, stream_frame, traffic
+
+NOW = MIDNIGHT + 12 * 3_600_000
+UTC_DAY = MIDNIGHT // DAY
+SITE_DAY = SiteDay(SITE, UTC_DAY)
+CONFIRMED = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={})
+
+
+@dataclass
+class Meanwhile:
+    """A metric store in whose reads something happens: one action behind each of the first queries."""
+
+    store: MetricStore
+    actions: list[Callable[[], None]] = field(default_factory=list)
+
+    def query(self, question: MetricQuery) -> pl.DataFrame:
+        found = self.store.query(question)
+        if self.actions:
+            self.actions.pop(0)()
+        return found
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        return self.store.dimension_values(question, dimension, limit)
+
+
+class Scene:
+    """Stores of one site, what the stream and the settlement do to them, and a reporter's backend over them."""
+
+    def __init__(self) -> None:
+        self.stores: Stores = open_stores("memory:", ManualClock(NOW), partitions={Topic.HITS: 1, Topic.REJECTED: 1})
+        self.site = Site(SITE, "UTC", "USD", b"s" * 32)
+        self.writer = self.stores.outbox.take_over()
+        self.metrics = Meanwhile(self.stores.metrics)
+        tokens = itertools.count()
+        self.backend = Backend(
+            directory=self.stores.directory,
+            generations=self.stores.generations,
+            dirty=self.stores.dirty,
+            metrics=self.metrics,
+            progress=self.stores.progress,
+            ledger=self.stores.ledger,
+            clock=ManualClock(NOW),
+            new_token=lambda: f"token{next(tokens)}",
+        )
+        self.partition = PartitionId(self.stores.log.log_id(Topic.HITS), 0)
+        self.offset = 0
+
+    def stream(self, hits: int, log_time: int = NOW) -> None:
+        """Commits hits of the day, as the live stream does."""
+        self.stores.dirty.await_close([SITE_DAY])
+        self.offset += 1
+        rows = stream_frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=0)])
+        folded = FoldedRows(self.partition, rows, stream_frame(RowSource.VISITS, []))
+        progress = {self.partition: PartitionProgress(self.offset, log_time)}
+        self.stores.outbox.transaction(self.writer, [folded], progress)
+
+    def settle(self, hits: int, drift: Drift | None = None) -> None:
+        """Publishes the day and clears what waited, as the settler does."""
+        waiting = self.stores.dirty.take(10, UTC_DAY + 1)
+        generation = self.stores.generations.begin(SITE_DAY)
+        if drift is None or not drift.confirmed:
+            rows = frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=generation)])
+            self.stores.sink.write(rows, frame(RowSource.VISITS, []))
+        current = self.stores.generations.current(SITE, UTC_DAY, UTC_DAY + 1).get(UTC_DAY)
+        self.stores.generations.publish(
+            SITE_DAY,
+            generation,
+            logic_version=1,
+            read_through={self.partition: self.offset},
+            seen_sequence=current.sequence if current else 0,
+            ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
+            carry=b"",
+            now=NOW,
+            drift=drift,
+        )
+        for one in waiting:
+            self.stores.dirty.clear(one)
+
+    def ask(self) -> Answer:
+        question = a_question("hits", since="2015-05-17", until="2015-05-17")
+        return answer(self.backend, question, (self.site,), "USD", ())
+
+
+def hits(found: Answer) -> int:
+    return int(found.rows.columns[0].numerators[0])
+
+
+def test_what_the_stream_committed_is_in_the_answer_at_once() -> None:
+    scene = Scene()
+    scene.stream(3)
+    first = scene.ask()
+    assert (hits(first), first.data_version) == (3, "s0.p1")
+    scene.stream(4)
+    second = scene.ask()
+    assert (hits(second), second.data_version) == (7, "s0.p2")
+    assert second.freshness.complete_through == NOW
+    assert second.freshness.open_days == 1
+
+
+def test_a_day_that_nobody_counts_is_not_asked_for() -> None:
+    scene = Scene()
+    assert (hits(scene.ask()), scene.ask().store_rows) == (0, 0)
+
+
+def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled() -> None:
+    scene = Scene()
+    scene.stream(3, log_time=MIDNIGHT + 3 * DAY)
+    assert scene.ask().freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.PROVISIONAL
+    scene.settle(3, CONFIRMED)
+    found = scene.ask()
+    assert (hits(found), found.data_version) == (3, "s1.p1")
+    assert found.freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.SETTLED
+
+
+def test_a_new_generation_takes_the_place_of_the_streams_rows() -> None:
+    scene = Scene()
+    scene.stream(3)
+    scene.settle(5, replace(CONFIRMED, confirmed=False, rows_differ=True))
+    assert hits(scene.ask()) == 5
+
+
+def test_history_holds_complete_through_back_until_it_is_settled() -> None:
+    scene = Scene()
+    scene.stream(3)
+    mark = DirtyMark(SITE_DAY, Position(*scene.partition, 0), NOW - 7_000, hits=1)
+    scene.stores.dirty.mark([mark])
+    assert scene.ask().freshness.complete_through == NOW - 7_000
+    scene.settle(4)
+    assert scene.ask().freshness.complete_through == NOW
+
+
+def test_rows_committed_while_rows_were_read_are_read_again() -> None:
+    scene = Scene()
+    scene.stream(3)
+    scene.metrics.actions = [lambda: scene.stream(4)]
+    found = scene.ask()
+    assert (hits(found), found.data_version) == (7, "s0.p2")
+
+
+def test_a_settlement_published_while_rows_were_read_is_read_again() -> None:
+    scene = Scene()
+    scene.stream(3)
+    scene.metrics.actions = [lambda: scene.settle(5)]
+    found = scene.ask()
+    assert (hits(found), found.data_version) == (5, "s1.p1")
+
+
+def test_an_answer_during_which_rows_never_stop_coming_has_a_version_of_its_own() -> None:
+    scene = Scene()
+    scene.stream(1)
+    scene.metrics.actions = [lambda: scene.stream(1)] * 20
+    first, second = scene.ask(), scene.ask()
+    assert ".q" in first.data_version
+    assert first.data_version != second.data_version
+
+
+def test_a_settlement_published_between_waiting_and_generations_is_found() -> None:
+    scene = Scene()
+    scene.stream(3)
+
+    class Waiting:
+        """Dirty days after whose reading a settlement is published and cleared."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(scene.stores.dirty, name)
+
+        def awaited(self, site: str) -> Sequence[int]:
+            found = scene.stores.dirty.awaited(site)
+            if found:
+                scene.settle(5)
+            return found
+
+        def pending(self, site: str) -> Sequence[DirtySiteDay]:
+            return scene.stores.dirty.pending(site)
+
+    scene.backend = replace(scene.backend, dirty=Waiting())  # type: ignore[arg-type]  # the rest by __getattr__
+    assert hits(scene.ask()) == 5
+
+
+def test_the_version_is_of_the_sites_own_partitions_and_of_refusals() -> None:
+    scene = Scene()
+    scene.stream(3)
+    refusals = scene.stores.log_reader(Topic.REJECTED, "processor")
+    refusals.commit({partition: PartitionProgress(5, NOW) for partition in refusals.committed()})
+    assert read_version(scene.backend, [scene.site]) == "s0.p6"

@@ -1,0 +1,54 @@
+"""The setting that makes a processor die after a step of a commit, and the places it may name."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from hitmesh.config import load
+from hitmesh.errors import RefusedError
+from processor.commit import CommitStep, nowhere
+from processor.fail_points import dying_at
+from processor.settings import ProcessorSettings
+
+STEPS_AND_SAYS = """
+from processor.commit import CommitStep
+from processor.fail_points import dying_at
+
+reached = dying_at("claims:2")
+for round in range(3):
+    for step in CommitStep:
+        print(round, step, flush=True)
+        reached(step)
+"""
+
+
+def settings_of(fail_at: str) -> ProcessorSettings:
+    return load(ProcessorSettings, {"HITMESH_PROCESSOR_STORE": "memory:", "HITMESH_PROCESSOR_FAIL_AT": fail_at})
+
+
+def test_process_is_killed_when_the_step_is_done_for_the_nth_time_and_does_nothing_more() -> None:
+    died = subprocess.run([sys.executable, "-c", STEPS_AND_SAYS], capture_output=True, text=True, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert died.stdout.splitlines()[-1] == "1 claims"
+    assert len(died.stdout.splitlines()) == len(CommitStep) + 3
+
+
+def test_nothing_dies_where_nothing_is_set() -> None:
+    assert dying_at("") is nowhere
+    assert dying_at(settings_of("").fail_at) is nowhere
+
+
+@pytest.mark.parametrize("step", CommitStep)
+def test_every_step_can_be_named(step: CommitStep) -> None:
+    assert settings_of(f"{step}:12").fail_at == f"{step}:12"
+
+
+@pytest.mark.parametrize("wrong", ["raw", "raw:0", "raw:", "commit:1", "raw:1000000", "raw:1 "])
+def test_a_place_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(RefusedError, match=re.escape("HITMESH_PROCESSOR_FAIL_AT")):
+        settings_of(wrong)

@@ -1,0 +1,201 @@
+"""What a step of the stream says, by literal times: what goes out at once, what is taken back, what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hitmesh.columns import pack_record
+from hitmesh.ports import LoggedRecord, PartitionId, Position, Record, RecordKind
+from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES
+from hitmesh.stream_columns import MOVED_VISITORS
+from processor.intake import take_in, windows
+from processor.live.sites import DEFAULT_RULES
+from processor.live.state import LiveState, PathCounts
+from processor.live.step import RecordsOf, Stepped, apply, prepare
+from tests.reference.hits import RefHit
+from tests.small_mesh import hit_rows
+
+SITE = "merchants/m/sites/s"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+MIDNIGHT = 20_000 * DAY
+PARTITION = PartitionId("log", 0)
+
+
+def a_hit(minute: float, hit_id: str | None = None, visitor: str = "v", **fields: Any) -> RefHit:
+    page = fields.pop("page_path", f"/{minute:g}")
+    at_ms = MIDNIGHT + round(minute * MINUTE)
+    return RefHit(SITE, visitor, hit_id or f"{visitor}-{minute}", at_ms, page_path=page, **fields)
+
+
+class Stream:
+    """A partition, and what it has said so far."""
+
+    def __init__(self, cache: Path) -> None:
+        self.state = LiveState(PARTITION, cache)
+        self.counts = PathCounts()
+        self._offset = 0
+
+    def at(self, minute: float, *hits: RefHit) -> dict[str, int]:
+        """Take a record that the log took at a minute; return the net of what goes out, without zeros."""
+        record = (
+            Record(RecordKind.HITS, pack_record(hit_rows(hits)), len(hits)) if hits else Record(RecordKind.HEARTBEAT)
+        )
+        logged = LoggedRecord(Position(*PARTITION, self._offset), MIDNIGHT + round(minute * MINUTE), record)
+        self._offset += 1
+        return net(self._step([logged]))
+
+    def _step(self, records: Sequence[LoggedRecord]) -> Stepped:
+        own = take_in(records).partitions[PARTITION]
+        prepared = prepare(self.state, RecordsOf(own.ends, own.hits), {SITE: DEFAULT_RULES})
+        stepped = apply(self.state, prepared, prepared.claiming)
+        self.counts.add(stepped.counts)
+        self.last = stepped
+        return stepped
+
+
+def net(stepped: Stepped) -> dict[str, int]:
+    """Sums over the rows of a step; `visitors` is in how many rows a sketch came."""
+    traffic, visits = stepped.rows.traffic, stepped.rows.visits
+    sums = {name: int(traffic[name].sum()) for name in (*TRAFFIC_MEASURES, MOVED_VISITORS)}
+    sums |= {name: int(visits[name].sum()) for name in VISITS_MEASURES}
+    return {name: value for name, value in sums.items() if value}
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    return Stream(tmp_path)
+
+
+def test_visit_counts_at_once_and_its_end_when_log_time_is_past_the_gap(stream: Stream) -> None:
+    first = stream.at(600, a_hit(600))
+    assert first == {"hits": 1, "pageviews": 1, "visits": 1, "bounces": 1, "entries": 1}
+    assert stream.at(610, a_hit(605)) == {"hits": 1, "pageviews": 1, "bounces": -1}
+    assert stream.at(635) == {}  # exactly the gap: it may still go on
+    assert stream.at(635.0001) == {"visit_duration_total": 5 * MINUTE, "visit_views": 2, "exits": 1}
+    assert stream.at(700) == {}
+    assert (stream.counts.fast, stream.counts.slow) == (2, 0)
+
+
+def test_row_of_an_open_visit_has_no_exit_page_and_is_written_anew_when_it_ends(stream: Stream) -> None:
+    stream.at(600, a_hit(600), a_hit(601))
+    assert stream.last.rows.visits["exit_page"].to_list() == [None]
+    stream.at(640)
+    ended = {row["exit_page"]: row["visits"] for row in stream.last.rows.visits.iter_rows(named=True)}
+    assert ended == {None: -1, "/601": 1}
+
+
+def test_hit_between_two_visits_merges_them(stream: Stream) -> None:
+    """Vector S-c: differences visits −1, bounces −2."""
+    stream.at(600, a_hit(600))
+    assert stream.at(650, a_hit(650))["visits"] == 1
+    merged = stream.at(652, a_hit(625))
+    assert (merged["visits"], merged["bounces"], merged["hits"]) == (-1, -2, 1)
+    # What ended meanwhile has not: duration, views and exit of the first visit are taken back.
+    assert (merged["visit_views"], merged["exits"], merged["entries"]) == (-1, -1, -1)
+    assert stream.at(681) == {"visit_duration_total": 50 * MINUTE, "visit_views": 3, "exits": 1}
+    assert (stream.counts.fast, stream.counts.slow) == (2, 1)
+
+
+def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stream) -> None:
+    """Vector S-d; the visitor cannot leave the sketch of the row it was in (rule S8)."""
+    stream.at(610, a_hit(610))
+    changed = stream.at(611, a_hit(600))
+    assert changed == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}
+    rows = stream.last.rows.traffic.select("page_path", "landing_page", "hits", MOVED_VISITORS).sort(
+        "hits", "page_path"
+    )
+    assert rows.rows() == [("/610", "/610", -1, 1), ("/600", "/600", 1, 0), ("/610", "/600", 1, 0)]
+
+
+def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream: Stream) -> None:
+    """A visit of two hours without a view: its old hits are pinned until the view comes."""
+    events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
+    for minute in range(600, 721, 20):
+        stream.at(minute, a_hit(minute, **events))
+    landed = stream.at(730, a_hit(730))
+    assert landed["hits"] == 1
+    moved = stream.last.rows.traffic.filter(pl.col("hit_type") == "EVENT")
+    assert moved.filter(pl.col("landing_page").is_null())["hits"].sum() == -7
+    assert moved.filter(pl.col("landing_page") == "/730")["hits"].sum() == 7
+    assert stream.counts.slow == 1
+
+
+def test_late_hit_counts_in_no_visit_and_history_in_nothing(stream: Stream) -> None:
+    stream.at(60 * 40)
+    late = stream.at(60 * 40, a_hit(60 * 39 - 0.001))
+    assert late == {"hits": 1, "pageviews": 1, "late_hits": 1}
+    assert "visits" in stream.at(60 * 40, a_hit(60 * 39, visitor="w"))
+    assert stream.at(60 * 50 + 0.001, a_hit(60, visitor="x")).keys() <= {"visit_views", "exits"}
+    assert (stream.counts.late, stream.counts.history, stream.counts.fast) == (1, 1, 1)
+
+
+def test_day_is_closed_26_hours_after_its_end_and_not_a_millisecond_sooner(stream: Stream) -> None:
+    assert stream.at(60 * 50, a_hit(60)) == {"hits": 1, "pageviews": 1, "late_hits": 1}
+    assert stream.at(60 * 50 + 1 / MINUTE, a_hit(61)) == {}
+
+
+def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(stream: Stream) -> None:
+    stream.at(600, a_hit(600, "same"))
+    assert stream.at(690, a_hit(690, "same", page_path="/600")) == {"duplicate_hits": 1, "visit_views": 1, "exits": 1}
+    # 90 minutes after the copy, which is an earlier record too, though 180 after the first.
+    assert stream.at(780, a_hit(719, "same")) == {"duplicate_hits": 1}
+    assert stream.at(870.001, a_hit(840, "same"))["hits"] == 1
+    assert stream.counts.copies == 2
+
+
+def test_copy_with_another_content_collides(stream: Stream) -> None:
+    stream.at(600, a_hit(600, "same"))
+    own = take_in([record(a_hit(600, "same", page_path="/other"), offset=1)]).partitions[PARTITION]
+    prepared = prepare(stream.state, RecordsOf(own.ends, own.hits), {})
+    assert prepared.collides.tolist() == [True]
+
+
+def record(hit: RefHit, offset: int) -> LoggedRecord:
+    value = Record(RecordKind.HITS, pack_record(hit_rows([hit])), 1)
+    return LoggedRecord(Position(*PARTITION, offset), hit.event_time, value)
+
+
+def test_order_counts_once_and_makes_its_visit_one_with_an_order(stream: Stream) -> None:
+    order: dict[str, Any] = {"type": "ORDER", "order_id": "o", "total_micros": 5, "currency": "USD", "page_path": None}
+    first = stream.at(600, a_hit(600), a_hit(601, **order))
+    assert (first["orders"], first["gross_revenue"], first["order_visits"]) == (1, 5, 1)
+    own = take_in([record(a_hit(602, **order), offset=9)]).partitions[PARTITION]
+    prepared = prepare(stream.state, RecordsOf(own.ends, own.hits), {})
+    repeated = net(apply(stream.state, prepared, np.array([False])))
+    assert repeated == {"hits": 1}
+
+
+def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
+    quiet = a_hit(610, type="ENGAGEMENT", interactive=False, page_path=None)
+    assert stream.at(611, quiet) == {"hits": 1}
+    found = stream.at(612, a_hit(600))
+    assert (found["visits"], found["hits"]) == (1, 1)
+    assert stream.at(641)["visit_duration_total"] == 10 * MINUTE
+    assert stream.counts.slow == 1
+
+
+def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
+    for minute in range(600, 900, 5):
+        stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
+    # 60 minutes of lateness, 30 of gap and one epoch at most.
+    assert len(stream.state.timelines) <= 21
+    assert len(stream.state.kept) <= 24
+    stream.at(1_200)
+    assert len(stream.state.timelines) == len(stream.state.kept) == len(stream.state.closing) == 0
+
+
+def test_windows_are_cut_where_an_epoch_ends() -> None:
+    records = [record(a_hit(minute), offset) for offset, minute in enumerate((0, 14.9, 15, 29, 31, 32))]
+    other = [LoggedRecord(Position("log", 1, 0), MIDNIGHT + 16 * MINUTE, Record(RecordKind.HEARTBEAT))]
+    cut = windows([*records[:3], *other, *records[3:]], 15 * MINUTE)
+    offsets = [[one.position.offset for one in group if one.position.partition == 0] for group in cut]
+    assert offsets == [[0, 1], [2, 3], [4, 5]]
+    assert sum(len(group) for group in cut) == 7

@@ -1,0 +1,216 @@
+"""Where a hit is: verdicts on copies by the rules of who counts their day, visits, orders, and how much is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from hitmesh.adapters.memory.raw import MemoryRawStore
+from hitmesh.clock import ManualClock
+from hitmesh.columns import pack_record
+from hitmesh.ports import GenerationEntry, OrderClaim, PartitionId, Position, RawRecord, Site, SiteDay
+from processor import trace_search
+from processor.trace import Known, Timeliness, TracedCopy, Verdict, trace
+from processor.trace_search import search, traced_rows
+from tests.reference.hits import RefHit
+from tests.small_mesh import hit_rows
+
+SITE = Site("merchants/demo/sites/shop", "UTC", "USD", b"s" * 32)
+LOG = "hits-1"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY_MS = 24 * HOUR
+DAY = 20_000
+NOON = DAY * DAY_MS + 12 * HOUR
+
+
+def a_hit(at: int = NOON, hit_id: str = "h1", visitor: str = "v1", **fields: object) -> RefHit:
+    return replace(RefHit(SITE.name, visitor, hit_id, at, page_path="/"), **fields)  # type: ignore[arg-type]  # its own fields
+
+
+def a_record(hits: Sequence[RefHit], log_time: int, offset: int, partition: int = 0) -> RawRecord:
+    times = [hit.event_time for hit in hits]
+    return RawRecord(
+        position=Position(LOG, partition, offset),
+        log_time=log_time,
+        rows=len(hits),
+        min_event_time=min(times),
+        max_event_time=max(times),
+        value=pack_record(hit_rows(hits)),
+        schema_version=1,
+        site_days=frozenset(SiteDay(hit.site, hit.event_time // DAY_MS) for hit in hits),
+    )
+
+
+def streamed(committed: int = 100, claims: Sequence[OrderClaim] = ()) -> Known:
+    return Known(SITE, {}, {PartitionId(LOG, 0): committed}, claims)
+
+
+def settled(read_through: int = 100, claims: Sequence[OrderClaim] = ()) -> Known:
+    entry = GenerationEntry(7, 1, 1, {PartitionId(LOG, 0): read_through}, 0)
+    return Known(SITE, {DAY: entry}, {PartitionId(LOG, 0): 0}, claims)
+
+
+def traced(records: Iterable[RawRecord], known: Known, hit_id: str = "h1") -> list[TracedCopy]:
+    return trace(pl.concat([traced_rows(record) for record in records]), hit_id, known)
+
+
+def test_a_hit_that_counts_is_in_a_visit_a_cell_and_the_streams_generation() -> None:
+    hits = [a_hit(NOON - 10 * MINUTE, "h0", page_path="/start"), a_hit(), a_hit(NOON + MINUTE, "h2")]
+    (copy,) = traced([a_record(hits, NOON + 2 * MINUTE, 4)], streamed())
+    assert copy.at == (Position(LOG, 0, 4), 1)
+    assert (copy.verdict, copy.timeliness) == (Verdict.COUNTED, Timeliness.ON_TIME)
+    assert (copy.cell, copy.is_settled, copy.generation) == (NOON, False, 0)
+    assert (copy.hit_type, copy.event_time, copy.log_time) == ("PAGE_VIEW", NOON, NOON + 2 * MINUTE)
+    assert copy.visit is not None
+    assert (copy.visit.start, copy.visit.last, copy.visit.hits) == (NOON - 10 * MINUTE, NOON + MINUTE, 3)
+    assert copy.visit.landing_page == "/start"
+    assert len(copy.visit.visit_id) == 16
+    assert len(copy.visitor_key) == 32
+
+
+def test_hits_of_one_visit_name_the_same_visit_and_others_another() -> None:
+    hits = [a_hit(NOON, "h1"), a_hit(NOON + MINUTE, "h2"), a_hit(NOON + 2 * HOUR, "h3")]
+    ids = []
+    for hit_id in ("h1", "h2", "h3"):
+        (copy,) = traced([a_record(hits, NOON + 2 * HOUR, 4)], settled(), hit_id)
+        assert copy.visit is not None
+        ids.append(copy.visit.visit_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_copies_name_the_first_in_log_order() -> None:
+    records = [a_record([a_hit()], NOON + at, offset) for offset, at in enumerate((0, 3_000, 30_000))]
+    first, second, third = traced(reversed(records), streamed())
+    assert (first.verdict, first.original) == (Verdict.COUNTED, None)
+    assert (second.verdict, second.original) == (Verdict.DUPLICATE, first.at)
+    assert (third.verdict, third.original, third.visit) == (Verdict.DUPLICATE, first.at, None)
+    assert not second.collides
+
+
+def test_a_copy_with_another_content_collides() -> None:
+    records = [a_record([a_hit()], NOON, 0), a_record([a_hit(page_path="/other")], NOON, 1)]
+    _, second = traced(records, streamed())
+    assert (second.verdict, second.collides) == (Verdict.DUPLICATE, True)
+
+
+@pytest.mark.parametrize(("known", "verdict"), [(streamed(), Verdict.COUNTED), (settled(), Verdict.DUPLICATE)])
+def test_a_copy_after_90_minutes_counts_until_its_day_is_settled(known: Known, verdict: Verdict) -> None:
+    records = [a_record([a_hit()], NOON, 0), a_record([a_hit()], NOON + 90 * MINUTE + 1, 1)]
+    assert traced(records, known)[1].verdict is verdict
+    records = [a_record([a_hit()], NOON, 0), a_record([a_hit()], NOON + 90 * MINUTE, 1)]
+    assert traced(records, known)[1].verdict is Verdict.DUPLICATE
+
+
+def test_the_same_id_more_than_two_hours_apart_is_two_hits() -> None:
+    hits = [a_hit(), a_hit(NOON + 2 * HOUR + 1)]
+    first, second = traced([a_record(hits, NOON + 2 * HOUR, 0)], settled())
+    assert (first.verdict, second.verdict) == (Verdict.COUNTED, Verdict.COUNTED)
+
+
+def test_the_same_id_of_two_visitors_is_two_hits() -> None:
+    hits = [a_hit(), a_hit(visitor="v2")]
+    first, second = traced([a_record(hits, NOON, 0)], streamed())
+    assert first.verdict is second.verdict is Verdict.COUNTED
+    assert first.visitor_key != second.visitor_key
+
+
+def test_a_bot_is_excluded_but_visits_among_bots() -> None:
+    (copy,) = traced([a_record([a_hit(excluded=True), a_hit(NOON + 1, "h2")], NOON, 0)], streamed())
+    assert copy.verdict is Verdict.EXCLUDED
+    assert copy.visit is not None
+    assert copy.visit.hits == 1
+
+
+@pytest.mark.parametrize(("after_ms", "is_late"), [(HOUR, False), (HOUR + 1, True)])
+def test_a_late_hit_counts_at_once_and_is_in_a_visit_when_its_day_is_settled(after_ms: int, is_late: bool) -> None:
+    records = [a_record([a_hit()], NOON + after_ms, 0)]
+    (copy,) = traced(records, streamed())
+    assert copy.verdict is Verdict.COUNTED
+    assert copy.timeliness is (Timeliness.LATE if is_late else Timeliness.ON_TIME)
+    assert (copy.visit is None) is is_late
+    assert traced(records, settled())[0].visit is not None
+
+
+def test_history_waits_for_the_settlement_of_its_day() -> None:
+    closed = (DAY + 1) * DAY_MS + 26 * HOUR
+    (late,) = traced([a_record([a_hit()], closed, 0)], streamed())
+    (history,) = traced([a_record([a_hit()], closed + 1, 0)], streamed())
+    assert (late.verdict, late.timeliness) == (Verdict.COUNTED, Timeliness.LATE)
+    assert (history.verdict, history.timeliness, history.visit) == (Verdict.PENDING, Timeliness.HISTORY, None)
+    (counted,) = traced([a_record([a_hit()], closed + 1, 9)], settled(read_through=10))
+    (waits,) = traced([a_record([a_hit()], closed + 1, 10)], settled(read_through=10))
+    assert (counted.verdict, waits.verdict) == (Verdict.COUNTED, Verdict.PENDING)
+    assert (counted.is_settled, counted.generation) == (True, 7)
+
+
+def test_what_the_stream_has_not_committed_is_pending() -> None:
+    assert traced([a_record([a_hit()], NOON, 5)], streamed(committed=5))[0].verdict is Verdict.PENDING
+    assert traced([a_record([a_hit()], NOON, 5, partition=1)], streamed())[0].verdict is Verdict.PENDING
+
+
+def a_claim(offset: int, *, excluded: bool = False, duplicate: bool = False, log_time: int = NOON) -> OrderClaim:
+    position = Position(LOG, 0, offset)
+    return OrderClaim(SITE.name, "o1", log_time, position, 0, 1, 2, "x", DAY, excluded, duplicate)
+
+
+@pytest.mark.parametrize(
+    ("claims", "wins"),
+    [
+        ([a_claim(4)], True),
+        ([a_claim(3), a_claim(4)], False),
+        ([a_claim(3, excluded=True), a_claim(4)], True),
+        ([a_claim(3, duplicate=True), a_claim(4)], True),
+        ([a_claim(3, log_time=NOON + 3 * DAY_MS), a_claim(4)], True),
+    ],
+)
+def test_the_first_claim_on_an_order_wins(claims: list[OrderClaim], wins: bool) -> None:
+    order = a_hit(type="ORDER", order_id="o1")
+    (copy,) = traced([a_record([order], NOON, 4)], streamed(claims=claims))
+    assert (copy.order_id, copy.wins_order) == ("o1", wins)
+
+
+def test_other_hits_and_copies_claim_nothing() -> None:
+    order = a_hit(type="ORDER", order_id="o1")
+    records = [a_record([order, a_hit(hit_id="h2")], NOON, 4), a_record([order], NOON, 5)]
+    assert traced(records, streamed(claims=[a_claim(4), a_claim(5)]))[1].wins_order is None
+    assert traced(records, streamed(claims=[a_claim(4)]), "h2")[0].wins_order is None
+
+
+# ---- how much is read
+
+
+def stored(*records: RawRecord) -> MemoryRawStore:
+    raw = MemoryRawStore()
+    raw.put(records)
+    return raw
+
+
+def test_all_hits_of_the_visitors_with_the_id_are_found_on_the_days_around() -> None:
+    raw = stored(
+        a_record([a_hit(NOON - DAY_MS, "h0"), a_hit(NOON - DAY_MS, "x", "v2")], NOON, 0),
+        a_record([a_hit(), a_hit(hit_id="h2"), a_hit(site="merchants/rival/sites/shop")], NOON, 1),
+        a_record([a_hit(NOON + 9 * DAY_MS, "h9")], NOON, 2),
+    )
+    found = search(raw, ManualClock(NOON), SITE.name, "h1", range(DAY, DAY + 1))
+    assert sorted(found.hits["hit_id"].to_list()) == ["h0", "h1", "h2"]
+    assert (found.records_read, found.truncated) == (3, False)
+
+
+def test_an_id_that_nobody_has_finds_nothing() -> None:
+    found = search(stored(a_record([a_hit()], NOON, 0)), ManualClock(NOON), SITE.name, "no", range(DAY - 2, DAY + 1))
+    assert (found.hits.height, found.records_read, found.truncated) == (0, 1, False)
+
+
+def test_reading_stops_at_a_limit_with_the_newest_days_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_search, "MAX_RECORDS", 2)
+    raw = stored(*(a_record([a_hit(NOON - back * DAY_MS, f"h{back}")], NOON, 9 - back) for back in range(4)))
+    days = range(DAY - 3, DAY + 1)
+    newest = search(raw, ManualClock(NOON), SITE.name, "h1", days)
+    assert newest.truncated
+    assert "h1" in newest.hits["hit_id"].to_list()
+    oldest = search(raw, ManualClock(NOON), SITE.name, "h3", days)
+    assert (oldest.hits.height, oldest.truncated) == (0, True)
