@@ -29,6 +29,7 @@ from hitmesh.hit.v1 import hit_pb2
 from hitmesh.hit_types import EXCLUDING_FLAGS, HitType
 from hitmesh.ports import IngestKey, KeyKind, LoggedRecord, Record, RecordKind, Site, SiteDay, Topic
 from hitmesh.zones import DAY_MS
+from processor.__main__ import stream_stores
 from processor.runner import Pace as RunnerPace
 from processor.runner import Runner
 from processor.settler import Pace, Settler
@@ -39,7 +40,7 @@ from tests.generate.scenarios import HOUR, MINUTE
 from tests.live_rows import ALL_DAYS, Seen, seen
 from tests.reference.hits import RefHit, hash64
 from tests.reference.visits import V1, RefPolicy
-from tests.small_mesh import MAX_PASSES, PARTITIONS, hit_rows, placed, settler_stores, stream_stores, visit_policy
+from tests.small_mesh import MAX_PASSES, PARTITIONS, hit_rows, placed, settler_stores, visit_policy
 
 BATCH_HITS = 400
 BEAT_MS = MINUTE

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
+from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.cells import CELL_MS
 from hitmesh.clock import ManualClock
 from hitmesh.closing import CLOSED_AFTER_MS
@@ -46,9 +46,9 @@ from hitmesh.rollup_rows import (
 from hitmesh.sketches import union_by_group
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
+from processor.__main__ import stream_stores
 from processor.runner import Runner
 from processor.settler import Pace, Settler, SettlerStores
-from processor.stream_stores import StreamStores
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
 from tests.reference.visits import V1, RefPolicy
@@ -230,23 +230,6 @@ class SmallMesh:
 def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
     """The live stream over these stores, as the processor wires it."""
     return Runner(stream_stores(stores), clock, home=home)
-
-
-def stream_stores(stores: Stores) -> StreamStores:
-    """The runner's view of these stores, as the processor wires it."""
-    return StreamStores(
-        log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
-        log_scan=stores.log_scan,
-        raw=stores.raw,
-        rejected=stores.rejected,
-        dirty=stores.dirty,
-        claims=stores.claims,
-        outbox=stores.outbox,
-        series=stores.series,
-        ledger=stores.ledger,
-        states=stores.states,
-        directory=stores.directory,
-    )
 
 
 def settler_stores(stores: Stores) -> SettlerStores:

@@ -8,13 +8,13 @@ from random import Random
 import pytest
 
 from hitmesh.errors import CommitInDoubt, HitmeshError, RetryError, Unavailable
+from processor.__main__ import stream_stores
 from tests.generate.arrivals import in_slices
 from tests.generate.scenarios import MINUTE
 from tests.kill.checks import check_counted, check_settled
 from tests.kill.load import SITES, arrivals_of, hits_of_now
 from tests.live_faults import Fuse, fused
 from tests.live_mesh import LiveMesh
-from tests.small_mesh import stream_stores
 
 NOW = 1_743_854_400_000
 VISITORS = 60

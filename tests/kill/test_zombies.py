@@ -17,6 +17,7 @@ from hitmesh.errors import Fenced
 from hitmesh.ports import PartitionId, SnapshotManifest
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_GENERATION
 from hitmesh.telemetry import unmeasured
+from processor.__main__ import stream_stores
 from processor.commit import CommitStep
 from processor.metering import StreamMeter
 from processor.runner import Pace, Runner
@@ -28,7 +29,6 @@ from tests.kill.senders import Senders, portions
 from tests.kill.services import KEY, Cluster
 from tests.live_mesh import LiveMesh
 from tests.live_rows import ALL_DAYS, Seen
-from tests.small_mesh import stream_stores
 
 NOW = 1_743_854_400_000
 VISITORS = 45

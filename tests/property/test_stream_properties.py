@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hitmesh.errors import CommitInDoubt, Fenced
 from hitmesh.ports import PartitionId, Topic
+from processor.__main__ import stream_stores
 from reporter.freshness import State, Waiting, freshness
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
@@ -25,7 +26,7 @@ from tests.reference.hits import RefHit
 from tests.reference.settled import settle
 from tests.reference.streamed import drift, stream
 from tests.reference.visits import V1, RefPolicy
-from tests.small_mesh import Rows, expected_rows, folded_rows, stream_stores
+from tests.small_mesh import Rows, expected_rows, folded_rows
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR

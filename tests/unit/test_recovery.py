@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
+from processor.__main__ import stream_stores
 from processor.recovery import Recovered, recover
 from processor.runner import Runner
 from processor.stream_stores import StreamStores
 from tests.reference.hits import RefHit
-from tests.small_mesh import Rows, SmallMesh, stream_stores
+from tests.small_mesh import Rows, SmallMesh
 
 SITE = "merchants/m/sites/s"
 MINUTE = 60_000

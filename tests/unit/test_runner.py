@@ -12,10 +12,11 @@ import pytest
 from hitmesh.columns import REJECTED_COLUMNS, pack_record
 from hitmesh.errors import Unavailable
 from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, Topic
+from processor.__main__ import stream_stores
 from processor.intake import take_in
 from processor.runner import Runner
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh, hit_rows, stream_stores
+from tests.small_mesh import SmallMesh, hit_rows
 
 SITE = "merchants/m/sites/s"
 OTHER = "merchants/m/sites/other"
