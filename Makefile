@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter tests dev
 
-.PHONY: help setup demo test check static lint types layers protos generated unit proto bench lock wheel clean
+.PHONY: help setup demo test test-fast check static lint types layers protos generated unit proto bench lock wheel clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the locked tools and .venv/bin/hitmesh; does nothing when it is current.
 	@dev/setup.sh
@@ -18,8 +18,11 @@ setup: ## Make .venv with the locked tools and .venv/bin/hitmesh; does nothing w
 demo: setup ## Start the mesh, import a file, send live traffic, print reports and the ledger, stop.
 	@$(BIN)/python dev/demo.py
 
-test: static ## Everything: the checks, then every test.
-	@$(BIN)/pytest tests
+test: static ## Everything: the checks, then every test, on real Kafka, Cassandra and Druid too.
+	@dev/test.sh
+
+test-fast: static ## The checks and every test that needs no servers.
+	@dev/test.sh fast
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
 
@@ -42,7 +45,7 @@ generated: setup ## The committed stubs are what the protos make.
 	@$(BIN)/python dev/make_protos.py --check
 
 unit: setup ## Unit and property tests.
-	@$(BIN)/pytest -q tests/unit tests/property
+	@$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/property
 
 proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
 	@$(BIN)/python dev/make_protos.py

@@ -38,7 +38,7 @@ def main() -> int:
     configure(settings.log_level, "collector", settings.node)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = SystemClock()
-    stores = open_stores(settings.store, clock)
+    stores = open_stores(settings.store, clock, node=settings.node)
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)

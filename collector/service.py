@@ -23,7 +23,7 @@ from collector.json_batches import batch_of_json
 from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.settings import CollectorSettings
-from collector.stream import HitStream, start_reader
+from collector.stream import Age, HitStream, start_reader
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
 from hitmesh.ports import Clock
@@ -77,6 +77,8 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
+            # With jitter: streams that were opened together, after a restart, should not all move at once.
+            age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         with self._no_streams:
             full = len(self._streams) >= self._settings.max_streams

@@ -23,5 +23,8 @@ class CollectorSettings(ServiceSettings):
     inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")
     workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
     max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so health answers")
+    max_stream_age_s: float = Field(
+        default=600.0, gt=0, le=86_400, description="A client is asked to open another stream after so long, about"
+    )
     heartbeat_s: float = Field(default=10.0, gt=0, description="Pause between heartbeats in every partition (rule L1)")
     drain_s: float = Field(default=4.0, gt=0, description="How long streams may finish after GoAway")

@@ -7,6 +7,7 @@ is behind one condition.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -25,6 +26,30 @@ from hitmesh.ports import Clock
 MIN_CREDIT_BYTES = 1 << 20
 
 
+class Age:
+    """How long a stream may stay open: one that stays for ever never meets a collector that was added later.
+
+    Args:
+        max_s: after so long the client is asked to open another; None = never.
+        drain_s: how long it has for that.
+    """
+
+    def __init__(self, max_s: float | None, drain_s: float) -> None:
+        self.drain_s = drain_s
+        self.was_told = False
+        self._ends = None if max_s is None else time.monotonic() + max_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until something is to be done about it, 0 when it is due; None = never."""
+        return None if self._ends is None else max(0.0, self._ends - time.monotonic())
+
+    def tell(self) -> None:
+        """Notes that the client was asked; it has `drain_s` from now on."""
+        self.was_told = True
+        self._ends = time.monotonic() + self.drain_s
+
+
 class HitStream:
     """A stream after its open message."""
 
@@ -37,6 +62,7 @@ class HitStream:
         batcher: MicroBatcher,
         budget: ByteBudget,
         clock: Clock,
+        age: Age | None = None,
     ) -> None:
         wanted = opened.max_inflight_bytes or credit_bytes
         self._credit_bytes = min(max(wanted, MIN_CREDIT_BYTES), credit_bytes)
@@ -51,6 +77,7 @@ class HitStream:
         self._failure: HitmeshError | None = None
         self._go_away: collector_pb2.GoAway | None = None
         self._ended = False
+        self._age = age or Age(None, 0.0)
 
     def read(self, messages: Iterator[bytes]) -> None:
         """Reads until the client half-closes, breaks off, or breaks the order. Runs in the reader thread."""
@@ -79,7 +106,8 @@ class HitStream:
         yield collector_pb2.StreamHitsResponse(ready=ready)
         while True:
             with self._changed:
-                self._changed.wait_for(self._something_to_say)
+                self._changed.wait_for(self._something_to_say, self._age.left_s)
+                self._grow_old()
                 progress = self._sequence.progress()
                 if progress is not None:
                     self._changed.notify_all()  # the reader may wait for the room that this makes
@@ -99,10 +127,8 @@ class HitStream:
 
     def go_away(self, drain_s: float, reason: str) -> None:
         """Tells the client to send no new batch and to reopen elsewhere."""
-        message = collector_pb2.GoAway(reason=reason)
-        message.drain.FromMilliseconds(int(drain_s * 1000))
         with self._changed:
-            self._go_away = message
+            self._go_away = _go_away_message(drain_s, reason)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -110,6 +136,16 @@ class HitStream:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def _grow_old(self) -> None:
+        """Asks the client of a stream that is old to open another one; ends the stream of one that does not."""
+        if self._age.left_s != 0.0:
+            return
+        if self._age.was_told:
+            self._ended = True
+            return
+        self._go_away = _go_away_message(self._age.drain_s, "the stream is old; another collector may have room")
+        self._age.tell()
 
     def _something_to_say(self) -> bool:
         return (
@@ -168,6 +204,12 @@ class HitStream:
                     or self._sequence.unacked_bytes + size <= self._credit_bytes
                 )
             )
+
+
+def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:
+    message = collector_pb2.GoAway(reason=reason)
+    message.drain.FromMilliseconds(int(drain_s * 1000))
+    return message
 
 
 def _ack(progress: Progress) -> collector_pb2.Ack:

@@ -15,7 +15,7 @@ compile() {
 }
 
 compile requirements/run.txt "$@" pyproject.toml
-compile requirements/dev.txt "$@" pyproject.toml requirements/dev.in
+compile requirements/dev.txt "$@" --extra kafka --extra cassandra --extra druid pyproject.toml requirements/dev.in
 
 if grep -n "://" requirements/*.txt; then
     echo "a lock file names an address" >&2

@@ -4,6 +4,7 @@ HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
 │   ├── LogFull         the log cannot take the record now
 │   ├── Unavailable     a store or service does not answer
+│   ├── PartitionsMoved the group gave partitions to another reader: see what this one has now
 │   └── CommitInDoubt   whether a transaction was committed is not known: ask, do not repeat
 ├── RefusedError        the question or value is wrong: names field, rule and cure; trying again changes nothing
 │   ├── NotFound        no such thing, or not yours
@@ -53,6 +54,12 @@ class LogFull(RetryError):
 
 class Unavailable(RetryError):
     """A store or service does not answer."""
+
+
+class PartitionsMoved(RetryError):
+    """This reader lost or got partitions; what was read and not committed will be read again."""
+
+    reason = "PARTITIONS_MOVED"
 
 
 class CommitInDoubt(RetryError):

@@ -51,6 +51,7 @@ _CELL: Final[dict[str, pl.DataType]] = {
     "day": pl.Int32(),
     "cell": pl.Int64(),
     "excluded": pl.Boolean(),
+    "currency": pl.String(),  # ISO 4217 of what the sums count; "" = of none
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **dict.fromkeys(PARTIAL_SUMS, pl.Int64()),

@@ -1,4 +1,7 @@
-"""The processor's composition root: settings from the environment, real adapters, stream, settler, traces, health."""
+"""The processor's composition root: settings from the environment, real adapters, stream, settler, traces, health.
+
+A process runs the stream, the settler or both (`role`); traces are answered by each.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,14 @@ from hitmesh.telemetry.labels import Part
 from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_UNBALANCED_HITS, PROCESSOR_WATERMARK_AGE_SECONDS
 from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.zones import DAY_MS
+from processor.attempt import SettlerStores
 from processor.balance import unbalanced_hits
 from processor.fail_points import dying_at
 from processor.metering import StreamMeter
 from processor.rpc import SERVICE, TraceService, TraceStores
 from processor.runner import Runner
-from processor.settings import ProcessorSettings
-from processor.settler import Pace, Settler, SettlerStores
+from processor.settings import ProcessorSettings, Role
+from processor.settler import Pace, Settler
 from processor.stream_stores import StreamStores
 
 EXIT_CONFIG = 3
@@ -174,15 +178,19 @@ def main() -> int:
     configure(settings.log_level, "processor", settings.node)
     clock, metrics, halt = SystemClock(), telemetry.metrics, threading.Event()
     # Connections of their own: the stream must not wait while a settlement reads.
-    for_stream, for_settler = open_stores(settings.store, clock), open_stores(settings.store, clock)
+    for_stream = open_stores(settings.store, clock, node=settings.node)
+    for_settler = open_stores(settings.store, clock, node=settings.node)
     observe_lag(for_settler, clock, metrics)
-    settler = build_settler(for_settler, clock, settings, halt, metrics)
-    workers = [
-        Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt),
-        Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
-        Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
-        Worker("watch", lambda: watch(for_settler, clock, settings.balance_every_s, metrics, halt), halt),
-    ]
+    workers = []
+    if settings.role is not Role.SETTLER:
+        workers.append(Worker("stream", lambda: run_stream(for_stream, clock, settings, metrics, halt), halt))
+    if settings.role is not Role.STREAM:
+        settler = build_settler(for_settler, clock, settings, halt, metrics)
+        workers += [
+            Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
+            Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
+            Worker("watch", lambda: watch(for_settler, clock, settings.balance_every_s, metrics, halt), halt),
+        ]
     server = grpc.server(
         ThreadPoolExecutor(4, thread_name_prefix="rpc"), interceptors=[CallMeter(metrics)], options=SERVER_OPTIONS
     )

@@ -8,7 +8,7 @@ visits and where claims are kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hitmesh.ports import OrderClaim, PartitionId, Position
 
@@ -34,6 +34,11 @@ class OrderVerdicts:
 def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
     """Return the claims of records that a scan with these bounds saw, in the order given."""
     return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
+
+
+def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
+    """Return the claims with these duplicate flags in place of their own."""
+    return [replace(claim, duplicate=flags.get(_key(claim), claim.duplicate)) for claim in claims]
 
 
 def decide_orders(

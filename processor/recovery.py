@@ -47,12 +47,14 @@ class Recovered:
     replayed: int = 0
 
 
-def recover(stores: StreamStores, topics: Mapping[PartitionId, Topic], cache: Path) -> Recovered:
+def recover(
+    stores: StreamStores, committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]], cache: Path
+) -> Recovered:
     """Return the states at the committed positions.
 
     Args:
         stores: where everything is.
-        topics: which topic each declared partition belongs to.
+        committed: how far each partition that is to be recovered was committed.
         cache: directory of a local disk for kept hits.
 
     Raises:
@@ -60,11 +62,10 @@ def recover(stores: StreamStores, topics: Mapping[PartitionId, Topic], cache: Pa
         StoreCorrupt: a record that was committed does not decode.
     """
     recovered = Recovered()
-    for partition, committed in stores.outbox.committed().items():
-        if topics[partition] == Topic.HITS:
-            recovered.hits[partition] = _hits_state(stores, partition, committed, cache, recovered)
-        else:
-            recovered.refusals[partition] = _refusals_state(stores, partition, committed, recovered)
+    for partition, reached in committed.get(Topic.HITS, {}).items():
+        recovered.hits[partition] = _hits_state(stores, partition, reached, cache, recovered)
+    for partition, reached in committed.get(Topic.REJECTED, {}).items():
+        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered)
     return recovered
 
 

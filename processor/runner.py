@@ -1,8 +1,8 @@
 """Steps 4 to 6 of the journey: poll the log, let the stream take each window, commit, flush, snapshot (decision A6).
 
 Decides when a window is full, when values are flushed and when a snapshot is taken; the order of effects stands in
-`commit`. Whenever it is not certain what was committed, the state of every partition is thrown away and made again
-from what is durable: `recovery`.
+`commit`. Whenever it is not certain what was committed, or partitions moved between the processors of the group, the
+state of every partition is thrown away and made again from what is durable: `recovery`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.columns import LOGIC_VERSION
-from hitmesh.errors import HitmeshError, RetryError
+from hitmesh.errors import HitmeshError, PartitionsMoved, RetryError
 from hitmesh.logs import logger
 from hitmesh.ports import (
     Clock,
@@ -64,7 +64,7 @@ class Pace:
 
 
 class Runner:
-    """Runs the live stream over all partitions. Confined to one thread.
+    """Runs the live stream over the partitions that the group gives it. Confined to one thread.
 
     Args:
         stores: where everything is.
@@ -98,11 +98,16 @@ class Runner:
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
+        self._can_go_on = False  # readers that are there begin at what is committed already
         self._flushed_at = self._saved_at = clock.now()
         self.counts = PathCounts()
         self.recoveries = 0
         self._writer = stores.outbox.take_over()
-        self._recover()
+        try:
+            self._recover()
+        except HitmeshError:
+            self.close()
+            raise
 
     def step(self, timeout_s: float) -> int:
         """Take the next window through all effects; return how many records it had, 0 when nothing came.
@@ -115,7 +120,7 @@ class Runner:
             self._recover()
         self._meter.begin()
         if not self._waiting:
-            self._waiting = windows(self._poll(timeout_s), EPOCH_MS)
+            self._waiting = windows(self._polled(timeout_s), EPOCH_MS)
             self._meter.did(Stage.POLL)
         taken = len(self._waiting[0]) if self._waiting else 0
         if taken:
@@ -252,14 +257,28 @@ class Runner:
             left = timeout_s if not records else ends - time.monotonic()
             if left < 0:
                 break
-            more = [*hits.poll(room, left), *rejected.poll(room, 0.0)]
-            if not more and not records:
-                break
+            is_first = not records
+            for reader, wait_s in ((hits, left), (rejected, 0.0)):
+                try:
+                    records += reader.poll(room, wait_s)
+                except PartitionsMoved:
+                    # With nothing in hand both readers stand at what is committed: the one that moved, and the other.
+                    self._can_go_on = not records
+                    raise
             if not records:
+                break
+            if is_first:
                 ends = time.monotonic() + self._pace.window_ms / 1_000
-            records += more
-            room -= sum(one.record.rows for one in more)
+            room = self._pace.max_hits - sum(one.record.rows for one in records)
         return records
+
+    def _polled(self, timeout_s: float) -> list[LoggedRecord]:
+        try:
+            return self._poll(timeout_s)
+        except HitmeshError:
+            # Partitions may have moved to another processor; or one topic was read and the other was not.
+            self._is_certain = False
+            raise
 
     def _save_what_is_due(self, *, is_idle: bool) -> None:
         now = self._clock.now()
@@ -290,18 +309,29 @@ class Runner:
     def _recover(self) -> None:
         """Throw the states away and make them again; read on from what is committed."""
         began = time.perf_counter()
-        self.close()
+        if not self._can_go_on:
+            self.close()  # rewinding loses records; a new reader begins where it was committed
+        self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._home, ignore_errors=True)
-        self._readers = {topic: self._stores.log_reader(topic) for topic in (Topic.HITS, Topic.REJECTED)}
-        topics = {name: topic for topic, reader in self._readers.items() for name in reader.positions()}
-        recovered = recover(self._stores, topics, self._home)
+        # Before the readers ask what was committed: nothing of this writer may be pending then.
+        self._stores.outbox.resolve(self._writer)
+        for topic in (Topic.HITS, Topic.REJECTED):
+            if topic not in self._readers:
+                self._readers[topic] = self._stores.log_reader(topic)
+        committed = {topic: reader.positions() for topic, reader in self._readers.items()}
+        recovered = recover(self._stores, committed, self._home)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began
         self._meter.recovered(recovered.replayed, took_s)
-        logger().info("recovered", hits=recovered.replayed, took_ms=round(took_s * 1_000))
+        logger().info(
+            "recovered",
+            partitions=sorted(name.partition for name in self._hits),
+            hits=recovered.replayed,
+            took_ms=round(took_s * 1_000),
+        )
 
     def _states(self) -> list[LiveState | RefusalsState]:
         return [*self._hits.values(), *self._refusals.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,20 @@ from processor.runner import Pace
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
+class Role(StrEnum):
+    """What a processor does. Streams share the partitions of the log; one settler works at a time."""
+
+    ALL = "all"
+    STREAM = "stream"
+    SETTLER = "settler"
+
+
 class ProcessorSettings(ServiceSettings):
     """How much the processor does at once, and how often."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
 
+    role: Role = Field(default=Role.ALL, description="What this process does: all, stream or settler")
     max_hits: int = Field(default=50_000, ge=1, description="Hits of a window of the stream, about")
     window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records")
     flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
@@ -27,7 +37,7 @@ class ProcessorSettings(ServiceSettings):
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for site-days to settle")
     resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
-    keep_superseded_ms: int = Field(default=60_000, ge=0, description="How long replaced rows stay readable")
+    keep_superseded_ms: int = Field(default=360_000, ge=0, description="How long replaced rows stay readable")
     keep_log_days: int = Field(default=7, ge=2, description="How long the log keeps records that are stored raw")
     balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks at the ledger")
     open_reads: bool = Field(default=False, description="Traces need no key: whoever reaches the listener may read")

@@ -1,9 +1,11 @@
 """Step S of the journey: closed site-days are scanned, settled and published (decision A8, rules L3 and L4).
 
 A day is taken once it is closed for every partition: first because the stream counted it, later again when history
-marked it. Decides what is settled when, and in which order effects become durable: `Settler._publish` is the one
-place. Every effect before the publication may be repeated, marks are cleared last, so a crash at any point costs a
-repetition. Refuses to know what a settlement says: that is `settlement`.
+marked it. Site-days are settled in waves: their rows are written and awaited together, since a store takes seconds to
+make rows readable however few they are; then they are published one by one. Decides what is settled when, and in
+which order effects become durable: `Settler._publish_wave` is the one place. Every effect before a publication may be
+repeated, marks are cleared last, so a crash at any point costs a repetition. Refuses to know what a settlement says:
+that is `settlement`.
 
 One settler at a time works on a site: a carry is handed from day to day.
 """
@@ -11,8 +13,8 @@ One settler at a time works on a site: a carry is handed from day to day.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
@@ -20,63 +22,28 @@ import polars as pl
 from hitmesh.closing import first_open_day
 from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import FatalError, RetryError, StaleGeneration, Unavailable
-from hitmesh.hit_types import HitType
 from hitmesh.logs import logger
 from hitmesh.ports import (
-    SETTLEMENT_LOG,
     Clock,
-    DirtyDays,
     DirtyMark,
     DirtySiteDay,
     Drift,
-    GenerationEntry,
-    Generations,
-    OrderClaims,
     PartitionId,
     Position,
     ProgressReader,
-    RawStore,
-    RejectedStore,
-    RollupSink,
-    SeriesStore,
-    Site,
     SiteDay,
-    SiteDirectory,
     Topic,
-    VisitPolicy,
 )
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.labels import SettledResult
-from hitmesh.zones import DAY_MS
-from processor.carry import Carry
+from processor.attempt import SETTLEMENT, Attempt, Handed, SettlerStores
 from processor.collisions import collision_refusals
-from processor.drift import drift_of
-from processor.duplicates import COPY_WINDOW_MS
 from processor.metering import count_not_settled, count_settled, count_store_error
-from processor.orders import seen_claims
-from processor.rollups import RowOwner
-from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
-from processor.window import Window, read_window
+from processor.settled_series import settled_series
+from processor.settlement import Settled
 
-_SETTLEMENT: Final = PartitionId(SETTLEMENT_LOG, 0)
-_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
-_UNKNOWN_ZONE: Final = "UTC"
-
-
-@dataclass(frozen=True, slots=True)
-class SettlerStores:
-    """What a settler reads and writes."""
-
-    raw: RawStore
-    rejected: RejectedStore
-    dirty: DirtyDays
-    generations: Generations
-    claims: OrderClaims
-    sink: RollupSink
-    progress: ProgressReader
-    directory: SiteDirectory
-    series: SeriesStore
+_LOOK_EVERY_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +57,59 @@ class Pace:
         retry_after_ms: a site-day that cannot be settled is tried again no sooner.
         keep_superseded_ms: how long rows stay readable after their successor was published.
         ingest_timeout_s: how long written rows may take to become readable.
+        wave_site_days: settled before the first of them is published, at most.
+        wave_rows: written at once, about.
     """
 
     take_site_days: int = 2_000
     pass_ms: int = 5_000
     resettle_after_ms: int = 2_000
     retry_after_ms: int = 60_000
-    keep_superseded_ms: int = 60_000
-    ingest_timeout_s: float = 30.0
+    keep_superseded_ms: int = 360_000
+    ingest_timeout_s: float = 120.0
+    wave_site_days: int = 64
+    wave_rows: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A site-day of a wave that is settled and not published."""
+
+    covered: DirtySiteDay
+    attempt: Attempt
+    settled: Settled
+    drift: Drift | None
+    started: int
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the rows of the stream stand."""
+        return self.drift is not None and self.drift.confirmed
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be written."""
+        return 0 if self.is_confirmed else self.settled.traffic.height + self.settled.visits.height
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What a pass knows: positions and days at its beginning, what still waits, and the wave in the making."""
+
+    started: int
+    closed_before: int
+    hits_before: Mapping[PartitionId, int]
+    before: Mapping[PartitionId, int]
+    waiting: set[SiteDay]
+    wave: list[_Computed] = field(default_factory=list)
+    done: int = 0
+
+    def handed(self, site_day: SiteDay) -> Handed:
+        """Return what settlements of the wave hand to a site-day."""
+        own = [one for one in self.wave if one.attempt.site_day.site == site_day.site]
+        before = (one.settled.carry for one in own if one.attempt.site_day.day == site_day.day - 1)
+        flags = {claim: flag for one in own for claim, flag in one.settled.orders.changed_flags.items()}
+        return Handed(next(before, None), flags)
 
 
 class Settler:
@@ -147,19 +159,21 @@ class Settler:
         self._note_marks(taken)
         # Read after the marks: the intake commits positions after it has marked.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
-        before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED), _SETTLEMENT: self._last_mark + 1}
-        waiting = {entry.site_day for entry in taken}
-        done = 0
+        before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED), SETTLEMENT: self._last_mark + 1}
+        this = _Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
         for entry in self._in_turn(taken):
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
             covered = _covered(entry, before)
             if covered is not None and not self._must_wait(covered):
-                waiting.discard(entry.site_day)
-                done += self._settle_if_possible(covered, hits_before, before, waiting, closed_before)
+                this.waiting.discard(entry.site_day)
+                self._compute_if_possible(this, covered)
+            if len(this.wave) >= self._pace.wave_site_days or sum(one.rows for one in this.wave) > self._pace.wave_rows:
+                self._publish_wave(this)
+        self._publish_wave(this)
         self._remove_superseded()
-        return done
+        return this.done
 
     def _closed_before(self) -> int:
         """Return the first day that is not closed for every declared partition, as far as partials are stored.
@@ -172,104 +186,128 @@ class Settler:
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether it is too early: what settlement itself marked is never slowed down, new hits are."""
-        by_settlement = any(marks.partition == _SETTLEMENT for marks in covered.marks)
+        by_settlement = any(marks.partition == SETTLEMENT for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
         """Return the site-days site by site, days ascending; the site worked on last comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
-    def _settle_if_possible(
-        self,
-        covered: DirtySiteDay,
-        hits_before: Mapping[PartitionId, int],
-        before: Mapping[PartitionId, int],
-        waiting: set[SiteDay],
-        closed_before: int,
-    ) -> bool:
-        """Settle one site-day; where that cannot be, leave it dirty for later and let the others go on."""
+    def _compute_if_possible(self, this: _Pass, covered: DirtySiteDay) -> None:
+        """Settle one site-day into the wave; where that cannot be, leave it dirty and let the others go on."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
-            attempt = _Attempt(self._stores, site_day, hits_before, before)
+            attempt = Attempt(self._stores, site_day, this.hits_before, this.before, this.handed(site_day))
             settled = attempt.settle()
             if settled is not None:
-                self._publish(attempt, settled, waiting, closed_before)
+                this.wave.append(_Computed(covered, attempt, settled, attempt.drift(settled), started))
+                return
             self._stores.dirty.clear(covered)
-        except StaleGeneration as error:
-            logger().warning("settlement_was_overtaken", message=error.message)
-            count_not_settled(self._metrics, SettledResult.STALE)
-            waiting.add(site_day)
-            return False
+            this.done += 1
         except FatalError as error:
-            logger().error("site_day_cannot_be_settled", site_day=list(site_day), message=error.message)
-            count_not_settled(self._metrics, SettledResult.BROKEN)
-            waiting.add(site_day)
-            self._broken[site_day] = self._clock.now() + self._pace.retry_after_ms
-            return False
-        ended = self._clock.now()
-        if settled is not None:
-            self._paced[site_day] = ended + max(self._pace.resettle_after_ms, ended - started)
-            logger().info(
-                "settled",
-                day=site_day.day,
-                hits=settled.ledger.accepted,
-                rows=settled.traffic.height + settled.visits.height,
-                took_ms=ended - started,
-            )
-        return True
+            self._put_off(this, site_day, error)
 
-    def _publish(self, attempt: _Attempt, settled: Settled, waiting: set[SiteDay], closed_before: int) -> None:
-        """Make a settlement current. The order of effects of step S, written once.
+    def _publish_wave(self, this: _Pass) -> None:
+        """Make the settlements of a wave current. The order of effects of step S, written once.
 
-        1. rows, invisible until published, unless the stream's own rows are confirmed; 2. collisions; 3. marks on the
-        days that this settlement changes, before it becomes current, since afterwards nothing would show that it did;
-        4. generation, ledger, carry and drift, if no one else published; 5. duplicate flags of claims. The caller
-        clears the marks it took last.
+        1. the rows of all, invisible until published, unless the stream's own rows are confirmed. Then of each
+        site-day, days ascending: 2. its series; 3. collisions; 4. marks on the days that this settlement changes,
+        before it becomes current, since afterwards nothing would show that it did; 5. generation, ledger, carry and
+        drift, if no one else published; 6. duplicate flags of claims; 7. the marks that were taken are cleared.
+        A site-day that fails takes those of its site behind it with it: they were computed from its carry.
         """
-        stores, site_day = self._stores, attempt.site_day
-        drift = attempt.drift(settled)
-        if drift is None or not drift.confirmed:
-            stores.sink.write(settled.traffic, settled.visits)
-            self._await_ingestion(site_day, attempt.generation)
+        wave, this.wave = this.wave, []
+        written = [one for one in wave if not one.is_confirmed]
+        if written:
+            self._stores.sink.write(
+                pl.concat([one.settled.traffic for one in written]), pl.concat([one.settled.visits for one in written])
+            )
+            self._await_ingestion(written)
+        failed: set[str] = set()
+        for one in wave:
+            site_day = one.attempt.site_day
+            if site_day.site in failed:
+                this.waiting.add(site_day)
+                continue
+            try:
+                self._publish(this, one)
+            except FatalError as error:
+                failed.add(site_day.site)
+                self._put_off(this, site_day, error)
+                continue
+            self._stores.dirty.clear(one.covered)
+            this.done += 1
+            self._note_done(one)
+
+    def _publish(self, this: _Pass, one: _Computed) -> None:
+        stores, site_day, settled = self._stores, one.attempt.site_day, one.settled
+        generation = STREAM_GENERATION if one.is_confirmed else one.attempt.generation
+        stores.series.put_settled(site_day, generation, settled_series(settled.traffic, settled.visits))
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        disturbed = attempt.disturbed_days(settled) - {one.day for one in waiting if one.site == site_day.site}
+        disturbed = one.attempt.disturbed_days(settled) - {day.day for day in this.waiting if day.site == site_day.site}
         # A day that is not closed is settled anyway when it closes; until then the stream answers for it.
-        disturbed = {day for day in disturbed if day < closed_before}
+        disturbed = {day for day in disturbed if day < this.closed_before}
         if disturbed:
             stores.dirty.mark(list(self._marks(site_day.site, disturbed)))
         stores.generations.publish(
             site_day,
-            attempt.generation,
+            one.attempt.generation,
             logic_version=LOGIC_VERSION,
-            read_through=attempt.read_through,
-            seen_sequence=attempt.seen_sequence,
+            read_through=one.attempt.read_through,
+            seen_sequence=one.attempt.seen_sequence,
             ledger=settled.ledger,
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
-            drift=drift,
+            drift=one.drift,
         )
-        count_settled(self._metrics, drift)
+        count_settled(self._metrics, one.drift)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
 
-    def _await_ingestion(self, site_day: SiteDay, generation: int) -> None:
+    def _put_off(self, this: _Pass, site_day: SiteDay, error: FatalError) -> None:
+        """Leave a site-day dirty: at once again where another settlement came first, later where it is broken."""
+        this.waiting.add(site_day)
+        if isinstance(error, StaleGeneration):
+            logger().warning("settlement_was_overtaken", message=error.message)
+            count_not_settled(self._metrics, SettledResult.STALE)
+            return
+        logger().error("site_day_cannot_be_settled", site_day=list(site_day), message=error.message)
+        count_not_settled(self._metrics, SettledResult.BROKEN)
+        self._broken[site_day] = self._clock.now() + self._pace.retry_after_ms
+
+    def _note_done(self, one: _Computed) -> None:
+        ended = self._clock.now()
+        self._paced[one.attempt.site_day] = ended + max(self._pace.resettle_after_ms, ended - one.started)
+        logger().info(
+            "settled",
+            day=one.attempt.site_day.day,
+            hits=one.settled.ledger.accepted,
+            rows=one.settled.traffic.height + one.settled.visits.height,
+            took_ms=ended - one.started,
+        )
+
+    def _await_ingestion(self, written: Sequence[_Computed]) -> None:
         """Wait until reports can read the rows: only then may they become current (decision A9)."""
         deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
-        while not self._stores.sink.ingested(site_day, generation):
-            if self._stop.wait(0.05) or self._clock.now() > deadline:
-                raise Unavailable(f"rows of {site_day} generation {generation} are not readable yet")
+        for one in written:
+            site_day, generation = one.attempt.site_day, one.attempt.generation
+            while not self._stores.sink.ingested(site_day, generation):
+                if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
+                    raise Unavailable(
+                        f"rows of {site_day} generation {generation} are not readable yet", retry_after_s=5.0
+                    )
 
     def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
         """Yield marks of settlement, each with an offset greater than any that was taken."""
         now = self._clock.now()
         for day in sorted(days):
             self._last_mark = max(now, self._last_mark + 1)
-            yield DirtyMark(SiteDay(site, day), Position(*_SETTLEMENT, self._last_mark), now)
+            yield DirtyMark(SiteDay(site, day), Position(*SETTLEMENT, self._last_mark), now)
 
     def _note_marks(self, taken: Iterable[DirtySiteDay]) -> None:
-        offsets = [marks.last_offset for one in taken for marks in one.marks if marks.partition == _SETTLEMENT]
+        offsets = [marks.last_offset for one in taken for marks in one.marks if marks.partition == SETTLEMENT]
         self._last_mark = max([self._last_mark, *offsets])
 
     def _remove_superseded(self) -> None:
@@ -279,95 +317,6 @@ class Settler:
             self._stores.sink.drop(gone)
             for site_day, generation in gone:
                 self._stores.generations.forget(site_day, generation)
-
-
-class _Attempt:
-    """One attempt at one site-day: what is known when it begins, and the settlement computed from it."""
-
-    def __init__(
-        self,
-        stores: SettlerStores,
-        site_day: SiteDay,
-        hits_before: Mapping[PartitionId, int],
-        read_through: Mapping[PartitionId, int],
-    ) -> None:
-        site, day = site_day
-        entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day, day + 2)
-        before_it = stores.generations.carry(SiteDay(site, day - 1))
-        handed_on = stores.generations.carry(site_day)
-        self.site_day = site_day
-        self.read_through = {name: offset for name, offset in read_through.items() if name != _SETTLEMENT}
-        self.generation = 0
-        self._stores = stores
-        self._hits_before = hits_before
-        self._current = entries.get(day)
-        self._next_is_settled = day + 1 in entries
-        self._carry = Carry.from_bytes(before_it) if before_it is not None else None
-        self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
-
-    @property
-    def seen_sequence(self) -> int:
-        """The entry seen when the scan began, 0 for none."""
-        return self._current.sequence if self._current else 0
-
-    def settle(self) -> Settled | None:
-        """Return the settlement; None when there is nothing to settle: no hit, no refusal, nothing published."""
-        site, day = self.site_day
-        rejected = self._stores.rejected.counts(site, day)
-        if not rejected and self._current is None and day not in self._stores.raw.days(site):
-            return None
-        known = self._stores.directory.site(site)
-        self.generation = self._stores.generations.begin(self.site_day)
-        for follow_ms in _FOLLOW_MS:
-            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
-            if settled.complete:
-                break
-        return settled
-
-    def drift(self, settled: Settled) -> Drift | None:
-        """Return how the settlement differs from the stream; None where it was compared before, or never streamed."""
-        if self._current is not None:
-            return None
-        site, day = self.site_day
-        return drift_of(
-            settled.traffic, settled.visits, self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
-        )
-
-    def disturbed_days(self, settled: Settled) -> set[int]:
-        """Return the other days that must be settled (again) because of this settlement (rule L4)."""
-        day = self.site_day.day
-        disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
-        if self._next_is_settled and not (self._handed_on and settled.carry.hands_on_the_same(self._handed_on)):
-            disturbed.add(day + 1)
-        if self._carry is not None and self._carry.followed != settled.followed:
-            disturbed.add(day - 1)
-        return disturbed
-
-    def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
-        name, day = self.site_day
-        reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVE_MS
-        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
-        orders = window.rows.filter(
-            (pl.col("hit_type") == HitType.ORDER)
-            & pl.col("order_id").is_not_null()
-            & pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left")
-        )["order_id"].unique()
-        claims = self._stores.claims.of(name, orders.sort().to_list()) if len(orders) else ()
-        return DayInputs(
-            owner=RowOwner(name, day, self.generation),
-            policy=site.policy if site else VisitPolicy(),
-            zone=site.time_zone if site else _UNKNOWN_ZONE,
-            window=window,
-            known_until=known_until,
-            carry=self._carry,
-            claims=seen_claims(claims, self._hits_before),
-            rejected=rejected,
-            read_through=self._current.read_through if self._current else {},
-        )
-
-    def _window(self, site: str, start: int, end: int) -> Window:
-        records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
-        return read_window(records, site, start, end)
 
 
 def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from hitmesh.adapters.factory import open_stores
+from hitmesh.adapters.servers import SCHEME
 from hitmesh.admin.v1 import trace_pb2
 from hitmesh.clock import SystemClock
 from hitmesh.collector.v1 import collector_pb2, json_pb2
@@ -20,6 +21,8 @@ from hitmesh.logs import configure, logger
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from hitmesh.telemetry.exposition import open_telemetry
 from hitmesh.telemetry.labels import Part
+from reporter.breaker import Breaker, Breakers
+from reporter.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, WORKERS, build_server
 
@@ -31,7 +34,20 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-_STORES = {"embedded": pb.STORE_EMBEDDED, "memory": pb.STORE_MEMORY}
+# By scheme of the store URL, what the stores of the paths are.
+_STORES = {
+    "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
+    "memory": dict.fromkeys(Path, pb.STORE_MEMORY),
+    "servers": {Path.SERIES: pb.STORE_CASSANDRA, Path.METRICS: pb.STORE_DRUID},
+}
+
+
+def breakers_of(store: str) -> Breakers:
+    """Returns the breakers for a store URL: Cassandra has the series, and says what is settled."""
+    if not store.startswith(SCHEME):
+        return Breakers()
+    cassandra = Breaker("Cassandra")
+    return Breakers(series=cassandra, metrics=Breaker("Druid"), books=cassandra)
 
 
 class ReporterSettings(ServiceSettings):
@@ -54,19 +70,21 @@ def main() -> int:
     configure(settings.log_level, "reporter", settings.node)
     clock = SystemClock()
     stop = stop_on_signals()
-    stores = open_stores(settings.store, clock)
+    stores = open_stores(settings.store, clock, node=settings.node)
     try:
         backend = Backend(
             directory=stores.directory,
             generations=stores.generations,
             dirty=stores.dirty,
             metrics=stores.metrics,
+            series=stores.series,
             progress=stores.progress,
             ledger=stores.ledger,
             clock=clock,
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
-            served_by=_STORES.get(settings.store.partition(":")[0], pb.STORE_UNSPECIFIED),
+            served_by=_STORES.get(settings.store.partition(":")[0], {}),
             open_reads=settings.open_reads,
+            breakers=breakers_of(settings.store),
         )
         server = build_server(backend, settings.workers, telemetry.metrics)
         return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)

@@ -1,9 +1,10 @@
 """How far the numbers of a site reach, and how final they are (step 8 of the journey; rules L1 to L3).
 
 Decides `complete_through`: every hit acknowledged before it is in the answer. It is the least, over the partitions that
-the site's hits can be in, of what the processor committed and of the first record that still waits to be settled; hits
-that the live stream counts wait for nothing. Decides too which cells are live, which provisional and which settled.
-The caller reads progress first, then what waits, then generations: in any other order a hit could be passed over.
+the site's hits can be in, of what the store that answers has taken in and of the first record that still waits to be
+settled; hits that the live stream counts wait for nothing else. Decides too which cells are live, which provisional and
+which settled. The caller reads progress first, then what waits, then generations: in any other order a hit could be
+passed over.
 
 Knows nothing of how progress is kept; the present is an argument.
 """
@@ -27,6 +28,10 @@ from hitmesh.zones import DAY_MS
 
 DELAYED_AFTER_MS: Final = 15 * 60_000
 DEGRADED_AFTER_MS: Final = 60 * 60_000
+
+
+Progress = Mapping[PartitionId, PartitionProgress]
+NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
@@ -104,7 +109,7 @@ def freshness(
 
     Args:
         sites: at least one.
-        progress: of every declared partition of the topic of hits.
+        progress: of every declared partition of the topic of hits, what the store that answers has taken in.
         waiting: per site name what is not settled, read after `progress`.
         now_ms: the present.
     """
@@ -112,7 +117,7 @@ def freshness(
     visible: dict[PartitionId, PartitionProgress] = {}
     for site, one in zip(sites, of_sites, strict=True):
         for partition, reached in _visible(site, progress, one.marked).items():
-            visible[partition] = _earlier(visible.get(partition, reached), reached)
+            visible[partition] = earlier(visible.get(partition, reached), reached)
     complete_through = min((reached.log_time for reached in visible.values()), default=0)
     marked = [dirty for one in of_sites for dirty in one.marked]
     lag_ms = max(0, now_ms - complete_through)
@@ -132,6 +137,14 @@ def freshness(
         resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in marked),
         open_days=sum(len(one.awaited) for one in of_sites),
     )
+
+
+def least(one: Progress, other: Progress) -> dict[PartitionId, PartitionProgress]:
+    """Returns what both of two stores have reached of every partition that either knows."""
+    return {
+        partition: earlier(one.get(partition, NOT_BEGUN), other.get(partition, NOT_BEGUN))
+        for partition in {*one, *other}
+    }
 
 
 def first_open_day(progress: Mapping[PartitionId, PartitionProgress]) -> int:
@@ -188,7 +201,8 @@ def _settlement(mark: MarkRange) -> PartitionId | None:
     return mark.partition if mark.partition.log == SETTLEMENT_LOG else None
 
 
-def _earlier(one: PartitionProgress, other: PartitionProgress) -> PartitionProgress:
+def earlier(one: PartitionProgress, other: PartitionProgress) -> PartitionProgress:
+    """Returns what both of two readers of a partition have reached."""
     return PartitionProgress(
         next_offset=min(one.next_offset, other.next_offset), log_time=min(one.log_time, other.log_time)
     )

@@ -2,13 +2,14 @@
 
 Decides how many queries a question needs: one per row source, apart for money and the orders it is divided by (split
 by currency, so that other currencies are left out and named, rule M3), and apart for exits where page_path means
-another page to them than to other visit metrics. With a sketch it asks how many visitors left it (rule S8). Knows
+another page to them than to other visit metrics. With a sketch it asks how many visitors left it (rule S8), where rows
+are told apart by dimensions: whoever leaves a row for another stays in the cell, so totals hold everybody. Knows
 nothing of the store that runs them, and nothing of the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,12 +76,16 @@ def _query(
     question: Question,
     generations: Mapping[SiteDay, int],
     source: RowSource,
-    names: Iterable[str],
+    names: Sequence[str],
     by_currency: bool,
     columns: Mapping[str, str],
     unfiltered: bool = False,
 ) -> MetricQuery:
     tree: Filter | None = None if unfiltered else question.filter
+    can_move = bool(question.dimensions) or tree is not None
+    counted = [name for name in names if name != VISITORS]
+    sketches = [name for name in names if name == VISITORS]
+    moved = [MOVED_VISITORS] if sketches and can_move else []
     return MetricQuery(
         source=source,
         generations=generations,
@@ -88,8 +93,8 @@ def _query(
         end=question.end,
         bucket_starts=tuple(question.buckets.starts.tolist()),
         dimensions=(*question.dimensions, *([CURRENCY] if by_currency else [])),
-        measures=tuple(MOVED_VISITORS if name == VISITORS else PARTS[name].column for name in names),
-        sketches=tuple(name for name in names if name == VISITORS),
+        measures=(*(PARTS[name].column for name in counted), *moved),
+        sketches=tuple(sketches),
         filter=tree,
         include_excluded=question.include_excluded,
         columns=columns,

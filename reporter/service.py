@@ -28,6 +28,7 @@ from reporter.rpc.admin.get_site import get_site
 from reporter.rpc.admin.list_sites import list_sites
 from reporter.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from reporter.rpc.backend import Backend
+from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.list_dimensions import list_dimensions
@@ -116,6 +117,12 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
         self._answered(response.meta.cost.rows, complete_through, lag_s)
         _describe(context, complete_through)
         return response
+
+    def ExplainReport(
+        self, request: reporter_pb2.ExplainReportRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.ExplainReportResponse:
+        """Says how a report would be answered."""
+        return self._run(explain_report, request, context)
 
     def ListMetrics(
         self, request: reporter_pb2.ListMetricsRequest, context: grpc.ServicerContext

@@ -11,10 +11,11 @@ import polars as pl
 from hitmesh.adapters.answers import answer, needed_columns
 from hitmesh.cells import Grain, buckets, cell_of, utc_day_of
 from hitmesh.filters import Filter
-from hitmesh.ports import MetricQuery, SiteDay
+from hitmesh.ports import MetricQuery, PartitionId, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.sketches import cell_sketches
-from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
+from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, STREAM_COLUMNS, STREAM_GENERATION
+from processor.settled_series import settled_series
 from reporter.catalogue import METRICS
 from reporter.parts import combine
 from reporter.plan import legs
@@ -61,6 +62,21 @@ def stream_frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.Dat
     """Returns rows as the live stream writes them; what is not named of its own columns is 0."""
     named = [{MOVED_VISITORS: 0} | row for row in rows]
     return pl.DataFrame(named, schema=STREAM_COLUMNS[source], orient="row")
+
+
+def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: PartitionId, epoch: int) -> pl.DataFrame:
+    """Returns the partials of rows as the live stream writes them, all of one epoch of a partition."""
+    owner: dict[str, object] = {
+        "generation": STREAM_GENERATION,
+        "log": partition.log,
+        "partition": partition.partition,
+        "epoch": epoch,
+        "written": epoch,
+    }
+    cells = settled_series(traffic.drop(MOVED_VISITORS), visits)
+    return cells.with_columns(pl.lit(value).alias(name) for name, value in owner.items()).select(
+        [pl.col(name).cast(dtype) for name, dtype in PARTIAL_COLUMNS.items()]
+    )
 
 
 class RowsStore:

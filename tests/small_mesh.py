@@ -47,8 +47,9 @@ from hitmesh.sketches import union_by_group
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
 from processor.__main__ import stream_stores
+from processor.attempt import SettlerStores
 from processor.runner import Runner
-from processor.settler import Pace, Settler, SettlerStores
+from processor.settler import Pace, Settler
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
 from tests.reference.visits import V1, RefPolicy

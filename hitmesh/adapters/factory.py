@@ -1,12 +1,12 @@
 """The only place that knows all adapters: a store URL in, every port out. Called by composition roots.
 
 Nothing is opened here: a file is opened, and made, when a port first needs it, so a service pays for what it uses.
+Drivers of servers are imported only when a URL names servers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,27 +35,12 @@ from hitmesh.adapters.memory.raw import MemoryRawStore, MemoryRejectedStore
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryOrderClaims
 from hitmesh.adapters.memory.streaming import MemoryLedger, MemoryOutbox, MemorySeriesStore, MemoryStateStore
+from hitmesh.adapters.servers import SCHEME, parse_servers
+from hitmesh.adapters.stores import Stores
 from hitmesh.errors import RefusedError
-from hitmesh.ports import (
-    Clock,
-    DirtyDays,
-    EventLog,
-    Generations,
-    Ledger,
-    LogReader,
-    LogScan,
-    MetricStore,
-    OrderClaims,
-    Outbox,
-    ProgressReader,
-    RawStore,
-    RejectedStore,
-    RollupSink,
-    SeriesStore,
-    SiteDirectory,
-    StateStore,
-    Topic,
-)
+from hitmesh.ports import Clock, Topic
+
+__all__ = ["PROCESSOR_GROUP", "Stores", "open_stores"]
 
 # The group whose progress is the progress of the system.
 PROCESSOR_GROUP: Final = "processor"
@@ -63,61 +48,52 @@ _MEMORY: Final = "memory:"
 _EMBEDDED: Final = "embedded:"
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Every port over one store.
-
-    `log_reader(topic, group)` makes a reader, which its user closes. `trim(older_than_ms)` deletes log records of log
-    time below that instant that every group committed, and returns how many. `close` closes the log, then all files;
-    a second call changes nothing.
-    """
-
-    log: EventLog
-    log_reader: Callable[[Topic, str], LogReader]
-    log_scan: LogScan
-    raw: RawStore
-    rejected: RejectedStore
-    dirty: DirtyDays
-    generations: Generations
-    claims: OrderClaims
-    outbox: Outbox
-    series: SeriesStore
-    ledger: Ledger
-    states: StateStore
-    sink: RollupSink
-    metrics: MetricStore
-    progress: ProgressReader
-    directory: SiteDirectory
-    trim: Callable[[int], int]
-    close: Callable[[], None]
-
-
-def open_stores(url: str, clock: Clock, *, partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS) -> Stores:
+def open_stores(
+    url: str, clock: Clock, *, node: str = "dev-0", partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS
+) -> Stores:
     """Returns the ports over a store.
 
     Args:
-        url: `memory:` for stores of their own per call, or `embedded:/absolute/directory`, shared by processes.
+        url: `memory:` for stores of their own per call, `embedded:/absolute/directory`, shared by processes, or
+            `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
         clock: the only source of time.
-        partitions: of the topics, when the store is made; an embedded store that exists keeps its own.
+        node: name of this instance among those of its service; only servers need it.
+        partitions: of the topics, when the store is made; a store that exists keeps its own, servers theirs.
 
     Raises:
-        RefusedError: the URL is neither (INVALID_CONFIG).
+        RefusedError: the URL is none of these, or a driver is not installed (INVALID_CONFIG).
     """
     if url == _MEMORY:
         return _in_memory(clock, partitions)
+    if url.startswith(SCHEME):
+        return _on_servers(url, clock, node)
     directory = Path(url.removeprefix(_EMBEDDED))
     if not url.startswith(_EMBEDDED) or not directory.is_absolute():
         raise RefusedError(
-            f"store {url!r}: write {_MEMORY} or {_EMBEDDED}/absolute/directory",
+            f"store {url!r}: write {_MEMORY}, {_EMBEDDED}/absolute/directory or {SCHEME}?kafka=…",
             field="store",
             reason="INVALID_CONFIG",
         )
     return _embedded(directory, clock, partitions)
 
 
+def _on_servers(url: str, clock: Clock, node: str) -> Stores:
+    servers = parse_servers(url)
+    try:
+        from hitmesh.adapters.on_servers import stores_on
+    except ModuleNotFoundError as error:
+        raise RefusedError(
+            f"store {url!r}: {error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
+            field="store",
+            reason="INVALID_CONFIG",
+        ) from error
+    return stores_on(servers, clock, node, PROCESSOR_GROUP)
+
+
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
     log, series = MemoryLog(clock, partitions), MemorySeriesStore()
-    rows = MemoryRows(series)
+    progress = MemoryProgress(log, PROCESSOR_GROUP)
+    rows = MemoryRows(series, progress)
     return Stores(
         log=log,
         log_reader=lambda topic, group: MemoryLogReader(log, topic, group),
@@ -133,7 +109,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         states=MemoryStateStore(),
         sink=rows,
         metrics=rows,
-        progress=MemoryProgress(log, PROCESSOR_GROUP),
+        progress=progress,
         directory=MemorySiteDirectory(),
         trim=lambda older_than_ms: 0,
         close=log.close,
@@ -149,7 +125,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
     segments, streamed = Segments(directory / "segments", settled_file), StreamRows(raw_file)
-    series = EmbeddedSeriesStore(raw_file)
+    series, progress = EmbeddedSeriesStore(raw_file), EmbeddedProgress(catalogue, committed, PROCESSOR_GROUP)
 
     def close() -> None:
         log.close()
@@ -170,8 +146,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
         ledger=EmbeddedLedger(raw_file),
         states=EmbeddedStateStore(state_file),
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),
-        metrics=EmbeddedMetricStore(segments, streamed),
-        progress=EmbeddedProgress(catalogue, committed, PROCESSOR_GROUP),
+        metrics=EmbeddedMetricStore(segments, streamed, progress),
+        progress=progress,
         directory=EmbeddedSiteDirectory(directory_file, clock),
         trim=log.trim,
         close=close,

@@ -1,6 +1,7 @@
 """Absolute values that a redo overwrites: partials of cells and ledger entries (decision A6, rule D5).
 
-Decides which of two values of a key stays, and how those of epochs and partitions add up. Knows no storage.
+Decides which of two values of a key stays, how those of epochs and partitions add up, and what may be put settled.
+Knows no storage.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import Final
 import polars as pl
 
 from hitmesh.adapters.answers import united
+from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import TRAFFIC_SKETCHES
 from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
 
 _WRITTEN: Final = "written"
 _COUNTS: Final = ("hits", "sum64", "xor64")
-_CELL: Final = ("site", "day", "cell", "excluded")
+_CELL: Final = ("site", "day", "cell", "excluded", "currency")
 _ENTRY: Final = tuple(name for name in LEDGER_SUMS if name not in _COUNTS)
 
 
@@ -37,8 +39,23 @@ def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFra
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
 
 
+def as_settled(rows: pl.DataFrame, site_day: SiteDay) -> pl.DataFrame:
+    """Returns what is put settled with exactly SERIES_COLUMNS.
+
+    Raises:
+        ValueError: a row is of another site-day.
+    """
+    others = rows.select("site", "day").unique().rows()
+    if set(others) - {tuple(site_day)}:
+        raise ValueError(f"settled series of {tuple(site_day)} have rows of {sorted(others)}: put each day by itself")
+    return as_kept(rows, SERIES_COLUMNS)
+
+
 def series(partials: pl.DataFrame) -> pl.DataFrame:
-    """Returns SERIES_COLUMNS, one row per (site, day, cell, excluded) in this order; `partials` are the newest."""
+    """Returns SERIES_COLUMNS, one row per (site, day, cell, excluded, currency) in this order.
+
+    `partials` are the newest of their keys, or settled: SERIES_COLUMNS at least.
+    """
     sums = [pl.col(name).sum() for name in (*PARTIAL_SUMS, "digest")]
     cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)
     with_sketches = cells.with_columns([united(cells[name]) for name in TRAFFIC_SKETCHES])

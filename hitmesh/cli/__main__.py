@@ -24,6 +24,8 @@ COMMANDS = {
     "ledger": LazyCommand("hitmesh.cli.ledger:ledger", "Check that every hit is accounted for."),
     "drift": LazyCommand("hitmesh.cli.drift:drift", "Show what settlement changed of the live numbers."),
     "trace": LazyCommand("hitmesh.cli.trace:trace", "Show where a hit is and what became of it."),
+    "stack": LazyCommand("hitmesh.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
+    "init": LazyCommand("hitmesh.cli.init:init", "Make or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.cli.version:version", "Print the version."),
 }
 _JSON_OUTPUTS = ("json", "ndjson")

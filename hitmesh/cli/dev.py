@@ -8,10 +8,17 @@ from pathlib import Path
 import click
 
 from hitmesh.cli.options import examples
+from hitmesh.cli.stack import find_stack_home, stack_home_option
 from hitmesh.client.home import home_dir
 
 
-@click.command(epilog=examples("hitmesh dev", "hitmesh dev --no-demo-data --port 9000 --ready-file /tmp/ready.json"))
+@click.command(
+    epilog=examples(
+        "hitmesh dev",
+        "hitmesh dev --no-demo-data --port 9000 --ready-file /tmp/ready.json",
+        "hitmesh dev --backend stack --home /tmp/on-servers",
+    )
+)
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -26,15 +33,47 @@ from hitmesh.client.home import home_dir
     help="Written once everything is healthy, removed on stop; else ready.json in the home.",
 )
 @click.option("--no-demo-data", is_flag=True, help="Do not load the generated shop into demo/example.")
+@click.option(
+    "--backend",
+    type=click.Choice(["embedded", "stack"]),
+    help="Where data is: files in the home, or Kafka, Cassandra and Druid, started if need be. A home keeps the one it "
+    "began with; a new one is embedded.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many of each service, with `--backend stack`; several have their settler apart.",
+)
+@stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
-    context: click.Context, home: Path | None, port: int | None, ready_file: Path | None, no_demo_data: bool
+    context: click.Context,
+    home: Path | None,
+    port: int | None,
+    ready_file: Path | None,
+    no_demo_data: bool,
+    backend: str | None,
+    stack_home: Path | None,
+    replicas: int,
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter.
 
-    Data is kept between starts. Ctrl-C or SIGTERM stops everything in order.
+    Data is kept between starts. Ctrl-C or SIGTERM stops everything in order, but for servers that keep the data.
     """
+    from hitmesh.mesh.backend import Backend
     from hitmesh.mesh.dev import DevOptions, run_dev
 
-    options = DevOptions(home_dir(home, os.environ), port, ready_file, not no_demo_data)
+    options = DevOptions(
+        home_dir(home, os.environ),
+        port,
+        ready_file,
+        not no_demo_data,
+        Backend(backend) if backend else None,
+        stack_home,
+        find_stack_home(None),
+        replicas,
+    )
     context.exit(run_dev(options, click.echo, lambda text: click.echo(text, err=True)))

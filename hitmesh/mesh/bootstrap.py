@@ -14,11 +14,11 @@ from hitmesh.ports import IngestKey, KeyKind
 DEMO_MERCHANT = "merchants/demo"
 
 
-def main(root: str) -> int:
+def main(root: str, store: str) -> int:
     """Creates the key when the home has none. The directory learns it first: a key in a file is always a known one."""
     home = Home(Path(root))
     clock = SystemClock()
-    stores = open_stores(home.store_url, clock)
+    stores = open_stores(store, clock)
     secret = new_secret()
     key = IngestKey(
         key_id=f"dev-{secrets.token_hex(4)}",
@@ -34,4 +34,4 @@ def main(root: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:3]))

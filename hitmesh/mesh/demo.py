@@ -30,14 +30,13 @@ from hitmesh.zones import DAY_MS
 
 DEMO_SITE = "merchants/demo/sites/example"
 CURRENCY = "USD"
-NOTE = "demo-shop.json"
 VISIBLE_TIMEOUT_S = 120.0
 
 
 def main(root: str, endpoint: str) -> int:
     """Loads the shop unless it is there; returns the exit code: 0 it can be queried, 1 it cannot."""
     home = Home(Path(root))
-    note = home.data / NOTE
+    note = home.demo_note
     known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": _last_closing(), "loaded": False}
     if known["loaded"]:
         return 0

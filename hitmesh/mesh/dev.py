@@ -1,6 +1,7 @@
 """`hitmesh dev`: the whole mesh on one machine, as child processes, healthy before it says so.
 
-The same Envoy template, protos and services as everywhere; only addresses and stores differ.
+The same Envoy template, protos and services as everywhere; only addresses and stores differ. Servers that keep the data
+are started when they are down, and outlive the mesh.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from types import FrameType
 
 from hitmesh import __version__
 from hitmesh.client.home import HOME_VARIABLE, home_dir
-from hitmesh.mesh import children, ports
+from hitmesh.mesh import backend, children, instances, ports
+from hitmesh.mesh.backend import Backend, Choice, OtherBackend
 from hitmesh.mesh.envoy import Address, Door, binary, render
 from hitmesh.mesh.health import unhealthy_clusters
 from hitmesh.mesh.home import Home, write_ready_file
+from hitmesh.mesh.instances import SERVICES, Instance
+from hitmesh.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
 DEFAULT_PORT = 8080
@@ -29,7 +33,6 @@ EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
 PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
-SERVICES = ("collector", "processor", "reporter")
 CLUSTERS = frozenset(SERVICES)
 
 Say = Callable[[str], None]
@@ -43,6 +46,10 @@ class DevOptions:
     port: int | None
     ready_file: Path | None
     demo_data: bool
+    backend: Backend | None
+    stack_home: Path | None
+    default_stack_home: Path
+    replicas: int = 1
 
 
 class CannotStart(Exception):
@@ -68,7 +75,16 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
         warn(f"a mesh is already running on {home.root} (pid {home.lock_holder()}): stop it, or give another --home")
         return EXIT_CANNOT_START
     _remove(ready_files)
-    mesh = Mesh(home, options, say, warn)
+    try:
+        choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
+        if options.replicas > 1 and choice.backend is Backend.EMBEDDED:
+            raise OtherBackend("files have one writer: --replicas needs --backend stack, in a home of its own")
+        home = backend.opened(home, choice, say)
+    except (OtherBackend, StackError) as error:
+        warn(str(error))
+        lock.close()
+        return EXIT_CANNOT_START
+    mesh = Mesh(home, choice, options, say, warn)
     _on_signals(mesh)
     try:
         mesh.start()
@@ -113,13 +129,14 @@ def _on_signals(mesh: Mesh) -> None:
 class Mesh:
     """Envoy and the services of one home."""
 
-    def __init__(self, home: Home, options: DevOptions, say: Say, warn: Say) -> None:
+    def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
         self._home = home
+        self._choice = choice
         self._options = options
         self._say = say
         self._warn = warn
         self._children: list[children.Child] = []
-        self.door, self._metrics = self._addresses()
+        self.door, self._instances = self._addresses()
         self.stopping = False
 
     def start(self) -> None:
@@ -134,23 +151,33 @@ class Mesh:
                 f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
                 "stop it, or choose another --port"
             )
-        for name, address in zip(SERVICES, self._service_addresses(), strict=True):
-            command = [sys.executable, "-m", name]
-            self._start(name, command, self._environment(name, address))
+        if self._home.servers:
+            self._run("hitmesh.mesh.schema", str(self._home.root), self._home.store_url, shown=True)
+        for instance in self._instances:
+            self._start_instance(instance)
         self._start_envoy()
         if not self._home.server_key.exists():
-            self._run("hitmesh.mesh.bootstrap", str(self._home.root))
+            self._run("hitmesh.mesh.bootstrap", str(self._home.root), self._home.store_url)
         self._wait_until_healthy()
         if self._options.demo_data:
             self._run("hitmesh.mesh.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
-        """Waits for the death of a child; says which, its last lines and a cure; returns 1."""
+        """Waits for the death of a child; says which, its last lines and a cure; returns 1.
+
+        One of several of its kind is started again, as an orchestrator would.
+        """
         while True:
             dead = children.wait_any(self._children, 3600)
-            if dead is not None:
+            if dead is None:
+                continue
+            replica = next((one for one in self._instances if one.name == dead.name), None)
+            if replica is None or self._options.replicas == 1:
                 self._warn(_obituary(dead))
                 return EXIT_BUG
+            self._warn(f"{dead.name} ended with {dead.process.returncode} ({dead.log}); it is started again")
+            self._children.remove(dead)
+            self._start_instance(replica)
 
     def stop(self) -> None:
         """Stops the children in the order of a hit's journey, Envoy last, so that what is in flight is finished."""
@@ -159,7 +186,7 @@ class Mesh:
 
     def metrics_urls(self) -> Mapping[str, str]:
         """Returns where each process serves its metrics; Envoy's own are below its admin address."""
-        urls = {name: f"http://{address}/metrics" for name, address in self._metrics.items()}
+        urls = {one.name: f"http://{one.metrics}/metrics" for one in self._instances}
         return {**urls, "envoy": f"http://{self.door.admin}/stats/prometheus"}
 
     def banner(self) -> str:
@@ -170,16 +197,16 @@ class Mesh:
         http = f"http://{self.door.http}"
         return "\n".join(
             [
-                f"hitmesh {__version__}   embedded mode: one process group, not for production",
+                f"hitmesh {__version__}   {self._mode()}",
                 f"  REST          {http}/v1/merchants/demo/sites/example",
                 f"  gRPC (Envoy)  {self.door.http}      reflection on",
                 f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
                 f"  Envoy admin   http://{self.door.admin}",
                 *(
-                    f"  {'' if index else 'Metrics':<12}  http://{self._metrics[name]}/metrics   ({name})"
-                    for index, name in enumerate(SERVICES)
+                    f"  {'' if index else 'Metrics':<12}  http://{one.metrics}/metrics   ({one.name})"
+                    for index, one in enumerate(self._instances)
                 ),
-                f"  Data          {self._home.root} (kept)",
+                *self._data_lines(),
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
@@ -188,32 +215,43 @@ class Mesh:
             ]
         )
 
-    def _addresses(self) -> tuple[Door, Mapping[str, Address]]:
+    def _mode(self) -> str:
+        if self._choice.backend is Backend.STACK:
+            return "on Kafka, Cassandra and Druid of this machine, not for production"
+        return "embedded mode: one process group, not for production"
+
+    def _data_lines(self) -> list[str]:
+        if self._choice.backend is Backend.EMBEDDED:
+            return [f"  Data          {self._home.root} (kept)"]
+        return [
+            f"  Store         {self._home.store_url}",
+            f"  Servers       stay up when this ends; then: hitmesh stack down --home {self._choice.stack_home}",
+        ]
+
+    def _addresses(self) -> tuple[Door, list[Instance]]:
         port = self._options.port
         if port is None:
             port = ports.next_free(DEFAULT_PORT) or ports.any_free(1)[0]
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
-        free = [Address(ports.HOST, one) for one in ports.any_free(8) if one != port]
-        admin, collector, processor, reporter, *metrics = free[:7]
+        replicas = self._options.replicas
+        wanted = 2 + instances.count(replicas)  # one may be the port that was just chosen
+        free = iter([Address(ports.HOST, one) for one in ports.any_free(wanted) if one != port])
+        admin, planned = next(free), instances.planned(free, replicas)
         log = self._home.logs / "access.jsonl"
-        door = Door(Address(ports.HOST, port), admin, (collector,), (reporter,), (processor,), log)
-        return door, dict(zip(SERVICES, metrics, strict=True))
+        collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
+        return Door(Address(ports.HOST, port), admin, collectors, reporters, processors, log), planned
 
-    def _service_addresses(self) -> tuple[Address, Address, Address]:
-        return self.door.collectors[0], self.door.processors[0], self.door.reporters[0]
+    def _start_instance(self, one: Instance) -> None:
+        self._start(one.name, [sys.executable, "-m", one.service], self._environment(one))
 
-    def _environment(self, name: str, address: Address) -> Mapping[str, str]:
+    def _environment(self, one: Instance) -> Mapping[str, str]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
-        prefix = f"HITMESH_{name.upper()}_"
-        settings = {"STORE": self._home.store_url, "LISTEN": str(address), "NODE": f"{name}-0"}
-        settings["METRICS_LISTEN"] = str(self._metrics[name])
-        if name == "collector":
-            settings["LINGER_MS"] = "20"  # a small record costs little here, and people watch
-        if name == "processor":
-            # People watch: small windows cost little here.
-            settings |= {"WINDOW_MS": "200", "FLUSH_MS": "1000", "CACHE": str(self._home.run / "kept-hits")}
-        if name in ("reporter", "processor"):
+        prefix = f"HITMESH_{one.service.upper()}_"
+        settings = {"STORE": self._home.store_url, "LISTEN": str(one.address), "NODE": one.node}
+        settings["METRICS_LISTEN"] = str(one.metrics)
+        settings |= {**backend.settings(self._choice, one.service, one.name, self._home.run), **one.settings}
+        if one.service in ("reporter", "processor"):
             settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
         # One machine, many processes: small thread pools and few memory arenas.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
@@ -240,9 +278,10 @@ class Mesh:
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         self._children.append(children.start(name, command, environment, self._home.logs / f"{name}.log"))
 
-    def _run(self, module: str, *arguments: str) -> None:
+    def _run(self, module: str, *arguments: str, shown: bool = False) -> None:
         command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+        output = None if shown else subprocess.DEVNULL
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=False)
         if done.returncode != 0:
             raise CannotStart(f"`python -m {module}` ended with {done.returncode}: its message stands above")
 

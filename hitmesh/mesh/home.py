@@ -14,13 +14,20 @@ from typing import IO
 from hitmesh.mesh.envoy import Address
 
 KEY_PREFIX = "hms_"
+DEMO_NOTE = "demo-shop.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths below the home directory."""
+    """Paths below the home directory.
+
+    Attributes:
+        root: the home directory.
+        servers: store URL of the servers that keep the data; empty = the embedded stores in the home.
+    """
 
     root: Path
+    servers: str = ""
 
     @property
     def data(self) -> Path:
@@ -50,7 +57,17 @@ class Home:
     @property
     def store_url(self) -> str:
         """What the services open."""
-        return f"embedded:{self.data}"
+        return self.servers or f"embedded:{self.data}"
+
+    @property
+    def demo_note(self) -> Path:
+        """Which demo shop was loaded."""
+        return self.data / DEMO_NOTE
+
+    def forget_mesh(self) -> None:
+        """Removes what the home knows of a mesh whose data is gone: its key, and that its demo shop was loaded."""
+        for file in (self.server_key, self.demo_note):
+            file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         """Makes the directories; nobody else may read what is below the root.

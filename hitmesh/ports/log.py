@@ -116,22 +116,36 @@ class PartitionProgress:
 
 
 class LogReader(Protocol):
-    """Reads one topic for one named group, all partitions. Confined to one thread."""
+    """Reads the partitions of one topic that its group gave to this reader. Confined to one thread.
+
+    Where readers of a group share partitions, what this one has may change: `poll` then raises PartitionsMoved, and
+    `positions` says what it has now, which begins where it was committed.
+    """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
         """Returns the next records, in order per partition; empty when none came within `timeout_s`.
 
         At most `max_hits` rows together, but at least one record.
+
+        Raises:
+            PartitionsMoved: this reader lost or got partitions; all that was read and not committed will be read again.
         """
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the next record to read of each partition: what poll handed out lies before it."""
+        """Returns the next record to read of each of its partitions: what poll handed out lies before it.
+
+        Of a new reader, and of one whose partitions moved, that is what was committed.
+        """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what was committed last; partitions without a commit start at offset 0, log time 0."""
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions durably. A commit never moves back: an older position is ignored."""
+        """Saves positions durably. A commit never moves back: an older position is ignored.
+
+        Raises:
+            PartitionsMoved: this reader has lost partitions; nothing was saved.
+        """
 
     def close(self) -> None:
         """Lets go. A second call changes nothing."""

@@ -75,7 +75,7 @@ class RejectedStore(Protocol):
         """Stores refusals, keyed by position and row: storing one twice is storing it once."""
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5), of cells with any."""
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Returns the newest refusals of a site, newest first."""

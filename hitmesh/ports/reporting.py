@@ -47,6 +47,12 @@ class MetricStore(Protocol):
         Dimension values with quotes, backslashes, newlines and any Unicode come back as they were written.
         """
 
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns up to which position of each partition of hits every row of the stream is in answers.
+
+        Never more than what was committed; a declared partition of which nothing is known is (0, 0).
+        """
+
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, for suggestions; at most `limit`."""
 

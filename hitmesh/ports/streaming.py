@@ -9,6 +9,7 @@ from typing import Protocol
 import polars as pl
 
 from hitmesh.ports.log import LoggedRecord, PartitionId, PartitionProgress
+from hitmesh.ports.raw import SiteDay
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,13 @@ class Outbox(Protocol):
 
     def take_over(self) -> int:
         """Fences every earlier writer; returns the number of this one, greater than any before."""
+
+    def resolve(self, writer: int) -> None:
+        """Returns once nothing that this writer began is pending: what `committed` says then is what was committed.
+
+        Raises:
+            Fenced: a later writer took over.
+        """
 
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
@@ -53,9 +61,15 @@ class SeriesStore(Protocol):
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), the epochs of all partitions added up.
+        """Returns SERIES_COLUMNS, one row per (day, cell, excluded, currency), the epochs of all partitions added up.
 
-        Sums and digests add (digests mod 2⁶⁴), sketches are united.
+        Sums and digests add (digests mod 2⁶⁴), sketches are united. Of a site-day that was put settled, only that.
+        """
+
+    def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
+        """Stores what a settlement counted in a site-day durably: SERIES_COLUMNS, whole or not at all.
+
+        `read` answers from these rows alone, whatever partials of the generation are there. Putting again replaces.
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
@@ -68,7 +82,7 @@ class SeriesStore(Protocol):
         """Returns what was noted last; partitions of which nothing was noted are absent."""
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
 
 
 class Ledger(Protocol):

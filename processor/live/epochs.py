@@ -32,7 +32,8 @@ U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 
 _CELL: Final = ("site", "day", "cell", "excluded")
-_SUMS: Final = {name: dtype for name, dtype in SERIES_COLUMNS.items() if name not in (*_CELL, MOVED_VISITORS)}
+_KEY: Final = (*_CELL, "currency")
+_SUMS: Final = {name: dtype for name, dtype in SERIES_COLUMNS.items() if name not in (*_KEY, MOVED_VISITORS)}
 _CHANGED: Final = "changed"  # since the values were last taken to be stored
 _LEDGER_KEY: Final = ("site", "kind", "at", "class")
 _MEASURES: Final = {
@@ -51,7 +52,7 @@ class DueValues:
 
 @dataclass(slots=True)
 class EpochSums:
-    """What the current epoch has added up. Confined to one thread.
+    """What the current epoch has added up, by cell and currency. Confined to one thread.
 
     Attributes:
         epoch: its start, log time in ms; −1 before the first record.
@@ -79,13 +80,18 @@ class EpochSums:
             self.cells = _summed_cells([self.cells, *parts])
 
     def touch(self, cells: pl.DataFrame) -> None:
-        """Know cells (site, day, cell, excluded, moved_visitors) even where nothing is added to them.
+        """Know cells (site, day, cell, excluded, currency, moved_visitors) even where nothing is added to them.
 
-        A stored value is overwritten only by one of the same cell. A redo may cut records in another way than they
-        were taken before; it must know every cell in which something may have been stored in between.
+        A stored value is overwritten only by one of the same key. A redo may cut records in another way than they
+        were taken before; it must know every key under which something may have been stored in between. In any cell
+        of a hit, of whatever currency, a visit may have begun that then began elsewhere, and visits are of none; so is
+        all that was stored before currencies were told apart.
         """
+        known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
+        of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
+        keys = pl.concat([cells.select(of_none.columns), of_none])
         nothing = (pl.lit(None if name == "visitors" else 0, dtype).alias(name) for name, dtype in _SUMS.items())
-        touched = cells.select(*_CELL, *nothing, MOVED_VISITORS, pl.lit(value=True).alias(_CHANGED))
+        touched = keys.with_columns(*nothing, pl.lit(value=True).alias(_CHANGED))
         self.cells = _summed_cells([self.cells, touched.select(self.cells.columns)])
 
     def add_counts(self, counts: Sequence[pl.DataFrame]) -> None:
@@ -121,8 +127,9 @@ class EpochSums:
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
     """Return SERIES_COLUMNS of emitted rows, one row per row."""
-    there = {*_MEASURES[source], *_CELL}
-    return signed.rows.with_columns(pl.Series("digest", signed.digests)).select(
+    there = {*_MEASURES[source], *_KEY}
+    currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
+    return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
         *(
             pl.col(name).cast(dtype)
             if name in there or name == "digest" or (name == "visitors" and source == RowSource.TRAFFIC)
@@ -134,9 +141,9 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
 
 
 def _summed_cells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return one row per cell; digests add mod 2⁶⁴, sketches are united."""
+    """Return one row per key; digests add mod 2⁶⁴, sketches are united."""
     together = pl.concat(parts, rechunk=True)
-    summed = together.group_by(_CELL).agg(
+    summed = together.group_by(_KEY).agg(
         pl.col(PARTIAL_SUMS).sum(),
         pl.col("digest").sum(),
         pl.col("visitors").drop_nulls(),

@@ -14,10 +14,10 @@ import polars as pl
 
 from processor.live.batch import LATENESS_MS
 from processor.live.building import build
+from processor.live.contributions import Contributions
 from processor.live.copies import COPY_LOG_MS
 from processor.live.rows import of_visits
 from processor.live.state import LiveState
-from processor.live.timelines_step import Contributions
 from processor.live.visit_table import VisitColumns
 
 U64Array = npt.NDArray[np.uint64]

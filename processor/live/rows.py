@@ -151,8 +151,10 @@ def of_refusals(hits_by_cell: pl.DataFrame) -> SignedRows:
 
 
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
-    """Return cells of numbered sites with the names of these, and the day of each cell."""
-    return cells.with_columns(sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32))
+    """Return cells of numbered sites with the names of these, and the day of each cell; currencies as in rows."""
+    return with_escaped_names(cells).with_columns(
+        sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32)
+    )
 
 
 def no_rows(source: RowSource) -> SignedRows:

@@ -1,7 +1,8 @@
 """The state of a partition as bytes, and back (step 6 of the journey, decision A5).
 
 Decides what a snapshot holds: everything but the kept hits and their ids, which are read again from the log, and of
-those only which of them are copies. Its format is private to one logic version. Refuses to know where it is stored.
+those only which of them are copies. Its format is private to one logic version; one of another format is as good as
+none, the log has everything. Refuses to know where it is stored.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
 
 CHUNK_BYTES: Final = 1_000_000  # a value of more than 8 MiB is refused by some stores, 1 MiB is fine everywhere
+_FORMAT: Final = b"HMS2"  # 2: sums by currency; 1 had no such mark
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
 
@@ -97,23 +99,28 @@ def restored_refusals(tables: Mapping[str, pl.DataFrame], partition: PartitionId
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
-    """Return tables as bytes: a directory, then an Arrow IPC stream with zstd each."""
+    """Return tables as bytes: the format, a directory, then an Arrow IPC stream with zstd each."""
     parts = {name: _stream_of(table) for name, table in tables.items()}
     directory = orjson.dumps({name: len(part) for name, part in parts.items()})
-    return b"".join([_LENGTH.pack(len(directory)), directory, *parts.values()])
+    return b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()])
 
 
 def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
     """Return the tables.
 
     Raises:
-        StoreCorrupt: the bytes are not what `packed` returns.
+        StoreCorrupt: the bytes are not what `packed` returns, or what it returned in another format.
     """
+    if not value.startswith(_FORMAT):
+        raise StoreCorrupt(
+            f"a snapshot of {len(value)} bytes is not of format {_FORMAT.decode()}: the log is read instead"
+        )
     try:
-        (length,) = _LENGTH.unpack_from(value)
-        at = _LENGTH.size + length
+        (length,) = _LENGTH.unpack_from(value, len(_FORMAT))
+        begin = len(_FORMAT) + _LENGTH.size
+        at = begin + length
         tables = {}
-        for name, size in orjson.loads(value[_LENGTH.size : at]).items():
+        for name, size in orjson.loads(value[begin:at]).items():
             tables[name] = pl.read_ipc_stream(BytesIO(value[at : at + size]))
             at += size
     except (pl.exceptions.PolarsError, OSError, struct.error, orjson.JSONDecodeError) as error:

@@ -25,6 +25,7 @@ from processor.live.batch import (
     timeline_keys,
 )
 from processor.live.building import own_dimensions
+from processor.live.contributions import Contributions
 from processor.live.copies import find_stream_copies
 from processor.live.epochs import DueValues
 from processor.live.horizon import advance, move_horizon
@@ -33,7 +34,7 @@ from processor.live.ledger import ledger_of
 from processor.live.rows import added, folded_traffic, folded_visits, named_cells, of_copies
 from processor.live.sites import SiteRules
 from processor.live.state import LiveState, PathCounts
-from processor.live.timelines_step import Contributions, take_hits
+from processor.live.timelines_step import take_hits
 
 BoolArray = npt.NDArray[np.bool_]
 U64Array = npt.NDArray[np.uint64]
@@ -149,7 +150,7 @@ def apply(state: LiveState, prepared: Prepared, wins_order: BoolArray, *, is_red
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
-    contributions = Contributions()
+    contributions = Contributions(is_redo)
     advance(state, contributions)
     if due is not None:
         move_horizon(state, state.sums.epoch)

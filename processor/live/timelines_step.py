@@ -8,16 +8,15 @@ how rows are folded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.cells import CELL_MS
-from hitmesh.stream_columns import MOVED_VISITORS
 from processor.live.batch import visitors_of
 from processor.live.building import Built, build, dimensions_of
+from processor.live.contributions import Contributions, moved_in_smaller_steps
 from processor.live.kept import KEPT_COLUMNS
 from processor.live.rows import added, of_visits, taken_back
 from processor.live.state import LiveState
@@ -28,40 +27,6 @@ U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 I32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
-
-_REBUILT = ("site", "event_time", "excluded")
-_CELLS = {"site": pl.Int32(), "cell": pl.Int64(), "excluded": pl.Boolean(), MOVED_VISITORS: pl.Int64()}
-
-
-@dataclass(slots=True)
-class Contributions:
-    """What a step adds, not folded yet: of hits, and of visits.
-
-    `rebuilt` are hits whose visits were built anew: `site` (number), `event_time`, `excluded`.
-    """
-
-    of_hits: list[pl.DataFrame] = field(default_factory=list)
-    of_visits: list[pl.DataFrame] = field(default_factory=list)
-    rebuilt: list[pl.DataFrame] = field(default_factory=list)
-
-    def cells(self) -> pl.DataFrame:
-        """Return every cell in which some of the records may have added something: `site` (number), cell, excluded.
-
-        Records may add up to nothing in a cell in which the first of them alone would add something: the end of a
-        visit that goes on, the start of one that begins elsewhere. `moved_visitors` is 1 where hits may have moved.
-        """
-        cell = pl.col("event_time") - pl.col("event_time") % CELL_MS
-        cells = [
-            *(
-                part.select("site", "cell", "excluded", pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
-                for part in self.of_visits
-            ),
-            *(
-                hits.select("site", cell.alias("cell"), "excluded", pl.lit(1, pl.Int64).alias(MOVED_VISITORS))
-                for hits in self.rebuilt
-            ),
-        ]
-        return pl.concat([pl.DataFrame(schema=_CELLS), *cells]).group_by("site", "cell", "excluded").max()
 
 
 def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
@@ -157,6 +122,8 @@ def _fast(state: LiveState, hits: pl.DataFrame, slots: I64Array, contributions: 
     changed = np.ones(len(after.visits), np.bool_)
     was = after.carried >= 0
     changed[was] = after.visits.hits[was] != before.hits[after.carried[was]]
+    if contributions.is_redo:
+        contributions.rebuilt.append(moved_in_smaller_steps(hits, after))
     contributions.of_visits.append(of_visits(before.take(after.carried[was & changed]), state.log_time, sign=-1))
     contributions.of_visits.append(of_visits(after.visits.take(changed), state.log_time, sign=1))
     _keep_now(state, after)
@@ -167,7 +134,7 @@ def _slow(state: LiveState, hits: pl.DataFrame, keys: U64Array, slots: I64Array,
     bases = _bases(state, slots)
     before = build(kept, bases, state.sites, state.interned)
     together = pl.concat([kept, hits.select(*KEPT_COLUMNS)])
-    contributions.rebuilt.append(together.select(*_REBUILT))
+    contributions.rebuilt.append(together)
     after = build(together, bases, state.sites, state.interned)
     contributions.of_visits.append(of_visits(before.visits, state.log_time, sign=-1))
     contributions.of_visits.append(of_visits(after.visits, state.log_time, sign=1))
@@ -177,7 +144,7 @@ def _slow(state: LiveState, hits: pl.DataFrame, keys: U64Array, slots: I64Array,
     if state.pinned.height:
         pinned, of_base = _pinned_hits(state, bases)
         if pinned.height:
-            contributions.rebuilt.append(pinned.select(*_REBUILT))
+            contributions.rebuilt.append(pinned)
             _move(pinned, _dims_of_bases(before, of_base), _dims_of_bases(after, of_base), contributions)
     state.closing = state.closing.take(~_are_rebuilt(state, keys, bases))
     _keep_now(state, after)

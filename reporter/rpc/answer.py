@@ -1,26 +1,26 @@
 """Reading what a question needs and putting the answer together; shared by RunReport and ExportReport.
 
-The order of reads is the promise behind `complete_through` (rule P15): progress, then what waits, then the version and
-the generations, then rows. A hit below the progress was counted by the live stream in the same transaction, or waits,
-or is in a generation that was published before it waited no longer. The version is read again behind the rows.
+Decides which path is tried after which one failed. The order of reads is the promise behind `complete_through` (rule
+P15): what the store has taken in, then how the sites stand (reporter.rpc.standing), then rows; the version is read
+again behind the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-import polars as pl
-
-from hitmesh.ports import MetricStore, Site, SiteDay, Topic
-from hitmesh.stream_columns import STREAM_GENERATION
-from hitmesh.zones import DAY_MS
-from reporter.freshness import Freshness, Waiting, freshness, own_partitions
+from hitmesh.errors import Unavailable
+from hitmesh.ports import Site
+from reporter.freshness import Freshness, freshness
 from reporter.parts import Parts, combine
-from reporter.plan import Leg, excluded_hits_leg, legs
+from reporter.plan import excluded_hits_leg, legs
 from reporter.question import Question
+from reporter.route import Path, Route, route
 from reporter.rpc.backend import Backend
+from reporter.rpc.paths import Told, asked, reach_of
+from reporter.rpc.standing import Reach, Standing, days_between, remembered
 from reporter.series import Series, series
 
 _VERSION_READS: Final = 3
@@ -42,6 +42,7 @@ class Answer:
     elapsed_ms: int
     query_id: str
     warnings: tuple[str, ...]
+    path: Path
 
     @property
     def question(self) -> Question:
@@ -61,9 +62,10 @@ def answer(
 
     Raises:
         RefusedError: TOO_MANY_ROWS.
+        Unavailable: no store that can answer does.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
-    found = _find_at_one_version(backend, question, sites, currency, query_id)
+    found = _find_on_a_path(backend, _Asked(question, sites, currency, query_id))
     rows = series(question, found.parts)
     missing = found.parts.missing_currencies
     return Answer(
@@ -78,113 +80,144 @@ def answer(
         store_rows=found.store_rows,
         elapsed_ms=max(0, backend.clock.now() - began),
         query_id=query_id,
-        warnings=(*warnings, *rows.warnings, *_currency_warnings(missing, currency)),
+        warnings=(*warnings, *found.warnings, *rows.warnings, *_currency_warnings(missing, currency)),
+        path=found.path,
     )
 
 
-def read_freshness(backend: Backend, sites: Sequence[Site]) -> Freshness:
-    """Returns how far the numbers of the sites reach; call it before generations are read."""
-    progress = backend.progress.progress(Topic.HITS)
-    return freshness(sites, progress, read_waiting(backend, sites), backend.clock.now())
+def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: Reach) -> Standing:
+    """Returns how sites stand; as it was at most five minutes ago when nobody says.
 
-
-def read_waiting(backend: Backend, sites: Sequence[Site]) -> dict[str, Waiting]:
-    """Returns what is not settled per site; call it after progress was read and before generations are."""
-    return {site.name: Waiting(backend.dirty.pending(site.name), backend.dirty.awaited(site.name)) for site in sites}
-
-
-def read_version(backend: Backend, sites: Sequence[Site]) -> str:
-    """Returns the version of the sites' numbers: `s`, the sum of their sequences, `.p`, the sum of what was committed.
-
-    Both only grow. What the live stream counted follows from the positions it was committed with, those of the
-    partitions that the sites' hits can be in and those of refusals.
+    Raises:
+        Unavailable: nobody says, and it is not remembered.
     """
-    hits, rejected = backend.progress.progress(Topic.HITS), backend.progress.progress(Topic.REJECTED)
-    own = {partition: reached for site in sites for partition, reached in own_partitions(site, hits).items()}
-    committed = sum(reached.next_offset for reached in (*own.values(), *rejected.values()))
-    return f"s{sum(backend.generations.sequence(site.name) for site in sites)}.p{committed}"
+    now = backend.clock.now()
+    try:
+        standing = backend.breakers.books.call(backend.clock, lambda: backend.books.read(sites, days, reach, now))
+    except Unavailable as error:
+        return remembered(backend.known, sites, days, reach.hits, now, error)
+    backend.known.keep(tuple(site.name for site in sites), standing)
+    return standing
 
 
-def read_generations(
-    backend: Backend, sites: Sequence[Site], waiting: Mapping[str, Waiting], start: int, end: int
-) -> dict[SiteDay, int]:
-    """Returns the generation to read of each site-day in the range that has rows.
+@dataclass(frozen=True)
+class _Asked:
+    """A question as it came."""
 
-    A day without a published entry is read as the live stream has it, if the stream counts it at all: then it is
-    awaited since before its first rows. Published is before no longer awaited, so `waiting` is read first.
-    """
-    first_day, end_day = start // DAY_MS, -(-end // DAY_MS)
-    generations = {
-        SiteDay(site.name, day): STREAM_GENERATION
-        for site in sites
-        for day in waiting[site.name].awaited
-        if first_day <= day < end_day
-    }
-    for site in sites:
-        entries = backend.generations.current(site.name, first_day, end_day)
-        generations |= {SiteDay(site.name, day): entry.generation for day, entry in entries.items()}
-    return generations
+    question: Question
+    sites: tuple[Site, ...]
+    currency: str
+    query_id: str
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What the stores said, all of it of one version."""
+    """What a store said, all of it of one version, unless it has a version of its own."""
 
+    path: Path
     freshness: Freshness
     version: str
+    is_pinned: bool
     parts: Parts
     totals: Parts | None
     excluded_hits: int
     store_rows: int
+    warnings: tuple[str, ...]
 
 
-def _find_at_one_version(
-    backend: Backend, question: Question, sites: tuple[Site, ...], currency: str, query_id: str
-) -> _Found:
+def _find_on_a_path(backend: Backend, one: _Asked) -> _Found:
+    """Returns what the first path says that answers."""
+    way = route(one.question, len(one.sites))
+    failures: list[Unavailable] = []
+    for path in way.paths:
+        try:
+            found = _find_at_one_version(backend, path, one)
+        except Unavailable as error:
+            failures.append(error)
+            continue
+        if found is not None:
+            notes = tuple(f"the store of series does not answer: this is from the store of {path}" for _ in failures)
+            return replace(found, warnings=(*notes, *found.warnings))
+    raise _unanswered(backend, way, failures)
+
+
+def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -> Unavailable:
+    """Returns what to tell when no path answers: when to come again, and what can be asked meanwhile."""
+    retry_after_s = max(error.retry_after_s for error in failures)
+    message = "; ".join(dict.fromkeys(error.message for error in failures))
+    if not way.is_fixed_shape and backend.breakers.metrics.is_pausing(backend.clock.now()):
+        message += ". Totals over time of one site, without dimensions and filter, do not need this store"
+    return Unavailable(message, retry_after_s=retry_after_s)
+
+
+def _find_at_one_version(backend: Backend, path: Path, one: _Asked) -> _Found | None:
     """Returns what belongs to one version: read again when rows were committed or published meanwhile.
 
-    Where they never stop coming, the answer has a version that no other answer has: it cannot be had again.
+    Where they never stop coming, or the store has not taken in all that was committed, the answer has a version that
+    no other answer has: it cannot be had again. None where series do not tell.
     """
     for _ in range(_VERSION_READS):
-        found = _find(backend, question, sites, currency)
-        if read_version(backend, sites) == found.version:
+        found = _find(backend, path, one)
+        if found is None or not found.is_pinned:
+            break
+        if _version_now(backend, one.sites) == found.version:
             return found
-    return replace(found, version=f"{found.version}.q{query_id}")
+    return found and replace(found, version=f"{found.version}.q{one.query_id}")
 
 
-def _find(backend: Backend, question: Question, sites: tuple[Site, ...], currency: str) -> _Found:
+def _version_now(backend: Backend, sites: Sequence[Site]) -> str | None:
+    """Returns the version; None when nobody says."""
+    try:
+        return backend.breakers.books.call(backend.clock, lambda: backend.books.version(sites))
+    except Unavailable:
+        return None
+
+
+def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
     """Reads once, in the order that is the promise."""
-    progress = backend.progress.progress(Topic.HITS)
-    waiting = read_waiting(backend, sites)
-    reached = freshness(sites, progress, waiting, backend.clock.now())
-    version = read_version(backend, sites)
-    generations = read_generations(backend, sites, waiting, question.start, question.end)
-    asked = _Asked(backend.metrics)
-    parts = combine(question, asked.all(legs(question, generations)), currency)
-    totals = None
-    if question.include_totals:
-        whole = question.of_totals()
-        is_whole = not question.dimensions and not question.has_time
-        totals = parts if is_whole else combine(whole, asked.all(legs(whole, generations)), currency)
-    excluded = asked.all([leg for leg in [excluded_hits_leg(question, generations)] if leg])
-    excluded_hits = sum(int(table["excluded_hits"].sum()) for _, table in excluded)
-    return _Found(reached, version, parts, totals, excluded_hits, asked.rows)
+    question, sites = one.question, one.sites
+    reach = reach_of(backend, path)
+    standing = read_standing(backend, sites, days_between(question.start, question.end), reach)
+    reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
+    own = legs(question, standing.generations)
+    whole = question.of_totals()
+    has_own_totals = question.include_totals and (bool(question.dimensions) or question.has_time)
+    of_totals = legs(whole, standing.generations) if has_own_totals else ()
+    excluded = excluded_hits_leg(question, standing.generations)
+    planned = (*own, *of_totals, *([excluded] if excluded else []))
+    told = asked(backend, path, sites, planned, standing.generations)
+    if told is None:
+        return None
+    answered = list(zip(planned, told.tables, strict=True))
+    parts = combine(question, answered[: len(own)], one.currency)
+    totals = parts if question.include_totals else None
+    if has_own_totals:
+        totals = combine(whole, answered[len(own) : len(own) + len(of_totals)], one.currency)
+    return _Found(
+        path=path,
+        freshness=reached,
+        version=standing.version,
+        is_pinned=standing.is_caught_up,
+        parts=parts,
+        totals=totals,
+        excluded_hits=_excluded_hits(told) if excluded else 0,
+        store_rows=told.rows,
+        warnings=_age_warnings(standing, backend.clock.now()),
+    )
+
+
+def _excluded_hits(told: Told) -> int:
+    return int(told.tables[-1]["excluded_hits"].sum())
+
+
+def _age_warnings(standing: Standing, now_ms: int) -> tuple[str, ...]:
+    if not standing.is_remembered:
+        return ()
+    age_s = (now_ms - standing.read_at) // 1_000
+    return (f"what is settled is as known {age_s} s ago: the store that says so does not answer",)
 
 
 def _currency_warnings(missing: Sequence[str], currency: str) -> tuple[str, ...]:
     if not missing:
         return ()
     return (f"amounts in {', '.join(missing)} are left out: money is in {currency}",)
-
-
-@dataclass
-class _Asked:
-    """Asks the store and counts the rows that came back."""
-
-    store: MetricStore
-    rows: int = field(default=0)
-
-    def all(self, questions: Sequence[Leg]) -> list[tuple[Leg, pl.DataFrame]]:
-        answered = [(leg, self.store.query(leg.query)) for leg in questions]
-        self.rows += sum(len(table) for _, table in answered)
-        return answered

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, MetricStore, ProgressReader, SiteDirectory
+from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, MetricStore, ProgressReader, SeriesStore, SiteDirectory
 from hitmesh.reporter.v1 import reporter_pb2 as pb
+from reporter.breaker import Breakers
+from reporter.route import Path
+from reporter.rpc.standing import Books, LastKnown
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Ports and settings of one reporter.
+    """Ports and settings of one reporter, and what it remembers between calls.
 
     `open_reads`: whoever reaches the listener may read every site; else a server key of the merchant is needed.
     `new_token`: returns a random text of at least 256 bits in URL-safe characters.
+    `served_by`: what the store of each path is called in answers.
     """
 
     directory: SiteDirectory
     generations: Generations
     dirty: DirtyDays
     metrics: MetricStore
+    series: SeriesStore
     progress: ProgressReader
     ledger: Ledger
     clock: Clock
     new_token: Callable[[], str]
-    served_by: pb.Store.ValueType = pb.STORE_UNSPECIFIED
+    served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)
     open_reads: bool = False
+    breakers: Breakers = field(default_factory=Breakers)
+    known: LastKnown = field(default_factory=LastKnown)
+
+    @property
+    def books(self) -> Books:
+        """The ports that say how sites stand with settlement."""
+        return Books(self.dirty, self.generations, self.progress)
+
+    def store_of(self, path: Path) -> pb.Store.ValueType:
+        """Returns what the store of a path is called."""
+        return self.served_by.get(path, pb.STORE_UNSPECIFIED)

@@ -62,7 +62,7 @@ def export_report(
     answer = answer_to(backend, caller, _question(backend, caller, request, form))
     if not request.limit:
         _refuse_cut(answer)
-    meta = meta_values(answer, backend.served_by) if form is Format.JSON else {}
+    meta = meta_values(answer, backend.store_of(answer.path)) if form is Format.JSON else {}
     file = to_file(form, answer.rows, answer.totals, meta, answer.currency)
     return httpbody_pb2.HttpBody(content_type=CONTENT_TYPES[form], data=file), answer
 

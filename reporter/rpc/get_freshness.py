@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from hitmesh.ports import IngestKey
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+from hitmesh.errors import Unavailable
+from hitmesh.ports import IngestKey, Site
 from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.rpc.answer import read_freshness, read_version
+from reporter.freshness import Progress, freshness, least
+from reporter.route import Path
+from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
-from reporter.rpc.messages import freshness_message, timestamp
+from reporter.rpc.messages import PATHS, freshness_message, timestamp
+from reporter.rpc.paths import reach_of
 from reporter.rpc.sites import readable_sites
+from reporter.rpc.standing import NO_DAYS, Reach, Standing
 
 
 def get_freshness(
     backend: Backend, caller: IngestKey | None, request: pb.GetFreshnessRequest
 ) -> pb.GetFreshnessResponse:
-    """Returns progress over all partitions that the site's hits can be in.
+    """Returns progress over all partitions that the site's hits can be in: the least of the stores that answer.
 
     Raises:
         NotFound: no such site, or not the caller's.
+        Unavailable: no store answers, or nobody says what is settled.
     """
     sites = readable_sites(backend, caller, request.site)
-    reached = read_freshness(backend, sites)
+    reaches = _reaches(backend)
+    both = reduce(least, (reach.hits for reach in reaches.values()))
+    standing = read_standing(backend, sites, NO_DAYS, Reach(both))
+    reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
     return pb.GetFreshnessResponse(
         freshness=freshness_message(reached),
         partitions=[
@@ -32,7 +44,33 @@ def get_freshness(
             for partition, progress in sorted(reached.partitions.items())
         ],
         dirty_days=reached.dirty_days,
-        data_version=read_version(backend, sites),
+        data_version=standing.version,
         resettling_days=reached.resettling_days,
         open_days=reached.open_days,
+        stores=[_store_message(backend, path, sites, reaches, standing) for path in Path],
     )
+
+
+def _reaches(backend: Backend) -> Mapping[Path, Reach]:
+    """Returns what each store has taken in that answers; at least one."""
+    found: dict[Path, Reach] = {}
+    for path in Path:
+        try:
+            found[path] = reach_of(backend, path)
+        except Unavailable as error:
+            failure = error
+    if not found:
+        raise failure
+    return found
+
+
+def _store_message(
+    backend: Backend, path: Path, sites: Sequence[Site], reaches: Mapping[Path, Reach], standing: Standing
+) -> pb.StoreFreshness:
+    message = pb.StoreFreshness(path=PATHS[path], store=backend.store_of(path), answers=path in reaches)
+    if path in reaches:
+        # What is remembered holds for no more than what had been taken in when it was read.
+        hits: Progress = least(reaches[path].hits, standing.progress) if standing.is_remembered else reaches[path].hits
+        reached = freshness(sites, hits, standing.waiting, backend.clock.now())
+        message.complete_through.CopyFrom(timestamp(reached.complete_through))
+    return message

@@ -19,6 +19,8 @@ from reporter.check_filter import message_of
 from reporter.check_time import GRAINS
 from reporter.filter_text import format_filter
 from reporter.freshness import CellState, Freshness, State
+from reporter.question import Question
+from reporter.route import Path
 from reporter.rpc.answer import Answer
 from reporter.series import Column, Exactness, Series
 
@@ -47,7 +49,13 @@ _STATES: Final = {
 }
 _GRAIN_NUMBERS: Final = {grain: number for number, grain in GRAINS.items()}
 _GAP_FILL_NUMBERS: Final = {fill: number for number, fill in GAP_FILLS.items()}
-_STORES: Final = {pb.STORE_EMBEDDED: "embedded", pb.STORE_MEMORY: "memory"}
+_STORES: Final = {
+    pb.STORE_EMBEDDED: "embedded",
+    pb.STORE_MEMORY: "memory",
+    pb.STORE_CASSANDRA: "cassandra",
+    pb.STORE_DRUID: "druid",
+}
+PATHS: Final = {Path.SERIES: pb.SERVING_PATH_SERIES, Path.METRICS: pb.SERVING_PATH_METRICS}
 
 
 def response_of(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.ValueType) -> pb.RunReportResponse:
@@ -103,6 +111,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "total_row_count": answer.rows.total_rows,
         "warnings": list(answer.warnings),
         "served_by": _STORES.get(served_by, ""),
+        "path": answer.path.value,
         "cost": {"rows": answer.store_rows, "elapsed_s": answer.elapsed_ms / 1_000},
         "query_id": answer.query_id,
     }
@@ -210,14 +219,14 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
         cost=pb.Cost(rows=answer.store_rows, elapsed=_duration(answer.elapsed_ms)),
         query_id=answer.query_id,
         excluded_hits=answer.excluded_hits,
-        request=_understood(answer, request),
+        request=understood(question, request),
         state=_CELL_STATES[answer.freshness.state_between(question.start, question.end)],
+        path=PATHS[answer.path],
     )
 
 
-def _understood(answer: Answer, request: pb.RunReportRequest) -> pb.RunReportRequest:
+def understood(question: Question, request: pb.RunReportRequest) -> pb.RunReportRequest:
     """Returns the request with its defaults filled in and its range resolved."""
-    question = answer.question
     if question.dates:
         since, until = (pb.Date(year=date.year, month=date.month, day=date.day) for date in question.dates)
         time_range = pb.TimeRange(dates=pb.DateRange(since=since, until=until))

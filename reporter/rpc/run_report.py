@@ -5,9 +5,12 @@ Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.check*)
 
 from __future__ import annotations
 
-from hitmesh.ports import IngestKey
+from dataclasses import dataclass
+
+from hitmesh.ports import IngestKey, Site
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from reporter.check import checked
+from reporter.question import Question
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import response_of
@@ -20,14 +23,37 @@ def run_report(backend: Backend, caller: IngestKey | None, request: pb.RunReport
     Raises:
         NotFound: no such site, or not the caller's.
         RefusedError: the question cannot be answered; names field, rule and cure.
+        Unavailable: no store that can answer does.
     """
-    return response_of(answer_to(backend, caller, request), request, backend.served_by)
+    found = answer_to(backend, caller, request)
+    return response_of(found, request, backend.store_of(found.path))
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
     """Returns the answer before it becomes a message or a file."""
+    asked = checked_question(backend, caller, request)
+    return answer(backend, asked.question, asked.sites, asked.currency, asked.warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedQuestion:
+    """A question that may be asked, and about which sites."""
+
+    question: Question
+    sites: tuple[Site, ...]
+    currency: str
+    warnings: tuple[str, ...]
+
+
+def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
+    """Returns what is asked, with names, limits and rights checked.
+
+    Raises:
+        NotFound: no such site, or not the caller's.
+        RefusedError: the question cannot be answered; names field, rule and cure.
+    """
     sites = readable_sites(backend, caller, request.site)
     zone, warnings = default_zone(sites)
     question = checked(request, zone, backend.clock.now())
     currency = currency_of(sites, question.metrics)
-    return answer(backend, question, sites, currency, () if request.time_zone else warnings)
+    return CheckedQuestion(question, sites, currency, () if request.time_zone else warnings)

@@ -1,8 +1,11 @@
-"""Builders of what the stream stores: signed rows, partials, ledger entries, snapshots."""
+"""Builders of what the stream stores: signed rows, partials, ledger entries, snapshots.
+
+A store may take seconds until rows that were committed are in answers: `commit` waits for that, `transact` does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -12,13 +15,15 @@ from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import (
     LEDGER_COLUMNS,
     PARTIAL_COLUMNS,
+    SERIES_COLUMNS,
     STREAM_COLUMNS,
     STREAM_GENERATION,
     LedgerClass,
     LedgerKind,
 )
 from tests.contract.conftest import NOON
-from tests.contract.test_rows import DAY, SHOP, START, ask
+from tests.contract.test_rows import DAY, SHOP, START, VISIBLE_S, ask
+from tests.e2e.waiting import eventually
 
 TODAY = SiteDay(SHOP, DAY)
 LIVE = {TODAY: STREAM_GENERATION}
@@ -46,10 +51,37 @@ def some_rows(
     return FoldedRows(a_partition(stores, partition), traffic, no_visits if visits is None else visits)
 
 
-def commit(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int = 1) -> None:
-    """Commits rows of partition 0 and a position of it."""
-    positions = {a_partition(stores): PartitionProgress(next_offset, NOON)}
-    stores.outbox.transaction(writer, [some_rows(stores, *rows)], positions)
+def commit(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
+    """Commits rows of partition 0 and a position of it, and waits until they are in answers."""
+    transact(stores, writer, *rows, next_offset=next_offset)
+    await_answers(stores)
+
+
+def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
+    """Commits rows of partition 0 and a position of it: the one behind the last if none is named."""
+    partition = a_partition(stores)
+    if next_offset is None:
+        next_offset = stores.outbox.committed()[partition].next_offset + 1
+    stores.outbox.transaction(writer, [some_rows(stores, *rows)], {partition: PartitionProgress(next_offset, NOON)})
+
+
+def commit_rows(stores: Stores, writer: int, rows: Sequence[FoldedRows]) -> None:
+    """Commits rows of any partitions and the next position of each, and waits until they are in answers."""
+    before = stores.outbox.committed()
+    positions = {one.partition: PartitionProgress(before[one.partition].next_offset + 1, NOON) for one in rows}
+    stores.outbox.transaction(writer, rows, positions)
+    await_answers(stores)
+
+
+def await_answers(stores: Stores) -> None:
+    """Waits until all that was committed is in answers."""
+    committed = stores.outbox.committed()
+
+    def is_answered() -> bool:
+        through = stores.metrics.ingested_through()
+        return all(done.next_offset >= committed[partition].next_offset for partition, done in through.items())
+
+    eventually(is_answered, f"everything before {committed} is in answers", VISIBLE_S)
 
 
 def live(stores: Stores, *dimensions: str, **asked: object) -> pl.DataFrame:
@@ -57,7 +89,8 @@ def live(stores: Stores, *dimensions: str, **asked: object) -> pl.DataFrame:
 
 
 def a_partial(**values: object) -> dict[str, object]:
-    key = {"site": SHOP, "day": DAY, "cell": START, "excluded": False, "generation": STREAM_GENERATION}
+    key = {"site": SHOP, "day": DAY, "cell": START, "excluded": False, "currency": ""}
+    key |= {"generation": STREAM_GENERATION}
     return key | {"log": "hits.1", "partition": 0, "epoch": NOON, "written": 1} | values
 
 
@@ -67,6 +100,11 @@ def partials(*rows: Mapping[str, object]) -> pl.DataFrame:
         for row in rows
     ]
     return pl.DataFrame(whole, schema=PARTIAL_COLUMNS)
+
+
+def settled(*rows: Mapping[str, object]) -> pl.DataFrame:
+    """What a settlement counted, of rows that may name more than that."""
+    return partials(*rows).select(list(SERIES_COLUMNS))
 
 
 def an_entry(**values: object) -> dict[str, object]:

@@ -199,10 +199,13 @@ class TestSegments:
             RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + 1, (START,), measures=("hits",)
         )
         raw = Database(tmp_path / "raw.db", RAW_SCHEMA)
-        assert EmbeddedMetricStore(segments, StreamRows(raw)).query(question)["hits"].to_list() == [7]
+        stores = opened(tmp_path)
+        store = EmbeddedMetricStore(segments, StreamRows(raw), stores.progress)
+        assert store.query(question)["hits"].to_list() == [7]
         segments.merges = 99
         with pytest.raises(Unavailable):
-            EmbeddedMetricStore(segments, StreamRows(raw)).query(question)
+            EmbeddedMetricStore(segments, StreamRows(raw), stores.progress).query(question)
+        stores.close()
         database.close()
         raw.close()
 
@@ -243,7 +246,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("url", ["", "memory", "embedded:", "embedded:relative", "/tmp", "kafka://x"])
     def test_url_that_is_no_store_is_refused(self, url: str) -> None:
-        with pytest.raises(RefusedError, match="write memory: or embedded:"):
+        with pytest.raises(RefusedError, match="write memory:, embedded:"):
             open_stores(url, SystemClock())
 
     def test_file_of_a_newer_program_is_refused(self, tmp_path: Path) -> None:

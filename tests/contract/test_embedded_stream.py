@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -18,7 +19,7 @@ from hitmesh.adapters.kept_frames import KeptFrames
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
 from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import EPOCH_MS, MOVED_VISITORS
+from hitmesh.stream_columns import EPOCH_MS, MOVED_VISITORS, PARTIAL_SUMS
 from tests.contract.doomed_writer import NOON
 from tests.contract.stream_builders import (
     LIVE,
@@ -32,6 +33,7 @@ from tests.contract.stream_builders import (
     live,
     partials,
     save,
+    settled,
     signed,
 )
 from tests.contract.test_embedded_store import opened
@@ -143,7 +145,7 @@ class TestCompaction:
             (good,) = transaction.rows(bytes, "SELECT value FROM stream_chunks")
             transaction.run("UPDATE stream_chunks SET value = x'00'")
         commit_many(stores, writer, MAX_BATCHES + 5, SHOP)
-        assert stores.outbox.committed()[a_partition(stores)].next_offset == 1
+        assert stores.outbox.committed()[a_partition(stores)].next_offset == 1 + MAX_BATCHES + 5
         with pytest.raises(StoreCorrupt):
             live(stores)
         with database.writing() as transaction:
@@ -230,6 +232,22 @@ class TestPartials:
             with pytest.raises(StoreCorrupt, match="partial"):
                 stores.series.read(SHOP, DAY, DAY + 1, 0)
         database.close()
+        stores.close()
+
+    def test_those_of_a_file_without_currencies_are_read_as_of_none(self, tmp_path: Path) -> None:
+        before = Database(tmp_path / "raw.db", RAW_SCHEMA[:2])
+        sums = b"\x01" + np.arange(len(PARTIAL_SUMS), dtype="<i8").tobytes()
+        with before.writing() as transaction:
+            transaction.run(
+                "INSERT INTO series_partials VALUES (?, ?, 0, ?, 0, 'hits.1', 0, ?, 1, ?, -1, NULL)",
+                (SHOP, DAY, START, NOON, sums),
+            )
+        before.close()
+        stores = opened(tmp_path)
+        old = a_partial(digest=2**64 - 1) | {name: n for n, name in enumerate(PARTIAL_SUMS)}
+        assert stores.series.read(SHOP, DAY, DAY + 1, 0).equals(settled(old))
+        stores.series.put_partials(partials(a_partial(hits=1), a_partial(currency="EUR", hits=2)))
+        assert stores.series.read(SHOP, DAY, DAY + 1, 0)["hits"].to_list() == [1, 2]
         stores.close()
 
 

@@ -1,4 +1,7 @@
-"""RollupSink and MetricStore: what one writes, the other answers from."""
+"""RollupSink and MetricStore: what one writes, the other answers from.
+
+A store may take seconds until rows that were written are in answers: `write` waits for that.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.sketches import cell_sketches, union
 from tests.contract.conftest import Opener
+from tests.e2e.waiting import eventually
 
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
 DAY = 20_000
 DAY_MS, CELL_MS = 86_400_000, 900_000
 START = DAY * DAY_MS
+VISIBLE_S = 60.0
 QUIRKY = [
     'a"b',
     "it's",
@@ -53,7 +58,24 @@ def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def write(stores: Stores, *rows: Mapping[str, object]) -> None:
-    stores.sink.write(frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
+    """Writes rows of hits, and waits until they are in answers."""
+    write_both(stores, frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
+
+
+def write_both(stores: Stores, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
+    """Writes rows of both sources, and waits until they are in answers."""
+    stores.sink.write(traffic, visits)
+    await_ingested(stores, traffic, visits)
+
+
+def await_ingested(stores: Stores, *written: pl.DataFrame) -> None:
+    """Waits until written rows are in answers."""
+    owners = pl.concat(rows.select("site", "day", "generation") for rows in written).unique().rows()
+    eventually(
+        lambda: all(stores.sink.ingested(SiteDay(site, day), generation) for site, day, generation in owners),
+        f"rows of {owners[:3]} are in answers",
+        VISIBLE_S,
+    )
 
 
 def ask(
@@ -123,7 +145,7 @@ class TestRollupSinkAndMetricStore:
         assert set(others["page_path"]) == {*QUIRKY, None} - {value}
 
     def test_only_the_asked_generation_is_read(self, stores: Stores) -> None:
-        write(stores, a_row(hits=1), a_row(hits=10, generation=2), a_row(hits=100, day=DAY + 1))
+        write(stores, a_row(hits=1), a_row(hits=10, generation=2), a_row(cell=96, day=DAY + 1, hits=100))
         write(stores, a_row(hits=1_000, generation=3), a_row(hits=10_000, site=OTHER))
         assert ask(stores)["hits"].to_list() == [1]
         assert ask(stores, generations={SiteDay(SHOP, DAY): 2})["hits"].to_list() == [10]
@@ -218,7 +240,8 @@ class TestRollupSinkAndMetricStore:
         assert union(ask(stores, sketches=("visitors",))["visitors"].to_list()).estimate() == 5.0
 
     def test_visits_and_their_columns_are_a_source_of_their_own(self, stores: Stores) -> None:
-        stores.sink.write(
+        write_both(
+            stores,
             frame(RowSource.TRAFFIC, a_row(page_path="/a", hits=5)),
             frame(RowSource.VISITS, a_row(landing_page="/in", exit_page="/out", visits=2, hostname="h")),
         )
@@ -232,9 +255,10 @@ class TestRollupSinkAndMetricStore:
         )
         assert answer.rows() == [(0, "/in", 2)]
 
-    def test_rows_are_ingested_when_written(self, stores: Stores) -> None:
-        write(stores, a_row(hits=1))
-        assert stores.sink.ingested(SiteDay(SHOP, DAY), 1)
+    def test_rows_that_are_ingested_are_so_for_everyone(self, opener: Opener) -> None:
+        write(opener(), a_row(hits=1))
+        assert opener().sink.ingested(SiteDay(SHOP, DAY), 1)
+        assert ask(opener())["hits"].to_list() == [1]
 
     def test_writing_a_generation_twice_is_refused(self, stores: Stores) -> None:
         write(stores, a_row(hits=1))
@@ -254,8 +278,12 @@ class TestRollupSinkAndMetricStore:
 
     def test_many_small_writes_answer_as_one_large(self, opener: Opener) -> None:
         stores = opener()
-        for n in range(40):
-            write(stores, a_row(cell=96 * n, day=DAY + n, page_path=f"/{n % 3}", hits=n, visitors=a_sketch(n % 7)))
+        rows = [
+            a_row(cell=96 * n, day=DAY + n, page_path=f"/{n % 3}", hits=n, visitors=a_sketch(n % 7)) for n in range(40)
+        ]
+        for row in rows:
+            stores.sink.write(frame(RowSource.TRAFFIC, row), frame(RowSource.VISITS))
+        await_ingested(stores, frame(RowSource.TRAFFIC, *rows))
         asked = {SiteDay(SHOP, DAY + n): 1 for n in range(40)}
         starts = tuple(START + n * DAY_MS for n in range(40))
         for one in (stores, opener()):

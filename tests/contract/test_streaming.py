@@ -1,4 +1,7 @@
-"""Outbox, and reports over what it committed."""
+"""Outbox, and reports over what it committed.
+
+A store may take seconds until rows that were committed are in answers: tests that read them commit with `commit`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from hitmesh.ports import (
     FoldedRows,
     PartitionId,
     PartitionProgress,
+    Record,
+    RecordKind,
     SiteDay,
     Topic,
 )
@@ -22,16 +27,20 @@ from hitmesh.stream_columns import (
     MOVED_VISITORS,
     STREAM_GENERATION,
 )
-from tests.contract.conftest import Opener
+from tests.contract.conftest import NOON, Opener
 from tests.contract.stream_builders import (
     TODAY,
     a_partial,
     a_partition,
+    await_answers,
     commit,
+    commit_rows,
     live,
     partials,
+    settled,
     signed,
     some_rows,
+    transact,
 )
 from tests.contract.test_rows import CELL_MS, DAY, DAY_MS, OTHER, QUIRKY, SHOP, START, a_row, a_sketch, ask, hits_by
 from tests.contract.test_rows import write as write_settled
@@ -52,7 +61,11 @@ class TestOutbox:
             a_partition(stores, 2): PartitionProgress(7, 70),
             a_partition(stores, 0, Topic.REJECTED): PartitionProgress(3, 30),
         }
-        stores.outbox.transaction(stores.outbox.take_over(), [some_rows(stores, a_row(hits=5))], positions)
+        for _ in range(3):  # a reader goes on where it was committed: there must be such a place
+            stores.log.append(Topic.REJECTED, 0, Record(RecordKind.REJECTED, b"refused")).result(5)
+        rows = some_rows(stores, a_row(hits=5), partition=2)
+        stores.outbox.transaction(stores.outbox.take_over(), [rows], positions)
+        await_answers(stores)
         other = opener()
         assert live(other)["hits"].to_list() == [5]
         assert {key: other.outbox.committed()[key] for key in positions} == positions
@@ -89,6 +102,26 @@ class TestOutbox:
         with pytest.raises(Fenced):
             commit(stores, stores.outbox.take_over() + 1)
 
+    def test_what_was_committed_is_told_once_nothing_is_pending(self, opener: Opener) -> None:
+        stores = opener()
+        writer = stores.outbox.take_over()
+        stores.outbox.resolve(writer)
+        transact(stores, writer, a_row(hits=1), next_offset=3)
+        for _ in range(2):
+            stores.outbox.resolve(writer)
+            assert opener().outbox.committed()[a_partition(stores)] == PartitionProgress(3, NOON)
+        transact(stores, writer, a_row(hits=1), next_offset=4)
+        assert stores.outbox.committed()[a_partition(stores)].next_offset == 4
+
+    def test_fenced_writer_is_told_so_when_it_asks_what_is_pending(self, opener: Opener) -> None:
+        old, new = opener(), opener()
+        zombie, writer = old.outbox.take_over(), new.outbox.take_over()
+        with pytest.raises(Fenced):
+            old.outbox.resolve(zombie)
+        with pytest.raises(Fenced):
+            new.outbox.resolve(writer + 1)
+        new.outbox.resolve(writer)
+
     def test_position_of_another_log_refuses_the_whole_transaction(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
         positions = {a_partition(stores): PartitionProgress(1, 1), PartitionId("hits.gone", 0): PartitionProgress(1, 1)}
@@ -104,20 +137,48 @@ class TestOutbox:
             stores.outbox.transaction(stores.outbox.take_over(), [rows], {})
         assert len(live(stores)) == 0
 
-    def test_reader_sees_rows_no_later_than_their_position(self, opener: Opener) -> None:
+
+class TestIngestedThrough:
+    def test_nothing_is_known_at_first_of_any_declared_partition_of_hits(self, stores: Stores) -> None:
+        through = stores.metrics.ingested_through()
+        assert dict(through) == {a_partition(stores, number): PartitionProgress(0, 0) for number in range(4)}
+
+    def test_what_was_committed_is_in_answers_for_everyone(self, opener: Opener) -> None:
+        stores, other = opener(), opener()
+        positions = {a_partition(stores, number): PartitionProgress(7 + number, NOON + number) for number in (0, 3)}
+        rows = [some_rows(stores, a_row(hits=10**number), partition=number) for number in (0, 3)]
+        stores.outbox.transaction(stores.outbox.take_over(), rows, positions)
+        for one in (stores, other):
+            await_answers(one)
+            nothing = {a_partition(stores, number): PartitionProgress(0, 0) for number in (1, 2)}
+            assert dict(one.metrics.ingested_through()) == positions | nothing
+            assert live(one)["hits"].to_list() == [1_001]
+
+    def test_positions_without_rows_and_of_refusals_alone_get_through(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        rejected = {a_partition(stores, 0, Topic.REJECTED): PartitionProgress(5, NOON)}
+        stores.outbox.transaction(writer, [], rejected)
+        stores.outbox.transaction(writer, [], {a_partition(stores, 1): PartitionProgress(2, NOON)} | rejected)
+        await_answers(stores)
+        through = stores.metrics.ingested_through()
+        assert through[a_partition(stores, 1)] == PartitionProgress(2, NOON)
+        assert through.keys() == {a_partition(stores, number) for number in range(4)}
+
+    def test_rows_are_in_answers_no_later_than_their_position(self, opener: Opener) -> None:
         stores, reader = opener(), opener()
         writer, total = stores.outbox.take_over(), 40
 
         def write() -> None:
             for number in range(1, total + 1):
-                commit(stores, writer, a_row(cell=number % 9, hits=1), next_offset=number)
+                transact(stores, writer, a_row(cell=number % 9, hits=1), next_offset=number)
 
         thread = threading.Thread(target=write)
         thread.start()
         seen = 0
         while seen < total:
-            seen = reader.outbox.committed()[a_partition(stores)].next_offset
+            seen = reader.metrics.ingested_through()[a_partition(stores)].next_offset
             assert live(reader)["hits"].sum() >= seen
+            assert reader.outbox.committed()[a_partition(stores)].next_offset >= seen
         thread.join()
 
 
@@ -163,13 +224,13 @@ class TestStreamedRows:
     def test_rows_of_several_partitions_meet(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
         rows = [some_rows(stores, a_row(hits=10**number), partition=number) for number in range(4)]
-        stores.outbox.transaction(writer, rows, {})
+        commit_rows(stores, writer, rows)
         assert live(stores)["hits"].to_list() == [1_111]
 
     def test_visits_are_a_source_of_their_own(self, stores: Stores) -> None:
         visits = signed(RowSource.VISITS, a_row(exit_page="/x", visits=1, bounces=1), a_row(exit_page="/x", bounces=-1))
         rows = some_rows(stores, a_row(page_path="/x", hits=1), visits=visits)
-        stores.outbox.transaction(stores.outbox.take_over(), [rows], {})
+        commit_rows(stores, stores.outbox.take_over(), [rows])
         answer = live(stores, "exit_page", source=RowSource.VISITS, measures=("visits", "bounces"))
         assert answer.rows() == [(0, "/x", 1, 0)]
         assert live(stores)["hits"].to_list() == [1]
@@ -215,13 +276,14 @@ class TestStreamedRows:
         writer = stores.outbox.take_over()
         sites = [f"{SHOP}{n}" for n in range(5)]
         for n in range(times):
-            commit(
+            transact(
                 stores,
                 writer,
                 a_row(site=sites[n % 5], cell=n % 7, page_path=f"/{n % 3}", hits=2, visitors=a_sketch(n % 11)),
                 a_row(site=sites[n % 5], cell=n % 7, page_path="/gone", hits=1 if n % 70 < 35 else -1),
                 next_offset=n + 1,
             )
+        await_answers(stores)
         for one in (stores, opener()):
             asked = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
             total = ask(one, generations=asked, sketches=("visitors",))
@@ -241,7 +303,7 @@ class TestStreamedRows:
             pl.Series("site", sites), pl.Series("page_path", [str(n % 17) for n in range(count)])
         )
         folded = FoldedRows(a_partition(stores), rows, signed(RowSource.VISITS))
-        stores.outbox.transaction(stores.outbox.take_over(), [folded], {})
+        commit_rows(stores, stores.outbox.take_over(), [folded])
         everything = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
         assert ask(stores, generations=everything)["hits"].to_list() == [count]
         for site in sites[:3]:
@@ -253,10 +315,12 @@ class TestStreamedRows:
         commit(stores, writer, a_row(hits=1), a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
         write_settled(stores, a_row(hits=100))
         stores.series.put_partials(partials(a_partial(hits=1), a_partial(generation=1, hits=5)))
+        stores.series.put_settled(TODAY, STREAM_GENERATION, settled(a_partial(hits=3)))
         for _ in range(2):
             stores.sink.drop([(TODAY, STREAM_GENERATION)])
         for _ in range(40):
-            commit(stores, writer, a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
+            transact(stores, writer, a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
+        await_answers(stores)
         for one in (stores, opener()):
             assert len(live(one)) == 0
             assert ask(one)["hits"].to_list() == [100]

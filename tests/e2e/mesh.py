@@ -10,20 +10,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from hitmesh.adapters import schema
+from hitmesh.adapters.servers import Servers
 from hitmesh.admin.v1 import admin_pb2_grpc
 from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc
 from hitmesh.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from tests import servers
 from tests.e2e import processes
 from tests.e2e.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-READY_S = 30.0
+READY_S = 90.0
 STOP_S = 20.0
 VISIBLE_S = 60.0
 LOG_LINES, LOG_COLUMNS = 12, 800
@@ -71,6 +74,7 @@ class Mesh:
 
     home: Path
     options: tuple[str, ...] = ("--no-demo-data",)
+    backend: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
     address: str = ""
@@ -99,7 +103,7 @@ class Mesh:
 
     def launch(self) -> None:
         """Starts the process and returns at once."""
-        command = [*hitmesh_command(), "dev", "--home", str(self.home), *self.options]
+        command = [*hitmesh_command(), "dev", "--home", str(self.home), *self.backend, *self.options]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
@@ -148,6 +152,28 @@ class Mesh:
         self.process.wait(STOP_S)
         self.wait_gone(pids)
         self.close_channels()
+
+    @property
+    def on_servers(self) -> Servers | None:
+        """What the mesh is on real servers, None where its data is in files."""
+        note = self.home / "data" / "backend.json"
+        said = json.loads(note.read_text()) if note.exists() else {}
+        return replace(servers.running(), name=said["mesh"]) if said.get("backend") == "stack" else None
+
+    @property
+    def store_url(self) -> str:
+        """What its services open."""
+        return self.on_servers.url if self.on_servers else f"embedded:{self.home / 'data'}"
+
+    @property
+    def served_by(self) -> set[str]:
+        """Which stores may answer."""
+        return {"STORE_CASSANDRA", "STORE_DRUID"} if self.on_servers else {"STORE_EMBEDDED"}
+
+    def drop_from_servers(self) -> None:
+        """Removes what the mesh has on real servers: each holds tasks of Druid, of which there are few."""
+        if self.on_servers is not None:
+            schema.drop(self.on_servers)
 
     def children(self) -> list[int]:
         """Returns the pids of all processes below `hitmesh dev`."""

@@ -19,7 +19,7 @@ def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
     """Makes a merchant as whoever runs the mesh does, for no RPC does; returns a server key for all its sites."""
     clock = SystemClock()
     secret = f"hms_{secrets.token_urlsafe(32)}"
-    stores = open_stores(f"embedded:{mesh.home}/data", clock)
+    stores = open_stores(mesh.store_url, clock)
     try:
         key = IngestKey(
             key_id=f"test-{secrets.token_hex(4)}",

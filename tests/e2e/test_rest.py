@@ -65,7 +65,7 @@ def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
 
 
 @pytest.mark.timeout(60)
-def test_run_report(rest: Rest, sold_site: str) -> None:
+def test_run_report(rest: Rest, mesh: Mesh, sold_site: str) -> None:
     question = {
         "metrics": ["hits", "visits", "gross_revenue", "visit_duration_total", "conversion_rate"],
         "timeRange": {"dates": {"since": _date(), "until": _date()}},
@@ -82,11 +82,25 @@ def test_run_report(rest: Rest, sold_site: str) -> None:
     assert rate["ratio"] == {"numerator": "1", "denominator": "1", "value": 1}
     meta = answer["meta"]
     assert meta["timeZone"] == "Europe/Berlin"
-    assert meta["servedBy"] == "STORE_EMBEDDED"
+    assert meta["servedBy"] in mesh.served_by
     assert meta["dataVersion"]
     assert meta["tzdbVersion"]
     assert meta["freshness"]["completeThrough"]
     assert meta["request"]["metrics"] == question["metrics"]
+    assert meta["path"] == "SERVING_PATH_SERIES"
+
+
+@pytest.mark.timeout(60)
+def test_explain_report_says_which_store_and_why(rest: Rest, mesh: Mesh, sold_site: str) -> None:
+    question = {"metrics": ["hits"], "timeRange": {"lastDays": 3}}
+    status, _, totals = rest.post(f"/v1/{sold_site}:explainReport", question)
+    assert (status, totals["path"]) == (200, "SERVING_PATH_SERIES"), totals
+    assert totals["store"] in mesh.served_by
+    assert totals["reason"]
+    assert totals["request"]["site"] == sold_site
+    status, _, by_channel = rest.post(f"/v1/{sold_site}:explainReport", question | {"dimensions": ["channel"]})
+    assert (status, by_channel["path"]) == (200, "SERVING_PATH_METRICS"), by_channel
+    assert {totals["store"], by_channel["store"]} == mesh.served_by
 
 
 def _date() -> dict[str, int]:

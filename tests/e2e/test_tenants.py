@@ -196,7 +196,7 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
 def closed(tenants: Tenants, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     """A second reporter on the same stores, which asks for a key as everywhere but in `hitmesh dev`."""
     address = f"{ports.HOST}:{ports.any_free(1)[0]}"
-    variables = {"HITMESH_REPORTER_STORE": f"embedded:{tenants.mesh.home}/data", "HITMESH_REPORTER_LISTEN": address}
+    variables = {"HITMESH_REPORTER_STORE": tenants.mesh.store_url, "HITMESH_REPORTER_LISTEN": address}
     log = tmp_path_factory.mktemp("closed") / "reporter.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import grpc
+import polars as pl
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -18,6 +19,8 @@ from hitmesh.ports import IngestKey, KeyKind, LedgerEntry, PartitionProgress, Si
 from hitmesh.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.rollup_rows import RowSource
 from hitmesh.telemetry import Metrics
+from processor.settled_series import settled_series
+from reporter.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import build_server
 from tests.settled_rows import DAY, MIDNIGHT, SITE, frame
@@ -60,8 +63,11 @@ class Mesh:
         of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
         self.stores.sink.write(of_hits, of_visits)
         days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
-        for site, day, _ in sorted(days, key=str):
+        of_series = settled_series(of_hits, of_visits)
+        for site, day, generation in sorted(days, key=str):
             site_day = SiteDay(str(site), int(str(day)))
+            of_day = of_series.filter((pl.col("site") == site) & (pl.col("day") == day))
+            self.stores.series.put_settled(site_day, int(str(generation)), of_day)
             self.stores.generations.publish(
                 site_day,
                 self.stores.generations.begin(site_day),
@@ -76,8 +82,10 @@ class Mesh:
     def apply_log(self, log_time: int) -> None:
         """Commits the processor's progress of every partition."""
         reader = self.stores.log_reader(Topic.HITS, PROCESSOR_GROUP)
-        reader.commit({partition: PartitionProgress(10, log_time) for partition in reader.committed()})
+        progress = {partition: PartitionProgress(10, log_time) for partition in reader.committed()}
+        reader.commit(progress)
         reader.close()
+        self.stores.series.note_flushed(progress)
 
 
 def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
@@ -89,11 +97,12 @@ def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
         generations=stores.generations,
         dirty=stores.dirty,
         metrics=stores.metrics,
+        series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
         clock=clock,
         new_token=lambda: next(tokens),
-        served_by=reporter_pb2.STORE_MEMORY,
+        served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
         open_reads=open_reads,
     )
     server = build_server(backend, workers=2, metrics=metrics)

@@ -202,6 +202,28 @@ def test_a_client_that_stays_is_ended_when_the_drain_is_over(backend: Backend) -
         assert stream.call.code() is grpc.StatusCode.OK
 
 
+def test_an_old_stream_is_sent_away_and_takes_its_hits_to_another_collector(backend: Backend) -> None:
+    with running(backend, max_stream_age_s=0.3) as first, running(backend) as second:
+        with opened(first) as stream:
+            stream.send(batch_of("before"))
+            while stream.told.go_away is None:
+                stream.next()
+            assert "old" in stream.told.go_away.reason
+            told = stream.finish()
+        assert (told.acked_through, told.accepted) == (1, 1)
+        with opened(second, resume_from=told.acked_through) as stream:
+            stream.send(batch_of("after"))
+            assert stream.finish().acked_through == 2
+    assert backend.rows().height == 2
+
+
+def test_a_client_that_stays_on_an_old_stream_is_ended(backend: Backend) -> None:
+    with running(backend, max_stream_age_s=0.1, drain_s=0.2) as collector, opened(collector) as stream:
+        list(stream.answers())
+        assert stream.told.go_away is not None
+        assert stream.call.code() is grpc.StatusCode.OK
+
+
 def test_a_client_that_breaks_off_leaves_room_for_another(backend: Backend) -> None:
     with running(backend, max_streams=1) as collector:
         with opened(collector) as stream:

@@ -499,3 +499,33 @@ def test_a_page_token_of_another_list_is_refused(mesh: Mesh) -> None:
 def test_the_owners_list_of_all_is_their_own(closed: Mesh) -> None:
     listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(OWNER))
     assert [site.name for site in listed.sites] == [SITE]
+
+
+def test_explain_answers_to_the_same_callers_as_the_report(closed: Mesh) -> None:
+    asked = reporter_pb2.ExplainReportRequest(report=a_question("hits"))
+    explained = closed.reporter.ExplainReport(asked, metadata=bearer(OWNER))
+    assert (explained.path, explained.store) == (reporter_pb2.SERVING_PATH_SERIES, reporter_pb2.STORE_MEMORY)
+    assert refusal(lambda: closed.reporter.ExplainReport(asked, metadata=bearer(RIVAL))) == refusal(
+        lambda: closed.reporter.RunReport(asked.report, metadata=bearer(RIVAL))
+    )
+    beside = reporter_pb2.ExplainReportRequest(site=SITE, report=a_question("hits", site=""))
+    assert closed.reporter.ExplainReport(beside, metadata=bearer(OWNER)) == explained
+    beside.report.site = a_site("merchants/demo/sites/other").name
+    assert refusal(lambda: closed.reporter.ExplainReport(beside, metadata=bearer(OWNER))).field == "site"
+    wrong = reporter_pb2.ExplainReportRequest(report=a_question("visit"))
+    assert refusal(lambda: closed.reporter.ExplainReport(wrong, metadata=bearer(OWNER))).reason == "UNKNOWN_METRIC"
+
+
+def test_totals_come_from_the_series_and_the_rest_from_the_metrics(mesh: Mesh) -> None:
+    some_rows(mesh)
+    totals, by_channel = (mesh.reporter.RunReport(a_question(dimensions=names)) for names in ([], ["channel"]))
+    assert totals.meta.path == reporter_pb2.SERVING_PATH_SERIES
+    assert by_channel.meta.path == reporter_pb2.SERVING_PATH_METRICS
+    assert totals.meta.data_version == by_channel.meta.data_version
+    added = [sum(row.cells[place].int64_value for row in by_channel.rows) for place in (0, 1)]
+    assert added == [cell.int64_value for cell in totals.rows[0].cells]
+    stores = mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=SITE)).stores
+    assert [(one.path, one.answers) for one in stores] == [
+        (reporter_pb2.SERVING_PATH_SERIES, True),
+        (reporter_pb2.SERVING_PATH_METRICS, True),
+    ]

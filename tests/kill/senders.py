@@ -68,12 +68,12 @@ class Senders:
         with self._changed:
             return sum(one.resent for one in self.totals.values())
 
-    def wait_acknowledged(self) -> None:
+    def wait_acknowledged(self, timeout_s: float = DRAINED_S) -> None:
         """Waits until all that was given is acknowledged."""
         with self._changed:
-            self._changed.wait_for(lambda: self._failed or self._given == self._done, DRAINED_S)
+            self._changed.wait_for(lambda: self._failed or self._given == self._done, timeout_s)
             assert not self._failed, self._failed
-            assert self._given == self._done, f"not acknowledged within {DRAINED_S:.0f} s"
+            assert self._given == self._done, f"not acknowledged within {timeout_s:.0f} s"
 
     def _run(self, site: str) -> None:
         try:

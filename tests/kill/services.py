@@ -1,4 +1,4 @@
-"""A collector and a processor as processes of their own over one embedded store, to be killed and started again."""
+"""A collector and a processor as processes of their own over one store, to be killed and started again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Self
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import SystemClock
+from hitmesh.errors import RetryError
 from hitmesh.mesh import ports
-from hitmesh.ports import IngestKey, KeyKind, PartitionId, Site
+from hitmesh.ports import IngestKey, KeyKind, PartitionId, Site, Topic
 from tests.e2e.mesh import environment
 from tests.e2e.waiting import eventually
 from tests.kill.load import SITES
@@ -24,7 +25,7 @@ CAUGHT_UP_S = 60.0
 FOREVER_MS = 2**62
 LOG_CHARACTERS = 3_000
 # Two cores, many processes.
-BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 @dataclass
@@ -102,16 +103,19 @@ class Cluster:
     """Both services and the store between them. Use it as a context: nothing of it outlives that.
 
     Args:
-        home: directory of everything.
+        home: directory of everything that is not in the store.
+        store_url: what all processes share.
         heartbeat_s: pause between heartbeats; without them nothing but hits is in the log.
     """
 
     home: Path
+    store_url: str
     heartbeat_s: float = 1.0
     stores: Stores = field(init=False)
     collector: Service = field(init=False)
     processor: Service = field(init=False)
     others: list[Service] = field(default_factory=list)
+    reporter_address: str = ""
 
     def __post_init__(self) -> None:
         self.stores = open_stores(self.store_url, SystemClock())
@@ -127,17 +131,26 @@ class Cluster:
         self.collector = Service("collector", self.home, settings)
         self.processor = self.a_processor("first")
 
-    @property
-    def store_url(self) -> str:
-        """What all processes share."""
-        return f"embedded:{self.home}/data"
+    def a_processor(self, name: str, node: str = "") -> Service:
+        """Returns one more processor, not started: small windows, everything written at once, frequent snapshots.
 
-    def a_processor(self, node: str) -> Service:
-        """Returns one more processor, not started: small windows, everything written at once, frequent snapshots."""
-        settings = {"STORE": self.store_url, "LISTEN": f"{ports.HOST}:0", "NODE": node}
-        settings |= {"CACHE": str(self.home / f"kept-by-{node}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
+        Args:
+            name: of its directory.
+            node: what it calls itself; `name` if not given.
+        """
+        settings = {"STORE": self.store_url, "LISTEN": f"{ports.HOST}:0", "NODE": node or name}
+        settings |= {"CACHE": str(self.home / f"kept-by-{name}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
         settings |= {"FLUSH_MS": "0", "SNAPSHOT_MS": "1000", "SETTLE_PAUSE_S": "0.2", "RESETTLE_AFTER_MS": "500"}
-        one = Service("processor", self.home / node, settings)
+        one = Service("processor", self.home / name, settings)
+        one.logs.mkdir()
+        self.others.append(one)
+        return one
+
+    def a_reporter(self) -> Service:
+        """Returns a reporter that listens on `reporter_address`, not started; anybody may read."""
+        self.reporter_address = f"{ports.HOST}:{ports.any_free(1)[0]}"
+        settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
+        one = Service("reporter", self.home / "reporter", settings)
         one.logs.mkdir()
         self.others.append(one)
         return one
@@ -164,18 +177,28 @@ class Cluster:
         committed = self.stores.outbox.committed()
         return all(committed[partition].next_offset >= end for partition, end in ends.items())
 
-    def wait_counted(self) -> None:
-        """Waits until all that is in the log now is committed and flushed, and history is settled."""
+    def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
+        """Waits until all that is in the log now is committed, flushed and in answers, and history is settled."""
         ends = self.log_ends()
+        of_hits = self.stores.log.log_id(Topic.HITS)
 
         def is_counted() -> bool:
+            try:
+                return is_everywhere()
+            except RetryError:  # a server that was killed is not reached again at once
+                return False
+
+        def is_everywhere() -> bool:
             flushed = self.stores.series.flushed()
             known = all(
                 partition in flushed and flushed[partition].next_offset >= end for partition, end in ends.items()
             )
-            return known and self.has_caught_up(ends) and not any(map(self.stores.dirty.pending, SITES))
+            if not known or not self.has_caught_up(ends) or any(map(self.stores.dirty.pending, SITES)):
+                return False
+            answered = self.stores.metrics.ingested_through()
+            return all(answered[one].next_offset >= end for one, end in ends.items() if one.log == of_hits)
 
-        eventually(is_counted, f"everything before {ends} is counted\n{self.processor.said()}", CAUGHT_UP_S)
+        eventually(is_counted, f"everything before {ends} is counted\n{self.processor.said()}", timeout_s)
 
     def stop(self) -> None:
         """Stops both in peace."""

@@ -23,11 +23,11 @@ GETS_ON_S = 30.0
 @pytest.mark.timeout(SLACK_MS // 1_000)
 @pytest.mark.parametrize("seed", [4])
 def test_hits_are_counted_once_whoever_dies_under_load(
-    seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    seed: int, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now, dice = SystemClock().now(), Random(seed)
     hits = hits_of_now(seed, now, VISITORS)
-    with Cluster(tmp_path) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+    with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         victims = dice.sample([["processor"], ["collector"], ["processor", "collector"]] * KILLS_OF_EACH, 9)
         share, *shares = portions(messages_of(hits, now, "random"), [1] * (len(victims) + 1))
         senders.give(share)

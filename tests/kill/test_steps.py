@@ -37,12 +37,12 @@ def test_every_step_has_a_run() -> None:
 @pytest.mark.timeout(SLACK_MS // 1_000)
 @pytest.mark.parametrize("step", CommitStep)
 def test_what_died_after_a_step_is_made_good(
-    step: CommitStep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    step: CommitStep, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = SystemClock().now()
     hits = hits_of_now(list(CommitStep).index(step), now, VISITORS)
     before, after = portions(messages_of(hits, now, step), (2, 1))
-    with Cluster(tmp_path, heartbeat_s=60.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+    with Cluster(tmp_path, store_url, heartbeat_s=60.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
         cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
         feed(cluster, senders, before)

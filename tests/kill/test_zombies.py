@@ -118,7 +118,9 @@ def visible(mesh: LiveMesh) -> Visible:
     How many visitors left a cell is not told: it hangs on how records were cut, and only whether any did is of use.
     """
     stores = mesh.stores
-    partials = [stores.series.read(site, *ALL_DAYS, STREAM_GENERATION).sort("cell", "excluded") for site in SITES]
+    partials = [
+        stores.series.read(site, *ALL_DAYS, STREAM_GENERATION).sort("cell", "excluded", "currency") for site in SITES
+    ]
     return (
         {site: mesh.seen(site) for site in SITES},
         [one.drop(MOVED_VISITORS) for one in partials],
@@ -137,13 +139,13 @@ def assert_equal(found: Visible, expected: Visible) -> None:
 
 
 @pytest.mark.timeout(SLACK_MS // 1_000)
-def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(tmp_path: Path) -> None:
+def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_url: str, tmp_path: Path) -> None:
     now = SystemClock().now()
     hits = hits_of_now(13, now, VISITORS)
     first, held, second, third = portions(messages_of(hits, now, "zombie"), (2, 1, 2, 1))
-    with Cluster(tmp_path, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+    with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
-        zombie, successor = cluster.processor, cluster.a_processor("second")
+        zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
         # A window that gathers for as long as this: what came in it is in memory when the process stops, no lock held.
         zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
         senders.give(first)

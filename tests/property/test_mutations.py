@@ -59,7 +59,7 @@ def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Calla
 
 
 def patch_settle(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    monkeypatch.setattr("processor.settler.settle", wrap(settlement.settle))
+    monkeypatch.setattr("processor.attempt.settle", wrap(settlement.settle))
 
 
 @pytest.mark.timeout(60)

@@ -214,6 +214,11 @@ class ScriptedMesh(
     ) -> admin_pb2.RevokeIngestKeyResponse:
         raise NotImplementedError
 
+    def ExplainReport(
+        self, request: reporter_pb2.ExplainReportRequest, context: grpc.ServicerContext
+    ) -> reporter_pb2.ExplainReportResponse:
+        raise NotImplementedError
+
     def ListMetrics(
         self, request: reporter_pb2.ListMetricsRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ListMetricsResponse:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import polars as pl
+import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
@@ -16,8 +18,6 @@ from hitmesh.ports import (
     Drift,
     FoldedRows,
     LedgerEntry,
-    MetricQuery,
-    MetricStore,
     PartitionId,
     PartitionProgress,
     Position,
@@ -26,10 +26,12 @@ from hitmesh.ports import (
     Topic,
 )
 from hitmesh.rollup_rows import RowSource
+from processor.settled_series import settled_series
 from reporter.freshness import CellState
-from reporter.rpc.answer import Answer, answer, read_version
+from reporter.route import Path
+from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
-from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, stream_frame, traffic
+from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
 
 NOW = MIDNIGHT + 12 * 3_600_000
 UTC_DAY = MIDNIGHT // DAY
@@ -37,37 +39,47 @@ SITE_DAY = SiteDay(SITE, UTC_DAY)
 CONFIRMED = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={})
 
 
-@dataclass
 class Meanwhile:
-    """A metric store in whose reads something happens: one action behind each of the first queries."""
+    """A store in whose reads something happens: one action behind each of the first of them."""
 
-    store: MetricStore
-    actions: list[Callable[[], None]] = field(default_factory=list)
+    def __init__(self, store: object, reads: str, actions: list[Callable[[], None]]) -> None:
+        self._store = store
+        self._reads = reads
+        self._actions = actions
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
-        found = self.store.query(question)
-        if self.actions:
-            self.actions.pop(0)()
-        return found
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        return self._read(method) if name == self._reads else method
 
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        return self.store.dimension_values(question, dimension, limit)
+    def _read(self, method: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
+        def read(*asked: object) -> pl.DataFrame:
+            found = method(*asked)
+            if self._actions:
+                self._actions.pop(0)()
+            return found
+
+        return read
 
 
 class Scene:
-    """Stores of one site, what the stream and the settlement do to them, and a reporter's backend over them."""
+    """Stores of one site, what the stream and the settlement do to them, and a reporter's backend over them.
 
-    def __init__(self) -> None:
+    Its questions are answered on one path; nothing is between a commit and the partials.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.meanwhile: list[Callable[[], None]] = []
         self.stores: Stores = open_stores("memory:", ManualClock(NOW), partitions={Topic.HITS: 1, Topic.REJECTED: 1})
         self.site = Site(SITE, "UTC", "USD", b"s" * 32)
         self.writer = self.stores.outbox.take_over()
-        self.metrics = Meanwhile(self.stores.metrics)
         tokens = itertools.count()
         self.backend = Backend(
             directory=self.stores.directory,
             generations=self.stores.generations,
             dirty=self.stores.dirty,
-            metrics=self.metrics,
+            metrics=Meanwhile(self.stores.metrics, "query", self.meanwhile),
+            series=Meanwhile(self.stores.series, "read", self.meanwhile),
             progress=self.stores.progress,
             ledger=self.stores.ledger,
             clock=ManualClock(NOW),
@@ -84,6 +96,8 @@ class Scene:
         folded = FoldedRows(self.partition, rows, stream_frame(RowSource.VISITS, []))
         progress = {self.partition: PartitionProgress(self.offset, log_time)}
         self.stores.outbox.transaction(self.writer, [folded], progress)
+        self.stores.series.put_partials(partials_of(folded.traffic, folded.visits, self.partition, self.offset))
+        self.stores.series.note_flushed(progress)
 
     def settle(self, hits: int, drift: Drift | None = None) -> None:
         """Publishes the day and clears what waited, as the settler does."""
@@ -92,6 +106,7 @@ class Scene:
         if drift is None or not drift.confirmed:
             rows = frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=generation)])
             self.stores.sink.write(rows, frame(RowSource.VISITS, []))
+            self.stores.series.put_settled(SITE_DAY, generation, settled_series(rows, frame(RowSource.VISITS, [])))
         current = self.stores.generations.current(SITE, UTC_DAY, UTC_DAY + 1).get(UTC_DAY)
         self.stores.generations.publish(
             SITE_DAY,
@@ -108,16 +123,23 @@ class Scene:
             self.stores.dirty.clear(one)
 
     def ask(self) -> Answer:
-        question = a_question("hits", since="2015-05-17", until="2015-05-17")
-        return answer(self.backend, question, (self.site,), "USD", ())
+        dimensions = "channel" if self.path is Path.METRICS else ""
+        question = a_question("hits", dimensions=dimensions, since="2015-05-17", until="2015-05-17")
+        found = answer(self.backend, question, (self.site,), "USD", ())
+        assert found.path is self.path
+        return found
 
 
 def hits(found: Answer) -> int:
-    return int(found.rows.columns[0].numerators[0])
+    return int(found.rows.columns[0].numerators.sum())
 
 
-def test_what_the_stream_committed_is_in_the_answer_at_once() -> None:
-    scene = Scene()
+@pytest.fixture(params=Path)
+def scene(request: pytest.FixtureRequest) -> Scene:
+    return Scene(request.param)
+
+
+def test_what_the_stream_committed_is_in_the_answer_at_once(scene: Scene) -> None:
     scene.stream(3)
     first = scene.ask()
     assert (hits(first), first.data_version) == (3, "s0.p1")
@@ -128,13 +150,11 @@ def test_what_the_stream_committed_is_in_the_answer_at_once() -> None:
     assert second.freshness.open_days == 1
 
 
-def test_a_day_that_nobody_counts_is_not_asked_for() -> None:
-    scene = Scene()
+def test_a_day_that_nobody_counts_is_not_asked_for(scene: Scene) -> None:
     assert (hits(scene.ask()), scene.ask().store_rows) == (0, 0)
 
 
-def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled() -> None:
-    scene = Scene()
+def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled(scene: Scene) -> None:
     scene.stream(3, log_time=MIDNIGHT + 3 * DAY)
     assert scene.ask().freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.PROVISIONAL
     scene.settle(3, CONFIRMED)
@@ -143,15 +163,13 @@ def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled() -> None:
     assert found.freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.SETTLED
 
 
-def test_a_new_generation_takes_the_place_of_the_streams_rows() -> None:
-    scene = Scene()
+def test_a_new_generation_takes_the_place_of_the_streams_rows(scene: Scene) -> None:
     scene.stream(3)
     scene.settle(5, replace(CONFIRMED, confirmed=False, rows_differ=True))
     assert hits(scene.ask()) == 5
 
 
-def test_history_holds_complete_through_back_until_it_is_settled() -> None:
-    scene = Scene()
+def test_history_holds_complete_through_back_until_it_is_settled(scene: Scene) -> None:
     scene.stream(3)
     mark = DirtyMark(SITE_DAY, Position(*scene.partition, 0), NOW - 7_000, hits=1)
     scene.stores.dirty.mark([mark])
@@ -160,33 +178,29 @@ def test_history_holds_complete_through_back_until_it_is_settled() -> None:
     assert scene.ask().freshness.complete_through == NOW
 
 
-def test_rows_committed_while_rows_were_read_are_read_again() -> None:
-    scene = Scene()
+def test_rows_committed_while_rows_were_read_are_read_again(scene: Scene) -> None:
     scene.stream(3)
-    scene.metrics.actions = [lambda: scene.stream(4)]
+    scene.meanwhile += [lambda: scene.stream(4)]
     found = scene.ask()
     assert (hits(found), found.data_version) == (7, "s0.p2")
 
 
-def test_a_settlement_published_while_rows_were_read_is_read_again() -> None:
-    scene = Scene()
+def test_a_settlement_published_while_rows_were_read_is_read_again(scene: Scene) -> None:
     scene.stream(3)
-    scene.metrics.actions = [lambda: scene.settle(5)]
+    scene.meanwhile += [lambda: scene.settle(5)]
     found = scene.ask()
     assert (hits(found), found.data_version) == (5, "s1.p1")
 
 
-def test_an_answer_during_which_rows_never_stop_coming_has_a_version_of_its_own() -> None:
-    scene = Scene()
+def test_an_answer_during_which_rows_never_stop_coming_has_a_version_of_its_own(scene: Scene) -> None:
     scene.stream(1)
-    scene.metrics.actions = [lambda: scene.stream(1)] * 20
+    scene.meanwhile += [lambda: scene.stream(1)] * 20
     first, second = scene.ask(), scene.ask()
     assert ".q" in first.data_version
     assert first.data_version != second.data_version
 
 
-def test_a_settlement_published_between_waiting_and_generations_is_found() -> None:
-    scene = Scene()
+def test_a_settlement_published_between_waiting_and_generations_is_found(scene: Scene) -> None:
     scene.stream(3)
 
     class Waiting:
@@ -208,9 +222,9 @@ def test_a_settlement_published_between_waiting_and_generations_is_found() -> No
     assert hits(scene.ask()) == 5
 
 
-def test_the_version_is_of_the_sites_own_partitions_and_of_refusals() -> None:
-    scene = Scene()
+def test_the_version_is_of_the_sites_own_partitions_and_of_refusals(scene: Scene) -> None:
     scene.stream(3)
     refusals = scene.stores.log_reader(Topic.REJECTED, "processor")
-    refusals.commit({partition: PartitionProgress(5, NOW) for partition in refusals.committed()})
-    assert read_version(scene.backend, [scene.site]) == "s0.p6"
+    refused = {partition: PartitionProgress(5, NOW) for partition in refusals.committed()}
+    refusals.commit(refused)
+    assert scene.backend.books.version([scene.site]) == "s0.p6"

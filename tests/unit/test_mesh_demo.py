@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.mesh.demo import NOTE, main
+from hitmesh.mesh.demo import main
 from hitmesh.mesh.home import Home
 from hitmesh.mesh.ports import HOST, any_free
 
@@ -25,7 +25,7 @@ def nobody_listens() -> str:
 
 
 def test_shop_that_is_loaded_is_not_sent_again(home: Home) -> None:
-    (home.data / NOTE).write_text(json.dumps({"now_ms": 1, "loaded": True}))
+    (home.demo_note).write_text(json.dumps({"now_ms": 1, "loaded": True}))
     assert main(str(home.root), nobody_listens()) == 0
 
 
@@ -34,7 +34,7 @@ def test_failed_attempt_keeps_its_time_so_that_the_next_sends_the_same_hits(
 ) -> None:
     assert main(str(home.root), nobody_listens()) == 1
     assert "--no-demo-data" in capsys.readouterr().err
-    first = json.loads((home.data / NOTE).read_text())
+    first = json.loads((home.demo_note).read_text())
     assert first["loaded"] is False
     assert main(str(home.root), nobody_listens()) == 1
-    assert json.loads((home.data / NOTE).read_text()) == first
+    assert json.loads((home.demo_note).read_text()) == first

@@ -19,9 +19,16 @@ GENERATIONS = {SiteDay(SITE, MIDNIGHT // DAY): 3}
 def test_metrics_of_one_source_are_one_query() -> None:
     (leg,) = legs(a_question("hits,pageviews,visitors"), GENERATIONS)
     assert leg.query.source is RowSource.TRAFFIC
-    assert leg.query.measures == ("hits", "pageviews", MOVED_VISITORS)
+    assert leg.query.measures == ("hits", "pageviews")
     assert leg.query.sketches == ("visitors",)
     assert leg.query.generations == GENERATIONS
+
+
+def test_who_left_a_sketch_is_asked_where_rows_are_told_apart_by_more_than_their_cell() -> None:
+    tree = Comparison("channel", Operator.EQ, ("direct",))
+    by_channel, filtered = a_question("visitors", dimensions="channel"), a_question("visitors", tree=tree)
+    asked = [legs(question, GENERATIONS)[0].query.measures for question in (by_channel, filtered)]
+    assert asked == [(MOVED_VISITORS,)] * 2
 
 
 def test_parts_are_asked_for_once() -> None:

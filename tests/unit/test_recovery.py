@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
+from hitmesh.adapters.partials import newest
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
+from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS
 from processor.__main__ import stream_stores
 from processor.recovery import Recovered, recover
 from processor.runner import Runner
@@ -33,8 +39,8 @@ def a_mesh() -> SmallMesh:
 
 
 def recovered(stores: StreamStores, cache: Path) -> Recovered:
-    topics = {name: topic for topic in (Topic.HITS, Topic.REJECTED) for name in stores.log_reader(topic).positions()}
-    return recover(stores, topics, cache)
+    committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
+    return recover(stores, committed, cache)
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
@@ -86,6 +92,97 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
     assert states.save_manifest(broken)
     assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
     assert after_a_crash(mesh, tmp_path) == undisturbed()
+
+
+def test_snapshot_of_an_older_format_is_as_good_as_none(tmp_path: Path) -> None:
+    mesh = a_mesh()
+    states, partition = mesh.stores.states, first_partition(mesh)
+    found = states.load(partition, 1)
+    assert found is not None
+    manifest, chunks = found
+    unmarked = [b"".join(chunks).removeprefix(b"HMS2")]
+    older = replace(manifest, writer=99, chunks=1)
+    states.save_chunks(partition, 99, manifest.position.next_offset, unmarked)
+    assert states.save_manifest(older)
+    assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
+    assert after_a_crash(mesh, tmp_path) == undisturbed()
+
+
+class PutPartials(MemorySeriesStore):
+    """A SeriesStore that knows each partial that was put."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put: list[pl.DataFrame] = []
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Stores partials."""
+        self.put.append(partials)
+        super().put_partials(partials)
+
+    def without_currencies(self) -> pl.DataFrame:
+        """Returns what a program would have put that tells no currencies apart; sketches are left out."""
+        partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
+        key = [
+            name for name in PARTIAL_COLUMNS if name not in (*PARTIAL_SUMS, "currency", "written", "digest", "visitors")
+        ]
+        summed = partials.group_by(key).agg(pl.col("written").max(), pl.col(*PARTIAL_SUMS, "digest").sum())
+        of_none = summed.with_columns(pl.lit("").alias("currency"), pl.lit(None, pl.Binary).alias("visitors"))
+        return of_none.select(list(PARTIAL_COLUMNS))
+
+
+def test_values_that_tell_no_currencies_apart_are_all_overwritten(tmp_path: Path) -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    new, old = PutPartials(), MemorySeriesStore()
+    stores = replace(stream_stores(mesh.stores), series=new)
+    runner = Runner(stores, mesh.clock, home=tmp_path)
+    for number in range(HITS):
+        order = RefHit(SITE, f"v{number % 3}", f"hit-{number}", mesh.clock.now(), type="ORDER", order_id=f"o{number}")
+        mesh.send([replace(order, currency=("EUR", "USD")[number % 2], total_micros=10)])
+        runner.step(0.0)
+        mesh.clock.advance(5 * MINUTE)
+    runner.flush()
+    expected = new.read(SITE, 20_000, 20_002, 0)
+    assert set(expected["currency"]) == {"", "EUR", "USD"}
+    old.put_partials(new.without_currencies())
+    assert old.read(SITE, 20_000, 20_002, 0)["hits"].sum() == HITS
+    again = Runner(replace(stores, series=old, states=MemoryStateStore()), mesh.clock, home=tmp_path)
+    again.flush()
+    found = old.read(SITE, 20_000, 20_002, 0)
+    keys, money = ["cell", "currency"], ["hits", "gross_revenue", "visits", "digest"]
+    counts = pl.any_horizontal(pl.col(money) != 0)
+    assert found.filter(counts).select(*keys, *money).equals(expected.filter(counts).select(*keys, *money))
+
+
+MOVING: Mapping[str, Sequence[RefHit]] = {
+    "an earlier hit": [
+        RefHit(SITE, "v", "1", NOON - MINUTE, page_path="/1"),
+        RefHit(SITE, "v", "2", NOON - 2 * MINUTE, page_path="/2"),
+    ],
+    "a first view": [
+        RefHit(SITE, "v", "1", NOON - 2 * MINUTE, type="EVENT", event_name="e"),
+        RefHit(SITE, "v", "2", NOON - MINUTE, page_path="/landing"),
+    ],
+    "nothing": [
+        RefHit(SITE, "v", "1", NOON - 2 * MINUTE, page_path="/1"),
+        RefHit(SITE, "v", "2", NOON - MINUTE, page_path="/2"),
+    ],
+}
+
+
+@pytest.mark.parametrize("what", MOVING)
+def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
+    """Rows that went out have the visitor in a sketch that it left; a settlement must not confirm them (rule S8)."""
+    mesh = SmallMesh(NOON, sites=[SITE])
+    for hit in MOVING[what]:
+        mesh.send([hit])
+        mesh.stream()
+    mesh.runner.flush()
+    moved = mesh.stores.series.read(SITE, 20_000, 20_001, 0)[MOVED_VISITORS].sum()
+    assert (moved > 0) == (what != "nothing")
+    Runner(replace(stream_stores(mesh.stores), states=MemoryStateStore()), mesh.clock, home=tmp_path).flush()
+    again = mesh.stores.series.read(SITE, 20_000, 20_001, 0)[MOVED_VISITORS].sum()
+    assert (again > 0) == (moved > 0)
 
 
 def test_values_of_epochs_since_the_snapshot_are_written_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -18,7 +18,7 @@ from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_c
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.errors import Unavailable
-from hitmesh.ports import MetricQuery
+from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, ProgressReader, Topic
 from hitmesh.stream_columns import STREAM_GENERATION
 
 MAX_CACHED_BYTES: Final = 64 << 20
@@ -73,17 +73,35 @@ class SegmentColumns:
 
 
 class EmbeddedMetricStore:
-    """A MetricStore over segments and the stream's rows."""
+    """A MetricStore over segments and the stream's rows.
 
-    def __init__(self, segments: Segments, streamed: StreamRows, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
+    Args:
+        segments: settled rows.
+        streamed: the stream's rows.
+        progress: what was committed, in the transactions that brought the stream's rows.
+        max_cached_bytes: how much of the segments is kept.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        streamed: StreamRows,
+        progress: ProgressReader,
+        max_cached_bytes: int = MAX_CACHED_BYTES,
+    ) -> None:
         self._segments = segments
         self._streamed = streamed
+        self._progress = progress
         self._columns = SegmentColumns(segments, max_cached_bytes)
 
     def query(self, question: MetricQuery) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations."""
         rows = self._rows(question, needed_columns(question, question.dimensions))
         return answer(rows, question)
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed: rows and positions are one transaction."""
+        return self._progress.progress(Topic.HITS)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, ascending; at most `limit`."""

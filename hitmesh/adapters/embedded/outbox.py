@@ -55,6 +55,15 @@ class EmbeddedOutbox:
             transaction.run("UPDATE writers SET newest = newest + 1")
             return _newest_writer(transaction)
 
+    def resolve(self, writer: int) -> None:
+        """Returns at once: a transaction of SQLite is on disk or undone, and an unfinished one blocks this look.
+
+        Raises:
+            Fenced: a later writer took over.
+        """
+        with self._database.writing() as transaction:
+            _refuse_others(transaction, writer)
+
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
@@ -71,9 +80,7 @@ class EmbeddedOutbox:
         traffic = _chunks([one.traffic for one in rows], RowSource.TRAFFIC)
         visits = _chunks([one.visits for one in rows], RowSource.VISITS)
         with self._database.writing(tell_doubt=True) as transaction:
-            newest = _newest_writer(transaction)
-            if writer != newest:
-                raise Fenced(f"writer {writer} wrote after {newest} took over")
+            _refuse_others(transaction, writer)
             add_chunks(transaction, [*traffic, *visits])
             for topic, of_topic in by_topic.items():
                 save_positions(transaction, topic, self._group, of_topic)
@@ -99,6 +106,12 @@ def _chunks(parts: Sequence[pl.DataFrame], source: RowSource) -> list[Chunk]:
     """Returns the rows of all partitions as chunks."""
     streamed = [as_streamed(part, source) for part in parts if part.height]
     return chunked(pl.concat(streamed), source) if streamed else []
+
+
+def _refuse_others(transaction: Transaction, writer: int) -> None:
+    newest = _newest_writer(transaction)
+    if writer != newest:
+        raise Fenced(f"writer {writer} came after {newest} took over")
 
 
 def _newest_writer(transaction: Transaction) -> int:

@@ -138,7 +138,7 @@ class EmbeddedRejectedStore:
                 transaction.rows(
                     _Count,
                     """SELECT collect_time / ?1 * ?1 AS cell, sum(hits) FROM rejected
-                    WHERE site = ?2 AND collect_time >= ?3 AND collect_time < ?4 GROUP BY cell""",
+                    WHERE site = ?2 AND collect_time >= ?3 AND collect_time < ?4 GROUP BY cell HAVING sum(hits) > 0""",
                     (CELL_MS, site, day * DAY_MS, (day + 1) * DAY_MS),
                 )
             )

@@ -231,6 +231,37 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (log_id, partition_no, span_ms)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Sums by currency. What is there counts all currencies together and stays so, as of none; a redo overwrites it.
+        "ALTER TABLE series_partials RENAME TO series_of_none",
+        """CREATE TABLE series_partials (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            cell INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            currency TEXT NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            written INTEGER NOT NULL,
+            sums BLOB NOT NULL,
+            digest INTEGER NOT NULL,
+            visitors BLOB,
+            PRIMARY KEY (site, day, generation, cell, excluded, currency, log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        """INSERT INTO series_partials
+        SELECT site, day, generation, cell, excluded, '', log_id, partition_no, epoch, written, sums, digest, visitors
+        FROM series_of_none""",
+        "DROP TABLE series_of_none",
+        """CREATE TABLE settled_series (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (site, day, generation)
+        )""",
+    ),
 )
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (

@@ -1,7 +1,7 @@
 """Step 6 of the journey on one machine: what an epoch contributed to a cell, in raw.db (decision A6).
 
-Decides how a partial is stored: sums as one blob, so that a row is small and a new sum needs no new column. What a
-partial says and how partials add up, hitmesh.adapters.partials decides.
+Decides how a partial is stored: sums as one blob, so that a row is small and a new sum needs no new column; a settled
+site-day is one blob. What a partial says and how partials add up, hitmesh.adapters.partials decides.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ import numpy as np
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.partials import as_kept, newest, series
+from hitmesh.adapters.partials import as_kept, as_settled, newest, series
+from hitmesh.columns import pack_record, unpack_record
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS
+from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
 
 # Version 1: int64, little-endian, in this order. Other sums, or another order, are another version.
 _SUMS_VERSION: Final = 1
 _PACKED: Final = np.dtype([("version", "u1"), ("sums", "<i8", (len(PARTIAL_SUMS),))])
 
-_PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, generation, log_id, partition_no, epoch,
-        written, digest, visitors, sums)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+# SQLite has no booleans, and only signed integers.
+_STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
+_ASKED: Final = "WHERE site = ?1 AND day >= ?2 AND day < ?3 AND generation = ?4"
+_PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currency, generation, log_id, partition_no,
+        epoch, written, digest, visitors, sums)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET written = excluded.written, sums = excluded.sums, digest = excluded.digest,
         visitors = excluded.visitors
     WHERE excluded.written >= written"""
@@ -46,15 +50,23 @@ class EmbeddedSeriesStore:
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), the epochs of all partitions added up."""
+        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
+        asked = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
-            rows = transaction.rows(
+            settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_ASKED}", asked)
+            streamed = transaction.rows(
                 _Partial,
-                """SELECT day, cell, excluded, digest, visitors, sums FROM series_partials
-                WHERE site = ? AND day >= ? AND day < ? AND generation = ?""",
-                (site, first_day, end_day, generation),
+                f"""SELECT day, cell, excluded, currency, digest, visitors, sums FROM series_partials {_ASKED}
+                AND day NOT IN (SELECT day FROM settled_series {_ASKED})""",
+                asked,
             )
-        return series(_frame(site, rows))
+        return series(pl.concat([_frame(site, streamed), *(unpack_record(one, SERIES_COLUMNS) for one in settled)]))
+
+    def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
+        """Stores what a settlement counted in a site-day durably, in place of what was put before."""
+        value = pack_record(as_settled(rows, site_day))
+        with self._database.writing() as transaction:
+            transaction.run("REPLACE INTO settled_series VALUES (?, ?, ?, ?)", (*site_day, generation, value))
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
         """Notes durably up to where partials are stored; a position never moves back."""
@@ -72,16 +84,15 @@ class EmbeddedSeriesStore:
             return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
         self.drop_generations([(SiteDay(site, day), generation)])
 
     def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes the partials of many generations in one transaction."""
+        """Removes what is stored of many generations in one transaction."""
+        gone = [(*site_day, generation) for site_day, generation in superseded]
         with self._database.writing() as transaction:
-            transaction.run_many(
-                "DELETE FROM series_partials WHERE site = ? AND day = ? AND generation = ?",
-                [(*site_day, generation) for site_day, generation in superseded],
-            )
+            for table in ("series_partials", "settled_series"):
+                transaction.run_many(f"DELETE FROM {table} WHERE site = ? AND day = ? AND generation = ?", gone)
 
 
 def _numbers(progress: PartitionProgress) -> tuple[int, int]:
@@ -96,6 +107,7 @@ class _Partial(NamedTuple):
     day: int
     cell: int
     excluded: int
+    currency: str
     digest: int
     visitors: bytes | None
     sums: bytes
@@ -127,11 +139,11 @@ def _unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
 
 
 def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
-    """Returns partials of a site with the columns that `series` adds up."""
-    schema = {"day": pl.Int32, "cell": pl.Int64, "excluded": pl.Int64, "digest": pl.Int64, "visitors": pl.Binary}
-    keys = pl.DataFrame([row[:5] for row in rows], schema=schema, orient="row").with_columns(
+    """Returns partials of a site: SERIES_COLUMNS."""
+    schema = {name: _STORED_AS.get(name, SERIES_COLUMNS[name]) for name in _Partial._fields if name != "sums"}
+    keys = pl.DataFrame([row[:-1] for row in rows], schema=schema, orient="row").with_columns(
         pl.lit(site).alias("site"),
         pl.col("excluded").cast(pl.Boolean),
         pl.col("digest").reinterpret(signed=False),
     )
-    return keys.hstack(_unpacked_sums([row.sums for row in rows]))
+    return keys.hstack(_unpacked_sums([row.sums for row in rows])).select(list(SERIES_COLUMNS))

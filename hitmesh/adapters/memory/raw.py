@@ -76,7 +76,7 @@ class MemoryRejectedStore:
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
                 cells[hit.collect_time // CELL_MS * CELL_MS] += hit.hits
-        return dict(cells)
+        return {cell: hits for cell, hits in cells.items() if hits}
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Returns the newest refusals of a site, newest first."""

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import polars as pl
 
 from hitmesh.adapters.answers import answer, as_asked, as_stored, distinct_values, needed_columns
 from hitmesh.adapters.stream_rows import as_streamed, folded
-from hitmesh.ports import FoldedRows, MetricQuery, SiteDay
+from hitmesh.ports import FoldedRows, MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
 
 
-class DropsPartials(Protocol):
-    """Where the partials of a generation are, which go with its rows."""
+class DropsSeries(Protocol):
+    """Where the series of a generation are, which go with its rows."""
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes the partials of a generation of a site-day."""
+        """Removes the series of a generation of a site-day."""
 
 
 class MemoryRows:
-    """A RollupSink and a MetricStore in one, and where the outbox puts its rows."""
+    """A RollupSink and a MetricStore in one, and where the outbox puts its rows.
 
-    def __init__(self, partials: DropsPartials) -> None:
-        self._partials = partials
+    Args:
+        series: goes with the rows.
+        progress: what was committed; its rows are seen at once.
+    """
+
+    def __init__(self, series: DropsSeries, progress: ProgressReader) -> None:
+        self._series = series
+        self._progress = progress
         self._lock = threading.Lock()
         self._rows: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
         self._streamed: dict[tuple[RowSource, SiteDay], list[pl.DataFrame]] = {}
@@ -63,7 +69,7 @@ class MemoryRows:
         return True
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes the rows and partials of these generations; removing twice is removing once."""
+        """Removes the rows and series of these generations; removing twice is removing once."""
         with self._lock:
             for site_day, generation in superseded:
                 for source in RowSource:
@@ -71,11 +77,15 @@ class MemoryRows:
                     if generation == STREAM_GENERATION:
                         self._streamed.pop((source, site_day), None)
         for site_day, generation in superseded:
-            self._partials.drop(site_day.site, site_day.day, generation)
+            self._series.drop(site_day.site, site_day.day, generation)
 
     def query(self, question: MetricQuery) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations."""
         return answer(self._asked(question, needed_columns(question, question.dimensions)), question)
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed: rows come with their positions."""
+        return self._progress.progress(Topic.HITS)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, ascending; at most `limit`."""

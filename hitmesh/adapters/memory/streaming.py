@@ -9,11 +9,11 @@ import polars as pl
 
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.partials import NO_ENTRIES, NO_PARTIALS, as_kept, ledger_sums, newest, series
+from hitmesh.adapters.partials import NO_ENTRIES, NO_PARTIALS, as_kept, as_settled, ledger_sums, newest, series
 from hitmesh.adapters.snapshots import replaces
 from hitmesh.errors import Fenced
-from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SnapshotManifest, Topic
-from hitmesh.stream_columns import LEDGER_COLUMNS, PARTIAL_COLUMNS
+from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SiteDay, SnapshotManifest, Topic
+from hitmesh.stream_columns import LEDGER_COLUMNS, PARTIAL_COLUMNS, SERIES_COLUMNS
 
 
 class MemoryOutbox:
@@ -38,6 +38,15 @@ class MemoryOutbox:
             self._writer += 1
             return self._writer
 
+    def resolve(self, writer: int) -> None:
+        """Returns at once: a transaction is done when its call ends.
+
+        Raises:
+            Fenced: a later writer took over.
+        """
+        with self._lock:
+            self._refuse_others(writer)
+
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
@@ -51,8 +60,7 @@ class MemoryOutbox:
         for partition, progress in positions.items():
             by_topic.setdefault(self._log.topic_of(partition.log), {})[partition] = progress
         with self._lock:
-            if writer != self._writer:
-                raise Fenced(f"writer {writer} wrote after {self._writer} took over")
+            self._refuse_others(writer)
             self._rows.add(rows)
             for topic, of_topic in by_topic.items():
                 self._log.commit(topic, self._group, of_topic)
@@ -66,6 +74,10 @@ class MemoryOutbox:
                 for partition, progress in self._log.committed(topic, self._group).items()
             }
 
+    def _refuse_others(self, writer: int) -> None:
+        if writer != self._writer:
+            raise Fenced(f"writer {writer} came after {self._writer} took over")
+
 
 class MemorySeriesStore:
     """A SeriesStore."""
@@ -73,6 +85,7 @@ class MemorySeriesStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._partials = NO_PARTIALS
+        self._settled: dict[tuple[SiteDay, int], pl.DataFrame] = {}
         self._flushed: dict[PartitionId, PartitionProgress] = {}
 
     def put_partials(self, partials: pl.DataFrame) -> None:
@@ -82,11 +95,23 @@ class MemorySeriesStore:
             self._partials = newest(pl.concat([self._partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS, one row per (day, cell, excluded), all epochs added up."""
+        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
         days = pl.col("day").is_between(first_day, end_day, closed="left")
         asked = (pl.col("site") == site) & (pl.col("generation") == generation) & days
         with self._lock:
-            return series(self._partials.filter(asked))
+            settled = {
+                site_day.day: rows
+                for (site_day, of_generation), rows in self._settled.items()
+                if (site_day.site, of_generation) == (site, generation) and first_day <= site_day.day < end_day
+            }
+            streamed = self._partials.filter(asked & ~pl.col("day").is_in(list(settled)))
+        return series(pl.concat([streamed.select(list(SERIES_COLUMNS)), *settled.values()]))
+
+    def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
+        """Stores what a settlement counted in a site-day, in place of what was put before."""
+        put = as_settled(rows, site_day)
+        with self._lock:
+            self._settled[site_day, generation] = put
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
         """Notes up to where partials are stored; a position never moves back."""
@@ -101,10 +126,11 @@ class MemorySeriesStore:
             return dict(self._flushed)
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes the partials of a generation of a site-day; removing twice is removing once."""
+        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
         gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
         with self._lock:
             self._partials = self._partials.filter(~gone)
+            self._settled.pop((SiteDay(site, day), generation), None)
 
 
 class MemoryLedger:

@@ -294,6 +294,10 @@ class _StoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Store.ValueType
     """The embedded store."""
     STORE_MEMORY: _Store.ValueType  # 2
     """The store in memory."""
+    STORE_CASSANDRA: _Store.ValueType  # 3
+    """Cassandra."""
+    STORE_DRUID: _Store.ValueType  # 4
+    """Druid."""
 
 class Store(_Store, metaclass=_StoreEnumTypeWrapper):
     """Which store answered."""
@@ -304,7 +308,35 @@ STORE_EMBEDDED: Store.ValueType  # 1
 """The embedded store."""
 STORE_MEMORY: Store.ValueType  # 2
 """The store in memory."""
+STORE_CASSANDRA: Store.ValueType  # 3
+"""Cassandra."""
+STORE_DRUID: Store.ValueType  # 4
+"""Druid."""
 Global___Store: _TypeAlias = Store  # noqa: Y015
+
+class _ServingPath:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingPath.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVING_PATH_UNSPECIFIED: _ServingPath.ValueType  # 0
+    """Not set."""
+    SERVING_PATH_SERIES: _ServingPath.ValueType  # 1
+    """Sums per quarter of an hour of one site: totals over time."""
+    SERVING_PATH_METRICS: _ServingPath.ValueType  # 2
+    """Rows with dimensions: everything else."""
+
+class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
+    """Which kind of numbers an answer is made of. Where both can answer, they agree."""
+
+SERVING_PATH_UNSPECIFIED: ServingPath.ValueType  # 0
+"""Not set."""
+SERVING_PATH_SERIES: ServingPath.ValueType  # 1
+"""Sums per quarter of an hour of one site: totals over time."""
+SERVING_PATH_METRICS: ServingPath.ValueType  # 2
+"""Rows with dimensions: everything else."""
+Global___ServingPath: _TypeAlias = ServingPath  # noqa: Y015
 
 @_typing.final
 class Date(_message.Message):
@@ -994,6 +1026,7 @@ class ReportMeta(_message.Message):
     EXCLUDED_HITS_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
     """Version of the site's published numbers; the same version gives the same answer."""
     metric_version: _builtins.str
@@ -1018,6 +1051,8 @@ class ReportMeta(_message.Message):
     """Hits in the range that are left out by default."""
     state: Global___CellState.ValueType
     """The least final of the cells of the range."""
+    path: Global___ServingPath.ValueType
+    """Which kind of numbers the answer is made of; ExplainReport says why."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """How fresh."""
@@ -1068,10 +1103,11 @@ class ReportMeta(_message.Message):
         excluded_hits: _builtins.int = ...,
         request: Global___RunReportRequest | None = ...,
         state: Global___CellState.ValueType = ...,
+        path: Global___ServingPath.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "end", b"end", "freshness", b"freshness", "request", b"request", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "currency", b"currency", "data_version", b"data_version", "end", b"end", "excluded_hits", b"excluded_hits", "filter", b"filter", "freshness", b"freshness", "include_excluded", b"include_excluded", "metric_version", b"metric_version", "missing_currencies", b"missing_currencies", "path", b"path", "policy_version", b"policy_version", "query_id", b"query_id", "request", b"request", "served_by", b"served_by", "start", b"start", "state", b"state", "time_zone", b"time_zone", "tzdb_version", b"tzdb_version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1128,6 +1164,122 @@ class RunReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunReportResponse: _TypeAlias = RunReportResponse  # noqa: Y015
+
+@_typing.final
+class ExplainReportRequest(_message.Message):
+    """Asks how a report would be answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    site: _builtins.str
+    """`merchants/{m}/sites/{s}`; or the report names it."""
+    @_builtins.property
+    def report(self) -> Global___RunReportRequest:
+        """The question."""
+
+    def __init__(
+        self,
+        *,
+        site: _builtins.str = ...,
+        report: Global___RunReportRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "site", b"site"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainReportRequest: _TypeAlias = ExplainReportRequest  # noqa: Y015
+
+@_typing.final
+class PlannedRead(_message.Message):
+    """What a store would be asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    SITE_DAYS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    NATIVE_QUERY_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """`series`, or the kind of rows: `traffic` or `visits`."""
+    site_days: _builtins.int
+    """Site-days that are read; others have nothing."""
+    requests: _builtins.int
+    """Requests to the store."""
+    native_query: _builtins.str
+    """The query in the store's own language, where it has one."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are added up or united."""
+
+    @_builtins.property
+    def dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Dimensions that rows are grouped by, besides the time bucket."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _abc.Iterable[_builtins.str] | None = ...,
+        site_days: _builtins.int = ...,
+        requests: _builtins.int = ...,
+        native_query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dimensions", b"dimensions", "native_query", b"native_query", "requests", b"requests", "site_days", b"site_days", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedRead: _TypeAlias = PlannedRead  # noqa: Y015
+
+@_typing.final
+class ExplainReportResponse(_message.Message):
+    """How a report would be answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    path: Global___ServingPath.ValueType
+    """Which kind of numbers would be asked now."""
+    store: Global___Store.ValueType
+    """Which store has them."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def request(self) -> Global___RunReportRequest:
+        """The question as it was understood, defaults filled in."""
+
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedRead]:
+        """What the store would be asked; one more of each with totals, and the count of excluded hits."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___RunReportRequest | None = ...,
+        path: Global___ServingPath.ValueType = ...,
+        store: Global___Store.ValueType = ...,
+        reason: _builtins.str = ...,
+        reads: _abc.Iterable[Global___PlannedRead] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "reads", b"reads", "reason", b"reason", "request", b"request", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainReportResponse: _TypeAlias = ExplainReportResponse  # noqa: Y015
 
 @_typing.final
 class ListMetricsRequest(_message.Message):
@@ -1282,6 +1434,42 @@ class ListDimensionsResponse(_message.Message):
 Global___ListDimensionsResponse: _TypeAlias = ListDimensionsResponse  # noqa: Y015
 
 @_typing.final
+class StoreFreshness(_message.Message):
+    """How far one store has taken in the numbers of a site."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    COMPLETE_THROUGH_FIELD_NUMBER: _builtins.int
+    path: Global___ServingPath.ValueType
+    """Which kind of numbers."""
+    store: Global___Store.ValueType
+    """The store."""
+    answers: _builtins.bool
+    """Whether it answers. One that does not holds nothing back: reports it cannot answer are refused until it does."""
+    @_builtins.property
+    def complete_through(self) -> _timestamp_pb2.Timestamp:
+        """Every hit acknowledged before this is in answers of this store."""
+
+    def __init__(
+        self,
+        *,
+        path: Global___ServingPath.ValueType = ...,
+        store: Global___Store.ValueType = ...,
+        answers: _builtins.bool = ...,
+        complete_through: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "complete_through", b"complete_through", "path", b"path", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreFreshness: _TypeAlias = StoreFreshness  # noqa: Y015
+
+@_typing.final
 class GetFreshnessRequest(_message.Message):
     """Asks how far the numbers of a site reach."""
 
@@ -1315,6 +1503,7 @@ class GetFreshnessResponse(_message.Message):
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     RESETTLING_DAYS_FIELD_NUMBER: _builtins.int
     OPEN_DAYS_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
     """Site-days with hits that count only when they are settled."""
     data_version: _builtins.str
@@ -1325,11 +1514,15 @@ class GetFreshnessResponse(_message.Message):
     """Site-days that the live stream counts and that wait for their end to be settled."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
-        """Over all partitions of the site."""
+        """Over all partitions of the site, and the least of the stores that answer."""
 
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionProgress]:
         """Per partition."""
+
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreFreshness]:
+        """Per store."""
 
     def __init__(
         self,
@@ -1340,10 +1533,11 @@ class GetFreshnessResponse(_message.Message):
         data_version: _builtins.str = ...,
         resettling_days: _builtins.int = ...,
         open_days: _builtins.int = ...,
+        stores: _abc.Iterable[Global___StoreFreshness] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "open_days", b"open_days", "partitions", b"partitions", "resettling_days", b"resettling_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "dirty_days", b"dirty_days", "freshness", b"freshness", "open_days", b"open_days", "partitions", b"partitions", "resettling_days", b"resettling_days", "stores", b"stores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

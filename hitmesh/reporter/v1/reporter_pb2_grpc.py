@@ -40,6 +40,11 @@ class ReporterServiceStub:
                 request_serializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportRequest.SerializeToString,
                 response_deserializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportResponse.FromString,
                 _registered_method=True)
+        self.ExplainReport = channel.unary_unary(
+                '/hitmesh.reporter.v1.ReporterService/ExplainReport',
+                request_serializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportRequest.SerializeToString,
+                response_deserializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportResponse.FromString,
+                _registered_method=True)
         self.ListMetrics = channel.unary_unary(
                 '/hitmesh.reporter.v1.ReporterService/ListMetrics',
                 request_serializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ListMetricsRequest.SerializeToString,
@@ -63,6 +68,13 @@ class ReporterServiceServicer:
 
     def RunReport(self, request, context):
         """Runs one report. The door ends it after 60 s; set a shorter deadline in the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainReport(self, request, context):
+        """Says which store would answer a report, why, and what it would be asked. Reads no numbers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +108,11 @@ def add_ReporterServiceServicer_to_server(servicer, server):
                     servicer.RunReport,
                     request_deserializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportRequest.FromString,
                     response_serializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportResponse.SerializeToString,
+            ),
+            'ExplainReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainReport,
+                    request_deserializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportRequest.FromString,
+                    response_serializer=hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportResponse.SerializeToString,
             ),
             'ListMetrics': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMetrics,
@@ -141,6 +158,33 @@ class ReporterService:
             '/hitmesh.reporter.v1.ReporterService/RunReport',
             hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportRequest.SerializeToString,
             hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.RunReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitmesh.reporter.v1.ReporterService/ExplainReport',
+            hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportRequest.SerializeToString,
+            hitmesh_dot_reporter_dot_v1_dot_reporter__pb2.ExplainReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class ReporterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReporterServiceAsyncStub: ...
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
     """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
+    ExplainReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]
+    """Says which store would answer a report, why, and what it would be asked. Reads no numbers."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the metrics that can be asked for."""
     ListDimensions: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]
@@ -49,6 +51,8 @@ class ReporterServiceAsyncStub(ReporterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
     """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
+    ExplainReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]  # type: ignore[assignment]
+    """Says which store would answer a report, why, and what it would be asked. Reads no numbers."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the metrics that can be asked for."""
     ListDimensions: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]  # type: ignore[assignment]
@@ -66,6 +70,14 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.RunReportResponse, _abc.Awaitable[_reporter_pb2.RunReportResponse]]:
         """Runs one report. The door ends it after 60 s; set a shorter deadline in the call."""
+
+    @_abc_1.abstractmethod
+    def ExplainReport(
+        self,
+        request: _reporter_pb2.ExplainReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reporter_pb2.ExplainReportResponse, _abc.Awaitable[_reporter_pb2.ExplainReportResponse]]:
+        """Says which store would answer a report, why, and what it would be asked. Reads no numbers."""
 
     @_abc_1.abstractmethod
     def ListMetrics(

@@ -12,7 +12,6 @@ from hitmesh.callers import readable_site, require_open_reads
 from hitmesh.ports import IngestKey
 from hitmesh.utc_days import date_text
 from reporter.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
-from reporter.rpc.answer import read_version
 from reporter.rpc.backend import Backend
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 
@@ -37,7 +36,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
         days=[_day_message(day) for day in found.days if day.day in listed],
         omitted_days=len(found.days) - len(listed),
         imbalance=found.imbalance,
-        data_version=read_version(backend, [site]),
+        data_version=backend.books.version([site]),
         pending_hits=sum(day.pending.hits for day in found.days),
     )
 

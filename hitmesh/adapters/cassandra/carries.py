@@ -1,0 +1,39 @@
+"""What settlements hand to the next day, in pieces below what a cell may hold. Decides the size of a piece."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.ports import SiteDay
+
+_PIECE_BYTES: Final = 512 << 10
+_PIECES_IN_FLIGHT: Final = 16
+_OF: Final = "site = ? AND day = ? AND attempt = ?"
+
+
+class Carries:
+    """Carries by the number of the attempt that made them."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+
+    def put(self, site_day: SiteDay, attempt: int, carry: bytes) -> int:
+        """Stores a carry durably; returns in how many pieces."""
+        pieces = [carry[start : start + _PIECE_BYTES] for start in range(0, len(carry), _PIECE_BYTES)]
+        self._session.run_many(
+            "INSERT INTO carries (site, day, attempt, chunk, value) VALUES (?, ?, ?, ?, ?)",
+            ((*site_day, attempt, number, piece) for number, piece in enumerate(pieces)),
+            max_in_flight=_PIECES_IN_FLIGHT,
+        )
+        return len(pieces)
+
+    def get(self, site_day: SiteDay, attempt: int, pieces: int) -> bytes | None:
+        """Returns a carry; None where pieces are missing: another one took its place."""
+        rows = self._session.run(f"SELECT chunk, value FROM carries WHERE {_OF}", (*site_day, attempt))
+        return b"".join(row.value for row in rows) if len(rows) == pieces else None
+
+    def remove(self, site_day: SiteDay, attempt: int) -> None:
+        """Removes a carry; one that is not there is removed already."""
+        if attempt:
+            self._session.run(f"DELETE FROM carries WHERE {_OF}", (*site_day, attempt))

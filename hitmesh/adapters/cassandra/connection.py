@@ -1,0 +1,96 @@
+"""How a connection to Cassandra is made: contact points, datacenter, consistency and deadlines.
+
+Decides LOCAL_QUORUM for reads and writes and LOCAL_SERIAL for conditions, and that only the libev event loop will do.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from cassandra import ConsistencyLevel, ProtocolVersion
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
+from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
+
+from hitmesh.adapters.cassandra.errors import EXPECTED, translated
+from hitmesh.adapters.cassandra.row_types import rows_of
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import FatalError
+
+REQUEST_TIMEOUT_S: Final = 10.0
+SCHEMA_TIMEOUT_S: Final = 60.0
+_CONNECT_TIMEOUT_S: Final = 5.0
+_SERIAL: Final = "serial"
+_PORT: Final = 9042
+_LIBEV: Final = "LibevConnection"
+
+
+def connect(servers: Servers, request_timeout_s: float) -> Session:
+    """Returns a session on no keyspace: statements name theirs.
+
+    Raises:
+        Unavailable: no contact point answers.
+        FatalError: there is no such datacenter, or the driver was built without libev.
+    """
+    logging.getLogger("cassandra.protocol").addFilter(_is_worth_saying)
+    cluster = _cluster(servers, request_timeout_s)
+    try:
+        if cluster.connection_class.__name__ != _LIBEV:
+            raise FatalError(
+                f"the Cassandra driver uses {cluster.connection_class.__name__}, which loses time-outs under load; "
+                "install a cassandra-driver that was built with libev"
+            )
+        return cluster.connect()
+    except EXPECTED as error:
+        known = {host.datacenter for host in cluster.metadata.all_hosts()} - {None}
+        cluster.shutdown()
+        if known and servers.datacenter not in known:
+            raise FatalError(
+                f"Cassandra has no datacenter {servers.datacenter!r}, only {', '.join(sorted(known))}; "
+                "write datacenter=… in the store URL"
+            ) from error
+        raise translated(error, f"connect to {servers.cassandra}") from error
+    except FatalError:
+        cluster.shutdown()
+        raise
+
+
+def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
+    profiles = {
+        name: ExecutionProfile(
+            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(servers.datacenter)),
+            consistency_level=consistency,
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+            request_timeout=request_timeout_s,
+            row_factory=rows_of,
+        )
+        for name, consistency in (
+            (EXEC_PROFILE_DEFAULT, ConsistencyLevel.LOCAL_QUORUM),
+            (_SERIAL, ConsistencyLevel.LOCAL_SERIAL),
+        )
+    }
+    return Cluster(
+        contact_points=[_address(one) for one in servers.cassandra.split(",")],
+        execution_profiles=profiles,
+        reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
+        protocol_version=ProtocolVersion.V5,  # of Cassandra 4.0 and later: statements name their keyspace
+        compression=False,  # what is large is compressed already
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        control_connection_timeout=_CONNECT_TIMEOUT_S,
+        max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
+    )
+
+
+def _address(contact_point: str) -> tuple[str, int]:
+    host, _, port = contact_point.strip().rpartition(":")
+    return (host, int(port)) if host else (port, _PORT)
+
+
+def profile_of(*, serial: bool) -> object:
+    """Returns the name of the profile to ask with: `serial` reads see what conditional writes decided."""
+    return _SERIAL if serial else EXEC_PROFILE_DEFAULT
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """Returns False of the server's warning, once per statement, that statements do not spell out their keyspace."""
+    return "USE <keyspace>" not in record.getMessage()

@@ -1,0 +1,338 @@
+"""Sites, keys and salts on Cassandra.
+
+Decides how long what was read is believed: until the version of the directory changes, which is looked at twice a
+second; while Cassandra does not answer, what is known stays good for an hour. Names and secrets are taken once, by
+conditional writes. What is refused and destroyed, hitmesh.adapters.directory_rules decides.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import secrets
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any, Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.directory_rules import (
+    SALT_BYTES,
+    agreed,
+    oldest_salted,
+    oldest_salted_anywhere,
+    salted_date,
+    secret_digest,
+)
+from hitmesh.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
+from hitmesh.keys import hash64
+from hitmesh.logs import logger
+from hitmesh.names import merchant_of
+from hitmesh.ports import Clock, IngestKey, KeyKind, Site, VisitPolicy
+
+CHECK_INTERVAL_MS: Final = 500
+GOOD_FOR_MS: Final = 3_600_000
+# So long a call waits to hear whether something changed; then what is known is good enough.
+_PATIENCE_S: Final = 0.25
+_MAX_UNKNOWN: Final = 10_000
+_MAX_KEPT: Final = 100_000
+_BUCKETS: Final = 16
+_SALT_TTL_S: Final = 4 * 86_400
+_SITE: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
+    consent_by_default, identify_by_user_id"""
+_KEY: Final = "merchant, key_id, kind, site, unbounded_history, created_at, revoked_at"
+
+
+class CassandraSiteDirectory:
+    """A SiteDirectory. Thread-safe.
+
+    Args:
+        session: where it is kept.
+        clock: says how old what is known is.
+    """
+
+    def __init__(self, session: CassandraSession, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._version: object = None
+        self._checked_at: int | None = None
+        self._answered_at: int | None = None
+        self._asked: threading.Thread | None = None
+        self._sites: dict[str, Site] = {}
+        self._keys: dict[bytes, IngestKey] = {}
+        # Secrets that nobody has: whoever guesses does not ask Cassandra for the same one again and again.
+        self._unknown: set[bytes] = set()
+        self._salt_lock = threading.Lock()
+        self._salts: dict[tuple[str, date], bytes] = {}
+        self._salted_on: dict[str, date] = {}
+
+    def site(self, name: str) -> Site | None:
+        """Returns a site."""
+        self._refresh()
+        kept = self._sites
+        if name not in kept:
+            rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (name,))
+            if not rows:
+                return None
+            kept[name] = _site(rows[0])
+        return kept[name]
+
+    def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
+        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        keys: list[tuple[object, ...]] = [(bucket, after, limit) for bucket in range(_BUCKETS)]
+        table = "site_names WHERE bucket = ?"
+        if merchant is not None:
+            keys, table = [(merchant, after, limit)], "sites_of_merchant WHERE merchant = ?"
+        answers = self._session.run_each(f"SELECT name FROM {table} AND name > ? LIMIT ?", keys)
+        names = heapq.merge(*([row.name for row in rows] for rows in answers))
+        wanted = [name for _, name in zip(range(limit), names, strict=False)]
+        found = self._session.run_each(f"SELECT {_SITE} FROM sites WHERE name = ?", [(name,) for name in wanted])
+        return [_site(rows[0]) for rows in found if rows]
+
+    def create_site(self, site: Site) -> Site:
+        """Creates a site durably; returns it, or what is there when it agrees.
+
+        Raises:
+            AlreadyExists: the name is taken with another zone, currency or policy.
+        """
+        self._session.apply(
+            f"INSERT INTO sites ({_SITE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _site_values(site)
+        )
+        rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
+        there = agreed(_site(rows[0]), site)
+        # Again when it was there already: who made it may have come no further.
+        self._session.run(
+            "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
+        )
+        self._session.run(
+            "INSERT INTO site_names (bucket, name) VALUES (?, ?)", (hash64(site.name) % _BUCKETS, site.name)
+        )
+        return there
+
+    def key(self, secret: str) -> IngestKey | None:
+        """Returns the key with this secret, revoked ones included."""
+        self._refresh()
+        digest, kept, unknown = secret_digest(secret), self._keys, self._unknown
+        if digest in unknown:
+            return None
+        if digest not in kept:
+            owners = self._session.run("SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,))
+            key = self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
+            if key is None:
+                if len(unknown) < _MAX_UNKNOWN:
+                    unknown.add(digest)
+                return None
+            kept[digest] = key
+        return kept[digest]
+
+    def create_key(self, key: IngestKey, secret: str) -> IngestKey:
+        """Creates a key durably; only the secret's hash is kept.
+
+        Raises:
+            AlreadyExists: the merchant has a key of that id, or the secret is in use.
+        """
+        digest, taken = secret_digest(secret), f"{key.merchant} has a key {key.key_id}, or its secret is in use"
+        if self._key_of(key.merchant, key.key_id) is not None:
+            raise AlreadyExists(taken)
+        # The secret first: a secret without a key opens nothing, and whoever comes again with both finds his own.
+        if not self._session.apply(
+            "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
+            (digest, key.merchant, key.key_id),
+        ):
+            owner = self._session.run(
+                "SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,), serial=True
+            )[0]
+            if (owner.merchant, owner.key_id) != (key.merchant, key.key_id):
+                raise AlreadyExists(taken)
+        if not self._session.apply(
+            f"INSERT INTO ingest_keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _key_values(key)
+        ):
+            # Somebody was faster with another secret: this one must not open his key.
+            self._session.apply(
+                "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
+                (digest, key.merchant, key.key_id),
+            )
+            raise AlreadyExists(taken)
+        self._unknown = set()
+        return key
+
+    def keys(self, merchant: str) -> Sequence[IngestKey]:
+        """Returns the keys of a merchant, oldest first."""
+        rows = self._session.run(f"SELECT {_KEY} FROM ingest_keys WHERE merchant = ?", (merchant,))
+        return sorted(map(_key, rows), key=lambda key: (key.created_at, key.key_id))
+
+    def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
+        """Revokes a key durably; revoking twice keeps the first time.
+
+        Raises:
+            NotFound: the merchant has no such key.
+        """
+        found = self._key_of(merchant, key_id)
+        if found is None:
+            raise NotFound(f"{merchant} has no key {key_id}", field="name")
+        self._session.apply(
+            "UPDATE ingest_keys SET revoked_at = ? WHERE merchant = ? AND key_id = ? IF revoked_at = null",
+            (now, merchant, key_id),
+        )
+        self._note_change()
+        revoked = self._key_of(merchant, key_id)
+        return revoked if revoked is not None else replace(found, revoked_at=now)
+
+    def salt(self, site: str, local_date: date, today: date) -> bytes:
+        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""
+        salted = salted_date(local_date, today)
+        with self._salt_lock:
+            if self._salted_on.get(site) != today:
+                self._destroy_old(site, today)
+            if (site, salted) not in self._salts:
+                self._salts[site, salted] = self._stored_salt(site, salted)
+            return self._salts[site, salted]
+
+    def _stored_salt(self, site: str, salted: date) -> bytes:
+        self._session.run("INSERT INTO salt_dates (zero, local_date) VALUES (0, ?)", (salted,))
+        self._session.apply(
+            f"INSERT INTO salts (local_date, site, salt) VALUES (?, ?, ?) IF NOT EXISTS USING TTL {_SALT_TTL_S}",
+            (salted, site, secrets.token_bytes(SALT_BYTES)),
+        )
+        rows = self._session.run(
+            "SELECT salt FROM salts WHERE local_date = ? AND site = ?", (salted, site), serial=True
+        )
+        if not rows:
+            raise Unavailable(f"the salt of {salted} was destroyed while it was made; try again")
+        return bytes(rows[0].salt)
+
+    def _destroy_old(self, site: str, today: date) -> None:
+        """Destroys the salts of the site before yesterday, and those of all sites before that."""
+        oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
+        rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
+        for day in (row.local_date.date() for row in rows):
+            if day < oldest_anywhere:
+                self._session.run("DELETE FROM salts WHERE local_date = ?", (day,))
+                self._session.run("DELETE FROM salt_dates WHERE zero = 0 AND local_date = ?", (day,))
+            elif day < oldest:
+                self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (day, site))
+        self._salts = {
+            (one, day): salt
+            for (one, day), salt in self._salts.items()
+            if day >= (oldest if one == site else oldest_anywhere)
+        }
+        self._salted_on = {one: on for one, on in self._salted_on.items() if on >= oldest_anywhere} | {site: today}
+
+    def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
+        rows = self._session.run(
+            f"SELECT {_KEY} FROM ingest_keys WHERE merchant = ? AND key_id = ?", (merchant, key_id), serial=True
+        )
+        return _key(rows[0]) if rows else None
+
+    def _note_change(self) -> None:
+        """Tells everybody that something changed that they may have in memory, after it has.
+
+        The condition always holds: with it, a later change takes the place of an earlier one whatever the clocks say.
+        """
+        version = uuid.uuid1()
+        self._session.apply(
+            "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
+        )
+        with self._lock:
+            # An answer that is under way may be older.
+            self._checked_at, self._asked = None, None
+
+    def _refresh(self) -> None:
+        """Forgets what was read when the directory changed since; looks twice a second at most.
+
+        One thread asks and others go on with what is known; while Cassandra is silent, the one does so too.
+
+        Raises:
+            Unavailable: Cassandra has not answered for so long that what is known is no longer good.
+        """
+        now = self._clock.now()
+        if self._checked_at is not None and abs(now - self._checked_at) < CHECK_INTERVAL_MS:
+            return
+        if self._answered_at is None:
+            self._ask(now)
+            return
+        with self._lock:
+            asks_already = self._asked is not None and self._asked.is_alive()
+            if not asks_already:
+                self._checked_at = now
+                self._asked = threading.Thread(target=self._ask_or_warn, args=(now,), daemon=True)
+                self._asked.start()
+            asked = self._asked
+        if asked is not None and not asks_already:
+            asked.join(_PATIENCE_S)
+        if now - self._answered_at > GOOD_FOR_MS:
+            raise Unavailable("Cassandra has not answered for an hour: sites and keys may have changed; try again")
+
+    def _ask_or_warn(self, now: int) -> None:
+        try:
+            self._ask(now)
+        except HitmeshError as error:
+            logger().warning("directory_not_reached", message=error.message)
+
+    def _ask(self, now: int) -> None:
+        rows = self._session.run("SELECT version FROM directory_version WHERE zero = 0")
+        version = rows[0].version if rows else None
+        with self._lock:
+            full = len(self._sites) + len(self._keys) > _MAX_KEPT
+            if version != self._version or full:
+                # New dictionaries: a look-up that is under way fills the old ones.
+                self._sites, self._keys = {}, {}
+            self._unknown = set()
+            self._version, self._answered_at, self._checked_at = version, now, now
+
+
+def _site_values(site: Site) -> tuple[Any, ...]:
+    return (
+        site.name,
+        site.time_zone,
+        site.currency,
+        site.secret,
+        site.created_at,
+        site.spread,
+        json.dumps(asdict(site.policy)),
+        site.cookieless_counting,
+        site.consent_by_default,
+        site.identify_by_user_id,
+    )
+
+
+def _site(row: Row) -> Site:
+    return Site(
+        name=row.name,
+        time_zone=row.time_zone,
+        currency=row.currency,
+        secret=bytes(row.secret),
+        created_at=row.created_at,
+        spread=row.spread,
+        policy=VisitPolicy(**json.loads(row.policy)),
+        cookieless_counting=row.cookieless_counting,
+        consent_by_default=row.consent_by_default,
+        identify_by_user_id=row.identify_by_user_id,
+    )
+
+
+def _key_values(key: IngestKey) -> tuple[Any, ...]:
+    return (
+        key.merchant,
+        key.key_id,
+        key.kind.value,
+        key.site,
+        key.unbounded_history,
+        key.created_at,
+        key.revoked_at,
+    )
+
+
+def _key(row: Row) -> IngestKey:
+    return IngestKey(
+        key_id=row.key_id,
+        merchant=row.merchant,
+        kind=KeyKind(row.kind),
+        site=row.site,
+        unbounded_history=row.unbounded_history,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,135 @@
+"""Step S of the journey on Cassandra: which site-days wait to be settled.
+
+Decides that they lie in 32 buckets of sites, so that all can be listed and no partition holds a whole mesh; a settler
+asks all buckets. Marks are kept one by one, so that what is left after a `clear` is exact. Decides nothing about
+settlement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.written import Written
+from hitmesh.adapters.marks import gathered, taken_of, whole_sites
+from hitmesh.keys import hash64
+from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
+
+_BUCKETS: Final = 32
+_INSERT: Final = """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_RANGES: Final = """SELECT site, day, log, partition, min(offset) AS first_offset, max(offset) AS last_offset,
+    min(log_time) AS first_log_time FROM dirty_marks WHERE bucket = ? AND site = ? {and_day}
+    GROUP BY bucket, site, day, log, partition"""
+_OF_DAY: Final = _RANGES.format(and_day="AND day = ?")
+_OF_SITE: Final = _RANGES.format(and_day="")
+_KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? AND day = ? AND log = ?
+    AND partition = ? AND offset >= ? AND offset <= ?"""
+_DELETE: Final = """DELETE FROM dirty_marks WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ?
+    AND offset >= ? AND offset <= ?"""
+# Days that are not closed lie between those that are: at most two of a site.
+_MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND day < ?
+    GROUP BY bucket, site, day LIMIT ? ALLOW FILTERING"""
+_AWAITED: Final = "SELECT site, day FROM awaited_site_days WHERE bucket = ? AND day < ? LIMIT ? ALLOW FILTERING"
+
+
+class CassandraDirtyDays:
+    """A DirtyDays: marks and awaited days by bucket of sites."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._awaited_written: Written[SiteDay] = Written()
+
+    def mark(self, marks: Sequence[DirtyMark]) -> None:
+        """Adds marks durably. Marking twice is marking once: what is there stays as it is."""
+        by_place: dict[tuple[SiteDay, PartitionId], dict[int, DirtyMark]] = {}
+        for mark in marks:
+            place = mark.site_day, PartitionId(mark.position.log, mark.position.partition)
+            by_place.setdefault(place, {}).setdefault(mark.position.offset, mark)
+        known = self._session.run_each(
+            _KNOWN,
+            [
+                (*_key(site_day), *partition, min(found), max(found))
+                for (site_day, partition), found in by_place.items()
+            ],
+        )
+        for found, rows in zip(by_place.values(), known, strict=True):
+            for row in rows:
+                found.pop(row.offset, None)
+        self._session.run_many(_INSERT, [_row(mark) for found in by_place.values() for mark in found.values()])
+
+    def await_close(self, site_days: Sequence[SiteDay]) -> None:
+        """Notes days durably; they are taken once they have closed. Those that this process noted cost nothing."""
+        missing = self._awaited_written.missing(site_days)
+        self._session.run_many("INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)", map(_key, missing))
+        self._awaited_written.note(missing)
+
+    def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
+        """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
+        asked = [(bucket, closed_before, limit + 1) for bucket in range(_BUCKETS)]
+        marked = _site_days(self._session.run_each(_MARKED, asked))
+        waiting = sorted(marked | _site_days(self._session.run_each(_AWAITED, asked)))
+        taken = whole_sites(waiting[: limit + 1], limit)
+        answers = self._session.run_each(_OF_DAY, [_key(site_day) for site_day in taken if site_day in marked])
+        return taken_of(taken, gathered(_range(row) for rows in answers for row in rows))
+
+    def clear(self, taken: DirtySiteDay) -> None:
+        """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
+        key = _key(taken.site_day)
+        self._session.run_many(
+            _DELETE, [(*key, *marks.partition, marks.first_offset, marks.last_offset) for marks in taken.marks]
+        )
+        self._session.run("DELETE FROM awaited_site_days WHERE bucket = ? AND site = ? AND day = ?", key)
+        self._awaited_written.forget(taken.site_day)
+
+    def pending(self, site: str) -> Sequence[DirtySiteDay]:
+        """Returns what is marked of a site."""
+        return gathered(map(_range, self._session.run(_OF_SITE, (_bucket(site), site))))
+
+    def awaited(self, site: str) -> Sequence[int]:
+        """Returns the days of a site that wait to close, ascending."""
+        rows = self._session.run(
+            "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (_bucket(site), site)
+        )
+        return [row.day for row in rows]
+
+    def marks(self, site: str) -> Sequence[DirtyMark]:
+        """Returns the marks of a site, ordered by (day, position)."""
+        rows = self._session.run(
+            """SELECT site, day, log, partition, offset, log_time, hits, sum64, xor64 FROM dirty_marks
+            WHERE bucket = ? AND site = ?""",
+            (_bucket(site), site),
+        )
+        return list(map(_mark, rows))
+
+
+@lru_cache(maxsize=65_536)
+def _bucket(site: str) -> int:
+    return hash64(site) % _BUCKETS
+
+
+def _key(site_day: SiteDay) -> tuple[int, str, int]:
+    return _bucket(site_day.site), site_day.site, site_day.day
+
+
+def _site_days(answers: Iterable[Iterable[Row]]) -> set[SiteDay]:
+    return {SiteDay(row.site, row.day) for rows in answers for row in rows}
+
+
+def _row(mark: DirtyMark) -> tuple[object, ...]:
+    sums = to_signed(mark.sum64), to_signed(mark.xor64)
+    return (*_key(mark.site_day), *mark.position, mark.log_time, mark.hits, *sums)
+
+
+def _range(row: Row) -> tuple[SiteDay, MarkRange]:
+    marks = MarkRange(PartitionId(row.log, row.partition), row.first_offset, row.last_offset, row.first_log_time)
+    return SiteDay(row.site, row.day), marks
+
+
+def _mark(row: Row) -> DirtyMark:
+    position = Position(row.log, row.partition, row.offset)
+    sums = to_unsigned(row.sum64), to_unsigned(row.xor64)
+    return DirtyMark(SiteDay(row.site, row.day), position, row.log_time, row.hits, *sums)

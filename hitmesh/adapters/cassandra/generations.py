@@ -1,0 +1,241 @@
+"""Which generation of a site-day is read, on Cassandra (decision A9): one row per site-day, replaced by condition.
+
+Decides how a publication is all or nothing: the entry, its ledger, the name of its carry and what it replaces are one
+row, changed on condition that its version is the one that was read, in one batch with the highest sequence of the site.
+The carry itself is written before under the number of the attempt. What a publication makes current and what it
+supersedes, hitmesh.adapters.publication decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from hitmesh.adapters.cassandra.carries import Carries
+from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.publication import published_generation, superseded_by
+from hitmesh.errors import StaleGeneration, Unavailable
+from hitmesh.keys import hash64
+from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay
+
+_BUCKETS: Final = 32
+_MAX_TRIES: Final = 20
+# Clocks of two settlers may differ by so much without a site-day being forgotten.
+_CLOCK_MARGIN_US: Final = 60_000_000
+_SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
+
+
+class CassandraGenerations:
+    """A Generations. Thread-safe; the settlers of different sites never meet."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._carries = Carries(session)
+
+    def begin(self, site_day: SiteDay) -> int:
+        """Returns a generation number never returned before for the site-day.
+
+        Raises:
+            Unavailable: Cassandra does not answer, or others change the site-day all the time.
+        """
+        for _ in range(_MAX_TRIES):
+            there = self._row(site_day)
+            number = there.attempts + 1
+            if self._changed(site_day, there, replace(there, attempts=number, waiting=there.waiting | {number})):
+                return number
+        raise _busy(site_day)
+
+    def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
+        """Returns the winning entry per day that has one."""
+        rows = self._of_site(site, first_day, end_day)
+        return {row.day: row.entry for row in rows if row.entry is not None}
+
+    def publish(
+        self,
+        site_day: SiteDay,
+        generation: int,
+        *,
+        logic_version: int,
+        read_through: Mapping[PartitionId, int],
+        seen_sequence: int,
+        ledger: LedgerEntry,
+        carry: bytes,
+        now: int,
+        drift: Drift | None = None,
+    ) -> GenerationEntry:
+        """Makes a generation current, with its ledger entry and carry; that of the stream where `drift` is confirmed.
+
+        Raises:
+            StaleGeneration: another entry was published since, or a later attempt; nothing was written.
+            ValueError: the stream's rows would be confirmed though they were superseded.
+            Unavailable: whether it was published is not known; what `current` says then holds.
+        """
+        there, chunks = self._row(site_day), None
+        for _ in range(_MAX_TRIES):
+            if _published_by(there, generation) and there.entry is not None and there.entry.sequence > seen_sequence:
+                return there.entry
+            _refuse_stale(site_day, there, generation, seen_sequence)
+            if chunks is None:
+                chunks = self._carries.put(site_day, generation, carry)
+            # After the row was read: `forget` changes the row before it removes this, so that one of the two is late.
+            self._session.run(
+                "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)",
+                (_bucket(site_day.site), *site_day),
+            )
+            before = there.entry.generation if there.entry else None
+            published = published_generation(generation, before, drift)
+            stale = {one for one in there.waiting if one < generation}
+            gone = stale | superseded_by(published, before, drift)
+            entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
+            after = replace(
+                there,
+                entry=entry,
+                ledger=ledger,
+                carry=generation,
+                carry_chunks=chunks,
+                drift=there.drift or drift,
+                waiting=there.waiting - stale - {generation},
+                replaced={
+                    **{one: at for one, at in there.replaced.items() if one != published},
+                    **dict.fromkeys(gone, now),
+                },
+            )
+            if self._changed(site_day, there, after, sequence=entry.sequence):
+                self._carries.remove(site_day, there.carry)
+                return entry
+            there = self._row(site_day)
+        raise _busy(site_day)
+
+    def carry(self, site_day: SiteDay) -> bytes | None:
+        """Returns the carry of the current generation; None when the site-day was never settled."""
+        for _ in range(_MAX_TRIES):
+            row = self._row(site_day)
+            if row.entry is None:
+                return None
+            found = self._carries.get(site_day, row.carry, row.carry_chunks)
+            if found is not None:
+                return found
+        raise _busy(site_day)
+
+    def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
+        """Returns the ledger entry of the current generation per day."""
+        return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
+
+    def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
+        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
+        if site is not None:
+            found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
+        else:
+            rows = self._session.stream(f"SELECT site, {_SELECT.removeprefix('SELECT ')}")
+            found = {SiteDay(row.site, row.day): row_of(row).drift for row in rows if row.day is not None}
+        return {
+            one: drift for one, drift in sorted(found.items()) if drift is not None and first_day <= one.day < end_day
+        }
+
+    def sequence(self, site: str) -> int:
+        """Returns the highest sequence of the site; 0 without any."""
+        rows = self._session.run("SELECT last_sequence FROM generations WHERE site = ? LIMIT 1", (site,))
+        return int(rows[0].last_sequence or 0) if rows else 0
+
+    def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
+        """Returns generations, published or not, whose successor was published before that time."""
+        answers = self._session.run_each(
+            "SELECT site, day, replaced FROM generations WHERE site = ? AND day = ?", self._replaced_site_days()
+        )
+        return sorted(
+            (SiteDay(row.site, row.day), generation)
+            for rows in answers
+            for row in rows
+            for generation, at in (row.replaced or {}).items()
+            if at < published_before
+        )
+
+    def forget(self, site_day: SiteDay, generation: int) -> None:
+        """Forgets a superseded generation; any other stays."""
+        for _ in range(_MAX_TRIES):
+            there, began_us = self._row(site_day), time.time_ns() // 1_000
+            if generation not in there.replaced:
+                return
+            self._carries.remove(site_day, generation)
+            left = {one: at for one, at in there.replaced.items() if one != generation}
+            if self._changed(site_day, there, replace(there, replaced=left)):
+                if not left:
+                    # A publication under way has to read the row again and notes the site-day after that.
+                    self._session.run(
+                        "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
+                        (began_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
+                    )
+                return
+        raise _busy(site_day)
+
+    def _replaced_site_days(self) -> list[SiteDay]:
+        answers = self._session.run_each(
+            "SELECT site, day FROM replaced_site_days WHERE bucket = ?", [(bucket,) for bucket in range(_BUCKETS)]
+        )
+        return [SiteDay(row.site, row.day) for rows in answers for row in rows]
+
+    def _of_site(self, site: str, first_day: int, end_day: int) -> Iterator[SiteDayRow]:
+        rows = self._session.run(f"{_SELECT} WHERE site = ? AND day >= ? AND day < ?", (site, first_day, end_day))
+        return map(row_of, rows)
+
+    def _row(self, site_day: SiteDay) -> SiteDayRow:
+        """Returns what is decided of a site-day; a row of nothing, but the site's sequence, when there is none."""
+        rows = self._session.run(f"{_SELECT} WHERE site = ? AND day = ?", site_day, serial=True)
+        if rows:
+            return row_of(rows[0])
+        of_site = self._session.run(
+            "SELECT last_sequence FROM generations WHERE site = ? LIMIT 1", (site_day.site,), serial=True
+        )
+        return SiteDayRow(site_day.day, last_sequence=int(of_site[0].last_sequence or 0) if of_site else 0)
+
+    def _changed(self, site_day: SiteDay, there: SiteDayRow, after: SiteDayRow, *, sequence: int | None = None) -> bool:
+        """Returns whether a row took the place of the one that was read, and the site's sequence with it.
+
+        A write of which Cassandra did not say whether it was made is looked up: the version tells.
+        """
+        sets = ", ".join(f"{name} = ?" for name in ENTRY)
+        condition = "version = ?" if there.version else "version = null"
+        wanted = replace(after, version=there.version + 1)
+        values = (*columns_of(wanted), *site_day, *([there.version] if there.version else []))
+        statements = [(f"UPDATE generations SET {sets} WHERE site = ? AND day = ? IF {condition}", values)]
+        if sequence is not None:
+            old = [there.last_sequence] if there.last_sequence else []
+            of_site = "last_sequence = ?" if old else "last_sequence = null"
+            statements.append(
+                (
+                    f"UPDATE generations SET last_sequence = ? WHERE site = ? IF {of_site}",
+                    (sequence, site_day.site, *old),
+                )
+            )
+        try:
+            return self._session.apply_batch(statements)
+        except Unavailable:
+            found = self._row(site_day)
+            if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
+                return True
+            if sequence is not None and _published_by(found, after.carry):
+                return True  # and somebody changed the row since
+            raise
+
+
+def _published_by(row: SiteDayRow, attempt: int) -> bool:
+    """Returns whether what is current was published by an attempt."""
+    return row.entry is not None and row.carry == attempt
+
+
+def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_sequence: int) -> None:
+    if (there.entry.sequence if there.entry else 0) != seen_sequence:
+        raise StaleGeneration(f"{site_day} was published since {seen_sequence} was seen; scan again")
+    if generation not in there.waiting:
+        raise StaleGeneration(f"{site_day}: generation {generation} does not wait to be published; begin a new one")
+
+
+def _bucket(site: str) -> int:
+    return hash64(site) % _BUCKETS
+
+
+def _busy(site_day: SiteDay) -> Unavailable:
+    return Unavailable(f"{site_day} is changed by others all the time; try again")

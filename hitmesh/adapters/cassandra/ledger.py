@@ -1,0 +1,59 @@
+"""What became of every hit (rule D5), on Cassandra: kept like partials, read by site or page by page.
+
+Decides how much is in memory when all sites are read. How entries add up, hitmesh.adapters.partials decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Final
+
+import polars as pl
+
+from hitmesh.adapters.cassandra.bits import to_unsigned
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.partials import as_kept, ledger_sums, newest
+from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS
+
+_PUT: Final = """INSERT INTO ledger (site, zero, kind, at, of_class, log, partition, epoch, hits, sum64, xor64)
+    VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
+_READ: Final = "SELECT site, kind, at, of_class, hits, sum64, xor64 FROM ledger"
+_KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
+_ROWS_AT_ONCE: Final = 50_000
+
+
+class CassandraLedger:
+    """A Ledger. Thread-safe."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+
+    def put(self, entries: pl.DataFrame) -> None:
+        """Stores entries durably; one older than what is there changes nothing."""
+        put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
+        bits = [pl.col(name).reinterpret(signed=True) for name in ("sum64", "xor64")]
+        self._session.run_many(_PUT, put.select(*_KEY, *bits, "written").iter_rows())
+
+    def read(self, site: str | None) -> pl.DataFrame:
+        """Returns LEDGER_SUMS of a site, or of all sites and of no site."""
+        if site is None:
+            rows = self._session.stream(_READ)
+        else:
+            rows = self._session.stream(f"{_READ} WHERE site = ? AND zero = 0", (site,))
+        return _summed(rows)
+
+
+def _summed(rows: Iterable[Row]) -> pl.DataFrame:
+    """Returns the sums of many rows, some of them at a time."""
+    sums, left = pl.DataFrame(schema=LEDGER_SUMS), iter(rows)
+    while True:
+        some = list(islice(left, _ROWS_AT_ONCE))
+        sums = ledger_sums(pl.concat([sums, _frame(some)]))
+        if len(some) < _ROWS_AT_ONCE:
+            return sums
+
+
+def _frame(rows: Sequence[Row]) -> pl.DataFrame:
+    values = [(*row[:5], to_unsigned(row.sum64), to_unsigned(row.xor64)) for row in rows]
+    return pl.DataFrame(values, schema=LEDGER_SUMS, orient="row")

@@ -1,0 +1,107 @@
+"""Which logs there are: what `hitmesh init` declared, current and retired ones (decision A4).
+
+Decides that a topic's current log is the one declared last, and that the declared partitions are the truth for whoever
+waits for all of them (rule L1). Refuses to ask Kafka.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.errors import FatalError, Unavailable
+from hitmesh.ports import PartitionId, Topic
+
+_MAX_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    topic: Topic
+    number: int
+    log_id: str
+    partitions: int
+
+
+class DeclaredLogs:
+    """The logs of a mesh. Thread-safe; read once, and again when asked for one that is not known."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._current: dict[Topic, _Declared] = {}
+        self._topics: dict[str, Topic] = {}
+
+    def log_id(self, topic: Topic) -> str:
+        """Returns which log a topic is now.
+
+        Raises:
+            FatalError: none was declared.
+        """
+        return self._of(topic).log_id
+
+    def partitions(self, topic: Topic) -> int:
+        """Returns how many partitions the topic's current log has.
+
+        Raises:
+            FatalError: none was declared.
+        """
+        return self._of(topic).partitions
+
+    def partition_ids(self, topic: Topic) -> list[PartitionId]:
+        """Returns the partitions of the topic's current log.
+
+        Raises:
+            FatalError: none was declared.
+        """
+        declared = self._of(topic)
+        return [PartitionId(declared.log_id, number) for number in range(declared.partitions)]
+
+    def topic_of(self, log_id: str) -> Topic:
+        """Returns the topic of a log, of a retired one too.
+
+        Raises:
+            ValueError: no such log was declared.
+        """
+        if log_id not in self._topics:
+            self._read()
+        if log_id not in self._topics:
+            raise ValueError(f"log {log_id!r} was never declared; declared are {', '.join(sorted(self._topics))}")
+        return self._topics[log_id]
+
+    def declare(self, topic: Topic, log_id: str, partitions: int) -> None:
+        """Makes a log a topic's current one; declaring it again as it is changes nothing."""
+        for _ in range(_MAX_TRIES):
+            self._read()
+            now = self._current.get(topic)
+            if now is not None and (now.log_id, now.partitions) == (log_id, partitions):
+                return
+            number = now.number + 1 if now is not None else 1
+            self._session.apply(
+                "INSERT INTO logs (topic, number, log_id, partitions) VALUES (?, ?, ?, ?) IF NOT EXISTS",
+                (topic.value, number, log_id, partitions),
+            )
+        raise Unavailable(f"log {log_id!r} of topic {topic.value} was not declared: others declare too; try again")
+
+    def _of(self, topic: Topic) -> _Declared:
+        if topic not in self._current:
+            self._read()
+        if topic not in self._current:
+            raise FatalError(f"no log of topic {topic.value} is declared; run hitmesh init")
+        return self._current[topic]
+
+    def _read(self) -> None:
+        found = [
+            _Declared(topic, row.number, row.log_id, row.partitions)
+            for topic in Topic
+            for row in self._session.run(
+                "SELECT number, log_id, partitions FROM logs WHERE topic = ?", (topic.value,), serial=True
+            )
+        ]
+        with self._lock:
+            # Ascending, so that what was declared last stays.
+            for one in sorted(found, key=lambda declared: declared.number):
+                self._topics[one.log_id] = one.topic
+                self._current[one.topic] = one

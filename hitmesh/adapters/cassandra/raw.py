@@ -1,0 +1,143 @@
+"""Step 6 of the journey on Cassandra: raw records, found again by site and day.
+
+Decides that a record is written before what points to it, so that whatever is found is there, and that a large record
+is cut into pieces. Refuses to look into a record's value.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, RawIndex
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.written import Written
+from hitmesh.errors import StoreCorrupt
+from hitmesh.ports import PartitionId, Position, RawRecord, SiteDay
+from hitmesh.zones import DAY_MS
+
+# What is under way is bounded by bytes: 64 pieces of 256 KiB, half of what a node takes from all its clients.
+_PIECE_BYTES: Final = 256 * 1024
+_PIECES_IN_FLIGHT: Final = 64
+_RECORDS_AHEAD: Final = 16
+_FAST: Final = 1
+_INSERT: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, pieces, log_time, row_count,
+    min_event_time, max_event_time, schema_version, site_days, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_PIECE: Final = """INSERT INTO raw_records (log, partition, span, offset, piece, value)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+_SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, max_event_time, schema_version,
+    site_days, value FROM raw_records WHERE log = ? AND partition = ? AND span = ? AND offset = ?"""
+
+
+class CassandraRawStore:
+    """A RawStore: a table of records, an index (day, bucket of sites) → records, and the days of each site."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._index = RawIndex(session)
+        self._days_written: Written[tuple[SiteDay, int]] = Written()
+
+    def put(self, records: Sequence[RawRecord]) -> None:
+        """Stores records durably: first the later pieces of large ones, then the records, then what points to them."""
+        self._session.run_many(
+            _INSERT_PIECE,
+            (
+                (*_key(record.position), piece, record.value[start : start + _PIECE_BYTES])
+                for record in records
+                for piece, start in enumerate(range(_PIECE_BYTES, len(record.value), _PIECE_BYTES), 1)
+            ),
+            max_in_flight=_PIECES_IN_FLIGHT,
+        )
+        self._session.run_many(_INSERT, map(_row, records), max_in_flight=_PIECES_IN_FLIGHT)
+        self._index.add(records)
+        self._add_days(records)
+
+    def scan(
+        self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
+    ) -> Iterator[RawRecord]:
+        """Yields each record with hits of the site in [first_day, end_day) once, in log order.
+
+        What is put after the first record was asked for is not seen. A few records are read ahead.
+        """
+        days = [day for day in self.days(site) if first_day <= day < end_day]
+        wanted = {SiteDay(site, day) for day in days}
+        found = [one.position for one in self._index.find(site, days, before)]
+        answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
+        for position, pieces in zip(found, answers, strict=True):
+            record = _record(position, pieces)
+            if record is None:
+                raise StoreCorrupt(f"raw record {position} is in the index but not in raw_records; restore it")
+            if not wanted.isdisjoint(record.site_days):
+                yield record
+
+    def get(self, position: Position) -> RawRecord | None:
+        """Returns one record."""
+        return _record(position, self._session.run(_SELECT, _key(position)))
+
+    def days(self, site: str) -> Sequence[int]:
+        """Returns the UTC days for which the site has hits, ascending."""
+        return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
+
+    def _add_days(self, records: Sequence[RawRecord]) -> None:
+        """Notes which days the sites have, once per day of log time: they must not expire before their records."""
+        missing = self._days_written.missing(
+            (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
+        )
+        self._session.run_many(
+            "INSERT INTO raw_site_days (site, day) VALUES (?, ?)", {site_day for site_day, _ in missing}
+        )
+        self._days_written.note(missing)
+
+
+def _key(position: Position) -> tuple[str, int, int, int]:
+    log, partition, offset = position
+    return log, partition, offset >> SPAN_BITS, offset
+
+
+def _row(record: RawRecord) -> tuple[object, ...]:
+    return (
+        *_key(record.position),
+        0,
+        max(1, -(-len(record.value) // _PIECE_BYTES)),
+        record.log_time,
+        record.rows,
+        record.min_event_time,
+        record.max_event_time,
+        record.schema_version,
+        _packed(record.site_days),
+        record.value[:_PIECE_BYTES],
+    )
+
+
+def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
+    """Returns the record of all its pieces; None when its first piece, which is written last, is not there."""
+    if not pieces or pieces[0].piece != 0:
+        return None
+    first = pieces[0]
+    if len(pieces) != first.pieces:
+        raise StoreCorrupt(f"raw record {position} has {len(pieces)} of its {first.pieces} pieces; restore it")
+    return RawRecord(
+        position=position,
+        log_time=first.log_time,
+        rows=first.row_count,
+        min_event_time=first.min_event_time,
+        max_event_time=first.max_event_time,
+        value=first.value if first.pieces == 1 else b"".join(piece.value for piece in pieces),
+        schema_version=first.schema_version,
+        site_days=_unpacked(first.site_days),
+    )
+
+
+def _packed(site_days: Iterable[SiteDay]) -> bytes:
+    """Returns the days by site as compressed JSON: names of sites are long and alike."""
+    by_site: dict[str, list[int]] = {}
+    for site, day in sorted(site_days):
+        by_site.setdefault(site, []).append(day)
+    return zlib.compress(json.dumps(by_site, separators=(",", ":")).encode(), _FAST)
+
+
+def _unpacked(site_days: bytes) -> frozenset[SiteDay]:
+    by_site: dict[str, list[int]] = json.loads(zlib.decompress(site_days))
+    return frozenset(SiteDay(site, day) for site, days in by_site.items() for day in days)

@@ -1,0 +1,96 @@
+"""Step 6 of the journey on Cassandra: refused hits, counted by cell of collect time (rule D5).
+
+Decides that a partition is a (site, cell): a sender that gets everything wrong fills many small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.written import Written
+from hitmesh.cells import CELL_MS
+from hitmesh.ports import Position, RejectedHit
+from hitmesh.zones import DAY_MS
+
+_ZERO: Final = 0
+_CELLS_PER_PAGE: Final = 64
+_INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
+    message, hit_id, hits, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
+    original FROM rejected_hits WHERE site = ? AND cell = ? LIMIT ?"""
+
+
+class CassandraRejectedStore:
+    """A RejectedStore: refused hits by site and cell, and the cells that have any."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._cells_written: Written[tuple[str, int, int]] = Written()
+
+    def put(self, hits: Sequence[RejectedHit]) -> None:
+        """Stores refusals durably, then the cells in which they are."""
+        self._session.run_many(_INSERT, map(_row, hits))
+        cells = self._cells_written.missing((hit.site, _ZERO, _cell(hit)) for hit in hits)
+        self._session.run_many("INSERT INTO rejected_cells (site, zero, cell) VALUES (?, ?, ?)", cells)
+        self._cells_written.note(cells)
+
+    def counts(self, site: str, day: int) -> Mapping[int, int]:
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        known = self._session.run(
+            "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
+            (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
+        )
+        cells = sorted(row.cell for row in known)
+        sums = self._session.run_each(
+            "SELECT sum(hits) AS hits FROM rejected_hits WHERE site = ? AND cell = ?", [(site, cell) for cell in cells]
+        )
+        return {cell: rows[0].hits for cell, rows in zip(cells, sums, strict=True) if rows[0].hits}
+
+    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
+        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
+        newest: list[RejectedHit] = []
+        cells = self._session.stream(
+            "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
+        )
+        for row in cells:
+            if len(newest) >= limit:
+                break
+            newest += map(_rejected, self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
+        return newest
+
+
+def _cell(hit: RejectedHit) -> int:
+    return hit.collect_time // CELL_MS * CELL_MS
+
+
+def _row(hit: RejectedHit) -> tuple[object, ...]:
+    return (
+        hit.site,
+        _cell(hit),
+        hit.collect_time,
+        *hit.position,
+        hit.row,
+        hit.reason,
+        hit.field,
+        hit.message,
+        hit.hit_id,
+        hit.hits,
+        hit.original,
+    )
+
+
+def _rejected(row: Row) -> RejectedHit:
+    return RejectedHit(
+        position=Position(row.log, row.partition, row.offset),
+        row=row.row_no,
+        site=row.site,
+        collect_time=row.collect_time,
+        reason=row.reason,
+        field=row.field,
+        message=row.message,
+        hit_id=row.hit_id,
+        hits=row.hits,
+        original=row.original,
+    )

@@ -1,0 +1,174 @@
+"""Step 6 of the journey on Cassandra: what an epoch contributed to a cell, and what a settlement counted (decision A6).
+
+Decides which value stays without reading it: the write timestamp of a partial is its `written`, so the newest wins
+whatever the order of the writes, and one that is stale changes nothing. What a settlement counted is a version of its
+own, made visible by one row. How partials add up, hitmesh.adapters.partials decides.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import polars as pl
+
+from hitmesh.adapters.cassandra.packed_sums import packed_sums, unpacked_sums
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.written import Written
+from hitmesh.adapters.partials import as_kept, as_settled, newest, series
+from hitmesh.errors import Unavailable
+from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
+from hitmesh.stream_columns import PARTIAL_COLUMNS
+
+_MICROSECONDS: Final = 1_000
+_MAX_TRIES: Final = 8
+_VALUES: Final = "cell, excluded, currency, digest, visitors, sums"
+_PUT: Final = """INSERT INTO series_partials (site, day, generation, cell, excluded, currency, log, partition, epoch,
+    digest, visitors, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
+_PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, version, cell, excluded, currency,
+    digest, visitors, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_OF: Final = "site = ? AND day = ? AND generation = ?"
+_FEW_DAYS: Final = 8
+_KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
+
+
+class CassandraSeriesStore:
+    """A SeriesStore. Thread-safe."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._days_written: Written[SiteDay] = Written()
+
+    def put_partials(self, partials: pl.DataFrame) -> None:
+        """Stores partials durably; one older than what is there changes nothing."""
+        put = newest(as_kept(partials, PARTIAL_COLUMNS), PARTIAL_COLUMNS)
+        self._add_days(SiteDay(*row) for row in put.select("site", "day").unique().iter_rows())
+        values = put.select(*_KEY, pl.col("digest").reinterpret(signed=True), "visitors")
+        columns = [values[name].to_list() for name in values.columns]
+        self._session.run_many(_PUT, zip(*columns, packed_sums(put), put["written"].to_list(), strict=True))
+
+    def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
+        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
+        versions = self._versions(site, first_day, end_day, generation)
+        for _ in range(_MAX_TRIES):
+            rows = self._rows(site, first_day, end_day, generation, versions)
+            before, versions = versions, self._versions(site, first_day, end_day, generation)
+            # Rows of a version that was replaced meanwhile may be gone.
+            if before == versions:
+                return series(_frame(site, rows))
+        raise Unavailable(f"days of {site} are settled all the time while they are read; try again")
+
+    def _rows(
+        self, site: str, first_day: int, end_day: int, generation: int, versions: Mapping[int, uuid.UUID]
+    ) -> list[Row]:
+        streamed = [day for day in self._days(site, first_day, end_day) if day not in versions]
+        partials = self._session.run_each(
+            f"SELECT day, {_VALUES} FROM series_partials WHERE site = ? AND day = ? AND generation = ?",
+            [(site, day, generation) for day in streamed],
+        )
+        settled = self._session.run_each(
+            f"SELECT day, {_VALUES} FROM series_settled WHERE site = ? AND day = ? AND generation = ? AND version = ?",
+            [(site, day, generation, version) for day, version in versions.items()],
+        )
+        return [row for rows in (*partials, *settled) for row in rows]
+
+    def _days(self, site: str, first_day: int, end_day: int) -> Sequence[int]:
+        """Returns the days of a range that may have partials: few are asked for without looking."""
+        if end_day - first_day <= _FEW_DAYS:
+            return range(first_day, end_day)
+        rows = self._session.run(
+            "SELECT day FROM partial_days WHERE site = ? AND day >= ? AND day < ?", (site, first_day, end_day)
+        )
+        return [row.day for row in rows]
+
+    def _add_days(self, site_days: Iterable[SiteDay]) -> None:
+        """Notes which days have partials, before they have any."""
+        missing = self._days_written.missing(site_days)
+        self._session.run_many("INSERT INTO partial_days (site, day) VALUES (?, ?)", missing)
+        self._days_written.note(missing)
+
+    def _versions(self, site: str, first_day: int, end_day: int, generation: int) -> dict[int, uuid.UUID]:
+        """Returns which version of each settled day is valid."""
+        rows = self._session.run(
+            "SELECT day, generation, version FROM series_settled_days WHERE site = ? AND day >= ? AND day < ?",
+            (site, first_day, end_day),
+        )
+        return {row.day: row.version for row in rows if row.generation == generation}
+
+    def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
+        """Stores what a settlement counted in a site-day, in place of what was put before; seen whole or not at all."""
+        put, version = as_settled(rows, site_day), uuid.uuid1()
+        values = put.select("cell", "excluded", "currency", pl.col("digest").reinterpret(signed=True), "visitors")
+        key = (*site_day, generation)
+        self._session.run_many(
+            _PUT_SETTLED,
+            ((*key, version, *row, sums) for row, sums in zip(values.iter_rows(), packed_sums(put), strict=True)),
+        )
+        for _ in range(_MAX_TRIES):
+            found = self._session.run(f"SELECT version FROM series_settled_days WHERE {_OF}", key, serial=True)
+            before = found[0].version if found else None
+            if self._is_valid_instead(key, version, before):
+                break
+        else:
+            raise Unavailable(f"{site_day} is settled by others at the same time; try again")
+        if before is not None:
+            self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
+
+    def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
+        """Returns whether a version took the place of the one before.
+
+        By condition: of two that are put at the same time the loser knows, whatever the clocks of the two say, and
+        removes no rows that are still read.
+        """
+        if before is None:
+            return self._session.apply(
+                "INSERT INTO series_settled_days (site, day, generation, version) VALUES (?, ?, ?, ?) IF NOT EXISTS",
+                (*key, version),
+            )
+        return self._session.apply(
+            f"UPDATE series_settled_days SET version = ? WHERE {_OF} IF version = ?", (version, *key, before)
+        )
+
+    def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Notes durably up to where partials are stored; a position never moves back."""
+        self._session.run_many(
+            """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (0, ?, ?, ?, ?)
+            USING TIMESTAMP ?""",
+            [
+                (*partition, done.next_offset, done.log_time, done.log_time * _MICROSECONDS)
+                for partition, done in through.items()
+            ],
+        )
+
+    def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was noted last."""
+        rows = self._session.run("SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = 0")
+        return {PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time) for row in rows}
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
+        self.drop_generations([(SiteDay(site, day), generation)])
+
+    def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Removes many generations. What comes later with an older write timestamp stays removed, as it should."""
+        keys = [(*site_day, generation) for site_day, generation in superseded]
+        self._session.apply_each(f"DELETE FROM series_settled_days WHERE {_OF} IF EXISTS", keys)
+        for table in ("series_settled", "series_partials"):
+            self._session.run_many(f"DELETE FROM {table} WHERE {_OF}", keys)
+
+
+def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
+    """Returns rows of a site with the columns that `series` adds up."""
+    schema = {
+        "day": pl.Int32,
+        "cell": pl.Int64,
+        "excluded": pl.Boolean,
+        "currency": pl.String,
+        "digest": pl.Int64,
+        "visitors": pl.Binary,
+    }
+    keys = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row").with_columns(
+        pl.lit(site).alias("site"), pl.col("digest").reinterpret(signed=False)
+    )
+    return keys.hstack(unpacked_sums([row.sums for row in rows]))

@@ -1,0 +1,193 @@
+"""The one way to Cassandra: a connection made when it is first used, prepared statements, and what errors mean.
+
+Decides how many requests are under way and when their errors are raised; refuses to know any table. A statement that
+carries no condition may be sent again by the driver, so it has to be idempotent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from cassandra.cluster import PreparedStatement, ResponseFuture, Session
+from cassandra.query import BatchStatement, BatchType, SimpleStatement
+
+from hitmesh.adapters.cassandra.connection import REQUEST_TIMEOUT_S, SCHEMA_TIMEOUT_S, connect, profile_of
+from hitmesh.adapters.cassandra.errors import EXPECTED, translated
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import FatalError, Unavailable
+
+# What the driver made of a row: a named tuple with the columns of the statement.
+Row: TypeAlias = Any
+Values: TypeAlias = Sequence[object]
+
+MAX_IN_FLIGHT: Final = 128
+PAGE_ROWS: Final = 2_000
+
+
+class CassandraSession:
+    """A connection to the keyspace of a mesh. Thread-safe; belongs to the process that made it.
+
+    Every method raises Unavailable when Cassandra does not answer in time (then a write may or may not have happened)
+    and FatalError when it refuses what was asked.
+
+    Args:
+        servers: contact points, datacenter and keyspace.
+        in_keyspace: False where the keyspace may have to be made first.
+        request_timeout_s: how long one request may take.
+    """
+
+    def __init__(
+        self, servers: Servers, *, in_keyspace: bool = True, request_timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
+        self._servers = servers
+        self._keyspace = servers.keyspace_name if in_keyspace else None
+        self._request_timeout_s = request_timeout_s
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._prepared: dict[str, PreparedStatement] = {}
+        self._closed = False
+
+    def run(self, cql: str, values: Values = (), *, serial: bool = False) -> list[Row]:
+        """Returns the rows that an idempotent statement gives.
+
+        Args:
+            cql: the statement; prepared once.
+            values: of its parameters.
+            serial: read what conditional writes decided, those under way included.
+        """
+        return list(self.stream(cql, values, serial=serial))
+
+    def stream(
+        self, cql: str, values: Values = (), *, page_rows: int = PAGE_ROWS, serial: bool = False
+    ) -> Iterator[Row]:
+        """Yields the rows of an idempotent statement, fetched by pages."""
+        try:
+            bound = self._statement(cql).bind(values)
+            bound.fetch_size = page_rows
+            yield from self._connected().execute(bound, execution_profile=profile_of(serial=serial))
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+
+    def run_many(self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        """Runs an idempotent statement once per row of values, many at a time.
+
+        All end before the first error is raised: what is then not known to be written can be written again.
+        """
+        for _ in self.each(cql, rows, max_in_flight=max_in_flight):
+            pass
+
+    def run_each(self, cql: str, rows: Iterable[Values], *, serial: bool = False) -> list[list[Row]]:
+        """Returns what an idempotent statement gives for each row of values, in their order."""
+        return list(self.each(cql, rows, serial=serial))
+
+    def each(
+        self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT, serial: bool = False
+    ) -> Iterator[list[Row]]:
+        """Yields what an idempotent statement gives for each row of values, asking for the next ones ahead."""
+        return self._each(cql, rows, max_in_flight, serial=serial)
+
+    def apply(self, cql: str, values: Values) -> bool:
+        """Returns whether a conditional write was made; after Unavailable that is not known."""
+        (applied,) = self.apply_each(cql, [values])
+        return applied
+
+    def apply_each(self, cql: str, rows: Iterable[Values]) -> list[bool]:
+        """Returns for each row of values whether the conditional write was made."""
+        return [bool(answer[0]) for answer in self.decide_each(cql, rows)]
+
+    def decide_each(self, cql: str, rows: Iterable[Values]) -> list[Row]:
+        """Returns what a conditional write says for each row of values: `[0]` whether it was made.
+
+        The rest of the answer is the row that was there when it was not.
+        """
+        return [answer[0] for answer in self._each(cql, rows, MAX_IN_FLIGHT, conditional=True)]
+
+    def apply_batch(self, statements: Sequence[tuple[str, Values]]) -> bool:
+        """Returns whether a logged batch with conditions, all in one partition, was made: all of it or nothing."""
+        batch = BatchStatement(BatchType.LOGGED)
+        batch.is_idempotent = False
+        cql = "; ".join(text for text, _ in statements)
+        try:
+            for text, values in statements:
+                batch.add(self._statement(text), values)
+            answer = list(self._connected().execute(batch))
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+        return not answer or bool(answer[0][0])
+
+    def change_schema(self, cql: str) -> None:
+        """Runs a statement that makes or changes a table; returns once all nodes agree on it."""
+        statement = SimpleStatement(cql, keyspace=self._keyspace)
+        try:
+            future = self._connected().execute_async(statement, timeout=SCHEMA_TIMEOUT_S)
+            future.result()
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+        if not future.is_schema_agreed:
+            raise Unavailable(f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run again")
+
+    def close(self) -> None:
+        """Lets go. A second call changes nothing."""
+        with self._lock:
+            self._closed = True
+            session, self._session = self._session, None
+        if session is not None:
+            session.cluster.shutdown()
+
+    def _each(
+        self,
+        cql: str,
+        rows: Iterable[Values],
+        max_in_flight: int,
+        *,
+        serial: bool = False,
+        conditional: bool = False,
+    ) -> Iterator[list[Row]]:
+        """Yields the answer to each row of values; a generator that ends early still waits for what is under way."""
+        under_way: deque[ResponseFuture] = deque()
+        try:
+            statement, session, profile = self._statement(cql), self._connected(), profile_of(serial=serial)
+            for values in rows:
+                bound = statement.bind(values)
+                bound.is_idempotent = not conditional
+                under_way.append(session.execute_async(bound, execution_profile=profile))
+                if len(under_way) >= max_in_flight:
+                    yield list(under_way.popleft().result())
+            while under_way:
+                yield list(under_way.popleft().result())
+        except EXPECTED as error:
+            raise translated(error, cql) from error
+        finally:
+            _await_all(under_way)
+
+    def _statement(self, cql: str) -> PreparedStatement:
+        statement = self._prepared.get(cql)
+        if statement is None:
+            # The keyspace goes with the statement: `USE` would make the meaning of a prepared one ambiguous.
+            statement = self._connected().prepare(cql, keyspace=self._keyspace)
+            statement.is_idempotent = True
+            self._prepared[cql] = statement
+        return statement
+
+    def _connected(self) -> Session:
+        session = self._session
+        if session is not None:
+            return session
+        with self._lock:
+            if self._closed:
+                raise FatalError("the connection to Cassandra is closed; open the stores again")
+            if self._session is None:
+                self._session = connect(self._servers, self._request_timeout_s)
+            return self._session
+
+
+def _await_all(under_way: Iterable[ResponseFuture]) -> None:
+    for future in under_way:
+        try:
+            future.result()
+        except EXPECTED:
+            # The error that ended the loop came first and is the one that is raised.
+            continue

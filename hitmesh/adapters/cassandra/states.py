@@ -1,0 +1,108 @@
+"""Snapshots of the stream's state on Cassandra: chunks below a limit of their own, one manifest that makes them whole.
+
+Decides which of two snapshots stays, by a conditional write, and when the chunks of others go; refuses to know what a
+state is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.snapshots import replaces
+from hitmesh.errors import Unavailable
+from hitmesh.ports import PartitionId, PartitionProgress, SnapshotManifest
+
+_CHUNKS_IN_FLIGHT: Final = 16  # of at most 1 MiB
+_MAX_TRIES: Final = 8
+_OF: Final = "log = ? AND partition = ?"
+_OF_SNAPSHOT: Final = f"{_OF} AND writer = ? AND next_offset = ?"
+_COLUMNS: Final = "writer, next_offset, log_time, logic_version, kept_from, chunks"
+
+
+class CassandraStateStore:
+    """A StateStore. Thread-safe."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+
+    def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
+        """Stores the chunks of a snapshot durably, in place of what was saved for it before."""
+        snapshot = (*partition, writer, next_offset)
+        self._session.run(
+            "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
+        )
+        self._session.run(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", snapshot)
+        self._session.run_many(
+            "INSERT INTO snapshots (log, partition, writer, next_offset, chunk, value) VALUES (?, ?, ?, ?, ?, ?)",
+            ((*snapshot, number, chunk) for number, chunk in enumerate(chunks)),
+            max_in_flight=_CHUNKS_IN_FLIGHT,
+        )
+
+    def save_manifest(self, manifest: SnapshotManifest) -> bool:
+        """Makes a snapshot visible, then removes the chunks of older ones; returns whether it did."""
+        for _ in range(_MAX_TRIES):
+            there = self._manifest(manifest.partition)
+            if there == manifest:
+                break
+            if not replaces(manifest, there):
+                return False
+            if self._replaced(manifest, there):
+                break
+        else:
+            raise Unavailable(f"the manifest of {manifest.partition} is written by others at the same time; try again")
+        self._remove_older(manifest)
+        return True
+
+    def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
+        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        manifest = self._manifest(partition)
+        if manifest is None or manifest.logic_version != logic_version:
+            return None
+        snapshot = (*partition, manifest.writer, manifest.position.next_offset)
+        chunks = [
+            row.value
+            for row in self._session.stream(
+                f"SELECT chunk, value FROM snapshots WHERE {_OF_SNAPSHOT}", snapshot, page_rows=_CHUNKS_IN_FLIGHT
+            )
+        ]
+        return (manifest, chunks) if len(chunks) == manifest.chunks else None
+
+    def _manifest(self, partition: PartitionId) -> SnapshotManifest | None:
+        rows = self._session.run(f"SELECT {_COLUMNS} FROM snapshot_manifests WHERE {_OF}", partition, serial=True)
+        return _manifest(partition, rows[0]) if rows else None
+
+    def _replaced(self, manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
+        """Returns whether a manifest took the place of the one that was there."""
+        values = (
+            manifest.writer,
+            manifest.position.next_offset,
+            manifest.position.log_time,
+            manifest.logic_version,
+            manifest.kept_from,
+            manifest.chunks,
+        )
+        if there is None:
+            return self._session.apply(
+                f"INSERT INTO snapshot_manifests (log, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                "IF NOT EXISTS",
+                (*manifest.partition, *values),
+            )
+        return self._session.apply(
+            f"""UPDATE snapshot_manifests SET writer = ?, next_offset = ?, log_time = ?, logic_version = ?,
+                kept_from = ?, chunks = ? WHERE {_OF} IF writer = ? AND next_offset = ?""",
+            (*values, *manifest.partition, there.writer, there.position.next_offset),
+        )
+
+    def _remove_older(self, manifest: SnapshotManifest) -> None:
+        newest = (manifest.writer, manifest.position.next_offset)
+        rows = self._session.run(f"SELECT writer, next_offset FROM snapshot_chunks WHERE {_OF}", manifest.partition)
+        older = [(*manifest.partition, *row) for row in rows if (row.writer, row.next_offset) < newest]
+        self._session.run_many(f"DELETE FROM snapshots WHERE {_OF_SNAPSHOT}", older)
+        self._session.run_many(f"DELETE FROM snapshot_chunks WHERE {_OF_SNAPSHOT}", older)
+
+
+def _manifest(partition: PartitionId, row: Row) -> SnapshotManifest:
+    position = PartitionProgress(row.next_offset, row.log_time)
+    return SnapshotManifest(partition, row.writer, position, row.logic_version, row.kept_from, row.chunks)

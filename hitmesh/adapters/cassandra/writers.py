@@ -1,0 +1,47 @@
+"""Numbers of writers: each is greater than any before, whoever asks, and the newest of an owner is known.
+
+Decides nothing about what a writer may do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.errors import Unavailable
+
+_MAX_TRIES: Final = 50
+
+
+class Writers:
+    """The writers of a mesh. Thread-safe."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+
+    def next(self, owner: str) -> int:
+        """Returns a number that was never returned before, and notes it as the owner's newest.
+
+        Raises:
+            Unavailable: Cassandra does not answer, or many ask at the same time.
+        """
+        for _ in range(_MAX_TRIES):
+            rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
+            last = rows[0].last if rows else 0
+            if self._took(last):
+                # The number as write timestamp: of two that are noted at the same time the greater stays.
+                self._session.run(
+                    "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
+                )
+                return int(last + 1)
+        raise Unavailable("other writers take numbers at the same time; try again")
+
+    def newest(self, owner: str) -> int:
+        """Returns the number that an owner was given last; 0 for none."""
+        rows = self._session.run("SELECT number FROM writers WHERE owner = ?", (owner,))
+        return int(rows[0].number) if rows else 0
+
+    def _took(self, last: int) -> bool:
+        if last == 0:
+            return self._session.apply("INSERT INTO writer_numbers (zero, last) VALUES (0, ?) IF NOT EXISTS", (1,))
+        return self._session.apply("UPDATE writer_numbers SET last = ? WHERE zero = 0 IF last = ?", (last + 1, last))

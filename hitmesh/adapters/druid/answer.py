@@ -1,0 +1,63 @@
+"""What Druid answers as the frame that a metric store promises (step 8 of the journey).
+
+Decides types: arrays of rows become columns, base64 becomes sketches; groups whose rows come to nothing are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from hitmesh.adapters.druid.columns import PRESENCE
+from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS
+from hitmesh.errors import RefusedError
+from hitmesh.ports import MetricQuery
+
+# Of the header of a compact sketch: Druid answers an empty one where no row of a group has any.
+_FLAGS: Final = 5
+_EMPTY: Final = 0b100
+
+
+def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
+    """Returns groups with what counts in them.
+
+    Raises:
+        RefusedError: there are more groups than an answer may have.
+    """
+    refuse_too_many(len(rows))
+    sums = list(question.measures)
+    schema: dict[str, pl.DataType] = {BUCKET: pl.Int32(), **dict.fromkeys(question.dimensions, pl.String())}
+    schema |= dict.fromkeys(question.measures, pl.Int64()) | dict.fromkeys(question.sketches, pl.Binary())
+    order = [BUCKET, *question.dimensions, *question.measures, *question.sketches]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(order) + 1)
+    by_name = dict(zip([*order, PRESENCE], columns, strict=True))
+    frame = pl.DataFrame(
+        {name: _column(name, values, question) for name, values in by_name.items()},
+        schema={**schema, **dict.fromkeys([*sums, PRESENCE], pl.Int64())},
+    )
+    return frame.filter(pl.col(PRESENCE) != 0).drop(PRESENCE).with_columns(pl.col(sums).fill_null(0))
+
+
+def as_promised(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+    """Returns only what was asked for."""
+    return frame.select(BUCKET, *question.dimensions, *question.measures, *question.sketches)
+
+
+def refuse_too_many(rows: int) -> None:
+    """Raises RefusedError where there are more groups than an answer may have."""
+    if rows > MAX_ROWS:
+        raise RefusedError(
+            f"the answer has more than {MAX_ROWS} groups: ask for fewer dimensions, a wider grain or a shorter range",
+            field="dimensions",
+            reason="TOO_MANY_ROWS",
+        )
+
+
+def _column(name: str, values: Sequence[Any], question: MetricQuery) -> list[Any]:
+    if name not in question.sketches:
+        return list(values)
+    decoded = (b"" if value is None else base64.b64decode(value) for value in values)
+    return [sketch if sketch and not sketch[_FLAGS] & _EMPTY else None for sketch in decoded]

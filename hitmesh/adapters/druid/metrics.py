@@ -1,0 +1,187 @@
+"""Step 8 of the journey on Druid: questions asked as native queries, answers as frames.
+
+Decides when one query is not enough: for patterns, whose matches are found among the values that are there; for
+sketches of many groups, and where visitors left one, since rows that come to nothing must go with theirs; and whether
+Druid still has all that it had when the question began. What a query says, hitmesh.adapters.druid.question decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import polars as pl
+import re2
+
+from hitmesh.adapters.answers import needed_columns
+from hitmesh.adapters.druid.answer import as_promised, frame_of
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.marks import Marks
+from hitmesh.adapters.druid.question import Matches, rows_query, values_query
+from hitmesh.adapters.druid.scan import answered, scan_query
+from hitmesh.adapters.kafka.catalogue import Catalogue
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import RefusedError, RetryError, Unavailable
+from hitmesh.filters import Comparison, null_name
+from hitmesh.logs import logger
+from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
+from hitmesh.stream_columns import MOVED_VISITORS
+
+MAX_VALUES: Final = 300_000
+MAX_MATCHES: Final = 20_000
+MAX_SKETCH_GROUPS: Final = 64  # of 256 KiB each in Druid's merge buffer
+_RETRY_S: Final = 5.0
+_START: Final = PartitionProgress(0, 0)
+
+
+class Dropped(Protocol):
+    """Which generations are no more."""
+
+    def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
+        """Returns the generations of site-days of these sites whose rows do not exist any more."""
+
+
+class DruidMetricStore:
+    """A MetricStore on Druid. Thread-safe.
+
+    Args:
+        servers: names of data sources.
+        client: of Druid.
+        catalogue: which partitions are declared.
+        dropped: which generations are no more.
+    """
+
+    def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue, dropped: Dropped) -> None:
+        self._servers = servers
+        self._client = client
+        self._dropped = dropped
+        self._marks = Marks(servers, client, catalogue)
+
+    def query(self, question: MetricQuery) -> pl.DataFrame:
+        """Returns bucket, dimensions, sums and united sketches of the asked generations.
+
+        Raises:
+            Unavailable: Druid does not answer, or has lost rows for a while that it had.
+            RefusedError: a column is not there, a pattern is not RE2, or the answer has too many groups.
+        """
+        needed_columns(question, question.dimensions)
+        asked = self._existing(question)
+        if not asked.generations:
+            return as_promised(frame_of((), asked), asked)
+        before = self._marks.through()
+        matches = self._matches(asked)
+        frame = self._asked(asked, matches)
+        self._refuse_if_lost(before)
+        return as_promised(frame, asked)
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
+        needed_columns(question, [dimension])
+        asked = self._existing(question)
+        if not asked.generations:
+            return ()
+        column = asked.columns.get(dimension, dimension)
+        # One more: null comes first, and is no value.
+        values = self._values(asked, column, self._matches(asked), limit + 1)
+        return [value for value in values if value is not None][:limit]
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns up to which position of each partition of hits every row of the stream is in answers."""
+        return self._marks.through()
+
+    def close(self) -> None:
+        """Lets go. A second call changes nothing."""
+        self._marks.close()
+
+    def _existing(self, question: MetricQuery) -> MetricQuery:
+        """Returns the question without generations whose rows are no more; Druid deletes them later than we do."""
+        try:
+            gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
+        except RetryError as error:
+            # Nobody who resolved generations a moment ago asks for a dropped one.
+            logger().warning("dropped_rows_not_known", message=error.message)
+            return question
+        kept = {one: generation for one, generation in question.generations.items() if (one, generation) not in gone}
+        return replace(question, generations=kept)
+
+    def _asked(self, question: MetricQuery, matches: Matches) -> pl.DataFrame:
+        """Returns the groups of a question: added up by Druid, or here where sketches make that dear or wrong."""
+        if not question.sketches and MOVED_VISITORS not in question.measures:
+            return self._grouped(question, matches)
+        sums = self._grouped(replace(question, sketches=(), measures=_with_moved(question.measures)), matches)
+        nobody_left = not (sums[MOVED_VISITORS] != 0).any()
+        if nobody_left and not question.sketches:
+            return sums
+        if nobody_left and sums.height <= MAX_SKETCH_GROUPS:
+            return self._grouped(question, matches)
+        query = scan_query(question, self._servers.data_source(question.source), matches)
+        return answered(self._client.query(query), question)
+
+    def _grouped(self, question: MetricQuery, matches: Matches) -> pl.DataFrame:
+        rows: list[Any] = self._client.query(rows_query(question, self._servers.data_source(question.source), matches))
+        return frame_of(rows, question)
+
+    def _values(self, question: MetricQuery, column: str, matches: Matches, limit: int) -> list[str | None]:
+        data_source = self._servers.data_source(question.source)
+        rows: list[Any] = self._client.query(values_query(question, data_source, column, matches, limit))
+        return [value for value, _ in rows]
+
+    def _matches(self, question: MetricQuery) -> Matches:
+        """Returns what finds the values that a pattern matches, null by its name, among those of the asked rows.
+
+        A question is sent more than once; its patterns are looked up once.
+        """
+        found: dict[Comparison, Sequence[str]] = {}
+        unfiltered = replace(question, filter=None)
+
+        def of(comparison: Comparison) -> Sequence[str]:
+            if comparison not in found:
+                column = question.columns.get(comparison.dimension, comparison.dimension)
+                values = self._values(unfiltered, column, of, MAX_VALUES + 1)
+                found[comparison] = matching(comparison, values)
+            return found[comparison]
+
+        return of
+
+    def _refuse_if_lost(self, before: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Raises Unavailable where marks that counted are gone: a server died, and rows of the answer with it."""
+        if not any(done.next_offset for done in before.values()):
+            return
+        now = self._marks.now()
+        if any(now.get(one, _START).next_offset < done.next_offset for one, done in before.items()):
+            raise Unavailable(
+                "Druid has lost rows that it had and reads them again from the log; ask again", retry_after_s=_RETRY_S
+            )
+
+
+def matching(comparison: Comparison, values: Sequence[str | None]) -> Sequence[str]:
+    """Returns the values in which the pattern of a comparison is found, null by its name.
+
+    Raises:
+        RefusedError: the pattern is not RE2; there are too many values, or too many of them match.
+    """
+    (pattern,) = comparison.values
+    try:
+        compiled = re2.compile(pattern)
+    except re2.error as error:
+        raise RefusedError(f"pattern {pattern!r} is not RE2: {error}", field="filter") from error
+    _refuse_more(comparison, "is tried on", len(values), MAX_VALUES)
+    null = null_name(comparison.dimension)
+    found = [value for one in values if compiled.search(value := null if one is None else one)]
+    _refuse_more(comparison, "matches", len(found), MAX_MATCHES)
+    return found
+
+
+def _refuse_more(comparison: Comparison, does: str, count: int, most: int) -> None:
+    if count > most:
+        raise RefusedError(
+            f"pattern {comparison.values[0]!r} {does} more than {most} values of {comparison.dimension}: "
+            "name values instead, or ask for a shorter range",
+            field="filter",
+            reason="TOO_MANY_VALUES",
+        )
+
+
+def _with_moved(measures: tuple[str, ...]) -> tuple[str, ...]:
+    return measures if MOVED_VISITORS in measures else (*measures, MOVED_VISITORS)

@@ -1,0 +1,241 @@
+"""A question to a metric store as a native query of Druid (step 8 of the journey), built with pydruid.
+
+Decides which rows exist for a question, into which bucket a cell falls, and how a filter reads in Druid. Values travel
+as JSON, never as text of a language, so nothing in them can mean anything. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from typing import Any, Final, assert_never
+
+from pydruid.query import QueryBuilder
+from pydruid.utils.aggregators import longsum
+
+from hitmesh.adapters.druid.columns import PRESENCE
+from hitmesh.adapters.druid.specs import UNION_SIZE
+from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
+from hitmesh.ports import MetricQuery, SiteDay
+from hitmesh.zones import DAY_MS
+
+Json = dict[str, Any]
+Matches = Callable[[Comparison], Sequence[str]]
+"""The values of a dimension that a pattern matches."""
+
+MAX_ROWS: Final = 300_000
+BUCKET: Final = "bucket"
+_ALL: Final = "all"
+_TRUE: Final[Json] = {"type": "true"}
+_FALSE: Final[Json] = {"type": "false"}
+
+
+def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
+    """Returns the query for groups: bucket, dimensions, measures, sketches, presence, as arrays in this order.
+
+    Args:
+        question: what is asked.
+        data_source: of its row source.
+        matches: looks up what a pattern matches.
+    """
+    names = [question.columns.get(one, one) for one in question.dimensions]
+    dimensions = [_column(name, f"d{index}") for index, name in enumerate(names)]
+    return _built(
+        {
+            "datasource": data_source,
+            "granularity": _ALL,
+            "intervals": [interval(question)],
+            "dimensions": [{**_column(BUCKET, BUCKET), "outputType": "LONG"}, *dimensions],
+            "aggregations": _aggregations(question),
+            "virtualColumns": [_bucket(question)],
+            "limit_spec": {"type": "default", "limit": MAX_ROWS + 1},
+        },
+        filter=exists(question, matches),
+    )
+
+
+def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Json:
+    """Returns the query for the first values of a column in the rows of a question, null before all others."""
+    # Compared as UTF-8, which is the order of code points.
+    ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
+    return _built(
+        {
+            "datasource": data_source,
+            "granularity": _ALL,
+            "intervals": [interval(question)],
+            "dimensions": [_column(column, "value")],
+            "aggregations": {PRESENCE: longsum(PRESENCE)},
+            "limit_spec": {"type": "default", "limit": limit, "columns": [ascending]},
+        },
+        filter=exists(question, matches),
+        having={"type": "greaterThan", "aggregation": PRESENCE, "value": 0},
+    )
+
+
+def _built(arguments: Json, **more: Json) -> Json:
+    """Returns a query of pydruid's builder; its filters do not know the types that tell null apart, ours are put in."""
+    query: Json = QueryBuilder().groupby(arguments).query_dict
+    return {**query, **more}
+
+
+def _aggregations(question: MetricQuery) -> Json:
+    sums = {name: longsum(name) for name in question.measures}
+    sketches = {
+        name: {"type": "thetaSketch", "fieldName": name, "size": UNION_SIZE, "shouldFinalize": False}
+        for name in question.sketches
+    }
+    return {**sums, **sketches, PRESENCE: longsum(PRESENCE)}
+
+
+def _column(name: str, output: str) -> Json:
+    return {"type": "default", "dimension": name, "outputName": output}
+
+
+def _expression(name: str, expression: str) -> Json:
+    return {"type": "expression", "name": name, "expression": expression, "outputType": "LONG"}
+
+
+def interval(question: MetricQuery) -> str:
+    """Returns the time of the rows of a question."""
+    first = max(question.start, question.bucket_starts[0])
+    return f"{iso(first)}/{iso(max(first, question.end))}"
+
+
+def iso(at_ms: int) -> str:
+    """Returns an instant in UTC ms as Druid reads it in intervals."""
+    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bucket(question: MetricQuery) -> Json:
+    """Returns the index of a cell's bucket: by division where buckets are alike, piece by piece where they are not."""
+    starts, time = question.bucket_starts, "__time"
+    pieces = _pieces(starts)
+    cases = [
+        (None if end is None else starts[end], f"{first} + ({time} - {starts[first]}) / {width}")
+        for first, end, width in pieces
+    ]
+    expression = cases[-1][1]
+    if len(cases) > 1:
+        conditions = ", ".join(f"{time} < {end}, {index}" for end, index in cases[:-1])
+        expression = f"case_searched({conditions}, {cases[-1][1]})"
+    return _expression(BUCKET, expression)
+
+
+def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
+    """Returns runs of buckets of one width as (first, end or None for the last, width in ms)."""
+    widths = [end - start for start, end in pairwise(starts)]
+    pieces: list[tuple[int, int | None, int]] = []
+    first = 0
+    for width, run in groupby(widths):
+        count = len(list(run))
+        pieces.append((first, first + count, width))
+        first += count
+    # The last bucket ends where the question does: whatever is behind its start is in it.
+    return [*pieces, (first, None, 1 << 62)]
+
+
+def exists(question: MetricQuery, matches: Matches) -> Json:
+    """Returns which rows are there for a question."""
+    parts = [_of_generations(question.generations)]
+    if not question.include_excluded:
+        parts.append(_number("excluded", 0))
+    if question.filter is not None:
+        parts.append(_condition(question, question.filter, matches))
+    return _and(parts)
+
+
+def _of_generations(generations: Mapping[SiteDay, int]) -> Json:
+    """Returns the rows of the asked generation of each site-day: runs of days as ranges of time.
+
+    Sites that are asked for alike stand together, so that a question about many of them stays short.
+    """
+    days: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for (site, day), generation in sorted(generations.items()):
+        days[site, generation].append(day)
+    sites: dict[tuple[int, tuple[tuple[int, int], ...]], list[str]] = defaultdict(list)
+    for (site, generation), own in days.items():
+        sites[generation, _runs(own)].append(site)
+    return _or(
+        [
+            _and([_any_of("site", alike), _number("generation", generation), _or([_range(*run) for run in runs])])
+            for (generation, runs), alike in sites.items()
+        ]
+    )
+
+
+def _runs(days: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Returns ascending days as ranges [first, end)."""
+    runs: list[tuple[int, int]] = []
+    for day in days:
+        if runs and runs[-1][1] == day:
+            runs[-1] = (runs[-1][0], day + 1)
+        else:
+            runs.append((day, day + 1))
+    return tuple(runs)
+
+
+def _range(first_day: int, end_day: int) -> Json:
+    return {
+        "type": "range",
+        "column": "__time",
+        "matchValueType": "LONG",
+        "lower": first_day * DAY_MS,
+        "upper": end_day * DAY_MS,
+        "upperOpen": True,
+    }
+
+
+def _condition(question: MetricQuery, tree: Filter, matches: Matches) -> Json:
+    match tree:
+        case Comparison():
+            return _comparison(question, tree, matches)
+        case Not(part):
+            return {"type": "not", "field": _condition(question, part, matches)}
+        case And(parts):
+            return _and([_condition(question, part, matches) for part in parts])
+        case Or(parts):
+            return _or([_condition(question, part, matches) for part in parts])
+        case _:
+            assert_never(tree)
+
+
+def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches) -> Json:
+    column = question.columns.get(comparison.dimension, comparison.dimension)
+    null = null_name(comparison.dimension)
+    match comparison.operator:
+        case Operator.EQ | Operator.IN:
+            return _one_of(column, comparison.values, null)
+        case Operator.NE:
+            return {"type": "not", "field": _one_of(column, comparison.values, null)}
+        case Operator.RE2:
+            # Druid's patterns are Java's: what matches is found by RE2 itself, among the values that are there.
+            return _one_of(column, matches(comparison), null)
+        case _:
+            assert_never(comparison.operator)
+
+
+def _one_of(column: str, values: Sequence[str], null: str) -> Json:
+    """Returns whether a column has one of these values; null is the one that is called `null`."""
+    nothing: list[Json] = [{"type": "null", "column": column}] if null in values else []
+    return _or([*nothing, _any_of(column, values)] if values else nothing)
+
+
+def _any_of(column: str, values: Sequence[str]) -> Json:
+    """Returns whether a column has one of these texts; true or false, where Druid says `unknown` of null."""
+    equals = {"type": "equals", "column": column, "matchValueType": "STRING", "matchValue": values[0]}
+    among = {"type": "in", "dimension": column, "values": list(values)}
+    return {"type": "istrue", "field": equals if len(values) == 1 else among}
+
+
+def _number(column: str, value: int) -> Json:
+    return {"type": "equals", "column": column, "matchValueType": "LONG", "matchValue": value}
+
+
+def _and(parts: Sequence[Json]) -> Json:
+    return parts[0] if len(parts) == 1 else ({"type": "and", "fields": list(parts)} if parts else _TRUE)
+
+
+def _or(parts: Sequence[Json]) -> Json:
+    return parts[0] if len(parts) == 1 else ({"type": "or", "fields": list(parts)} if parts else _FALSE)

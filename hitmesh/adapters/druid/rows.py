@@ -1,0 +1,91 @@
+"""Step 6 of the journey towards Druid: rows and marks as newline-separated JSON (architecture §4).
+
+Decides what a message holds: up to 500 rows, columns that say nothing left out, sketches in base64. Rows are written as
+columns by polars; nothing here looks at a single row.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+import polars as pl
+
+from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, MARK, MARK_LOG_TIME, MARK_OFFSET, PRESENCE, SENT, TIME
+from hitmesh.ports import PartitionId, PartitionProgress
+from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.stream_columns import STREAM_GENERATION, STREAM_MEASURES
+from hitmesh.zones import DAY_MS
+
+MAX_ROWS: Final = 500
+_MAX_BYTES: Final = 4 << 20  # a sketch is at most 32 KiB; a message is below 8 MiB
+
+
+def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
+    """Returns rows as messages of up to 500 lines of JSON, in their order.
+
+    Args:
+        rows: columns of hitmesh.rollup_rows, or those of the stream, which has one more measure.
+        source: which rows they are.
+
+    Raises:
+        ValueError: a row's cell is not in its day; questions find rows by the day of their cell.
+    """
+    if (rows["cell"] // DAY_MS != rows["day"]).any():
+        raise ValueError("a row's cell is in another UTC day than its own")
+    sent = _as_sent(rows, source)
+    return [
+        message for first in range(0, sent.height, MAX_ROWS) for message in _messages(sent[first : first + MAX_ROWS])
+    ]
+
+
+def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
+    """Returns the mark that says: all rows of this partition of the log before this position were sent before."""
+    return orjson.dumps(
+        {
+            TIME: progress.log_time - progress.log_time % DAY_MS,
+            MARK: mark_of(partition),
+            MARK_OFFSET: progress.next_offset,
+            MARK_LOG_TIME: progress.log_time,
+        }
+    )
+
+
+def mark_of(partition: PartitionId) -> str:
+    """Returns the name of a partition in marks."""
+    return f"{partition.log}/{partition.partition}"
+
+
+def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
+    measures = [name for name in STREAM_MEASURES[source] if name in rows.columns]
+    sketches = [name for name in TRAFFIC_SKETCHES if name in rows.columns]
+    return rows.select(
+        pl.col("cell").alias(TIME),
+        "site",
+        "generation",
+        pl.col("excluded").cast(pl.Int8),
+        *DIMENSIONS[source],
+        *measures,
+        # A settled row is there once, and for good; rows of the stream may come to nothing together.
+        (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") != STREAM_GENERATION)).alias(PRESENCE),
+        pl.lit(1).alias(SENT),
+        *(pl.col(name).bin.encode("base64") for name in sketches),
+    )
+
+
+def _messages(rows: pl.DataFrame) -> list[bytes]:
+    """Returns rows as one message; as several where sketches make it too large."""
+    said = rows.select([name for name in rows.columns if _says_something(rows[name])])
+    message = said.write_ndjson().encode()
+    if len(message) <= _MAX_BYTES or rows.height == 1:
+        return [message]
+    half = rows.height // 2
+    return [*_messages(rows[:half]), *_messages(rows[half:])]
+
+
+def _says_something(column: pl.Series) -> bool:
+    if column.name in (TIME, "site", "generation", "excluded", SENT):
+        return True
+    if column.dtype == pl.String:
+        return column.null_count() < len(column)
+    return bool((column != 0).any())

@@ -1,0 +1,78 @@
+"""Rows of a question brought here, where unions of sketches cost what is in them (step 8 of the journey).
+
+Druid gives every group of a question with sketches the room of a full one, 256 KiB, so a thousand small groups are what
+it does worst. Then, and where visitors left a sketch, the rows themselves are asked for and hitmesh.adapters.answers
+does the rest. Decides which rows come to nothing: those of a key whose presence adds up to 0 go with their sketches.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from hitmesh.adapters.answers import answer
+from hitmesh.adapters.druid.answer import refuse_too_many
+from hitmesh.adapters.druid.columns import DIMENSIONS, PRESENCE
+from hitmesh.adapters.druid.question import MAX_ROWS, Json, Matches, exists, interval
+from hitmesh.ports import MetricQuery
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
+
+_TIME: Final = "__time"
+
+
+def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
+    """Returns the query for the rows of a question, as lists of values."""
+    return {
+        "queryType": "scan",
+        "dataSource": data_source,
+        "intervals": [interval(question)],
+        "filter": exists(question, matches),
+        "columns": _columns(question),
+        "resultFormat": "compactedList",
+        "limit": MAX_ROWS + 1,
+    }
+
+
+def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.DataFrame:
+    """Returns the answer to a question from the rows that Druid gave.
+
+    Raises:
+        RefusedError: there are more rows than are looked at one by one.
+    """
+    rows = _frame([event for batch in batches for event in batch["events"]], question)
+    key = ["site", "generation", "excluded", "cell", *DIMENSIONS[question.source]]
+    net = rows.group_by(key).agg(pl.col(PRESENCE).sum()).filter(pl.col(PRESENCE) != 0)
+    return answer(rows.join(net.select(key), on=key, how="semi", nulls_equal=True), question)
+
+
+def _columns(question: MetricQuery) -> list[str]:
+    own = [_TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
+    return [*own, *(name for name in (*question.measures, *question.sketches) if name not in own)]
+
+
+def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
+    refuse_too_many(len(events))
+    names = _columns(question)
+    values = list(zip(*events, strict=True)) if events else [()] * len(names)
+    known = {**STREAM_COLUMNS[question.source], _TIME: pl.Int64(), PRESENCE: pl.Int64(), MOVED_VISITORS: pl.Int64()}
+    sketches = set(question.sketches)
+    columns = {
+        name: [_sketch(value) for value in own] if name in sketches else list(own)
+        for name, own in zip(names, values, strict=True)
+    }
+    schema = {name: pl.Int64() if name == "excluded" else known[name] for name in names}
+    sums = [PRESENCE, *question.measures]
+    return (
+        pl.DataFrame(columns, schema=schema)
+        .rename({_TIME: "cell"})
+        .with_columns(pl.col("excluded") != 0, pl.col(sums).fill_null(0))
+    )
+
+
+def _sketch(value: str | None) -> bytes | None:
+    sketch = base64.b64decode(value) if value else b""
+    # A row that was sent without a sketch has an empty one.
+    return sketch if sketch and not sketch[5] & 0b100 else None

@@ -1,0 +1,188 @@
+"""What has to be in Druid: a supervisor for each data source, how its segments are merged, and how long they are kept.
+
+Decides what differs from what Druid was told before. A specification is tried on a row of each kind before it is sent.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from typing import Any, Final
+
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.specs import KEEP_NOTHING, Spec, compaction, retention, supervisor
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import FatalError, Unavailable
+from hitmesh.rollup_rows import RowSource
+
+_SERVER: Final = "druid"
+_INDEXER: Final = "/druid/indexer/v1"
+_COORDINATOR: Final = "/druid/coordinator/v1"
+_NONE: Final[dict[str, Any]] = {}
+_RUNNING_S: Final = 90.0
+_PAUSE_S: Final = 0.2
+# A time as ISO 8601 writes it: Druid answers PT3600S where it was told PT60M.
+_PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_SECONDS: Final = (86_400, 3_600, 60, 1)
+_SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits":1,"presence":1,"sent":1}'
+
+
+def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
+    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+
+    Raises:
+        RetryError: Druid does not answer.
+        FatalError: Druid refuses a specification.
+    """
+    changes: list[Change] = []
+    with closing(DruidClient(servers)) as client:
+        for source in RowSource:
+            changes.append(_supervisor(servers, client, source, options))
+            changes.append(_compaction(servers, client, source))
+            changes.append(_retention(servers, client, source, options))
+    return changes
+
+
+def drop(servers: Servers) -> None:
+    """Ends the supervisors of a mesh and removes its rows; that nothing of them is kept stays noted.
+
+    A task ends when its segments were taken over, or when nobody will take them: the rule that says so comes first, or
+    it waits for ever for segments that were removed.
+    """
+    with closing(DruidClient(servers)) as client:
+        for source in RowSource:
+            name = servers.data_source(source)
+            client.coordinator("POST", f"{_COORDINATOR}/rules/{name}", KEEP_NOTHING)
+            client.coordinator("POST", f"{_INDEXER}/supervisor/{name}/terminate", missing=_NONE)
+            client.coordinator("DELETE", f"{_COORDINATOR}/config/compaction/{name}", missing=_NONE)
+            client.coordinator("DELETE", f"{_COORDINATOR}/datasources/{name}", missing=_NONE)
+
+
+def _supervisor(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
+    name, wanted = servers.data_source(source), supervisor(servers, source, options)
+    thing = f"supervisor {name}"
+    there = client.coordinator("GET", f"{_INDEXER}/supervisor/{name}", missing=_NONE)
+    apply = partial(_start, servers, source, wanted)
+    if not there:
+        says = f"reads topic {servers.rollups(source)} with {options.task_count} tasks"
+        return Change(_SERVER, thing, Action.CREATE, says, apply)
+    different = list(differences(wanted, there))
+    if not different:
+        return Change(_SERVER, thing, Action.KEEP, "as it should be", apply)
+    says = f"{', '.join(different)}; tasks hand over what they have and begin anew, no row is lost or read twice"
+    return Change(_SERVER, thing, Action.CHANGE, says, apply)
+
+
+def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
+    """Tries a specification, sends it, and returns once its tasks read."""
+    name = servers.data_source(source)
+    with closing(DruidClient(servers)) as client:
+        _try(client, wanted)
+        client.coordinator("POST", f"{_INDEXER}/supervisor", wanted)
+        _await(lambda: _is_running(client, name), f"the supervisor of {name} runs")
+
+
+def _try(client: DruidClient, wanted: Spec) -> None:
+    """Has Druid parse a row as the specification says; sends nothing anywhere.
+
+    Raises:
+        FatalError: the row does not come out as it should.
+    """
+    source = {
+        "type": "index",
+        "spec": {
+            "type": "index",
+            "dataSchema": wanted["spec"]["dataSchema"],
+            "ioConfig": {
+                "type": "index",
+                "inputSource": {"type": "inline", "data": _SAMPLE},
+                "inputFormat": {"type": "json"},
+            },
+        },
+        "samplerConfig": {"numRows": 1, "timeoutMs": 10_000},
+    }
+    answer = client.coordinator("POST", f"{_INDEXER}/sampler", source)
+    rows = [row for row in answer.get("data", ()) if row.get("parsed")]
+    if len(rows) != 1 or rows[0]["parsed"].get("presence") != 1 or rows[0].get("error"):
+        raise FatalError(f"Druid reads a row otherwise than it should: {answer}")
+
+
+def _is_running(client: DruidClient, name: str) -> bool:
+    status = client.coordinator("GET", f"{_INDEXER}/supervisor/{name}/status", missing=_NONE)
+    state = status.get("payload", {})
+    return state.get("detailedState") == "RUNNING" and bool(state.get("activeTasks"))
+
+
+def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Change:
+    name, wanted = servers.data_source(source), compaction(servers, source)
+    path = f"{_COORDINATOR}/config/compaction"
+    there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
+    apply = partial(_send, servers, path, wanted)
+    return _change(f"compaction {name}", wanted, there, apply, "segments of a day are merged after a day")
+
+
+def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:
+    name, wanted = servers.data_source(source), retention(options)
+    path = f"{_COORDINATOR}/rules/{name}"
+    there = client.coordinator("GET", path, missing=[])
+    if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
+        there = []  # a mesh of this name was removed
+    apply = partial(_send, servers, path, wanted)
+    kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "for good"
+    return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
+
+
+def _change(thing: str, wanted: Any, there: Any, apply: Callable[[], None], says: str) -> Change:
+    if not there:
+        return Change(_SERVER, thing, Action.CREATE, says, apply)
+    different = list(differences(wanted, there))
+    if different:
+        return Change(_SERVER, thing, Action.CHANGE, f"{', '.join(different)}; {says}", apply)
+    return Change(_SERVER, thing, Action.KEEP, "as it should be", apply)
+
+
+def _send(servers: Servers, path: str, body: Any) -> None:
+    with closing(DruidClient(servers)) as client:
+        client.coordinator("POST", path, body)
+
+
+def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
+    """Returns where what is there is not what is wanted, as far as we say what we want."""
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        return [
+            one
+            for name, value in wanted.items()
+            for one in differences(value, there.get(name), f"{where}.{name}" if where else name)
+        ]
+    if isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
+        return [
+            one
+            for index, (mine, theirs) in enumerate(zip(wanted, there, strict=True))
+            for one in differences(mine, theirs, f"{where}[{index}]")
+        ]
+    return [] if wanted == there or _same_time(wanted, there) else [f"{where or 'it'} is {there} and becomes {wanted}"]
+
+
+def _same_time(wanted: Any, there: Any) -> bool:
+    """Returns whether two texts are the same time, however it is written."""
+    return isinstance(wanted, str) and isinstance(there, str) and _seconds(wanted) == _seconds(there) is not None
+
+
+def _seconds(period: str) -> float | None:
+    """Returns how long a time is; None where it is none, or one of months, whose length is not fixed."""
+    found = _PERIOD.fullmatch(period)
+    if found is None:
+        return None
+    return sum(float(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
+
+
+def _await(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _RUNNING_S
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"not within {_RUNNING_S:.0f} s: {what}; look at Druid's log")
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,1 @@
+"""The log, and what goes from it to Druid, in Kafka."""

@@ -1,0 +1,84 @@
+"""What errors of the Kafka client mean, in the project's own tree of errors.
+
+Decides by what the caller should do. librdkafka marks errors of transactions as retriable, to be aborted, or fatal
+(everything else is fatal); of a call that timed out nobody knows whether it was done.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from hitmesh.errors import CommitInDoubt, FatalError, Fenced, HitmeshError, PartitionsMoved, Unavailable
+
+_FENCED: Final = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+    }
+)
+_MOVED: Final = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+_BUGS: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_REQUEST,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._INVALID_ARG,
+        KafkaError._STATE,
+    }
+)
+RETRY_S: Final = 1.0
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """Returns what the client says went wrong."""
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
+    """Returns the error of a call that is no transaction's: what may pass by itself can be tried again."""
+    found = error_of(error) if isinstance(error, KafkaException) else error
+    if found.code() in _FENCED:
+        return Fenced(f"Kafka, {doing}: another process took over the place of this one ({found.name()})")
+    if _is_member_fenced(found):
+        # Another process of this name, or the client's own second try to join while Kafka was away: who is the newest
+        # writer is asked before a new reader is opened.
+        return Unavailable(f"Kafka, {doing}: this reader's place was taken ({found.name()})", retry_after_s=RETRY_S)
+    if found.code() in _MOVED:
+        return _moved(found, doing)
+    if found.code() in _BUGS:
+        return FatalError(f"Kafka, {doing}: {found.name()} {found.str()}")
+    return Unavailable(f"Kafka, {doing}: {found.name()} {found.str()}", retry_after_s=RETRY_S)
+
+
+def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
+    """Returns the error of a transaction that is given up: aborted where it can be, in doubt otherwise."""
+    if error.code() in _FENCED:
+        return Fenced(f"Kafka, {doing}: a later writer took over ({error.name()})")
+    if error.code() in _MOVED or _is_member_fenced(error):
+        return _moved(error, doing)
+    if error.txn_requires_abort():
+        return Unavailable(f"Kafka, {doing}: aborted, {error.name()} {error.str()}", retry_after_s=RETRY_S)
+    return CommitInDoubt(f"Kafka, {doing}: {error.name()} {error.str()}", retry_after_s=RETRY_S)
+
+
+def _is_member_fenced(error: KafkaError) -> bool:
+    """Returns whether a member lost its name; a consumer says so with a code that any broken client has."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (
+        error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
+    )
+
+
+def _moved(error: KafkaError, doing: str) -> PartitionsMoved:
+    return PartitionsMoved(f"Kafka, {doing}: partitions moved to another reader ({error.name()})", retry_after_s=0.1)

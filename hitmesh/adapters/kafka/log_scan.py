@@ -1,0 +1,161 @@
+"""Records of a Kafka topic read again, without a group: how a state is made anew from the log (decision A5).
+
+Decides how log times are known in the middle of a log: they are a running maximum (rule L1), so reading begins
+`LOOK_BACK` records earlier. A broker's clock that stepped back for longer than that many records last is not seen.
+Commits nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from hitmesh.adapters.kafka.catalogue import Catalogue
+from hitmesh.adapters.kafka.errors import unavailable
+from hitmesh.adapters.kafka.records import logged_of, place_of
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import Unavailable
+from hitmesh.ports import LoggedRecord, PartitionId
+
+LOOK_BACK: Final = 64
+_CALL_S: Final = 10.0
+_SILENT_S: Final = 30.0
+_BATCH: Final = 200
+_WAIT_S: Final = 1.0
+_PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
+
+
+class KafkaLogScan:
+    """A LogScan of Kafka topics. Thread-safe: each call has a consumer of its own.
+
+    Args:
+        servers: where Kafka is, and what topics are called.
+        catalogue: which log each topic is.
+    """
+
+    def __init__(self, servers: Servers, catalogue: Catalogue) -> None:
+        self._servers = servers
+        self._catalogue = catalogue
+
+    def first_offset(self, partition: PartitionId) -> int:
+        """Returns the first offset that is still there; the next one to be written when none is."""
+        with self._consumer() as consumer:
+            return self._retained(consumer, partition)[0]
+
+    def offset_at(self, partition: PartitionId, log_time: int) -> int:
+        """Returns the first retained offset whose log time is at least `log_time`; the end when none is.
+
+        Log time is never later than what was appended last, so no record before the one that Kafka's own index finds
+        can be it. Where clocks agree that is the one; else, since log time never falls, a handful of looks find it.
+        """
+        with self._consumer() as consumer:
+            first, end = self._retained(consumer, partition)
+            first = max(first, self._indexed(consumer, partition, log_time, end))
+        look = first
+        while first < end:
+            found = next(self.read(partition, look, look + 1), None)
+            if found is not None and found.log_time >= log_time:
+                end = look
+            else:
+                first = look + 1
+            look = (first + end) // 2
+        return first
+
+    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; records that are gone are not there."""
+        with self._consumer() as consumer:
+            first, end = self._retained(consumer, partition)
+            begin, end = max(first, first_offset), min(end, end_offset)
+            if begin >= end:
+                return
+            log_time = 0
+            for message in self._messages(consumer, partition, max(first, begin - LOOK_BACK), end):
+                logged = logged_of(message, partition.log, log_time)
+                log_time = logged.log_time
+                if logged.position.offset >= begin:
+                    yield logged
+
+    def close(self) -> None:
+        """Has nothing to let go of."""
+
+    def _messages(self, consumer: Consumer, partition: PartitionId, first: int, end: int) -> Iterator[Message]:
+        """Yields the messages of [first, end), all of them retained when it was asked for."""
+        topic = self._topic(partition)
+        consumer.assign([TopicPartition(topic, partition.partition, first)])
+        for message in self._consumed(consumer, topic):
+            problem = message.error()
+            if problem is None:
+                _, offset = place_of(message)
+                if offset < end:
+                    yield message
+                if offset >= end - 1:
+                    return
+            elif problem.code() == KafkaError._PARTITION_EOF:
+                if place_of(message)[1] >= end:
+                    return
+            elif not problem.retriable() and problem.code() not in _PASSING:
+                raise unavailable(problem, f"read of {topic}")
+
+    def _consumed(self, consumer: Consumer, topic: str) -> Iterator[Message]:
+        """Yields what comes, as long as something does."""
+        silent_since = time.monotonic()
+        while time.monotonic() - silent_since < _SILENT_S:
+            try:
+                messages = consumer.consume(1, _WAIT_S)
+                messages += consumer.consume(_BATCH, 0.0) if messages else []
+            except KafkaException as error:
+                raise unavailable(error, f"read of {topic}") from error
+            yield from messages
+            if any(message.error() is None for message in messages):
+                silent_since = time.monotonic()
+        raise Unavailable(f"{topic} gave no record for {_SILENT_S:.0f} s")
+
+    def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
+        """Returns the first offset that was appended at `log_time` or later; the end when none was."""
+        asked = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
+        try:
+            (found,) = consumer.offsets_for_times([asked], timeout=_CALL_S)
+        except KafkaException as error:
+            raise unavailable(error, f"time index of {asked.topic}/{asked.partition}") from error
+        if found.error is not None:
+            raise unavailable(found.error, f"time index of {asked.topic}/{asked.partition}")
+        return end if found.offset < 0 else int(found.offset)
+
+    def _retained(self, consumer: Consumer, partition: PartitionId) -> tuple[int, int]:
+        topic = self._topic(partition)
+        try:
+            first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition.partition), timeout=_CALL_S)
+        except KafkaException as error:
+            raise unavailable(error, f"ends of {topic}/{partition.partition}") from error
+        return first, end
+
+    def _topic(self, partition: PartitionId) -> str:
+        topic = self._catalogue.topic_of(partition.log)
+        if not 0 <= partition.partition < self._catalogue.partitions(topic):
+            raise ValueError(f"{partition.log} has no partition {partition.partition}")
+        return self._servers.topic(topic)
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._servers.kafka,
+                "group.id": f"{self._servers.name}-scan",  # needed by the client; nothing is committed under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 50,
+                "queued.max.messages.kbytes": 32 << 10,
+                "fetch.message.max.bytes": 16 << 20,
+                "log_level": 3,
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()

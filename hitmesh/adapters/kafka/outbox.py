@@ -1,0 +1,199 @@
+"""Step 6 of the journey on Kafka: the stream's rows, their marks and consumed positions, in one transaction.
+
+Decides who may write: the newest writer of this node, as a member of the group that reads what is committed. What goes
+where, hitmesh.adapters.kafka.rollups decides; what becomes of a transaction that breaks, .transactions does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer
+
+from hitmesh.adapters.kafka.catalogue import Catalogue, Progress, Writers
+from hitmesh.adapters.kafka.log_reader import group_id
+from hitmesh.adapters.kafka.members import GroupMembers
+from hitmesh.adapters.kafka.offsets import committed_by, offset_of
+from hitmesh.adapters.kafka.rollups import RollupTopics
+from hitmesh.adapters.kafka.transactions import Message, Offsets, TransactionalProducer
+from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.stream_rows import as_streamed
+from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError
+from hitmesh.logs import logger
+from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, Topic
+from hitmesh.rollup_rows import RowSource
+
+_START: Final = PartitionProgress(0, 0)
+
+
+class KafkaOutbox:
+    """An Outbox in Kafka. Confined to one thread, but for `committed`.
+
+    Args:
+        servers: where Kafka is, and what topics are called.
+        catalogue: which log each topic is.
+        group: whose positions are committed.
+        node: name of this instance; a process of the same name that comes later fences this one.
+        members: the readers of this process.
+        progress: where reports look how far the log was applied.
+        writers: gives numbers to writers.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        catalogue: Catalogue,
+        group: str,
+        node: str,
+        members: GroupMembers,
+        progress: Progress,
+        writers: Writers,
+    ) -> None:
+        self._servers = servers
+        self._catalogue = catalogue
+        self._group = group
+        self._members = members
+        self._progress = progress
+        self._writers = writers
+        self._topics = RollupTopics(servers)
+        self._producer = TransactionalProducer(servers, f"{servers.name}-{group}-{node}")
+        self._lock = threading.Lock()
+        self._strangers: dict[Topic, Consumer] = {}
+        self._done: dict[PartitionId, PartitionProgress] = {}
+        self._writer = 0
+
+    def take_over(self) -> int:
+        """Fences every earlier writer of this node, durably; returns a number greater than that of any writer."""
+        # The number first: a writer that finds itself fenced must find out by whom, or it would fence this one again.
+        self._writer = self._writers.next(self._producer.transactional_id)
+        self._done = {}
+        self._producer.begin_anew()
+        return self._writer
+
+    def resolve(self, writer: int) -> None:
+        """Returns once nothing that this writer began is pending.
+
+        Raises:
+            Fenced: a later writer of this node took over.
+        """
+        self._check(writer)
+        self._done = {}
+        if not self._producer.is_unused:
+            # One that was open while a broker died may wait for its coordinator for good, whatever its time-outs say.
+            self._producer.begin_anew()
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commits rows, marks and positions in one transaction; then tells reports how far the log was applied.
+
+        Raises:
+            Fenced: a later writer took over; nothing was written.
+            PartitionsMoved: a partition is another reader's now; nothing was written.
+            CommitInDoubt: whether it was written is not known.
+            ValueError: a position is of no log of this store, or rows are of another generation.
+        """
+        newer = self._newer(positions)
+        messages = self._messages(rows, newer)
+        if writer != self._writer:
+            raise Fenced(f"writer {writer} wrote after {self._writer} took over")
+        if not self._producer.is_ready:
+            self.resolve(writer)
+        try:
+            self._producer.send(messages, self._offsets(newer))
+        except HitmeshError as error:
+            self._done = {}
+            raise self._told(writer, error) from error
+        self._done |= newer
+        self._tell(newer)
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+        found: dict[PartitionId, PartitionProgress] = {}
+        for topic in Topic:
+            partitions = self._catalogue.partition_ids(topic)
+            found |= committed_by(self._stranger(topic), self._servers.topic(topic), partitions)
+        return found
+
+    def close(self) -> None:
+        """Lets go. A second call changes nothing."""
+        self._producer.discard()
+        strangers, self._strangers = self._strangers, {}
+        for consumer in strangers.values():
+            consumer.close()
+
+    def _check(self, writer: int) -> None:
+        newest = self._writers.newest(self._producer.transactional_id)
+        if writer != newest:
+            raise Fenced(f"writer {writer} came after {newest} took over")
+
+    def _told(self, writer: int, error: HitmeshError) -> HitmeshError:
+        """Returns what an error means: Kafka also fences whose transaction it ended because it took too long."""
+        if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
+            return CommitInDoubt(f"writer {writer}: {error.message}, though it is the newest: it took too long")
+        return error
+
+    def _newer(self, positions: Mapping[PartitionId, PartitionProgress]) -> dict[PartitionId, PartitionProgress]:
+        """Returns the positions that are not behind what is committed: a commit never moves back."""
+        by_topic: dict[Topic, list[PartitionId]] = {}
+        for partition in positions:
+            topic = self._catalogue.topic_of(partition.log)
+            if partition not in self._done:
+                by_topic.setdefault(topic, []).append(partition)
+        for topic, unknown in by_topic.items():
+            self._done |= committed_by(self._stranger(topic), self._servers.topic(topic), unknown)
+        return {one: done for one, done in positions.items() if _is_newer(done, self._done.get(one, _START))}
+
+    def _messages(
+        self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> list[Message]:
+        messages: list[Message] = []
+        for one in rows:
+            streamed = {
+                RowSource.TRAFFIC: as_streamed(one.traffic, RowSource.TRAFFIC),
+                RowSource.VISITS: as_streamed(one.visits, RowSource.VISITS),
+            }
+            messages += self._topics.messages(one.partition.partition, streamed)
+        for partition, done in positions.items():
+            messages += self._topics.marks(partition, done)
+        return messages
+
+    def _offsets(self, positions: Mapping[PartitionId, PartitionProgress]) -> Offsets:
+        by_topic: dict[Topic, list[Any]] = {}
+        for partition, done in positions.items():
+            topic = self._catalogue.topic_of(partition.log)
+            by_topic.setdefault(topic, []).append(offset_of(self._servers.topic(topic), partition, done))
+        return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
+
+    def _membership(self, topic: Topic) -> Any:
+        """Returns what proves that this process reads the topic; without a reader, that nobody has to."""
+        metadata = self._members.metadata(topic, self._group)
+        return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
+
+    def _stranger(self, topic: Topic) -> Consumer:
+        """Returns a consumer that asks what the group committed and never joins it."""
+        with self._lock:
+            if topic not in self._strangers:
+                self._strangers[topic] = Consumer(
+                    {
+                        "bootstrap.servers": self._servers.kafka,
+                        "group.id": group_id(self._servers, self._group, topic),
+                        "isolation.level": "read_committed",
+                        "enable.auto.commit": False,
+                        "log_level": 3,
+                    }
+                )
+            return self._strangers[topic]
+
+    def _tell(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Publishes progress. The transaction is committed: nothing that fails here may say otherwise."""
+        try:
+            self._progress.publish(positions)
+        except HitmeshError as error:
+            logger().warning("progress_not_published", reason=error.reason, message=error.message)
+
+
+def _is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
+    return (done.next_offset, done.log_time) > (there.next_offset, there.log_time)

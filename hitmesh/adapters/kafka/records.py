@@ -1,0 +1,90 @@
+"""A record of the log as a Kafka message: the value as it is, everything else in one header (log.v1.RecordHeader).
+
+Decides that a message whose header does not decode is a record of hits all the same: its value will not decode either,
+and the processor sets it aside and counts it, so that its partition goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confluent_kafka import Message
+from google.protobuf.message import DecodeError
+
+from hitmesh.adapters.log_time import log_time_of
+from hitmesh.columns import LOGIC_VERSION
+from hitmesh.errors import FatalError
+from hitmesh.log.v1 import record_pb2
+from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+
+HEADER: Final = "h"
+_KINDS: Final = frozenset(int(kind) for kind in RecordKind)
+
+
+def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
+    """Returns the headers of a message."""
+    header = record_pb2.RecordHeader(
+        kind=record_pb2.RecordKind.ValueType(int(record.kind)),
+        schema_version=record.schema_version,
+        rows=record.rows,
+        min_event_time_ms=record.min_event_time,
+        max_event_time_ms=record.max_event_time,
+        max_collect_time_ms=record.max_collect_time,
+        collector=record.collector,
+        logic_version=LOGIC_VERSION,
+        classifier_version=record.classifier_version,
+        hits=record.hits,
+        sum64=record.sum64,
+        xor64=record.xor64,
+    )
+    return [(HEADER, header.SerializeToString())]
+
+
+def record_of(message: Message) -> Record:
+    """Returns the record of a message."""
+    value = message.value() or b""
+    header = _header(message)
+    if header is None:
+        return Record(RecordKind.HITS, value)
+    return Record(
+        kind=RecordKind(header.kind),
+        value=value,
+        rows=header.rows,
+        min_event_time=header.min_event_time_ms,
+        max_event_time=header.max_event_time_ms,
+        max_collect_time=header.max_collect_time_ms,
+        schema_version=header.schema_version,
+        collector=header.collector,
+        classifier_version=header.classifier_version,
+        hits=header.hits if header.HasField("hits") else None,
+        sum64=header.sum64,
+        xor64=header.xor64,
+    )
+
+
+def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord:
+    """Returns a message as a record of a log, behind one of `last_log_time` (rule L1)."""
+    record = record_of(message)
+    _, appended = message.timestamp()
+    position = Position(log_id, *place_of(message))
+    return LoggedRecord(position, log_time_of(record, appended, last_log_time), record)
+
+
+def place_of(message: Message) -> tuple[int, int]:
+    """Returns partition and offset of a message that was read or delivered."""
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        raise FatalError("a message of Kafka has no place")
+    return partition, offset
+
+
+def _header(message: Message) -> record_pb2.RecordHeader | None:
+    """Returns the header; None where it is missing, does not decode, or names a kind that is none."""
+    found = dict(message.headers() or ()).get(HEADER)
+    if not isinstance(found, bytes):
+        return None
+    try:
+        header = record_pb2.RecordHeader.FromString(found)
+    except DecodeError:
+        return None
+    return header if int(header.kind) in _KINDS else None

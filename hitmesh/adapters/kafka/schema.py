@@ -1,0 +1,237 @@
+"""What has to be in Kafka: the topics of the log and those that Druid reads, and how they are kept.
+
+Decides what differs and what may be changed: partitions of hits never, since a site's hits meet in one (decision A4).
+A topic of the log that was made is declared as a new log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from hitmesh.adapters.cassandra.logs import DeclaredLogs
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.kafka.errors import error_of, unavailable
+from hitmesh.adapters.kafka.log import MAX_VALUE_BYTES
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import FatalError, RefusedError, Unavailable
+from hitmesh.ports import Topic
+from hitmesh.rollup_rows import RowSource
+from hitmesh.zones import DAY_MS
+
+_SERVER: Final = "kafka"
+_CALL_S: Final = 30.0
+_PAUSE_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A topic as it should be; `topic` where it is one of the log."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    topic: Topic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    topic_id: str
+    partitions: int
+    copies: int
+    config: Mapping[str, str]
+
+
+def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
+    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+
+    Raises:
+        RetryError: Kafka does not answer.
+        RefusedError: a topic has more partitions than asked for, or hits have fewer.
+    """
+    admin = _admin(servers)
+    try:
+        return [_change(servers, options, one, _there(admin, one)) for one in _wanted(servers, options)]
+    except KafkaException as error:
+        raise unavailable(error, "plan of topics") from error
+
+
+def drop(servers: Servers) -> None:
+    """Removes the topics of a mesh and all that is in them."""
+    admin = _admin(servers)
+    names = [one.name for one in _wanted(servers, SchemaOptions())]
+    for done in admin.delete_topics(names, operation_timeout=_CALL_S).values():
+        try:
+            done.result()
+        except KafkaException as error:
+            if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise unavailable(error, "removal of topics") from error
+
+
+def _wanted(servers: Servers, options: SchemaOptions) -> list[_Wanted]:
+    common = {"min.insync.replicas": str(options.min_insync), "cleanup.policy": "delete"}
+    log = common | {
+        "message.timestamp.type": "LogAppendTime",
+        "compression.type": "zstd",
+        "retention.ms": str(options.hits_retention_days * DAY_MS),
+        "max.message.bytes": str(MAX_VALUE_BYTES + (1 << 20)),
+    }
+    rollups = common | {
+        "compression.type": "zstd",
+        "retention.ms": str(options.rollups_retention_days * DAY_MS),
+        "max.message.bytes": str(8 << 20),
+    }
+    return [
+        _Wanted(servers.topic(Topic.HITS), options.hits_partitions, log, Topic.HITS),
+        _Wanted(servers.topic(Topic.REJECTED), 1, log, Topic.REJECTED),
+        *(_Wanted(servers.rollups(source), options.rollups_partitions, rollups) for source in RowSource),
+    ]
+
+
+def _there(admin: AdminClient, wanted: _Wanted) -> _There | None:
+    try:
+        found = admin.describe_topics(TopicCollection([wanted.name]), request_timeout=_CALL_S)[wanted.name].result()
+    except KafkaException as error:
+        if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    resource = ConfigResource(ResourceType.TOPIC, wanted.name)
+    config = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result()
+    values = {name: config[name].value for name in wanted.config}
+    copies = min(len(one.replicas) for one in found.partitions)
+    return _There(str(found.topic_id), len(found.partitions), copies, values)
+
+
+def _change(servers: Servers, options: SchemaOptions, wanted: _Wanted, there: _There | None) -> Change:
+    thing = f"topic {wanted.name}"
+    if there is None:
+        says = f"{wanted.partitions} partitions, {options.replication} copies, " + _said(wanted.config)
+        return Change(_SERVER, thing, Action.CREATE, says, partial(_create, servers, options, wanted))
+    _refuse_what_cannot_change(options, wanted, there)
+    differences = _differences(wanted, there)
+    if wanted.topic is not None and not _is_declared(servers, wanted.topic, there):
+        differences.append("it is a log that is not declared: readers will begin at its first record")
+    if not differences:
+        says = f"{there.partitions} partitions, as it should be"
+        return Change(_SERVER, thing, Action.KEEP, says, partial(_declare, servers, wanted))
+    return Change(_SERVER, thing, Action.CHANGE, "; ".join(differences), partial(_alter, servers, wanted, there))
+
+
+def _differences(wanted: _Wanted, there: _There) -> list[str]:
+    changes = [
+        f"{name} {there.config[name]} becomes {value}"
+        for name, value in wanted.config.items()
+        if there.config[name] != value
+    ]
+    if there.partitions != wanted.partitions:
+        changes.append(
+            f"{there.partitions} partitions become {wanted.partitions}; rows that are there stay where they are"
+        )
+    return changes
+
+
+def _refuse_what_cannot_change(options: SchemaOptions, wanted: _Wanted, there: _There) -> None:
+    if there.partitions > wanted.partitions or (wanted.topic is not None and there.partitions != wanted.partitions):
+        raise RefusedError(
+            f"topic {wanted.name} has {there.partitions} partitions and {wanted.partitions} are asked for: a site's "
+            f"hits would go elsewhere than before; ask for {there.partitions}, or take a mesh of another name",
+            field="partitions",
+            reason="INVALID_CONFIG",
+        )
+    if there.copies != options.replication:
+        raise RefusedError(
+            f"topic {wanted.name} has {there.copies} copies and {options.replication} are asked for: move them with "
+            f"kafka-reassign-partitions first, or ask for {there.copies}",
+            field="replication",
+            reason="INVALID_CONFIG",
+        )
+
+
+def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
+    session = CassandraSession(servers)
+    try:
+        logs = DeclaredLogs(session)
+        return (logs.log_id(topic), logs.partitions(topic)) == (_log_id(topic, there.topic_id), there.partitions)
+    except FatalError:  # none is, or there is no keyspace yet
+        return False
+    finally:
+        session.close()
+
+
+def _create(servers: Servers, options: SchemaOptions, wanted: _Wanted) -> None:
+    topic = NewTopic(wanted.name, wanted.partitions, options.replication, config=dict(wanted.config))
+    admin = _admin(servers)
+    try:
+        admin.create_topics([topic], operation_timeout=_CALL_S)[wanted.name].result()
+    except KafkaException as error:
+        if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise unavailable(error, f"creation of {wanted.name}") from error
+    _declare(servers, wanted)
+
+
+def _alter(servers: Servers, wanted: _Wanted, there: _There) -> None:
+    admin = _admin(servers)
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in wanted.config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, wanted.name, incremental_configs=entries)
+    try:
+        admin.incremental_alter_configs([resource], request_timeout=_CALL_S)[resource].result()
+        if there.partitions < wanted.partitions:
+            more = NewPartitions(wanted.name, wanted.partitions)
+            admin.create_partitions([more], operation_timeout=_CALL_S)[wanted.name].result()
+    except KafkaException as error:
+        raise unavailable(error, f"change of {wanted.name}") from error
+    _declare(servers, wanted)
+
+
+def _declare(servers: Servers, wanted: _Wanted) -> None:
+    """Notes which log a topic of the log is: its id in Kafka is another one when it is made anew."""
+    if wanted.topic is None:
+        return
+    there = _known(servers, wanted)
+    session = CassandraSession(servers)
+    try:
+        DeclaredLogs(session).declare(wanted.topic, _log_id(wanted.topic, there.topic_id), there.partitions)
+    finally:
+        session.close()
+
+
+def _known(servers: Servers, wanted: _Wanted) -> _There:
+    """Returns a topic once Kafka knows it: what was made a moment ago may not have spread."""
+    deadline = time.monotonic() + _CALL_S
+    while True:
+        there = _there(_admin(servers), wanted)
+        if there is not None:
+            return there
+        if time.monotonic() > deadline:
+            raise Unavailable(f"Kafka does not know topic {wanted.name}, which was made {_CALL_S:.0f} s ago")
+        time.sleep(_PAUSE_S)
+
+
+def _log_id(topic: Topic, topic_id: str) -> str:
+    """Returns the name of a log; Kafka writes ids with signs that mean something in paths."""
+    return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
+
+
+def _said(config: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(config.items()))
+
+
+def _admin(servers: Servers) -> AdminClient:
+    return AdminClient({"bootstrap.servers": servers.kafka, "log_level": 3})

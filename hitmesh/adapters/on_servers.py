@@ -1,0 +1,78 @@
+"""Every port over Kafka, Cassandra and Druid. The only module that knows all three; imported when a URL asks for it.
+
+Decides which server keeps what (architecture §4); opens nothing: a connection is made when a port first needs it.
+"""
+
+from __future__ import annotations
+
+from hitmesh.adapters.cassandra.claims import CassandraOrderClaims
+from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
+from hitmesh.adapters.cassandra.dirty import CassandraDirtyDays
+from hitmesh.adapters.cassandra.dropped import DroppedRows
+from hitmesh.adapters.cassandra.generations import CassandraGenerations
+from hitmesh.adapters.cassandra.ledger import CassandraLedger
+from hitmesh.adapters.cassandra.logs import DeclaredLogs
+from hitmesh.adapters.cassandra.progress import CassandraProgress
+from hitmesh.adapters.cassandra.raw import CassandraRawStore
+from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
+from hitmesh.adapters.cassandra.series import CassandraSeriesStore
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.cassandra.states import CassandraStateStore
+from hitmesh.adapters.cassandra.writers import Writers
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.metrics import DruidMetricStore
+from hitmesh.adapters.druid.sink import DruidRollupSink
+from hitmesh.adapters.kafka.log import KafkaEventLog
+from hitmesh.adapters.kafka.log_reader import KafkaLogReader
+from hitmesh.adapters.kafka.log_scan import KafkaLogScan
+from hitmesh.adapters.kafka.members import GroupMembers
+from hitmesh.adapters.kafka.outbox import KafkaOutbox
+from hitmesh.adapters.kafka.rollups import RollupProducer
+from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.stores import Stores
+from hitmesh.ports import Clock
+
+
+def stores_on(servers: Servers, clock: Clock, node: str, group: str) -> Stores:
+    """Returns the ports over servers.
+
+    Args:
+        servers: where they are.
+        clock: the only source of time.
+        node: name of this instance: its place in the group of readers and its transactions are found again under it.
+        group: whose progress is the progress of the system.
+    """
+    session, client = CassandraSession(servers), DruidClient(servers)
+    catalogue, dropped, members = DeclaredLogs(session), DroppedRows(session), GroupMembers()
+    log, series = KafkaEventLog(servers, catalogue), CassandraSeriesStore(session)
+    progress = CassandraProgress(session, catalogue)
+    outbox = KafkaOutbox(servers, catalogue, group, node, members, progress, Writers(session))
+    producer = RollupProducer(servers, f"{servers.name}-settled-{node}")
+    sink = DruidRollupSink(servers, client, producer, dropped, (series.drop_generations,))
+    metrics = DruidMetricStore(servers, client, catalogue, dropped)
+    log_scan = KafkaLogScan(servers, catalogue)
+
+    def close() -> None:
+        for one in (log, outbox, producer, log_scan, metrics, client, session):
+            one.close()
+
+    return Stores(
+        log=log,
+        log_reader=lambda topic, of_group: KafkaLogReader(servers, catalogue, topic, of_group, node, members),
+        log_scan=log_scan,
+        raw=CassandraRawStore(session),
+        rejected=CassandraRejectedStore(session),
+        dirty=CassandraDirtyDays(session),
+        generations=CassandraGenerations(session),
+        claims=CassandraOrderClaims(session),
+        outbox=outbox,
+        series=series,
+        ledger=CassandraLedger(session),
+        states=CassandraStateStore(session),
+        sink=sink,
+        metrics=metrics,
+        progress=progress,
+        directory=CassandraSiteDirectory(session, clock),
+        trim=lambda older_than_ms: 0,  # Kafka's own retention does it
+        close=close,
+    )

@@ -1,0 +1,55 @@
+"""Every port over one store, as a value: what `open_stores` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hitmesh.ports import (
+    DirtyDays,
+    EventLog,
+    Generations,
+    Ledger,
+    LogReader,
+    LogScan,
+    MetricStore,
+    OrderClaims,
+    Outbox,
+    ProgressReader,
+    RawStore,
+    RejectedStore,
+    RollupSink,
+    SeriesStore,
+    SiteDirectory,
+    StateStore,
+    Topic,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every port over one store.
+
+    `log_reader(topic, group)` makes a reader, which its user closes. `trim(older_than_ms)` deletes log records of log
+    time below that instant that every group committed, and returns how many. `close` closes the log, then all files
+    or connections; a second call changes nothing.
+    """
+
+    log: EventLog
+    log_reader: Callable[[Topic, str], LogReader]
+    log_scan: LogScan
+    raw: RawStore
+    rejected: RejectedStore
+    dirty: DirtyDays
+    generations: Generations
+    claims: OrderClaims
+    outbox: Outbox
+    series: SeriesStore
+    ledger: Ledger
+    states: StateStore
+    sink: RollupSink
+    metrics: MetricStore
+    progress: ProgressReader
+    directory: SiteDirectory
+    trim: Callable[[int], int]
+    close: Callable[[], None]

@@ -1,0 +1,177 @@
+"""One attempt at one site-day (step S of the journey): what is known when it begins, and the settlement made of it.
+
+Decides what a settlement sees: its window, its claims, the carry it begins from. Writes nothing but the number of the
+attempt; the order of effects stands in `settler`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from hitmesh.hit_types import HitType
+from hitmesh.ports import (
+    SETTLEMENT_LOG,
+    DirtyDays,
+    Drift,
+    GenerationEntry,
+    Generations,
+    OrderClaims,
+    PartitionId,
+    ProgressReader,
+    RawStore,
+    RejectedStore,
+    RollupSink,
+    SeriesStore,
+    Site,
+    SiteDay,
+    SiteDirectory,
+    VisitPolicy,
+)
+from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.zones import DAY_MS
+from processor.carry import Carry
+from processor.drift import drift_of
+from processor.duplicates import COPY_WINDOW_MS
+from processor.orders import HitAt, seen_claims, with_flags
+from processor.rollups import RowOwner
+from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
+from processor.window import Window, read_window
+
+# What settlement itself marks stands in this partition.
+SETTLEMENT: Final = PartitionId(SETTLEMENT_LOG, 0)
+_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
+_UNKNOWN_ZONE: Final = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class SettlerStores:
+    """What a settler reads and writes."""
+
+    raw: RawStore
+    rejected: RejectedStore
+    dirty: DirtyDays
+    generations: Generations
+    claims: OrderClaims
+    sink: RollupSink
+    progress: ProgressReader
+    directory: SiteDirectory
+    series: SeriesStore
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What settlements of a site that are not published yet hand to later days.
+
+    Attributes:
+        carry: of the day before, None where it is not among them.
+        flags: duplicate flags of claims that differ from what is stored (rule D3).
+    """
+
+    carry: Carry | None = None
+    flags: Mapping[HitAt, bool] = field(default_factory=dict)
+
+
+NOTHING_HANDED: Final = Handed()
+
+
+class Attempt:
+    """One attempt at one site-day.
+
+    Args:
+        stores: what is read.
+        site_day: what is settled.
+        hits_before: offsets of hits that the scan stays below.
+        read_through: offsets of all topics that the scan stays below.
+        handed: what days before it hand on that are computed but not published yet.
+    """
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        site_day: SiteDay,
+        hits_before: Mapping[PartitionId, int],
+        read_through: Mapping[PartitionId, int],
+        handed: Handed = NOTHING_HANDED,
+    ) -> None:
+        site, day = site_day
+        entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day, day + 2)
+        before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
+        handed_on = stores.generations.carry(site_day)
+        self.site_day = site_day
+        self.read_through = {name: offset for name, offset in read_through.items() if name != SETTLEMENT}
+        self.generation = 0
+        self._stores = stores
+        self._hits_before = hits_before
+        self._current = entries.get(day)
+        self._next_is_settled = day + 1 in entries
+        self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
+        self._flags = handed.flags
+        self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
+
+    @property
+    def seen_sequence(self) -> int:
+        """The entry seen when the scan began, 0 for none."""
+        return self._current.sequence if self._current else 0
+
+    def settle(self) -> Settled | None:
+        """Return the settlement; None when there is nothing to settle: no hit, no refusal, nothing published."""
+        site, day = self.site_day
+        rejected = self._stores.rejected.counts(site, day)
+        if not rejected and self._current is None and day not in self._stores.raw.days(site):
+            return None
+        known = self._stores.directory.site(site)
+        self.generation = self._stores.generations.begin(self.site_day)
+        for follow_ms in _FOLLOW_MS:
+            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
+            if settled.complete:
+                break
+        return settled
+
+    def drift(self, settled: Settled) -> Drift | None:
+        """Return how the settlement differs from the stream; None where it was compared before, or never streamed."""
+        if self._current is not None:
+            return None
+        site, day = self.site_day
+        return drift_of(
+            settled.traffic, settled.visits, self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        )
+
+    def disturbed_days(self, settled: Settled) -> set[int]:
+        """Return the other days that must be settled (again) because of this settlement (rule L4)."""
+        day = self.site_day.day
+        disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
+        if self._next_is_settled and not (self._handed_on and settled.carry.hands_on_the_same(self._handed_on)):
+            disturbed.add(day + 1)
+        if self._carry is not None and self._carry.followed != settled.followed:
+            disturbed.add(day - 1)
+        return disturbed
+
+    def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
+        name, day = self.site_day
+        reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVE_MS
+        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
+        orders = window.rows.filter(
+            (pl.col("hit_type") == HitType.ORDER)
+            & pl.col("order_id").is_not_null()
+            & pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left")
+        )["order_id"].unique()
+        claims = self._stores.claims.of(name, orders.sort().to_list()) if len(orders) else ()
+        return DayInputs(
+            owner=RowOwner(name, day, self.generation),
+            policy=site.policy if site else VisitPolicy(),
+            zone=site.time_zone if site else _UNKNOWN_ZONE,
+            window=window,
+            known_until=known_until,
+            carry=self._carry,
+            claims=with_flags(seen_claims(claims, self._hits_before), self._flags),
+            rejected=rejected,
+            read_through=self._current.read_through if self._current else {},
+        )
+
+    def _window(self, site: str, start: int, end: int) -> Window:
+        records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
+        return read_window(records, site, start, end)

@@ -1,0 +1,32 @@
+"""What a settlement counted, added up by cell and currency (step S of the journey, decision A8).
+
+Decides that a settled site-day reads as the stream's partials of the same hits would: the same sums, digests and
+sketches, made by the same function. A pure function of the settled rows; refuses to know where they are stored.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hitmesh.rollup_rows import RowSource
+from hitmesh.row_digest import row_digests
+from hitmesh.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
+from processor.live.epochs import EpochSums
+from processor.live.rows import SignedRows
+from processor.rollups import filled_rows
+
+
+def settled_series(traffic: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
+    """Return SERIES_COLUMNS of a site-day, one row per (cell, excluded, currency), in this order.
+
+    Args:
+        traffic: its settled rows (hitmesh.rollup_rows); nobody ever left a sketch of them.
+        visits: its settled rows.
+    """
+    sums = EpochSums()
+    sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC), _as_signed(visits, RowSource.VISITS))
+    return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")
+
+
+def _as_signed(rows: pl.DataFrame, source: RowSource) -> SignedRows:
+    return SignedRows(filled_rows(rows, {}, STREAM_COLUMNS[source]), row_digests(rows, source))

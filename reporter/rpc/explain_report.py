@@ -1,0 +1,110 @@
+"""ExplainReport: which store would answer a report, why, and what it would be asked. Reads no numbers.
+
+Limits: those of RunReport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol, runtime_checkable
+
+from hitmesh.errors import RefusedError
+from hitmesh.ports import IngestKey, MetricQuery
+from hitmesh.reporter.v1 import reporter_pb2 as pb
+from reporter.from_series import Run, runs
+from reporter.plan import Leg, excluded_hits_leg, legs
+from reporter.route import Path, Route, route
+from reporter.rpc.answer import read_standing
+from reporter.rpc.backend import Backend
+from reporter.rpc.messages import PATHS, understood
+from reporter.rpc.paths import reach_of
+from reporter.rpc.run_report import checked_question
+from reporter.rpc.standing import days_between
+
+SERIES_SOURCE: Final = "series"
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A metric store with a query language of its own."""
+
+    def explain(self, question: MetricQuery) -> str:
+        """Returns the query it would run, as text."""
+
+
+def explain_report(
+    backend: Backend, caller: IngestKey | None, request: pb.ExplainReportRequest
+) -> pb.ExplainReportResponse:
+    """Returns how the report would be answered now.
+
+    Raises:
+        NotFound, RefusedError: as run_report.
+        Unavailable: no store that can answer does.
+    """
+    report = _report_of(request)
+    asked = checked_question(backend, caller, report)
+    question, sites = asked.question, asked.sites
+    way = route(question, len(sites))
+    path, reason = _path_now(backend, way)
+    standing = read_standing(backend, sites, days_between(question.start, question.end), reach_of(backend, path))
+    planned = list(legs(question, standing.generations))
+    if question.include_totals and (question.dimensions or question.has_time):
+        planned += legs(question.of_totals(), standing.generations)
+    excluded = excluded_hits_leg(question, standing.generations)
+    planned += [excluded] if excluded else []
+    is_series = path is Path.SERIES
+    return pb.ExplainReportResponse(
+        request=understood(question, report),
+        path=PATHS[path],
+        store=backend.store_of(path),
+        reason=reason,
+        reads=_series_reads(runs(standing.generations), planned) if is_series else _metric_reads(backend, planned),
+    )
+
+
+def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
+    """Returns the report; its site may stand beside it, as it does in a URL."""
+    report = pb.RunReportRequest()
+    report.CopyFrom(request.report)
+    report.site = report.site or request.site
+    if request.site and report.site != request.site:
+        raise RefusedError(
+            f"site {request.site[:160]!r} is not the report's {report.site[:160]!r}: name one of them", field="site"
+        )
+    return report
+
+
+def _path_now(backend: Backend, way: Route) -> tuple[Path, str]:
+    """Returns the path that would be tried first, and why; one whose store failed a moment ago is passed over."""
+    now = backend.clock.now()
+    first = way.paths[0]
+    path = next((one for one in way.paths if not backend.breakers.of(one).is_pausing(now)), first)
+    return (
+        path,
+        way.reason if path is first else f"{way.reason}; but {backend.breakers.of(first).store} does not answer",
+    )
+
+
+def _series_reads(found: Sequence[Run], planned: Sequence[Leg]) -> list[pb.PlannedRead]:
+    columns = dict.fromkeys(column for leg in planned for column in _columns(leg))
+    days = sum(run.days for run in found)
+    return [pb.PlannedRead(source=SERIES_SOURCE, columns=columns, site_days=days, requests=len(found))]
+
+
+def _metric_reads(backend: Backend, planned: Sequence[Leg]) -> list[pb.PlannedRead]:
+    store = backend.metrics
+    return [
+        pb.PlannedRead(
+            source=leg.query.source.value,
+            columns=_columns(leg),
+            dimensions=leg.query.dimensions,
+            site_days=len(leg.query.generations),
+            requests=1,
+            native_query=store.explain(leg.query) if isinstance(store, Explains) else "",
+        )
+        for leg in planned
+    ]
+
+
+def _columns(leg: Leg) -> tuple[str, ...]:
+    return (*leg.query.measures, *leg.query.sketches)

@@ -1,0 +1,104 @@
+"""Two of each service behind one Envoy, the settler apart: one that dies is no loss, and hardly a pause."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.client.batches import batches
+from hitmesh.clock import SystemClock
+from tests.e2e import processes
+from tests.e2e.mesh import Mesh, one_json_line
+from tests.e2e.messages import page_view
+from tests.e2e.tenants import authorized
+from tests.e2e.waiting import eventually
+from tests.kill.senders import Portion, Senders
+
+SITES = tuple(f"merchants/demo/sites/replica-{number}" for number in range(4))
+BATCHES, BATCH_HITS = 10, 25
+RESUMED_S = 5.0
+COUNTED_S = 60.0
+
+
+@pytest.mark.timeout(240)
+def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_counted_once(
+    idle_mesh: Mesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = idle_mesh
+    if not mesh.backend:
+        pytest.skip("files have one writer: several of each service need servers")
+    mesh.options = ("--no-demo-data", "--replicas", "2")
+    mesh.start()
+    for site in SITES:
+        request = admin_pb2.CreateSiteRequest(
+            parent="merchants/demo",
+            site_id=site.rpartition("/")[2],
+            site=admin_pb2.Site(currency="USD", time_zone="UTC"),
+        )
+        mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=10)
+    with Senders(mesh.address, mesh.key, SITES) as senders:
+        for part in range(3):
+            senders.give(some_batches(f"part-{part}"))
+            senders.wait_acknowledged()
+            if part < 2:
+                took_s = seconds_until_resumed(mesh, senders, part)
+                with capsys.disabled():
+                    print(f"\nstreams went on {took_s:.1f} s after a collector died")  # noqa: T201  # what was measured
+                assert took_s < RESUMED_S
+    sent = dict.fromkeys(SITES, (3 + 2) * BATCHES * BATCH_HITS)
+    eventually(lambda: {site: hits_of(mesh, site) for site in SITES} == sent, f"reports have {sent}", COUNTED_S)
+    assert mesh.stop() == 0
+
+
+def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
+    """Kills a collector; returns how long until what was sent then was acknowledged, and waits for a new one."""
+    victims = collectors(mesh)
+    assert len(victims) == 2
+    victim = victims[part]
+    os.kill(victim, signal.SIGKILL)
+    began = time.monotonic()
+    senders.give(some_batches(f"kill-{part}"))
+    senders.wait_acknowledged()
+    took_s = time.monotonic() - began
+    eventually(lambda: len(set(collectors(mesh)) - {victim}) == 2, "a new collector was started", COUNTED_S)
+    return took_s
+
+
+def collectors(mesh: Mesh) -> list[int]:
+    """The processes of collectors."""
+    return [pid for pid in mesh.children() if "-m collector" in name_of(pid)]
+
+
+def name_of(pid: int) -> str:
+    """What a process is; nothing when it ended meanwhile."""
+    try:
+        return processes.name_of(pid)
+    except FileNotFoundError:
+        return ""
+
+
+def some_batches(prefix: str) -> Portion:
+    now = SystemClock().now()
+    return {
+        site: list(
+            batches(
+                [
+                    page_view(f"{prefix}-{number}", now, visitor=f"v{number % 7}")
+                    for number in range(BATCHES * BATCH_HITS)
+                ],
+                f"{prefix}-{site[-1]}",
+                max_hits=BATCH_HITS,
+            )
+        )
+        for site in SITES
+    }
+
+
+def hits_of(mesh: Mesh, site: str) -> int:
+    short = site.removeprefix("merchants/").replace("/sites/", "/")
+    answer = one_json_line(mesh.cli("query", "--site", short, "--metrics", "hits", "--last", "2d", "-o", "json"))
+    return sum(int(row["hits"]) for row in answer["rows"])

@@ -1,0 +1,103 @@
+"""Local servers as an operator meets them: started from nothing, looked at, started again with their data, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitmesh.stack import commands
+from hitmesh.stack.servers import NAMES
+from tests.e2e import processes
+from tests.e2e.mesh import Finished, run_command
+
+pytestmark = pytest.mark.servers
+UP_S = 300.0
+NOT_HEALTHY = 7
+NAME = "kept"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose servers are gone at the end, whatever happens."""
+    place = tmp_path / "home"
+    yield place
+    processes.kill_at_once(list(commands.processes(place).values()))
+
+
+def stack(home: Path, command: str, *arguments: str) -> Finished:
+    return run_command(["stack", command, *arguments, "--home", str(home)], UP_S)
+
+
+def status(home: Path, code: int) -> dict[str, dict[str, Any]]:
+    done = stack(home, "status", "-o", "json")
+    assert done.code == code, done.err
+    return {one["name"]: one for one in json.loads(done.out)["servers"]}
+
+
+def init(store: str, *arguments: str) -> Finished:
+    return run_command(["init", "--backend", f"{store}&name={NAME}", *arguments], UP_S)
+
+
+@pytest.mark.timeout(600)
+def test_servers_start_from_nothing_keep_their_data_and_give_way_to_whoever_took_a_port(home: Path) -> None:
+    assert {one["state"] for one in status(home, NOT_HEALTHY).values()} == {"down"}
+    store = up(home)
+    seen = status(home, 0)
+    assert set(seen) == set(NAMES)
+    assert all(one["is_healthy"] and one["resident_bytes"] > 10 << 20 for one in seen.values())
+    assert "up already" in stack(home, "up").err
+    assert init(store, "--check").code == NOT_HEALTHY, "a new mesh differs in everything"
+    assert init(store, "--yes").code == 0
+
+    os.kill(seen["historical"]["pid"], signal.SIGKILL)
+    assert down(home) == [name for name in NAMES if name != "historical"]
+    assert not any(processes.is_alive(one["pid"]) for one in seen.values())
+
+    with socket.create_server(("127.0.0.1", seen["broker"]["port"])):
+        done = stack(home, "up")
+        assert done.code == 0, done.err
+        assert f"port {seen['broker']['port']} of broker is taken by process {os.getpid()}" in done.err
+        again = status(home, 0)
+    moved = {name for name in NAMES if again[name]["port"] != seen[name]["port"]}
+    assert moved == {"broker"}
+    checked = init(done.out.strip(), "--check")
+    assert checked.code == 0, checked.out
+    assert "INFO" in stack(home, "logs", "cassandra", "-n", "500").out
+    down(home)
+    assert stack(home, "down").code == 0
+    assert commands.processes(home) == {}
+
+
+def up(home: Path) -> str:
+    done = stack(home, "up")
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+def down(home: Path) -> list[str]:
+    """Stops the servers; returns the names of those that were stopped, in the order of starting."""
+    done = stack(home, "down")
+    assert done.code == 0, done.err
+    assert "killed" not in done.err
+    return [name for name in NAMES if any(line.split() == [name, "stopped"] for line in done.err.splitlines())]
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_does_not_start_ends_with_4_the_end_of_its_log_and_a_cure(home: Path) -> None:
+    broken = home / "stack" / "data"
+    broken.mkdir(parents=True)
+    (broken / "kafka").mkdir()
+    (broken / "kafka" / "meta.properties").write_text("version=1\ncluster.id=other\nnode.id=9\n")
+    done = stack(home, "up")
+    assert done.code == 4
+    assert "kafka ended while it was started; the end of its log" in done.err
+    assert "Stored node id 9" in done.err
+    assert "remove " in done.err
+    down(home)

@@ -1,0 +1,54 @@
+"""Signals to the real servers of this run: each is found by its name, and started again by the project's launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hitmesh.stack.commands import processes, start
+from tests import servers
+from tests.e2e.processes import is_alive
+from tests.e2e.waiting import eventually
+
+ENDED_S = 30.0
+
+
+@dataclass(frozen=True)
+class Control:
+    """The servers of one home."""
+
+    home: Path
+
+    def pid(self, name: str) -> int:
+        """The process of a server."""
+        return processes(self.home)[name]
+
+    def kill(self, name: str) -> None:
+        """Ends a server as a power cut would."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_alive(pid), f"{name} is dead", ENDED_S)
+
+    def start(self, name: str) -> None:
+        """Starts a server that died and waits until it is healthy."""
+        start(self.home, name)
+
+    def pause(self, name: str) -> None:
+        """Puts a server to sleep."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Wakes a server up."""
+        os.kill(self.pid(name), signal.SIGCONT)
+
+
+def control() -> Control:
+    """Returns the control of the servers that this run started; skips where they are somebody else's."""
+    if os.environ.get(servers.VARIABLE):
+        pytest.skip(f"the servers named by {servers.VARIABLE} are not ours to kill")
+    servers.running()
+    return Control(servers.HOME)

@@ -1,0 +1,140 @@
+"""Two serving paths, one number: what both say to any question of fixed shape is what the reference says (A11)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from hitmesh.cells import Grain, buckets
+from hitmesh.ports import Site
+from reporter.catalogue import METRICS
+from reporter.question import GapFill, Question
+from reporter.route import Path
+from reporter.rpc.answer import Answer, answer
+from tests.e2e.comparison import normal
+from tests.generate.scenarios import HOUR, MINUTE
+from tests.property.test_stream_properties import ANY_MS, BEAT_MS, SEEDS, SITES, Stream, stream_hits, with_delays
+from tests.reference.hits import RefHit
+from tests.reference.report import METRICS as KNOWN_METRICS
+from tests.reference.report import report
+from tests.reference.settled import Entry, Settled, settle
+from tests.reference.streamed import stream
+from tests.two_paths import Faulty, report_of
+
+ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
+GRAINS = (Grain.NONE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH)
+QUESTIONS = 6
+
+
+def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
+    """Any question of fixed shape about some of the days; only that the reference knows its metrics."""
+    zone, first = dice.choice(ZONES), dice.choice(days)
+    last = min(first + dt.timedelta(days=dice.choice((0, 1, 2, 9, 40))), max(days))
+    axis = buckets(zone, first, last, dice.choice(GRAINS))
+    names = dice.sample(KNOWN_METRICS, dice.randint(1, len(KNOWN_METRICS)))
+    return Question(
+        metrics=tuple(METRICS[name] for name in names),
+        buckets=axis,
+        start=int(axis.starts[0]),
+        end=int(axis.ends[-1]),
+        dates=(first, last),
+        gap_fill=GapFill.NONE,
+        include_totals=dice.random() < 0.5,
+        include_excluded=dice.random() < 0.5,
+        limit=100_000,
+    )
+
+
+def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
+    """The UTC dates of hits, and one on either side."""
+    dates = {dt.datetime.fromtimestamp(hit.event_time / 1_000, dt.UTC).date() for hit in hits}
+    around = {date + dt.timedelta(days=shift) for date in dates for shift in (-1, 0, 1)}
+    return sorted(around or {dt.date(2026, 3, 5)})
+
+
+def asked_both(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
+    """What the series say, and what the metrics say when the series are silent."""
+    from_series = answer(Faulty(mesh.stores, mesh.clock).backend, question, (site,), site.currency, ())
+    without = Faulty(mesh.stores, mesh.clock)
+    without.series.is_silent = True
+    from_metrics = answer(without.backend, question, (site,), site.currency, ())
+    assert (from_series.path, from_metrics.path) == (Path.SERIES, Path.METRICS)
+    return from_series, from_metrics
+
+
+def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> None:
+    """Both paths say the same to a few questions, and it is what the reference says."""
+    mesh.runner.flush()
+    for name in SITES:
+        site = mesh.stores.directory.site(name)
+        assert site is not None
+        for _ in range(QUESTIONS):
+            question = a_fixed_question(dice, days_around(mesh.logged[name]))
+            both = asked_both(mesh, question, site)
+            check_same(*both)
+            assert question.dates is not None
+            expected = report(
+                Settled(entries=entries[name]),
+                sites=[name],
+                metrics=[metric.id for metric in question.metrics],
+                grain=question.buckets.grain.name,
+                zone=question.zone,
+                first_date=question.dates[0],
+                last_date=question.dates[1],
+                include_excluded=question.include_excluded,
+            )
+            assert report_of(both[0]) == normal(expected)
+
+
+def check_same(one: Answer, other: Answer) -> None:
+    """Everything that is told of the numbers, and how fresh they are, is the same."""
+    assert one.missing_currencies == other.missing_currencies
+    assert one.excluded_hits == other.excluded_hits
+    assert one.freshness == other.freshness
+    assert one.data_version == other.data_version
+    assert (one.totals is None) == (other.totals is None)
+    pairs = [(one.rows, other.rows)]
+    if one.totals is not None and other.totals is not None:
+        pairs.append((one.totals, other.totals))
+    for of_one, of_other in pairs:
+        assert of_one.buckets.tolist() == of_other.buckets.tolist()
+        for mine, theirs in zip(of_one.columns, of_other.columns, strict=True):
+            assert mine.exactness is theirs.exactness
+            np.testing.assert_array_equal(mine.numerators, theirs.numerators, mine.metric.id)
+            np.testing.assert_array_equal(mine.values, theirs.values, mine.metric.id)
+
+
+def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
+    """What the reference says the live stream counts now."""
+    return {site: stream(mesh.logged[site], mesh.clock.now(), mesh.policy).entries for site in SITES}
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=25)
+@given(stream_hits(), SEEDS)
+def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit], seed: int) -> None:
+    dice = Random(seed)
+    sent = with_delays(hits, dice, ANY_MS)
+    cut = dice.randint(0, len(sent))
+    with Stream() as mesh:
+        for part in (sent[:cut], sent[cut:]):
+            mesh.feed(part, dice)
+            mesh.idle(dice.choice((0, 31 * MINUTE)), beat_ms=BEAT_MS)
+            check_paths(mesh, dice, streamed_entries(mesh))
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=10)
+@given(stream_hits(), SEEDS)
+def test_both_paths_say_what_the_reference_says_of_settled_days(hits: list[RefHit], seed: int) -> None:
+    dice = Random(seed)
+    with Stream() as mesh:
+        mesh.feed(with_delays(hits, dice, ANY_MS), dice)
+        mesh.idle(HOUR)
+        mesh.settle()
+        check_paths(mesh, dice, {site: settle(mesh.logged[site]).entries for site in SITES})

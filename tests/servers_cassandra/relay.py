@@ -1,0 +1,57 @@
+"""A relay between a client and a server that can fall silent, as a network does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing, suppress
+
+_CHUNK = 65_536
+
+
+class Relay:
+    """Passes bytes on in both directions while it is not silent; what comes in between waits."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self._passing = threading.Event()
+        self._passing.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def fall_silent(self) -> None:
+        """Keeps what arrives from now on."""
+        self._passing.clear()
+
+    def go_on(self) -> None:
+        """Passes on what was kept."""
+        self._passing.set()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._passing.set()
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                self._sockets += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError), closing(sink):
+            while data := source.recv(_CHUNK):
+                self._passing.wait()
+                sink.sendall(data)

@@ -1,0 +1,147 @@
+"""Druid's answers beside those of the rows themselves: both ways to unite sketches, values, marks, schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_columns
+from hitmesh.adapters.druid import metrics, schema
+from hitmesh.adapters.factory import Stores
+from hitmesh.adapters.schema_plan import Action, SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.stream_rows import as_streamed, folded
+from hitmesh.filters import Comparison, Operator
+from hitmesh.ports import FoldedRows, MetricQuery, PartitionProgress, SiteDay, Topic
+from hitmesh.rollup_rows import RowSource
+from hitmesh.sketches import cell_sketches, union
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from tests.e2e.waiting import eventually
+from tests.servers import OPTIONS
+
+SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
+START = DAY * DAY_MS
+LARGE = 30_000  # visitors: far beyond what a sketch holds exactly
+
+
+def a_sketch(first: int, count: int) -> bytes:
+    visitors = np.arange(first, first + count, dtype=np.uint64)
+    return bytes(cell_sketches(visitors, np.zeros(count, np.int64), 1)[0].as_py())
+
+
+def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
+    whole: dict[str, Any] = {
+        name: 0 if dtype == pl.Int64 else None for name, dtype in STREAM_COLUMNS[RowSource.TRAFFIC].items()
+    }
+    key = {"site": SITE, "day": DAY, "generation": STREAM_GENERATION, "excluded": False, "cell": START + cell * CELL_MS}
+    return whole | key | values
+
+
+@pytest.fixture(scope="module")
+def written(stores: Stores) -> pl.DataFrame:
+    """Rows of the stream, and they are in answers; a visitor of /left has left, those of /large are many."""
+    rows = [
+        a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))
+        for n in range(90)
+    ]
+    rows += [
+        a_row(9, page_path="/large", channel="large", hits=1, visitors=a_sketch(n * 10_000, LARGE)) for n in (0, 1)
+    ]
+    rows += [a_row(1, page_path="/left", channel="left", hits=1, visitors=a_sketch(1 << 40, 5))]
+    rows += [a_row(1, page_path="/left", channel="left", hits=-1, moved_visitors=1)]
+    frame = pl.DataFrame(rows, schema=STREAM_COLUMNS[RowSource.TRAFFIC])
+    partition = min(stores.progress.progress(Topic.HITS), key=lambda one: one.partition)
+    done = {partition: PartitionProgress(1, START)}
+    visits = pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS])
+    stores.outbox.transaction(stores.outbox.take_over(), [FoldedRows(partition, frame, visits)], done)
+    eventually(lambda: stores.metrics.ingested_through()[partition].next_offset == 1, "rows are in answers", 120.0)
+    return frame
+
+
+def a_question(**values: Any) -> MetricQuery:
+    given: dict[str, Any] = {
+        "source": RowSource.TRAFFIC,
+        "generations": {SiteDay(SITE, DAY): STREAM_GENERATION},
+        "start": START,
+        "end": START + DAY_MS,
+        "bucket_starts": (START,),
+        "measures": ("hits",),
+    }
+    return MetricQuery(**{**given, **values})
+
+
+def expected(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+    net = folded(as_streamed(rows, RowSource.TRAFFIC), RowSource.TRAFFIC, whole=True)
+    return answer(as_asked([net], RowSource.TRAFFIC, needed_columns(question, question.dimensions)), question)
+
+
+def comparable(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+    for name in question.sketches:
+        estimates = [None if one is None else union([one]).estimate() for one in frame[name]]
+        frame = frame.with_columns(pl.Series(name, estimates, dtype=pl.Float64))
+    return frame.sort("bucket", *question.dimensions)
+
+
+ADS = Comparison("channel", Operator.EQ, ("ads",))
+LIVELY = Comparison("channel", Operator.RE2, ("^(ads|large)$",))
+CELLS = tuple(START + n * CELL_MS for n in range(12))
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        "question",
+        [
+            a_question(sketches=("visitors",)),
+            a_question(sketches=("visitors",), filter=LIVELY),
+            a_question(sketches=("visitors",), filter=ADS, bucket_starts=CELLS),
+            a_question(sketches=("visitors",), dimensions=("channel",), measures=("hits", MOVED_VISITORS)),
+            a_question(sketches=("visitors",), dimensions=("page_path",), bucket_starts=CELLS[::3]),
+            a_question(sketches=("visitors",), dimensions=("page_path",), filter=ADS, measures=()),
+            a_question(measures=("hits", MOVED_VISITORS)),
+            a_question(measures=("hits", MOVED_VISITORS), filter=ADS, dimensions=("page_path",)),
+            a_question(measures=(), dimensions=("channel",)),
+        ],
+    )
+    @pytest.mark.parametrize("groups", [0, metrics.MAX_SKETCH_GROUPS])
+    def test_answer_is_that_of_the_rows_whoever_unites_sketches(
+        self,
+        stores: Stores,
+        written: pl.DataFrame,
+        question: MetricQuery,
+        groups: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(metrics, "MAX_SKETCH_GROUPS", groups)
+        found = stores.metrics.query(question)
+        assert_frame_equal(comparable(found, question), comparable(expected(written, question), question))
+
+    @pytest.mark.parametrize("limit", [1, 3, 200])
+    @pytest.mark.parametrize("dimension", ["channel", "page_path", "hit_type"])
+    def test_values_are_the_first_ones(self, stores: Stores, written: pl.DataFrame, dimension: str, limit: int) -> None:
+        question = a_question()
+        net = folded(as_streamed(written, RowSource.TRAFFIC), RowSource.TRAFFIC, whole=True)
+        wanted = list(distinct_values(net, question, dimension, limit))
+        assert list(stores.metrics.dimension_values(question, dimension, limit)) == wanted
+
+
+class TestSchema:
+    def test_what_is_there_is_kept_and_a_change_is_said_and_made(self, servers: Servers) -> None:
+        assert {change.action for change in schema.plan(servers, OPTIONS)} == {Action.KEEP}
+        shorter = replace(OPTIONS, task_minutes=30, rows_retention_days=5_000)
+        changed = [change for change in schema.plan(servers, shorter) if change.action is Action.CHANGE]
+        assert [change.thing for change in changed] == [
+            f"{what} {servers.data_source(source)}" for source in RowSource for what in ("supervisor", "retention")
+        ]
+        assert "taskDuration is PT3600S and becomes PT30M" in changed[0].says
+        changed[1].apply()
+        assert schema.plan(servers, shorter)[2].action is Action.KEEP
+
+    def test_mesh_that_was_never_made_is_to_be_created(self, servers: Servers) -> None:
+        planned = schema.plan(replace(servers, name="never"), SchemaOptions())
+        assert {change.action for change in planned} == {Action.CREATE}

@@ -1,0 +1,42 @@
+"""A mesh in Kafka and Cassandra for the tests of what only Kafka's adapters have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hitmesh.adapters.servers import Servers
+from tests.servers import Meshes
+from tests.servers_kafka.parts import Parts
+
+TIMEOUT_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives these tests the time that starting servers takes."""
+    for item in items:
+        if item.path.parent.name == "servers_kafka":
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="session")
+def keyspace() -> Iterator[Meshes]:
+    shared = Meshes()
+    yield shared
+    shared.drop()
+
+
+@pytest.fixture
+def servers(keyspace: Meshes) -> Iterator[Servers]:
+    made = keyspace.fresh(with_druid=False)
+    yield made
+    keyspace.release(made, with_druid=False)
+
+
+@pytest.fixture
+def parts(servers: Servers) -> Iterator[Parts]:
+    opened = Parts(servers)
+    yield opened
+    opened.close()

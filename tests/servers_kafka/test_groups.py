@@ -1,0 +1,120 @@
+"""Readers that share partitions: what moves, who is fenced, and that nothing is counted twice meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hitmesh.adapters.kafka.log_reader import KafkaLogReader
+from hitmesh.adapters.kafka.offsets import offset_of
+from hitmesh.adapters.kafka.transactions import Message, TransactionalProducer
+from hitmesh.errors import PartitionsMoved, Unavailable
+from hitmesh.ports import Topic
+from hitmesh.rollup_rows import RowSource
+from tests.e2e.waiting import eventually
+from tests.servers_kafka.parts import GROUP, Parts, ends_of, polled
+
+ALL = {0, 1, 2, 3}
+WAIT_S = 60.0
+
+
+def numbers(reader: KafkaLogReader) -> set[int]:
+    return {partition.partition for partition in reader.positions()}
+
+
+def hears_of_a_move(reader: KafkaLogReader) -> bool:
+    try:
+        reader.poll(1_000, 0.1)
+    except PartitionsMoved:
+        return True
+    return False
+
+
+def await_move(reader: KafkaLogReader) -> None:
+    eventually(lambda: hears_of_a_move(reader), "the reader hears that partitions moved", WAIT_S)
+
+
+def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_doubled(parts: Parts) -> None:
+    for number in ALL:
+        parts.append(number, b"1", b"2")
+    reader, outbox = parts.reader("a"), parts.outbox("a")
+    writer = outbox.take_over()
+    assert numbers(reader) == ALL
+    records = polled(reader, 8)
+    rows = [parts.rows(number, hits=2) for number in ALL]
+    membership = parts.members["a"].metadata(Topic.HITS, GROUP)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b")
+        await_move(reader)  # with a window read and not committed
+        with pytest.raises(PartitionsMoved):
+            outbox.transaction(writer, rows, ends_of(records))
+        with pytest.raises(PartitionsMoved):
+            reader.commit(ends_of(records))
+        # The client joins again by itself; this reader and its transactions have no part in that.
+        eventually(lambda: hears_of_a_move(reader) and joining.done(), "the other reader has partitions", WAIT_S)
+        other = joining.result()
+    with pytest.raises(PartitionsMoved):
+        outbox.transaction(writer, rows, ends_of(records))
+    # Kafka itself refuses the membership of before.
+    late = TransactionalProducer(parts.servers, f"{parts.servers.name}-late")
+    offsets = [offset_of(parts.servers.topic(Topic.HITS), *one) for one in ends_of(records).items()]
+    message = Message(parts.servers.rollups(RowSource.TRAFFIC), 0, b'{"hits":1000}')
+    with pytest.raises(PartitionsMoved, match="ILLEGAL_GENERATION"):
+        late.send([message], [(offsets, membership)])
+    reader.close()
+    again = parts.reader("a")
+    assert numbers(again) | numbers(other) == ALL
+    assert not numbers(again) & numbers(other)
+    assert parts.hits() == 0
+    for node, own in (("a", again), ("b", other)):
+        owner = outbox if node == "a" else parts.outbox("b")
+        number = writer if node == "a" else owner.take_over()
+        found = polled(own, 2 * len(numbers(own)))
+        owner.transaction(number, [parts.rows(one, hits=2) for one in numbers(own)], ends_of(found))
+    assert parts.hits() == 8
+    assert {done.next_offset for name, done in outbox.committed().items() if name.log.startswith("hits")} == {2}
+
+
+def test_member_that_comes_back_under_its_name_has_its_partitions_and_moves_no_others(parts: Parts) -> None:
+    first = parts.reader("a")
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b")
+        await_move(first)
+        first.close()
+        one, other = parts.reader("a"), joining.result(WAIT_S)
+    had = numbers(one)
+    one.close()
+    back = parts.reader("a")
+    assert numbers(back) == had
+    parts.append(min(numbers(other)), b"goes on")
+    assert [logged.record.value for logged in polled(other, 1)] == [b"goes on"]
+
+
+def test_reader_whose_name_another_took_is_fenced(parts: Parts) -> None:
+    first = parts.reader("a")
+    second = parts.reader("a")
+    assert numbers(second) == ALL
+
+    def is_fenced() -> bool:
+        try:
+            first.poll(10, 0.1)
+        except Unavailable:
+            return True
+        return False
+
+    eventually(is_fenced, "the first reader hears that another has its name", WAIT_S)
+    parts.append(0, b"x")
+    assert len(polled(second, 1)) == 1
+
+
+def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
+    first = parts.reader("a", Topic.REJECTED)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b", Topic.REJECTED)
+        await_move(first)
+        first.close()
+        readers = [parts.reader("a", Topic.REJECTED), joining.result(WAIT_S)]
+    assert sorted(len(reader.positions()) for reader in readers) == [0, 1]
+    idle = next(reader for reader in readers if not reader.positions())
+    assert (idle.poll(10, 0.05), idle.committed()) == ([], {})

@@ -1,0 +1,18 @@
+"""A place for servers that are rendered and never started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hitmesh.stack.layout import StackHome
+from hitmesh.stack.ports import NAMES
+from hitmesh.stack.server import Server
+from hitmesh.stack.servers import all_servers
+
+PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
+
+
+def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
+    """Returns every server of a home, some ports chosen by name (`_` for `-`)."""
+    chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
+    return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

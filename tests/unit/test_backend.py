@@ -1,0 +1,109 @@
+"""A home keeps the back end it began with; `hitmesh init` has the defaults of the schema."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pytest
+
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.servers import parse_servers
+from hitmesh.cli.__main__ import run
+from hitmesh.cli.init import init
+from hitmesh.mesh import backend
+from hitmesh.mesh.backend import Backend, Choice, OtherBackend, choose
+from hitmesh.mesh.home import Home
+from hitmesh.mesh.schema import apply
+
+DEFAULT = Path("/srv/default")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    one = Home(tmp_path / "home")
+    one.prepare()
+    return one
+
+
+def test_a_new_home_is_embedded_unless_asked_otherwise(home: Home) -> None:
+    assert choose(home, None, None, DEFAULT) == Choice(Backend.EMBEDDED)
+    assert backend.opened(home, Choice(Backend.EMBEDDED), pytest.fail).store_url == f"embedded:{home.data}"
+
+
+def test_a_home_on_servers_keeps_its_name_and_its_servers(home: Home) -> None:
+    first = choose(home, Backend.STACK, Path("/srv/one"), DEFAULT)
+    assert first.backend is Backend.STACK
+    assert first.stack_home == "/srv/one"
+    assert choose(home, None, None, DEFAULT) == first
+    assert choose(home, Backend.STACK, None, DEFAULT) == first
+    moved = choose(home, None, Path("/srv/two"), DEFAULT)
+    assert (moved.mesh, moved.stack_home) == (first.mesh, "/srv/two")
+
+
+def test_the_name_of_a_mesh_is_one_that_servers_take_and_no_other_homes(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.prepare()
+    names = {choose(one, Backend.STACK, None, DEFAULT).mesh for one in (home, other)}
+    assert len(names) == 2
+    for name in names:
+        url = f"servers:?kafka=k:1&cassandra=c:1&broker=http://b:1&coordinator=http://o:1&name={name}"
+        assert parse_servers(url).keyspace_name == name
+
+
+@pytest.mark.parametrize(("first", "second"), [(Backend.EMBEDDED, Backend.STACK), (Backend.STACK, Backend.EMBEDDED)])
+def test_a_home_is_not_moved_to_another_back_end(first: Backend, second: Backend, home: Home) -> None:
+    choose(home, first, None, DEFAULT)
+    with pytest.raises(OtherBackend, match=f"back end {first}, not {second}"):
+        choose(home, second, None, DEFAULT)
+
+
+def test_a_home_from_before_there_was_a_choice_is_embedded(home: Home) -> None:
+    home.server_key.write_text("hms_secret")
+    with pytest.raises(OtherBackend):
+        choose(home, Backend.STACK, None, DEFAULT)
+
+
+def test_what_is_known_of_a_mesh_whose_data_is_gone_is_forgotten(home: Home) -> None:
+    home.server_key.write_text("hms_secret")
+    home.demo_note.write_text("{}")
+    home.forget_mesh()
+    home.forget_mesh()
+    assert not home.server_key.exists()
+    assert not home.demo_note.exists()
+
+
+def test_on_servers_a_window_is_longer_than_embedded(tmp_path: Path) -> None:
+    on_servers = backend.settings(Choice(Backend.STACK), "processor", "processor-0", tmp_path)
+    embedded = backend.settings(Choice(Backend.EMBEDDED), "processor", "processor-0", tmp_path)
+    assert int(on_servers["WINDOW_MS"]) > int(embedded["WINDOW_MS"])
+    assert set(on_servers) == set(embedded)
+
+
+def test_only_what_differs_is_applied_but_topics_are_declared_again() -> None:
+    applied: list[str] = []
+
+    def a_change(server: str, action: Action) -> Change:
+        thing = f"{server}-{action}"
+        return Change(server, thing, action, "", lambda: applied.append(thing))
+
+    said: list[str] = []
+    apply([a_change(server, action) for server in ("cassandra", "kafka", "druid") for action in Action], said.append)
+    assert applied == [
+        *("cassandra-create", "cassandra-change"),
+        *("kafka-create", "kafka-change", "kafka-keep"),
+        *("druid-create", "druid-change"),
+    ]
+    assert len(said) == 6
+
+
+def test_init_offers_every_option_of_the_schema_with_its_default() -> None:
+    offered = {one.name: one.default for one in init.params if isinstance(one, click.Option)}
+    assert {name: offered.get(name) for name in asdict(SchemaOptions())} == asdict(SchemaOptions())
+
+
+@pytest.mark.parametrize("url", ["memory:", "embedded:/srv/mesh", "stak"])
+def test_init_of_a_store_that_has_no_servers_is_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--backend", url]) == 2
+    assert "write a URL servers:" in capsys.readouterr().err

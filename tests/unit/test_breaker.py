@@ -1,0 +1,62 @@
+"""When a store that did not answer is asked again."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.clock import ManualClock
+from hitmesh.errors import RefusedError, Unavailable
+from reporter.breaker import PAUSE_MS, Breaker
+
+
+class Store:
+    """Fails or answers, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = Unavailable("timed out", retry_after_s=5.0)
+        self.asked = 0
+
+    def ask(self) -> str:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return "yes"
+
+
+def test_after_a_failure_a_store_is_not_asked_for_a_second() -> None:
+    clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
+    with pytest.raises(Unavailable, match="timed out") as first:
+        breaker.call(clock, store.ask)
+    assert first.value.retry_after_s == 5.0
+    clock.advance(PAUSE_MS - 400)
+    assert breaker.is_pausing(clock.now())
+    with pytest.raises(Unavailable, match="Druid did not answer a moment ago: timed out") as second:
+        breaker.call(clock, store.ask)
+    assert second.value.retry_after_s == pytest.approx(0.4)
+    assert store.asked == 1
+
+
+def test_then_one_caller_tries_while_the_others_do_not() -> None:
+    clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
+    with pytest.raises(Unavailable):
+        breaker.call(clock, store.ask)
+    clock.advance(PAUSE_MS)
+    store.error = None
+
+    def ask() -> str:
+        with pytest.raises(Unavailable, match="a moment ago"):
+            breaker.call(clock, store.ask)
+        return store.ask()
+
+    assert breaker.call(clock, ask) == "yes"
+    assert not breaker.is_pausing(clock.now())
+    assert breaker.call(clock, store.ask) == "yes"
+
+
+def test_a_refused_question_says_nothing_of_the_store() -> None:
+    clock, breaker, store = ManualClock(0), Breaker("Druid"), Store()
+    store.error = RefusedError("no such column")
+    for _ in range(2):
+        with pytest.raises(RefusedError):
+            breaker.call(clock, store.ask)
+    assert store.asked == 2

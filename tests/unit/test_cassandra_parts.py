@@ -1,0 +1,84 @@
+"""What the adapters of Cassandra decide without it: migrations as files, index rows, what is written once, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cassandra import InvalidRequest, OperationTimedOut
+from cassandra.cluster import NoHostAvailable
+from cassandra.protocol import ErrorMessage
+
+from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
+from hitmesh.adapters.cassandra.errors import EXPECTED, translated
+from hitmesh.adapters.cassandra.migrator import check, migrations
+from hitmesh.adapters.cassandra.row_types import rows_of
+from hitmesh.adapters.cassandra.written import Written
+from hitmesh.errors import FatalError, HitmeshError, Unavailable
+
+
+class TestMigrations:
+    def test_every_statement_can_be_run_again(self) -> None:
+        statements = [one for migration in migrations() for one in migration.statements]
+        assert statements
+        assert [one for one in statements if "IF NOT EXISTS" not in one and "IF EXISTS" not in one] == []
+        assert [one for one in statements if ";" in one or "--" in one] == []
+
+    def test_numbers_ascend_and_tables_are_named_once(self) -> None:
+        numbers = [migration.number for migration in migrations()]
+        tables = [table for migration in migrations() for table in migration.tables]
+        assert numbers == sorted(set(numbers))
+        assert len(tables) == len(set(tables))
+        assert {"logs", "progress", "raw_records", "order_holders", "dirty_marks", "rejected_hits"} <= set(tables)
+
+    def test_what_was_applied_as_it_is_passes(self) -> None:
+        check({migration.number: migration.digest for migration in migrations()})
+        with pytest.raises(FatalError, match="was changed after it was applied"):
+            check({migrations()[0].number: "other"})
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (OperationTimedOut(), Unavailable),
+            (NoHostAvailable("gone", {}), Unavailable),
+            (ErrorMessage(0x1700, "cas write unknown", None), Unavailable),
+            (ConnectionResetError("reset"), Unavailable),
+            (InvalidRequest("unconfigured table x"), FatalError),
+            (OverflowError("too large"), FatalError),
+        ],
+    )
+    def test_error_says_whether_another_try_may_help(self, error: Exception, kind: type[HitmeshError]) -> None:
+        assert isinstance(error, EXPECTED)
+        said = translated(error, "SELECT *\n    FROM x")
+        assert type(said) is kind
+        assert "SELECT * FROM x" in said.message
+
+
+class TestWritten:
+    def test_what_was_noted_is_not_missing(self) -> None:
+        written: Written[str] = Written()
+        assert written.missing(["a", "b", "a"]) == ["a", "b"]
+        written.note(["a"])
+        assert written.missing(["a", "b"]) == ["b"]
+        written.forget("a")
+        written.forget("never")
+        assert written.missing(["a"]) == ["a"]
+
+    def test_least_used_is_forgotten_first(self) -> None:
+        written: Written[int] = Written(max_kept=2)
+        written.note([1, 2])
+        assert written.missing([1]) == []
+        written.note([3])
+        assert written.missing([1, 2, 3]) == [2]
+
+
+class TestRows:
+    def test_columns_are_names_and_conditions_lose_their_brackets(self) -> None:
+        ((applied, offset), *_) = rows = rows_of(["[applied]", "offset"], [(False, 7), (True, None)])
+        assert (applied, offset, rows[1].applied, rows[0].offset) == (False, 7, True, 7)
+
+    @pytest.mark.parametrize("bits", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+    def test_64_bits_come_back(self, bits: int) -> None:
+        assert to_unsigned(to_signed(bits)) == bits
+        assert np.int64(to_signed(bits)) == to_signed(bits)

@@ -1,0 +1,226 @@
+"""Rows and marks on their way to Druid, and answers on their way back."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from hitmesh.adapters.answers import answer
+from hitmesh.adapters.druid.answer import as_promised, frame_of
+from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, MEASURES
+from hitmesh.adapters.druid.metrics import MAX_MATCHES, MAX_VALUES, matching
+from hitmesh.adapters.druid.question import MAX_ROWS
+from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
+from hitmesh.adapters.druid.rows import encoded, encoded_mark
+from hitmesh.adapters.druid.scan import answered, scan_query
+from hitmesh.errors import RefusedError
+from hitmesh.filters import Comparison, Operator
+from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
+from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.sketches import cell_sketches, union
+from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+
+DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
+START = DAY * DAY_MS
+# An empty compact sketch, as Druid writes it.
+EMPTY = base64.b64encode(bytes([1, 3, 3, 0, 0, 0x1E, 0, 0])).decode()
+
+
+def a_sketch(*visitors: int) -> bytes:
+    return bytes(cell_sketches(np.array(visitors, np.uint64), np.zeros(len(visitors), np.int64), 1)[0].as_py())
+
+
+def a_row(cell: int = 0, **values: Any) -> dict[str, Any]:
+    row = {"site": "shop", "day": DAY, "generation": STREAM_GENERATION, "excluded": False, "cell": START}
+    return row | {"cell": START + cell * CELL_MS} | values
+
+
+def frame(*rows: Mapping[str, Any], source: RowSource = RowSource.TRAFFIC, settled: bool = False) -> pl.DataFrame:
+    schema = (ROW_COLUMNS if settled else STREAM_COLUMNS)[source]
+    whole = [{name: row.get(name, 0 if dtype == pl.Int64 else None) for name, dtype in schema.items()} for row in rows]
+    return pl.DataFrame(whole, schema=schema)
+
+
+def lines(messages: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for message in messages for line in message.splitlines()]
+
+
+class TestEncoded:
+    def test_what_says_nothing_is_left_out(self) -> None:
+        sent = lines(encoded(frame(a_row(page_path="/a", hits=2, excluded=True)), RowSource.TRAFFIC))
+        assert sent == [
+            {
+                "t": START,
+                "site": "shop",
+                "generation": 0,
+                "excluded": 1,
+                "page_path": "/a",
+                "hits": 2,
+                "presence": 2,
+                "sent": 1,
+            }
+        ]
+
+    def test_nothing_and_the_empty_text_are_two_values(self) -> None:
+        values = ["", None, 'a"b\\', "line\nbreak\u2028\x00"]
+        sent = lines(encoded(frame(*[a_row(page_path=one, hits=1) for one in values]), RowSource.TRAFFIC))
+        assert [one["page_path"] for one in sent] == values
+
+    def test_sketch_travels_as_base64(self) -> None:
+        sent = lines(encoded(frame(a_row(hits=1, visitors=a_sketch(1, 2)), a_row(hits=1)), RowSource.TRAFFIC))
+        assert base64.b64decode(sent[0]["visitors"]) == a_sketch(1, 2)
+        assert sent[1]["visitors"] is None
+
+    def test_rows_of_a_key_that_come_to_nothing_have_no_presence_together(self) -> None:
+        rows = frame(a_row(hits=1, pageviews=1), a_row(hits=-1, pageviews=-1, moved_visitors=1))
+        assert sum(one["presence"] for one in lines(encoded(rows, RowSource.TRAFFIC))) == 0
+
+    def test_settled_row_of_zeros_is_there(self) -> None:
+        rows = frame(a_row(generation=4, page_path="/a"), settled=True)
+        assert [one["presence"] for one in lines(encoded(rows, RowSource.TRAFFIC))] == [1]
+
+    def test_messages_are_bounded_and_keep_the_order(self) -> None:
+        count = 2 * ROWS_A_MESSAGE + 7
+        messages = encoded(frame(*[a_row(hits=n) for n in range(1, count + 1)]), RowSource.TRAFFIC)
+        assert [len(one.splitlines()) for one in messages] == [ROWS_A_MESSAGE, ROWS_A_MESSAGE, 7]
+        assert [one["hits"] for one in lines(messages)] == list(range(1, count + 1))
+
+    def test_large_sketches_make_more_messages(self) -> None:
+        large = a_sketch(*range(7_000))
+        messages = encoded(frame(*[a_row(hits=n, visitors=large) for n in range(1, 201)]), RowSource.TRAFFIC)
+        assert max(map(len, messages)) <= 4 << 20
+        assert [one["hits"] for one in lines(messages)] == list(range(1, 201))
+
+    def test_row_of_another_day_than_its_cell_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="another UTC day"):
+            encoded(frame(a_row(cell=96, hits=1)), RowSource.TRAFFIC)
+
+    def test_no_rows_are_no_message(self) -> None:
+        assert encoded(frame(source=RowSource.VISITS), RowSource.VISITS) == []
+
+    def test_mark_stands_at_the_day_of_its_log_time(self) -> None:
+        mark = encoded_mark(PartitionId("hits.x", 3), PartitionProgress(17, START + 5))
+        assert orjson.loads(mark) == {"t": START, "mark": "hits.x/3", "mark_offset": 17, "mark_log_time": START + 5}
+
+    @pytest.mark.parametrize("source", list(RowSource))
+    def test_every_column_of_a_row_is_sent_or_known_otherwise(self, source: RowSource) -> None:
+        known = {"site", "day", "generation", "cell", "excluded", *DIMENSIONS[source], *MEASURES[source], "visitors"}
+        assert set(STREAM_COLUMNS[source]) <= known
+        assert set(COUNTS[source]) <= set(MEASURES[source])
+
+
+def a_question(**values: Any) -> MetricQuery:
+    given: dict[str, Any] = {
+        "source": RowSource.TRAFFIC,
+        "generations": {SiteDay("shop", DAY): STREAM_GENERATION},
+        "start": START,
+        "end": START + DAY_MS,
+        "bucket_starts": (START,),
+        "measures": ("hits",),
+    }
+    return MetricQuery(**{**given, **values})
+
+
+class TestFrameOf:
+    def test_columns_are_as_promised_even_without_rows(self) -> None:
+        question = a_question(dimensions=("channel",), sketches=("visitors",))
+        promised = {"bucket": pl.Int32(), "channel": pl.String(), "hits": pl.Int64(), "visitors": pl.Binary()}
+        assert dict(as_promised(frame_of((), question), question).schema) == promised
+        rows = [[0, None, 5, base64.b64encode(a_sketch(1)).decode(), 2]]
+        found = as_promised(frame_of(rows, question), question)
+        assert dict(found.schema) == promised
+        assert found.rows() == [(0, None, 5, a_sketch(1))]
+
+    def test_groups_that_come_to_nothing_are_not_there(self) -> None:
+        rows = [[0, "a", 0, 0], [0, "b", 0, 1], [1, "c", None, 1]]
+        assert frame_of(rows, a_question(dimensions=("channel",))).rows() == [(0, "b", 0), (1, "c", 0)]
+
+    @pytest.mark.parametrize("nothing", [None, EMPTY])
+    def test_group_without_sketches_has_none(self, nothing: str | None) -> None:
+        found = frame_of([[0, 1, nothing, 1]], a_question(sketches=("visitors",)))
+        assert found["visitors"].to_list() == [None]
+
+    def test_too_many_groups_are_refused_with_the_cure(self) -> None:
+        with pytest.raises(RefusedError, match="fewer dimensions"):
+            frame_of([[0, 1, 1]] * (MAX_ROWS + 1), a_question())
+
+
+class TestScanned:
+    """Rows that Druid gives are answered as the rows themselves are."""
+
+    def test_rows_that_come_to_nothing_go_with_their_sketches(self) -> None:
+        rows = [
+            a_row(page_path="/a", hits=1, visitors=a_sketch(1)),
+            a_row(page_path="/a", hits=-1, moved_visitors=1),
+            a_row(page_path="/b", hits=2, visitors=a_sketch(2)),
+            a_row(cell=1, page_path="/b", hits=1, duplicate_hits=1, visitors=a_sketch(3)),
+            a_row(cell=1, page_path="/b", hits=-1, moved_visitors=1),
+        ]
+        question = a_question(measures=("hits", MOVED_VISITORS), sketches=("visitors",))
+        found = answered(as_druid_gives(frame(*rows), question), question)
+        assert found.select("hits", MOVED_VISITORS).rows() == [(2, 1)]
+        assert union(found["visitors"].to_list()).estimate() == 2.0
+
+    def test_answer_is_that_of_the_rows(self) -> None:
+        rows = frame(
+            *[
+                a_row(cell=n % 5, channel=one, page_path=f"/{n % 3}", hits=n + 1, visitors=a_sketch(n % 4))
+                for n in range(20)
+                for one in ("ads", "", None)
+            ]
+        )
+        starts = tuple(START + n * CELL_MS for n in range(3))
+        question = a_question(dimensions=("channel",), sketches=("visitors",), bucket_starts=starts)
+        found = answered(as_druid_gives(rows, question), question)
+        by = ["bucket", "channel"]
+        assert_frame_equal(with_estimates(found).sort(by), with_estimates(answer(rows, question)).sort(by))
+
+    def test_no_rows_are_the_promised_columns(self) -> None:
+        question = a_question(dimensions=("channel",), sketches=("visitors",))
+        found = answered([], question)
+        assert found.columns == ["bucket", "channel", "hits", "visitors"]
+        assert found.height == 0
+
+    def test_too_many_rows_are_refused(self) -> None:
+        with pytest.raises(RefusedError, match="groups"):
+            answered([{"events": [[]] * (MAX_ROWS + 1)}], a_question())
+
+
+def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, Any]]:
+    """Returns rows as a scan gives those that were sent: sketches that are not there are empty ones."""
+    columns = scan_query(question, "mesh_traffic", lambda _: [])["columns"]
+    sent = [one | {"__time": one["t"]} for one in lines(encoded(rows, question.source))]
+    events = [[one.get(name) or (EMPTY if name == "visitors" else one.get(name)) for name in columns] for one in sent]
+    return [{"events": events[:7]}, {"events": events[7:]}]
+
+
+def with_estimates(found: pl.DataFrame) -> pl.DataFrame:
+    estimates = [None if one is None else union([one]).estimate() for one in found["visitors"]]
+    return found.with_columns(visitors=pl.Series(estimates, dtype=pl.Float64))
+
+
+class TestMatching:
+    def test_matches_are_those_of_re2_and_null_has_its_name(self) -> None:
+        values = [None, "", "größe", "shop", "line\nbreak"]
+        assert matching(Comparison("channel", Operator.RE2, (r"^\w+$",)), values) == ["shop"]
+        assert matching(Comparison("channel", Operator.RE2, ("not set",)), values) == ["(not set)"]
+        assert matching(Comparison("source", Operator.RE2, ("direct",)), values) == ["(direct)"]
+        assert matching(Comparison("channel", Operator.RE2, ("",)), values) == ["(not set)", *values[1:]]
+
+    def test_pattern_of_another_language_is_refused(self) -> None:
+        with pytest.raises(RefusedError, match="RE2"):
+            matching(Comparison("channel", Operator.RE2, (r"(?=x)",)), ["x"])
+
+    def test_too_many_values_and_too_many_matches_are_refused(self) -> None:
+        comparison = Comparison("page_path", Operator.RE2, ("x",))
+        with pytest.raises(RefusedError, match=f"matches more than {MAX_MATCHES} values of page_path"):
+            matching(comparison, ["x"] * (MAX_MATCHES + 1))
+        with pytest.raises(RefusedError, match=f"tried on more than {MAX_VALUES}"):
+            matching(comparison, ["y"] * (MAX_VALUES + 1))

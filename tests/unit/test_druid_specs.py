@@ -1,0 +1,149 @@
+"""What Druid is told, and what counts as a difference from what it was told before."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import orjson
+import pytest
+
+from hitmesh.adapters.druid import schema
+from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET, PRESENCE, SENT
+from hitmesh.adapters.druid.schema import differences
+from hitmesh.adapters.druid.specs import KEEP_NOTHING, UNION_SIZE, compaction, retention, supervisor
+from hitmesh.adapters.schema_plan import Action, SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.errors import FatalError
+from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import STREAM_COLUMNS
+from tests.unit.scripted_druid import Answer, a_druid, servers_at
+
+SERVERS = servers_at("http://127.0.0.1:1")
+OPTIONS = SchemaOptions()
+BOTH = pytest.mark.parametrize("source", list(RowSource))
+
+
+def names(columns: list[dict[str, Any]]) -> list[str]:
+    return [one["name"] for one in columns]
+
+
+class TestSpecs:
+    @BOTH
+    def test_every_column_of_a_row_is_taken_in(self, source: RowSource) -> None:
+        schema = supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"]
+        dimensions, metrics = names(schema["dimensionsSpec"]["dimensions"]), names(schema["metricsSpec"])
+        assert set(dimensions) & set(metrics) == set()
+        own = set(STREAM_COLUMNS[source]) - {"cell", "day"}  # both are __time
+        assert {*dimensions, *metrics} == {*own, PRESENCE, SENT, MARK, MARK_OFFSET, MARK_LOG_TIME}
+
+    @BOTH
+    def test_only_what_was_committed_is_read(self, source: RowSource) -> None:
+        reads = supervisor(SERVERS, source, OPTIONS)["spec"]["ioConfig"]
+        assert reads["topic"] == f"mesh.rollups.{source}"
+        assert reads["consumerProperties"]["isolation.level"] == "read_committed"
+        assert reads["inputFormat"]["assumeNewlineDelimited"] is True
+
+    def test_sketches_are_merged_as_they_are(self) -> None:
+        metrics = supervisor(SERVERS, RowSource.TRAFFIC, OPTIONS)["spec"]["dataSchema"]["metricsSpec"]
+        (sketch,) = [one for one in metrics if one["type"] == "thetaSketch"]
+        assert sketch["isInputThetaSketch"] is True
+        assert sketch["size"] == UNION_SIZE
+
+    def test_options_are_where_they_belong(self) -> None:
+        options = SchemaOptions(segment_granularity="HOUR", task_count=3, task_minutes=15, replication=2)
+        spec = supervisor(SERVERS, RowSource.VISITS, options)["spec"]
+        assert spec["dataSchema"]["granularitySpec"]["segmentGranularity"] == "HOUR"
+        assert (spec["ioConfig"]["taskCount"], spec["ioConfig"]["taskDuration"]) == (3, "PT15M")
+
+    def test_merged_segments_are_of_days_and_do_not_stop_the_stream(self) -> None:
+        merged = compaction(SERVERS, RowSource.TRAFFIC)
+        assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
+        assert merged["taskContext"] == {"useConcurrentLocks": True}
+
+    def test_rows_are_kept_for_good_unless_said_otherwise(self) -> None:
+        assert retention(OPTIONS) == [{"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}]
+        kept, dropped = retention(SchemaOptions(rows_retention_days=400, replication=2))
+        assert (kept["period"], kept["tieredReplicants"]) == ("P400D", {"_default_tier": 2})
+        assert dropped == {"type": "dropForever"}
+
+
+class TestDifferences:
+    def test_what_druid_adds_is_none(self) -> None:
+        assert differences({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}], "d": None}) == []
+
+    @pytest.mark.parametrize("there", ["PT3600S", "PT1H", "PT60M", "PT3600.000S"])
+    def test_time_is_the_same_however_it_is_written(self, there: str) -> None:
+        assert differences({"taskDuration": "PT60M"}, {"taskDuration": there}) == []
+
+    @pytest.mark.parametrize("there", ["PT1800S", "P60M", "P1D", "", None, 3_600])
+    def test_other_time_is_one(self, there: Any) -> None:
+        assert differences({"taskDuration": "PT60M"}, {"taskDuration": there}) == [
+            f"taskDuration is {there} and becomes PT60M"
+        ]
+
+    def test_place_is_named(self) -> None:
+        wanted, there = {"a": {"b": [1, {"c": True}]}}, {"a": {"b": [1, {"c": False}]}}
+        assert differences(wanted, there) == ["a.b[1].c is False and becomes True"]
+        assert differences([1, 2], [1]) == ["it is [1] and becomes [1, 2]"]
+
+
+class ADruid:
+    """Keeps what it is told, as Druid does."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+        self.parsed: Any = {"presence": 1}
+
+    def __call__(self, method: str, path: str, body: Any) -> Answer:
+        what = path.split("/")[-1]
+        if path.endswith("/sampler"):
+            return 200, orjson.dumps({"data": [{"parsed": self.parsed}]})
+        if path.endswith("/status"):
+            return 200, orjson.dumps({"payload": {"detailedState": "RUNNING", "activeTasks": [1]}})
+        if method == "DELETE" or what == "terminate":
+            self.kept.pop(path.removesuffix("/terminate"), None)
+        elif method == "POST":
+            name = body["spec"]["dataSchema"]["dataSource"] if what == "supervisor" else ""
+            name = body["dataSource"] if what == "compaction" else name
+            self.kept[f"{path}/{name}".rstrip("/")] = deepcopy(body)
+        elif path not in self.kept:
+            return 404, b"{}"
+        return 200, orjson.dumps(self.kept.get(path, {}))
+
+
+def actions(servers: Servers, options: SchemaOptions = OPTIONS) -> dict[str, Action]:
+    return {change.thing: change.action for change in schema.plan(servers, options)}
+
+
+class TestPlan:
+    def test_what_is_applied_is_kept_and_what_differs_is_said(self) -> None:
+        with a_druid(ADruid()) as servers:
+            assert set(actions(servers).values()) == {Action.CREATE}
+            for change in schema.plan(servers, OPTIONS):
+                change.apply()
+            assert set(actions(servers).values()) == {Action.KEEP}
+            changed = schema.plan(servers, SchemaOptions(task_minutes=30, rows_retention_days=9))
+            says = {change.thing: change.says for change in changed if change.action is Action.CHANGE}
+            assert says.keys() == {
+                f"{what} mesh_{source}" for what in ("supervisor", "retention") for source in RowSource
+            }
+            assert "taskDuration is PT60M and becomes PT30M" in says["supervisor mesh_visits"]
+            assert "no row is lost" in says["supervisor mesh_visits"]
+            assert "rows are kept 9 days" in says["retention mesh_visits"]
+
+    def test_specification_that_reads_rows_wrongly_is_not_sent(self) -> None:
+        druid = ADruid()
+        druid.parsed = None
+        with a_druid(druid) as servers, pytest.raises(FatalError, match="otherwise than it should"):
+            schema.plan(servers, OPTIONS)[0].apply()
+        assert druid.kept == {}
+
+    def test_drop_leaves_nothing(self) -> None:
+        druid = ADruid()
+        with a_druid(druid) as servers:
+            for change in schema.plan(servers, OPTIONS):
+                change.apply()
+            schema.drop(servers)
+            assert set(actions(servers).values()) == {Action.CREATE}
+        assert [body for body in druid.kept.values() if body] == [KEEP_NOTHING] * 2

@@ -1,0 +1,27 @@
+"""Which store answers a question, and what it says of why."""
+
+from __future__ import annotations
+
+from hitmesh.cells import Grain
+from hitmesh.filters import Comparison, Operator
+from reporter.route import Path, route
+from tests.settled_rows import a_question
+
+
+def test_totals_over_time_of_one_site_come_from_its_series_at_any_grain() -> None:
+    for grain in Grain:
+        way = route(a_question("hits,visitors,net_revenue,conversion_rate", grain=grain), 1)
+        assert way.paths == (Path.SERIES, Path.METRICS)
+        assert way.is_fixed_shape
+
+
+def test_dimensions_and_filters_and_several_sites_are_asked_of_the_metrics() -> None:
+    tree = Comparison("browser", Operator.EQ, ("Firefox",))
+    for way, named in (
+        (route(a_question("hits", dimensions="channel,os"), 1), "channel, os"),
+        (route(a_question("hits", tree=tree), 1), "browser"),
+        (route(a_question("hits"), 2), "2 sites"),
+    ):
+        assert way.paths == (Path.METRICS,)
+        assert not way.is_fixed_shape
+        assert named in way.reason

@@ -1,0 +1,109 @@
+"""A settled site-day reads as the stream's partials of the same hits: by cell and currency, digest and sketches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+from hitmesh.ports import PartitionId, SiteDay, Topic
+from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.sketches import union
+from hitmesh.stream_columns import MOVED_VISITORS, SERIES_COLUMNS, STREAM_GENERATION
+from processor.attempt import Attempt
+from processor.settled_series import settled_series
+from processor.settlement import Settled
+from tests.reference.hits import RefHit, RefItem
+from tests.small_mesh import SmallMesh, settler_stores
+
+SITE = "merchants/m/sites/s"
+DAY = 20_000
+TODAY = SiteDay(SITE, DAY)
+MINUTE = 60_000
+MIDNIGHT = DAY * 86_400_000
+
+
+def a_hit(minute: int, visitor: str = "v", **fields: Any) -> RefHit:
+    at_ms = MIDNIGHT + minute * MINUTE
+    return RefHit(SITE, visitor, f"{visitor}-{minute}", at_ms, page_path=f"/{minute}", **fields)
+
+
+def an_order(minute: int, visitor: str, currency: str, total_micros: int) -> RefHit:
+    items = (RefItem("sku", unit_price_micros=total_micros, quantity=1),)
+    order = a_hit(minute, visitor, type="ORDER", order_id=f"{visitor}-{minute}", items=items)
+    return replace(order, currency=currency, total_micros=total_micros)
+
+
+RECORDS = {
+    605: [a_hit(600, "a"), an_order(601, "a", "EUR", 5), an_order(602, "b", "EUR", 7), an_order(603, "b", "USD", 11)],
+    625: [
+        a_hit(604, "bot", excluded=True),
+        replace(an_order(605, "bot", "USD", 13), excluded=True),
+        replace(a_hit(606, "a", type="REFUND"), currency="EUR", refund_micros=3),
+        a_hit(620, "a"),
+        a_hit(600, "a"),  # a copy
+    ],
+    705: [a_hit(700, "a")],
+}
+"""Hits by the minute in which the log takes them: in time, in order."""
+
+
+def a_mesh() -> SmallMesh:
+    """A mesh that streamed the hits, and in which every visit has ended."""
+    mesh = SmallMesh(MIDNIGHT, sites=[SITE])
+    for minute, hits in RECORDS.items():
+        mesh.clock.advance(MIDNIGHT + minute * MINUTE - mesh.clock.now())
+        mesh.send(hits)
+        mesh.stream()
+    mesh.close_days()
+    mesh.stream()
+    mesh.runner.flush()
+    return mesh
+
+
+def settled_today(mesh: SmallMesh) -> Settled:
+    everything = {
+        partition: done.next_offset
+        for topic in Topic
+        for partition, done in mesh.stores.progress.progress(topic).items()
+    }
+    hits = {PartitionId(mesh.stores.log.log_id(Topic.HITS), number) for number in range(3)}
+    before = {partition: offset for partition, offset in everything.items() if partition in hits}
+    settled = Attempt(settler_stores(mesh.stores), TODAY, before, everything).settle()
+    assert settled is not None
+    return settled
+
+
+def with_estimates(series: pl.DataFrame) -> pl.DataFrame:
+    """The same with how many visitors there are in place of each sketch, which may be written in several ways."""
+    counts = [0.0 if sketch is None else union([sketch]).estimate() for sketch in series["visitors"]]
+    return series.with_columns(pl.Series("visitors", counts))
+
+
+def test_settlement_and_stream_of_the_same_hits_read_the_same() -> None:
+    mesh = a_mesh()
+    streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, STREAM_GENERATION)
+    settled = settled_today(mesh)
+    assert_frame_equal(with_estimates(settled_series(settled.traffic, settled.visits)), with_estimates(streamed))
+
+
+def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:
+    settled = settled_today(a_mesh())
+    series = settled_series(settled.traffic, settled.visits)
+    included = (
+        series.filter(~pl.col("excluded"))
+        .group_by("currency")
+        .agg(pl.col("gross_revenue", "refunds", "orders", "visits", MOVED_VISITORS).sum())
+    )
+    assert included.sort("currency").rows() == [("", 0, 0, 0, 3, 0), ("EUR", 12, 3, 2, 0, 0), ("USD", 11, 0, 1, 0, 0)]
+    ten = series.filter((pl.col("cell") == MIDNIGHT + 600 * MINUTE) & ~pl.col("excluded"))
+    assert union(ten.filter(pl.col("currency") == "EUR")["visitors"].to_list()).estimate() == 2.0
+
+
+def test_nothing_settled_is_no_rows_of_the_same_columns() -> None:
+    nothing = settled_series(
+        pl.DataFrame(schema=ROW_COLUMNS[RowSource.TRAFFIC]), pl.DataFrame(schema=ROW_COLUMNS[RowSource.VISITS])
+    )
+    assert (dict(nothing.schema), nothing.height) == (SERIES_COLUMNS, 0)

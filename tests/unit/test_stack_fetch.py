@@ -1,0 +1,81 @@
+"""The cache of jars is whole or it is fetched again; programs are found by their version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hitmesh.stack import fetch, layout, programs, versions
+from hitmesh.stack.errors import StackError
+
+
+def a_cache(root: Path) -> Path:
+    cache = layout.cache_dir({"XDG_CACHE_HOME": str(root)})
+    (cache / "lib").mkdir(parents=True)
+    (cache / "lib" / "one.jar").write_bytes(b"12345")
+    (cache / fetch.STAMP).write_text(json.dumps({"lib/one.jar": 5}))
+    return cache
+
+
+def test_a_complete_cache_is_used_as_it_is(tmp_path: Path) -> None:
+    cache = a_cache(tmp_path)
+    said: list[str] = []
+    assert fetch.fetch({"XDG_CACHE_HOME": str(tmp_path)}, said.append) == cache
+    assert said == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "shorter", "no stamp", "half a stamp"])
+def test_a_cache_that_was_damaged_is_not_complete(damage: str, tmp_path: Path) -> None:
+    cache = a_cache(tmp_path)
+    jar, stamp = cache / "lib" / "one.jar", cache / fetch.STAMP
+    if damage == "gone":
+        jar.unlink()
+    elif damage == "shorter":
+        jar.write_bytes(b"1234")
+    elif damage == "no stamp":
+        stamp.unlink()
+    else:
+        stamp.write_text('{"lib')
+    assert not fetch.is_complete(cache)
+
+
+def test_the_cache_is_named_for_the_versions_and_shared_by_homes() -> None:
+    cache = layout.cache_dir({"XDG_CACHE_HOME": "/srv/cache"})
+    assert cache == Path("/srv/cache/hitmesh") / f"servers-{versions.digest()}"
+    assert layout.cache_dir({"XDG_CACHE_HOME": "relative"}) == layout.cache_dir({})
+
+
+def test_the_home_of_the_servers_is_the_option_then_its_variable_then_the_home_of_the_mesh() -> None:
+    both = {"HITMESH_STACK_HOME": "/srv/stack", "HITMESH_HOME": "/srv/mesh"}
+    assert layout.stack_home(Path("/srv/option"), both) == Path("/srv/option")
+    assert layout.stack_home(None, both) == Path("/srv/stack")
+    assert layout.stack_home(None, {"HITMESH_HOME": "/srv/mesh"}) == Path("/srv/mesh")
+
+
+def test_a_lock_waits_for_whoever_holds_it_and_names_it(tmp_path: Path) -> None:
+    said: list[str] = []
+    with layout.held(tmp_path / "lock", said.append):
+        pass
+    with layout.held(tmp_path / "lock", said.append):
+        assert said == []
+
+
+def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StackError, match="give another --home"):
+        layout.StackHome(tmp_path / "file").prepare()
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('openjdk version "21" 2023-09-19', 21),
+        ('java version "1.8.0_392"', 1),
+        ("java: not found", None),
+    ],
+)
+def test_the_version_of_java_is_read_from_what_it_says(said: str, version: int | None) -> None:
+    assert programs.major_version(said) == version

@@ -1,0 +1,100 @@
+"""What local servers are told: rendered configurations and commands, Maven's projects, the URL of the store."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from hitmesh.adapters.servers import parse_servers
+from hitmesh.cli.stack import SERVERS
+from hitmesh.stack import poms, ports, servers, versions
+from hitmesh.stack.cassandra import DATACENTER
+from hitmesh.stack.kafka import cluster_id
+from hitmesh.stack.server import HOST
+from tests.unit.stack_place import PORTS, rendered
+
+ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
+
+
+def everything_said(name: str) -> str:
+    server = rendered()[name]
+    return "\n".join([*server.files.values(), *server.command])
+
+
+@pytest.mark.parametrize("name", servers.NAMES)
+def test_a_server_listens_on_loopback_and_on_the_ports_that_were_chosen_for_it(name: str) -> None:
+    said = everything_said(name)
+    assert set(ADDRESS.findall(said)) == {HOST}
+    assert "0.0.0.0" not in said
+    for own in ports.PORTS[name]:
+        assert str(PORTS[own]) in said, own
+
+
+@pytest.mark.parametrize("name", servers.NAMES)
+def test_a_server_keeps_and_says_everything_below_its_home(name: str) -> None:
+    server = rendered(Path("/srv/one"))[name]
+    assert server.folders
+    for path in (*server.files, *server.folders):
+        assert path.is_relative_to("/srv/one/stack")
+    assert f"-XX:ErrorFile=/srv/one/stack/logs/{name}-crash.log" in server.command
+
+
+def test_what_a_server_needs_is_started_before_it_and_stopped_after_it() -> None:
+    order = list(servers.NAMES)
+    waves = {name: number for number, wave in enumerate(servers.STOP_WAVES) for name in wave}
+    assert set(waves) == set(order) == set(ports.PORTS)
+    for server in rendered().values():
+        for needed in server.needs:
+            assert order.index(needed) < order.index(server.name)
+            assert waves[needed] > waves[server.name]
+
+
+def test_the_command_line_knows_the_same_servers() -> None:
+    assert set(SERVERS) == set(servers.NAMES)
+
+
+def test_a_server_is_another_one_when_a_port_that_it_uses_changes() -> None:
+    before, after = rendered(), rendered(zookeeper=29_999)
+    changed = {name for name in before if before[name].digest != after[name].digest}
+    assert changed == {"zookeeper", "coordinator", "broker", "historical", "indexer"}
+    assert {name: one.digest for name, one in rendered().items()} == {name: one.digest for name, one in before.items()}
+
+
+def test_a_cluster_id_never_looks_like_an_option() -> None:
+    assert all(not cluster_id(uuid.UUID(int=number << 120)).startswith("-") for number in range(256))
+    assert len(cluster_id(uuid.UUID(int=1))) == 22
+
+
+def test_services_understand_the_url_of_the_store() -> None:
+    url = servers.store_url(PORTS)
+    said = parse_servers(f"{url}&name=shop")
+    assert said.kafka == f"{HOST}:{PORTS['kafka']}"
+    assert said.cassandra == f"{HOST}:{PORTS['cassandra']}"
+    assert said.broker == f"http://{HOST}:{PORTS['broker']}"
+    assert said.coordinator == f"http://{HOST}:{PORTS['coordinator']}"
+    assert said.datacenter == DATACENTER
+    assert parse_servers(url).url == url
+
+
+@pytest.mark.parametrize("artifact", versions.ARTIFACTS, ids=lambda one: one.folder)
+def test_maven_is_told_of_every_part_in_its_version(artifact: versions.Artifact) -> None:
+    space = {"m": "http://maven.apache.org/POM/4.0.0"}
+    project = ElementTree.fromstring(poms.pom(artifact))
+    found = [
+        tuple(str(one.findtext(f"m:{field}", "", space)) for field in ("groupId", "artifactId", "version"))
+        for one in project.findall("m:dependencies/m:dependency", space)
+    ]
+    assert found == list(artifact.parts)
+    assert len(project.findall(".//m:exclusion", space)) == len(artifact.left_out) * len(artifact.parts)
+    assert len(project.findall("m:dependencyManagement//m:dependency", space)) == (artifact.managed is not None)
+
+
+def test_maven_asks_no_repository_but_the_central_one(tmp_path: Path) -> None:
+    mirror = ElementTree.fromstring(poms.settings(tmp_path / "a & b")).find("mirrors/mirror")
+    assert mirror is not None
+    assert mirror.findtext("mirrorOf") == "*,!central"
+    assert str(mirror.findtext("url")).startswith("file:///")
