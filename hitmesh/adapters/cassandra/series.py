@@ -13,9 +13,9 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.adapters.cassandra.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
+from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.partials import as_kept, as_settled, newest, series
 from hitmesh.errors import Unavailable
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay

@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.partials import as_kept, as_settled, newest, series
 from hitmesh.columns import pack_record, unpack_record
-from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
 from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
-
-# Version 1: int64, little-endian, in this order. Other sums, or another order, are another version.
-_SUMS_VERSION: Final = 1
-_PACKED: Final = np.dtype([("version", "u1"), ("sums", "<i8", (len(PARTIAL_SUMS),))])
 
 # SQLite has no booleans, and only signed integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
@@ -46,7 +41,7 @@ class EmbeddedSeriesStore:
         plain = put.drop(PARTIAL_SUMS).with_columns(pl.col("digest").reinterpret(signed=True))
         with self._database.writing() as transaction:
             transaction.run_many(
-                _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), _packed_sums(put), strict=True))
+                _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), packed_sums(put), strict=True))
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -113,31 +108,6 @@ class _Partial(NamedTuple):
     sums: bytes
 
 
-def _packed_sums(partials: pl.DataFrame) -> list[bytes]:
-    """Returns the sums of each partial as one blob."""
-    blobs = np.empty(partials.height, _PACKED)
-    blobs["version"] = _SUMS_VERSION
-    blobs["sums"] = partials.select(PARTIAL_SUMS).to_numpy()
-    whole = blobs.tobytes()
-    size = _PACKED.itemsize
-    return [whole[start : start + size] for start in range(0, len(whole), size)]
-
-
-def _unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Returns the sums of blobs as columns.
-
-    Raises:
-        StoreCorrupt: a blob is of another version or size.
-    """
-    whole = b"".join(blobs)
-    if any(len(blob) != _PACKED.itemsize for blob in blobs):
-        raise StoreCorrupt(f"raw.db: the sums of a partial are not {_PACKED.itemsize} bytes")
-    unpacked = np.frombuffer(whole, _PACKED)
-    if (unpacked["version"] != _SUMS_VERSION).any():
-        raise StoreCorrupt(f"raw.db: the sums of a partial are not of version {_SUMS_VERSION}; use a newer program")
-    return pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
-
-
 def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
     """Returns partials of a site: SERIES_COLUMNS."""
     schema = {name: _STORED_AS.get(name, SERIES_COLUMNS[name]) for name in _Partial._fields if name != "sums"}
@@ -146,4 +116,4 @@ def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
         pl.col("excluded").cast(pl.Boolean),
         pl.col("digest").reinterpret(signed=False),
     )
-    return keys.hstack(_unpacked_sums([row.sums for row in rows])).select(list(SERIES_COLUMNS))
+    return keys.hstack(unpacked_sums([row.sums for row in rows])).select(list(SERIES_COLUMNS))
