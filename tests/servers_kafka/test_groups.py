@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -31,6 +31,12 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
     return False
 
 
+def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
+    """Lets a member take part in the rebalance that another waits for; which of them hears first is open."""
+    hears_of_a_move(beside)
+    return joining.done()
+
+
 def await_move(reader: KafkaLogReader) -> None:
     eventually(lambda: hears_of_a_move(reader), "the reader hears that partitions moved", WAIT_S)
 
@@ -52,7 +58,7 @@ def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_dou
         with pytest.raises(PartitionsMoved):
             reader.commit(ends_of(records))
         # The client joins again by itself; this reader and its transactions have no part in that.
-        eventually(lambda: hears_of_a_move(reader) and joining.done(), "the other reader has partitions", WAIT_S)
+        eventually(lambda: has_joined(joining, beside=reader), "the other reader has partitions", WAIT_S)
         other = joining.result()
     with pytest.raises(PartitionsMoved):
         outbox.transaction(writer, rows, ends_of(records))
