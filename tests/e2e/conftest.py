@@ -30,19 +30,6 @@ def pytest_runtest_makereport(
     return report
 
 
-# Held on files; on servers they were not run to their end yet, so they say nothing there.
-FILES_ONLY = ("test_dev", "test_generated")
-
-
-@pytest.fixture(autouse=True)
-def _only_where_shown(request: pytest.FixtureRequest) -> None:
-    """Skips what is not shown on servers, and says so."""
-    callspec = getattr(request.node, "callspec", None)
-    on_servers = callspec is not None and callspec.params.get("backend") == "stack"
-    if on_servers and request.module.__name__.rpartition(".")[2] in FILES_ONLY:
-        pytest.skip("not shown on servers yet; it holds on files")
-
-
 @pytest.fixture(scope="session", params=["embedded", pytest.param("stack", marks=pytest.mark.servers)])
 def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The options that name the back end: every test here holds on files and on real servers."""
