@@ -1,4 +1,4 @@
-"""Settings for all tests: the Hypothesis profiles.
+"""Settings for all tests: the Hypothesis profiles, and the meshes on real servers that tests share.
 
 `ci` (chosen by the environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples at every run, so
 that a failure there fails everywhere; `dev` tries new ones. Neither has a deadline per example: the time-out
@@ -8,8 +8,12 @@ per test is pytest's, and a slow machine is no failure.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import Meshes
 
 settings.register_profile(
     "dev",
@@ -27,3 +31,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session")
+def meshes() -> Iterator[Meshes]:
+    """Meshes on the servers of this run, one after the other."""
+    shared = Meshes()
+    yield shared
+    shared.drop()

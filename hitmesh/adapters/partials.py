@@ -74,3 +74,10 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
 
 NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
 NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
+
+
+def of_some_sites(sums: pl.DataFrame, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
+    """Returns LEDGER_SUMS of the next sites by name behind one, and the last of them; None where no more follow."""
+    sites = sorted(site for site in sums["site"].unique().to_list() if after is None or site > after)
+    some = sites[:max_sites]
+    return sums.filter(pl.col("site").is_in(some)), some[-1] if len(sites) > max_sites else None

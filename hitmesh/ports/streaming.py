@@ -97,6 +97,17 @@ class Ledger(Protocol):
         Hits and Σ add (Σ mod 2⁶⁴), ⊕ is combined by exclusive or. Ordered by key.
         """
 
+    def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
+        """Returns what `read` does of the next sites behind one, no site among them, in an order of the store's own.
+
+        Args:
+            after: the last site of what was read before; None to begin.
+            max_sites: so many at most.
+
+        Returns:
+            The sums, and the last site; None where no more sites follow.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:

@@ -1,6 +1,6 @@
 """Druid's processes and the ZooKeeper they find each other by: configuration, commands. Pure but for the questions.
 
-Decides sizes: the indexer takes twelve tasks, so that tests may run several meshes at once.
+Decides sizes: the indexer takes twenty tasks, so that tests may run several meshes at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.stack.health import broker_answers, coordinator_answers, druid_answ
 from hitmesh.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.stack.versions import EXTENSIONS
 
-INDEXER_TASKS: Final = 12
+INDEXER_TASKS: Final = 20
 # Every task has a place among the requests for its supervisor, and some are left for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")

@@ -31,6 +31,7 @@ LAST_LINES: Final = 20
 _SEARCHED_LINES: Final = 500
 _FRAMES: Final = ("\tat ", "\t... ")
 _POLL_S: Final = 0.2
+_LET_GO_S: Final = 10.0
 _SAY_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
@@ -82,7 +83,8 @@ class Launcher:
     def _ports(self) -> dict[str, int]:
         known = ports.read(self.home.ports_file)
         running = [name for name in NAMES if processes.read(self.home.pid(name))]
-        chosen = ports.choose(known, running, ports.first_port(self.home.root), is_free)
+        deadline = time.monotonic() + _LET_GO_S
+        chosen = ports.choose(known, running, ports.first_port(self.home.root), lambda one: _is_free(one, deadline))
         for name, port in known.items():
             if chosen.get(name) != port:
                 pid = holder(port)
@@ -205,3 +207,10 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 def _kept_in(name: str) -> str:
     return name if name in ("kafka", "cassandra", "zookeeper") else "druid"
+
+
+def _is_free(port: int, deadline: float) -> bool:
+    """Returns whether a port is free; one that no living process holds is about to be, as that of a killed server."""
+    while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return free

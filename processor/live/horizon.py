@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from processor.live.batch import LATENESS_MS
-from processor.live.building import build
+from processor.live.building import Built, build
 from processor.live.contributions import Contributions
 from processor.live.copies import COPY_LOG_MS
 from processor.live.rows import of_visits
@@ -56,19 +56,18 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
     """Make the bases the visits that are open at the new horizon, and pin the hits of those without a view."""
     timelines = state.timelines
     waiting = timelines.seen < new  # all their hits lie before it: `now` stands for the base
-    passed = _passed_hits(state, old, new, ~waiting | (timelines.now.views == 0))
-    with_base = np.flatnonzero((timelines.base >= 0) & ~waiting)
+    wanted = ~waiting | (timelines.now.views == 0)
+    passed = _passed_hits(state, old, new, wanted)
+    with_base = np.flatnonzero((timelines.base >= 0) & wanted)
     carried = timelines.bases.take(timelines.base[with_base].astype(np.int64))
-    slots = timelines.find(passed["key"].to_numpy())
-    rebuilt = np.flatnonzero(~waiting[slots])
-    built = build(passed[rebuilt], carried, state.sites, state.interned)
-    bases = built.visits.take(built.is_last())
-    bases = bases.take(bases.deadline >= new)
+    built = build(passed, carried, state.sites, state.interned)
+    _pin(state, passed, built, new)
+    latest = built.visits.take(built.is_last())
+    slots = timelines.find(latest.key)
+    bases = latest.take((latest.deadline >= new) & ~waiting[slots])
     timelines.base[:] = -1
     timelines.bases = VisitColumns.empty()
     timelines.set_bases(timelines.find(bases.key), bases)
-    idle = timelines.now.take(waiting & (timelines.now.hits > 0))
-    _pin(state, VisitColumns.concat(bases, idle), passed)
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
@@ -85,18 +84,28 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
     return state.kept.where(formed, are_wanted)
 
 
-def _pin(state: LiveState, bases: VisitColumns, passed: pl.DataFrame) -> None:
-    """Keep the hits of open visits without a view, among those pinned before and those that pass the horizon now."""
-    bases = bases.take(bases.views == 0)
-    bases = bases.take(np.argsort(bases.key))
-    hits = pl.concat([state.pinned, passed])
-    if not len(bases) or hits.is_empty():
-        state.pinned = state.pinned.clear()
-        return
-    keys, times = hits["key"].to_numpy(), hits["event_time"].to_numpy()
-    found = np.minimum(np.searchsorted(bases.key, keys), len(bases) - 1)
-    inside = (bases.key[found] == keys) & (bases.start[found] <= times) & (times <= bases.last[found])
-    state.pinned = hits[np.flatnonzero(inside)].rechunk()
+def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
+    """Keep the hits of open visits without a view: those that pass the horizon now, and those pinned before.
+
+    What lies between the first and the last hit of a visit may be an orphan all the same (rule S2).
+    """
+    visits = built.visits
+    stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)
+    mine = np.flatnonzero(built.visit_of >= 0)
+    mine = mine[stays[built.visit_of[mine]]]
+    keys = state.pinned["key"].to_numpy()
+    goes_on = np.isin(keys, visits.key[stays & (built.carried >= 0)])
+    is_idle = ~np.isin(keys, visits.key) & _are_open_unseen(state, keys, new)
+    state.pinned = pl.concat([state.pinned[np.flatnonzero(goes_on | is_idle)], passed[mine]]).rechunk()
+
+
+def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
+    """Return whether the visit of each timeline as it is now is open at the horizon and without a view."""
+    now, slots = state.timelines.now, state.timelines.find(keys)
+    found: BoolArray = slots >= 0
+    own = slots[found]
+    found[found] = (now.hits[own] > 0) & (now.views[own] == 0) & (now.deadline[own] >= new)
+    return found
 
 
 def _tidy(state: LiveState) -> None:

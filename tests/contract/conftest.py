@@ -47,20 +47,13 @@ def taken_at(log_clock: Clock) -> int:
     return min(log_clock.now(), NOON + MAX_LEAD_MS)
 
 
-@pytest.fixture(scope="session")
-def keyspace() -> Iterator[Meshes]:
-    shared = Meshes()
-    yield shared
-    shared.drop()
-
-
 @pytest.fixture(params=["memory", "embedded", SERVERS])
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
     """Opens the same store again, as another process would; in memory that is the same object."""
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID
     if request.param == SERVERS:
-        shared: Meshes = request.getfixturevalue("keyspace")
+        shared: Meshes = request.getfixturevalue("meshes")
         servers = shared.fresh(with_druid=with_druid)
 
     def open_again() -> Stores:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.adapters.partials import ledger_sums
 from hitmesh.clock import ManualClock
 from hitmesh.ports import (
     LoggedRecord,
@@ -109,6 +111,18 @@ class TestSeriesStore:
         stores.series.put_partials(partials(euros | {"hits": 2, "written": 2}))
         read = stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)
         assert read.select("currency", "hits").rows() == [("EUR", 2), ("USD", 10)]
+
+    @pytest.mark.parametrize("at_once", [1, 2, 3, 9])
+    def test_some_sites_at_a_time_are_all_of_them_once(self, stores: Stores, at_once: int) -> None:
+        stores.ledger.put(entries(an_entry(site="", kind=LedgerKind.CELL, at=START), an_entry(site=OTHER), an_entry()))
+        parts: list[pl.DataFrame] = []
+        last: str | None = None
+        while not parts or last is not None:
+            part, last = stores.ledger.read_some(last, at_once)
+            assert part["site"].n_unique() <= at_once
+            parts.append(part)
+        assert len(parts) == -(-3 // at_once)
+        assert ledger_sums(pl.concat(parts)).rows() == stores.ledger.read(None).rows()
 
     def test_nothing_known_gives_no_rows_of_the_same_columns(self, stores: Stores) -> None:
         stores.series.put_partials(partials())

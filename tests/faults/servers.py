@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from hitmesh.stack.commands import processes, start
+from hitmesh.stack.commands import ensure_up, processes, start
 from tests import servers
-from tests.e2e.processes import is_alive
+from tests.e2e.processes import is_alive, kill_at_once
 from tests.e2e.waiting import eventually
+from tests.kill.services import Service
 
 ENDED_S = 30.0
 
@@ -33,6 +35,19 @@ class Control:
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_alive(pid), f"{name} is dead", ENDED_S)
 
+    def kill_all(self, also: Sequence[Service] = ()) -> None:
+        """Ends every server, and services with them, in the same moment."""
+        pids = list(processes(self.home).values())
+        mine = [service.process for service in also if service.process is not None]
+        kill_at_once([*pids, *(one.pid for one in mine)])
+        for one in mine:
+            one.wait(ENDED_S)
+        eventually(lambda: not any(map(is_alive, pids)), "all servers are dead", ENDED_S)
+
+    def start_all(self) -> None:
+        """Starts every server that died, in order, and waits until all are healthy."""
+        ensure_up(self.home, _silent)
+
     def start(self, name: str) -> None:
         """Starts a server that died and waits until it is healthy."""
         start(self.home, name)
@@ -52,3 +67,7 @@ def control() -> Control:
         pytest.skip(f"the servers named by {servers.VARIABLE} are not ours to kill")
     servers.running()
     return Control(servers.HOME)
+
+
+def _silent(_: str) -> None:
+    pass

@@ -74,6 +74,12 @@ class Witness:
         self._thread.join()
         self._channel.close()
 
+    @property
+    def answers(self) -> set[str]:
+        """Which stores or errors answered in this phase."""
+        with self._lock:
+            return {what for found in self._seen.answers.values() for what in found}
+
     def next_phase(self) -> Seen:
         """Returns what was seen since the last phase."""
         with self._lock:

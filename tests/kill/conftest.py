@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.adapters import schema
-from tests.servers import a_mesh
+from tests.servers import Meshes
 
 
 @pytest.fixture(params=["embedded", pytest.param("servers", marks=pytest.mark.servers)])
@@ -17,6 +16,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "embedded":
         yield f"embedded:{tmp_path}/data"
         return
-    servers = a_mesh()
+    meshes: Meshes = request.getfixturevalue("meshes")
+    servers = meshes.fresh(with_druid=True)
     yield servers.url
-    schema.drop(servers)
+    meshes.release(servers, with_druid=True)

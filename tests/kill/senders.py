@@ -25,10 +25,12 @@ class Senders:
         address: of the collector, where it is alive.
         key: a server key of all sites.
         sites: each has a stream of its own.
+        patience: of each client.
     """
 
-    def __init__(self, address: str, key: str, sites: Sequence[str]) -> None:
+    def __init__(self, address: str, key: str, sites: Sequence[str], patience: Patience = PATIENCE) -> None:
         self._address = address
+        self._patience = patience
         self._key = key
         self._changed = threading.Condition()
         self._given = dict.fromkeys(sites, 0)
@@ -77,7 +79,10 @@ class Senders:
 
     def _run(self, site: str) -> None:
         try:
-            with Mesh.connect(self._address, self._key) as mesh, HitSender(mesh, site, patience=PATIENCE) as sender:
+            with (
+                Mesh.connect(self._address, self._key) as mesh,
+                HitSender(mesh, site, patience=self._patience) as sender,
+            ):
                 for batches in iter(self._queues[site].get, None):
                     for batch in batches:
                         sender.submit(batch)

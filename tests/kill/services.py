@@ -12,17 +12,16 @@ from typing import Self
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import SystemClock
-from hitmesh.errors import RetryError
 from hitmesh.mesh import ports
-from hitmesh.ports import IngestKey, KeyKind, PartitionId, Site, Topic
+from hitmesh.ports import IngestKey, KeyKind, Site
 from tests.e2e.mesh import environment
 from tests.e2e.waiting import eventually
+from tests.kill.counted import wait_counted
 from tests.kill.load import SITES
 
 KEY = "hms_the-key-of-those-who-kill-0000000000000"
 READY_S = 30.0
 CAUGHT_UP_S = 60.0
-FOREVER_MS = 2**62
 LOG_CHARACTERS = 3_000
 # Two cores, many processes.
 BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
@@ -163,42 +162,13 @@ class Cluster:
             service.kill()
         self.stores.close()
 
-    def log_ends(self) -> dict[PartitionId, int]:
-        """The next offset of each partition of both topics."""
-        scan = self.stores.log_scan
-        return {partition: scan.offset_at(partition, FOREVER_MS) for partition in self.stores.outbox.committed()}
-
     def committed(self) -> int:
         """How many records the stream has committed."""
         return sum(progress.next_offset for progress in self.stores.outbox.committed().values())
 
-    def has_caught_up(self, ends: Mapping[PartitionId, int]) -> bool:
-        """Whether everything before these offsets is committed."""
-        committed = self.stores.outbox.committed()
-        return all(committed[partition].next_offset >= end for partition, end in ends.items())
-
     def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
         """Waits until all that is in the log now is committed, flushed and in answers, and history is settled."""
-        ends = self.log_ends()
-        of_hits = self.stores.log.log_id(Topic.HITS)
-
-        def is_counted() -> bool:
-            try:
-                return is_everywhere()
-            except RetryError:  # a server that was killed is not reached again at once
-                return False
-
-        def is_everywhere() -> bool:
-            flushed = self.stores.series.flushed()
-            known = all(
-                partition in flushed and flushed[partition].next_offset >= end for partition, end in ends.items()
-            )
-            if not known or not self.has_caught_up(ends) or any(map(self.stores.dirty.pending, SITES)):
-                return False
-            answered = self.stores.metrics.ingested_through()
-            return all(answered[one].next_offset >= end for one, end in ends.items() if one.log == of_hits)
-
-        eventually(is_counted, f"everything before {ends} is counted\n{self.processor.said()}", timeout_s)
+        wait_counted(self.stores, self.processor.said, timeout_s)
 
     def stop(self) -> None:
         """Stops both in peace."""

@@ -11,6 +11,7 @@ import pytest
 from hitmesh.clock import SystemClock
 from tests.e2e.waiting import eventually
 from tests.kill.checks import check_acknowledged, check_counted, read_log
+from tests.kill.counted import is_committed, log_ends
 from tests.kill.load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.kill.senders import Senders, portions
 from tests.kill.services import KEY, Cluster, Service
@@ -54,9 +55,12 @@ def test_hits_are_counted_once_whoever_dies_under_load(
 
 def wait_for_progress(cluster: Cluster, dice: Random) -> None:
     """Waits until the stream got on by some records, or the log by some more."""
-    committed, ends = cluster.committed() + dice.randint(1, 12), sum(cluster.log_ends().values()) + dice.randint(10, 60)
+    committed, ends = (
+        cluster.committed() + dice.randint(1, 12),
+        sum(log_ends(cluster.stores).values()) + dice.randint(10, 60),
+    )
     eventually(
-        lambda: cluster.committed() >= committed or sum(cluster.log_ends().values()) >= ends,
+        lambda: cluster.committed() >= committed or sum(log_ends(cluster.stores).values()) >= ends,
         f"something gets on\n{cluster.collector.said()}\n{cluster.processor.said()}",
         GETS_ON_S,
     )
@@ -64,7 +68,7 @@ def wait_for_progress(cluster: Cluster, dice: Random) -> None:
 
 def kill(victims: list[Service], cluster: Cluster, senders: Senders) -> bool:
     """Kills services at once and starts them again; returns whether there was work for them."""
-    had_work = not senders.are_done or not cluster.has_caught_up(cluster.log_ends())
+    had_work = not senders.are_done or not is_committed(cluster.stores, log_ends(cluster.stores))
     for one in victims:
         assert one.is_running, one.said()
         one.send(signal.SIGKILL)

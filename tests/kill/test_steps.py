@@ -12,6 +12,7 @@ from hitmesh.clock import SystemClock
 from processor.commit import CommitStep
 from tests.e2e.waiting import eventually
 from tests.kill.checks import check_acknowledged, check_counted, read_log
+from tests.kill.counted import is_committed, log_ends
 from tests.kill.load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.kill.senders import Portion, Senders, portions
 from tests.kill.services import CAUGHT_UP_S, KEY, Cluster
@@ -47,7 +48,7 @@ def test_what_died_after_a_step_is_made_good(
         cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
         feed(cluster, senders, before)
         assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.said()
-        ahead = sum(cluster.log_ends().values()) - cluster.committed()
+        ahead = sum(log_ends(cluster.stores).values()) - cluster.committed()
         cluster.processor.start()
         senders.give(after)
         senders.wait_acknowledged()
@@ -67,9 +68,9 @@ def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:
     for number in range(max(map(len, portion.values()))):
         senders.give({site: batches[number : number + 1] for site, batches in portion.items()})
         senders.wait_acknowledged()
-        ends = cluster.log_ends()
+        ends = log_ends(cluster.stores)
         eventually(
-            lambda ends=ends: not cluster.processor.is_running or cluster.has_caught_up(ends),  # type: ignore[misc]  # mypy infers no type for bound defaults
+            lambda ends=ends: not cluster.processor.is_running or is_committed(cluster.stores, ends),  # type: ignore[misc]  # mypy infers no type for bound defaults
             f"{ends} are committed, or the processor died\n{cluster.processor.said()}",
             CAUGHT_UP_S,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,9 @@ from polars.testing import assert_frame_equal
 
 from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_columns
 from hitmesh.adapters.druid import metrics, schema
+from hitmesh.adapters.druid.answer import as_promised, frame_of
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.metrics import DruidMetricStore
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
@@ -128,6 +132,20 @@ class TestAnswers:
         net = folded(as_streamed(written, RowSource.TRAFFIC), RowSource.TRAFFIC, whole=True)
         wanted = list(distinct_values(net, question, dimension, limit))
         assert list(stores.metrics.dimension_values(question, dimension, limit)) == wanted
+
+
+class TestExplain:
+    def test_what_it_says_is_a_query_that_druid_answers_alike(
+        self, servers: Servers, stores: Stores, written: pl.DataFrame
+    ) -> None:
+        question = a_question(dimensions=("channel",), filter=ADS)
+        assert isinstance(stores.metrics, DruidMetricStore)
+        rows = DruidClient(servers).query(json.loads(stores.metrics.explain(question)))
+        assert_frame_equal(as_promised(frame_of(rows, question), question), stores.metrics.query(question))
+
+    def test_a_pattern_is_not_looked_up(self, stores: Stores) -> None:
+        assert isinstance(stores.metrics, DruidMetricStore)
+        assert "<every value that matches ^(ads|large)$>" in stores.metrics.explain(a_question(filter=LIVELY))
 
 
 class TestSchema:

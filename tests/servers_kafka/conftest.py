@@ -21,18 +21,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.servers)
 
 
-@pytest.fixture(scope="session")
-def keyspace() -> Iterator[Meshes]:
-    shared = Meshes()
-    yield shared
-    shared.drop()
-
-
 @pytest.fixture
-def servers(keyspace: Meshes) -> Iterator[Servers]:
-    made = keyspace.fresh(with_druid=False)
+def servers(meshes: Meshes) -> Iterator[Servers]:
+    made = meshes.fresh(with_druid=False)
     yield made
-    keyspace.release(made, with_druid=False)
+    meshes.release(made, with_druid=False)
 
 
 @pytest.fixture

@@ -180,3 +180,4 @@ def test_it_is_told_which_store_would_be_asked_and_what(twins: Twins) -> None:
     told = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
     assert (told.store, told.path) == (pb.STORE_DRUID, pb.SERVING_PATH_METRICS)
     assert {read.source for read in told.reads} >= {RowSource.TRAFFIC.value, RowSource.VISITS.value}
+    assert all(SITES[0] in read.native_query for read in told.reads)

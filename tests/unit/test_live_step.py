@@ -128,6 +128,22 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
     assert stream.counts.slow == 1
 
 
+@pytest.mark.parametrize("orphan_first", [False, True])
+def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
+    """Rule S2: a quiet hit of another campaign is in no visit, at its start or between its hits."""
+    events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
+    quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
+    orphan = a_hit(600 if orphan_first else 605, "orphan", campaign=("mail", "email", "", ""), **quiet)
+    begin = next(hit for n in range(99) if (hit := a_hit(600, f"begin-{n}", **events)).hit_hash > orphan.hit_hash)
+    for at, hit in ((601, begin), (606, orphan), (611, a_hit(610, **quiet))):
+        stream.at(at, hit)
+    for minute in range(630, 721, 20):
+        stream.at(minute, a_hit(minute, **events))
+    stream.at(730, a_hit(730))
+    moved = stream.last.rows.traffic.filter(pl.col("hit_type") == "ENGAGEMENT").select("landing_page", "hits")
+    assert sorted(moved.rows(), key=repr) == [("/730", 1), (None, -1)]
+
+
 def test_late_hit_counts_in_no_visit_and_history_in_nothing(stream: Stream) -> None:
     stream.at(60 * 40)
     late = stream.at(60 * 40, a_hit(60 * 39 - 0.001))

@@ -19,6 +19,10 @@ from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS
 _PUT: Final = """INSERT INTO ledger (site, zero, kind, at, of_class, log, partition, epoch, hits, sum64, xor64)
     VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
 _READ: Final = "SELECT site, kind, at, of_class, hits, sum64, xor64 FROM ledger"
+_READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
+_SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
+_BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
+_SITES_AT_ONCE: Final = 8
 _KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
 _ROWS_AT_ONCE: Final = 50_000
 
@@ -37,11 +41,17 @@ class CassandraLedger:
 
     def read(self, site: str | None) -> pl.DataFrame:
         """Returns LEDGER_SUMS of a site, or of all sites and of no site."""
-        if site is None:
-            rows = self._session.stream(_READ)
-        else:
-            rows = self._session.stream(f"{_READ} WHERE site = ? AND zero = 0", (site,))
+        rows = self._session.stream(_READ) if site is None else self._session.stream(_READ_SITE, (site,))
         return _summed(rows)
+
+    def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
+        """Returns the sums of the next sites by token, and the last of them; None at the end."""
+        behind, values = ("", ()) if after is None else (_BEHIND, (after,))
+        sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]
+        some = sites[:max_sites]
+        found = self._session.each(_READ_SITE, ((site,) for site in some), max_in_flight=_SITES_AT_ONCE)
+        sums = _summed(row for rows in found for row in rows)
+        return sums, some[-1] if len(sites) > max_sites else None
 
 
 def _summed(rows: Iterable[Row]) -> pl.DataFrame:

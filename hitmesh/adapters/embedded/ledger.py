@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
-from hitmesh.adapters.partials import as_kept, ledger_sums, newest
+from hitmesh.adapters.partials import as_kept, ledger_sums, newest, of_some_sites
 from hitmesh.stream_columns import LEDGER_COLUMNS
 from hitmesh.zones import DAY_MS
 
@@ -67,6 +67,13 @@ class EmbeddedLedger:
                 return ledger_sums(_entries(transaction, "ledger", ()))
             of_site = "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) WHERE site = ?"
             return ledger_sums(_entries(transaction, of_site, (site,)))
+
+    def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
+        """Returns the sums of the next sites by name, and the last of them; None at the end.
+
+        The whole ledger is read for it: on one machine it is short, since its entries are added up.
+        """
+        return of_some_sites(self.read(None), after, max_sites)
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
         """Makes one entry per key of the first hour or day of log time that was not added up, when it is final."""

@@ -2,7 +2,8 @@
 
 Decides by the client's own classes of errors: what can be aborted is aborted; after a time-out, and after anything
 else, the producer is thrown away, since the client cannot end the transaction any more (it lacks KIP-890): the next one
-of the same id ends it, by commit or abort, whichever was under way, and fences this one.
+of the same id ends it, by commit or abort, whichever was under way, and fences this one. Every call to the client is
+bound by a clock of ours too: some wait for good for a coordinator that died in the middle.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
 from hitmesh.adapters.kafka.errors import error_of, of_transaction, unavailable
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError
+from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.logs import logger
 
 # Shorter than any waiting for a pending transaction's end: see hitmesh.adapters.kafka.offsets.
@@ -23,6 +25,7 @@ TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0
 _CALL_S: Final = 15.0
+_HANGS_AFTER_S: Final = 20.0
 _SERVE_S: Final = 0.05
 
 
@@ -53,6 +56,7 @@ class TransactionalProducer:
         self._servers = servers
         self.transactional_id = transactional_id
         self._producer: Producer | None = None
+        self._calls: BoundedCalls | None = None
         self._has_sent = False
 
     @property
@@ -86,15 +90,19 @@ class TransactionalProducer:
                 "log_level": 3,
             }
         )
+        calls = BoundedCalls("kafka-transactions")
         deadline = time.monotonic() + _INIT_S
         while True:
             try:
-                producer.init_transactions(_INIT_TRY_S)
-                self._producer, self._has_sent = producer, False
+                calls.call(_HANGS_AFTER_S, producer.init_transactions, _INIT_TRY_S)
+                self._producer, self._calls, self._has_sent = producer, calls, False
                 return
+            except CallHangs as error:
+                raise Unavailable(f"Kafka, take over of {self.transactional_id}: {error}") from error
             except KafkaException as error:
                 # After a start the coordinator loads its log; meanwhile the previous transaction may still be ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
+                    calls.end()
                     raise unavailable(error, f"take over of {self.transactional_id}") from error
 
     def send(self, messages: Iterable[Message], offsets: Offsets = ()) -> None:
@@ -112,6 +120,10 @@ class TransactionalProducer:
         self._has_sent = True
         try:
             self._attempt(producer, messages, offsets)
+        except CallHangs as error:
+            self.discard()
+            logger().warning("transaction_hangs", message=str(error))
+            raise CommitInDoubt(f"Kafka, transaction of {self.transactional_id}: {error}", retry_after_s=0) from error
         except KafkaException as error:
             raise self._given_up(producer, error_of(error)) from error
         except BaseException:
@@ -120,7 +132,13 @@ class TransactionalProducer:
 
     def discard(self) -> None:
         """Lets go of the producer; what it began and did not end, the next one ends."""
-        self._producer = None
+        calls, self._producer, self._calls = self._calls, None, None
+        if calls is not None:
+            calls.end()
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        assert self._calls is not None
+        self._calls.call(_HANGS_AFTER_S, function, *arguments)
 
     def _attempt(self, producer: Producer, messages: Iterable[Message], offsets: Offsets) -> None:
         failed: list[KafkaError] = []
@@ -129,12 +147,12 @@ class TransactionalProducer:
             if error is not None:
                 failed.append(error)
 
-        producer.begin_transaction()
+        self._call(producer.begin_transaction)
         for message in messages:
             self._produce(producer, message, delivered)
         for positions, membership in offsets:
-            producer.send_offsets_to_transaction(list(positions), membership, _CALL_S)
-        producer.commit_transaction(_CALL_S)
+            self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
+        self._call(producer.commit_transaction, _CALL_S)
         if failed:  # the client aborts in this case; should it not, nobody may believe that it committed
             raise KafkaException(failed[0])
 
@@ -158,8 +176,8 @@ class TransactionalProducer:
 
     def _abort(self, producer: Producer) -> None:
         try:
-            producer.abort_transaction(_CALL_S)
-        except KafkaException:
+            self._call(producer.abort_transaction, _CALL_S)
+        except (KafkaException, CallHangs):
             self.discard()
 
 

@@ -9,7 +9,16 @@ import polars as pl
 
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.partials import NO_ENTRIES, NO_PARTIALS, as_kept, as_settled, ledger_sums, newest, series
+from hitmesh.adapters.partials import (
+    NO_ENTRIES,
+    NO_PARTIALS,
+    as_kept,
+    as_settled,
+    ledger_sums,
+    newest,
+    of_some_sites,
+    series,
+)
 from hitmesh.adapters.snapshots import replaces
 from hitmesh.errors import Fenced
 from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SiteDay, SnapshotManifest, Topic
@@ -151,6 +160,10 @@ class MemoryLedger:
         with self._lock:
             entries = self._entries
         return ledger_sums(entries if site is None else entries.filter(pl.col("site") == site))
+
+    def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
+        """Returns the sums of the next sites by name, and the last of them; None at the end."""
+        return of_some_sites(self.read(None), after, max_sites)
 
 
 class MemoryStateStore:
