@@ -52,13 +52,15 @@ class Pace:
 
     Attributes:
         max_hits: of a window, about.
-        window_ms: how long a window gathers records, from the first one on.
+        window_ms: how long a window gathers records at most, from the first one on.
+        quiet_ms: a window ends sooner when no record came for so long: whoever sends little need not wait.
         flush_ms: partials and ledger are written this often, and when nothing comes.
         snapshot_ms: a snapshot of each partition is saved this often.
     """
 
     max_hits: int = 50_000
     window_ms: int = 0
+    quiet_ms: int = 250
     flush_ms: int = 10_000
     snapshot_ms: int = 180_000
 
@@ -254,10 +256,10 @@ class Runner:
         records: list[LoggedRecord] = []
         ends = 0.0
         while room > 0:
-            left = timeout_s if not records else ends - time.monotonic()
+            before = len(records)
+            left = min(ends - time.monotonic(), self._pace.quiet_ms / 1_000) if before else timeout_s
             if left < 0:
                 break
-            is_first = not records
             for reader, wait_s in ((hits, left), (rejected, 0.0)):
                 try:
                     records += reader.poll(room, wait_s)
@@ -265,9 +267,9 @@ class Runner:
                     # With nothing in hand both readers stand at what is committed: the one that moved, and the other.
                     self._can_go_on = not records
                     raise
-            if not records:
+            if len(records) == before:
                 break
-            if is_first:
+            if not before:
                 ends = time.monotonic() + self._pace.window_ms / 1_000
             room = self._pace.max_hits - sum(one.record.rows for one in records)
         return records

@@ -31,7 +31,8 @@ class ProcessorSettings(ServiceSettings):
 
     role: Role = Field(default=Role.ALL, description="What this process does: all, stream or settler")
     max_hits: int = Field(default=50_000, ge=1, description="Hits of a window of the stream, about")
-    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records")
+    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records at most")
+    quiet_ms: int = Field(default=250, ge=0, description="A window ends when no record came for so long")
     flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
     snapshot_ms: int = Field(default=180_000, ge=1_000, description="The state of each partition is saved this often")
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
@@ -53,6 +54,7 @@ class ProcessorSettings(ServiceSettings):
         return Pace(
             max_hits=self.max_hits,
             window_ms=self.window_ms,
+            quiet_ms=self.quiet_ms,
             flush_ms=self.flush_ms,
             snapshot_ms=self.snapshot_ms,
         )

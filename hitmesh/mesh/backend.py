@@ -87,13 +87,16 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
 
 
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
-    """Returns the settings of a process that depend on where data is. People watch: small windows cost little here."""
+    """Returns the settings of a process that depend on where data is.
+
+    People watch: small windows cost little on files. On servers a window is a transaction, and a flush some hundred
+    writes, so the services' own pace is right.
+    """
     on_servers = choice.backend is Backend.STACK
     if service == "collector":
-        return {"LINGER_MS": "50" if on_servers else "20"}
+        return {"LINGER_MS": "150" if on_servers else "20"}
     if service == "processor":
-        # A window on servers is a transaction, and a flush some hundred writes.
-        pace = {"WINDOW_MS": "2000", "FLUSH_MS": "5000"} if on_servers else {"WINDOW_MS": "200", "FLUSH_MS": "1000"}
+        pace = {} if on_servers else {"WINDOW_MS": "200", "FLUSH_MS": "1000"}
         return {**pace, "CACHE": str(run / f"kept-hits-{name}")}
     return {}
 
