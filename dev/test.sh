@@ -9,6 +9,9 @@ export MAKEFLAGS=
 pytest=.venv/bin/pytest
 started=$(date +%s)
 alone="tests/unit tests/property tests/contract tests/integration tests/replays"
+of_servers="tests/servers_cassandra tests/servers_kafka tests/servers_druid tests/servers_paths"
+# A mesh mostly waits, so two of them share two cores; files of tests stay together, the longest come first.
+side_by_side="-q -n 2 --dist loadfile --no-loadscope-reorder"
 
 part() {
     title=$1
@@ -23,12 +26,12 @@ part() {
 }
 
 part "what needs nothing" $pytest -q -n 2 --dist worksteal -m "not servers" $alone
-part "meshes on files" $pytest -q -m "not servers" tests/e2e tests/kill
+part "meshes on files" $pytest $side_by_side -m "not servers" tests/kill tests/e2e
 
 if [ "${1:-}" != fast ]; then
     trap '.venv/bin/hitmesh stack down --home .stack >/dev/null 2>&1 || true' EXIT
     part "servers" .venv/bin/hitmesh stack up --home .stack
-    part "meshes on servers" $pytest -q -m servers --ignore=tests/faults tests
-    part "servers that die" $pytest -q tests/faults
+    part "meshes on servers" $pytest $side_by_side -m servers tests/kill tests/faults tests/e2e tests/contract $of_servers
+    part "servers that die" $pytest -q tests/outages
 fi
 echo "test: all passed in $(($(date +%s) - started)) s" >&2

@@ -1,6 +1,6 @@
 """CPU and memory of the processes of a mesh on this machine, read from /proc.
 
-Decides which processes are the mesh's: the children of the one that wrote the ready file. Knows nothing of hits.
+Decides which processes are the mesh's: the children of the one that wrote the ready file, and the servers it names. Knows nothing of hits.
 """
 
 from __future__ import annotations
@@ -70,11 +70,12 @@ def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
     try:
         said = json.loads((home / READY_FILE).read_bytes())
         parent, listens = int(said["pid"]), str(said["grpc"])
-    except (OSError, ValueError, KeyError, TypeError):
+        servers = {int(pid): str(name) for name, pid in said.get("servers", {}).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}, f"no mesh on this machine says its processes in {home / READY_FILE}"
     if listens != address:
         return {}, f"the mesh at {address} is not the one of {home}"
-    found = {pid: _name(pid) for pid in descendants(parent)}
+    found = {pid: _name(pid) for pid in descendants(parent)} | servers
     return found, "" if found else f"process {parent} of the mesh has no children here"
 
 

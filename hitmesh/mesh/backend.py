@@ -86,6 +86,11 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
     return replace(home, servers=f"{store}&name={choice.mesh}")
 
 
+def server_pids(choice: Choice) -> Mapping[str, int]:
+    """Returns the process of each server of the back end, by name; none on files."""
+    return commands.processes(Path(choice.stack_home)) if choice.backend is Backend.STACK else {}
+
+
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
     """Returns the settings of a process that depend on where data is.
 

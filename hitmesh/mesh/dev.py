@@ -89,7 +89,7 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
     try:
         mesh.start()
         for ready_file in ready_files:
-            _announce(ready_file, mesh.door.http, mesh.metrics_urls())
+            _announce(ready_file, mesh.door.http, mesh.metrics_urls(), backend.server_pids(choice))
         say(mesh.banner())
         return mesh.watch()
     except CannotStart as error:
@@ -108,9 +108,9 @@ def _remove(files: set[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str]) -> None:
+def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
     try:
-        write_ready_file(ready_file, door, metrics)
+        write_ready_file(ready_file, door, metrics, servers)
     except OSError as error:
         raise CannotStart(f"{ready_file} cannot be written ({error.strerror}): give another --ready-file") from error
 

@@ -113,10 +113,17 @@ def write_secret(path: Path, secret: str) -> None:
     temporary.replace(path)
 
 
-def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str]) -> None:
-    """Writes where the mesh listens, and the URL of each process's metrics, by rename."""
+def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+    """Writes where the mesh listens, the URL of each process's metrics, and the pids of its servers, by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    ready = {"http": f"http://{door}", "grpc": str(door), "pid": os.getpid(), "metrics": dict(metrics)}
+    ready: dict[str, object] = {
+        "http": f"http://{door}",
+        "grpc": str(door),
+        "pid": os.getpid(),
+        "metrics": dict(metrics),
+    }
+    if servers:
+        ready["servers"] = dict(servers)
     temporary.write_text(json.dumps(ready) + "\n", encoding="utf-8")
     temporary.replace(path)

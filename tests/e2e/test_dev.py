@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hitmesh.stack.servers import NAMES
 from tests.e2e import processes
 from tests.e2e.mesh import Mesh, environment, run_command
 from tests.e2e.waiting import eventually
@@ -66,7 +67,8 @@ def test_the_ready_file_appears_whole_is_valid_and_goes_away(idle_mesh: Mesh, tm
     eventually(lambda: not elsewhere.exists(), "the old ready file is removed before the start")
     text = eventually(lambda: elsewhere.read_text() if elsewhere.exists() else None, "the mesh is ready", 30)
     ready = json.loads(text)
-    assert set(ready) == {"http", "grpc", "pid", "metrics"}
+    assert set(ready) - {"servers"} == {"http", "grpc", "pid", "metrics"}
+    assert set(ready.get("servers", NAMES)) == set(NAMES)
     assert ready["pid"] == mesh.pid
     assert ready["http"] == f"http://{ready['grpc']}"
     assert mesh.run("sites", "-o", "json").out == "[]\n", "commands find the mesh by its home all the same"

@@ -6,13 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hitmesh.adapters import schema
-from hitmesh.errors import RetryError
-from tests.e2e.waiting import eventually
-from tests.faults.servers import Control, control
-from tests.servers import a_mesh
-
-DROPPED_S = 60.0
+from tests.servers import Meshes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,22 +16,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.servers)
 
 
-@pytest.fixture(scope="session")
-def servers_control() -> Control:
-    return control()
-
-
 @pytest.fixture
-def store_url(servers_control: Control) -> Iterator[str]:
+def store_url(meshes: Meshes) -> Iterator[str]:
     """The URL of a mesh in which nothing is."""
-    servers = a_mesh()
+    servers = meshes.fresh(with_druid=True)
     yield servers.url
-
-    def is_dropped() -> bool:
-        try:
-            schema.drop(servers)
-        except RetryError:  # a server that was woken up a moment ago is not itself at once
-            return False
-        return True
-
-    eventually(is_dropped, "the mesh is removed", DROPPED_S)
+    meshes.release(servers, with_druid=True)

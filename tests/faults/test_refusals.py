@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,11 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses_writes(
     store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     servers, site = parse_servers(store_url), SITES[0]
-    with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, [site]) as senders:
+    with (
+        Cluster(tmp_path, store_url) as cluster,
+        Senders(cluster.address, KEY, [site]) as senders,
+        ExitStack() as undo,
+    ):
         services = (cluster.collector, cluster.processor)
         cluster.collector.start(RECORD_ROWS="2000")
         cluster.processor.start(MAX_HITS="20000", FLUSH_MS="2000", SNAPSHOT_MS="60000")
@@ -56,6 +61,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses_writes(
             eventually(lambda: "STORE_DRUID" in witness.answers, "reports are answered", COUNTED_S)
             witness.next_phase()
             replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
+            undo.callback(replicate, servers, 1)
             ends, number = time.monotonic() + REFUSED_S, 10
             while time.monotonic() < ends:
                 second = time.monotonic() + 1
@@ -68,7 +74,7 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses_writes(
             meanwhile = witness.next_phase()
             moved = cluster.committed() - committed
             waiting = sum(log_ends(cluster.stores).values()) - cluster.committed()
-            replicate(servers, 1)
+            undo.close()
             back = time.monotonic()
             cluster.wait_counted(COUNTED_S)
             took_s = time.monotonic() - back

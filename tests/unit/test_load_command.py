@@ -60,6 +60,8 @@ def test_usage_of_processes_is_read_and_a_mesh_elsewhere_has_none(tmp_path: Path
     )
     (tmp_path / "ready.json").write_text('{"grpc": "127.0.0.1:2", "pid": 1}')
     assert mesh_pids(tmp_path, "127.0.0.1:1")[1] == f"the mesh at 127.0.0.1:1 is not the one of {tmp_path}"
+    (tmp_path / "ready.json").write_text(f'{{"grpc": "127.0.0.1:1", "pid": {os.getpid()}, "servers": {{"kafka": 7}}}}')
+    assert mesh_pids(tmp_path, "127.0.0.1:1")[0][7] == "kafka"
 
 
 # ------------------------------------------------------------------------------------------------------ command line

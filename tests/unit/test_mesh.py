@@ -96,15 +96,18 @@ def test_a_secret_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(place.server_key.stat().st_mode) == 0o600
 
 
-def test_the_ready_file_has_exactly_four_entries(tmp_path: Path) -> None:
+@pytest.mark.parametrize("servers", [{}, {"kafka": 7}])
+def test_the_ready_file_has_these_entries_and_servers_where_there_are_some(
+    tmp_path: Path, servers: dict[str, int]
+) -> None:
     path = tmp_path / "deep" / "ready.json"
-    home.write_ready_file(path, Address(ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"})
+    home.write_ready_file(path, Address(ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"}, servers)
     assert json.loads(path.read_text()) == {
         "http": "http://127.0.0.1:8080",
         "grpc": "127.0.0.1:8080",
         "pid": os.getpid(),
         "metrics": {"collector": "http://127.0.0.1:9464/metrics"},
-    }
+    } | ({"servers": servers} if servers else {})
     assert [entry.name for entry in path.parent.iterdir()] == ["ready.json"]
 
 

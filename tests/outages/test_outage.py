@@ -32,14 +32,14 @@ from processor.settler import Pace as SettlerPace
 from processor.settler import Settler
 from reporter.freshness import Freshness, State, freshness
 from tests.e2e.waiting import eventually
-from tests.faults.edges import Edge
-from tests.faults.servers import Control
 from tests.generate.arrivals import Arrival
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.kill.checks import Logged, check_acknowledged, check_counted, key_of, read_log
 from tests.kill.counted import is_counted, log_ends
 from tests.kill.load import SITES, arrivals_of, hits_of_now
 from tests.kill.services import KEY
+from tests.outages.edges import Edge
+from tests.outages.servers import Control
 from tests.small_mesh import settler_stores
 
 VISITORS: Final = 400

@@ -10,12 +10,12 @@ import pytest
 from hitmesh.client.sender import Patience
 from hitmesh.clock import SystemClock
 from tests.e2e.waiting import eventually
-from tests.faults.servers import Control
 from tests.faults.witness import Witness
 from tests.kill.checks import check_acknowledged, check_counted, read_log
 from tests.kill.load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.kill.senders import Senders, portions
 from tests.kill.services import KEY, Cluster
+from tests.outages.servers import Control
 
 VISITORS = 240
 COUNTED_S = 120.0
