@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import polars as pl
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.admin.v1 import trace_pb2_grpc
@@ -28,7 +29,7 @@ from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_UNBALANC
 from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.zones import DAY_MS
 from processor.attempt import SettlerStores
-from processor.balance import unbalanced_hits
+from processor.balance import unbalanced_hits, unbalanced_sites
 from processor.fail_points import dying_at
 from processor.metering import StreamMeter
 from processor.rpc import SERVICE, TraceService, TraceStores
@@ -39,6 +40,7 @@ from processor.stream_stores import StreamStores
 
 EXIT_CONFIG = 3
 TRIM_EVERY_S = 3_600.0
+LOOK_AGAIN_S, LOOKS_AGAIN = 5.0, 3
 WATCHED_SITES = 1_000
 """So many sites' books are looked at at once."""
 
@@ -140,19 +142,29 @@ def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.E
             return
 
 
-def watch(ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event) -> None:
+def watch(
+    ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event, look_again_s: float = LOOK_AGAIN_S
+) -> None:
     """Say whether the ledger balances, some sites at a time, round after round, until stopped.
 
-    The gauge is what is missing in this round, or was in the whole last one if that is more.
+    The gauge is what is missing in this round, or was in the whole last one if that is more. A site whose entries are
+    being written just now may look out of balance: what does not balance is looked at again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):
         try:
             sums, last = ledger.read_some(last, WATCHED_SITES)
+            found = unbalanced_hits(sums)
+            for _ in range(LOOKS_AGAIN):
+                if not found:
+                    break
+                if stop.wait(look_again_s):
+                    return
+                sums = pl.concat([ledger.read(site) for site in unbalanced_sites(sums)])
+                found = unbalanced_hits(sums)
         except RetryError as error:
             logger().warning("balance_waits", reason=error.reason, message=error.message)
             continue
-        found = unbalanced_hits(sums)
         if found:
             logger().error("ledger_does_not_balance", hits=found)
         missing += found

@@ -26,10 +26,20 @@ def unbalanced_hits(sums: pl.DataFrame) -> int:
     Args:
         sums: LEDGER_SUMS.
     """
-    return sum(_of_equation(sums, kind, whole, parts) for kind, (whole, parts) in _EQUATIONS.items())
+    return sum(int(by_site["unbalanced"].sum()) for by_site in _by_site(sums))
 
 
-def _of_equation(sums: pl.DataFrame, kind: str, whole: str, parts: tuple[LedgerClass, ...]) -> int:
+def unbalanced_sites(sums: pl.DataFrame) -> list[str]:
+    """Return the sites, no site among them, of which an equation does not hold, ascending; arguments as above."""
+    sites = pl.concat([by_site.filter(pl.col("unbalanced") != 0)["site"] for by_site in _by_site(sums)])
+    return sites.unique().sort().to_list()
+
+
+def _by_site(sums: pl.DataFrame) -> list[pl.DataFrame]:
+    return [_of_equation(sums, kind, whole, parts) for kind, (whole, parts) in _EQUATIONS.items()]
+
+
+def _of_equation(sums: pl.DataFrame, kind: str, whole: str, parts: tuple[LedgerClass, ...]) -> pl.DataFrame:
     own = sums.filter(pl.col("kind") == kind)
     is_whole = pl.col("class") == whole
     sides = own.group_by("site", "at").agg(
@@ -41,4 +51,5 @@ def _of_equation(sums: pl.DataFrame, kind: str, whole: str, parts: tuple[LedgerC
     )
     differing = (pl.col("whole") - pl.col("parts")).abs()
     masked = (differing == 0) & ((pl.col("whole_sum") != pl.col("parts_sum")) | (pl.col("xor") != 0))
-    return int(sides.select((differing + masked.cast(pl.Int64)).sum()).item())
+    unbalanced = (differing + masked.cast(pl.Int64)).alias("unbalanced")
+    return sides.select("site", unbalanced).group_by("site").agg(pl.col("unbalanced").sum())

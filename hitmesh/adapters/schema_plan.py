@@ -66,5 +66,5 @@ class SchemaOptions:
     series_ttl_days: int = 0
     segment_granularity: str = "DAY"
     task_count: int = 1
-    task_minutes: int = 60
+    task_minutes: int = 15
     rows_retention_days: int = 0

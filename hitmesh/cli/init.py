@@ -31,7 +31,7 @@ _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = for good."),
     ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Of the segments that Druid's tasks make."),
     ("--task-count", 1, click.IntRange(1, 1_024), "Druid tasks of a data source."),
-    ("--task-minutes", 60, click.IntRange(1, 1_440), "How long a Druid task reads before it hands on."),
+    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before it hands on."),
     ("--rows-retention-days", 0, click.IntRange(0, 7_300), "How long Druid keeps rows; 0 = for good."),
 )
 

@@ -1,6 +1,7 @@
 """CPU and memory of the processes of a mesh on this machine, read from /proc.
 
-Decides which processes are the mesh's: the children of the one that wrote the ready file, and the servers it names. Knows nothing of hits.
+Decides which processes are the mesh's: the children of the one that wrote the ready file, and the servers it names.
+Knows nothing of hits.
 """
 
 from __future__ import annotations

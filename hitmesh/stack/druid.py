@@ -23,7 +23,7 @@ _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    "indexer": ("-Xms256m", "-Xmx1536m", "-XX:MaxDirectMemorySize=512m"),
+    "indexer": ("-Xms256m", "-Xmx1536m", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
 _OPENS: Final = (

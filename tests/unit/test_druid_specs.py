@@ -128,7 +128,7 @@ class TestPlan:
             assert says.keys() == {
                 f"{what} mesh_{source}" for what in ("supervisor", "retention") for source in RowSource
             }
-            assert "taskDuration is PT60M and becomes PT30M" in says["supervisor mesh_visits"]
+            assert "taskDuration is PT15M and becomes PT30M" in says["supervisor mesh_visits"]
             assert "no row is lost" in says["supervisor mesh_visits"]
             assert "rows are kept 9 days" in says["retention mesh_visits"]
 

@@ -14,7 +14,8 @@ from hitmesh.adapters.snapshots import replaces
 from hitmesh.errors import Unavailable
 from hitmesh.ports import PartitionId, PartitionProgress, SnapshotManifest
 
-_CHUNKS_IN_FLIGHT: Final = 16  # of at most 1 MiB
+# Of at most 1 MiB each. More of them time out on a node that has much to do, and those hold up all other requests.
+_CHUNKS_IN_FLIGHT: Final = 4
 _MAX_TRIES: Final = 8
 _OF: Final = "log = ? AND partition = ?"
 _OF_SNAPSHOT: Final = f"{_OF} AND writer = ? AND next_offset = ?"

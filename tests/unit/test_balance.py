@@ -1,0 +1,51 @@
+"""Books that do not balance are found, named by site, and said (rule D5)."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hitmesh.adapters.memory.streaming import MemoryLedger
+from hitmesh.stream_columns import LedgerClass, LedgerKind
+from hitmesh.telemetry import registry as known
+from processor.__main__ import watch
+from processor.balance import unbalanced_hits, unbalanced_sites
+from tests.contract.stream_builders import an_entry, entries
+from tests.e2e.waiting import eventually
+from tests.unit.measuring import Measured
+
+
+def a_ledger(*lost_of: tuple[str, int]) -> MemoryLedger:
+    """Accepted and counted hits of a day, with so many lost of each site."""
+    ledger = MemoryLedger()
+    for site, lost in lost_of:
+        whole = {"site": site, "kind": LedgerKind.DAY, "hits": 9}
+        accepted = an_entry(**whole, **{"class": LedgerClass.ACCEPTED})
+        counted = an_entry(**{**whole, "hits": 9 - lost}, **{"class": LedgerClass.COUNTED})
+        ledger.put(entries(accepted, counted))
+    return ledger
+
+
+def test_sites_whose_books_do_not_balance_are_named_with_how_much() -> None:
+    sums = a_ledger(("a", 0), ("b", 2), ("c", 1), ("", 0)).read(None)
+    assert unbalanced_hits(sums) == 3
+    assert unbalanced_sites(sums) == ["b", "c"]
+    assert unbalanced_sites(a_ledger(("a", 0)).read(None)) == []
+
+
+def test_checksums_that_differ_count_as_one_hit() -> None:
+    ledger = a_ledger(("a", 0))
+    ledger.put(entries(an_entry(site="a", kind=LedgerKind.DAY, hits=9, sum64=7, xor64=7, written=2)))
+    assert unbalanced_hits(ledger.read(None)) == 1
+
+
+@pytest.mark.parametrize(("lost", "said"), [(0, 0), (2, 2)])
+def test_watch_says_what_is_missing_when_it_has_looked_again(lost: int, said: int) -> None:
+    stop, measured = threading.Event(), Measured()
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch, a_ledger(("a", 0), ("b", lost)), 0.01, measured.metrics, stop, 0.01)
+        eventually(lambda: measured.value(known.PROCESSOR_UNBALANCED_HITS) == said, "the gauge is set")
+        stop.set()
+        watching.result(10)
