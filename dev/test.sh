@@ -8,7 +8,8 @@ export MAKEFLAGS=
 
 pytest=.venv/bin/pytest
 started=$(date +%s)
-alone="tests/unit tests/property tests/contract tests/integration tests/replays"
+# Longest first: the short ones fill up what is left at the end.
+alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/servers_cassandra tests/servers_kafka tests/servers_druid tests/servers_paths"
 # A mesh mostly waits, so two of them share two cores; files of tests stay together, the longest come first.
 side_by_side="-q -n 2 --dist loadfile --no-loadscope-reorder"

@@ -156,7 +156,7 @@ class TestSchema:
         assert [change.thing for change in changed] == [
             f"{what} {servers.data_source(source)}" for source in RowSource for what in ("supervisor", "retention")
         ]
-        assert "taskDuration is PT3600S and becomes PT30M" in changed[0].says
+        assert "taskDuration is PT900S and becomes PT30M" in changed[0].says
         changed[1].apply()
         assert schema.plan(servers, shorter)[2].action is Action.KEEP
 
