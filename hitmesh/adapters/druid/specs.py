@@ -26,10 +26,12 @@ Spec = dict[str, Any]
 
 # Of what is folded as well: a fold to the size of a cell's sketch would count otherwise than a union of its parts.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Taken in by a task at a time, before it writes to its disk. Each such part needs 64 KiB of direct memory per column
-# when all of them are merged: at 20,000 rows a second, parts of 100,000 rows are 180 in a quarter of an hour.
+# Taken in by a task at a time, before it writes to its disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
+# The parts that a task writes to its disk before it merges them. Compressed, each column of each part takes 64 KiB of
+# direct memory while they are merged: a task that read much would fail when it hands on, and so would the next one.
+_PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
 
 
@@ -56,6 +58,7 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
                 "type": "kafka",
                 "maxRowsInMemory": _MAX_ROWS_IN_MEMORY,
                 "maxBytesInMemory": _MAX_BYTES_IN_MEMORY,
+                "indexSpecForIntermediatePersists": _PARTS,
                 "intermediatePersistPeriod": "PT5M",
                 "logParseExceptions": True,
             },
