@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import polars as pl
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.admin.v1 import trace_pb2_grpc
@@ -21,15 +20,15 @@ from hitmesh.config import load
 from hitmesh.errors import RefusedError, RetryError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure, logger
-from hitmesh.ports import Clock, Ledger, Topic
+from hitmesh.ports import Clock, Topic
 from hitmesh.telemetry import Metrics
 from hitmesh.telemetry.exposition import open_telemetry
 from hitmesh.telemetry.labels import Part
-from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_UNBALANCED_HITS, PROCESSOR_WATERMARK_AGE_SECONDS
+from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
 from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.zones import DAY_MS
 from processor.attempt import SettlerStores
-from processor.balance import unbalanced_hits, unbalanced_sites
+from processor.balance_watch import watch_balance
 from processor.fail_points import dying_at
 from processor.metering import StreamMeter
 from processor.rpc import SERVICE, TraceService, TraceStores
@@ -40,9 +39,6 @@ from processor.stream_stores import StreamStores
 
 EXIT_CONFIG = 3
 TRIM_EVERY_S = 3_600.0
-LOOK_AGAIN_S, LOOKS_AGAIN = 5.0, 3
-WATCHED_SITES = 1_000
-"""So many sites' books are looked at at once."""
 
 
 class Worker:
@@ -142,37 +138,6 @@ def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.E
             return
 
 
-def watch(
-    ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event, look_again_s: float = LOOK_AGAIN_S
-) -> None:
-    """Say whether the ledger balances, some sites at a time, round after round, until stopped.
-
-    The gauge is what is missing in this round, or was in the whole last one if that is more. A site whose entries are
-    being written just now may look out of balance: what does not balance is looked at again.
-    """
-    last, missing, before = None, 0, 0
-    while not stop.wait(every_s):
-        try:
-            sums, last = ledger.read_some(last, WATCHED_SITES)
-            found = unbalanced_hits(sums)
-            for _ in range(LOOKS_AGAIN):
-                if not found:
-                    break
-                if stop.wait(look_again_s):
-                    return
-                sums = pl.concat([ledger.read(site) for site in unbalanced_sites(sums)])
-                found = unbalanced_hits(sums)
-        except RetryError as error:
-            logger().warning("balance_waits", reason=error.reason, message=error.message)
-            continue
-        if found:
-            logger().error("ledger_does_not_balance", hits=found)
-        missing += found
-        metrics.set(PROCESSOR_UNBALANCED_HITS, max(missing, before))
-        if last is None:
-            missing, before = 0, missing
-
-
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
     """Have lag and watermark age read whenever somebody looks."""
     for gauge, progress in (
@@ -211,7 +176,7 @@ def main() -> int:
         workers += [
             Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
             Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
-            Worker("watch", lambda: watch(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
+            Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
     server = grpc.server(
         ThreadPoolExecutor(4, thread_name_prefix="rpc"), interceptors=[CallMeter(metrics)], options=SERVER_OPTIONS

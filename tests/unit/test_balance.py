@@ -10,8 +10,8 @@ import pytest
 from hitmesh.adapters.memory.streaming import MemoryLedger
 from hitmesh.stream_columns import LedgerClass, LedgerKind
 from hitmesh.telemetry import registry as known
-from processor.__main__ import watch
 from processor.balance import unbalanced_hits, unbalanced_sites
+from processor.balance_watch import watch_balance
 from tests.contract.stream_builders import an_entry, entries
 from tests.e2e.waiting import eventually
 from tests.unit.measuring import Measured
@@ -45,7 +45,7 @@ def test_checksums_that_differ_count_as_one_hit() -> None:
 def test_watch_says_what_is_missing_when_it_has_looked_again(lost: int, said: int) -> None:
     stop, measured = threading.Event(), Measured()
     with ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(watch, a_ledger(("a", 0), ("b", lost)), 0.01, measured.metrics, stop, 0.01)
+        watching = pool.submit(watch_balance, a_ledger(("a", 0), ("b", lost)), 0.01, measured.metrics, stop, 0.01)
         eventually(lambda: measured.value(known.PROCESSOR_UNBALANCED_HITS) == said, "the gauge is set")
         stop.set()
         watching.result(10)

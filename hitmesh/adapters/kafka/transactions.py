@@ -2,8 +2,8 @@
 
 Decides by the client's own classes of errors: what can be aborted is aborted; after a time-out, and after anything
 else, the producer is thrown away, since the client cannot end the transaction any more (it lacks KIP-890): the next one
-of the same id ends it, by commit or abort, whichever was under way, and fences this one. Every call to the client is
-bound by a clock of ours too: some wait for good for a coordinator that died in the middle.
+of the same id ends it, by commit or abort, whichever was under way, and fences this one. Calls that wait for a
+coordinator are bound by a clock of ours too: some wait for good for one that died in the middle.
 """
 
 from __future__ import annotations
