@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,10 +11,27 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
-_PR_SET_PDEATHSIG = 1
+
+# The child puts itself on the leash before it becomes what it is to be: code of ours between fork and exec, in a
+# process that has threads, may run into a lock that a thread held. What it sets outlives exec. 1: PR_SET_PDEATHSIG.
+_LEASHED: Final = """
+import ctypes, os, signal, sys
+parent, command = int(sys.argv[1]), sys.argv[2:]
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+try:
+    os.execvp(command[0], command)
+except OSError as error:
+    sys.exit(f"{command[0]}: {error.strerror}")
+"""
+_LEASH: Final = (sys.executable, "-I", "-S", "-c", _LEASHED)
 
 
 @dataclass(slots=True)
@@ -39,25 +55,14 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
 
     The child is not given the terminal's Ctrl-C: the mesh stops its children in order.
     """
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-    def die_with_parent() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
     with log.open("ab") as output:
         log_start = output.tell()
         process = subprocess.Popen(
-            list(command),
+            [*_LEASH, str(os.getpid()), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,  # no thread runs in this process before its children do
         )
     return Child(name, process, log, log_start)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -94,15 +95,15 @@ def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict
 
 @pytest.mark.timeout(120)
 def test_interrupted_run_ends_at_once_with_130(own_mesh: Mesh) -> None:
+    # Who runs the tests in the background of a shell hands on that SIGINT is ignored.
+    heeds = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     command = [*hitmesh_command(), "load", "--rate", "50", "--duration", "60", "--sites", "2"]
     with subprocess.Popen(
-        [*command, "--home", str(own_mesh.home)],
+        [sys.executable, "-c", heeds, *command, "--home", str(own_mesh.home)],
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Who runs the tests in the background of a shell hands on that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as running:
         before = hits_of(own_mesh, LARGEST)
         eventually(lambda: hits_of(own_mesh, LARGEST) > before, "the run is under way", 60)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,37 @@ def test_children_are_stopped_in_order_and_killed_when_they_hang(tmp_path: Path)
         assert child.process.poll() is None
     children.stop([child], timeout_s=0.2)
     assert child.process.returncode == -9
+
+
+def test_a_command_that_is_not_there_is_named_in_the_log(tmp_path: Path) -> None:
+    child = children.start("absent", [str(tmp_path / "absent")], os.environ, tmp_path / "absent.log")
+    assert children.wait_any([child], 10) is child
+    assert child.process.returncode == 1
+    assert child.last_lines() == [f"{tmp_path / 'absent'}: No such file or directory"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    log = tmp_path / "orphan.log"
+    parent = (
+        "import os, pathlib, sys; from hitmesh.mesh import children;"
+        "waits = 'import signal; print(1, flush=True); signal.pause()';"
+        "child = children.start('orphan', [sys.executable, '-c', waits], os.environ, pathlib.Path(sys.argv[1]))\n"
+        "while child.last_lines() != ['1']: pass\n"
+        "print(child.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", parent, str(log)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    deadline = time.monotonic() + 10
+    while _runs(int(done.stdout)):
+        assert time.monotonic() < deadline
+
+
+def _runs(pid: int) -> bool:
+    """Says whether a process is there and no zombie (nobody may be left to reap it)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
