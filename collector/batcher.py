@@ -1,7 +1,8 @@
 """All streams feed one micro-batcher: batches in, records out, each batch told when it is durable (decision A2).
 
-One thread decodes and admits everything that arrived since it last looked, splits the hits by partition and appends
-records. A batch's outcome is told only when every record with its hits, and the record with its refusals, is durable.
+One thread decodes and admits at once everything that arrived while a record may linger, splits the hits by partition
+and appends records: a record may wait anyway, and among thousands a hit costs a fraction of what it costs among a
+hundred. A batch's outcome is told only when every record with its hits, and the record with its refusals, is durable.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory
 from hitmesh.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
+# Worth admitting without waiting for more: half the credit of a stream, so that one stream alone keeps both sides busy.
+ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
 Told = Callable[[BatchOutcome], None]
@@ -43,6 +46,11 @@ class Waiting:
     frame: Frame
     tell: Told
     arrived_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def arrived_ms(self) -> int:
+        """When it came, on the clock by which records are cut."""
+        return int(self.arrived_s * 1000)
 
 
 class MicroBatch:
@@ -145,6 +153,7 @@ class MicroBatcher:
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[_Owner] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._queue: list[Waiting] = []
+        self._queued_bytes = 0
         self._arrived = threading.Condition()
         self._stopping = False
         self._ended = False
@@ -173,7 +182,9 @@ class MicroBatcher:
             taken = not self._ended
             if taken:
                 self._queue.append(waiting)
-                self._arrived.notify()
+                self._queued_bytes += len(waiting.frame.batch)
+                if len(self._queue) == 1 or self._queued_bytes >= ENOUGH_BYTES:
+                    self._arrived.notify()
         if not taken:
             stopping = retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0)
             _tell_all([waiting], [stopping], self._meter)
@@ -184,7 +195,7 @@ class MicroBatcher:
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
-            for partition, slices in self._cutter.due(self._clock.now(), everything=last_round):
+            for partition, slices in self._cutter.due(_monotonic_ms(), everything=last_round):
                 self._append(partition, slices)
             with self._arrived:
                 if last_round and not self._queue:
@@ -192,14 +203,25 @@ class MicroBatcher:
                     return
 
     def _take(self) -> list[Waiting]:
-        wait_ms = self._cutter.wait_ms(self._clock.now())
+        """Returns what is to be admitted now: once it is enough, or it or a record has lingered."""
         with self._arrived:
-            if not self._queue and not self._stopping:
-                self._arrived.wait(IDLE_WAIT_S if wait_ms is None else wait_ms / 1000)
+            while not self._stopping and (wait_s := self._wait_s()) > 0:
+                self._arrived.wait(wait_s)
             ends = itertools.accumulate(len(one.frame.batch) for one in self._queue)
             fitting = sum(1 for end in ends if end <= MICRO_BATCH_BYTES) or min(1, len(self._queue))
             taken, self._queue = self._queue[:fitting], self._queue[fitting:]
+            self._queued_bytes -= sum(len(one.frame.batch) for one in taken)
         return taken
+
+    def _wait_s(self) -> float:
+        if self._queued_bytes >= ENOUGH_BYTES:
+            return 0.0
+        now_ms = _monotonic_ms()
+        waits_ms = [self._settings.linger_ms - (now_ms - one.arrived_ms) for one in self._queue[:1]]
+        cutter_ms = self._cutter.wait_ms(now_ms)
+        if cutter_ms is not None:
+            waits_ms.append(cutter_ms)
+        return min(waits_ms) / 1000 if waits_ms else IDLE_WAIT_S
 
     def _admit(self, waiting: Sequence[Waiting]) -> None:
         try:
@@ -233,13 +255,13 @@ class MicroBatcher:
         )
 
     def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
-        now = self._clock.now()
+        now, since_ms = self._clock.now(), waiting[0].arrived_ms
         bounds = _partition_bounds(admitted.hits)
         micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter)
         for partition, start, end in bounds:
             rows = admitted.hits.slice(start, end - start)
             frames = tuple(rows["frame"].unique().to_list())
-            self._cutter.add(partition, Slice(rows.select(*HITS_COLUMNS), _Owner(micro_batch, frames)), now)
+            self._cutter.add(partition, Slice(rows.select(*HITS_COLUMNS), _Owner(micro_batch, frames)), since_ms)
         self.hits_accepted += admitted.hits.height
         if admitted.rejected.height:
             record = rejected_record(admitted.rejected.select(*REJECTED_COLUMNS), self._settings.node, now)
@@ -273,6 +295,11 @@ class MicroBatcher:
                     owner.micro_batch.failed(cause)
 
         appended.add_done_callback(resolved)
+
+
+def _monotonic_ms() -> int:
+    """Returns a time by which records are cut, whatever happens to the clock of the machine."""
+    return int(time.perf_counter() * 1000)
 
 
 def _partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:

@@ -123,13 +123,17 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 
 
 def lag_s(mesh: Mesh, site: str) -> float | None:
-    """Returns how far the numbers of a site are behind, in seconds; None when the reporter does not answer."""
+    """Returns how far the numbers of a site are behind, in seconds.
+
+    None when the reporter does not answer, or does not know yet: a partition of a new mesh has shown nothing.
+    """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)
         answer = mesh.reporter.GetFreshness(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     except grpc.RpcError:
         return None
-    return answer.freshness.lag.ToMilliseconds() / 1_000
+    reached = answer.freshness
+    return reached.lag.ToMilliseconds() / 1_000 if reached.complete_through.ToMilliseconds() else None
 
 
 def _number(cell: reporter_pb2.Cell) -> int:

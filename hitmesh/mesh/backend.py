@@ -94,14 +94,14 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
     """Returns the settings of a process that depend on where data is.
 
-    People watch: small windows cost little on files. On servers a window is a transaction, and a flush some hundred
-    writes, so the services' own pace is right.
+    People watch: small records and windows cost little on files. On servers a window is a transaction, and a flush some
+    hundred writes, so the services' own pace is right.
     """
-    on_servers = choice.backend is Backend.STACK
-    if service == "collector":
-        return {"LINGER_MS": "150" if on_servers else "20"}
+    on_files = choice.backend is not Backend.STACK
+    if service == "collector" and on_files:
+        return {"LINGER_MS": "20"}
     if service == "processor":
-        pace = {} if on_servers else {"WINDOW_MS": "200", "FLUSH_MS": "1000"}
+        pace = {"WINDOW_MS": "200", "FLUSH_MS": "1000"} if on_files else {}
         return {**pace, "CACHE": str(run / f"kept-hits-{name}")}
     return {}
 

@@ -8,7 +8,7 @@ from typing import Final
 from hitmesh.stack.health import cassandra_answers
 from hitmesh.stack.server import HOST, Place, Server, jvm
 
-HEAP: Final = ("-Xms512m", "-Xmx1024m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
+HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
 DATACENTER: Final = "datacenter1"  # what SimpleSnitch calls it
 # What Cassandra's own jvm17-server.options opens of Java.
 _EXPORTS: Final = (
@@ -87,8 +87,8 @@ start_native_transport: true
 commitlog_sync: periodic
 commitlog_sync_period: 10000ms
 commitlog_segment_size: 16MiB
-commitlog_total_space: 256MiB
-memtable_heap_space: 128MiB
+commitlog_total_space: 1024MiB
+memtable_heap_space: 384MiB
 memtable_offheap_space: 64MiB
 memtable_allocation_type: heap_buffers
 file_cache_size: 64MiB

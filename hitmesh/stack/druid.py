@@ -23,7 +23,8 @@ _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    "indexer": ("-Xms256m", "-Xmx1536m", "-XX:MaxDirectMemorySize=1g"),
+    # What tasks hold until they write it survives collections: with a small nursery those took a quarter of the time.
+    "indexer": ("-Xms1280m", "-Xmx2048m", "-Xmn768m", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
 _OPENS: Final = (
@@ -95,8 +96,6 @@ druid.broker.http.maxQueuedBytes=5MiB
 {_BUFFERS}druid.processing.tmpDir={_data(place, "tmp-broker")}
 druid.broker.cache.useCache=false
 druid.broker.cache.populateCache=false
-druid.sql.planner.metadataRefreshPeriod=PT5S
-druid.sql.planner.metadataSegmentPollPeriod=5000
 """
     return _role(place, "broker", ("coordinator",), properties, broker_answers)
 

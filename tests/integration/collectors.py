@@ -137,7 +137,7 @@ class Running:
 
 @contextmanager
 def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
-    """Runs a collector; the clock stands still, so records are cut at once unless `linger_ms` is set."""
+    """Runs a collector whose clock stands still; records are cut at once unless `linger_ms` is set."""
     wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
     settings = CollectorSettings.model_validate(wanted)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from hitmesh.adapters.druid import metrics, schema
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.metrics import DruidMetricStore
+from hitmesh.adapters.druid.specs import compaction
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
@@ -163,3 +165,83 @@ class TestSchema:
     def test_mesh_that_was_never_made_is_to_be_created(self, servers: Servers) -> None:
         planned = schema.plan(replace(servers, name="never"), SchemaOptions())
         assert {change.action for change in planned} == {Action.CREATE}
+
+
+class TestMerging:
+    def test_rows_are_folded_and_answers_stay(self, servers: Servers, stores: Stores, written: pl.DataFrame) -> None:
+        site, times = "merchants/m/sites/merged", 3
+        rows = pl.DataFrame(
+            [a_row(n, site=site, page_path="/", hits=n + 1, visitors=a_sketch(0, LARGE)) for n in (0, 1)],
+            schema=STREAM_COLUMNS[RowSource.TRAFFIC],
+        )
+        none = pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS])
+        partition = min(stores.progress.progress(Topic.HITS), key=lambda one: one.partition)
+        writer = stores.outbox.take_over()
+        for offset in range(2, 2 + times):
+            done = {partition: PartitionProgress(offset, START)}
+            stores.outbox.transaction(writer, [FoldedRows(partition, rows, none)], done)
+        eventually(lambda: stores.metrics.ingested_through()[partition].next_offset > times, "rows are in", 120.0)
+        question = a_question(
+            generations={SiteDay(site, DAY): STREAM_GENERATION}, sketches=("visitors",), bucket_starts=CELLS
+        )
+        wanted = comparable(stores.metrics.query(question), question)
+        assert wanted["hits"].sum() == times * (1 + 2)
+        with closing(DruidClient(servers)) as client:
+            source = servers.data_source(RowSource.TRAFFIC)
+            assert stored_rows(client, source, site) == times * rows.height
+            merge(client, servers)
+            eventually(lambda: stored_rows(client, source, site) == rows.height, "rows are folded", 120.0)
+        assert_frame_equal(comparable(stores.metrics.query(question), question), wanted)
+        question = a_question(sketches=("visitors",), dimensions=("page_path",), bucket_starts=CELLS[::3])
+        found = comparable(stores.metrics.query(question), question)
+        assert_frame_equal(found, comparable(expected(written, question), question))
+
+
+def stored_rows(client: DruidClient, source: str, site: str) -> int:
+    """Returns how many rows Druid has of a site."""
+    rows = client.query(
+        {
+            "queryType": "groupBy",
+            "dataSource": source,
+            "granularity": "all",
+            "intervals": ["1970-01-01/2100-01-01"],
+            "dimensions": ["site"],
+            "filter": {"type": "equals", "column": "site", "matchValueType": "STRING", "matchValue": site},
+            "aggregations": [{"type": "count", "name": "rows"}],
+        }
+    )
+    return sum(int(count) for _, count in rows)
+
+
+def merge(client: DruidClient, servers: Servers) -> None:
+    """Has tasks hand on what they read and merges segments, as Druid does after a day; returns when that is done."""
+    source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
+    supervisor = f"/druid/indexer/v1/supervisor/{source}"
+    reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]
+    client.coordinator("POST", f"{supervisor}/taskGroups/handoff", {"taskGroupIds": list(range(len(reading)))})
+    for task in reading:
+        await_task(client, task["id"])
+    day = np.datetime64(DAY, "D")
+    task = client.coordinator(
+        "POST",
+        "/druid/indexer/v1/task",
+        {
+            "type": "compact",
+            "dataSource": source,
+            "ioConfig": {"type": "compact", "inputSpec": {"type": "interval", "interval": f"{day}/{day + 1}"}},
+            "granularitySpec": spec["granularitySpec"],
+            "metricsSpec": spec["metricsSpec"],
+            "tuningConfig": {"type": "index_parallel", **spec["tuningConfig"]},
+            "context": spec["taskContext"],
+        },
+    )["task"]
+    await_task(client, task)
+
+
+def await_task(client: DruidClient, task: str) -> None:
+    def has_ended() -> bool:
+        said = client.coordinator("GET", f"/druid/indexer/v1/task/{task}/status")["status"]
+        assert said["status"] != "FAILED", said
+        return bool(said["status"] == "SUCCESS")
+
+    eventually(has_ended, f"{task} ends", 120.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +10,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from collector.admission import Frame
+import collector.batcher as batcher_module
+from collector.admission import Frame, decode
 from collector.batcher import MicroBatcher, Waiting
 from collector.classify import Classifier
 from collector.outcome import BatchOutcome
@@ -172,3 +173,30 @@ def test_large_queues_are_taken_in_bounded_portions_and_in_order(backend: Backen
     assert len(set(offsets)) > 1, "more than 8 MiB are not admitted at once"
     firsts = [hit_id for hit_id in backend.rows()["hit_id"].to_list() if hit_id.startswith("first")]
     assert firsts == [f"first-{number}" for number in range(12)]
+
+
+def test_what_arrives_while_a_record_lingers_is_admitted_at_once(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def counting(frames: Sequence[Frame]) -> object:
+        decoded.append(len(frames))
+        return decode(frames)
+
+    monkeypatch.setattr(batcher_module, "decode", counting)
+    with batching(backend, linger_ms=1_000) as batcher:
+        batcher.start()
+        told = [submit(batcher, hit(f"h-{number}")) for number in range(20)]
+        assert [one.result(WAIT_S).accepted for one in told] == [1] * 20
+    assert decoded == [20]
+
+
+def test_enough_is_admitted_without_waiting_for_more(backend: Backend) -> None:
+    large = hit("x")
+    large.properties["p"].string_value = "x" * 500
+    lingers_s = 5.0
+    with batching(backend, linger_ms=int(lingers_s * 1_000)) as batcher:
+        batcher.start()
+        told = [submit(batcher, *[large] * 1_000) for _ in range(2)]
+        assert [one.result(lingers_s / 2).accepted for one in told] == [1_000] * 2

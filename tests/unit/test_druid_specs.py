@@ -61,6 +61,14 @@ class TestSpecs:
         assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
         assert merged["taskContext"] == {"useConcurrentLocks": True}
 
+    @BOTH
+    def test_rows_are_folded_when_segments_are_merged_and_not_before(self, source: RowSource) -> None:
+        taken_in, merged = supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"], compaction(SERVERS, source)
+        assert (taken_in["granularitySpec"]["rollup"], merged["granularitySpec"]["rollup"]) == (False, True)
+        assert names(merged["metricsSpec"]) == names(taken_in["metricsSpec"])
+        # A column of Druid's own is not a text of a sketch any more.
+        assert not any("isInputThetaSketch" in one for one in merged["metricsSpec"])
+
     def test_rows_are_kept_for_good_unless_said_otherwise(self) -> None:
         assert retention(OPTIONS) == [{"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}]
         kept, dropped = retention(SchemaOptions(rows_retention_days=400, replication=2))

@@ -1,7 +1,6 @@
 """Step S of the journey on Cassandra: who claimed an order, and who holds it in the stream (rule D3).
 
-Decides that holding is a conditional write, asked for only where nobody is known to hold the order. Decides nothing
-about which claim wins in the end.
+Decides that holding is a conditional write. Decides nothing about which claim wins in the end.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.ports import OrderClaim, Position
 
 _SPAN_BITS: Final = 10
+_PARTITION: Final = 3  # log, partition, span
 _Order: TypeAlias = tuple[str, str, bool]
 _Holder: TypeAlias = tuple[Position, int]
 _INSERT: Final = """INSERT INTO order_claims (site, order_id, log, partition, offset, row_no, log_time, visitor_hi,
@@ -24,8 +24,6 @@ _SELECT: Final = """SELECT site, order_id, log, partition, offset, row_no, log_t
     day, excluded, duplicate, verdict FROM order_claims WHERE site = ? AND order_id = ?"""
 _SELECT_POSITION: Final = """SELECT site, order_id FROM order_positions
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
-_SELECT_HOLDER: Final = """SELECT log, partition, offset, row_no FROM order_holders
-    WHERE site = ? AND order_id = ? AND excluded = ?"""
 _HOLD: Final = """INSERT INTO order_holders (site, order_id, excluded, log, partition, offset, row_no)
     VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
 _SET_VERDICT: Final = """UPDATE order_claims SET verdict = ?
@@ -41,9 +39,10 @@ class CassandraOrderClaims:
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Stores claims durably. A verdict has a column of its own, so claiming again keeps it."""
         self._session.run_many(_INSERT, map(_row, claims))
-        self._session.run_many(
+        self._session.run_by_partition(
             _INSERT_POSITION,
             ((*_position_key(claim.position, claim.row), claim.site, claim.order_id) for claim in claims),
+            _PARTITION,
         )
 
     def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
@@ -56,15 +55,14 @@ class CassandraOrderClaims:
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
         """Returns which claims hold their order in the stream, taking orders that nobody holds.
 
-        An order that was taken stays so: one that is read as held needs no condition. After Unavailable some orders may
-        be held by claims of this call; who asks again finds them.
+        An order that was taken stays so. Hardly any is held when it is asked for, so nothing is read before: the
+        condition says who holds it. After Unavailable some orders may be held by claims of this call; who asks again
+        finds them.
         """
         asked: dict[_Order, OrderClaim] = {}
         for claim in claims:
             asked.setdefault(_order(claim), claim)
-        answers = self._session.run_each(_SELECT_HOLDER, asked)
-        holders = {order: _holder(rows[0]) for order, rows in zip(asked, answers, strict=True) if rows}
-        holders |= self._held([claim for order, claim in asked.items() if order not in holders])
+        holders = self._held(list(asked.values()))
         return [holders[_order(claim)] == (claim.position, claim.row) for claim in claims]
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:

@@ -7,6 +7,7 @@ settlement.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
@@ -19,6 +20,7 @@ from hitmesh.keys import hash64
 from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
 
 _BUCKETS: Final = 32
+_AWAITED_EVERY_S: Final = 10.0
 _INSERT: Final = """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _RANGES: Final = """SELECT site, day, log, partition, min(offset) AS first_offset, max(offset) AS last_offset,
@@ -42,6 +44,8 @@ class CassandraDirtyDays:
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
         self._awaited_written: Written[SiteDay] = Written()
+        self._looked_s = 0.0
+        self._none_before: int | None = None  # no awaited day was closed, by this day, at that time
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
         """Adds marks durably. Marking twice is marking once: what is there stays as it is."""
@@ -66,15 +70,26 @@ class CassandraDirtyDays:
         missing = self._awaited_written.missing(site_days)
         self._session.run_many("INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)", map(_key, missing))
         self._awaited_written.note(missing)
+        if missing:
+            self._none_before = None
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
         """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
         asked = [(bucket, closed_before, limit + 1) for bucket in range(_BUCKETS)]
         marked = _site_days(self._session.run_each(_MARKED, asked))
-        waiting = sorted(marked | _site_days(self._session.run_each(_AWAITED, asked)))
+        waiting = sorted(marked | self._closed(asked, closed_before))
         taken = whole_sites(waiting[: limit + 1], limit)
         answers = self._session.run_each(_OF_DAY, [_key(site_day) for site_day in taken if site_day in marked])
         return taken_of(taken, gathered(_range(row) for rows in answers for row in rows))
+
+    def _closed(self, asked: Sequence[tuple[int, int, int]], closed_before: int) -> set[SiteDay]:
+        """Returns awaited days that have closed. Days close once a day, so a look that found none holds for a while."""
+        now_s = time.monotonic()
+        if closed_before == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
+            return set()
+        found = _site_days(self._session.run_each(_AWAITED, asked))
+        self._looked_s, self._none_before = now_s, None if found else closed_before
+        return found
 
     def clear(self, taken: DirtySiteDay) -> None:
         """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""

@@ -22,6 +22,7 @@ _READ: Final = "SELECT site, kind, at, of_class, hits, sum64, xor64 FROM ledger"
 _READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
 _SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
 _BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
+_PARTITION: Final = 1  # site
 _SITES_AT_ONCE: Final = 8
 _KEY: Final = ("site", "kind", "at", "class", "log", "partition", "epoch", "hits")
 _ROWS_AT_ONCE: Final = 50_000
@@ -37,7 +38,7 @@ class CassandraLedger:
         """Stores entries durably; one older than what is there changes nothing."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         bits = [pl.col(name).reinterpret(signed=True) for name in ("sum64", "xor64")]
-        self._session.run_many(_PUT, put.select(*_KEY, *bits, "written").iter_rows())
+        self._session.run_by_partition(_PUT, put.select(*_KEY, *bits, "written").iter_rows(), _PARTITION)
 
     def read(self, site: str | None) -> pl.DataFrame:
         """Returns LEDGER_SUMS of a site, or of all sites and of no site."""

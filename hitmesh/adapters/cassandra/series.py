@@ -30,6 +30,7 @@ _PUT_SETTLED: Final = """INSERT INTO series_settled (site, day, generation, vers
     digest, visitors, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _OF: Final = "site = ? AND day = ? AND generation = ?"
 _FEW_DAYS: Final = 8
+_PARTITION: Final = 2  # site, day
 _KEY: Final = ("site", "day", "generation", "cell", "excluded", "currency", "log", "partition", "epoch")
 
 
@@ -46,7 +47,8 @@ class CassandraSeriesStore:
         self._add_days(SiteDay(*row) for row in put.select("site", "day").unique().iter_rows())
         values = put.select(*_KEY, pl.col("digest").reinterpret(signed=True), "visitors")
         columns = [values[name].to_list() for name in values.columns]
-        self._session.run_many(_PUT, zip(*columns, packed_sums(put), put["written"].to_list(), strict=True))
+        rows = zip(*columns, packed_sums(put), put["written"].to_list(), strict=True)
+        self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
         """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""

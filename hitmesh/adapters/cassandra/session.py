@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from cassandra.cluster import PreparedStatement, ResponseFuture, Session
-from cassandra.query import BatchStatement, BatchType, SimpleStatement
+from cassandra.query import BatchStatement, BatchType, SimpleStatement, Statement
 
 from hitmesh.adapters.cassandra.connection import REQUEST_TIMEOUT_S, SCHEMA_TIMEOUT_S, connect, profile_of
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
+from hitmesh.adapters.cassandra.portions import portions
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import FatalError, Unavailable
 
@@ -77,6 +78,19 @@ class CassandraSession:
         All end before the first error is raised: what is then not known to be written can be written again.
         """
         for _ in self.each(cql, rows, max_in_flight=max_in_flight):
+            pass
+
+    def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
+        """Runs an idempotent statement once per row of values; rows of one partition go in few requests.
+
+        A request costs driver and server more than a row, and rows of one partition are one mutation.
+
+        Args:
+            cql: the statement.
+            rows: all different, in any order.
+            key_columns: how many of the first values are the partition key.
+        """
+        for _ in self._answers(cql, self._batches(cql, rows, key_columns), MAX_IN_FLIGHT, profile_of(serial=False)):
             pass
 
     def run_each(self, cql: str, rows: Iterable[Values], *, serial: bool = False) -> list[list[Row]]:
@@ -147,13 +161,18 @@ class CassandraSession:
         conditional: bool = False,
     ) -> Iterator[list[Row]]:
         """Yields the answer to each row of values; a generator that ends early still waits for what is under way."""
+        return self._answers(
+            cql, self._bound(cql, rows, conditional=conditional), max_in_flight, profile_of(serial=serial)
+        )
+
+    def _answers(
+        self, cql: str, statements: Iterable[Statement], max_in_flight: int, profile: object
+    ) -> Iterator[list[Row]]:
         under_way: deque[ResponseFuture] = deque()
         try:
-            statement, session, profile = self._statement(cql), self._connected(), profile_of(serial=serial)
-            for values in rows:
-                bound = statement.bind(values)
-                bound.is_idempotent = not conditional
-                under_way.append(session.execute_async(bound, execution_profile=profile))
+            session = self._connected()
+            for statement in statements:
+                under_way.append(session.execute_async(statement, execution_profile=profile))
                 if len(under_way) >= max_in_flight:
                     yield list(under_way.popleft().result())
             while under_way:
@@ -162,6 +181,25 @@ class CassandraSession:
             raise translated(error, cql) from error
         finally:
             _await_all(under_way)
+
+    def _bound(self, cql: str, rows: Iterable[Values], *, conditional: bool) -> Iterator[Statement]:
+        statement = self._statement(cql)
+        for values in rows:
+            bound = statement.bind(values)
+            bound.is_idempotent = not conditional
+            yield bound
+
+    def _batches(self, cql: str, rows: Iterable[Values], key_columns: int) -> Iterator[Statement]:
+        statement = self._statement(cql)
+        for values in portions(rows, key_columns):
+            if len(values) == 1:
+                yield statement.bind(values[0])
+                continue
+            batch = BatchStatement(BatchType.UNLOGGED)
+            batch.is_idempotent = True
+            for one in values:
+                batch.add(statement, one)
+            yield batch
 
     def _statement(self, cql: str) -> PreparedStatement:
         statement = self._prepared.get(cql)

@@ -18,6 +18,7 @@ from hitmesh.adapters.druid.question import iso
 from hitmesh.adapters.druid.rows import mark_of
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
+from hitmesh.cells import CELL_MS
 from hitmesh.errors import HitmeshError
 from hitmesh.logs import logger
 from hitmesh.ports import PartitionId, PartitionProgress, Topic
@@ -29,6 +30,8 @@ _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
 # A partition without hits has no mark; all days are looked through for it only so often.
 _SEARCH_EVERY_S: Final = 10.0
+_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of ours
+_MAX_DAYS: Final = 32
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
@@ -97,29 +100,35 @@ class Marks:
 
     def _seen(self) -> Seen:
         declared = self._catalogue.partition_ids(Topic.HITS)
-        interval = self._interval(declared)
-        found = [self._of(source, interval) for source in RowSource]
+        intervals = self._intervals(declared)
+        found = [self._of(source, intervals) for source in RowSource]
         return {
             partition: min((one[name] for one in found), key=lambda done: done.next_offset)
             for partition in declared
             if all((name := mark_of(partition)) in one for one in found)
         }
 
-    def _of(self, source: RowSource, interval: str) -> dict[str, PartitionProgress]:
-        rows = self._client.query(_query(self._servers.data_source(source), interval))
+    def _of(self, source: RowSource, intervals: Sequence[str]) -> dict[str, PartitionProgress]:
+        rows = self._client.query(_query(self._servers.data_source(source), intervals))
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
-    def _interval(self, declared: Sequence[PartitionId]) -> str:
-        """Returns where marks are that matter: those known are not looked for again."""
+    def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
+        """Returns where marks are that matter: those known are not looked for again.
+
+        A mark has the time at which its day begins, so a look passes over all rows of the rest of the day.
+        """
         with self._lock:
             counted = self._counted
         known = [counted[one] for one in declared if one in counted]
         now_s = time.monotonic()
         if not known or (len(known) < len(declared) and now_s - self._searched_s >= _SEARCH_EVERY_S):
             self._searched_s = now_s
-            return _EVER
-        first_ms = min(done.log_time for done in known)
-        return f"{iso(first_ms - first_ms % DAY_MS)}/2100-01-01"
+            return [_EVER]
+        first_day = min(done.log_time for done in known) // DAY_MS
+        end_day = int(time.time() * 1_000) // DAY_MS + _DAYS_AHEAD + 1
+        if end_day - first_day > _MAX_DAYS:
+            return [f"{iso(first_day * DAY_MS)}/2100-01-01"]
+        return [f"{iso(day * DAY_MS)}/{iso(day * DAY_MS + CELL_MS)}" for day in range(first_day, end_day)]
 
     def _start(self) -> None:
         with self._lock:
@@ -150,12 +159,12 @@ class Marks:
             }
 
 
-def _query(data_source: str, interval: str) -> dict[str, Any]:
+def _query(data_source: str, intervals: Sequence[str]) -> dict[str, Any]:
     return {
         "queryType": "groupBy",
         "dataSource": data_source,
         "granularity": "all",
-        "intervals": [interval],
+        "intervals": list(intervals),
         "dimensions": [MARK],
         "filter": {"type": "not", "field": {"type": "null", "column": MARK}},
         "aggregations": [{"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)],

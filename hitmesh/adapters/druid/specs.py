@@ -70,28 +70,29 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     """Returns columns of a data source and how its rows are folded."""
     texts = [{"type": "string", "name": name} for name in ("site", *DIMENSIONS[source], MARK)]
     numbers = [{"type": "long", "name": name} for name in ("generation", "excluded")]
-    sums = [{"type": "longSum", "name": name, "fieldName": name} for name in (*MEASURES[source], PRESENCE, SENT)]
-    marks = [{"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)]
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
         "dimensionsSpec": {"dimensions": [*texts[:1], *numbers, *texts[1:]]},
-        "metricsSpec": [*sums, *marks, *_sketches(source)],
+        "metricsSpec": _metrics(source, are_sketches=True),
         "granularitySpec": {
             "type": "uniform",
             "segmentGranularity": options.segment_granularity,
             "queryGranularity": "FIFTEEN_MINUTE",
-            "rollup": True,
+            # Rows come folded by window, and hardly two windows have rows alike: to look for one like each row cost a
+            # task a third of its time. They are folded when segments are merged.
+            "rollup": False,
         },
     }
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Returns how segments of a day are merged once its rows are no longer coming."""
+    """Returns how segments of a day are merged, and their rows folded, once its rows are no longer coming."""
     return {
         "dataSource": servers.data_source(source),
         "skipOffsetFromLatest": "P1D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
+        "metricsSpec": _metrics(source, are_sketches=False),
         "tuningConfig": {"partitionsSpec": {"type": "dynamic", "maxRowsPerSegment": 5_000_000}},
         "taskContext": {"useConcurrentLocks": True},
     }
@@ -106,10 +107,25 @@ def retention(options: SchemaOptions) -> list[Spec]:
     return [{**kept, "tieredReplicants": copies}, *KEEP_NOTHING]
 
 
-def _sketches(source: RowSource) -> list[Spec]:
-    if source is RowSource.VISITS:
-        return []
+def _metrics(source: RowSource, *, are_sketches: bool) -> list[Spec]:
+    """Returns how values are folded.
+
+    Args:
+        source: which rows.
+        are_sketches: whether `visitors` come as texts of sketches; else they are columns of Druid's own.
+    """
+    sketches = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
     return [
-        {"type": "thetaSketch", "name": name, "fieldName": name, "size": UNION_SIZE, "isInputThetaSketch": True}
-        for name in TRAFFIC_SKETCHES
+        *({"type": "longSum", "name": name, "fieldName": name} for name in (*MEASURES[source], PRESENCE, SENT)),
+        *({"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)),
+        *(
+            {
+                "type": "thetaSketch",
+                "name": name,
+                "fieldName": name,
+                "size": UNION_SIZE,
+                **({"isInputThetaSketch": True} if are_sketches else {}),
+            }
+            for name in sketches
+        ),
     ]

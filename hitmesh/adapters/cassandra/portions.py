@@ -1,0 +1,38 @@
+"""Which rows go to Cassandra in one request. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+# Cassandra warns of a batch beyond 5 KiB and refuses one beyond 50; a row with a sketch may have 32 alone.
+_MAX_BYTES: Final = 4_096
+_BYTES_OF_OTHERS: Final = 8
+
+
+def portions(rows: Iterable[Sequence[object]], key_columns: int) -> Iterator[list[Sequence[object]]]:
+    """Yields rows in portions of about 4 KiB at most, each of one partition.
+
+    Args:
+        rows: values, in any order.
+        key_columns: how many of the first values are the partition key.
+    """
+    partitions: dict[tuple[object, ...], list[Sequence[object]]] = {}
+    for row in rows:
+        partitions.setdefault(tuple(row[:key_columns]), []).append(row)
+    for own in partitions.values():
+        yield from _cut(own)
+
+
+def _cut(rows: Sequence[Sequence[object]]) -> Iterator[list[Sequence[object]]]:
+    portion: list[Sequence[object]] = []
+    left = _MAX_BYTES
+    for row in rows:
+        size = sum(len(value) if isinstance(value, str | bytes) else _BYTES_OF_OTHERS for value in row)
+        if portion and size > left:
+            yield portion
+            portion, left = [], _MAX_BYTES
+        portion.append(row)
+        left -= size
+    if portion:
+        yield portion
