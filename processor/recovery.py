@@ -7,7 +7,7 @@ them. The values of every epoch since the snapshot are due again. Decides nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -38,9 +38,10 @@ _REPLAY_HITS: Final = 50_000  # at once
 class Recovered:
     """The states of all partitions at their committed positions, and values to be written again.
 
-    `replayed` is how many hits were read again, kept ones and those since the snapshots.
+    `replayed` is how many hits were read again, kept ones and those since the snapshots; `stay` is called between them.
     """
 
+    stay: Callable[[], None]
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
     refusals: dict[PartitionId, RefusalsState] = field(default_factory=dict)
     due: list[DueValues] = field(default_factory=list)
@@ -48,7 +49,10 @@ class Recovered:
 
 
 def recover(
-    stores: StreamStores, committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]], cache: Path
+    stores: StreamStores,
+    committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]],
+    cache: Path,
+    stay: Callable[[], None] = lambda: None,
 ) -> Recovered:
     """Return the states at the committed positions.
 
@@ -56,12 +60,13 @@ def recover(
         stores: where everything is.
         committed: how far each partition that is to be recovered was committed.
         cache: directory of a local disk for kept hits.
+        stay: called every 50,000 hits: tens of millions take minutes, in which nothing is polled.
 
     Raises:
-        RetryError: a store does not answer.
+        RetryError: a store does not answer, or `stay` said so.
         StoreCorrupt: a record that was committed does not decode.
     """
-    recovered = Recovered()
+    recovered = Recovered(stay)
     for partition, reached in committed.get(Topic.HITS, {}).items():
         recovered.hits[partition] = _hits_state(stores, partition, reached, cache, recovered)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
@@ -81,6 +86,7 @@ def _hits_state(
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies = copies_of(tables)
         for records in _in_batches(stores.log_scan.read(partition, manifest.kept_from, state.next_offset)):
+            recovered.stay()
             recovered.replayed += _keep_again(stores, state, records, copies)
     # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
     state.sums.all_changed()
@@ -146,6 +152,7 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> p
 def _replay(stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered) -> Iterator[DueValues]:
     """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
     for records in _in_batches(stores.log_scan.read(state.partition, state.next_offset, end_offset)):
+        recovered.stay()
         intake = take_in(records)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
@@ -161,6 +168,7 @@ def _refusals_state(
     found = _snapshot(stores, partition, committed)
     state = RefusalsState(partition) if found is None else restored_refusals(found[1], partition)
     for records in _in_batches(stores.log_scan.read(partition, state.next_offset, committed.next_offset)):
+        recovered.stay()
         own = take_in(records).partitions[partition]
         stepped = take_refusals(state, own.ends, own.refused, own.siteless)
         if stepped.due is not None:

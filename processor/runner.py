@@ -322,7 +322,7 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._home)
+        recovered = recover(self._stores, committed, self._home, self._stay)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._is_certain = True
         self.recoveries += 1
@@ -334,6 +334,15 @@ class Runner:
             hits=recovered.replayed,
             took_ms=round(took_s * 1_000),
         )
+
+    def _stay(self) -> None:
+        """Keep the place in the group while nothing is polled; partitions that moved meanwhile begin anew at once."""
+        for reader in self._readers.values():
+            try:
+                reader.stay()
+            except PartitionsMoved:
+                self._can_go_on = True
+                raise
 
     def _states(self) -> list[LiveState | RefusalsState]:
         return [*self._hits.values(), *self._refusals.values()]

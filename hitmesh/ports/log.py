@@ -131,6 +131,13 @@ class LogReader(Protocol):
             PartitionsMoved: this reader lost or got partitions; all that was read and not committed will be read again.
         """
 
+    def stay(self) -> None:
+        """Says that this reader lives, where `poll` is not called for minutes; called often, it costs nothing.
+
+        Raises:
+            PartitionsMoved: as `poll`.
+        """
+
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns the next record to read of each of its partitions: what poll handed out lies before it.
 

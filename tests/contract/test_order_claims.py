@@ -61,6 +61,16 @@ class TestOrderClaims:
         assert list(opener().claims.first(again)) == [False, True, True, True]
         assert list(opener().claims.first([])) == []
 
+    def test_orders_that_were_held_are_held_however_often_they_are_asked_for(self, stores: Stores) -> None:
+        """As when a log is read again, and goes on."""
+        held = [a_claim(name, 1, row) for row, name in enumerate("abc")]
+        assert list(stores.claims.first(held)) == [True] * 3
+        for _ in range(3):
+            assert list(stores.claims.first(held)) == [True] * 3
+            assert list(stores.claims.first([replace(claim, row=9) for claim in held])) == [False] * 3
+        assert list(stores.claims.first([a_claim("c", 2), a_claim("d", 2), a_claim("d", 3)])) == [False, True, False]
+        assert list(stores.claims.first([a_claim("e", 4), a_claim("f", 4), a_claim("a", 4)])) == [True, True, False]
+
     def test_orders_are_held_per_site_and_apart_for_excluded_hits(self, stores: Stores) -> None:
         excluded, other = replace(a_claim("a", 2), excluded=True), a_claim("a", 3, site="other")
         assert list(stores.claims.first([a_claim("a", 1), excluded, other])) == [True, True, True]

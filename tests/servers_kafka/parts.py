@@ -13,7 +13,7 @@ from hitmesh.adapters.cassandra.progress import CassandraProgress
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.cassandra.writers import Writers
 from hitmesh.adapters.kafka.log import KafkaEventLog
-from hitmesh.adapters.kafka.log_reader import KafkaLogReader
+from hitmesh.adapters.kafka.log_reader import MAX_SILENCE_S, KafkaLogReader
 from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
@@ -43,9 +43,17 @@ class Parts:
         self.members: dict[str, GroupMembers] = {}
         self._closing: list[Callable[[], None]] = [self.session.close, self.log.close]
 
-    def reader(self, node: str, topic: Topic = Topic.HITS, members: GroupMembers | None = None) -> KafkaLogReader:
+    def reader(
+        self,
+        node: str,
+        topic: Topic = Topic.HITS,
+        members: GroupMembers | None = None,
+        *,
+        group: str = GROUP,
+        max_silence_s: float = MAX_SILENCE_S,
+    ) -> KafkaLogReader:
         own = members or self.members.setdefault(node, GroupMembers())
-        reader = KafkaLogReader(self.servers, self.catalogue, topic, GROUP, node, own)
+        reader = KafkaLogReader(self.servers, self.catalogue, topic, group, node, own, max_silence_s=max_silence_s)
         self._closing.append(reader.close)
         return reader
 

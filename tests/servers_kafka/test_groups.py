@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -124,3 +125,28 @@ def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
     assert sorted(len(reader.positions()) for reader in readers) == [0, 1]
     idle = next(reader for reader in readers if not reader.positions())
     assert (idle.poll(10, 0.05), idle.committed()) == ([], {})
+
+
+def test_reader_that_says_it_lives_keeps_its_place_and_one_that_is_silent_does_not(parts: Parts) -> None:
+    """A state of tens of millions of hits takes minutes to make again, in which nothing is polled."""
+    parts.append(0, b"1", b"2", b"3")
+    living = parts.reader("a", group="living", max_silence_s=15.0)
+    silent = parts.reader("b", group="silent", max_silence_s=15.0)
+
+    def is_out() -> bool:
+        living.stay()
+        try:
+            silent.stay()
+        except (PartitionsMoved, Unavailable):
+            return True
+        return False
+
+    def outlasts_the_silence() -> bool:
+        living.stay()
+        return time.monotonic() - began_s > 2 * silence_s
+
+    began_s, silence_s = time.monotonic(), 15.0
+    eventually(outlasts_the_silence, "twice the time is over in which a reader must say something", WAIT_S)
+    eventually(is_out, "the one that said nothing lost its place", WAIT_S)
+    assert numbers(living) == ALL
+    assert [logged.record.value for logged in polled(living, 3)] == [b"1", b"2", b"3"]

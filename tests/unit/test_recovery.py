@@ -11,6 +11,7 @@ import pytest
 
 from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
 from hitmesh.adapters.partials import newest
+from hitmesh.errors import PartitionsMoved
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
 from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS
 from processor.__main__ import stream_stores
@@ -193,3 +194,19 @@ def test_values_of_epochs_since_the_snapshot_are_written_again(tmp_path: Path) -
     after = mesh.stores.series.read(SITE, 20_000, 20_002, 0).sort("cell")
     assert after.drop("visitors").equals(before.drop("visitors"))
     assert after["hits"].sum() == HITS
+
+
+def test_recovery_says_that_it_lives_and_ends_where_partitions_moved(tmp_path: Path) -> None:
+    stores = stream_stores(a_mesh().stores)
+    committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
+    said: list[int] = []
+
+    def moved() -> None:
+        said.append(1)
+        raise PartitionsMoved("moved", retry_after_s=0)
+
+    recover(stores, committed, tmp_path / "one", lambda: said.append(0))
+    assert 0 in said
+    with pytest.raises(PartitionsMoved):
+        recover(stores, committed, tmp_path / "other", moved)
+    assert said.count(1) == 1

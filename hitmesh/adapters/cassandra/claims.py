@@ -24,6 +24,8 @@ _SELECT: Final = """SELECT site, order_id, log, partition, offset, row_no, log_t
     day, excluded, duplicate, verdict FROM order_claims WHERE site = ? AND order_id = ?"""
 _SELECT_POSITION: Final = """SELECT site, order_id FROM order_positions
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
+_SELECT_HOLDER: Final = """SELECT log, partition, offset, row_no FROM order_holders
+    WHERE site = ? AND order_id = ? AND excluded = ?"""
 _HOLD: Final = """INSERT INTO order_holders (site, order_id, excluded, log, partition, offset, row_no)
     VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
 _SET_VERDICT: Final = """UPDATE order_claims SET verdict = ?
@@ -35,6 +37,7 @@ class CassandraOrderClaims:
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
+        self._were_held = False
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Stores claims durably. A verdict has a column of its own, so claiming again keeps it."""
@@ -56,13 +59,20 @@ class CassandraOrderClaims:
         """Returns which claims hold their order in the stream, taking orders that nobody holds.
 
         An order that was taken stays so. Hardly any is held when it is asked for, so nothing is read before: the
-        condition says who holds it. After Unavailable some orders may be held by claims of this call; who asks again
-        finds them.
+        condition says who holds it. Only where most were held the last time, when the log is read again, is it read
+        first, which costs less than a condition that does not hold. After Unavailable some orders may be held by claims
+        of this call; who asks again finds them.
         """
         asked: dict[_Order, OrderClaim] = {}
         for claim in claims:
             asked.setdefault(_order(claim), claim)
-        holders = self._held(list(asked.values()))
+        holders = self._holders(asked) if self._were_held else {}
+        free = [claim for order, claim in asked.items() if order not in holders]
+        answers = self._session.decide_each(_HOLD, _holding(free))
+        for claim, answer in zip(free, answers, strict=True):
+            holders[_order(claim)] = (claim.position, claim.row) if answer[0] else _holder(answer)
+        if asked:
+            self._were_held = 2 * sum(bool(answer[0]) for answer in answers) < len(asked)
         return [holders[_order(claim)] == (claim.position, claim.row) for claim in claims]
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
@@ -78,13 +88,11 @@ class CassandraOrderClaims:
             ],
         )
 
-    def _held(self, claims: Sequence[OrderClaim]) -> dict[_Order, _Holder]:
-        """Takes orders; returns who holds each: the claim, or who was faster."""
-        answers = self._session.decide_each(_HOLD, _holding(claims))
-        return {
-            _order(claim): (claim.position, claim.row) if answer[0] else _holder(answer)
-            for claim, answer in zip(claims, answers, strict=True)
-        }
+    def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:
+        """Returns who holds each order that is held."""
+        asked = list(orders)
+        answers = self._session.run_each(_SELECT_HOLDER, asked)
+        return {order: _holder(rows[0]) for order, rows in zip(asked, answers, strict=True) if rows}
 
 
 def _order(claim: OrderClaim) -> _Order:

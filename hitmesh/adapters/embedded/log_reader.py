@@ -72,6 +72,9 @@ class EmbeddedLogReader:
             waited_s += wait_s
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
+    def stay(self) -> None:
+        """Nothing to say: nobody else wants its partitions."""
+
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns the next record to read of each partition."""
         return dict(self._next)

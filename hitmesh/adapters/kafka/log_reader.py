@@ -23,6 +23,8 @@ from hitmesh.errors import FatalError, PartitionsMoved, Unavailable
 from hitmesh.ports import LoggedRecord, PartitionId, PartitionProgress, Topic
 
 SESSION_MS: Final = 15_000
+# The group takes a member for dead that does not read for so long.
+MAX_SILENCE_S: Final = 300.0
 _ASSIGNED_S: Final = 60.0
 _JOIN_POLL_S: Final = 0.1
 _CALL_S: Final = 10.0
@@ -51,10 +53,19 @@ class KafkaLogReader:
         group: whose positions count.
         node: name of this instance: under it the group finds a member that comes back (static membership).
         members: where transactions find the membership.
+        max_silence_s: how long it may be between two calls of `poll` or `stay`, at least 15 s.
     """
 
     def __init__(
-        self, servers: Servers, catalogue: Catalogue, topic: Topic, group: str, node: str, members: GroupMembers
+        self,
+        servers: Servers,
+        catalogue: Catalogue,
+        topic: Topic,
+        group: str,
+        node: str,
+        members: GroupMembers,
+        *,
+        max_silence_s: float = MAX_SILENCE_S,
     ) -> None:
         self._topic = topic
         self._group = group
@@ -64,6 +75,8 @@ class KafkaLogReader:
         self._next: dict[PartitionId, PartitionProgress] = {}
         self._ahead: list[LoggedRecord] = []
         self._times: dict[int, int] = {}
+        self._stay_every_s = max_silence_s / 10
+        self._read_s = time.monotonic()
         self._is_assigned = self._has_moved = self._is_lost = self._is_closed = False
         self._consumer = Consumer(
             {
@@ -77,6 +90,7 @@ class KafkaLogReader:
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": SESSION_MS,
                 "heartbeat.interval.ms": SESSION_MS // 5,
+                "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
                 # Little of a partition at a time, so that none runs far ahead; a larger record comes all the same.
@@ -108,6 +122,19 @@ class KafkaLogReader:
             partition = PartitionId(logged.position.log, logged.position.partition)
             self._next[partition] = PartitionProgress(logged.position.offset + 1, logged.log_time)
         return taken
+
+    def stay(self) -> None:
+        """Says that this reader lives: reads a message ahead, a tenth of the time after the last one.
+
+        Raises:
+            PartitionsMoved: the group changed what this reader has.
+            Unavailable: Kafka does not answer, or gave this reader's place to another; open a new one.
+        """
+        if time.monotonic() - self._read_s < self._stay_every_s:
+            return
+        for message in self._consumed(1, 0.0):
+            self._keep(message)
+        self._refuse_when_moved()
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns the next record to read of each of its partitions; whoever asks knows which it has now."""
@@ -225,6 +252,7 @@ class KafkaLogReader:
         self._refuse_when_moved()
 
     def _consumed(self, count: int, timeout_s: float) -> list[Message]:
+        self._read_s = time.monotonic()
         try:
             messages: list[Message] = self._consumer.consume(count, timeout_s)
         except KafkaException as error:

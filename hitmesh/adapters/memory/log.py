@@ -170,6 +170,9 @@ class MemoryLogReader:
             self._next[PartitionId(log, partition)] = PartitionProgress(offset + 1, logged.log_time)
         return found
 
+    def stay(self) -> None:
+        """Nothing to say: nobody else wants its partitions."""
+
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns the next record to read of each partition."""
         return dict(self._next)
