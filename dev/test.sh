@@ -26,7 +26,7 @@ part() {
     echo "test: $title took $(($(date +%s) - began)) s" >&2
 }
 
-part "what needs nothing" $pytest -q -n 2 --dist worksteal -m "not servers" $alone
+part "what needs nothing" $pytest -q --durations 25 -n 2 --dist worksteal -m "not servers" $alone
 part "meshes on files" $pytest $side_by_side -m "not servers" tests/kill tests/e2e
 
 if [ "${1:-}" != fast ]; then
