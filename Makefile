@@ -21,7 +21,7 @@ demo: setup ## Start the mesh, import a file, send live traffic, print reports a
 test: static ## Everything: the checks, then every test, on real Kafka, Cassandra and Druid too.
 	@dev/test.sh
 
-test-fast: static ## The checks and every test that needs no servers.
+test-fast: static ## The checks and the tests that need no servers, but for the longest replays.
 	@dev/test.sh fast
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.

@@ -68,8 +68,10 @@ class TestOrderClaims:
         for _ in range(3):
             assert list(stores.claims.first(held)) == [True] * 3
             assert list(stores.claims.first([replace(claim, row=9) for claim in held])) == [False] * 3
-        assert list(stores.claims.first([a_claim("c", 2), a_claim("d", 2), a_claim("d", 3)])) == [False, True, False]
-        assert list(stores.claims.first([a_claim("e", 4), a_claim("f", 4), a_claim("a", 4)])) == [True, True, False]
+        one_held = [a_claim("c", 2), a_claim("d", 2, 1), a_claim("d", 3)]
+        assert list(stores.claims.first(one_held)) == [False, True, False]
+        mostly_new = [a_claim("e", 4), a_claim("f", 4, 1), a_claim("a", 4, 2)]
+        assert list(stores.claims.first(mostly_new)) == [True, True, False]
 
     def test_orders_are_held_per_site_and_apart_for_excluded_hits(self, stores: Stores) -> None:
         excluded, other = replace(a_claim("a", 2), excluded=True), a_claim("a", 3, site="other")
