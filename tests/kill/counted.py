@@ -21,6 +21,14 @@ def log_ends(stores: Stores) -> Ends:
     return {one: stores.log_scan.offset_at(one, FOREVER_MS) for one in stores.outbox.committed()}
 
 
+def ends_if_known(stores: Stores) -> Ends | None:
+    """Where the log ends now; None while Kafka, a moment after it came back, does not say."""
+    try:
+        return log_ends(stores)
+    except RetryError:
+        return None
+
+
 def is_committed(stores: Stores, ends: Ends) -> bool:
     """Whether the stream has committed everything before these offsets."""
     committed = stores.outbox.committed()
@@ -45,7 +53,7 @@ def is_counted(stores: Stores, ends: Ends) -> bool:
 
 def wait_counted(stores: Stores, said: Callable[[], str], timeout_s: float) -> None:
     """Waits until all that is in the log now is counted; else tells what was said by then."""
-    ends = log_ends(stores)
+    ends = eventually(lambda: ends_if_known(stores), "Kafka says where the log ends", timeout_s)
     try:
         eventually(lambda: is_counted(stores, ends), f"everything before {ends} is counted", timeout_s)
     except AssertionError as error:
