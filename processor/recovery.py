@@ -33,15 +33,17 @@ from processor.stream_stores import StreamStores, rules_of, wins_of
 
 _REPLAY_HITS: Final = 50_000  # at once
 
+Stay = Callable[[], None]
+"""Says that the reader of the log lives; raises when its partitions moved."""
+
 
 @dataclass(slots=True)
 class Recovered:
     """The states of all partitions at their committed positions, and values to be written again.
 
-    `replayed` is how many hits were read again, kept ones and those since the snapshots; `stay` is called between them.
+    `replayed` is how many hits were read again, kept ones and those since the snapshots.
     """
 
-    stay: Callable[[], None]
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
     refusals: dict[PartitionId, RefusalsState] = field(default_factory=dict)
     due: list[DueValues] = field(default_factory=list)
@@ -52,7 +54,7 @@ def recover(
     stores: StreamStores,
     committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]],
     cache: Path,
-    stay: Callable[[], None] = lambda: None,
+    stay: Stay = lambda: None,
 ) -> Recovered:
     """Return the states at the committed positions.
 
@@ -66,16 +68,21 @@ def recover(
         RetryError: a store does not answer, or `stay` said so.
         StoreCorrupt: a record that was committed does not decode.
     """
-    recovered = Recovered(stay)
+    recovered = Recovered()
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        recovered.hits[partition] = _hits_state(stores, partition, reached, cache, recovered)
+        recovered.hits[partition] = _hits_state(stores, partition, reached, cache, recovered, stay)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
-        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered)
+        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay)
     return recovered
 
 
 def _hits_state(
-    stores: StreamStores, partition: PartitionId, committed: PartitionProgress, cache: Path, recovered: Recovered
+    stores: StreamStores,
+    partition: PartitionId,
+    committed: PartitionProgress,
+    cache: Path,
+    recovered: Recovered,
+    stay: Stay,
 ) -> LiveState:
     found = _snapshot(stores, partition, committed)
     if found is None:
@@ -85,12 +92,11 @@ def _hits_state(
         state = restored(tables, partition, cache)
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies = copies_of(tables)
-        for records in _in_batches(stores.log_scan.read(partition, manifest.kept_from, state.next_offset)):
-            recovered.stay()
+        for records in _in_batches(stores.log_scan.read(partition, manifest.kept_from, state.next_offset), stay):
             recovered.replayed += _keep_again(stores, state, records, copies)
     # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
     state.sums.all_changed()
-    due = list(_replay(stores, state, committed.next_offset, recovered))
+    due = list(_replay(stores, state, committed.next_offset, recovered, stay))
     # Epochs of a log that was trimmed are not whole any more: what is stored of them is better.
     recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
@@ -149,10 +155,11 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> p
     return pl.Series(found)
 
 
-def _replay(stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered) -> Iterator[DueValues]:
+def _replay(
+    stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, stay: Stay
+) -> Iterator[DueValues]:
     """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
-    for records in _in_batches(stores.log_scan.read(state.partition, state.next_offset, end_offset)):
-        recovered.stay()
+    for records in _in_batches(stores.log_scan.read(state.partition, state.next_offset, end_offset), stay):
         intake = take_in(records)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
@@ -163,12 +170,11 @@ def _replay(stores: StreamStores, state: LiveState, end_offset: int, recovered: 
 
 
 def _refusals_state(
-    stores: StreamStores, partition: PartitionId, committed: PartitionProgress, recovered: Recovered
+    stores: StreamStores, partition: PartitionId, committed: PartitionProgress, recovered: Recovered, stay: Stay
 ) -> RefusalsState:
     found = _snapshot(stores, partition, committed)
     state = RefusalsState(partition) if found is None else restored_refusals(found[1], partition)
-    for records in _in_batches(stores.log_scan.read(partition, state.next_offset, committed.next_offset)):
-        recovered.stay()
+    for records in _in_batches(stores.log_scan.read(partition, state.next_offset, committed.next_offset), stay):
         own = take_in(records).partitions[partition]
         stepped = take_refusals(state, own.ends, own.refused, own.siteless)
         if stepped.due is not None:
@@ -187,16 +193,18 @@ def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mappin
     return rules_of(stores.directory, state.sites.unknown(names))
 
 
-def _in_batches(records: Iterator[LoggedRecord]) -> Iterator[list[LoggedRecord]]:
-    """Yield records of a partition in groups of one epoch and about `_REPLAY_HITS` hits."""
+def _in_batches(records: Iterator[LoggedRecord], stay: Stay) -> Iterator[list[LoggedRecord]]:
+    """Yield records of a partition in groups of one epoch and about `_REPLAY_HITS` hits; call `stay` before each."""
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:
         is_other_epoch = bool(group) and epoch_of(group[0].log_time) != epoch_of(record.log_time)
         if group and (is_other_epoch or hits + record.record.rows > _REPLAY_HITS):
+            stay()
             yield group
             group, hits = [], 0
         group.append(record)
         hits += record.record.rows
     if group:
+        stay()
         yield group
