@@ -44,6 +44,7 @@ from processor.live.step import Prepared, RecordsOf, Stepped, apply, prepare
 from processor.metering import StreamMeter
 from processor.recovery import recover
 from processor.stream_stores import StreamStores, rules_of, wins_of
+from processor.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Pace:
         window_ms: how long a window gathers records at most, from the first one on.
         quiet_ms: a window ends sooner when no record came for so long: whoever sends little need not wait.
         flush_ms: partials and ledger are written this often, and when nothing comes.
-        snapshot_ms: a snapshot of each partition is saved this often.
+        snapshot_ms: the state of a partition is saved this often at most (`processor.turns`).
     """
 
     max_hits: int = 50_000
@@ -101,7 +102,8 @@ class Runner:
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
         self._can_go_on = False  # readers that are there begin at what is committed already
-        self._flushed_at = self._saved_at = clock.now()
+        self._flushed_at = clock.now()
+        self._turns = Turns(self._pace.snapshot_ms)
         self.counts = PathCounts()
         self.recoveries = 0
         self._writer = stores.outbox.take_over()
@@ -169,12 +171,8 @@ class Runner:
     def snapshot(self) -> None:
         """Save the state of every partition, after what it has added up so far."""
         self.flush()
-        self._saved_at = self._clock.now()
-        for state in self._hits.values():
-            kept_from = state.kept.first_offset()
-            self._save(state, state_tables(state), state.next_offset if kept_from is None else kept_from)
-        for refusals in self._refusals.values():
-            self._save(refusals, refusals_tables(refusals), refusals.next_offset)
+        for name in [*self._hits, *self._refusals]:
+            self._save_state(name)
 
     @property
     def states(self) -> Sequence[LiveState]:
@@ -284,10 +282,23 @@ class Runner:
 
     def _save_what_is_due(self, *, is_idle: bool) -> None:
         now = self._clock.now()
-        if now - self._saved_at >= self._pace.snapshot_ms:
-            self.snapshot()
-        elif is_idle or now - self._flushed_at >= self._pace.flush_ms:
+        name = self._turns.due(now)
+        if name is not None or is_idle or now - self._flushed_at >= self._pace.flush_ms:
             self.flush()
+        while name is not None:
+            self._save_state(name)
+            name = self._turns.due(self._clock.now())
+
+    def _save_state(self, name: PartitionId) -> None:
+        began = self._clock.now()
+        if name in self._hits:
+            state = self._hits[name]
+            kept_from = state.kept.first_offset()
+            self._save(state, state_tables(state), state.next_offset if kept_from is None else kept_from)
+        else:
+            refusals = self._refusals[name]
+            self._save(refusals, refusals_tables(refusals), refusals.next_offset)
+        self._turns.saved(name, began, self._clock.now())
 
     def _save(self, state: LiveState | RefusalsState, tables: Mapping[str, pl.DataFrame], kept_from: int) -> None:
         began = time.perf_counter()
@@ -324,6 +335,7 @@ class Runner:
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
         recovered = recover(self._stores, committed, self._home, self._stay)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
+        self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         self._is_certain = True
         self.recoveries += 1
         took_s = time.perf_counter() - began

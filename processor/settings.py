@@ -34,7 +34,7 @@ class ProcessorSettings(ServiceSettings):
     window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records at most")
     quiet_ms: int = Field(default=250, ge=0, description="A window ends when no record came for so long")
     flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
-    snapshot_ms: int = Field(default=180_000, ge=1_000, description="The state of each partition is saved this often")
+    snapshot_ms: int = Field(default=180_000, ge=1_000, description="A partition's state is saved this often at most")
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for site-days to settle")
     resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")

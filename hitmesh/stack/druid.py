@@ -16,9 +16,10 @@ from hitmesh.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Rows a task holds before it writes them, whatever its specification says. Half of the heap shared among twenty was
-# 11,000 rows each: under load a part a second, a thousand parts to merge at once. Few of the twenty have so much.
-_TASK_MEMORY_BYTES: Final = 160 << 20
+# Rows a task holds before it writes them, whatever its specification says: about 30,000 of `traffic`. With a third of
+# it a task under load writes a part a second, all to be merged at once; with three times as much, rows outlive the
+# nursery, and reports look through all that are held one by one.
+_TASK_MEMORY_BYTES: Final = 48 << 20
 # Every task has a place among the requests for its supervisor, and some are left for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")
@@ -26,14 +27,22 @@ _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    # What tasks hold until they write it survives collections: with a small nursery those took a quarter of the time.
-    "indexer": ("-Xms1280m", "-Xmx2560m", "-Xmn768m", "-XX:MaxDirectMemorySize=1g"),
+    # What tasks hold until they write it survives a collection or two. It has room among the young: where it did not,
+    # collections took a quarter of the time.
+    "indexer": ("-Xms1536m", "-Xmx3g", "-Xmn1g", "-XX:SurvivorRatio=3", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
 _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
+# Marks, and a report that is asked for again, look through all parts and segments of a day, of which only the newest
+# changed meanwhile.
+_CACHES: Final = """druid.historical.cache.useCache=true
+druid.historical.cache.populateCache=true
+druid.realtime.cache.useCache=true
+druid.realtime.cache.populateCache=true
+"""
 # A group with a sketch may take 256 KiB of a merge buffer; what does not fit goes to the disk instead of being refused.
 _BUFFERS: Final = """druid.query.groupBy.maxOnDiskStorage=4GiB
 druid.processing.buffer.sizeBytes=50MiB
@@ -107,7 +116,7 @@ def historical(place: Place) -> Server:
     """Returns the historical, which serves segments that are handed on."""
     cache = json.dumps([{"path": str(_data(place, "segment-cache")), "maxSize": "10g"}])
     properties = f"""druid.server.http.numThreads=12
-{_BUFFERS}druid.processing.tmpDir={_data(place, "tmp-historical")}
+{_BUFFERS}{_CACHES}druid.processing.tmpDir={_data(place, "tmp-historical")}
 druid.segmentCache.locations={cache}
 druid.segmentCache.announceIntervalMillis=500
 druid.segmentCache.dropSegmentDelayMillis=2000
@@ -121,7 +130,7 @@ def indexer(place: Place) -> Server:
 druid.worker.globalIngestionHeapLimitBytes={INDEXER_TASKS * _TASK_MEMORY_BYTES}
 druid.worker.baseTaskDirs={json.dumps([str(_data(place, "task"))])}
 druid.server.http.numThreads={_INDEXER_THREADS}
-{_BUFFERS}druid.processing.tmpDir={_data(place, "tmp-indexer")}
+{_BUFFERS}{_CACHES}druid.processing.tmpDir={_data(place, "tmp-indexer")}
 druid.segment.handoff.pollDuration=PT2S
 """
     return _role(place, "indexer", ("coordinator",), properties, partial(indexer_answers, place.ports["coordinator"]))

@@ -214,7 +214,7 @@ def stored_rows(client: DruidClient, source: str, site: str) -> int:
 
 
 def merge(client: DruidClient, servers: Servers) -> None:
-    """Has tasks hand on what they read and merges segments, as Druid does after a day; returns when that is done."""
+    """Has tasks hand on what they read and merges segments, as Druid does after two days; returns when that is done."""
     source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
     supervisor = f"/druid/indexer/v1/supervisor/{source}"
     reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]
@@ -230,6 +230,7 @@ def merge(client: DruidClient, servers: Servers) -> None:
             "dataSource": source,
             "ioConfig": {"type": "compact", "inputSpec": {"type": "interval", "interval": f"{day}/{day + 1}"}},
             "granularitySpec": spec["granularitySpec"],
+            "dimensionsSpec": spec["dimensionsSpec"],
             "metricsSpec": spec["metricsSpec"],
             "tuningConfig": {"type": "index_parallel", **spec["tuningConfig"]},
             "context": spec["taskContext"],

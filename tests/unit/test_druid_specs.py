@@ -15,8 +15,8 @@ from hitmesh.adapters.druid.specs import KEEP_NOTHING, UNION_SIZE, compaction, r
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import FatalError
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_COLUMNS
+from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.stream_columns import STREAM_COLUMNS, STREAM_MEASURES
 from tests.unit.scripted_druid import Answer, a_druid, servers_at
 
 SERVERS = servers_at("http://127.0.0.1:1")
@@ -26,6 +26,10 @@ BOTH = pytest.mark.parametrize("source", list(RowSource))
 
 def names(columns: list[dict[str, Any]]) -> list[str]:
     return [one["name"] for one in columns]
+
+
+def sketches(source: RowSource) -> tuple[str, ...]:
+    return TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
 
 
 class TestSpecs:
@@ -45,8 +49,8 @@ class TestSpecs:
         assert reads["inputFormat"]["assumeNewlineDelimited"] is True
 
     def test_sketches_are_merged_as_they_are(self) -> None:
-        metrics = supervisor(SERVERS, RowSource.TRAFFIC, OPTIONS)["spec"]["dataSchema"]["metricsSpec"]
-        (sketch,) = [one for one in metrics if one["type"] == "thetaSketch"]
+        (sketch,) = supervisor(SERVERS, RowSource.TRAFFIC, OPTIONS)["spec"]["dataSchema"]["metricsSpec"]
+        assert sketch["type"] == "thetaSketch"
         assert sketch["isInputThetaSketch"] is True
         assert sketch["size"] == UNION_SIZE
 
@@ -60,12 +64,19 @@ class TestSpecs:
         merged = compaction(SERVERS, RowSource.TRAFFIC)
         assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
         assert merged["taskContext"] == {"useConcurrentLocks": True}
+        # Rows of a day come until 26 h after its end; the newest day's segments end with that day.
+        assert merged["skipOffsetFromLatest"] == "P3D"
 
     @BOTH
     def test_rows_are_folded_when_segments_are_merged_and_not_before(self, source: RowSource) -> None:
         taken_in, merged = supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"], compaction(SERVERS, source)
         assert (taken_in["granularitySpec"]["rollup"], merged["granularitySpec"]["rollup"]) == (False, True)
-        assert names(merged["metricsSpec"]) == names(taken_in["metricsSpec"])
+        keys, sums = names(merged["dimensionsSpec"]["dimensions"]), names(merged["metricsSpec"])
+        assert {*keys, *sums} == {
+            *names(taken_in["dimensionsSpec"]["dimensions"]),
+            *names(taken_in["metricsSpec"]),
+        }
+        assert set(sums) == {*STREAM_MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
         # A column of Druid's own is not a text of a sketch any more.
         assert not any("isInputThetaSketch" in one for one in merged["metricsSpec"])
 

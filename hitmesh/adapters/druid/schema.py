@@ -122,7 +122,7 @@ def _compaction(servers: Servers, client: DruidClient, source: RowSource) -> Cha
     path = f"{_COORDINATOR}/config/compaction"
     there = client.coordinator("GET", f"{path}/{name}", missing=_NONE)
     apply = partial(_send, servers, path, wanted)
-    return _change(f"compaction {name}", wanted, there, apply, "segments of a day are merged after a day")
+    return _change(f"compaction {name}", wanted, there, apply, "segments of a day are merged two days later")
 
 
 def _retention(servers: Servers, client: DruidClient, source: RowSource, options: SchemaOptions) -> Change:

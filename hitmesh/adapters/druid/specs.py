@@ -67,14 +67,14 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
 
 
 def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Returns columns of a data source and how its rows are folded."""
-    texts = [{"type": "string", "name": name} for name in ("site", *DIMENSIONS[source], MARK)]
-    numbers = [{"type": "long", "name": name} for name in ("generation", "excluded")]
+    """Returns columns of a data source, as they are taken in: one for one, nothing is folded yet."""
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        "dimensionsSpec": {"dimensions": [*texts[:1], *numbers, *texts[1:]]},
-        "metricsSpec": _metrics(source, are_sketches=True),
+        # Numbers are taken in as they are. As metrics each would be an object with a sum of its own for every row: of
+        # all that a task does with a row that took the most, and most of its memory.
+        "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
+        "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {
             "type": "uniform",
             "segmentGranularity": options.segment_granularity,
@@ -90,9 +90,16 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
     """Returns how segments of a day are merged, and their rows folded, once its rows are no longer coming."""
     return {
         "dataSource": servers.data_source(source),
-        "skipOffsetFromLatest": "P1D",
+        # From the end of the newest day. Late hits come for a day until 26 h after its end, and settled rows then: a
+        # day that is merged sooner is merged again for each of its segments that is handed on, a quarter of an hour's.
+        "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
-        "metricsSpec": _metrics(source, are_sketches=False),
+        "dimensionsSpec": {"dimensions": _keys(source)},
+        "metricsSpec": [
+            *({"type": "longSum", "name": name, "fieldName": name} for name in _sums(source)),
+            *({"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)),
+            *_sketches(source, are_texts=False),
+        ],
         "tuningConfig": {"partitionsSpec": {"type": "dynamic", "maxRowsPerSegment": 5_000_000}},
         "taskContext": {"useConcurrentLocks": True},
     }
@@ -107,25 +114,27 @@ def retention(options: SchemaOptions) -> list[Spec]:
     return [{**kept, "tieredReplicants": copies}, *KEEP_NOTHING]
 
 
-def _metrics(source: RowSource, *, are_sketches: bool) -> list[Spec]:
-    """Returns how values are folded.
+def _keys(source: RowSource) -> list[Spec]:
+    """Returns the columns of which rows that are folded have the same values."""
+    texts = [{"type": "string", "name": name} for name in ("site", *DIMENSIONS[source], MARK)]
+    return [*texts[:1], *_numbers("generation", "excluded"), *texts[1:]]
+
+
+def _sums(source: RowSource) -> tuple[str, ...]:
+    return (*MEASURES[source], PRESENCE, SENT)
+
+
+def _numbers(*names: str) -> list[Spec]:
+    return [{"type": "long", "name": name} for name in names]
+
+
+def _sketches(source: RowSource, *, are_texts: bool) -> list[Spec]:
+    """Returns how sketches are folded.
 
     Args:
-        source: which rows.
-        are_sketches: whether `visitors` come as texts of sketches; else they are columns of Druid's own.
+        source: of which rows.
+        are_texts: whether they come as texts; else they are columns of Druid's own.
     """
-    sketches = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
-    return [
-        *({"type": "longSum", "name": name, "fieldName": name} for name in (*MEASURES[source], PRESENCE, SENT)),
-        *({"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)),
-        *(
-            {
-                "type": "thetaSketch",
-                "name": name,
-                "fieldName": name,
-                "size": UNION_SIZE,
-                **({"isInputThetaSketch": True} if are_sketches else {}),
-            }
-            for name in sketches
-        ),
-    ]
+    names = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
+    reading = {"isInputThetaSketch": True} if are_texts else {}
+    return [{"type": "thetaSketch", "name": name, "fieldName": name, "size": UNION_SIZE, **reading} for name in names]
