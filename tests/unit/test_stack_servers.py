@@ -64,6 +64,14 @@ def test_a_server_is_another_one_when_a_port_that_it_uses_changes() -> None:
     assert {name: one.digest for name, one in rendered().items()} == {name: one.digest for name, one in before.items()}
 
 
+def test_no_task_of_the_indexer_waits_for_what_another_merges() -> None:
+    said = dict(line.split("=", 1) for line in everything_said("indexer").splitlines() if line.startswith("druid."))
+    tasks = int(said["druid.worker.capacity"])
+    assert int(said["druid.worker.numConcurrentMerges"]) == tasks
+    assert int(said["druid.worker.globalIngestionHeapLimitBytes"]) % tasks == 0
+    assert int(said["druid.server.http.numThreads"]) > tasks
+
+
 def test_a_cluster_id_never_looks_like_an_option() -> None:
     assert all(not cluster_id(uuid.UUID(int=number << 120)).startswith("-") for number in range(256))
     assert len(cluster_id(uuid.UUID(int=1))) == 22
