@@ -36,12 +36,10 @@ _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
-# Marks, and a report that is asked for again, look through all parts and segments of a day, of which only the newest
-# changed meanwhile.
-_CACHES: Final = """druid.historical.cache.useCache=true
+# Segments never change. Not for what tasks still read: another task that reads the same rows again, after one failed,
+# gives its parts the same names, and cuts them elsewhere.
+_CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
-druid.realtime.cache.useCache=true
-druid.realtime.cache.populateCache=true
 """
 # A group with a sketch may take 256 KiB of a merge buffer; what does not fit goes to the disk instead of being refused.
 _BUFFERS: Final = """druid.query.groupBy.maxOnDiskStorage=4GiB
@@ -116,7 +114,7 @@ def historical(place: Place) -> Server:
     """Returns the historical, which serves segments that are handed on."""
     cache = json.dumps([{"path": str(_data(place, "segment-cache")), "maxSize": "10g"}])
     properties = f"""druid.server.http.numThreads=12
-{_BUFFERS}{_CACHES}druid.processing.tmpDir={_data(place, "tmp-historical")}
+{_BUFFERS}{_CACHE}druid.processing.tmpDir={_data(place, "tmp-historical")}
 druid.segmentCache.locations={cache}
 druid.segmentCache.announceIntervalMillis=500
 druid.segmentCache.dropSegmentDelayMillis=2000
@@ -135,7 +133,7 @@ druid.worker.numConcurrentMerges={INDEXER_TASKS}
 druid.worker.globalIngestionHeapLimitBytes={INDEXER_TASKS * _TASK_MEMORY_BYTES}
 druid.worker.baseTaskDirs={json.dumps([str(_data(place, "task"))])}
 druid.server.http.numThreads={_INDEXER_THREADS}
-{_BUFFERS}{_CACHES}druid.processing.tmpDir={_data(place, "tmp-indexer")}
+{_BUFFERS}druid.processing.tmpDir={_data(place, "tmp-indexer")}
 druid.segment.handoff.pollDuration=PT2S
 """
     return _role(place, "indexer", ("coordinator",), properties, partial(indexer_answers, place.ports["coordinator"]))
