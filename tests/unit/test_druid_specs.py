@@ -42,6 +42,12 @@ class TestSpecs:
         assert {*dimensions, *metrics} == {*own, PRESENCE, SENT, MARK, MARK_OFFSET, MARK_LOG_TIME}
 
     @BOTH
+    def test_sites_and_marks_are_indexed_and_nothing_else_before_and_after_a_merge(self, source: RowSource) -> None:
+        for spec in (supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"], compaction(SERVERS, source)):
+            texts = [one for one in spec["dimensionsSpec"]["dimensions"] if one["type"] == "string"]
+            assert {one["name"] for one in texts if one["createBitmapIndex"]} == {"site", MARK}
+
+    @BOTH
     def test_only_what_was_committed_is_read(self, source: RowSource) -> None:
         reads = supervisor(SERVERS, source, OPTIONS)["spec"]["ioConfig"]
         assert reads["topic"] == f"mesh.rollups.{source}"

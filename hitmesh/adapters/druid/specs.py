@@ -32,6 +32,7 @@ _MAX_BYTES_IN_MEMORY: Final = 128 << 20
 # The parts that a task writes to its disk before it merges them. Compressed, each column of each part takes 64 KiB of
 # direct memory while they are merged: a task that read much would fail when it hands on, and so would the next one.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
+_INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
 
 
@@ -115,9 +116,16 @@ def retention(options: SchemaOptions) -> list[Spec]:
 
 
 def _keys(source: RowSource) -> list[Spec]:
-    """Returns the columns of which rows that are folded have the same values."""
-    texts = [{"type": "string", "name": name} for name in ("site", *DIMENSIONS[source], MARK)]
-    return [*texts[:1], *_numbers("generation", "excluded"), *texts[1:]]
+    """Returns the columns of which rows that are folded have the same values.
+
+    Every question is about sites or marks. What else it asks is looked up in the rows that those leave: an index of
+    each column would be much of the work of writing and merging.
+    """
+    site, *others = [
+        {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}
+        for name in ("site", *DIMENSIONS[source], MARK)
+    ]
+    return [site, *_numbers("generation", "excluded"), *others]
 
 
 def _sums(source: RowSource) -> tuple[str, ...]:
