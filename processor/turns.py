@@ -13,6 +13,8 @@ from hitmesh.ports import PartitionId
 
 # After a snapshot that took a second none is taken for 49: of ten million open visits one takes three.
 REST: Final = 49
+# A machine that slept meanwhile seems to have saved for hours.
+LONGEST_REST_MS: Final = 3_600_000
 
 
 class Turns:
@@ -42,4 +44,4 @@ class Turns:
     def saved(self, name: PartitionId, began_ms: int, ended_ms: int) -> None:
         """Note a snapshot. Even when all are to be saved at all times, none is twice in the same millisecond."""
         self._due[name] = began_ms + max(self._every_ms, 1)
-        self._rests_until = ended_ms + REST * (ended_ms - began_ms)
+        self._rests_until = ended_ms + min(REST * (ended_ms - began_ms), LONGEST_REST_MS)

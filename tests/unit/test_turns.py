@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.ports import PartitionId
-from processor.turns import REST, Turns
+from processor.turns import LONGEST_REST_MS, REST, Turns
 
 NAMES = tuple(PartitionId("log", number) for number in range(4))
 EVERY_MS = 180_000
@@ -55,6 +55,13 @@ class TestTurns:
         turns.begin(NAMES, 0)
         turns.begin(NAMES[2:], 0)
         assert turns.due(10 * EVERY_MS) == NAMES[2]
+
+    def test_a_machine_that_slept_while_it_saved_saves_again_within_the_hour(self) -> None:
+        turns, asleep = Turns(EVERY_MS), 8 * 3_600_000
+        turns.begin(NAMES, 0)
+        turns.saved(NAMES[0], 0, asleep)
+        assert turns.due(asleep + LONGEST_REST_MS - 1) is None
+        assert turns.due(asleep + LONGEST_REST_MS) == NAMES[1]
 
     @given(took_ms=st.integers(0, 20_000), every_ms=st.integers(0, 300_000))
     def test_it_stands_still_for_a_fiftieth_of_the_time_and_leaves_nobody_out(
