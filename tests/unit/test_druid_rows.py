@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import as_promised, frame_of
-from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, MEASURES
+from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, MEASURES, SORTED
 from hitmesh.adapters.druid.metrics import MAX_MATCHES, MAX_VALUES, matching
 from hitmesh.adapters.druid.question import MAX_ROWS
 from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
@@ -71,7 +71,7 @@ class TestEncoded:
     def test_nothing_and_the_empty_text_are_two_values(self) -> None:
         values = ["", None, 'a"b\\', "line\nbreak\u2028\x00"]
         sent = lines(encoded(frame(*[a_row(page_path=one, hits=1) for one in values]), RowSource.TRAFFIC))
-        assert [one["page_path"] for one in sent] == values
+        assert [one["page_path"] for one in sent] == [None, "", 'a"b\\', "line\nbreak\u2028\x00"]
 
     def test_sketch_travels_as_base64(self) -> None:
         sent = lines(encoded(frame(a_row(hits=1, visitors=a_sketch(1, 2)), a_row(hits=1)), RowSource.TRAFFIC))
@@ -86,7 +86,24 @@ class TestEncoded:
         rows = frame(a_row(generation=4, page_path="/a"), settled=True)
         assert [one["presence"] for one in lines(encoded(rows, RowSource.TRAFFIC))] == [1]
 
-    def test_messages_are_bounded_and_keep_the_order(self) -> None:
+    def test_rows_are_sorted_as_segments_are(self) -> None:
+        places = [(cell, site, page) for cell in (1, 0) for site in ("b", "a") for page in ("/b", None, "/", "/a")]
+        rows = [a_row(cell, site=site, page_path=page, hits=1) for cell, site, page in places]
+        sent = [(one["t"], one["site"], one["page_path"]) for one in lines(encoded(frame(*rows), RowSource.TRAFFIC))]
+        wanted = sorted(places, key=lambda place: (*place[:2], place[2] is not None, place[2] or ""))
+        assert sent == [(START + cell * CELL_MS, site, page) for cell, site, page in wanted]
+
+    def test_what_few_rows_have_is_in_messages_of_their_own(self) -> None:
+        few = [a_row(page_path="/0", orders=1), a_row(page_path="/9", product="x")]
+        many = [a_row(page_path=f"/{number}", hits=1) for number in range(10)]
+        messages = [lines([one]) for one in encoded(frame(*few, *many), RowSource.TRAFFIC)]
+        assert [[one["page_path"] for one in message] for message in messages] == [
+            [f"/{number}" for number in range(10)],
+            ["/0", "/9"],
+        ]
+        assert [{"orders", "product"} & set(message[0]) for message in messages] == [set(), {"orders", "product"}]
+
+    def test_messages_are_bounded_and_rows_that_are_alike_keep_their_order(self) -> None:
         count = 2 * ROWS_A_MESSAGE + 7
         messages = encoded(frame(*[a_row(hits=n) for n in range(1, count + 1)]), RowSource.TRAFFIC)
         assert [len(one.splitlines()) for one in messages] == [ROWS_A_MESSAGE, ROWS_A_MESSAGE, 7]
@@ -114,6 +131,10 @@ class TestEncoded:
         known = {"site", "day", "generation", "cell", "excluded", *DIMENSIONS[source], *MEASURES[source], "visitors"}
         assert set(STREAM_COLUMNS[source]) <= known
         assert set(COUNTS[source]) <= set(MEASURES[source])
+
+    @pytest.mark.parametrize("source", list(RowSource))
+    def test_rows_are_sorted_by_every_dimension(self, source: RowSource) -> None:
+        assert sorted(SORTED[source]) == sorted(DIMENSIONS[source])
 
 
 def a_question(**values: Any) -> MetricQuery:

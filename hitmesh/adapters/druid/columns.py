@@ -19,6 +19,19 @@ MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
 DIMENSIONS: Final = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
+# By which rows are sorted, behind time and site, in segments as in messages. Columns that tell most rows apart come
+# first, so that few are compared.
+SORTED: Final = {
+    RowSource.TRAFFIC: (
+        *("page_path", "landing_page", "hit_type", "language", "os", "browser", "source", "campaign", "referrer_host"),
+        *("country", "device_type", "channel", "medium", "event_name", "product", "category", "brand", "currency"),
+        "hostname",
+    ),
+    RowSource.VISITS: (
+        *("landing_page", "exit_page", "language", "os", "browser", "source", "campaign", "referrer_host"),
+        *("country", "device_type", "channel", "medium", "hostname"),
+    ),
+}
 MEASURES: Final = STREAM_MEASURES
 # Counts of hits or visits: never negative in the net. Money is not among them, and neither are durations, which count
 # nothing that is not counted here.

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hitmesh.adapters.druid.columns import (
-    DIMENSIONS,
     MARK,
     MARK_LOG_TIME,
     MARK_OFFSET,
     MEASURES,
     PRESENCE,
     SENT,
+    SORTED,
     TIME,
 )
 from hitmesh.adapters.schema_plan import SchemaOptions
@@ -116,16 +116,16 @@ def retention(options: SchemaOptions) -> list[Spec]:
 
 
 def _keys(source: RowSource) -> list[Spec]:
-    """Returns the columns of which rows that are folded have the same values.
+    """Returns the columns of which rows that are folded have the same values, in the order that rows are sorted by.
 
     Every question is about sites or marks. What else it asks is looked up in the rows that those leave: an index of
     each column would be much of the work of writing and merging.
     """
-    site, *others = [
+    *texts, mark = [
         {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}
-        for name in ("site", *DIMENSIONS[source], MARK)
+        for name in ("site", *SORTED[source], MARK)
     ]
-    return [site, *_numbers("generation", "excluded"), *others]
+    return [*texts, *_numbers("generation", "excluded"), mark]
 
 
 def _sums(source: RowSource) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def _wanted(servers: Servers, options: SchemaOptions) -> list[_Wanted]:
         "max.message.bytes": str(MAX_VALUE_BYTES + (1 << 20)),
     }
     rollups = common | {
-        "compression.type": "zstd",
+        "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
         "max.message.bytes": str(8 << 20),
     }
