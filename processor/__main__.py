@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -20,7 +20,7 @@ from hitmesh.config import load
 from hitmesh.errors import RefusedError, RetryError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure, logger
-from hitmesh.ports import Clock, Topic
+from hitmesh.ports import Clock, PartitionId, PartitionProgress, Topic
 from hitmesh.telemetry import Metrics
 from hitmesh.telemetry.exposition import open_telemetry
 from hitmesh.telemetry.labels import Part
@@ -30,7 +30,7 @@ from hitmesh.zones import DAY_MS
 from processor.attempt import SettlerStores
 from processor.balance_watch import watch_balance
 from processor.fail_points import dying_at
-from processor.metering import StreamMeter
+from processor.metering import StreamMeter, ages_s
 from processor.rpc import SERVICE, TraceService, TraceStores
 from processor.runner import Runner
 from processor.settings import ProcessorSettings, Role
@@ -139,16 +139,20 @@ def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.E
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
-    """Have lag and watermark age read whenever somebody looks."""
-    for gauge, progress in (
-        (PROCESSOR_LAG_SECONDS, lambda: stores.progress.progress(Topic.HITS)),
-        (PROCESSOR_WATERMARK_AGE_SECONDS, stores.series.flushed),
-    ):
+    """Have lag and watermark age of the partitions of hits read whenever somebody looks."""
+
+    def committed() -> Mapping[PartitionId, PartitionProgress]:
+        return stores.progress.progress(Topic.HITS)
+
+    def flushed() -> Mapping[PartitionId, PartitionProgress]:
+        of_hits = committed()
+        return {name: one for name, one in stores.series.flushed().items() if name in of_hits}
+
+    for gauge, progress in ((PROCESSOR_LAG_SECONDS, committed), (PROCESSOR_WATERMARK_AGE_SECONDS, flushed)):
         metrics.observe(
             gauge,
             lambda gauge=gauge, progress=progress: [  # type: ignore[misc]  # mypy infers no type for bound defaults
-                gauge.of(max(0, clock.now() - one.log_time) / 1_000, partition=name.partition)
-                for name, one in progress().items()
+                gauge.of(age, partition=number) for number, age in ages_s(progress(), clock.now()).items()
             ],
         )
 

@@ -6,11 +6,11 @@ Decides which number goes where; per window, settlement and snapshot, never per 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError
-from hitmesh.ports import Drift, FoldedRows, LoggedRecord, RecordKind
+from hitmesh.ports import Drift, FoldedRows, LoggedRecord, PartitionId, PartitionProgress, RecordKind
 from hitmesh.telemetry import Metrics
 from hitmesh.telemetry import registry as names
 from hitmesh.telemetry.labels import (
@@ -34,6 +34,19 @@ _STAGES: Final = {
     CommitStep.STATE: Stage.STATE,
     CommitStep.PARTIALS: Stage.PARTIALS,
 }
+
+
+def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
+    """Return how many seconds ago the log time was that each partition has reached, by number.
+
+    A partition that has reached nothing yet has no age.
+
+    Args:
+        progress: of the partitions of one topic.
+        now: UTC ms.
+    """
+    reached = {name.partition: one.log_time for name, one in progress.items() if one.log_time}
+    return {number: max(0, now - log_time) / 1_000 for number, log_time in reached.items()}
 
 
 class StreamMeter:

@@ -3,7 +3,8 @@
 The processor that starts next makes its state again from them, and holds what it would after so many minutes of load.
 By itself: `python -m tests.bench.aged_log FROM TO MINUTES`, store URLs of two meshes. FROM has had a load of some
 minutes, which is copied with new visitors and other times until there is enough; TO was made by `hitmesh init` and has
-never run. Raw records, rows and reports of TO have nothing of these hits.
+never run. Raw records and rows of TO have nothing of these hits; its series count them, so `hitmesh load` compares what
+comes on top only for sites that a load of TO has opened before.
 """
 
 from __future__ import annotations
