@@ -11,10 +11,11 @@ from hitmesh.client.sender import Patience
 from hitmesh.clock import SystemClock
 from tests.e2e.waiting import eventually
 from tests.faults.witness import Witness
-from tests.kill.checks import check_acknowledged, check_counted, read_log
+from tests.kill.checks import check_acknowledged, read_log
 from tests.kill.load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.kill.senders import Senders, portions
 from tests.kill.services import KEY, Cluster
+from tests.outages.asking import check_counted_when_answered
 from tests.outages.servers import Control
 
 VISITORS = 240
@@ -58,7 +59,7 @@ def test_everything_dies_at_once_and_what_was_acknowledged_is_counted_once(
             seen = witness.next_phase()
         logged = read_log(cluster.stores, hits)
         check_acknowledged(hits, logged, senders.resent)
-        check_counted(cluster.stores, logged, SystemClock().now())
+        check_counted_when_answered(cluster, logged, COUNTED_S)
         assert not seen.fell_back
         cluster.stop()
     assert SystemClock().now() - now < SLACK_MS

@@ -11,12 +11,12 @@ import pytest
 from hitmesh.clock import SystemClock
 from tests.e2e.waiting import eventually
 from tests.faults.witness import Witness
-from tests.kill.checks import check_acknowledged, check_counted, read_log
+from tests.kill.checks import check_acknowledged, read_log
 from tests.kill.load import SITES, SLACK_MS, hits_of_now, messages_of
 from tests.kill.senders import Senders, portions
 from tests.kill.services import KEY, Cluster
+from tests.outages.asking import check_counted_when_answered
 from tests.outages.servers import Control
-from tests.reference.hits import RefHit
 
 VISITORS = 240
 ASLEEP_S = 20.0
@@ -58,7 +58,7 @@ def test_hits_are_counted_once_whichever_server_fails(
                 senders.wait_acknowledged(COUNTED_S)
                 cluster.wait_counted(COUNTED_S)
                 took_s = time.monotonic() - back
-                check(cluster, hits)
+                check_counted_when_answered(cluster, read_log(cluster.stores, hits), COUNTED_S)
                 lines.append(f"{victim} {how}: counted {took_s:.1f} s after it was back; meanwhile {meanwhile.line()}")
                 assert not meanwhile.fell_back
         check_acknowledged(hits, read_log(cluster.stores, hits), senders.resent)
@@ -84,8 +84,3 @@ def elapse(seconds: float) -> None:
     """Waits until so much time has gone by: how long something fails is what is tested."""
     ends = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= ends, f"{seconds} s go by", seconds + 5)
-
-
-def check(cluster: Cluster, hits: Sequence[RefHit]) -> None:
-    """What is in the log is counted once, as the reference model counts it, and the ledger balances."""
-    check_counted(cluster.stores, read_log(cluster.stores, hits), SystemClock().now())
