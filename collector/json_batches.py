@@ -2,12 +2,14 @@
 
 Decides only what is JSON of a Hit. A hit that is not becomes bytes that no decoder takes, at its index, followed by its
 JSON: admission refuses it there like any hit that does not decode, and keeps what was sent. Unknown fields are ignored,
-as Envoy's transcoder does.
+as Envoy's transcoder does. A quantity of an item may have decimals, which is a field of its own in protobuf.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from typing import Final
 
 from google.protobuf import json_format
@@ -45,12 +47,46 @@ def batch_of_json(body: bytes) -> bytes:
 
 
 def _hit_of_json(hit: object) -> bytes:
+    for fields in _readings(hit):
+        try:
+            return _parsed(fields, hit_pb2.Hit())
+        except _Broken:
+            continue
+    return _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+
+
+def _readings(hit: object) -> Iterator[dict[str, object]]:
+    """Yields a hit as it was sent, then with quantities that are not whole as `quantityExact`, where it has any."""
+    if not isinstance(hit, dict):
+        return
+    yield hit
+    exact = copy.deepcopy(hit)
+    changed = [_made_exact(item) for item in _items(exact)]
+    if any(changed):
+        yield exact
+
+
+def _items(hit: dict[str, object]) -> Iterator[dict[str, object]]:
+    for payload in ("order", "cart", "productView", "product_view"):
+        fields = hit.get(payload)
+        if isinstance(fields, dict):
+            items = fields.get("items")
+            for item in [*(items if isinstance(items, list) else ()), fields.get("item")]:
+                if isinstance(item, dict):
+                    yield item
+
+
+def _made_exact(item: dict[str, object]) -> bool:
+    quantity = item.get("quantity")
     try:
-        if not isinstance(hit, dict):
-            raise ValueError("a hit is an object")
-        return _parsed(hit, hit_pb2.Hit())
-    except _Broken:
-        return _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+        number = float(quantity) if isinstance(quantity, float | str) else 0.0
+    except ValueError:
+        return False
+    if number.is_integer() or "quantityExact" in item or "quantity_exact" in item:
+        return False
+    item["quantityExact"] = number
+    del item["quantity"]
+    return True
 
 
 def _parsed(fields: dict[str, object], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:

@@ -13,7 +13,7 @@ import polars as pl
 
 from hitmesh.errors import StoreCorrupt
 
-HITS_SCHEMA_VERSION = 1
+HITS_SCHEMA_VERSION = 2
 LOGIC_VERSION = 1
 
 ITEM = pl.Struct(
@@ -80,13 +80,14 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "shipping": pl.Int64(),
     "tax": pl.Int64(),
     "discount": pl.Int64(),
-    "refund_amount": pl.Int64(),
+    "refund_amount": pl.Int64(),  # 0 = the total of its order, at settlement (rule D3)
     "items": pl.List(ITEM),  # of ORDER
     "payload": pl.Binary(),  # the payload's bytes as sent, of every type but PAGE_VIEW
     "properties": pl.List(pl.Binary()),  # the entries' bytes as sent
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
+    "refund_id": pl.String(),  # of REFUND; records before schema version 2 have none
 }
 
 # Refused hits: one row each (contract, reason and at most 4 KiB of the original bytes).

@@ -5,7 +5,7 @@ Decides which of their values are taken; refuses to know how they are decoded an
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,9 @@ MAX_FOREGROUND_MS: Final = 3_600_000
 MAX_SCROLL_PERCENT: Final = 100
 MAX_TIMING_MS: Final = 600_000
 MAX_STEP: Final = 10
-_EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+MAX_EVENT_NAME_BYTES: Final = 128
+# Control characters, line and paragraph separators.
+_NOT_PRINTABLE: Final = frozenset({"Cc", "Zl", "Zp"})
 _TIMINGS: Final = ("dns_ms", "connect_ms", "ttfb_ms", "fcp_ms", "lcp_ms", "load_ms", "inp_ms", "cls_e4")
 
 
@@ -36,14 +38,16 @@ def check_screen(part: Part) -> None:
 
 def check_event(part: Part) -> None:
     """EVENT: the site names it; not interactive when the client says so."""
-    name = part.text("name", MAX_NAME_BYTES)
+    name = part.text("name", MAX_EVENT_NAME_BYTES)
     part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
     if name is not None:
         part.verdicts.refuse(
-            ~name.among(lambda each: _EVENT_NAME.fullmatch(each) is not None),
+            ~name.among(_is_printable),
             Reason.INVALID_FIELD,
             "event.name",
-            lambda at: f"event.name {shown(name.value(at))} must be 1 to 64 characters of [a-z][a-z0-9_.]*",
+            lambda at: (
+                f"event.name {shown(name.value(at))} holds a control character or a line break: use printable text"
+            ),
         )
     value = part.payload.column("value").fill_null(0.0).to_numpy()
     part.verdicts.refuse(
@@ -91,3 +95,7 @@ def check_exception(part: Part) -> None:
 
 def check_identify(part: Part) -> None:
     """IDENTIFY: nothing is stored of it but its bytes."""
+
+
+def _is_printable(text: str) -> bool:
+    return text.isprintable() or not any(unicodedata.category(each) in _NOT_PRINTABLE for each in text)

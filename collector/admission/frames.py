@@ -17,11 +17,13 @@ from google.protobuf.message import DecodeError
 
 from collector.admission.texts import byte_lengths
 from collector.admission.verdicts import Reason
+from hitmesh.hit_types import HitType
 from hitmesh.log.v1 import view_pb2
 from hitmesh.wire import MessageReader, Undecodable
 
 MAX_BATCH_BYTES: Final = 1 << 20
 MAX_HIT_BYTES: Final = 32 << 10
+MAX_ORDER_BYTES: Final = 256 << 10
 MAX_HITS: Final = 2_000
 
 
@@ -168,9 +170,16 @@ class FrameDecoder:
             return
         hits = self._envelopes.read([draft.batches[number] for number in suspects]).column("hits")
         starts, sizes = hits.offsets.to_numpy(), byte_lengths(hits.values)
-        for place in np.flatnonzero(sizes > MAX_HIT_BYTES).tolist():
+        large = np.flatnonzero(sizes > MAX_HIT_BYTES)
+        if not len(large):
+            return
+        is_order = self._hits.read(hits.values.take(pa.array(large))).column("type").to_numpy() == HitType.ORDER
+        limits = np.where(is_order, MAX_ORDER_BYTES, MAX_HIT_BYTES)
+        for place, limit in zip(large.tolist(), limits.tolist(), strict=True):
+            if sizes[place] <= limit:
+                continue
             at = int(np.searchsorted(starts, place, side="right")) - 1
-            message = f"the hit has {sizes[place]:,} bytes; the limit is {MAX_HIT_BYTES:,}: send less in it"
+            message = f"the hit has {sizes[place]:,} bytes; the limit is {limit:,}: send less in it"
             where = (suspects[at], place - int(starts[at]))
             draft.hit_faults.setdefault(where, HitFault(Reason.HIT_TOO_LARGE, message))
 

@@ -29,7 +29,8 @@ items = st.builds(
     category=st.lists(words, max_size=7),
     brand=words,
     unit_price_micros=amounts,
-    quantity=st.sampled_from([0, 1, 3, 1_000_001]),
+    quantity=st.sampled_from([None, 0, 1, 3, -2, 1_000_001]),
+    quantity_exact=st.sampled_from([None, None, None, 0.0, 1.5, -0.1, 1e7, float("nan")]),
 )
 currencies = st.sampled_from(["", "EUR", "usd", "XXY"])
 campaigns = st.builds(hit_pb2.Campaign, source=words, medium=words, click_id=words)
@@ -64,11 +65,13 @@ payloads = st.one_of(
         st.lists(items, max_size=3),
     ),
     st.builds(
-        lambda order, amount, code: {
+        lambda order, refund, kind, amount, code: {
             "type": 9,
-            "refund": hit_pb2.Refund(order_id=order, amount_micros=amount, currency=code),
+            "refund": hit_pb2.Refund(order_id=order, refund_id=refund, kind=kind, amount_micros=amount, currency=code),
         },
         words,
+        words,
+        st.sampled_from([0, 1, 2, 3]),
         amounts,
         currencies,
     ),

@@ -90,6 +90,21 @@ def test_a_hit_over_32_kib_is_refused_alone_and_keeps_4_kib() -> None:
     assert found.rejected["original"][0] == large.SerializeToString()[:4096]
 
 
+def test_an_order_may_have_256_kib() -> None:
+    def order(note_bytes: int) -> hit_pb2.Hit:
+        order = hit_pb2.Order(order_id="o", items=[hit_pb2.Item(variant="x" * note_bytes)])
+        return a_hit(type=8, order=order)
+
+    fitting, large = order(262_144 - 100), order(262_144)
+    found = admitted(a_batch(a_page("/" + "x" * 32_768), fitting, large, a_hit()))
+    assert [issue[1:] for issue in said(found)] == [
+        (0, "REJECTED", "HIT_TOO_LARGE"),
+        (1, "WARNED", "TRUNCATED"),
+        (2, "REJECTED", "HIT_TOO_LARGE"),
+    ]
+    assert "the limit is 262,144" in found.issues[2].message
+
+
 def test_the_key_of_the_batch_wins_over_that_of_the_stream() -> None:
     found = admitted(
         a_frame(a_batch(a_hit(), key=""), default_key=SERVER),

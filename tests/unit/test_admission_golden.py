@@ -75,8 +75,10 @@ def write_golden() -> None:
 
 
 def expected(name: str) -> list[dict[str, Any]]:
+    """Returns the rows of a file, with null in columns that its version did not have."""
     rows: list[dict[str, Any]] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
-    return rows
+    since = {"refund_id": None} if name.startswith("hits") else {}
+    return [since | row for row in rows]
 
 
 def test_a_record_of_hits_of_version_1_stays_readable() -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from collector.admission.columns import Columns
+from collector.admission.orders import check_order
+from collector.admission.payloads import PAYLOAD_FIELDS, Part
+from collector.admission.texts import Texts
+from collector.admission.verdicts import Verdicts
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.hit_types import NON_INTERACTIVE, CartAction, HitType
 from hitmesh.money import MAX_ABS_MICROS
+from hitmesh.wire import MessageReader
 from tests.unit.admitting import SITE, a_batch, a_hit, admitted, stored, verdict
 
 LAMP = hit_pb2.Item(sku="lamp", category=["home", "light"], brand="Lux", unit_price_micros=19_990_000, quantity=2)
@@ -88,9 +95,9 @@ def test_an_unknown_type_is_refused(kind: int) -> None:
     [
         (a_hit(type=2, screen_view=hit_pb2.ScreenView()), "MISSING_FIELD", "screen_view.screen_name"),
         (a_hit(type=3, event=hit_pb2.CustomEvent()), "MISSING_FIELD", "event.name"),
-        (a_hit(type=3, event=hit_pb2.CustomEvent(name="Play")), "INVALID_FIELD", "event.name"),
+        (a_hit(type=3, event=hit_pb2.CustomEvent(name="play\u2028")), "INVALID_FIELD", "event.name"),
+        (a_hit(type=3, event=hit_pb2.CustomEvent(name="\x1b[2J")), "INVALID_FIELD", "event.name"),
         (a_hit(type=3, event=hit_pb2.CustomEvent(name="play\n")), "INVALID_FIELD", "event.name"),
-        (a_hit(type=3, event=hit_pb2.CustomEvent(name="x" * 65)), "INVALID_FIELD", "event.name"),
         (a_hit(type=3, event=hit_pb2.CustomEvent(name="x", value=float("nan"))), "INVALID_FIELD", "event.value"),
         (a_hit(type=4, engagement=hit_pb2.Engagement(foreground_ms=-1)), "INVALID_FIELD", "engagement.foreground_ms"),
         (
@@ -117,15 +124,30 @@ def test_an_unknown_type_is_refused(kind: int) -> None:
         (a_cart(currency="XXY"), "UNKNOWN_CURRENCY", "cart.currency"),
         (a_cart(value_micros=MAX_ABS_MICROS + 1), "INVALID_FIELD", "cart.value_micros"),
         (an_order(order_id=""), "MISSING_FIELD", "order.order_id"),
-        (an_order(order_id="x" * 65), "INVALID_FIELD", "order.order_id"),
-        (an_order(currency="usd"), "UNKNOWN_CURRENCY", "order.currency"),
+        (an_order(order_id="x" * 256), "INVALID_FIELD", "order.order_id"),
+        (an_order(currency="us"), "UNKNOWN_CURRENCY", "order.currency"),
+        (an_order(currency="e\u017fp"), "UNKNOWN_CURRENCY", "order.currency"),
         (an_order(currency="XXY"), "UNKNOWN_CURRENCY", "order.currency"),
         (an_order(total_micros=MAX_ABS_MICROS + 1), "INVALID_FIELD", "order.total_micros"),
         (an_order(total_micros=-(1 << 63)), "INVALID_FIELD", "order.total_micros"),
-        (an_order(discount_micros=-1), "INVALID_FIELD", "order.discount_micros"),
-        (an_order(items=[LAMP] * 101), "INVALID_FIELD", "order.items"),
-        (an_order(items=[hit_pb2.Item(quantity=-1)]), "INVALID_FIELD", "order.items.quantity"),
+        (an_order(discount_micros=-MAX_ABS_MICROS - 1), "INVALID_FIELD", "order.discount_micros"),
+        (an_order(items=[hit_pb2.Item(quantity=-1_000_001)]), "INVALID_FIELD", "order.items.quantity"),
         (an_order(items=[hit_pb2.Item(quantity=1_000_001)]), "INVALID_FIELD", "order.items.quantity"),
+        (an_order(items=[hit_pb2.Item(quantity=-(1 << 63))]), "INVALID_FIELD", "order.items.quantity"),
+        *(
+            (an_order(items=[hit_pb2.Item(quantity_exact=exact)]), "INVALID_FIELD", "order.items.quantity_exact")
+            for exact in (1_000_000.5, -1e300, float("nan"), float("-inf"))
+        ),
+        (
+            an_order(items=[hit_pb2.Item(unit_price_micros=-MAX_ABS_MICROS, quantity_exact=1.000_000_1)]),
+            "INVALID_FIELD",
+            "order.items.unit_price_micros",
+        ),
+        (
+            an_order(items=[hit_pb2.Item(unit_price_micros=-MAX_ABS_MICROS, quantity=-2)]),
+            "INVALID_FIELD",
+            "order.items.unit_price_micros",
+        ),
         (
             an_order(items=[hit_pb2.Item(unit_price_micros=MAX_ABS_MICROS, quantity=2)]),
             "INVALID_FIELD",
@@ -137,7 +159,11 @@ def test_an_unknown_type_is_refused(kind: int) -> None:
             "order.items.unit_price_micros",
         ),
         (a_refund(order_id=""), "MISSING_FIELD", "refund.order_id"),
+        (a_refund(order_id="x" * 256), "INVALID_FIELD", "refund.order_id"),
+        (a_refund(refund_id="x" * 256), "INVALID_FIELD", "refund.refund_id"),
         (a_refund(amount_micros=0), "INVALID_FIELD", "refund.amount_micros"),
+        (a_refund(amount_micros=0, kind=hit_pb2.REFUND_KIND_PARTIAL), "INVALID_FIELD", "refund.amount_micros"),
+        (a_refund(amount_micros=-1, kind=hit_pb2.REFUND_KIND_FULL), "INVALID_FIELD", "refund.amount_micros"),
         (a_refund(amount_micros=-1), "INVALID_FIELD", "refund.amount_micros"),
         (a_refund(currency="EURO"), "UNKNOWN_CURRENCY", "refund.currency"),
     ],
@@ -170,6 +196,111 @@ def test_an_order_has_items_and_the_site_s_currency() -> None:
     ]
     assert stored(an_order())["items"] is None
     assert stored(an_order(currency="JPY"))["currency"] == "JPY"
+
+
+def items_of(hit: hit_pb2.Hit) -> list[tuple[int, int]]:
+    return [(item["unit_price"], item["quantity"]) for item in stored(hit)["items"]]
+
+
+def test_a_quantity_is_taken_as_sent_and_1_when_it_is_not() -> None:
+    quantities = (None, 0, 1, -1, 1_000_000, -1_000_000)
+    sent = [hit_pb2.Item(unit_price_micros=-7, quantity=quantity) for quantity in quantities]
+    assert items_of(an_order(items=sent)) == [(-7, 1), (-7, 0), (-7, 1), (-7, -1), (-7, 1_000_000), (-7, -1_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("price", "weight", "price_and_quantity"),
+    [
+        (19_900_000, 1.5, (29_850_000, 1)),
+        (10_000_000, 1.1, (11_000_000, 1)),  # 1.1 as a float is a little more
+        (1_000_000, 0.0000015, (2, 1)),
+        (1_000_000, 0.0000025, (2, 1)),  # half-even
+        (19_900_000, -1.5, (29_850_000, -1)),
+        (-19_900_000, 2.0, (-39_800_000, 1)),
+        (19_900_000, 0.0, (19_900_000, 0)),
+        (MAX_ABS_MICROS, 0.3, (3 * MAX_ABS_MICROS // 10, 1)),
+    ],
+)
+def test_goods_by_weight_are_one_item_of_price_times_quantity(
+    price: int, weight: float, price_and_quantity: tuple[int, int]
+) -> None:
+    item = hit_pb2.Item(unit_price_micros=price, quantity=9, quantity_exact=weight)
+    assert items_of(an_order(items=[SOFA, item, LAMP]))[1] == price_and_quantity
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_items_beyond_the_limit_are_left_out_of_the_order_with_a_warning(most: int) -> None:
+    field = PAYLOAD_FIELDS[HitType.ORDER]
+    orders = [[SOFA], [], [LAMP, SOFA, LAMP], [SOFA, LAMP]]
+    hits = [an_order(items=items, total_micros=7).order for items in orders]
+    rows, columns, verdicts = np.arange(len(hits)), Columns(len(hits)), Verdicts(len(hits))
+    payload = MessageReader(hit_pb2.Order.DESCRIPTOR).read([hit.SerializeToString() for hit in hits])
+    currency = Texts.constant(["EUR"], np.zeros(len(hits), np.int32))
+    check_order(Part(field, rows, payload, verdicts, columns, currency), most_items=most)
+    assert [(note.row, note.outcome, note.reason, note.field) for note in verdicts.notes] == [
+        (row, "WARNED", "TRUNCATED", "order.items") for row, items in enumerate(orders) if len(items) > most
+    ]
+    items = columns.series("items")
+    assert items is not None
+    assert [found and [item["sku"] for item in found] for found in items.to_list()] == [
+        [item.sku for item in sent[:most]] or None for sent in orders
+    ]
+
+
+def test_an_order_of_more_than_1000_items_keeps_its_totals_and_the_first_of_them() -> None:
+    hit = an_order(items=[hit_pb2.Item(sku=f"s{number}") for number in range(1_001)], total_micros=7)
+    found = admitted(a_batch(hit))
+    assert [(issue.outcome, issue.reason, issue.field) for issue in found.issues] == [
+        ("WARNED", "TRUNCATED", "order.items")
+    ]
+    row = found.hits.row(0, named=True)
+    assert (row["total"], [item["sku"] for item in row["items"]]) == (7, [f"s{number}" for number in range(1_000)])
+
+
+def test_an_order_may_be_large() -> None:
+    item = hit_pb2.Item(sku="s" * 64, name="n" * 128, category=["c" * 60], brand="b" * 20, unit_price_micros=1)
+    assert len(stored(an_order(items=[item] * 800))["items"]) == 800
+
+
+@pytest.mark.parametrize("code", ["usd", "Usd", "USD"])
+def test_a_currency_may_be_in_small_letters(code: str) -> None:
+    assert stored(an_order(currency=code))["currency"] == "USD"
+    assert stored(a_refund(currency=code))["currency"] == "USD"
+    assert stored(a_cart(currency=code))["cart_action"] == CartAction.ADD
+
+
+def test_what_is_taken_back_is_negative() -> None:
+    row = stored(an_order(total_micros=-5, discount_micros=-1, items=[hit_pb2.Item(sku="s", quantity=-1)]))
+    assert (row["total"], row["discount"], row["items"][0]["quantity"]) == (-5, -1, -1)
+
+
+@pytest.mark.parametrize("kind", [hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL])
+def test_a_refund_of_a_whole_order_needs_no_amount(kind: hit_pb2.RefundKind.ValueType) -> None:
+    hit = a_refund(kind=kind, amount_micros=0, refund_id="r")
+    found = admitted(a_batch(hit))
+    (issue,) = found.issues
+    assert (issue.outcome, issue.reason, issue.field) == ("WARNED", "MISSING_FIELD", "refund.amount_micros")
+    row = found.hits.row(0, named=True)
+    assert (row["refund_id"], row["refund_amount"], row["order_id"]) == ("r", 0, "o1")
+    assert stored(a_refund(kind=kind, amount_micros=5))["refund_amount"] == 5
+
+
+@pytest.mark.parametrize("size", [64, 65, 255])
+def test_ids_of_orders_and_refunds_have_up_to_255_bytes(size: int) -> None:
+    assert stored(an_order(order_id="x" * size))["order_id"] == "x" * size
+    row = stored(a_refund(order_id="x" * size, refund_id="y" * size))
+    assert (row["order_id"], row["refund_id"]) == ("x" * size, "y" * size)
+
+
+@pytest.mark.parametrize("name", ["Play", "Purchase completed", "add-to-cart", "größe 👩\u200d💻", "x" * 128, "$view"])
+def test_an_event_s_name_is_any_printable_text(name: str) -> None:
+    assert stored(a_hit(type=3, event=hit_pb2.CustomEvent(name=name)))["event_name"] == name
+
+
+def test_a_name_beyond_128_bytes_is_cut_with_a_warning() -> None:
+    hit = a_hit(type=3, event=hit_pb2.CustomEvent(name="x" * 129))
+    assert verdict(hit) == ("WARNED", "TRUNCATED", "event.name")
+    assert admitted(a_batch(hit)).hits["event_name"].to_list() == ["x" * 128]
 
 
 def test_items_of_several_orders_stay_with_their_order() -> None:

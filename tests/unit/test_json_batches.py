@@ -74,3 +74,29 @@ def test_what_is_no_batch_is_refused_whole_with_the_cause(body: bytes) -> None:
 def test_unknown_fields_are_ignored() -> None:
     batch = batch_of_json(json.dumps({"novelty": 1, "hits": [{**GOOD, "novelty": {}}]}).encode())
     assert hit_pb2.Hit.FromString(hits_of(batch)[0]).hit_id == "good"
+
+
+@pytest.mark.parametrize("sent", [1.5, "1.5", -0.25])
+def test_a_quantity_with_decimals_is_exact(sent: float | str) -> None:
+    item = {"sku": "ham", "quantity": sent}
+    order = {"type": "HIT_TYPE_ORDER", "order": {"orderId": "o", "items": [item, {"quantity": "2"}, {"quantity": 3.0}]}}
+    cart = {"type": "HIT_TYPE_CART_UPDATE", "cart": {"action": 1, "items": [item]}}
+    view = {"type": "HIT_TYPE_PRODUCT_VIEW", "productView": {"item": item}}
+    hits = hits_of(batch_of_json(json.dumps({"hits": [order, cart, view]}).encode()))
+    of_order, of_cart, of_view = map(hit_pb2.Hit.FromString, hits)
+    items = [*of_order.order.items, *of_cart.cart.items, of_view.product_view.item]
+    assert [(one.quantity, one.quantity_exact) for one in items] == [
+        (0, float(sent)),
+        (2, 0),
+        (3, 0),
+        (0, float(sent)),
+        (0, float(sent)),
+    ]
+
+
+@pytest.mark.parametrize("quantity", ["many", "", True, [1.5], float("nan")])
+def test_a_quantity_that_is_no_number_does_not_parse(quantity: object) -> None:
+    order = {"type": "HIT_TYPE_ORDER", "order": {"orderId": "o", "items": [{"quantity": quantity}]}}
+    (hit,) = hits_of(batch_of_json(json.dumps({"hits": [order]}).encode()))
+    with pytest.raises(DecodeError):
+        hit_pb2.Hit.FromString(hit)

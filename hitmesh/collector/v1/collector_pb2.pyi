@@ -71,7 +71,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_QUOTA: _Reason.ValueType  # 4
     """More than the site may send."""
     REASON_HIT_TOO_LARGE: _Reason.ValueType  # 5
-    """The hit is larger than 32 KiB."""
+    """The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
     REASON_BATCH_TOO_LARGE: _Reason.ValueType  # 6
     """The batch is larger than 1 MiB or has more than 2,000 hits."""
     REASON_MISSING_FIELD: _Reason.ValueType  # 7
@@ -91,7 +91,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_CONSENT_DENIED: _Reason.ValueType  # 14
     """The visitor said no."""
     REASON_TRUNCATED: _Reason.ValueType  # 15
-    """A string was longer than its limit and was cut."""
+    """A string or a list was longer than its limit and was cut."""
     REASON_CLOCK_SKEW: _Reason.ValueType  # 16
     """The time was up to 24 hours ahead and was set to the time of collection."""
     REASON_BATCH_OUT_OF_SEQUENCE: _Reason.ValueType  # 17
@@ -115,7 +115,7 @@ REASON_ORIGIN_NOT_ALLOWED: Reason.ValueType  # 3
 REASON_QUOTA: Reason.ValueType  # 4
 """More than the site may send."""
 REASON_HIT_TOO_LARGE: Reason.ValueType  # 5
-"""The hit is larger than 32 KiB."""
+"""The hit is larger than 32 KiB, or is an ORDER larger than 256 KiB."""
 REASON_BATCH_TOO_LARGE: Reason.ValueType  # 6
 """The batch is larger than 1 MiB or has more than 2,000 hits."""
 REASON_MISSING_FIELD: Reason.ValueType  # 7
@@ -135,7 +135,7 @@ REASON_UNKNOWN_CURRENCY: Reason.ValueType  # 13
 REASON_CONSENT_DENIED: Reason.ValueType  # 14
 """The visitor said no."""
 REASON_TRUNCATED: Reason.ValueType  # 15
-"""A string was longer than its limit and was cut."""
+"""A string or a list was longer than its limit and was cut."""
 REASON_CLOCK_SKEW: Reason.ValueType  # 16
 """The time was up to 24 hours ahead and was set to the time of collection."""
 REASON_BATCH_OUT_OF_SEQUENCE: Reason.ValueType  # 17

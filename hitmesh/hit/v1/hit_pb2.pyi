@@ -280,7 +280,7 @@ Global___ClientDiscard: _TypeAlias = ClientDiscard  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
-    """One thing that happened on a site. At most 32 KiB."""
+    """One thing that happened on a site. At most 32 KiB; an ORDER at most 256 KiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -559,7 +559,7 @@ class CustomEvent(_message.Message):
     INTERACTIVE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """1 to 64 characters of [a-z][a-z0-9_.]*."""
+    """Any printable text of 1 to 128 bytes; a longer one is cut with a warning."""
     interactive: _builtins.bool
     """Whether the visitor did it; default true. A non-interactive event starts no visit."""
     value: _builtins.float
@@ -719,10 +719,10 @@ class CartUpdate(_message.Message):
     value_micros: _builtins.int
     """Value of the change in micros of `currency`."""
     currency: _builtins.str
-    """ISO 4217 code; default the site's."""
+    """ISO 4217 code in letters of any case; default the site's."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items, at most 100."""
+        """The items; the first is the product the hit is about. Beyond 1,000 they are left out with a warning."""
 
     def __init__(
         self,
@@ -783,9 +783,9 @@ class Order(_message.Message):
     TOTAL_MICROS_FIELD_NUMBER: _builtins.int
     COUPON_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """Unique per site; a second order with the same id is a repeat. 1 to 64 bytes."""
+    """Unique per site; a second order with the same id is a repeat. 1 to 255 bytes."""
     currency: _builtins.str
-    """ISO 4217 code; default the site's."""
+    """ISO 4217 code in letters of any case; default the site's."""
     subtotal_micros: _builtins.int
     """Sum of the items in micros; absolute value at most 10^15, like every amount."""
     shipping_micros: _builtins.int
@@ -793,14 +793,14 @@ class Order(_message.Message):
     tax_micros: _builtins.int
     """Tax in micros."""
     discount_micros: _builtins.int
-    """Discount in micros, positive."""
+    """Discount in micros; positive where the customer pays less."""
     total_micros: _builtins.int
     """What the customer pays in micros."""
     coupon: _builtins.str
     """Coupon code, at most 64 bytes."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """The items, at most 100."""
+        """The items. Beyond 1,000 they are left out with a warning; the order's totals are kept."""
 
     def __init__(
         self,
@@ -835,13 +835,15 @@ class Refund(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """Unique per site, at most 64 bytes."""
+    """Unique per site, at most 255 bytes; a second refund with the same id is a repeat."""
     order_id: _builtins.str
-    """The order it belongs to, 1 to 64 bytes."""
+    """The order it belongs to, 1 to 255 bytes."""
     amount_micros: _builtins.int
-    """Amount in micros, more than 0."""
+    """Amount in micros, more than 0. A FULL or CANCEL refund may leave it out: with a warning it is 0 until its day is
+    settled, then the total of the order.
+    """
     currency: _builtins.str
-    """ISO 4217 code; default the site's."""
+    """ISO 4217 code in letters of any case; default the site's."""
     kind: Global___RefundKind.ValueType
     """All, a part, or cancelled."""
     def __init__(
@@ -1005,6 +1007,7 @@ class Item(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     UNIT_PRICE_MICROS_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
+    QUANTITY_EXACT_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Stock keeping unit, at most 64 bytes."""
     name: _builtins.str
@@ -1016,7 +1019,11 @@ class Item(_message.Message):
     unit_price_micros: _builtins.int
     """Price of one in micros."""
     quantity: _builtins.int
-    """How many, 1 to 1,000,000; 0 is taken as 1."""
+    """How many, -1,000,000 to 1,000,000, negative for lines that are taken back; 1 when not set."""
+    quantity_exact: _builtins.float
+    """Goods by weight or length, -1,000,000 to 1,000,000; takes the place of `quantity`: one item that costs
+    price times quantity. JSON may say `"quantity": 1.5` instead.
+    """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Category from the widest to the narrowest, at most 5 levels of 64 bytes."""
@@ -1030,13 +1037,21 @@ class Item(_message.Message):
         brand: _builtins.str = ...,
         variant: _builtins.str = ...,
         unit_price_micros: _builtins.int = ...,
-        quantity: _builtins.int = ...,
+        quantity: _builtins.int | None = ...,
+        quantity_exact: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_quantity_exact", b"_quantity_exact", "quantity", b"quantity", "quantity_exact", b"quantity_exact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "category", b"category", "name", b"name", "quantity", b"quantity", "sku", b"sku", "unit_price_micros", b"unit_price_micros", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_quantity_exact", b"_quantity_exact", "brand", b"brand", "category", b"category", "name", b"name", "quantity", b"quantity", "quantity_exact", b"quantity_exact", "sku", b"sku", "unit_price_micros", b"unit_price_micros", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__quantity_exact: _TypeAlias = _typing.Literal["quantity_exact"]  # noqa: Y015
+    _WhichOneofArgType__quantity_exact: _TypeAlias = _typing.Literal["_quantity_exact", b"_quantity_exact"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity_exact) -> _WhichOneofReturnType__quantity_exact | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
