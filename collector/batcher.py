@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from collector.admission import Admitted, Frame, Issue, admit, decode
+from collector.admission import Admitted, Frame, Issue, admit, decode, read_frames
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
@@ -243,10 +243,11 @@ class MicroBatcher:
             self._split(waiting, admitted)
 
     def _admitted(self, frames: Sequence[Frame]) -> Admitted:
-        decoded = decode(frames)
+        envelopes, senders = read_frames(frames)
+        grants = resolve(senders, self._directory)
         return admit(
-            decoded,
-            resolve(decoded.senders, self._directory),
+            decode(frames, envelopes, grants),
+            grants,
             self._classifier,
             now=self._clock.now(),
             partitions=self._partitions,

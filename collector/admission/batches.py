@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from collector.admission.contexts import Context, context_of
-from collector.admission.frames import Decoded, Fault
+from collector.admission.envelopes import Fault
+from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
 from collector.admission.verdicts import Mask, Reason, Verdicts

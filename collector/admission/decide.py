@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from collector.admission.batches import Answer, Batches, read_batches
+from collector.admission.batches import Answer, Batches, Refusal, read_batches
 from collector.admission.classes import Judge
 from collector.admission.columns import Columns
-from collector.admission.frames import Decoded, Frame, FrameDecoder
+from collector.admission.envelopes import Envelope
+from collector.admission.frames import Decoded, Frame, FrameDecoder, read_frames
 from collector.admission.hits import Hits, Tools, hits_of, read_hits
 from collector.admission.identity import SaltOf
 from collector.admission.refusals import issues_of, rejected_of
@@ -51,9 +52,22 @@ def _decoder() -> FrameDecoder:
     return FrameDecoder()
 
 
-def decode(frames: Sequence[Frame]) -> Decoded:
-    """Returns all frames as one table; see `Decoded.senders` for what must be looked up before `admit`."""
-    return _decoder().decode(frames)
+def decode(
+    frames: Sequence[Frame],
+    envelopes: Sequence[Envelope] | None = None,
+    grants: Mapping[tuple[str, str], Answer] | None = None,
+) -> Decoded:
+    """Returns all frames as one table.
+
+    Args:
+        frames: in the order of arrival.
+        envelopes: of the frames, where they were read to look up the senders; see `read_frames`.
+        grants: as in `admit`: hits of senders who may not send are counted, not read. None reads all hits.
+    """
+    envelopes = read_frames(frames)[0] if envelopes is None else envelopes
+    answers = {} if grants is None else grants
+    refused = frozenset(sender for sender, answer in answers.items() if isinstance(answer, Refusal))
+    return _decoder().decode(frames, envelopes, refused)
 
 
 def admit(

@@ -1,7 +1,8 @@
 """Frames → one table of all their hits, in one call to the decoder (decision A2).
 
-Decides which frames and hits are no protobuf of the contract, and finds them only when the fast call fails; a frame
-whose envelope is garbage is refused alone, a hit that does not decode likewise. Refuses to know what a hit means.
+Decides which frames and hits are no protobuf of the contract: a frame whose envelope is garbage is refused alone, a hit
+that does not decode likewise. Google's decoder, which bounds depth, sees every byte first. Refuses to know what a hit
+means.
 """
 
 from __future__ import annotations
@@ -15,49 +16,38 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from collector.admission.broken_hits import without_damage
+from collector.admission.envelopes import (
+    MAX_BATCH_BYTES,
+    MAX_HITS,
+    Envelope,
+    Fault,
+    Frame,
+    Sender,
+    read_envelope,
+    senders_of,
+)
 from collector.admission.texts import byte_lengths
 from collector.admission.verdicts import Reason
+from hitmesh.hit.v1 import hit_pb2
 from hitmesh.hit_types import HitType
 from hitmesh.log.v1 import view_pb2
-from hitmesh.wire import MessageReader, Undecodable
+from hitmesh.wire import MessageReader, Undecodable, is_sound
 
-MAX_BATCH_BYTES: Final = 1 << 20
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_HITS",
+    "MAX_HIT_BYTES",
+    "MAX_ORDER_BYTES",
+    "Decoded",
+    "Fault",
+    "Frame",
+    "HitFault",
+    "Sender",
+]
+
 MAX_HIT_BYTES: Final = 32 << 10
 MAX_ORDER_BYTES: Final = 256 << 10
-MAX_HITS: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A batch as it arrived.
-
-    Attributes:
-        batch: bytes of a HitBatch.
-        default_key: key of the stream's open, or "".
-        site_header: metadata `hitmesh-site`, or "".
-        received_at: when the collector had it, UTC ms; becomes collect_time.
-    """
-
-    batch: bytes
-    default_key: str
-    site_header: str
-    received_at: int
-
-
-class Sender(NamedTuple):
-    """Who says to send, and for which site; not checked yet."""
-
-    key: str
-    site_header: str
-
-
-class Fault(NamedTuple):
-    """Why a whole batch is refused, and how many hits it held."""
-
-    reason: Reason
-    field: str
-    message: str
-    hits: int
 
 
 class HitFault(NamedTuple):
@@ -65,6 +55,7 @@ class HitFault(NamedTuple):
 
     reason: Reason
     message: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +64,10 @@ class Decoded:
 
     Attributes:
         frames: as they came.
-        table: HitBatchView, one row per frame; a frame that could not be read is an empty batch, a hit that could not
-            be read an empty hit.
+        table: HitBatchView, one row per frame; a frame that was not read is a batch without hits, of a hit that does
+            not decode there is only what does.
         counts: hits per frame in the table.
+        held: hits per frame as it came.
         faults: frames that are refused whole; their hits in the table count for nothing.
         hit_faults: (frame, index) of single hits that are refused.
         sender_of: per frame.
@@ -84,6 +76,7 @@ class Decoded:
     frames: Sequence[Frame]
     table: pa.RecordBatch
     counts: npt.NDArray[np.int64]
+    held: npt.NDArray[np.int64]
     faults: dict[int, Fault]
     hit_faults: dict[tuple[int, int], HitFault]
     sender_of: tuple[Sender, ...]
@@ -99,7 +92,6 @@ class _Draft:
     """What is being found out; bytes in `batches` are replaced by ones that can be read."""
 
     batches: list[bytes]
-    keys: dict[int, str]
     faults: dict[int, Fault]
     hit_faults: dict[tuple[int, int], HitFault]
 
@@ -112,69 +104,56 @@ class FrameDecoder:
         self._hits = MessageReader(view_pb2.HitView.DESCRIPTOR)
         self._envelopes = MessageReader(view_pb2.HitBatchEnvelope.DESCRIPTOR)
 
-    def decode(self, frames: Sequence[Frame]) -> Decoded:
-        """Returns the table of all frames. Nothing raises: what is wrong is a fault."""
-        draft = _Draft([frame.batch for frame in frames], {}, {}, {})
-        for number, batch in enumerate(draft.batches):
-            if len(batch) > MAX_BATCH_BYTES:
-                _set_aside_large(draft, number)
-        table = self._read(draft)
+    def decode(
+        self, frames: Sequence[Frame], envelopes: Sequence[Envelope], refused: frozenset[tuple[str, str]]
+    ) -> Decoded:
+        """Return the table of all frames. Nothing raises: what is wrong is a fault.
+
+        Args:
+            frames: in the order of arrival.
+            envelopes: of the frames.
+            refused: senders who may not send; hits of theirs are not read.
+        """
+        draft = _Draft([frame.batch for frame in frames], {}, {})
+        for number, envelope in enumerate(envelopes):
+            if envelope.fault is not None:
+                draft.faults[number] = envelope.fault
+            if envelope.fault is not None or envelope.sender in refused:
+                draft.batches[number] = _without_hits(envelope)
+            elif not is_sound(draft.batches[number], hit_pb2.HitBatch):
+                _set_aside_broken(draft, number)
+        table = self._read(draft, envelopes)
         counts = np.diff(table.column("hits").offsets.to_numpy()).astype(np.int64)
-        for number in np.flatnonzero((counts == 0) | (counts > MAX_HITS)).tolist():
-            draft.faults.setdefault(number, _wrong_count(int(counts[number])))
         self._find_large_hits(draft)
-        keys = table.column("ingest_key").to_pylist()
-        senders = tuple(
-            Sender(key or draft.keys.get(number) or frame.default_key, frame.site_header)
-            for number, (key, frame) in enumerate(zip(keys, frames, strict=True))
-        )
-        return Decoded(frames, table, counts, draft.faults, draft.hit_faults, senders)
+        held = np.array([envelope.hits for envelope in envelopes], dtype=np.int64)
+        sender_of = tuple(envelope.sender for envelope in envelopes)
+        return Decoded(frames, table, counts, held, draft.faults, draft.hit_faults, sender_of)
 
-    def _read(self, draft: _Draft) -> pa.RecordBatch:
-        """Reads all batches; where that fails, sets aside what is at fault."""
+    def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
+        """Read all batches. Should the decoders differ on damage beyond unknown fields, refuse the batches they do."""
         try:
-            return self._batches.read(draft.batches)
+            return self._batches.read(draft.batches, sound=True)
         except Undecodable:
-            for number in self._batches.undecodable(draft.batches):
-                self._set_aside_broken(draft, number)
-            return self._batches.read(draft.batches)
-
-    def _set_aside_broken(self, draft: _Draft, number: int) -> None:
-        """Puts empty hits in place of those that do not decode, and an empty batch where that is not enough."""
-        batch, draft.batches[number] = draft.batches[number], b""
-        try:
-            envelope = view_pb2.HitBatchEnvelope.FromString(batch)
-        except DecodeError:
-            message = "the batch is no HitBatch: send the bytes of that message"
-            draft.faults[number] = Fault(Reason.DECODE, "", message, 1)
-            return
-        hits = len(envelope.hits)
-        broken = self._hits.undecodable(list(envelope.hits))
-        for index in broken:
-            envelope.hits[index] = b""
-        mended = envelope.SerializeToString()
-        draft.keys[number] = envelope.ingest_key
-        if self._batches.undecodable([mended]):
-            message = "default_context or edge does not decode: strings must be UTF-8 and bytes those of the message"
-            draft.faults[number] = Fault(Reason.DECODE, "default_context", message, hits)
-            return
-        draft.batches[number] = mended
-        for index in broken:
-            message = f"hit {index} of {hits} is no Hit: strings must be UTF-8 and bytes those of the message"
-            draft.hit_faults[number, index] = HitFault(Reason.DECODE, message)
+            for number, envelope in enumerate(envelopes):
+                try:
+                    self._batches.read([draft.batches[number]], sound=True)
+                except Undecodable:
+                    draft.faults[number] = _damaged_batch(envelope.hits)
+                    draft.batches[number] = _without_hits(envelope)
+            return self._batches.read(draft.batches, sound=True)
 
     def _find_large_hits(self, draft: _Draft) -> None:
         """Finds hits over the limit. Only a batch that is larger itself can hold one; others are not looked into."""
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:
             return
-        hits = self._envelopes.read([draft.batches[number] for number in suspects]).column("hits")
+        hits = self._envelopes.read([draft.batches[number] for number in suspects], sound=True).column("hits")
         starts, sizes = hits.offsets.to_numpy(), byte_lengths(hits.values)
         large = np.flatnonzero(sizes > MAX_HIT_BYTES)
         if not len(large):
             return
-        is_order = self._hits.read(hits.values.take(pa.array(large))).column("type").to_numpy() == HitType.ORDER
-        limits = np.where(is_order, MAX_ORDER_BYTES, MAX_HIT_BYTES)
+        orders = self._hits.read(hits.values.take(pa.array(large)), sound=True).column("type").to_numpy()
+        limits = np.where(orders == HitType.ORDER, MAX_ORDER_BYTES, MAX_HIT_BYTES)
         for place, limit in zip(large.tolist(), limits.tolist(), strict=True):
             if sizes[place] <= limit:
                 continue
@@ -182,6 +161,12 @@ class FrameDecoder:
             message = f"the hit has {sizes[place]:,} bytes; the limit is {limit:,}: send less in it"
             where = (suspects[at], place - int(starts[at]))
             draft.hit_faults.setdefault(where, HitFault(Reason.HIT_TOO_LARGE, message))
+
+
+def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, ...]]:
+    """Return the envelopes of frames, and the distinct senders that must be looked up before hits are read."""
+    envelopes = [read_envelope(frame) for frame in frames]
+    return envelopes, senders_of(envelopes)
 
 
 def original_hits(batch: bytes) -> list[bytes]:
@@ -195,20 +180,28 @@ def original_hits(batch: bytes) -> list[bytes]:
         return []
 
 
-def _set_aside_large(draft: _Draft, number: int) -> None:
-    batch, draft.batches[number] = draft.batches[number], b""
-    message = f"the batch has {len(batch):,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits in one"
-    hits = 1
-    try:
-        envelope = view_pb2.HitBatchEnvelope.FromString(batch)
-        hits, draft.keys[number] = len(envelope.hits), envelope.ingest_key
-    except DecodeError:
-        pass  # the size alone is reason enough
-    draft.faults[number] = Fault(Reason.BATCH_TOO_LARGE, "", message, hits)
+def _set_aside_broken(draft: _Draft, number: int) -> None:
+    """Leave of each hit at fault what decodes; refuse the batch where its hits are not what is at fault."""
+    envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
+    hits = len(envelope.hits)
+    for index, hit in enumerate(envelope.hits):
+        damage = without_damage(hit)
+        if damage is None:
+            continue
+        envelope.hits[index] = damage.left
+        what = damage.field and f"the payload {damage.field} of " if damage.field else ""
+        message = f"{what}hit {index} of {hits} does not decode: strings must be UTF-8 and bytes those of the message"
+        draft.hit_faults[number, index] = HitFault(Reason.DECODE, message, damage.field)
+    draft.batches[number] = envelope.SerializeToString()
+    if not is_sound(draft.batches[number], hit_pb2.HitBatch):
+        draft.faults[number] = _damaged_batch(hits)
+        draft.batches[number] = view_pb2.HitBatchEnvelope(batch_id=envelope.batch_id).SerializeToString()
 
 
-def _wrong_count(hits: int) -> Fault:
-    if not hits:
-        return Fault(Reason.MISSING_FIELD, "hits", "the batch holds no hits: send at least 1", 0)
-    message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send them in several"
-    return Fault(Reason.BATCH_TOO_LARGE, "hits", message, hits)
+def _without_hits(envelope: Envelope) -> bytes:
+    return view_pb2.HitBatchEnvelope(batch_id=envelope.batch_id).SerializeToString()
+
+
+def _damaged_batch(hits: int) -> Fault:
+    message = "default_context, sdk or edge does not decode: strings must be UTF-8 and bytes those of the message"
+    return Fault(Reason.DECODE, "default_context", message, hits)

@@ -147,8 +147,21 @@ def read_hits(
 
 
 def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdicts: Verdicts) -> None:
-    for (frame, index), fault in faults.items():
-        verdicts.refuse((hits.frame == frame) & (hits.index == index), fault.reason, "", fault.message)
+    """Hits are sorted by frame and index, so that the row of a fault is not searched for among all."""
+    if not faults or not len(hits.frame):
+        return
+    frames, indexes = np.array(list(faults), dtype=np.int32).T
+    rows = np.searchsorted(hits.frame, frames) + indexes
+    rows_known = rows < len(hits.frame)
+    rows_known[rows_known] = hits.frame[rows[rows_known]] == frames[rows_known]
+    by_kind: dict[tuple[Reason, str], dict[int, str]] = {}
+    for row, known, fault in zip(rows.tolist(), rows_known.tolist(), faults.values(), strict=True):
+        if known:
+            by_kind.setdefault((fault.reason, fault.field), {})[row] = fault.message
+    for (reason, field), messages in by_kind.items():
+        at_fault = np.zeros(len(hits.frame), dtype=np.bool_)
+        at_fault[list(messages)] = True
+        verdicts.refuse(at_fault, reason, field, messages.__getitem__)
 
 
 def _id(

@@ -176,7 +176,7 @@ def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordB
     """Returns the payloads' columns; what does not decode is refused and reads as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent)
+        return reader.read(sent, sound=True)  # as part of the batch
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -52,7 +52,7 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
     """Returns the entries with long strings cut; `verdicts` has one position per entry."""
     try:
-        decoded = _reader().read(entries)
+        decoded = _reader().read(entries, sound=True)  # as part of the batch
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

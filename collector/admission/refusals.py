@@ -74,7 +74,7 @@ def _nothing() -> pl.DataFrame:
 
 def _of_batch(note: Note, decoded: Decoded, batches: Batches) -> dict[str, object]:
     fault = decoded.faults.get(note.row)
-    held = fault.hits if fault else int(decoded.counts[note.row])
+    held = fault.hits if fault else int(decoded.held[note.row])
     original = decoded.frames[note.row].batch[:MAX_KEPT_BYTES]
     return _row(decoded, batches, note.row, note) | {
         "hit_id": "",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -180,9 +181,9 @@ def test_what_arrives_while_a_record_lingers_is_admitted_at_once(
 ) -> None:
     decoded: list[int] = []
 
-    def counting(frames: Sequence[Frame]) -> object:
+    def counting(frames: Sequence[Frame], *more: Any) -> object:
         decoded.append(len(frames))
-        return decode(frames)
+        return decode(frames, *more)
 
     monkeypatch.setattr(batcher_module, "decode", counting)
     with batching(backend, linger_ms=1_000) as batcher:

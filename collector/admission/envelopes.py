@@ -1,0 +1,105 @@
+"""What is known of a batch before any of its hits is looked at: size, count and key. They decide what it may cost.
+
+A batch that is too large, holds too many hits or comes from a sender who may not send is refused here, for the price of
+counting its hits. Refuses to know what a hit means and who may send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from collector.admission.verdicts import Reason
+from hitmesh.log.v1 import view_pb2
+
+MAX_BATCH_BYTES: Final = 1 << 20
+MAX_HITS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A batch as it arrived.
+
+    Attributes:
+        batch: bytes of a HitBatch.
+        default_key: key of the stream's open, or "".
+        site_header: metadata `hitmesh-site`, or "".
+        received_at: when the collector had it, UTC ms; becomes collect_time.
+    """
+
+    batch: bytes
+    default_key: str
+    site_header: str
+    received_at: int
+
+
+class Sender(NamedTuple):
+    """Who says to send, and for which site; not checked yet."""
+
+    key: str
+    site_header: str
+
+
+class Fault(NamedTuple):
+    """Why a whole batch is refused, and how many hits it held."""
+
+    reason: Reason
+    field: str
+    message: str
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A batch with its hits counted, not read.
+
+    Attributes:
+        sender: who sends it.
+        batch_id: as sent, "" without one.
+        hits: how many it holds; 1 when that cannot be found out.
+        fault: why it is refused whatever its sender may do; None when its hits are worth a look.
+    """
+
+    sender: Sender
+    batch_id: str
+    hits: int
+    fault: Fault | None
+
+
+def read_envelope(frame: Frame) -> Envelope:
+    """Return the envelope of a frame; never raises. Costs about 15 ms for a MiB of empty hits, else far less."""
+    size = len(frame.batch)
+    try:
+        batch = view_pb2.HitBatchEnvelope.FromString(frame.batch)
+    except DecodeError:
+        sender = Sender(frame.default_key, frame.site_header)
+        return Envelope(sender, "", 1, _too_large(size, 1) if size > MAX_BATCH_BYTES else _no_batch())
+    hits = len(batch.hits)
+    fault = _too_large(size, hits) if size > MAX_BATCH_BYTES else _wrong_count(hits)
+    return Envelope(Sender(batch.ingest_key or frame.default_key, frame.site_header), batch.batch_id, hits, fault)
+
+
+def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
+    """Return the distinct senders, in the order in which they appear."""
+    return tuple(dict.fromkeys(envelope.sender for envelope in envelopes))
+
+
+def _no_batch() -> Fault:
+    return Fault(Reason.DECODE, "", "the batch is no HitBatch: send the bytes of that message", 1)
+
+
+def _too_large(size: int, hits: int) -> Fault:
+    message = f"the batch has {size:,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits in one"
+    return Fault(Reason.BATCH_TOO_LARGE, "", message, hits)
+
+
+def _wrong_count(hits: int) -> Fault | None:
+    if not hits:
+        return Fault(Reason.MISSING_FIELD, "hits", "the batch holds no hits: send at least 1", 0)
+    if hits <= MAX_HITS:
+        return None
+    message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send them in several"
+    return Fault(Reason.BATCH_TOO_LARGE, "hits", message, hits)
