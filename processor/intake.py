@@ -7,8 +7,8 @@ records. Refuses to know stores, and whether a hit is a copy or on time: that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -77,6 +77,19 @@ class Intake:
     claims: list[OrderClaim] = field(default_factory=list)
     rejected: list[RejectedHit] = field(default_factory=list)
     partitions: dict[PartitionId, PartitionIntake] = field(default_factory=dict)
+
+
+def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
+    """Return the records, those below the log time that their partition had reached raised to it (rule L1).
+
+    Log time is a running maximum, so an epoch never goes back. A reader that begins at a position of which nobody said
+    the log time cannot know it.
+    """
+    raised = []
+    for record in records:
+        min_ = reached.get(PartitionId(record.position.log, record.position.partition), 0)
+        raised.append(record if record.log_time >= min_ else replace(record, log_time=min_))
+    return raised
 
 
 def take_in(records: Iterable[LoggedRecord]) -> Intake:

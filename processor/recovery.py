@@ -26,7 +26,7 @@ from processor.live.epochs import DueValues
 from processor.live.kept import KEPT_COLUMNS
 from processor.live.refusals import RefusalsState, take_refusals
 from processor.live.sites import SiteRules
-from processor.live.snapshot import copies_of, joined, restored, restored_refusals, unpacked
+from processor.live.snapshot import copies_of, joined, kept_log_time, restored, restored_refusals, unpacked
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, placed, prepare
 from processor.stream_stores import StreamStores, rules_of, wins_of
@@ -92,7 +92,8 @@ def _hits_state(
         state = restored(tables, partition, cache)
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies = copies_of(tables)
-        for records in _in_batches(stores.log_scan.read(partition, manifest.kept_from, state.next_offset), stay):
+        kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
+        for records in _in_batches(kept, stay):
             recovered.replayed += _keep_again(stores, state, records, copies)
     # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
     state.sums.all_changed()
@@ -159,7 +160,8 @@ def _replay(
     stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, stay: Stay
 ) -> Iterator[DueValues]:
     """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
-    for records in _in_batches(stores.log_scan.read(state.partition, state.next_offset, end_offset), stay):
+    since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
+    for records in _in_batches(since, stay):
         intake = take_in(records)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
@@ -174,7 +176,8 @@ def _refusals_state(
 ) -> RefusalsState:
     found = _snapshot(stores, partition, committed)
     state = RefusalsState(partition) if found is None else restored_refusals(found[1], partition)
-    for records in _in_batches(stores.log_scan.read(partition, state.next_offset, committed.next_offset), stay):
+    since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
+    for records in _in_batches(since, stay):
         own = take_in(records).partitions[partition]
         stepped = take_refusals(state, own.ends, own.refused, own.siteless)
         if stepped.due is not None:

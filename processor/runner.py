@@ -35,7 +35,7 @@ from hitmesh.telemetry import unmeasured
 from hitmesh.telemetry.labels import Stage
 from processor.collisions import collision_refusals
 from processor.commit import CommitStep, store_before_transaction
-from processor.intake import Intake, PartitionIntake, take_in, windows
+from processor.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.live.epochs import DueValues
 from processor.live.refusals import RefusalsState, take_refusals
 from processor.live.snapshot import chunked, packed, refusals_tables, state_tables
@@ -124,7 +124,8 @@ class Runner:
             self._recover()
         self._meter.begin()
         if not self._waiting:
-            self._waiting = windows(self._polled(timeout_s), EPOCH_MS)
+            reached = {one.partition: one.log_time for one in self._states()}
+            self._waiting = windows(never_back(self._polled(timeout_s), reached), EPOCH_MS)
             self._meter.did(Stage.POLL)
         taken = len(self._waiting[0]) if self._waiting else 0
         if taken:

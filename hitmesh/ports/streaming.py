@@ -152,5 +152,16 @@ class LogScan(Protocol):
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
         """Returns the first retained offset whose log time is at least `log_time`; the end when none is."""
 
-    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; records that were trimmed are not there."""
+    def read(
+        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; records that were trimmed are not there.
+
+        Args:
+            partition: which one.
+            first_offset: the first record.
+            end_offset: behind the last record.
+            log_time: log time of the record at `first_offset`, or of the one before it. Log time is a running maximum
+                (rule L1): with it the records have the log times that every reader of the log sees. 0 where it is not
+                known: a store that does not keep log times may then give earlier ones.
+        """

@@ -57,6 +57,7 @@ class _Chunk:
     keys: U64Array
     order: I64Array | None
     first_offset: int
+    first_log_time: int
     last_log_time: int
     selected: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
 
@@ -142,6 +143,10 @@ class KeptHits:
         """Return the offset of the first record of which hits are kept; None when there are none."""
         return min((chunk.first_offset for chunk in self._chunks()), default=None)
 
+    def first_log_time(self) -> int | None:
+        """Return the log time of that record; None when there are none."""
+        return min((chunk.first_log_time for chunk in self._chunks()), default=None)
+
     def _chunks(self) -> list[_Chunk]:
         return [*self._closed, *self._tail]
 
@@ -179,9 +184,10 @@ def _joined(chunks: Sequence[_Chunk]) -> pl.DataFrame:
 
 
 def _chunk(rows: pl.DataFrame, *, is_sorted: bool = False) -> _Chunk:
-    first_offset, last_log_time = rows["offset"].min(), rows["log_time"].max()
+    first_offset, first_log_time, last_log_time = rows["offset"].min(), rows["log_time"].min(), rows["log_time"].max()
     assert isinstance(first_offset, int)  # there are rows
+    assert isinstance(first_log_time, int)
     assert isinstance(last_log_time, int)
     keys = rows["key"].to_numpy()
     order = None if is_sorted else np.argsort(keys)
-    return _Chunk(rows, keys if order is None else keys[order], order, first_offset, last_log_time)
+    return _Chunk(rows, keys if order is None else keys[order], order, first_offset, first_log_time, last_log_time)

@@ -33,6 +33,7 @@ CHUNK_BYTES: Final = 1_000_000  # a value of more than 8 MiB is refused by some 
 _FORMAT: Final = b"HMS2"  # 2: sums by currency; 1 had no such mark
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
+_KEPT_LOG_TIME: Final = "kept_log_time"
 
 
 def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
@@ -41,7 +42,13 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
     copies = [rows.filter("is_copy").select("offset", "row") for rows in state.kept.columns("offset", "row", "is_copy")]
     codes = state.interned.tuples.all()
     return {
-        "numbers": pl.DataFrame({**{name: [getattr(state, name)] for name in _NUMBERS}, "epoch": [state.sums.epoch]}),
+        "numbers": pl.DataFrame(
+            {
+                **{name: [getattr(state, name)] for name in _NUMBERS},
+                "epoch": [state.sums.epoch],
+                _KEPT_LOG_TIME: [state.kept.first_log_time() or state.log_time],
+            }
+        ),
         "sites": pl.DataFrame({"name": state.sites.names}, schema={"name": pl.String}),
         "texts": state.interned.texts.all().to_frame(),
         "tuples": pl.DataFrame({str(place): codes[:, place] for place in range(codes.shape[1])}),
@@ -136,6 +143,12 @@ def chunked(value: bytes, size: int = CHUNK_BYTES) -> list[bytes]:
 def joined(chunks: Sequence[bytes]) -> bytes:
     """Return what was cut into pieces."""
     return b"".join(chunks)
+
+
+def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
+    """Return the log time of the first record whose hits are kept; 0 where the snapshot is too old to say it."""
+    numbers = tables["numbers"]
+    return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 
 
 def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:

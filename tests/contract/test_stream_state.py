@@ -347,6 +347,19 @@ class TestLogScan:
         assert list(stores.log_scan.read(partition, 5, 5)) == []
         assert list(stores.log_scan.read(a_partition(stores, 0), 0, 5)) == []
 
+    def test_records_from_the_middle_have_the_log_times_of_the_first_reading(
+        self, stores: Stores, clock: ManualClock
+    ) -> None:
+        """Behind a record that is collected now come many that were collected an hour ago: log time does not fall."""
+        ages_ms = (0, *[3_600_000] * 100)
+        beats = [Record(RecordKind.HEARTBEAT, max_collect_time=clock.now() - age_ms) for age_ms in ages_ms]
+        for appended in [stores.log.append(Topic.HITS, 0, beat) for beat in beats]:
+            appended.result(VISIBLE_S)
+        first = polled(stores.log_reader(Topic.HITS, "g"), 101)
+        for offset in (1, 50, 99):
+            for known in (first[offset - 1].log_time, first[offset].log_time):
+                assert list(stores.log_scan.read(a_partition(stores), offset, 101, known)) == first[offset:]
+
     def test_offsets_are_found_by_log_time(self, stores: Stores, clock: ManualClock) -> None:
         for _ in range(10):
             clock.advance(1_000)

@@ -50,8 +50,13 @@ class EmbeddedLogScan:
                     end = middle
         return first
 
-    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; those that were trimmed are not there."""
+    def read(
+        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; those that were trimmed are not there.
+
+        Log times are stored with the records: `log_time` is not needed.
+        """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
             first, end = _retained(transaction, topic, partition)

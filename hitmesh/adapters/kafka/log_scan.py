@@ -1,8 +1,8 @@
 """Records of a Kafka topic read again, without a group: how a state is made anew from the log (decision A5).
 
-Decides how log times are known in the middle of a log: they are a running maximum (rule L1), so reading begins
-`LOOK_BACK` records earlier. A broker's clock that stepped back for longer than that many records last is not seen.
-Commits nothing.
+Decides how log times are known in the middle of a log. They are a running maximum (rule L1) that Kafka does not keep:
+the caller says how far it had come, or else reading begins `look_back` records earlier, which finds log times that may
+be too early. Commits nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import unavailable
-from hitmesh.adapters.kafka.records import logged_of, place_of
+from hitmesh.adapters.kafka.records import logged_behind, place_of
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import Unavailable
 from hitmesh.ports import LoggedRecord, PartitionId
@@ -35,10 +35,12 @@ class KafkaLogScan:
     Args:
         servers: where Kafka is, and what topics are called.
         catalogue: which log each topic is.
+        look_back: so many records earlier reading begins where the log time is not known.
     """
 
-    def __init__(self, servers: Servers, catalogue: Catalogue) -> None:
+    def __init__(self, servers: Servers, catalogue: Catalogue, look_back: int = LOOK_BACK) -> None:
         self._servers = servers
+        self._look_back = look_back
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
@@ -65,17 +67,20 @@ class KafkaLogScan:
             look = (first + end) // 2
         return first
 
-    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; records that are gone are not there."""
+    def read(
+        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; records that are gone are not there.
+
+        `log_time` is that of the first record or of the one before it; 0 where it is not known.
+        """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
             begin, end = max(first, first_offset), min(end, end_offset)
             if begin >= end:
                 return
-            log_time = 0
-            for message in self._messages(consumer, partition, max(first, begin - LOOK_BACK), end):
-                logged = logged_of(message, partition.log, log_time)
-                log_time = logged.log_time
+            start = begin if log_time else max(first, begin - self._look_back)
+            for logged in logged_behind(self._messages(consumer, partition, start, end), partition.log, log_time):
                 if logged.position.offset >= begin:
                     yield logged
 

@@ -6,6 +6,7 @@ and the processor sets it aside and counts it, so that its partition goes on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from confluent_kafka import Message
@@ -68,6 +69,14 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
     _, appended = message.timestamp()
     position = Position(log_id, *place_of(message))
     return LoggedRecord(position, log_time_of(record, appended, last_log_time), record)
+
+
+def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
+    """Yields messages of one partition as records of a log, behind one of `log_time`; log time never falls."""
+    for message in messages:
+        logged = logged_of(message, log_id, log_time)
+        log_time = logged.log_time
+        yield logged
 
 
 def place_of(message: Message) -> tuple[int, int]:

@@ -215,6 +215,8 @@ class MemoryLogScan:
         """Returns the first offset whose log time is at least `log_time`; the end when none is."""
         return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
 
-    def read(self, partition: PartitionId, first_offset: int, end_offset: int) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order."""
+    def read(
+        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
+    ) -> Iterator[LoggedRecord]:
+        """Yields the records of [first_offset, end_offset) in order; their log times were kept with them."""
         yield from self._log.records_of(partition)[max(first_offset, 0) : max(end_offset, 0)]
