@@ -1,12 +1,12 @@
 """Texts and tuples of texts as numbers (step 5 of the journey), so that an open visit takes bytes, not strings.
 
 Decides that equal texts get one code and equal tuples one number, and that 0 is null; codes mean something within one
-state only. Texts are told apart by hash64, tuples by a hash of their codes: 64 bits each.
+state only. A hash finds candidates; texts are told apart by their bytes, tuples by their codes (rule D0).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,41 +16,16 @@ import polars as pl
 from hitmesh.keys import hash64_column
 from hitmesh.rollup_rows import with_escaped_names
 from hitmesh.row_digest import NOT_SET_HASH
-from processor.live.hash_index import MISSING, HashIndex
+from processor.live.exact_index import HASH_BITS, ExactIndex, seed
 
 U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 I32Array = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 
 NULL: Final = 0
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
-
-
-class _Seen:
-    """Values that were numbered before, by a hash of Polars.
-
-    It is ten times cheaper than hash64, and means nothing outside of this process.
-    """
-
-    def __init__(self) -> None:
-        self._index = HashIndex()
-
-    def numbers(self, hashes: pl.Series, new: Callable[[I64Array], I32Array]) -> I32Array:
-        """Return the number of each value (n,).
-
-        Args:
-            hashes: of the values (n,).
-            new: returns the numbers of values that were not seen, given one place of each.
-        """
-        keys = hashes.to_numpy() * _STEP  # the upper bits say where a key stands
-        known = self._index.find(keys)
-        missing = known == MISSING
-        if missing.any():
-            fresh, first = np.unique(keys[missing], return_index=True)
-            self._index.add(fresh, new(np.flatnonzero(missing)[first]).astype(np.int64))
-            known[missing] = self._index.find(keys[missing])
-        return known.astype(np.int32)
 
 
 class Texts:
@@ -58,16 +33,18 @@ class Texts:
 
     Args:
         texts: those of codes 1, 2, …, distinct, none null.
+        hash_bits: as of ExactIndex.
     """
 
-    def __init__(self, texts: pl.Series | None = None) -> None:
+    def __init__(self, texts: pl.Series | None = None, hash_bits: int = HASH_BITS) -> None:
         self._texts = pl.Series([None], dtype=pl.String)
         self._names = pl.Series([None], dtype=pl.String)
         self._name_hashes = np.full(1, NOT_SET_HASH, np.uint64)
-        self._index = HashIndex()
-        self._seen = _Seen()
+        self._index = ExactIndex(hash_bits)
+        self._seed = seed()
         if texts is not None:
-            self._append(texts, hash64_column(texts).to_numpy())
+            self._append(texts)
+            self._index.add(self._hashes(texts), np.arange(1, len(self)))
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -78,18 +55,29 @@ class Texts:
 
     def codes(self, texts: pl.Series) -> I32Array:
         """Return the code of each text (n,); new ones get the next codes, null gets NULL."""
-        return self._seen.numbers(texts.hash(), lambda places: self._new_codes(texts.gather(places)))
+        codes = np.full(len(texts), NULL, np.int32)
+        nulls = texts.null_count()
+        if nulls == len(texts):
+            return codes
+        there = texts.drop_nulls() if nulls else texts
 
-    def _new_codes(self, texts: pl.Series) -> I32Array:
-        """Return the code of each text, of some that are distinct."""
-        hashes = hash64_column(texts).fill_null(0).to_numpy()
-        known = self._index.find(hashes)
-        missing = (known == MISSING) & texts.is_not_null().to_numpy()
-        if missing.any():
-            self._append(texts.filter(pl.Series(missing)), hashes[missing])
-            known[missing] = self._index.find(hashes[missing])
-        known[known == MISSING] = NULL
-        return known.astype(np.int32)
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            equal: BoolArray = (self.texts(numbers) == (there if places is None else there.gather(places))).to_numpy()
+            return equal
+
+        found = self._index.numbers(self._hashes(there), are_equal, lambda places: self._append(there.gather(places)))
+        codes[texts.is_not_null().to_numpy() if nulls else slice(None)] = found
+        return codes
+
+    def are(self, codes: I32Array, texts: pl.Series) -> BoolArray:
+        """Return whether each of these codes is that of the text (n,)."""
+        if texts.null_count() == len(texts):
+            return np.asarray(codes == NULL)
+        equal = self.texts(codes) == texts
+        if not equal.null_count():
+            return np.asarray(equal.to_numpy())
+        same: BoolArray = equal.fill_null(value=False).to_numpy() | (texts.is_null().to_numpy() & (codes == NULL))
+        return same
 
     def texts(self, codes: npt.NDArray[np.integer]) -> pl.Series:
         """Return the text of each code (n,)."""
@@ -108,14 +96,16 @@ class Texts:
         hashes: U64Array = self._name_hashes[codes]
         return hashes
 
-    def _append(self, texts: pl.Series, hashes: U64Array) -> None:
-        """Give texts, whose hashes are not there, the next codes."""
+    def _hashes(self, texts: pl.Series) -> U64Array:
+        return texts.hash(self._seed).to_numpy()
+
+    def _append(self, texts: pl.Series) -> I64Array:
+        """Give texts that are not there the next codes, and return these."""
         names = with_escaped_names(texts.alias("text").to_frame())["text"]
-        is_same = names.eq(texts).all()
-        name_hashes = hashes if is_same else hash64_column(names).to_numpy()
-        self._index.add(hashes, len(self) + np.arange(len(texts)))
+        codes = len(self) + np.arange(len(texts))
         self._texts, self._names = self._texts.append(texts), self._names.append(names)
-        self._name_hashes = np.concatenate([self._name_hashes, name_hashes])
+        self._name_hashes = np.concatenate([self._name_hashes, hash64_column(names).to_numpy()])
+        return codes
 
 
 class Tuples:
@@ -123,14 +113,16 @@ class Tuples:
 
     Args:
         codes: (n, width) those of numbers 0, 1, …, distinct, the first one all NULL.
+        hash_bits: as of ExactIndex.
     """
 
-    def __init__(self, width: int, codes: I32Array | None = None) -> None:
+    def __init__(self, width: int, codes: I32Array | None = None, hash_bits: int = HASH_BITS) -> None:
         self._width = width
         self._codes = np.zeros((1, width), np.int32) if codes is None else codes
         self._count = len(self._codes)
-        self._index = HashIndex(self._count)
-        self._index.add(_hashes(self._codes), np.arange(self._count))
+        self._seed = np.uint64(seed())
+        self._index = ExactIndex(hash_bits)
+        self._index.add(self._hashes(self._codes), np.arange(self._count))
 
     def __len__(self) -> int:
         return self._count
@@ -146,39 +138,51 @@ class Tuples:
 
     def numbers(self, codes: I32Array) -> I32Array:
         """Return the number of each tuple (n, width); new ones get the next numbers."""
-        hashes = _hashes(codes)
-        known = self._index.find(hashes)
-        missing = known == MISSING
-        if missing.any():
-            fresh, first = np.unique(hashes[missing], return_index=True)
-            self._index.add(fresh, self._count + np.arange(len(fresh)))
-            self._append(codes[missing][first])
-            known[missing] = self._index.find(hashes[missing])
-        return known.astype(np.int32)
+
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            equal: BoolArray = (self._codes[numbers] == (codes if places is None else codes[places])).all(axis=1)
+            return equal
+
+        found = self._index.numbers(self._hashes(codes), are_equal, lambda places: self._append(codes[places]))
+        return found.astype(np.int32)
 
     def codes(self, numbers: npt.NDArray[np.integer]) -> I32Array:
         """Return the codes (n, width) of tuples."""
         found: I32Array = self._codes[numbers]
         return found
 
-    def _append(self, codes: I32Array) -> None:
-        end = self._count + len(codes)
+    def _append(self, codes: I32Array) -> I64Array:
+        """Give tuples that are not there the next numbers, and return these."""
+        begin, end = self._count, self._count + len(codes)
         if end > len(self._codes):
             grown = np.zeros((2 * end, self._width), np.int32)
-            grown[: self._count] = self._codes[: self._count]
+            grown[:begin] = self._codes[:begin]
             self._codes = grown
-        self._codes[self._count : end] = codes
+        self._codes[begin:end] = codes
         self._count = end
+        return np.arange(begin, end)
+
+    def _hashes(self, codes: I32Array) -> U64Array:
+        hashes = np.full(len(codes), self._seed, np.uint64)
+        for place in range(self._width):
+            hashes = (hashes ^ codes[:, place].astype(np.uint64)) * _STEP
+            hashes ^= hashes >> np.uint64(32)
+        return hashes * _MIX
 
 
 class Interned:
     """Texts, and tuples of the named columns of them."""
 
-    def __init__(self, columns: Sequence[str], texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
+    def __init__(
+        self,
+        columns: Sequence[str],
+        texts: pl.Series | None = None,
+        codes: I32Array | None = None,
+        hash_bits: int = HASH_BITS,
+    ) -> None:
         self.columns = tuple(columns)
-        self.texts = Texts(texts)
-        self.tuples = Tuples(len(columns), codes)
-        self._seen = _Seen()
+        self._hash_bits = hash_bits
+        self._begin(Texts(texts, hash_bits), Tuples(len(columns), codes, hash_bits))
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
         """Return the numbers of these tuples with another value in one column."""
@@ -189,7 +193,24 @@ class Interned:
     def numbers(self, rows: pl.DataFrame) -> I32Array:
         """Return the number of each row's tuple."""
         own = rows.select(self.columns)
-        return self._seen.numbers(own.hash_rows(), lambda places: self._new_numbers(own[places]))
+        hashes = own.hash_rows(self._seed).to_numpy()
+
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            return self._are(numbers, own if places is None else own[places])
+
+        return self._seen.numbers(hashes, are_equal, lambda places: self._new_numbers(own[places])).astype(np.int32)
+
+    def _begin(self, texts: Texts, tuples: Tuples) -> None:
+        self.texts, self.tuples = texts, tuples
+        self._seen, self._seed = ExactIndex(self._hash_bits), seed()  # rows that were numbered before
+
+    def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
+        """Return whether each of these numbers is that of the row's tuple."""
+        codes = self.tuples.codes(numbers)
+        same = np.ones(len(numbers), np.bool_)
+        for place, name in enumerate(self.columns):
+            same &= self.texts.are(codes[:, place], rows[name])
+        return same
 
     def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
         codes = np.empty((rows.height, len(self.columns)), np.int32)
@@ -212,16 +233,8 @@ class Interned:
         tuples = self.tuples.codes(used)
         kept, of_code = np.unique(np.concatenate([[NULL], tuples.ravel(), codes]), return_inverse=True)
         texts = self.texts.texts(kept)
-        self.texts, self.tuples, self._seen = Texts(), Tuples(len(self.columns)), _Seen()
+        self._begin(Texts(hash_bits=self._hash_bits), Tuples(len(self.columns), hash_bits=self._hash_bits))
         renamed = self.texts.codes(texts)[of_code]
         split = 1 + tuples.size
         renumbered = self.tuples.numbers(renamed[1:split].reshape(tuples.shape))
         return renumbered[of_tuple], renamed[split:]
-
-
-def _hashes(codes: I32Array) -> U64Array:
-    hashes = np.full(len(codes), _MIX, np.uint64)
-    for place in range(codes.shape[1]):
-        hashes = (hashes ^ codes[:, place].astype(np.uint64)) * _STEP
-        hashes ^= hashes >> np.uint64(32)
-    return hashes * _MIX
