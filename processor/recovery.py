@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +23,13 @@ from processor.intake import Intake, take_in
 from processor.live.batch import epoch_of, epochs_of
 from processor.live.epochs import DueValues
 from processor.live.kept import KEPT_COLUMNS
+from processor.live.limits import PRODUCTION, Limits
 from processor.live.refusals import RefusalsState, take_refusals
 from processor.live.sites import SiteRules
 from processor.live.snapshot import copies_of, joined, kept_log_time, restored, restored_refusals, unpacked
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, placed, prepare
 from processor.stream_stores import StreamStores, rules_of, wins_of
-
-_REPLAY_HITS: Final = 50_000  # at once
 
 Stay = Callable[[], None]
 """Says that the reader of the log lives; raises when its partitions moved."""
@@ -55,6 +53,7 @@ def recover(
     committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]],
     cache: Path,
     stay: Stay = lambda: None,
+    limits: Limits = PRODUCTION,
 ) -> Recovered:
     """Return the states at the committed positions.
 
@@ -62,7 +61,8 @@ def recover(
         stores: where everything is.
         committed: how far each partition that is to be recovered was committed.
         cache: directory of a local disk for kept hits.
-        stay: called every 50,000 hits: tens of millions take minutes, in which nothing is polled.
+        stay: called before each batch of records: tens of millions of hits take minutes, in which nothing is polled.
+        limits: when the tables of the states grow, and how many hits are read at once.
 
     Raises:
         RetryError: a store does not answer, or `stay` said so.
@@ -70,30 +70,25 @@ def recover(
     """
     recovered = Recovered()
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        recovered.hits[partition] = _hits_state(stores, partition, reached, cache, recovered, stay)
+        recovered.hits[partition] = _hits_state(stores, LiveState(partition, cache, limits), reached, recovered, stay)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
-        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay)
+        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay, limits)
     return recovered
 
 
 def _hits_state(
-    stores: StreamStores,
-    partition: PartitionId,
-    committed: PartitionProgress,
-    cache: Path,
-    recovered: Recovered,
-    stay: Stay,
+    stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, stay: Stay
 ) -> LiveState:
+    """Return the state at a position; `state` is that of a partition of which nothing is known."""
+    partition, limits = state.partition, state.limits
     found = _snapshot(stores, partition, committed)
-    if found is None:
-        state = LiveState(partition, cache)
-    else:
+    if found is not None:
         manifest, tables = found
-        state = restored(tables, partition, cache)
+        state = restored(tables, partition, state.cache, limits)
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies = copies_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
-        for records in _in_batches(kept, stay):
+        for records in _in_batches(kept, stay, limits):
             recovered.replayed += _keep_again(stores, state, records, copies)
     # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
     state.sums.all_changed()
@@ -161,7 +156,7 @@ def _replay(
 ) -> Iterator[DueValues]:
     """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
     since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
-    for records in _in_batches(since, stay):
+    for records in _in_batches(since, stay, state.limits):
         intake = take_in(records)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
@@ -172,12 +167,17 @@ def _replay(
 
 
 def _refusals_state(
-    stores: StreamStores, partition: PartitionId, committed: PartitionProgress, recovered: Recovered, stay: Stay
+    stores: StreamStores,
+    partition: PartitionId,
+    committed: PartitionProgress,
+    recovered: Recovered,
+    stay: Stay,
+    limits: Limits,
 ) -> RefusalsState:
     found = _snapshot(stores, partition, committed)
     state = RefusalsState(partition) if found is None else restored_refusals(found[1], partition)
     since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
-    for records in _in_batches(since, stay):
+    for records in _in_batches(since, stay, limits):
         own = take_in(records).partitions[partition]
         stepped = take_refusals(state, own.ends, own.refused, own.siteless)
         if stepped.due is not None:
@@ -196,13 +196,13 @@ def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mappin
     return rules_of(stores.directory, state.sites.unknown(names))
 
 
-def _in_batches(records: Iterator[LoggedRecord], stay: Stay) -> Iterator[list[LoggedRecord]]:
-    """Yield records of a partition in groups of one epoch and about `_REPLAY_HITS` hits; call `stay` before each."""
+def _in_batches(records: Iterator[LoggedRecord], stay: Stay, limits: Limits) -> Iterator[list[LoggedRecord]]:
+    """Yield records of a partition in groups of one epoch and a bounded number of hits; call `stay` before each."""
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:
         is_other_epoch = bool(group) and epoch_of(group[0].log_time) != epoch_of(record.log_time)
-        if group and (is_other_epoch or hits + record.record.rows > _REPLAY_HITS):
+        if group and (is_other_epoch or hits + record.record.rows > limits.replay_hits):
             stay()
             yield group
             group, hits = [], 0

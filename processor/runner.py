@@ -37,6 +37,7 @@ from processor.collisions import collision_refusals
 from processor.commit import CommitStep, store_before_transaction
 from processor.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.live.epochs import DueValues
+from processor.live.limits import PRODUCTION, Limits
 from processor.live.refusals import RefusalsState, take_refusals
 from processor.live.snapshot import chunked, packed, refusals_tables, state_tables
 from processor.live.state import LiveState, PathCounts
@@ -75,6 +76,7 @@ class Runner:
         pace: how much at once.
         home: directory of a local disk for kept hits; emptied.
         meter: counts and times; is told of each step of a commit.
+        limits: when the tables of a partition grow, spill and are tidied.
 
     Raises:
         RetryError: a store does not answer.
@@ -88,11 +90,13 @@ class Runner:
         *,
         home: Path,
         meter: StreamMeter | None = None,
+        limits: Limits = PRODUCTION,
     ) -> None:
         self._stores = stores
         self._clock = clock
         self._pace = pace or Pace()
         self._home = home
+        self._limits = limits
         self._meter = meter or StreamMeter(unmeasured())
         self._readers: dict[Topic, LogReader] = {}
         self._hits: dict[PartitionId, LiveState] = {}
@@ -303,7 +307,7 @@ class Runner:
 
     def _save(self, state: LiveState | RefusalsState, tables: Mapping[str, pl.DataFrame], kept_from: int) -> None:
         began = time.perf_counter()
-        chunks = chunked(packed(tables))
+        chunks = chunked(packed(tables), self._limits.chunk_bytes)
         states = self._stores.states
         states.save_chunks(state.partition, self._writer, state.next_offset, chunks)
         self._meter.reached(CommitStep.CHUNKS)
@@ -334,7 +338,7 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._home, self._stay)
+        recovered = recover(self._stores, committed, self._home, self._stay, self._limits)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         self._is_certain = True

@@ -30,6 +30,7 @@ from hitmesh.hit_types import EXCLUDING_FLAGS, HitType
 from hitmesh.ports import IngestKey, KeyKind, LoggedRecord, Record, RecordKind, Site, SiteDay, Topic
 from hitmesh.zones import DAY_MS
 from processor.__main__ import stream_stores
+from processor.live.limits import PRODUCTION, Limits
 from processor.runner import Pace as RunnerPace
 from processor.runner import Runner
 from processor.settler import Pace, Settler
@@ -52,6 +53,19 @@ RECORD_MS = 8 * MINUTE
 CLOSES_AFTER_MS = 51 * HOUR
 """So long after a hit's event time its day is closed for sure: 24 h to the day's end, 26 h, and one to spare."""
 OUTCOME_S = 60.0
+SMALLEST = Limits(
+    tidy_from=1,
+    tidy_ratio=0,
+    spill_rows=3,
+    file_rows=1,
+    fan_in=2,
+    filter_ids=4,
+    index_bits=1,
+    compared_copies=1,
+    replay_hits=3,
+    chunk_bytes=100,
+)
+"""What happens to the tables of a partition at scale, from the first hits on."""
 _PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # of a clock that runs fast
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
@@ -69,6 +83,7 @@ class LiveMesh:
         sites: made with a server key that may send hits of any age.
         policy: of all sites.
         partitions: of the hits.
+        limits: of the runners.
     """
 
     def __init__(
@@ -79,6 +94,7 @@ class LiveMesh:
         sites: Iterable[str],
         policy: RefPolicy = V1,
         partitions: int = PARTITIONS,
+        limits: Limits = PRODUCTION,
     ) -> None:
         self.clock = ManualClock(now)
         self.stores: Stores = open_stores(url, self.clock, partitions={Topic.HITS: partitions, Topic.REJECTED: 1})
@@ -86,6 +102,7 @@ class LiveMesh:
         for site in self.logged:
             self._make_site(site, policy)
         self._home = home
+        self.limits = limits
         self._reader = self.stores.log_reader(Topic.HITS, "test")
         self._batches = 0
         self.runner = self.a_runner()
@@ -109,7 +126,7 @@ class LiveMesh:
 
     def a_runner(self, stores: StreamStores | None = None) -> Runner:
         """Returns a runner that has taken over, over these stores or the mesh's own."""
-        return Runner(stores or stream_stores(self.stores), self.clock, _PACE, home=self._home)
+        return Runner(stores or stream_stores(self.stores), self.clock, _PACE, home=self._home, limits=self.limits)
 
     # ---------------------------------------------------------------------------------------------------- what happens
 

@@ -18,6 +18,7 @@ from processor.duplicates import COPY_WINDOW_MS
 from processor.live.batch import hit_ids, visitors_of
 from processor.live.id_filter import IdFilter
 from processor.live.kept import KeptHits
+from processor.live.limits import PRODUCTION
 
 U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
@@ -25,7 +26,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 COPY_LOG_MS: Final = 5_400_000
 _COLUMNS: Final = ("hit_hash", "content_hash", "event_time", "log_time", "offset", "row")
-_MAX_SHIFTS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,12 @@ class StreamCopies:
 
 
 def find_stream_copies(
-    rows: pl.DataFrame, keys: U64Array, ids: U64Array, seen: IdFilter, kept: KeptHits
+    rows: pl.DataFrame,
+    keys: U64Array,
+    ids: U64Array,
+    seen: IdFilter,
+    kept: KeptHits,
+    at_once: int = PRODUCTION.compared_copies,
 ) -> StreamCopies:
     """Return which hits are copies of earlier ones.
 
@@ -47,6 +52,7 @@ def find_stream_copies(
         ids: `hit_ids` of them (n,).
         seen: ids of the hits before.
         kept: the hits before.
+        at_once: so many hits of one id are compared all at once, others one by one.
     """
     copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
     suspect = seen.may_hold(ids)
@@ -63,7 +69,7 @@ def find_stream_copies(
             pl.Series("id", known[same]), pl.lit(-1, pl.Int64).alias("place")
         )
         own = pl.concat([before, own])
-    _judge(own.sort("id", "offset", "row"), copies)
+    _judge(own.sort("id", "offset", "row"), copies, at_once)
     return copies
 
 
@@ -74,7 +80,7 @@ def _repeated(ids: U64Array) -> BoolArray:
     return np.isin(ids, again) if len(again) else np.zeros(len(ids), np.bool_)
 
 
-def _judge(hits: pl.DataFrame, copies: StreamCopies) -> None:
+def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     """Compare each hit with those before it in its group; `hits` are sorted by id and log order."""
     ids, events, logs, contents, places = (
         hits[name].to_numpy() for name in ("id", "event_time", "log_time", "content_hash", "place")
@@ -83,12 +89,12 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies) -> None:
     rank = np.arange(len(ids)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(ids), -1, np.int64)
     # The earliest original is the one the content is compared with, so near ones are looked at last.
-    for shift in range(1, min(int(rank.max(initial=0)), _MAX_SHIFTS) + 1):
+    for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift
         same = (np.abs(events[later] - events[before]) <= COPY_WINDOW_MS) & (logs[later] - logs[before] <= COPY_LOG_MS)
         original[later[same]] = before[same]
-    for place in np.flatnonzero(rank > _MAX_SHIFTS).tolist():
+    for place in np.flatnonzero(rank > at_once).tolist():
         group = slice(place - int(rank[place]), place)
         same = (np.abs(events[group] - events[place]) <= COPY_WINDOW_MS) & (logs[place] - logs[group] <= COPY_LOG_MS)
         if same.any():

@@ -11,20 +11,26 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from processor.live.limits import PRODUCTION
+
 U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 
 MISSING: Final = -1
-_SMALLEST_BITS: Final = 10
 _MAX_LOAD: Final = 0.6
 
 
 class HashIndex:
-    """Keys that are there, each with a slot number from 0 to 2³¹ − 1. Keys are never removed: build it anew."""
+    """Keys that are there, each with a slot number from 0 to 2³¹ − 1. Keys are never removed: build it anew.
 
-    def __init__(self, expected: int = 0) -> None:
+    Args:
+        expected: so many keys find room before the table grows.
+        smallest_bits: binary logarithm of the fewest places it has, at least 1.
+    """
+
+    def __init__(self, expected: int = 0, smallest_bits: int = PRODUCTION.index_bits) -> None:
         self._count = 0
-        self._allocate(_bits_for(expected))
+        self._allocate(max(smallest_bits, _bits_for(expected)))
 
     def __len__(self) -> int:
         return self._count
@@ -87,4 +93,4 @@ class HashIndex:
 
 
 def _bits_for(expected: int) -> int:
-    return max(_SMALLEST_BITS, int(expected / _MAX_LOAD).bit_length())
+    return int(expected / _MAX_LOAD).bit_length()

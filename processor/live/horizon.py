@@ -6,8 +6,6 @@ which timelines, hits and ids are let go. Depends on log times only, never on ho
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -23,8 +21,6 @@ from processor.live.visit_table import VisitColumns
 U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
-_ENOUGH_TO_TIDY: Final = 10_000  # tuples or texts; fewer are not worth it
 
 
 def advance(state: LiveState, contributions: Contributions) -> None:
@@ -49,7 +45,6 @@ def move_horizon(state: LiveState, epoch: int) -> None:
     state.horizon = new
     state.kept.forget_before(epoch - COPY_LOG_MS)
     state.ids.forget_before(epoch - COPY_LOG_MS)
-    _tidy(state)
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:
@@ -108,11 +103,15 @@ def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
     return found
 
 
-def _tidy(state: LiveState) -> None:
-    """Forget texts and tuples that no visit has any more, once they are most of them."""
-    timelines, interned = state.timelines, state.interned
-    used = 2 * len(timelines) + len(state.closing)
-    if max(len(interned.tuples), len(interned.texts)) < max(_ENOUGH_TO_TIDY, 4 * used):
+def tidy(state: LiveState) -> None:
+    """Forget texts and tuples that no visit has any more, once they are most of them.
+
+    Those that stay get other numbers, so the state must be the only holder of numbers: a step calls this last, when
+    all that it adds has been named.
+    """
+    timelines, interned, limits = state.timelines, state.interned, state.limits
+    used = max(2 * len(timelines) + len(state.closing), state.tidied)
+    if max(len(interned.tuples), len(interned.texts)) < max(limits.tidy_from, limits.tidy_ratio * used):
         return
     holders = [timelines.now, timelines.bases, state.closing]
     dims, exits = interned.keep_only(
@@ -123,3 +122,4 @@ def _tidy(state: LiveState) -> None:
         one.dims[:] = dims[start : start + len(one)]
         one.exit[:] = exits[start : start + len(one)]
         start += len(one)
+    state.tidied = max(len(interned.tuples), len(interned.texts))

@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from processor.live.limits import PRODUCTION, Limits
+
 U64Array = npt.NDArray[np.uint64]
 BoolArray = npt.NDArray[np.bool_]
 
 _IDS_PER_BLOCK: Final = 4  # of 128 bits
-_SMALLEST: Final = 1 << 10  # ids
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _SIX: Final = np.uint64(63)
 _ONE: Final = np.uint64(1)
@@ -34,9 +35,14 @@ class _Block:
 
 
 class IdFilter:
-    """Ids (hashes) by epoch of log time."""
+    """Ids (hashes) by epoch of log time.
 
-    def __init__(self) -> None:
+    Args:
+        limits: how many ids the smallest filter has room for: a power of two, at least 4.
+    """
+
+    def __init__(self, limits: Limits = PRODUCTION) -> None:
+        self._smallest = limits.filter_ids
         self._blocks: list[_Block] = []
 
     @property
@@ -74,7 +80,7 @@ class IdFilter:
         if last is not None and last.epoch == epoch and last.count < last.capacity:
             return last
         # An epoch is expected to bring about as many ids as the one before it.
-        capacity = max(_SMALLEST, _capacity_for(last.count) if last is not None else 0)
+        capacity = max(self._smallest, _capacity_for(last.count) if last is not None else 0)
         if last is not None and last.epoch == epoch:
             capacity = 2 * last.capacity
         block = _Block(epoch, capacity, np.zeros(2 * (capacity // _IDS_PER_BLOCK), np.uint64))

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from hitmesh.columns import HITS_COLUMNS
+from processor.live.limits import PRODUCTION, Limits
 from processor.window import WINDOW_COLUMNS
 
 U64Array = npt.NDArray[np.uint64]
@@ -36,10 +37,6 @@ KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "wins_order": pl.Boolean(),
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
-
-SPILL_ROWS: Final = 100_000
-_FAN_IN: Final = 4  # so many frames of about one size become one, so that a hit is copied a few times only
-_WORTH_A_FILE: Final = 5_000  # hits of an epoch; fewer stay in memory
 
 
 @dataclass(slots=True)
@@ -83,12 +80,12 @@ class KeptHits:
 
     Args:
         directory: of a local disk; made when it is not there.
-        spill_rows: so many hits in memory are written to a file.
+        limits: when hits are written to a file, and when pieces are joined.
     """
 
-    def __init__(self, directory: Path, spill_rows: int = SPILL_ROWS) -> None:
+    def __init__(self, directory: Path, limits: Limits = PRODUCTION) -> None:
         self._directory = directory
-        self._spill_rows = spill_rows
+        self._limits = limits
         self._closed: list[_Chunk] = []
         self._tail: list[_Chunk] = []
         self._epoch = -1
@@ -104,7 +101,7 @@ class KeptHits:
             self._close_epoch()
             self._epoch = epoch
         self._tail.append(_chunk(rows.select(*KEPT_COLUMNS)))
-        if sum(len(chunk.keys) for chunk in self._tail) >= self._spill_rows:
+        if sum(len(chunk.keys) for chunk in self._tail) >= self._limits.spill_rows:
             self._closed.append(self._spilled(_joined(self._tail)))
             self._tail = []
         else:
@@ -151,17 +148,18 @@ class KeptHits:
         return [*self._closed, *self._tail]
 
     def _merge_small(self) -> None:
-        while len(self._tail) >= _FAN_IN:
-            last = self._tail[-_FAN_IN:]
-            if len(last[0].keys) >= _FAN_IN * len(last[-1].keys):
+        fan_in = self._limits.fan_in
+        while len(self._tail) >= fan_in:
+            last = self._tail[-fan_in:]
+            if len(last[0].keys) >= fan_in * len(last[-1].keys):
                 return
-            self._tail[-_FAN_IN:] = [_chunk(_joined(last))]
+            self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
         """Begin a new tail: hits of several epochs in one piece could not be forgotten one after the other."""
         if self._tail:
             merged = _joined(self._tail)
-            self._closed.append(self._spilled(merged) if merged.height >= _WORTH_A_FILE else _chunk(merged))
+            self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))
             self._tail = []
 
     def _spilled(self, rows: pl.DataFrame) -> _Chunk:

@@ -24,12 +24,12 @@ from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
 from processor.live.interning import Interned
 from processor.live.kept import KEPT_COLUMNS
+from processor.live.limits import PRODUCTION, Limits
 from processor.live.refusals import RefusalsState
 from processor.live.sites import Sites
 from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
 
-CHUNK_BYTES: Final = 1_000_000  # a value of more than 8 MiB is refused by some stores, 1 MiB is fine everywhere
 _FORMAT: Final = b"HMS2"  # 2: sums by currency; 1 had no such mark
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
@@ -64,13 +64,16 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
     }
 
 
-def restored(tables: Mapping[str, pl.DataFrame], partition: PartitionId, cache: Path) -> LiveState:
+def restored(
+    tables: Mapping[str, pl.DataFrame], partition: PartitionId, cache: Path, limits: Limits = PRODUCTION
+) -> LiveState:
     """Return the state without its kept hits and ids."""
     numbers = tables["numbers"].row(0, named=True)
     codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
     state = LiveState(
         partition,
         cache,
+        limits,
         **{name: numbers[name] for name in _NUMBERS},
         sites=Sites(tables["sites"]["name"].to_list()),
         interned=Interned(CARRIED_DIMENSIONS, tables["texts"]["text"], codes),
@@ -135,7 +138,7 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
     return tables
 
 
-def chunked(value: bytes, size: int = CHUNK_BYTES) -> list[bytes]:
+def chunked(value: bytes, size: int = PRODUCTION.chunk_bytes) -> list[bytes]:
     """Return the bytes in pieces of at most `size`."""
     return [value[start : start + size] for start in range(0, len(value), size)]
 

@@ -16,6 +16,7 @@ from processor.live.epochs import EpochSums
 from processor.live.id_filter import IdFilter
 from processor.live.interning import Interned
 from processor.live.kept import KEPT_COLUMNS, KeptHits
+from processor.live.limits import PRODUCTION, Limits
 from processor.live.sites import Sites
 from processor.live.visit_table import Timelines, VisitColumns
 
@@ -43,6 +44,7 @@ class LiveState:
     Attributes:
         partition: which one.
         cache: directory for kept hits.
+        limits: when its tables grow, spill and are tidied.
         next_offset: the next record.
         log_time: of the last record, ms.
         ended_through: log time up to which visits that have ended were counted as such.
@@ -58,10 +60,12 @@ class LiveState:
         ids: ids of the hits that are kept.
         kept: the kept hits.
         sums: of the current epoch.
+        tidied: how many texts or tuples there were when they were tidied last.
     """
 
     partition: PartitionId
     cache: Path
+    limits: Limits = PRODUCTION
     next_offset: int = 0
     log_time: int = 0
     ended_through: int = 0
@@ -69,15 +73,18 @@ class LiveState:
     horizon: int = 0
     sites: Sites = field(default_factory=Sites)
     interned: Interned = field(default_factory=lambda: Interned(CARRIED_DIMENSIONS))
-    timelines: Timelines = field(default_factory=Timelines)
+    timelines: Timelines = field(init=False)
     closing: VisitColumns = field(default_factory=VisitColumns.empty)
     pinned: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KEPT_COLUMNS))
-    ids: IdFilter = field(default_factory=IdFilter)
+    ids: IdFilter = field(init=False)
     kept: KeptHits = field(init=False)
     sums: EpochSums = field(default_factory=EpochSums)
+    tidied: int = 0
 
     def __post_init__(self) -> None:
-        self.kept = KeptHits(self.cache)
+        self.timelines = Timelines(self.limits)
+        self.ids = IdFilter(self.limits)
+        self.kept = KeptHits(self.cache, self.limits)
 
     @property
     def position(self) -> PartitionProgress:

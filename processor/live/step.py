@@ -28,7 +28,7 @@ from processor.live.building import own_dimensions
 from processor.live.contributions import Contributions
 from processor.live.copies import find_stream_copies
 from processor.live.epochs import DueValues
-from processor.live.horizon import advance, move_horizon
+from processor.live.horizon import advance, move_horizon, tidy
 from processor.live.kept import KEPT_COLUMNS
 from processor.live.ledger import ledger_of
 from processor.live.rows import added, folded_traffic, folded_visits, named_cells, of_copies
@@ -107,7 +107,9 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
         rules: at least of every site that the state does not know.
     """
     known = placed(state, records, rules)
-    copies = find_stream_copies(known.rows, known.rows["key"].to_numpy(), known.ids, state.ids, state.kept)
+    copies = find_stream_copies(
+        known.rows, known.rows["key"].to_numpy(), known.ids, state.ids, state.kept, state.limits.compared_copies
+    )
     rows = known.rows.with_columns(pl.Series("is_copy", copies.is_copy))
     return replace(known, rows=rows, collides=copies.collides)
 
@@ -166,6 +168,7 @@ def apply(state: LiveState, prepared: Prepared, wins_order: BoolArray, *, is_red
         state.sums.touch(named_cells(contributions.cells(), state.sites))
     counted = ledger_of(prepared.records.hits, prepared.is_history, rows["is_copy"])
     state.sums.add_counts([*counted, *prepared.records.siteless])
+    tidy(state)
     return Stepped(FoldedRows(state.partition, traffic.rows, visits.rows), due, counts)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from processor.live.hash_index import HashIndex
+from processor.live.limits import PRODUCTION, Limits
 
 Array = npt.NDArray[np.generic]
 U64Array = npt.NDArray[np.uint64]
@@ -130,8 +131,9 @@ class Timelines:
         bases: those open visits.
     """
 
-    def __init__(self) -> None:
-        self._index = HashIndex()
+    def __init__(self, limits: Limits = PRODUCTION) -> None:
+        self._smallest_bits = limits.index_bits
+        self._index = HashIndex(smallest_bits=self._smallest_bits)
         self._count = 0
         self._now = VisitColumns.empty(16)
         self._seen = np.zeros(16, np.int64)
@@ -195,7 +197,7 @@ class Timelines:
         """Be these slots."""
         self._count = len(now)
         self._now, self._seen, self._base, self.bases = now, seen, base, bases
-        self._index = HashIndex(self._count)
+        self._index = HashIndex(self._count, self._smallest_bits)
         self._index.add(now.key, np.arange(self._count))
 
     def _reserve(self, length: int) -> None:

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hitmesh.errors import CommitInDoubt, Fenced
 from hitmesh.ports import PartitionId, Topic
 from processor.__main__ import stream_stores
+from processor.live.limits import PRODUCTION, Limits
 from reporter.freshness import State, Waiting, freshness
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.live_faults import Fuse, Killed, fused
-from tests.live_mesh import LiveMesh, partition_of
+from tests.live_mesh import SMALLEST, LiveMesh, partition_of
 from tests.live_rows import classes_by_day, expected_classes, ledger_faults
 from tests.reference.hits import RefHit
 from tests.reference.settled import settle
@@ -32,6 +33,7 @@ SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR
 """Before the first hit of all."""
 SEEDS = st.integers(0, 2**16)
+LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 MAX_HITS = 40
 FEW = settings(max_examples=20)
 FEWER = settings(max_examples=10)
@@ -77,11 +79,11 @@ def in_order(hits: Sequence[RefHit]) -> list[Arrival]:
 class Stream(LiveMesh):
     """A mesh in memory whose hits pass the collector by; leaving it removes its files."""
 
-    def __init__(self, policy: RefPolicy = V1, url: str = "memory:") -> None:
+    def __init__(self, policy: RefPolicy = V1, url: str = "memory:", limits: Limits = PRODUCTION) -> None:
         self.policy = policy
         self._files = TemporaryDirectory()
         home = Path(self._files.name)
-        super().__init__(url.replace("HOME", self._files.name), home, START, SITES, policy)
+        super().__init__(url.replace("HOME", self._files.name), home, START, SITES, policy, limits=limits)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
@@ -124,12 +126,14 @@ def all_rows(mesh: Stream) -> Rows:
 
 @pytest.mark.timeout(300)
 @FEW
-@given(stream_hits(), policies(), SEEDS)
-def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_net_rows_are_those_of_the_reference_at_any_time(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))
-    with Stream(policy) as mesh:
+    with Stream(policy, limits=limits) as mesh:
         mesh.feed(sent[:cut], dice)
         mesh.check()
         mesh.feed(sent[cut:], dice)
@@ -141,12 +145,14 @@ def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], pol
 
 @pytest.mark.timeout(300)
 @FEW
-@given(stream_hits(unique_ids=True, unique_orders=True), policies(), SEEDS)
-def test_permutation_duplication_and_batching_change_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(unique_ids=True, unique_orders=True), policies(), SEEDS, LIMITS)
+def test_permutation_duplication_and_batching_change_no_row(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
     dice = Random(seed)
     again = [Arrival(one.at_ms + dice.choice(AGAIN_MS), one.hit) for one in with_delays(hits, dice, ON_TIME_MS)]
     other = sorted([*with_delays(hits, dice, ON_TIME_MS), *again[::2]], key=lambda arrival: arrival.at_ms)
-    with Stream(policy) as plain, Stream(policy) as changed:
+    with Stream(policy, limits=SMALLEST) as plain, Stream(policy, limits=limits) as changed:
         plain.feed(in_order(hits), dice)
         changed.feed([one for one in other if one.at_ms - one.hit.event_time <= 40 * MINUTE], dice)
         for mesh in (plain, changed):
@@ -156,10 +162,12 @@ def test_permutation_duplication_and_batching_change_no_row(hits: list[RefHit], 
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(unique_ids=True), policies(), SEEDS)
-def test_what_came_in_time_is_settled_as_it_was_streamed(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(unique_ids=True), policies(), SEEDS, LIMITS)
+def test_what_came_in_time_is_settled_as_it_was_streamed(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
     dice = Random(seed)
-    with Stream(policy) as mesh:
+    with Stream(policy, limits=limits) as mesh:
         mesh.feed(with_delays(hits, dice, ON_TIME_MS) if seed % 2 else in_order(hits), dice)
         mesh.idle(HOUR)
         before = {site: mesh.seen(site) for site in SITES}
@@ -173,10 +181,12 @@ def test_what_came_in_time_is_settled_as_it_was_streamed(hits: list[RefHit], pol
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS)
-def test_drift_is_the_effect_of_what_came_late(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_drift_is_the_effect_of_what_came_late(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
     dice = Random(seed)
-    with Stream(policy) as mesh:
+    with Stream(policy, limits=limits) as mesh:
         mesh.feed(with_delays(hits, dice, ANY_MS), dice)
         mesh.idle(HOUR)
         mesh.settle()
@@ -192,10 +202,10 @@ def test_drift_is_the_effect_of_what_came_late(hits: list[RefHit], policy: RefPo
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS)
-def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits) -> None:
     dice = Random(seed)
-    with Stream(policy) as mesh:
+    with Stream(policy, limits=limits) as mesh:
         for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
             mesh.arrive(part)
             fuse = a_fuse(dice)
@@ -222,10 +232,12 @@ def a_fuse(dice: Random) -> Fuse:
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS)
-def test_replay_from_a_snapshot_anywhere_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+@given(stream_hits(), policies(), SEEDS, LIMITS)
+def test_replay_from_a_snapshot_anywhere_changes_no_row(
+    hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
+) -> None:
     dice = Random(seed)
-    with Stream(policy) as mesh:
+    with Stream(policy, limits=limits) as mesh:
         for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
             mesh.arrive(part)
             mesh.step()

@@ -15,6 +15,7 @@ from hitmesh.ports import LoggedRecord, PartitionId, Position, Record, RecordKin
 from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES
 from hitmesh.stream_columns import MOVED_VISITORS
 from processor.intake import take_in, windows
+from processor.live.limits import PRODUCTION, Limits
 from processor.live.sites import DEFAULT_RULES
 from processor.live.state import LiveState, PathCounts
 from processor.live.step import RecordsOf, Stepped, apply, prepare
@@ -38,8 +39,8 @@ def a_hit(minute: float, hit_id: str | None = None, visitor: str = "v", **fields
 class Stream:
     """A partition, and what it has said so far."""
 
-    def __init__(self, cache: Path) -> None:
-        self.state = LiveState(PARTITION, cache)
+    def __init__(self, cache: Path, limits: Limits = PRODUCTION) -> None:
+        self.state = LiveState(PARTITION, cache, limits)
         self.counts = PathCounts()
         self._offset = 0
 
@@ -206,6 +207,22 @@ def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     assert len(stream.state.kept) <= 24
     stream.at(1_200)
     assert len(stream.state.timelines) == len(stream.state.kept) == len(stream.state.closing) == 0
+
+
+def test_visit_that_ends_as_an_epoch_begins_keeps_its_pages_whatever_is_tidied(tmp_path: Path) -> None:
+    """The numbers of its pages are in hand when those that no visit has any more are given away."""
+    stream = Stream(tmp_path, Limits(tidy_from=1, tidy_ratio=0))
+    stream.at(600, *(a_hit(600, visitor=f"v{number}", page_path=f"/gone/{number}") for number in range(5)))
+    stream.at(668, a_hit(668, page_path="/first"), a_hit(669, page_path="/last"))
+    stream.at(699, *(a_hit(698, visitor=f"w{number}", page_path=f"/new/{number}") for number in range(5)))
+    before = len(stream.state.interned.tuples)
+    assert stream.at(705) == {"visit_duration_total": MINUTE, "visit_views": 2, "exits": 1}
+    rows = stream.last.rows.visits.select("landing_page", "exit_page", "visits", "exits")
+    assert sorted(rows.rows(), key=repr) == [("/first", "/last", 1, 1), ("/first", None, -1, 0)]
+    assert len(stream.state.interned.tuples) < before
+    assert stream.at(730)["exits"] == 5
+    ended = stream.last.rows.visits.filter(pl.col("exits") == 1).select("landing_page", "exit_page")
+    assert sorted(ended.rows()) == [(f"/new/{number}", f"/new/{number}") for number in range(5)]
 
 
 def test_windows_are_cut_where_an_epoch_ends() -> None:

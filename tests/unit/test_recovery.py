@@ -18,8 +18,10 @@ from processor.__main__ import stream_stores
 from processor.recovery import Recovered, recover
 from processor.runner import Runner
 from processor.stream_stores import StreamStores
+from tests.live_mesh import SMALLEST, LiveMesh
 from tests.reference.hits import RefHit
-from tests.small_mesh import Rows, SmallMesh
+from tests.reference.streamed import stream
+from tests.small_mesh import Rows, SmallMesh, folded_rows
 
 SITE = "merchants/m/sites/s"
 MINUTE = 60_000
@@ -210,3 +212,31 @@ def test_recovery_says_that_it_lives_and_ends_where_partitions_moved(tmp_path: P
     with pytest.raises(PartitionsMoved):
         recover(stores, committed, tmp_path / "other", moved)
     assert said.count(1) == 1
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot: bool) -> None:
+    """What it needs next is to be tidied, in the same step in which visits end: every start leads there again."""
+    with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", NOON, [SITE]) as mesh:
+        mesh.append([a_view(mesh, f"v{number}", f"/product/{number}") for number in range(50)], 0)
+        mesh.step()
+        for minute in range(2, 120, 3):
+            mesh.advance_to(NOON + minute * MINUTE)
+            mesh.append([a_view(mesh, f"quiet-{minute}", f"/quiet/{minute}")], 0)
+        mesh.step()
+        if with_snapshot:
+            mesh.runner.snapshot()
+        assert len(mesh.runner.states[0].interned.tuples) > 90  # far more than its visits use
+        mesh.limits = SMALLEST
+        mesh.crash().close()
+        for minute in (120, 121):  # the first of them begins an epoch
+            mesh.advance_to(NOON + minute * MINUTE)
+            mesh.append([a_view(mesh, f"again-{minute}", f"/again/{minute}")], 0)
+            mesh.step()
+        assert len(mesh.runner.states[0].interned.tuples) < 50
+        expected = stream(mesh.logged[SITE], mesh.clock.now())
+        assert mesh.seen(SITE).differences_from(folded_rows(expected.entries)) == []
+
+
+def a_view(mesh: LiveMesh, visitor: str, page: str) -> RefHit:
+    return RefHit(SITE, visitor, f"{visitor} on {page}", mesh.clock.now(), page_path=page)
