@@ -12,6 +12,7 @@ import pytest
 from hitmesh.columns import REJECTED_COLUMNS, pack_record
 from hitmesh.errors import Unavailable
 from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, Topic
+from hitmesh.stream_columns import EPOCH_MS, LedgerClass
 from processor.__main__ import stream_stores
 from processor.intake import take_in
 from processor.runner import Runner
@@ -183,6 +184,29 @@ def test_window_is_taken_again_after_a_store_did_not_answer(port: str, method: s
     assert sum(row.get("orders", 0) for row in measures) == 1
     streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, 0)
     assert (streamed["hits"].sum(), streamed["orders"].sum()) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("port", "method"), [("series", "put_partials"), ("ledger", "put"), ("series", "note_flushed")]
+)
+def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
+    port: str, method: str, tmp_path: Path
+) -> None:
+    """They are nowhere else: the sums of the state are those of the next epoch already."""
+    mesh = a_mesh()
+    stores = stream_stores(mesh.stores)
+    ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}
+    runner = Runner(replace(stores, **ports), mesh.clock, home=tmp_path)
+    mesh.send([a_hit(NOON)])
+    assert runner.step(0.0) == 1  # and nothing is flushed
+    mesh.clock.advance(EPOCH_MS)
+    mesh.send([a_hit(NOON + EPOCH_MS)])
+    with pytest.raises(Unavailable):
+        runner.step(0.0)  # the epoch before is over, and its values do not reach the store
+    runner.flush()
+    assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
+    counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)
+    assert counted["hits"].sum() == 2
 
 
 def test_record_that_was_read_but_not_committed_is_read_again_and_stored_once() -> None:
