@@ -1,11 +1,12 @@
-"""Step 0 of classification: derive the project's referrer table from the published lists.
+"""Step 0 of classification: derive the project's referrer tables from the published lists.
 
 Reads SearchEngines.yml, Socials.yml and AIAssistants.yml of matomo-org/searchengine-and-social-list (CC0
 1.0), keeps kind, name and hosts, and writes `collector/classify/data/referrers.json` in the project's own
-form: one name a line, hosts in lower case without "www.", sorted. `{}` in a host stands for a country. Knows
-nothing of how the table is read.
+form: one name a line, hosts in lower case without "www.", sorted. `{}` in a host stands for a country. Reads
+spammers.txt of matomo-org/referrer-spam-list (public domain) and writes `spammers.json` beside it: hosts in
+ASCII, sorted, none below another. Knows nothing of how the tables are read.
 
-`python dev/make_referrers.py [DIRECTORY]`; `--check` writes nothing and fails when the table differs. The
+`python dev/make_referrers.py [DIRECTORY]`; `--check` writes nothing and fails when a table differs. The
 same lists give the same bytes.
 """
 
@@ -21,13 +22,20 @@ from urllib.parse import unquote
 
 import yaml
 
+from hitmesh.urls import ascii_host
+
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "collector" / "classify" / "data" / "referrers.json"
+DATA = ROOT / "collector" / "classify" / "data"
+TABLE = DATA / "referrers.json"
+SPAMMERS = DATA / "spammers.json"
 DEFAULT_LISTS = ROOT.parent / "shared" / "data" / "referrers"
 
 SOURCE = "matomo-org/searchengine-and-social-list"
 STATE = "2026-07-15"
 LICENCE = "CC0-1.0"
+SPAM_SOURCE = "matomo-org/referrer-spam-list"
+SPAM_STATE = "2026-08-20"
+SPAM_LICENCE = "public domain"
 
 # Sites listed as search engines for a search box they once had. The list's own reader asks for a search word
 # in the query too; browsers no longer send queries to other sites, so here the host alone must do.
@@ -84,21 +92,54 @@ def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
+def read_spammers(directory: Path) -> list[str]:
+    """Returns the hosts of spammers, sorted; one below another of them adds nothing and is left out.
+
+    Raises:
+        FileNotFoundError: the list is missing from the directory.
+    """
+    lines = (directory / "spammers.txt").read_text(encoding="utf-8").splitlines()
+    hosts = {ascii_host(host_pattern(line)) for line in lines if line.strip()}
+    return sorted(host for host in hosts if not any(parent in hosts for parent in _parents(host)))
+
+
+def _parents(host: str) -> Iterator[str]:
+    labels = host.split(".")
+    for start in range(1, len(labels)):
+        yield ".".join(labels[start:])
+
+
+def render_spammers(hosts: Iterable[str]) -> str:
+    """Returns the table of spammers as JSON, one host a line."""
+    header = {"source": SPAM_SOURCE, "state": SPAM_STATE, "licence": SPAM_LICENCE, "made_by": "dev/make_referrers.py"}
+    parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
+    parts.append('"hosts": [\n' + ",\n".join(map(json.dumps, hosts)) + "\n]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the table, or compares it; returns the exit code."""
-    parser = argparse.ArgumentParser(description="derive the referrer table from the published lists")
-    parser.add_argument("directory", nargs="?", type=Path, default=DEFAULT_LISTS, help="where the YAML files are")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the table differs")
+    """Writes the tables, or compares them; returns the exit code."""
+    parser = argparse.ArgumentParser(description="derive the referrer tables from the published lists")
+    parser.add_argument("directory", nargs="?", type=Path, default=DEFAULT_LISTS, help="where the lists are")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a table differs")
     options = parser.parse_args(arguments)
-    table = render(read_lists(options.directory))
+    tables = {
+        TABLE: render(read_lists(options.directory)),
+        SPAMMERS: render_spammers(read_spammers(options.directory)),
+    }
     if options.check:
-        same = TABLE.exists() and TABLE.read_text(encoding="utf-8") == table
-        if not same:
-            sys.stderr.write(f"{TABLE.relative_to(ROOT)} differs: run python dev/make_referrers.py\n")
-        return 0 if same else 1
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text(table, encoding="utf-8")
+        return max(_differs(path, table) for path, table in tables.items())
+    DATA.mkdir(parents=True, exist_ok=True)
+    for path, table in tables.items():
+        path.write_text(table, encoding="utf-8")
     return 0
+
+
+def _differs(path: Path, table: str) -> int:
+    if path.exists() and path.read_text(encoding="utf-8") == table:
+        return 0
+    sys.stderr.write(f"{path.relative_to(ROOT)} differs: run python dev/make_referrers.py\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import polars as pl
 from hitmesh.errors import StoreCorrupt
 
 HITS_SCHEMA_VERSION = 2
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 ITEM = pl.Struct(
     {

@@ -50,7 +50,8 @@ class HitFlag(IntFlag):
 
     CLOCK_SKEW = 1
     BOT_UA = 2
+    SPAM_REFERRER = 4
 
 
 # A hit with any of these is stored, and left out of reports by default.
-EXCLUDING_FLAGS = HitFlag.BOT_UA
+EXCLUDING_FLAGS = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER

@@ -1,14 +1,14 @@
 """The campaign that led to a hit (rule S3): as the context names it, or as the query of the page's URL does.
 
-Decides which of the two counts and how a query is read; refuses to know what a campaign does to a visit. A campaign is
-one value of seven strings, never mixed of two.
+Decides which of the two counts and how a query is read: as a form (WHATWG URL section 5.1), before it is cut. Refuses
+to know what a campaign does to a visit. A campaign is one value of seven strings, never mixed of two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.admission.columns import distinct_tuples
-from collector.admission.texts import Texts, byte_lengths, limited
+from collector.admission.texts import Texts, byte_lengths, limited, shortened
 from collector.admission.verdicts import Mask, Verdicts
+from collector.classify.click_ids import CLICK_IDS
 from hitmesh.keys import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
 STORED_FIELDS: Final = FIELDS[:-1]  # what kind a click id is of decides the channel, and no more
-# The stored column of each stored field, and the parameter of a URL that sets it.
-COLUMNS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "click_id")
-PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "gclid")
+# The parameters of a URL that set the other fields, and the stored column of each stored field.
+PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
+COLUMNS: Final = (*PARAMETERS, "click_id")
 MAX_CAMPAIGN_BYTES: Final = 128
-_CLICK_PARAMETER: Final = PARAMETERS[-1]
+MAX_PARAMETERS: Final = 1_000  # of a query are read; real ones have fewer
 _NONE: Final = ("",) * len(FIELDS)
-_NAMES_A_CAMPAIGN: Final = "utm_[a-z]+=|gclid="
+_READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
+# A name with "%" or "+" in it may be any; such queries are rare.
+_NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]*)="
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,17 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 
 
 def _campaign_of(query: str) -> tuple[str, ...]:
-    """Returns the fields a query names: percent-decoded, the last of a repeated one, "" when blank."""
-    parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    values = tuple(unquote(parameters.get(name, "")).strip() for name in PARAMETERS)
-    return (*values, _CLICK_PARAMETER if values[-1] else "")
+    """Returns the fields a query names: the last of a repeated one, "" when blank.
+
+    A click id may be long without anybody's fault: it is shortened without a warning.
+    """
+    found: dict[str, str] = {}
+    for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
+        name, _, value = pair.partition("=")
+        if "%" in name or "+" in name:
+            name = unquote_plus(name)
+        if name in _READ:
+            found[name] = unquote_plus(value).strip()
+    kind = next((name for name in CLICK_IDS if found.get(name)), "")
+    click_id = shortened(found[kind], MAX_CAMPAIGN_BYTES) if kind else ""
+    return (*(found.get(name, "") for name in PARAMETERS), click_id, kind)

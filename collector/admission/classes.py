@@ -1,6 +1,6 @@
 """What the classifier says of a micro-batch: device, bot, referrer, channel; asked once per distinct value.
 
-Decides which strings are asked for and which flag a bot gets; refuses to know how the classifier judges them.
+Decides which strings are asked for and which flags bots and spam get; refuses to know how the classifier judges them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Judge(Protocol):
         """Returns device_type, browser, os, is_bot of each user agent, in order."""
 
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
-        """Returns referrer_host, channel, source, medium of each row, in order."""
+        """Returns referrer_host, channel, source, medium, is_spam of each row, in order."""
 
 
 def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) -> npt.NDArray[np.uint32]:
@@ -43,8 +43,8 @@ def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) ->
 
 def classify_arrivals(
     referrer: Texts | None, hostname: Texts | None, campaigns: Campaigns | None, judge: Judge, columns: Columns
-) -> None:
-    """Stores where each row came from."""
+) -> npt.NDArray[np.uint32]:
+    """Stores where each row came from; returns the flag of each row, SPAM_REFERRER or 0."""
     none = np.zeros(columns.height, dtype=np.int32)
     coded = (referrer, hostname, campaigns)
     first, codes = distinct_tuples([none if each is None else each.codes for each in coded])
@@ -54,6 +54,9 @@ def classify_arrivals(
     found = judge.referrers(_table(asked))
     for name in ("referrer_host", "channel", "source", "medium"):
         columns.set_coded(name, found[name], codes)
+    is_spam = found["is_spam"].to_numpy()
+    flags: npt.NDArray[np.uint32] = (is_spam.astype(np.uint32) * np.uint32(HitFlag.SPAM_REFERRER))[codes]
+    return flags
 
 
 def _table(columns: dict[str, pl.Series]) -> pl.DataFrame:

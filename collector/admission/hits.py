@@ -127,7 +127,7 @@ def read_hits(
     flags = classify_agents(context.user_agent, tools.classifier, columns)
     flags |= times.skewed.astype(np.uint32) * np.uint32(HitFlag.CLOCK_SKEW)
     referrer, hostname = (pages.referrer, pages.hostname) if pages else (None, None)
-    classify_arrivals(referrer, hostname, campaigns, tools.classifier, columns)
+    flags |= classify_arrivals(referrer, hostname, campaigns, tools.classifier, columns)
     _store_origin(hits, batches, sent_id, tools, columns)
     _store_times(hits, batches, times, columns)
     _store_context(context, campaigns, columns)
@@ -187,7 +187,7 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
 
 def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Campaigns | None:
     """Returns the campaign of the context, and that of the URL where it has none."""
-    named = None if pages is None else campaigns_of_queries(pages.query, verdicts)
+    named = None if pages is None else campaigns_of_queries(pages.whole_query, verdicts)
     if context.campaigns is None or named is None:
         return context.campaigns or named
     return context.campaigns.or_else(named)

@@ -1,7 +1,8 @@
 """Page views: what a URL says.
 
 Decides host, path and query of a URL, once per distinct URL; refuses to know what a page means. An absolute URL has a
-scheme and `://`, anything else must be a path from the root; the fragment is no part of a page.
+scheme and `://`, anything else must be a path from the root; the fragment is no part of a page. Host and path are
+stored in their normal form (`hitmesh/urls.py`), so that one address is one row.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.admission.texts import Texts, byte_lengths, limited
+from collector.admission.texts import Texts, byte_lengths, limited, refuse_nul
 from collector.admission.verdicts import Mask, Reason, Verdicts, shown
+from hitmesh.urls import PATH_TO_NORMALISE, normal_host, normal_path
 
 MAX_PATH_BYTES: Final = 2_000
 MAX_QUERY_BYTES: Final = 2_000
@@ -34,12 +36,13 @@ _PORT: Final = re.compile(r":[0-9]*$")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Columns of page views; "" on other rows. `url` is as sent, for comparing contents."""
+    """Columns of page views; "" on other rows. `url` is as sent, for comparing contents, `whole_query` is not cut."""
 
     url: Texts
     hostname: Texts | None
     path: Texts
     query: Texts
+    whole_query: Texts
     title: Texts | None
     referrer: Texts | None
     view_id: Texts | None
@@ -60,11 +63,14 @@ def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Page
     verdicts.refuse(wrong[url.codes], Reason.INVALID_FIELD, _FIELD, lambda row: _no_url(url.value(row)))
     status = views.field("http_status").to_numpy()
     _check_status(status, verdicts)
+    path, query = Texts(split.path, url.codes), Texts(split.query, url.codes)
+    refuse_nul(path, _FIELD, verdicts)
     return Pages(
         url,
         None if split.host is None else split.host.rows(url.codes),
-        limited(Texts(split.path, url.codes), _FIELD, MAX_PATH_BYTES, verdicts),
-        limited(Texts(split.query, url.codes), _FIELD, MAX_QUERY_BYTES, verdicts),
+        limited(Texts(_normal_paths(path.values), path.codes), _FIELD, MAX_PATH_BYTES, verdicts),
+        limited(query, _FIELD, MAX_QUERY_BYTES, verdicts),
+        query,
         _limited(views, "title", MAX_TITLE_BYTES, verdicts),
         _limited(views, "referrer", MAX_REFERRER_BYTES, verdicts),
         _limited(views, "view_id", MAX_VIEW_ID_BYTES, verdicts),
@@ -77,7 +83,7 @@ class Split:
     """The parts of URLs, "" where a URL has none. A valid URL always has a path, if only "/"."""
 
     valid: Mask
-    host: Texts | None  # lower case, without user and port
+    host: Texts | None  # in its normal form, without user and port
     path: pa.StringArray
     query: pa.StringArray
 
@@ -103,8 +109,18 @@ def split_urls(urls: pa.StringArray) -> Split:
 
 
 def _host(authority: str) -> str:
-    """Returns the host of `user@host:port`, lower case."""
-    return _PORT.sub("", authority.rpartition("@")[2]).lower()
+    """Returns the host of `user@host:port` in its normal form."""
+    return normal_host(_PORT.sub("", authority.rpartition("@")[2]))
+
+
+def _normal_paths(paths: pa.StringArray) -> pa.StringArray:
+    odd = np.flatnonzero(np.asarray(pc.match_substring_regex(paths, PATH_TO_NORMALISE)))
+    if not len(odd):
+        return paths
+    values = paths.to_pylist()
+    for at in odd.tolist():
+        values[at] = normal_path(values[at])
+    return pa.array(values, pa.string())
 
 
 def _filled(column: pa.StringArray) -> pa.StringArray:

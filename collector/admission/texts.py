@@ -104,7 +104,7 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
     A value is cut at a character's boundary, with a warning. One that `identifies` something keeps its identity: its
     end is replaced by a hash of all of it.
     """
-    _refuse_nul(texts, field, verdicts)
+    refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
     long = np.flatnonzero(sizes > max_bytes)
     if not len(long):
@@ -121,11 +121,12 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
     )
     values = texts.values.to_pylist()
     for at in long.tolist():
-        values[at] = _shortened(values[at], max_bytes) if identifies else _cut(values[at], max_bytes)
+        values[at] = shortened(values[at], max_bytes) if identifies else _cut(values[at], max_bytes)
     return Texts(pa.array(values, pa.string()), texts.codes)
 
 
-def _refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
+def refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
+    """Refuses rows whose value holds U+0000."""
     offsets = _offsets(texts.values)
     content = np.frombuffer(texts.values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     nuls = np.flatnonzero(content == _NUL)
@@ -165,5 +166,8 @@ def _cut(value: str, max_bytes: int) -> str:
     return value.encode()[:max_bytes].decode(errors="ignore")
 
 
-def _shortened(value: str, max_bytes: int) -> str:
+def shortened(value: str, max_bytes: int) -> str:
+    """Returns an identifier that may be too long in at most `max_bytes`: its end gives way to a hash of all of it."""
+    if len(value.encode()) <= max_bytes:
+        return value
     return f"{_cut(value, max_bytes - _HASH_ENDING_BYTES)}~{hash64(value):016x}"

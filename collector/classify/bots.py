@@ -1,7 +1,7 @@
-"""Which user agents are crawlers that say so: the list of crawler-user-agents, matched in one pass.
+"""Which user agents are crawlers or monitors that say so: published and own patterns, matched in one pass.
 
-Decides exactly what `crawleruseragents.is_crawler` decides (case-sensitive), about fifty times faster: all
-patterns form one automaton of RE2. Refuses to know what a flag does to a hit.
+Decides of the published list exactly what `crawleruseragents.is_crawler` decides (case-sensitive), about fifty times
+faster: all patterns form one automaton of RE2. Refuses to know what a flag does to a hit.
 """
 
 from __future__ import annotations

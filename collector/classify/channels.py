@@ -2,7 +2,8 @@
 
 Decides one word of CHANNELS from the campaign and the referrer; the first rule that holds wins, the last one
 always does. The rules are values, so that a catalogue can show them; refuses to know hosts, which `referrers`
-has turned into kinds. A change of a rule or of `own_lists` is a new CHANNELS_VERSION.
+has turned into kinds. A change of a rule, of `own_lists`, `click_ids` or `monitors` is
+a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
-CHANNELS_VERSION: Final = "1"
+CHANNELS_VERSION: Final = "2"
 
 Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral", "direct"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)

@@ -15,29 +15,37 @@ import polars as pl
 
 from collector.classify.cache import DEFAULT_MAX_ENTRIES, BoundedCache
 from collector.classify.channels import CHANNELS_VERSION, Channel, Facts, channel_of
+from collector.classify.click_ids import NO_CLICK, click_of
 from collector.classify.hosts import cut, is_own_host
-from collector.classify.own_lists import UNPAID_CLICK_IDS
 from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_table
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
+_NO_CLICK_ID: Final = "-"  # beside the names of parameters, and "" for an id of an unknown kind
 # The medium where the campaign names none: of an advertisement's click, else by what the referrer stands for.
 _MEDIUM_OF_AD: Final = "cpc"
-_MEDIUM_OF_KIND: Final[dict[str, str | None]] = {
+_MEDIUM_OF_KIND: Final = {
     "search": "organic",
     "social": "social",
     "ai": "ai",
     "email": "email",
     "site": "referral",
-    "none": None,
 }
 
 
 class Arrival(NamedTuple):
-    """Where a hit came from: the referring host without "www.", or null, and what it stands for."""
+    """Where a hit came from: the referring host without "www.", or null, what it stands for, whether it is spam."""
 
     host: str | None
     origin: Origin
+    is_spam: bool = False
+
+
+class Acquired(NamedTuple):
+    """What is said of a hit's arrival: the strings of _FOUND, and whether its referrer is spam."""
+
+    words: tuple[str | None, ...]
+    is_spam: bool
 
 
 class Classifier:
@@ -58,6 +66,7 @@ class Classifier:
                 "ua" + installed_version("ua-parser-builtins"),
                 "bots" + installed_version("crawler-user-agents"),
                 "ref" + self._table.state.replace("-", ""),
+                "spam" + self._table.spam_state.replace("-", ""),
                 "ch" + CHANNELS_VERSION,
             )
         )
@@ -81,12 +90,13 @@ class Classifier:
         )
 
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
-        """Returns one row per row, in order: referrer_host, channel, source, medium.
+        """Returns one row per row, in order: referrer_host, channel, source, medium, is_spam.
 
         referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel
-        is never null. source is the campaign's, else the name of what the referrer stands for, else
-        referrer_host, else null; medium the campaign's, else "cpc" of an advertisement's click, else by the
-        kind of referrer.
+        is never null; is_spam neither: the referrer is listed for referrer spam. source is the campaign's, else
+        the name of what the referrer stands for, else referrer_host, else the network of the click id, else
+        null; medium the campaign's, else "cpc" of an advertisement's click, else by the kind of referrer or of
+        click id.
 
         Args:
             distinct: the strings referrer, hostname (of the hit's page), source, medium, campaign and
@@ -103,24 +113,27 @@ class Classifier:
                 strict=True,
             )
         )
-        columns = zip(*found, strict=True) if found else ((),) * len(_FOUND)
-        return pl.DataFrame({name: _strings(values) for name, values in zip(_FOUND, columns, strict=True)})
+        table = {name: _strings(each.words[at] for each in found) for at, name in enumerate(_FOUND)}
+        return pl.DataFrame(table | {"is_spam": pl.Series([each.is_spam for each in found], dtype=pl.Boolean())})
 
-    def _row(self, key: tuple[str, ...]) -> tuple[str | None, ...]:
-        referrer, hostname, source, medium, campaign, click = key
-        host, origin = self._arrival(referrer, hostname)
-        return (
+    def _row(self, key: tuple[str, ...]) -> Acquired:
+        referrer, hostname, source, medium, campaign, click_kind = key
+        host, origin, is_spam = self._arrival(referrer, hostname)
+        click = NO_CLICK if click_kind == _NO_CLICK_ID else click_of(click_kind)
+        kind = origin.kind if origin.kind != "none" else click.kind
+        words = (
             host,
-            self._channel(source, medium, campaign, click, origin.kind),
-            source or origin.name or host,
-            medium or (_MEDIUM_OF_AD if click == "ad" else _MEDIUM_OF_KIND[origin.kind]),
+            self._channel(source, medium, campaign, click.kind, origin.kind),
+            source or origin.name or host or click.source,
+            medium or (_MEDIUM_OF_AD if click.kind == "ad" else _MEDIUM_OF_KIND.get(kind)),
         )
+        return Acquired(words, is_spam)
 
     def _arrival(self, referrer: str, hostname: str) -> Arrival:
         host, origin = self._table.origin_of_referrer(referrer)
         if host is None or is_own_host(host, hostname):
             return Arrival(None, NO_ORIGIN)
-        return Arrival(host, origin)
+        return Arrival(host, origin, self._table.is_spammer(host))
 
     def _channel(self, source: str, medium: str, campaign: str, click: str, kind: str) -> Channel:
         source = source.strip().lower()
@@ -145,12 +158,7 @@ def _filled(rows: pl.DataFrame, column: str) -> list[str]:
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:
-    """Returns "" without a click id, the kind of a network that marks unpaid links too, else "ad"."""
+    """Returns the kind of each row's click id as sent, "" where it is not known, _NO_CLICK_ID without an id."""
     click_ids = _filled(rows, "click_id")
-    if "click_id_kind" not in rows.columns:
-        return ["ad" if click_id else "" for click_id in click_ids]
-    networks = _filled(rows, "click_id_kind")
-    return [
-        UNPAID_CLICK_IDS.get(network.lower(), "ad") if click_id else ""
-        for click_id, network in zip(click_ids, networks, strict=True)
-    ]
+    kinds = _filled(rows, "click_id_kind") if "click_id_kind" in rows.columns else [""] * len(click_ids)
+    return [kind if click_id else _NO_CLICK_ID for click_id, kind in zip(click_ids, kinds, strict=True)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hitmesh.urls import normal_host
+
 # A referrer is read up to here: scheme, host (at most 253) and the path segments that lists distinguish.
 MAX_READ_CHARS = 512
 
@@ -21,7 +23,7 @@ _MAX_HOST_CHARS = 253
 
 
 class Place(NamedTuple):
-    """Where a referrer points: `host` in lower case without port, user and "www."; `path` with its "/"."""
+    """Where a referrer points: `host` in its normal form without port, user and "www."; `path` with its "/"."""
 
     host: str
     path: str
@@ -47,8 +49,8 @@ def place_of(referrer: str) -> Place | None:
 
 
 def bare_host(authority: str) -> str | None:
-    """Returns a host in lower case without port, final dot and leading "www."; None when it cannot be one."""
-    host = _PORT.sub("", authority.lower()).removesuffix(".")
+    """Returns a host in its normal form without port and leading "www."; None when it cannot be one."""
+    host = normal_host(_PORT.sub("", authority))
     if len(host) > _MAX_HOST_CHARS or not _HOST.fullmatch(host):
         return None
     bare = host.removeprefix("www.")

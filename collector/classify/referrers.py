@@ -1,19 +1,21 @@
 """What a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
 
-Decides kind and name of a place with the project's table (`data/referrers.json`, made by
-`dev/make_referrers.py`) and the own lists; refuses to know campaigns, channels and the site the hit is of.
+Decides kind and name of a place, and whether it is referrer spam, with the project's tables (`data/referrers.json` and
+`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists; refuses to know campaigns, channels and the
+site the hit is of.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from collector.classify.hosts import Place, bare_host, place_of
-from collector.classify.own_lists import PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
+from collector.classify.hosts import Place, place_of
+from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
+from hitmesh.urls import ascii_host
 
 # Two-letter top-level domains of countries (ISO 3166-1, with eu and uk): what `{}` stands for.
 COUNTRIES: Final = frozenset(
@@ -29,6 +31,7 @@ COUNTRIES: Final = frozenset(
     """.split()  # noqa: SIM905  # 250 quoted words would take a page
 )
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
+_LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # where two name one pattern, the first wins
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
 # In front of a search engine's host these change nothing; other parts (mail., docs.) are other services.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
@@ -49,14 +52,24 @@ AN_ORDINARY_SITE: Final = Origin("site", None)
 class ReferrerTable:
     """Hosts, packages of apps and paths → what they stand for. Immutable once built."""
 
-    def __init__(self, state: str, kinds: Mapping[Kind, Mapping[str, list[str]]]) -> None:
+    def __init__(
+        self,
+        state: str,
+        kinds: Mapping[Kind, Mapping[str, list[str]]],
+        spam_state: str = "",
+        spammers: Iterable[str] = (),
+    ) -> None:
         """Builds the table; where two kinds name one pattern, the first kind wins.
 
         Args:
             state: date of the lists as `YYYY-MM-DD`.
             kinds: kind → name → patterns, `host[/path]`; `{}` stands for one country.
+            spam_state: date of the list of spammers.
+            spammers: their hosts; each stands for all below it.
         """
         self.state = state
+        self.spam_state = spam_state
+        self._spammers = frozenset(spammers)
         # Host with `{}` where the pattern has it → (path or "", origin), the longest path first.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
@@ -98,13 +111,26 @@ class ReferrerTable:
             return None, NO_ORIGIN
         return place.host, origin
 
+    def is_spammer(self, host: str) -> bool:
+        """Whether a host, or one it is below, is listed for referrer spam."""
+        host = ascii_host(host)
+        while host not in self._spammers:
+            _, dot, host = host.partition(".")
+            if not dot:
+                return False
+        return True
+
     def kind_of_source(self, source: str) -> Kind:
-        """Returns the kind a `utm_source` (lower case) means, by SOURCE_WORDS or as a host; else "none"."""
+        """Returns the kind a `utm_source` (lower case) means; else "none".
+
+        It is a word of SOURCE_WORDS, or a URL, a host with or without a path, or the package of an app: these are
+        looked up like a referrer, with the hosts above.
+        """
         known = _KIND_OF_WORD.get(source)
-        if known is not None:
-            return known
-        host = bare_host(source) if "." in source else None
-        kind = self.origin_of(Place(host, "", False)).kind if host else "none"
+        if known is not None or "." not in source:
+            return known or "none"
+        place = place_of(source if "://" in source else "http://" + source)
+        kind = self.origin_of(place).kind if place else "none"
         return "none" if kind in {"site", "payment"} else kind
 
 
@@ -130,7 +156,7 @@ def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
 
 def load_table() -> ReferrerTable:
     """Returns the project's table and the own lists in one: these win, then AI, social and search in turn."""
-    table = json.loads((files("collector.classify") / "data" / "referrers.json").read_text(encoding="utf-8"))
+    table, spam = _table("referrers.json"), _table("spammers.json")
     webmail: dict[str, list[str]] = {}
     for host, name in WEBMAIL_HOSTS.items():
         webmail.setdefault(name, []).append(host)
@@ -139,8 +165,17 @@ def load_table() -> ReferrerTable:
         {
             "payment": {"payment": PAYMENT_HOSTS},
             "email": webmail,
-            "ai": table["ai"],
-            "social": table["social"],
-            "search": table["search"],
+            **{kind: _joined(table[kind], MORE_PLACES[kind]) for kind in _LISTED},
         },
+        spam["state"],
+        spam["hosts"],
     )
+
+
+def _table(file: str) -> dict[str, Any]:
+    text = (files("collector.classify") / "data" / file).read_text(encoding="utf-8")
+    return cast(dict[str, Any], json.loads(text))
+
+
+def _joined(names: Mapping[str, list[str]], more: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: [*names.get(name, ()), *more.get(name, ())] for name in dict.fromkeys((*names, *more))}

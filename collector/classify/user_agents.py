@@ -1,6 +1,6 @@
-"""What a user agent says: device type, browser, operating system, and whether it is a crawler that says so.
+"""What a user agent says: device type, browser, operating system, and whether it is a robot that says so.
 
-Decides with the rules of ua-parser (compiled by ua-parser-rs) and the list of crawler-user-agents; refuses to
+Decides with the rules of ua-parser (compiled by ua-parser-rs) and the lists of crawlers and monitors; refuses to
 know caches, columns and what becomes of a bot's hits (flag BOT_UA: stored, left out of reports by default).
 """
 
@@ -13,6 +13,7 @@ from ua_parser_builtins.lazy import MATCHERS
 
 from collector.classify.bots import CrawlerSet, listed_patterns
 from collector.classify.devices import device_type
+from collector.classify.monitors import MONITORS
 
 OTHER_FAMILY = "Other"  # ua-parser's word for what its rules do not know
 
@@ -36,7 +37,7 @@ class UserAgentReader:
         # The lazy matchers hold expressions as text; the eager ones would compile each for Python as well.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))
-        self._crawlers = CrawlerSet(listed_patterns())
+        self._crawlers = CrawlerSet((*listed_patterns(), *MONITORS))
 
     def read(self, user_agent: str) -> UserAgentClass:
         """Returns the class of a user agent; one that is empty or blank has none and is no bot."""

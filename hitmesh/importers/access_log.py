@@ -1,7 +1,7 @@
 """Access logs of Apache and nginx, common and combined format: a line becomes a PAGE_VIEW or a reason to skip it.
 
-Decides which requests were pages, who the visitor is, and which campaign the address names. Leaves everything about
-user agents, referrers and channels to admission. A user agent cut short at the end of a line is taken as it stands:
+Decides which requests were pages and who the visitor is. Leaves everything about addresses, campaigns, user agents,
+referrers and channels to admission. A user agent cut short at the end of a line is taken as it stands:
 real logs hold such lines.
 """
 
@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
-from urllib.parse import unquote
 
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.importers.lines import (
@@ -33,7 +32,6 @@ STATIC_ENDINGS: Final = frozenset(
         "mpeg avi mov webm ogg wav zip gz tgz bz2 tar rar 7z jar rpm deb iso exe dmg pdf txt xml json rss atom",
     )
 )
-CAMPAIGN_PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "gclid")
 NOT_MODIFIED: Final = 304
 
 _LINE: Final = re.compile(
@@ -95,9 +93,6 @@ def page_view(line: Line) -> hit_pb2.Hit:
     hit.true_time.seconds = event_time_s
     if agent:
         hit.context.device.user_agent = agent
-    found_campaign = campaign(target)
-    if found_campaign is not None:
-        hit.context.campaign.CopyFrom(found_campaign)
     return hit
 
 
@@ -111,24 +106,6 @@ def is_static(target: str) -> bool:
 def visitor_id(host: str, agent: str) -> str:
     r"""Returns 32 hex digits that name host and user agent together; no line holds the `\n` between them."""
     return blake2b(f"{host}\n{agent}".encode(), digest_size=16).hexdigest()
-
-
-def campaign(target: str) -> hit_pb2.Campaign | None:
-    """Returns the campaign that the target's query names, None without one.
-
-    Values are percent-decoded, the last of a repeated parameter holds, a blank one is none.
-    """
-    query = target.partition("?")[2]
-    if "utm_" not in query and "gclid" not in query:
-        return None
-    values = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    decoded = [unquote(values.get(name, "")) for name in CAMPAIGN_PARAMETERS]
-    source, medium, name, click_id = (value if value.strip() else "" for value in decoded)
-    if not (source or medium or name or click_id):
-        return None
-    return hit_pb2.Campaign(
-        source=source, medium=medium, campaign=name, click_id=click_id, click_id_kind="gclid" if click_id else ""
-    )
 
 
 def _event_time_s(found: re.Match[str]) -> int:

@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from tests.reference.hits import Campaign, RefHit, RefItem, hash64
 
@@ -80,17 +80,31 @@ def _page_view(line: str, number: int, site: str) -> RefHit | str:
         event_time=_milliseconds(time),
         position=(number, "file", 0, number, 0),
         campaign=_campaign(query),
-        page_path=path,
+        page_path=_shown(path),
         user_agent=agent,
         url=target,
         referrer=(_unless_missing(combined["referrer"]) or None) if combined else None,
     )
 
 
+def _shown(path: str) -> str:
+    """The path as reports show it; enough for the paths of the files at hand, which are ASCII."""
+    path = re.sub("%[0-9A-Fa-f]{2}", lambda found: _decoded(found[0].upper()), path)
+    path = re.sub(r"(?<=[^/ ])%20(?=[^/% ])", " ", path)
+    if re.search(r"/\.\.?(/|$)|%[89A-F]|[^!-~ ]", path):
+        raise NotImplementedError(f"{path} has another normal form, which is not modelled")
+    return path
+
+
+def _decoded(triplet: str) -> str:
+    char = chr(int(triplet[1:], 16))
+    return char if re.fullmatch(r"[A-Za-z0-9._~-]", char) else triplet
+
+
 def _campaign(query: str) -> Campaign:
     values = dict(pair.partition("=")[::2] for pair in query.split("&"))
     wanted = ("utm_source", "utm_medium", "utm_campaign", "gclid")
-    source, medium, campaign, click_id = (unquote(values.get(name, "")).strip() for name in wanted)
+    source, medium, campaign, click_id = (unquote_plus(values.get(name, "")).strip() for name in wanted)
     return (source, medium, campaign, click_id)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from collector.classify.click_ids import CLICK_IDS
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitFlag
+from hitmesh.hit_types import EXCLUDING_FLAGS, HitFlag
 from tests.unit.admitting import CHROME, FIREFOX, a_batch, a_hit, a_page, admitted, stored, verdict
 
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -27,7 +28,8 @@ BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
         ("app+x://screen/one", "screen", "/one", None),
         ("file:///a", None, "/a", None),
         ("https://bücher.example/ä/日本 🛒", "bücher.example", "/ä/日本 🛒", None),
-        ("/quote'\"back\\slash\nline", None, "/quote'\"back\\slash\nline", None),
+        ("/quote'\"back\\slash\nline", None, "/quote'%22back%5Cslash%0Aline", None),
+        ("https://B%C3%9Ccher.example./%7eu/caf%c3%a9%2f%20x/../a%20b?c=%7e", "bücher.example", "/~u/a b", "c=%7e"),
         ("/a#one\ntwo", None, "/a", None),
     ],
 )
@@ -67,7 +69,17 @@ def campaign_of(hit: hit_pb2.Hit, default: hit_pb2.Context | None = None) -> tup
         ("utm_source=news", "news", None),
         ("utm_source=a&utm_source=b", "b", None),
         ("utm_source=a&utm_source=", None, None),
-        ("utm_source=%20+%20", "+", None),
+        ("utm_source=%20+%20", None, None),
+        ("utm_source=Android+App", "Android App", None),
+        ("utm_source=C%2B%2B", "C++", None),
+        ("utm%5Fsource=a&utm_medium=b", "a", None),
+        ("%67clid=a", None, "a"),
+        ("a+b=1", None, None),
+        ("x=" + "y" * 3_000 + "&utm_source=after&gclid=g", "after", "g"),
+        ("&" * 999 + "utm_source=last", "last", None),
+        ("&" * 1_000 + "utm_source=beyond", None, None),
+        ("fbclid=f&ScCid=s", None, "s"),
+        ("utm_source=%ff", "\ufffd", None),
         ("utm_source=%20%20", None, None),
         ("utm_source=caf%C3%A9%20x", "café x", None),
         ("x=1&gclid=abc", None, "abc"),
@@ -78,7 +90,8 @@ def campaign_of(hit: hit_pb2.Hit, default: hit_pb2.Context | None = None) -> tup
 def test_a_campaign_is_read_from_the_query(query: str, source: str | None, click_id: str | None) -> None:
     found = campaign_of(a_page(f"/?{query}"))
     assert (found[0], found[5]) == (source, click_id)
-    assert (stored(a_page(f"/?{query}"))["campaign_hash"] != 0) == (source is not None or click_id is not None)
+    row = admitted(a_batch(a_page(f"/?{query}"))).hits.row(0, named=True)
+    assert (row["campaign_hash"] != 0) == (source is not None or click_id is not None)
 
 
 def test_the_context_s_campaign_wins_over_the_url_s_and_is_never_mixed() -> None:
@@ -95,6 +108,40 @@ def test_a_click_id_that_unpaid_links_carry_too_is_no_advertisement(kind: str, c
     campaign = hit_pb2.Campaign(click_id="abc", click_id_kind=kind)
     page = hit_pb2.PageView(url="/", referrer="https://www.facebook.com/")
     assert stored(a_hit(page_view=page, context=hit_pb2.Context(campaign=campaign)))["channel"] == channel
+
+
+@pytest.mark.parametrize("kind", CLICK_IDS)
+def test_click_ids_of_networks_are_read_from_the_query(kind: str) -> None:
+    row = stored(a_page(f"https://shop.example/?a=b&{kind}=Cj0KCQ"))
+    assert row["click_id"] == "Cj0KCQ"
+    assert row["channel"] == {"ad": "paid"}.get(CLICK_IDS[kind].kind, CLICK_IDS[kind].kind)
+
+
+def test_a_long_click_id_is_shortened_without_a_warning() -> None:
+    one, other = ("x" * 150 + end for end in "ab")
+    found = [stored(a_page(f"/?fbclid={each}"))["click_id"] for each in (one, other)]
+    assert [len(each) for each in found] == [128, 128]
+    assert found[0] != found[1]
+
+
+def test_a_path_is_cut_in_its_normal_form() -> None:
+    letter = "%D0%B6"
+    assert stored(a_page("/" + letter * 900))["page_path"] == "/" + "ж" * 900
+    (path,) = admitted(a_batch(a_page("/" + letter * 1_100))).hits["page_path"]
+    assert path == "/" + "ж" * 999
+    assert verdict(a_page("/" + letter * 1_100))[:2] == ("WARNED", "TRUNCATED")
+
+
+@pytest.mark.parametrize("url", ["/a\x00", "https://shop.example/a?b=\x00"])
+def test_an_address_with_nul_is_refused(url: str) -> None:
+    assert verdict(a_page(url)) == ("REJECTED", "INVALID_FIELD", "page_view.url")
+
+
+def test_hits_with_a_spammer_s_referrer_are_flagged_and_taken() -> None:
+    row = stored(a_page("https://shop.example/", referrer="http://semalt.semalt.com/x"))
+    assert row["flags"] == HitFlag.SPAM_REFERRER
+    assert row["flags"] & EXCLUDING_FLAGS
+    assert row["referrer_host"] == "semalt.semalt.com"
 
 
 def test_own_fields_of_a_context_win_one_by_one() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from collector.classify import Classifier
 from collector.classify.cache import BoundedCache
+from collector.classify.click_ids import CLICK_IDS, Click
 
 ACCESS_LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
 CHROME = (
@@ -29,8 +30,8 @@ def rows(*values: tuple[str | None, ...]) -> pl.DataFrame:
 
 def test_version_names_every_list(classifier: Classifier) -> None:
     kinds = [part.rstrip("0123456789") for part in classifier.version.split(".") if not part.isdigit()]
-    assert kinds == ["ua", "bots", "ref", "ch"]
-    assert ".ref20260715." in classifier.version
+    assert kinds == ["ua", "bots", "ref", "spam", "ch"]
+    assert ".ref20260715.spam20260820." in classifier.version
 
 
 def test_user_agents_keep_their_order_and_missing_ones_are_no_bots(classifier: Classifier) -> None:
@@ -54,13 +55,14 @@ def test_user_agents_keep_their_order_and_missing_ones_are_no_bots(classifier: C
 def test_no_rows_give_no_rows_with_the_same_columns(classifier: Classifier) -> None:
     assert classifier.user_agents(pl.Series([], dtype=pl.String)).shape == (0, 5)
     empty = classifier.referrers(rows())
-    assert empty.schema == dict.fromkeys(("referrer_host", "channel", "source", "medium"), pl.String)
+    words = dict.fromkeys(("referrer_host", "channel", "source", "medium"), pl.String)
+    assert empty.schema == words | {"is_spam": pl.Boolean}
     assert empty.height == 0
 
 
 def test_columns_of_nulls_without_a_type_are_taken(classifier: Classifier) -> None:
     nothing = pl.DataFrame({name: [None, None] for name in ROW})
-    assert classifier.referrers(nothing).rows() == [(None, "direct", None, None)] * 2
+    assert classifier.referrers(nothing).rows() == [(None, "direct", None, None, False)] * 2
     assert classifier.user_agents(pl.Series([None])).rows() == [(None, None, None, None, False)]
 
 
@@ -121,7 +123,42 @@ def test_columns_of_nulls_without_a_type_are_taken(classifier: Classifier) -> No
 def test_a_row_has_host_channel_source_and_medium(
     classifier: Classifier, row: tuple[str | None, ...], expected: tuple[str | None, ...]
 ) -> None:
-    assert classifier.referrers(rows(row)).rows() == [expected]
+    assert classifier.referrers(rows(row)).rows() == [(*expected, False)]
+
+
+@pytest.mark.parametrize(
+    ("referrer", "hostname", "spam"),
+    [
+        ("http://semalt.semalt.com/crawler.php?u=x", "shop.example", True),
+        ("https://SEMALT.com", "shop.example", True),
+        ("https://www.semalt.com:443/", "", True),
+        ("https://notsemalt.com/", "shop.example", False),
+        ("https://semalt.com.shop.example/", "other.example", False),
+        ("https://semalt.com/", "semalt.com", False),  # the site itself
+        ("semalt.com", "shop.example", False),  # no URL
+        ("https://www.google.com/", "shop.example", False),
+    ],
+)
+def test_a_listed_host_and_hosts_below_it_are_referrer_spam(
+    classifier: Classifier, referrer: str, hostname: str, spam: bool
+) -> None:
+    answer = classifier.referrers(rows((referrer, hostname, None, None, None, None)))
+    assert answer["is_spam"].to_list() == [spam]
+
+
+@pytest.mark.parametrize(("kind", "click"), CLICK_IDS.items())
+def test_a_click_id_alone_says_channel_source_and_medium(classifier: Classifier, kind: str, click: Click) -> None:
+    row = rows((None, "shop.example", None, None, None, "abc"))
+    channel, source, medium = classifier.referrers(row.with_columns(pl.lit(kind).alias("click_id_kind"))).row(0)[1:4]
+    assert channel == ("paid" if click.kind == "ad" else click.kind)
+    assert source == click.source
+    assert medium == {"ad": "cpc", "search": "organic"}.get(click.kind, click.kind)
+
+
+def test_the_referrer_names_the_source_of_a_click_before_its_network_does(classifier: Classifier) -> None:
+    row = rows(("https://www.youtube.com/", "shop.example", None, None, None, "abc"))
+    answer = classifier.referrers(row.with_columns(pl.lit("gclid").alias("click_id_kind")))
+    assert answer.row(0) == ("youtube.com", "paid", "YouTube", "cpc", False)
 
 
 def test_rows_answer_in_order_and_alike_from_the_cache(classifier: Classifier) -> None:
@@ -189,4 +226,4 @@ def test_strings_of_the_real_log_are_classified(classifier: Classifier) -> None:
     assert answer["channel"].null_count() == 0
     assert {"search", "social", "referral", "direct"} == set(answer["channel"])
     own = answer.filter(batch["referrer"].str.contains(r"^https?://(?:www\.)?semicomplete\.com"))
-    assert set(own.rows()) == {(None, "direct", None, None)}
+    assert set(own.rows()) == {(None, "direct", None, None, False)}

@@ -62,13 +62,18 @@ def table() -> ReferrerTable:
         ("android-app://com.google.android.gm/", "com.google.android.gm", "email", "Gmail"),
         ("android-app://org.telegram.messenger", "org.telegram.messenger", "social", "Telegram"),
         ("android-app://com.example.shop/", "com.example.shop", "site", None),
+        ("android-app://com.linkedin.android/", "com.linkedin.android", "social", "LinkedIn"),
+        ("android-app://com.openai.chatgpt", "com.openai.chatgpt", "ai", "ChatGPT"),
+        ("https://wa.me/49123", "wa.me", "social", "WhatsApp"),
+        ("https://web.whatsapp.com/", "web.whatsapp.com", "social", "WhatsApp"),
+        ("https://html.duckduckgo.com/html", "html.duckduckgo.com", "search", "DuckDuckGo"),
         # hosts in odd clothes
         ("HTTPS://User:Pass@WWW.Example.COM:8080/x", "example.com", "site", None),
         ("http://192.0.2.7:80/", "192.0.2.7", "site", None),
         ("http://[2001:db8::1]:8080/", "[2001:db8::1]", "site", None),
         ("http://localhost:3000/", "localhost", "site", None),
         ("http://bücher.example/", "bücher.example", "site", None),
-        ("http://xn--bcher-kva.example", "xn--bcher-kva.example", "site", None),
+        ("http://xn--bcher-kva.example", "bücher.example", "site", None),
         ("  https://example.com?x=/y  ", "example.com", "site", None),
         ("https://example.com#f", "example.com", "site", None),
     ],
@@ -162,6 +167,31 @@ def test_only_the_first_part_of_a_long_referrer_is_read() -> None:
     assert place is not None
     assert place.host == "example.com"
     assert len(place.path) < 512
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("facebook", "social"),
+        ("lm.facebook.com", "social"),
+        ("https://www.facebook.com/groups/1", "social"),
+        ("linkedin.com/feed", "social"),
+        ("com.linkedin.android", "social"),
+        ("android-app://com.reddit.frontpage/", "social"),
+        ("www.google.com.au", "search"),
+        ("docs.google.com", "none"),
+        ("chat.openai.com", "ai"),
+        ("mail.google.com", "email"),
+        ("partner.example", "none"),
+        ("paypal.com", "none"),
+        ("a b.c", "none"),
+        ("://.", "none"),
+    ],
+)
+def test_hosts_urls_and_apps_in_a_campaign_source_are_looked_up_with_their_parents(
+    table: ReferrerTable, source: str, kind: str
+) -> None:
+    assert table.kind_of_source(source) == kind
 
 
 CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
@@ -259,7 +289,18 @@ def test_the_committed_table_is_what_the_script_makes_of_the_lists() -> None:
     assert make_referrers.main([str(LISTS), "--check"]) == 0
 
 
-def test_the_table_names_its_source_state_and_licence() -> None:
-    text = make_referrers.TABLE.read_text(encoding="utf-8")
-    for words in ("matomo-org/searchengine-and-social-list", "2026-07-15", "CC0-1.0"):
-        assert words in text
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (make_referrers.TABLE, ("matomo-org/searchengine-and-social-list", "2026-07-15", "CC0-1.0")),
+        (make_referrers.SPAMMERS, ("matomo-org/referrer-spam-list", "2026-08-20", "public domain")),
+    ],
+)
+def test_a_table_names_its_source_state_and_licence(table: Path, words: tuple[str, ...]) -> None:
+    text = table.read_text(encoding="utf-8")
+    assert all(word in text for word in words)
+
+
+def test_no_host_of_spammers_is_below_another(tmp_path: Path) -> None:
+    (tmp_path / "spammers.txt").write_text("b.example\nA.b.example\nwww.c.example\n\nbücher.example\n")
+    assert make_referrers.read_spammers(tmp_path) == ["b.example", "c.example", "xn--bcher-kva.example"]

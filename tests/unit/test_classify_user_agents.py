@@ -13,6 +13,7 @@ from crawleruseragents import is_crawler
 
 from collector.classify.bots import CrawlerSet, listed_patterns
 from collector.classify.devices import DEVICE_TYPES
+from collector.classify.monitors import MONITORS
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 ACCESS_LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
@@ -76,6 +77,45 @@ def test_bots_of_mutilated_user_agents_are_those_of_the_published_function(crawl
 def test_patterns_mean_what_python_means_by_them(pattern: str, agent: str, found: bool) -> None:
     assert CrawlerSet([pattern]).matches(agent) is found
     assert bool(re.search(pattern, agent)) is found
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "ELB-HealthChecker/2.0",
+        "GoogleHC/1.0",
+        "kube-probe/1.31",
+        "Envoy/HC",
+        "Amazon-Route53-Health-Check-Service (ref 1; report http://amzn.to/1vsZADi)",
+        "Edge Health Probe",
+        "Consul Health Check",
+        "Prometheus/2.53.0",
+        "Blackbox Exporter/0.25.0",
+        "check_http/v2.3.3 (nagios-plugins 2.3.3)",
+        "Uptime-Kuma/1.23.13",
+        "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
+        "Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)",
+        "Mozilla/5.0 (Windows NT 6.1; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/98.0.4758.102 Safari/537.36 StatusCake",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36 DatadogSynthetics",
+        "DigitalOcean Uptime Probe 0.22.0 (https://digitalocean.com)",
+    ],
+)
+def test_health_checks_and_monitors_are_robots(reader: UserAgentReader, agent: str) -> None:
+    assert (reader.read(agent).is_bot, reader.read(agent).device_type) == (True, "bot")
+
+
+def test_every_pattern_of_a_monitor_is_in_the_automaton() -> None:
+    assert CrawlerSet(MONITORS).outside_automaton == 0
+
+
+def test_the_own_list_takes_no_browser_of_the_real_log_for_a_monitor() -> None:
+    if not ACCESS_LOG.exists():
+        pytest.skip(f"{ACCESS_LOG.name} is not there")
+    monitors = CrawlerSet(MONITORS)
+    agents = {
+        part[5] for line in ACCESS_LOG.read_text(errors="replace").splitlines() if len(part := line.split('"')) > 5
+    }
+    assert {agent for agent in agents if monitors.matches(agent) and not is_crawler(agent)} == set()
 
 
 def test_an_empty_user_agent_is_no_bot(crawlers: CrawlerSet, reader: UserAgentReader) -> None:

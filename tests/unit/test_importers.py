@@ -201,28 +201,9 @@ def test_control_characters_and_broken_utf8_do_not_stop_the_import() -> None:
     assert [hit.page_view.url for hit in hits] == ["/a\x00b\x1b[2J", "/a", "/\ufffd\ufffd", "/ok"]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("utm_source=news&utm_medium=email&utm_campaign=may&gclid=x1", ("news", "email", "may", "x1")),
-        ("utm_source=a%20b%2Bc+d", ("a b+c+d", "", "", "")),
-        ("utm_source=a&utm_source=b", ("b", "", "", "")),
-        ("utm_source=caf%C3%A9&utm_medium=%ff", ("café", "\ufffd", "", "")),
-        ("utm_source=a=b", ("a=b", "", "", "")),
-    ],
-)
-def test_campaign_is_decoded_and_the_last_of_a_repeated_one_wins(query: str, expected: tuple[str, ...]) -> None:
-    [hit], _ = read_access(an_access_line(f"GET /a?{query} HTTP/1.1"))
-    found = hit.context.campaign
-    assert (found.source, found.medium, found.campaign, found.click_id) == expected
-    assert found.click_id_kind == ("gclid" if found.click_id else "")
-
-
-@pytest.mark.parametrize(
-    "query", ["", "utm_source=", "utm_source=%20%09", "utm_source=a&utm_source=", "UTM_SOURCE=a", "x=utm_source"]
-)
-def test_blank_or_missing_parameters_are_no_campaign(query: str) -> None:
-    [hit], _ = read_access(an_access_line(f"GET /a?{query} HTTP/1.1"))
+def test_campaigns_are_left_to_admission() -> None:
+    [hit], _ = read_access(an_access_line("GET /a?utm_source=news&gclid=x1 HTTP/1.1"))
+    assert hit.page_view.url == "/a?utm_source=news&gclid=x1"
     assert not hit.context.HasField("campaign")
 
 
@@ -244,8 +225,6 @@ def test_real_access_log_gives_3908_page_views_and_the_known_reasons() -> None:
     names: dict[str, str] = {}
     for hit, reference in zip(hits, expected, strict=True):
         assert names.setdefault(hit.visitor_id, reference.visitor) == reference.visitor
-        campaign = hit.context.campaign
-        assert (campaign.source, campaign.medium, campaign.campaign, campaign.click_id) == reference.campaign
     assert len(set(names.values())) == len(names)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
 from hitmesh.adapters.partials import newest
+from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import PartitionsMoved
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
 from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS
@@ -79,7 +80,7 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
 
 def test_snapshot_of_another_logic_version_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = a_mesh()
-    monkeypatch.setattr("processor.recovery.LOGIC_VERSION", 2)
+    monkeypatch.setattr("processor.recovery.LOGIC_VERSION", LOGIC_VERSION + 1)
     assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 

@@ -334,5 +334,5 @@ def test_lines_that_are_no_page_views_are_skipped_by_the_first_reason(tmp_path: 
         ("/tags/css", "agent"),
         ("/not-modified", "agent"),
     ]
-    assert hits[0].campaign == ("last", "+", "", "")
+    assert hits[0].campaign == ("last", "", "", "")
     assert hits[0].event_time == 1_431_849_903_000

@@ -1,0 +1,73 @@
+"""Click ids that networks append to links: the parameter of the URL, what a click means, and whose network it is.
+
+Part of what CHANNELS_VERSION names: a change here is a new version there.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Click(NamedTuple):
+    """What a click id says.
+
+    `kind` is "ad" where the network marks advertisements only, else the kind of place whose unpaid links carry the
+    id too. `source` is the network's name as referrers have it; null where the id is of a tool that serves many.
+    """
+
+    kind: str
+    source: str | None
+
+
+# Parameter, as networks spell it → meaning. Of several ids in one query the first one here counts.
+CLICK_IDS: Final[dict[str, Click]] = {
+    "gclid": Click("ad", "Google"),
+    "gbraid": Click("ad", "Google"),
+    "wbraid": Click("ad", "Google"),
+    "dclid": Click("ad", "Google"),
+    "msclkid": Click("ad", "Bing"),
+    "ttclid": Click("ad", "TikTok"),
+    "twclid": Click("ad", "Twitter"),
+    "li_fat_id": Click("ad", "LinkedIn"),
+    "yclid": Click("ad", "Yandex"),
+    "ymclid": Click("ad", "Yandex"),
+    "epik": Click("ad", "Pinterest"),
+    "ScCid": Click("ad", "Snapchat"),
+    "rdt_cid": Click("ad", "reddit"),
+    "qclid": Click("ad", "Quora"),
+    "rb_clickid": Click("ad", "Vkontakte"),
+    "bd_vid": Click("ad", "Baidu"),
+    "gdt_vid": Click("ad", "WeChat"),
+    "qz_gdt": Click("ad", "WeChat"),
+    "vmcid": Click("ad", "Yahoo!"),
+    "tblci": Click("ad", "Taboola"),
+    "dicbo": Click("ad", "Outbrain"),
+    "ndclid": Click("ad", "Nextdoor"),
+    "spclid": Click("ad", "Spotify"),
+    "irclickid": Click("ad", None),  # impact.com
+    "cjevent": Click("ad", None),  # CJ
+    "awc": Click("ad", None),  # Awin
+    "sscid": Click("ad", None),  # ShareASale
+    "ranSiteID": Click("ad", None),  # Rakuten
+    "ko_click_id": Click("ad", None),  # Kochava
+    "s_kwcid": Click("ad", None),  # Adobe Advertising
+    "ef_id": Click("ad", None),  # Adobe Advertising
+    "fbclid": Click("social", "Facebook"),
+    "igshid": Click("social", "Instagram"),
+    "igsh": Click("social", "Instagram"),
+    "mc_eid": Click("email", None),  # Mailchimp
+    "mkt_tok": Click("email", None),  # Marketo
+    "_hsenc": Click("email", None),  # HubSpot
+    "_kx": Click("email", None),  # Klaviyo
+    "vero_id": Click("email", None),
+    "srsltid": Click("search", "Google"),
+    "ysclid": Click("search", "Yandex"),
+}
+NO_CLICK: Final = Click("", None)
+UNKNOWN_CLICK: Final = Click("ad", None)  # an id of an unknown kind, or without one
+_BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items()}
+
+
+def click_of(kind: str) -> Click:
+    """Returns what an id of a kind says; the kind is the name of its parameter in any case."""
+    return _BY_LOWER_NAME.get(kind.lower(), UNKNOWN_CLICK)
