@@ -88,7 +88,7 @@ def test_snapshot_of_another_logic_version_is_not_loaded(tmp_path: Path, monkeyp
 def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> None:
     mesh = a_mesh()
     states, partition = mesh.stores.states, first_partition(mesh)
-    found = states.load(partition, 1)
+    found = states.load(partition, LOGIC_VERSION)
     assert found is not None
     manifest, chunks = found
     broken = SnapshotManifest(partition, 99, manifest.position, manifest.logic_version, manifest.kept_from, len(chunks))
@@ -101,7 +101,7 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
 def test_snapshot_of_an_older_format_is_as_good_as_none(tmp_path: Path) -> None:
     mesh = a_mesh()
     states, partition = mesh.stores.states, first_partition(mesh)
-    found = states.load(partition, 1)
+    found = states.load(partition, LOGIC_VERSION)
     assert found is not None
     manifest, chunks = found
     unmarked = [b"".join(chunks).removeprefix(b"HMS2")]
