@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -46,6 +47,8 @@ from processor.metering import StreamMeter
 from processor.recovery import recover
 from processor.stream_stores import StreamStores, rules_of, wins_of
 from processor.turns import Turns
+
+_HEARTBEAT_S: Final = 5.0  # a reader skips the calls that come too early
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +149,27 @@ class Runner:
             except RetryError as error:
                 logger().warning("stream_waits", reason=error.reason, message=error.message)
                 self._meter.failed(error)
-                stop.wait(error.retry_after_s)
+                self._wait(stop, error.retry_after_s)
         if self._is_certain:
             self.snapshot()
+
+    def _wait(self, stop: threading.Event, wait_s: float) -> None:
+        """Wait before the next try; heartbeats keep the place in the group however long a store is away."""
+        ends = time.monotonic() + wait_s
+        is_over = False
+        while not is_over:
+            self._heartbeat()
+            left_s = ends - time.monotonic()
+            is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
+
+    def _heartbeat(self) -> None:
+        """Send heartbeats while a window may be in hand; where partitions moved, the next step begins anew."""
+        try:
+            for reader in self._readers.values():
+                reader.stay()
+        except RetryError as error:
+            logger().warning("heartbeat_refused", reason=error.reason, message=error.message)
+            self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
         """Write partials and ledger as they are now."""

@@ -42,8 +42,13 @@ class Outbox(Protocol):
     ) -> None:
         """Commits rows and positions durably, all or nothing; positions may be of both topics of the log.
 
+        Rows come with the position of their partition. With rows, every position must be ahead of the committed one;
+        without rows, a position that is not ahead changes nothing.
+
         Raises:
             Fenced: a later writer took over; nothing was written.
+            PartitionsMoved: rows come with a position that is not ahead, since another reader committed it, or a
+                partition is another reader's now; nothing was written.
             CommitInDoubt: whether it was written is not known; `committed` tells, once it answers.
         """
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores
-from hitmesh.errors import Fenced
+from hitmesh.errors import Fenced, PartitionsMoved
 from hitmesh.ports import (
     FoldedRows,
     PartitionId,
@@ -80,6 +80,36 @@ class TestOutbox:
             progress = PartitionProgress(next_offset, log_time)
             stores.outbox.transaction(writer, [], {a_partition(stores): progress})
         assert stores.outbox.committed()[a_partition(stores)] == PartitionProgress(5, 60)
+        commit(stores, writer, a_row(hits=1), next_offset=6)
+        for next_offset in (6, 5, 1):
+            with pytest.raises(PartitionsMoved, match=f"committed at 6 .* ends at {next_offset}"):
+                transact(stores, writer, a_row(hits=10), next_offset=next_offset)
+        assert stores.outbox.committed()[a_partition(stores)] == PartitionProgress(6, NOON)
+        commit(stores, writer, a_row(hits=100), next_offset=7)
+        assert live(stores)["hits"].to_list() == [101]
+
+    def test_one_position_that_is_not_ahead_refuses_the_rows_of_all_partitions(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        rejected = a_partition(stores, 0, Topic.REJECTED)
+        stores.outbox.transaction(writer, [], {rejected: PartitionProgress(3, NOON)})
+        commit(stores, writer, a_row(hits=1))
+        for behind in (a_partition(stores), rejected):
+            before = stores.outbox.committed()
+            positions = {a_partition(stores, number): PartitionProgress(9, NOON) for number in (1, 2)}
+            rows = [some_rows(stores, a_row(hits=10), partition=number) for number in (1, 2)]
+            with pytest.raises(PartitionsMoved):
+                stores.outbox.transaction(writer, rows, {**positions, behind: before[behind]})
+            assert stores.outbox.committed() == before
+        commit(stores, writer, a_row(hits=100))
+        assert live(stores)["hits"].to_list() == [101]
+
+    def test_rows_without_the_position_of_their_partition_are_refused(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        for positions in ({}, {a_partition(stores, 1): PartitionProgress(1, NOON)}):
+            with pytest.raises(ValueError, match="without its position"):
+                stores.outbox.transaction(writer, [some_rows(stores, a_row(hits=1))], positions)
+        assert set(stores.outbox.committed().values()) == {PartitionProgress(0, 0)}
+        assert len(live(stores)) == 0
 
     def test_every_writer_has_a_greater_number_than_those_before(self, opener: Opener) -> None:
         numbers = [opener().outbox.take_over() for _ in range(4)]
@@ -134,7 +164,9 @@ class TestOutbox:
         settled = signed(RowSource.TRAFFIC, a_row(hits=1)).with_columns(generation=pl.lit(3, pl.Int64))
         rows = FoldedRows(a_partition(stores), settled, signed(RowSource.VISITS))
         with pytest.raises(ValueError, match="generation"):
-            stores.outbox.transaction(stores.outbox.take_over(), [rows], {})
+            stores.outbox.transaction(
+                stores.outbox.take_over(), [rows], {a_partition(stores): PartitionProgress(1, NOON)}
+            )
         assert len(live(stores)) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -81,6 +82,36 @@ def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_dou
         owner.transaction(number, [parts.rows(one, hits=2) for one in numbers(own)], ends_of(found))
     assert parts.hits() == 8
     assert {done.next_offset for name, done in outbox.committed().items() if name.log.startswith("hits")} == {2}
+
+
+def test_writer_that_was_silent_while_another_committed_its_window_writes_nothing(parts: Parts) -> None:
+    for number in ALL:
+        parts.append(number, b"1", b"2")
+    silent, outbox = parts.reader("a", max_silence_s=15.0), parts.outbox("a")
+    writer = outbox.take_over()
+    window = polled(silent, 8)
+    rows = [parts.rows(number, hits=2) for number in ALL]
+    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member, then goes on without it
+
+    def has_all() -> bool:
+        with suppress(PartitionsMoved):
+            other.stay()
+        return numbers(other) == ALL
+
+    eventually(has_all, "the other reader has every partition", WAIT_S)
+    successor = parts.outbox("b")
+    successor.transaction(successor.take_over(), rows, ends_of(polled(other, 8)))
+    assert parts.hits() == 8
+    for _ in range(2):  # nothing is remembered of the first try that would let the second one through
+        with pytest.raises(PartitionsMoved):
+            outbox.transaction(writer, rows, ends_of(window))
+    parts.append(0, b"3")
+    ahead = {**ends_of(window), **ends_of(polled(other, 1))}
+    with pytest.raises(PartitionsMoved):
+        outbox.transaction(writer, rows, ahead)
+    with pytest.raises(PartitionsMoved):  # Kafka checks the membership with the position
+        outbox.transaction(writer, rows[:1], {parts.partition(0): ahead[parts.partition(0)]})
+    assert parts.hits() == 8
 
 
 def test_member_that_comes_back_under_its_name_has_its_partitions_and_moves_no_others(parts: Parts) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import polars as pl
 import pytest
 
 from hitmesh.columns import REJECTED_COLUMNS, pack_record
-from hitmesh.errors import Unavailable
+from hitmesh.errors import PartitionsMoved, Unavailable
 from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, Topic
 from hitmesh.stream_columns import EPOCH_MS, LedgerClass
 from processor.__main__ import stream_stores
@@ -207,6 +209,60 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
     counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)
     assert counted["hits"].sum() == 2
+
+
+class SilentFor:
+    """A port of which one method answers after a number of calls in vain."""
+
+    def __init__(self, port: Any, method: str, calls: int, then: Callable[[], None]) -> None:
+        self._port, self._method, self._left, self._then = port, method, calls, then
+
+    def __getattr__(self, name: str) -> Any:
+        return self._called if name == self._method else getattr(self._port, name)
+
+    def _called(self, *arguments: Any, **named: Any) -> Any:
+        if self._left:
+            self._left -= 1
+            raise Unavailable("the store does not answer", retry_after_s=0)
+        self._then()
+        return getattr(self._port, self._method)(*arguments, **named)
+
+
+class CountingReader:
+    """A reader that counts its heartbeats; `moves_at` is the heartbeat that hears of moved partitions."""
+
+    def __init__(self, reader: Any, heartbeats: list[Topic], topic: Topic, moves_at: int = 0) -> None:
+        self._reader, self._heartbeats, self._topic, self._moves_at = reader, heartbeats, topic, moves_at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def stay(self) -> None:
+        self._heartbeats.append(self._topic)
+        if len(self._heartbeats) == self._moves_at:
+            raise PartitionsMoved("partitions moved", retry_after_s=0)
+
+
+@pytest.mark.parametrize("moves_at", [0, 3])
+def test_readers_send_heartbeats_while_the_runner_waits_for_a_store(moves_at: int, tmp_path: Path) -> None:
+    mesh = a_mesh()
+    stop = threading.Event()
+    heartbeats: list[Topic] = []
+    stores = stream_stores(mesh.stores)
+    silent = replace(
+        stores,
+        raw=SilentFor(stores.raw, "put", 5, stop.set),
+        log_reader=lambda topic: CountingReader(stores.log_reader(topic), heartbeats, topic, moves_at),
+    )
+    runner = Runner(silent, mesh.clock, home=tmp_path)
+    mesh.send([a_hit()])
+    before = len(heartbeats)
+    runner.run(stop, poll_s=0.0)
+    assert set(heartbeats[before:]) == {Topic.HITS, Topic.REJECTED}
+    assert len(heartbeats) - before >= 5
+    assert runner.recoveries == (2 if moves_at else 1)
+    assert mesh.stores.progress.progress(Topic.HITS)[PartitionId(mesh.stores.log.log_id(Topic.HITS), 0)].next_offset
+    runner.close()
 
 
 def test_record_that_was_read_but_not_committed_is_read_again_and_stored_once() -> None:

@@ -12,9 +12,10 @@ import polars as pl
 
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.log import LogCatalogue
-from hitmesh.adapters.embedded.reader_positions import ReaderPositions, save_positions
+from hitmesh.adapters.embedded.reader_positions import ReaderPositions, committed_positions, save_positions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.embedded.stream_rows import Chunk, add_chunks, chunked
+from hitmesh.adapters.positions import refuse_rows_behind
 from hitmesh.adapters.stream_rows import as_streamed
 from hitmesh.errors import Fenced
 from hitmesh.logs import logger
@@ -71,16 +72,21 @@ class EmbeddedOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
+            PartitionsMoved: rows come with a position that is not ahead; nothing was written.
             CommitInDoubt: the commit itself failed.
-            ValueError: a position is of no log of this store, or rows are of another generation.
+            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
             by_topic.setdefault(self._catalogue.topic_of(partition.log), {})[partition] = progress
+        committed: dict[PartitionId, PartitionProgress] = {}
         traffic = _chunks([one.traffic for one in rows], RowSource.TRAFFIC)
         visits = _chunks([one.visits for one in rows], RowSource.VISITS)
         with self._database.writing(tell_doubt=True) as transaction:
             _refuse_others(transaction, writer)
+            for topic in by_topic:
+                committed |= committed_positions(transaction, topic, self._group)
+            refuse_rows_behind(rows, positions, committed)
             add_chunks(transaction, [*traffic, *visits])
             for topic, of_topic in by_topic.items():
                 save_positions(transaction, topic, self._group, of_topic)

@@ -21,13 +21,7 @@ class ReaderPositions:
     def committed(self, topic: Topic, group: str) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what the group committed; partitions without a commit are absent."""
         with self._database.reading() as transaction:
-            rows = transaction.rows(
-                _Committed,
-                """SELECT log_id, partition_no, next_offset, log_time FROM reader_positions
-                WHERE topic = ? AND group_name = ?""",
-                (topic, group),
-            )
-        return {PartitionId(row.log, row.partition): PartitionProgress(row.offset, row.log_time) for row in rows}
+            return committed_positions(transaction, topic, group)
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Saves positions; older ones than what is there change nothing."""
@@ -45,6 +39,17 @@ class ReaderPositions:
                 (topic,),
             )
         return {PartitionId(row.log, row.partition): row.offset if row.by_all else 0 for row in rows}
+
+
+def committed_positions(transaction: Transaction, topic: Topic, group: str) -> dict[PartitionId, PartitionProgress]:
+    """Returns what the group committed, in a transaction of raw.db; partitions without a commit are absent."""
+    rows = transaction.rows(
+        _Committed,
+        """SELECT log_id, partition_no, next_offset, log_time FROM reader_positions
+        WHERE topic = ? AND group_name = ?""",
+        (topic, group),
+    )
+    return {PartitionId(row.log, row.partition): PartitionProgress(row.offset, row.log_time) for row in rows}
 
 
 def save_positions(

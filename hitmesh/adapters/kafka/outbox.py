@@ -18,9 +18,10 @@ from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, offset_of
 from hitmesh.adapters.kafka.rollups import RollupTopics
 from hitmesh.adapters.kafka.transactions import Message, Offsets, TransactionalProducer
+from hitmesh.adapters.positions import refuse_rows_behind
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stream_rows import as_streamed
-from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError
+from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError, PartitionsMoved
 from hitmesh.logs import logger
 from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, Topic
 from hitmesh.rollup_rows import RowSource
@@ -91,11 +92,12 @@ class KafkaOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition is another reader's now; nothing was written.
+            PartitionsMoved: a partition is another reader's now, or rows come with a position that is not ahead;
+                nothing was written.
             CommitInDoubt: whether it was written is not known.
-            ValueError: a position is of no log of this store, or rows are of another generation.
+            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
         """
-        newer = self._newer(positions)
+        newer = self._newer(rows, positions)
         messages = self._messages(rows, newer)
         if writer != self._writer:
             raise Fenced(f"writer {writer} wrote after {self._writer} took over")
@@ -135,8 +137,13 @@ class KafkaOutbox:
             return CommitInDoubt(f"writer {writer}: {error.message}, though it is the newest: it took too long")
         return error
 
-    def _newer(self, positions: Mapping[PartitionId, PartitionProgress]) -> dict[PartitionId, PartitionProgress]:
-        """Returns the positions that are not behind what is committed: a commit never moves back."""
+    def _newer(
+        self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> dict[PartitionId, PartitionProgress]:
+        """Returns the positions that are ahead of the committed ones: all of them where rows come along.
+
+        Kafka checks a membership only together with positions, so rows without one would be written by anybody.
+        """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:
             topic = self._catalogue.topic_of(partition.log)
@@ -144,6 +151,11 @@ class KafkaOutbox:
                 by_topic.setdefault(topic, []).append(partition)
         for topic, unknown in by_topic.items():
             self._done |= committed_by(self._stranger(topic), self._servers.topic(topic), unknown)
+        try:
+            refuse_rows_behind(rows, positions, self._done)
+        except PartitionsMoved:
+            self._done = {}
+            raise
         return {one: done for one, done in positions.items() if _is_newer(done, self._done.get(one, _START))}
 
     def _messages(

@@ -19,6 +19,7 @@ from hitmesh.adapters.partials import (
     of_some_sites,
     series,
 )
+from hitmesh.adapters.positions import refuse_rows_behind
 from hitmesh.adapters.snapshots import replaces
 from hitmesh.errors import Fenced
 from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SiteDay, SnapshotManifest, Topic
@@ -63,13 +64,16 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            ValueError: a position is of no log of this store, or rows are of another generation.
+            PartitionsMoved: rows come with a position that is not ahead; nothing was written.
+            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
             by_topic.setdefault(self._log.topic_of(partition.log), {})[partition] = progress
         with self._lock:
             self._refuse_others(writer)
+            committed = (self._log.committed(topic, self._group) for topic in by_topic)
+            refuse_rows_behind(rows, positions, {key: value for one in committed for key, value in one.items()})
             self._rows.add(rows)
             for topic, of_topic in by_topic.items():
                 self._log.commit(topic, self._group, of_topic)
