@@ -39,6 +39,8 @@ STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
     RowSource.VISITS: VISITS_MEASURES,
 }
 
+# The sums of reports in rows of both sources; no column is in both.
+ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
 _WRITTEN_BY: Final[dict[str, pl.DataType]] = {
     "log": pl.String(),

@@ -118,6 +118,7 @@ def build_settler(
             progress=stores.progress,
             directory=stores.directory,
             series=stores.series,
+            metrics=stores.metrics,
         ),
         clock,
         pace,

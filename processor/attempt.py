@@ -19,6 +19,7 @@ from hitmesh.ports import (
     Drift,
     GenerationEntry,
     Generations,
+    MetricStore,
     OrderClaims,
     PartitionId,
     ProgressReader,
@@ -60,6 +61,7 @@ class SettlerStores:
     progress: ProgressReader
     directory: SiteDirectory
     series: SeriesStore
+    metrics: MetricStore
 
 
 @dataclass(frozen=True, slots=True)

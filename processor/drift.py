@@ -1,10 +1,14 @@
 """How a settled day differs from what the stream said of it (step S of the journey, decision A8).
 
 Decides whether the stream's own rows may be published as they are: when no row differs, by a digest over all of them,
-and no sketch holds a visitor that left it. A pure function of both. Refuses to know why they differ.
+no sketch holds a visitor that left it, and the rows of the metric store add up to what the stream counted. Pure
+functions. Refuses to know why they differ.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -40,3 +44,31 @@ def drift_of(traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame
         sketch_provisional=moved,
         measures={name: value for name, value in differences.items() if value},
     )
+
+
+def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, stored: Mapping[str, int]) -> Drift:
+    """Return the drift with the difference between the metric store's rows and what the stream counted.
+
+    The partials, from which `drift` was made, cannot tell rows that a store lost or has twice.
+
+    Args:
+        drift: of `drift_of`, with the same settled rows.
+        traffic: settled rows (hitmesh.rollup_rows).
+        visits: settled rows.
+        stored: ROW_SUMS of the stream's rows in the metric store, modulo 2⁶⁴.
+    """
+    streamed = {
+        name: int(rows[name].sum()) - drift.measures.get(name, 0)
+        for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
+        for name in names
+    }
+    differences = {name: _signed(stored[name] - counted) for name, counted in streamed.items()}
+    found = {name: value for name, value in differences.items() if value}
+    if not found:
+        return drift
+    return replace(drift, confirmed=False, rows_differ=True, row_measures=found)
+
+
+def _signed(value: int) -> int:
+    """Return a value modulo 2⁶⁴, from −2⁶³ on."""
+    return (value + 2**63) % 2**64 - 2**63

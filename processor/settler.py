@@ -13,7 +13,7 @@ One settler at a time works on a site: a carry is handed from day to day.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -29,6 +29,7 @@ from hitmesh.ports import (
     DirtySiteDay,
     Drift,
     PartitionId,
+    PartitionProgress,
     Position,
     ProgressReader,
     SiteDay,
@@ -39,6 +40,7 @@ from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.labels import SettledResult
 from processor.attempt import SETTLEMENT, Attempt, Handed, SettlerStores
 from processor.collisions import collision_refusals
+from processor.drift import with_stored_rows
 from processor.metering import count_not_settled, count_settled, count_store_error
 from processor.settled_series import settled_series
 from processor.settlement import Settled
@@ -180,9 +182,7 @@ class Settler:
 
         What the stream said of a day is compared with its settlement, so all of it must be there.
         """
-        flushed = self._stores.series.flushed()
-        declared = self._stores.progress.progress(Topic.HITS)
-        return first_open_day(min((flushed[name].log_time if name in flushed else 0 for name in declared), default=0))
+        return _closed_before(self._stores.series.flushed(), self._stores.progress.progress(Topic.HITS))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether it is too early: what settlement itself marked is never slowed down, new hits are."""
@@ -211,13 +211,14 @@ class Settler:
     def _publish_wave(self, this: _Pass) -> None:
         """Make the settlements of a wave current. The order of effects of step S, written once.
 
+        First the stream's rows are compared with what the metric store has of them, which decides what is confirmed.
         1. the rows of all, invisible until published, unless the stream's own rows are confirmed. Then of each
         site-day, days ascending: 2. its series; 3. collisions; 4. marks on the days that this settlement changes,
         before it becomes current, since afterwards nothing would show that it did; 5. generation, ledger, carry and
         drift, if no one else published; 6. duplicate flags of claims; 7. the marks that were taken are cleared.
         A site-day that fails takes those of its site behind it with it: they were computed from its carry.
         """
-        wave, this.wave = this.wave, []
+        wave, this.wave = self._compared(this.wave), []
         written = [one for one in wave if not one.is_confirmed]
         if written:
             self._stores.sink.write(
@@ -288,16 +289,44 @@ class Settler:
             took_ms=ended - one.started,
         )
 
+    def _compared(self, wave: list[_Computed]) -> list[_Computed]:
+        """Return the wave with the drift of the stream's rows in the metric store: rows it lost or has twice.
+
+        Partials cannot tell: they are stored elsewhere. A day whose rows differ is not confirmed.
+        """
+        streamed = [one for one in wave if one.drift is not None]
+        if not streamed:
+            return wave
+        last_day = max(one.attempt.site_day.day for one in streamed)
+        self._await(lambda: self._rows_closed_before() > last_day, f"rows of the stream of day {last_day}")
+        sums = self._stores.metrics.stream_sums([one.attempt.site_day for one in streamed])
+        return [_with_stored_rows(one, sums) for one in wave]
+
+    def _rows_closed_before(self) -> int:
+        """Return the first day of which the metric store may lack rows of the stream."""
+        return _closed_before(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
+
     def _await_ingestion(self, written: Sequence[_Computed]) -> None:
         """Wait until reports can read the rows: only then may they become current (decision A9)."""
+        waiting = [(one.attempt.site_day, one.attempt.generation) for one in written]
+
+        def are_ingested() -> bool:
+            while waiting and self._stores.sink.ingested(*waiting[0]):
+                waiting.pop(0)
+            return not waiting
+
+        self._await(are_ingested, f"rows of {len(waiting)} site-days, {waiting[0][0]} and later")
+
+    def _await(self, are_readable: Callable[[], bool], rows: str) -> None:
+        """Wait until rows are readable.
+
+        Raises:
+            Unavailable: they are not in time, or this settler was stopped.
+        """
         deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
-        for one in written:
-            site_day, generation = one.attempt.site_day, one.attempt.generation
-            while not self._stores.sink.ingested(site_day, generation):
-                if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
-                    raise Unavailable(
-                        f"rows of {site_day} generation {generation} are not readable yet", retry_after_s=5.0
-                    )
+        while not are_readable():
+            if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
+                raise Unavailable(f"{rows} are not readable yet", retry_after_s=5.0)
 
     def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
         """Yield marks of settlement, each with an offset greater than any that was taken."""
@@ -317,6 +346,21 @@ class Settler:
             self._stores.sink.drop(gone)
             for site_day, generation in gone:
                 self._stores.generations.forget(site_day, generation)
+
+
+def _with_stored_rows(one: _Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> _Computed:
+    site_day, settled = one.attempt.site_day, one.settled
+    if one.drift is None:
+        return one
+    drift = with_stored_rows(one.drift, settled.traffic, settled.visits, sums[site_day])
+    if drift.row_measures:
+        logger().error("stream_rows_differ", site_day=list(site_day), stored_minus_counted=dict(drift.row_measures))
+    return replace(one, drift=drift)
+
+
+def _closed_before(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:
+    """Return the first day that is not closed by these positions for every declared partition."""
+    return first_open_day(min((reached[one].log_time if one in reached else 0 for one in declared), default=0))
 
 
 def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:

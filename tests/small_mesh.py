@@ -245,6 +245,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
         progress=stores.progress,
         directory=stores.directory,
         series=stores.series,
+        metrics=stores.metrics,
     )
 
 

@@ -6,11 +6,14 @@ generation is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import polars as pl
 
 from hitmesh.adapters.answers import united
+from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, TRAFFIC_SKETCHES, RowSource
-from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION, STREAM_MEASURES
+from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS, STREAM_COLUMNS, STREAM_GENERATION, STREAM_MEASURES
 
 _SUMS = {source: [name for name in STREAM_COLUMNS[source] if name in STREAM_MEASURES[source]] for source in RowSource}
 _SKETCHES = {source: [name for name in STREAM_COLUMNS[source] if name in TRAFFIC_SKETCHES] for source in RowSource}
@@ -52,6 +55,21 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
             for name, dtype in STREAM_COLUMNS[source].items()
         ]
     )
+
+
+def sums_of(rows: Mapping[RowSource, pl.DataFrame], site_days: Iterable[SiteDay]) -> dict[SiteDay, dict[str, int]]:
+    """Returns ROW_SUMS of each of these site-days; see MetricStore.stream_sums.
+
+    Args:
+        rows: columns of STREAM_COLUMNS by source, of these site-days only.
+        site_days: asked for.
+    """
+    found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
+    for source, own in rows.items():
+        names = [name for name in _SUMS[source] if name in ROW_SUMS]
+        for site, day, *sums in own.group_by("site", "day").agg(pl.col(names).sum()).iter_rows():
+            found[SiteDay(site, day)] |= zip(names, sums, strict=True)
+    return found
 
 
 def counts_something(source: RowSource, *, whole: bool) -> pl.Expr:

@@ -34,7 +34,8 @@ def drift(
     """Show how settled days of a site, or of every site, differ from what the live stream said of them.
 
     A day of which nothing came late is confirmed as it was: no drift. What late hits and late copies changed is listed
-    by stored measure, settled minus live; money is in micros, durations in ms. JSON is one list of days.
+    by stored measure, settled minus live; money is in micros, durations in ms. Rows that the store of live rows lost or
+    has twice are named by what they add to the live numbers. JSON is one list of days.
     """
     dates = utc_date(since), utc_date(until)
     with connect(endpoint, home) as mesh:
@@ -65,6 +66,7 @@ def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
             "rows_differ": day.rows_differ,
             "sketch_provisional": day.sketch_provisional,
             "measures": dict(sorted(day.measures.items())),
+            "row_measures": dict(sorted(day.row_measures.items())),
         }
         for day in answer.days
     ]
@@ -73,6 +75,8 @@ def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
 def _verdict(day: dict[str, Any]) -> str:
     if day["confirmed"]:
         return "confirmed"
+    if day["row_measures"]:
+        return f"rows lost or doubled: {_changes(day['row_measures'])}"
     if day["rows_differ"]:
         return "drift"
     return "visitors counted anew" if day["sketch_provisional"] else "settled anew"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,6 +51,16 @@ class MetricStore(Protocol):
         """Returns up to which position of each partition of hits every row of the stream is in answers.
 
         Never more than what was committed; a declared partition of which nothing is known is (0, 0).
+        """
+
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Returns the sums (ROW_SUMS) of all rows of STREAM_GENERATION, for each of these site-days.
+
+        Rows of both sources and of excluded hits count; a site-day without rows has zeros. Equal sums prove little of
+        single rows, but rows that were lost or doubled show. Sums are exact modulo 2⁶⁴.
+
+        Raises:
+            Unavailable: the store does not answer, or has lost rows for a while that it had.
         """
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
@@ -111,12 +111,14 @@ class Drift:
         rows_differ: whether any row differs, by the digest over all rows.
         sketch_provisional: whether a visitor left a sketch it could not be taken from (rule S8).
         measures: settled − stream, of excluded and other rows together; those that are not 0.
+        row_measures: rows in the metric store − stream, likewise: rows of the stream were lost or doubled there.
     """
 
     confirmed: bool
     rows_differ: bool
     sketch_provisional: bool
     measures: Mapping[str, int]
+    row_measures: Mapping[str, int] = field(default_factory=dict)
 
 
 class Generations(Protocol):

@@ -170,7 +170,13 @@ def publish(
 
 
 NO_DRIFT = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, measures={})
-DRIFT = Drift(confirmed=False, rows_differ=True, sketch_provisional=True, measures={"hits": -(2**40), "visits": 3})
+DRIFT = Drift(
+    confirmed=False,
+    rows_differ=True,
+    sketch_provisional=True,
+    measures={"hits": -(2**40), "visits": 3},
+    row_measures={"tax": -7},
+)
 
 
 class TestGenerations:

@@ -25,6 +25,7 @@ from hitmesh.rollup_rows import RowSource
 from hitmesh.sketches import union
 from hitmesh.stream_columns import (
     MOVED_VISITORS,
+    ROW_SUMS,
     STREAM_GENERATION,
 )
 from tests.contract.conftest import NOON, Opener
@@ -282,6 +283,34 @@ class TestStreamedRows:
         assert answer.rows()[0][:3] == (0, 107, 1)
         assert union(answer["visitors"].to_list()).estimate() == 2.0
         assert ask(stores, measures=(MOVED_VISITORS,)).rows() == [(0, 0)]
+
+    def test_sums_of_site_days_are_those_of_all_their_rows(self, stores: Stores) -> None:
+        visits = signed(RowSource.VISITS, a_row(exit_page="/x", visits=2, visit_duration_total=7), a_row(visits=-1))
+        rows = [
+            a_row(hits=3, gross_revenue=2**62, tax=-5),
+            a_row(cell=1, page_path="/a", hits=1, gross_revenue=2**62 - 1),
+            a_row(excluded=True, hits=10, moved_visitors=1),
+            a_row(page_path="/gone", hits=1),
+            a_row(page_path="/gone", hits=-1),
+            a_row(cell=96, day=DAY + 1, hits=100),
+            a_row(site=OTHER, hits=1_000),
+        ]
+        write_settled(stores, a_row(hits=5))
+        commit_rows(stores, stores.outbox.take_over(), [some_rows(stores, *rows, visits=visits)])
+        nothing = dict.fromkeys(ROW_SUMS, 0)
+        assert stores.metrics.stream_sums([TODAY, SiteDay(OTHER, DAY + 1), SiteDay(SHOP, DAY + 1)]) == {
+            TODAY: {
+                **nothing,
+                "hits": 14,
+                "gross_revenue": 2**63 - 1,
+                "tax": -5,
+                "visits": 1,
+                "visit_duration_total": 7,
+            },
+            SiteDay(SHOP, DAY + 1): {**nothing, "hits": 100},
+            SiteDay(OTHER, DAY + 1): nothing,
+        }
+        assert stores.metrics.stream_sums([]) == {}
 
     def test_only_asked_site_days_are_read(self, stores: Stores) -> None:
         rows = [a_row(cell=96 * n, day=DAY + n, site=site, hits=1) for n in range(3) for site in (SHOP, OTHER)]

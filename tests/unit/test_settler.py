@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.ports import (
     SETTLEMENT_LOG,
     DirtyMark,
+    FoldedRows,
     GenerationEntry,
     PartitionId,
     PartitionProgress,
@@ -20,10 +22,13 @@ from hitmesh.ports import (
     SiteDay,
     Topic,
 )
+from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import STREAM_GENERATION
 from processor.attempt import SettlerStores
 from processor.settler import Pace, Settler
+from tests.contract.stream_builders import signed
 from tests.reference.hits import RefHit, RefItem
-from tests.small_mesh import SmallMesh, settler_stores
+from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000
@@ -192,6 +197,67 @@ def test_site_day_that_cannot_be_read_waits_and_the_others_go_on() -> None:
     assert settler.run_once() == 1
     assert dirty(mesh) == [TODAY]
     assert entry(mesh, SiteDay(SITE, DAY + 2)) is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "changed"),
+    [
+        (RowSource.TRAFFIC, {"hits": 1}),
+        (RowSource.TRAFFIC, {"hits": -1}),
+        (RowSource.TRAFFIC, {"hits": 1, "excluded": True}),
+        (RowSource.TRAFFIC, {"gross_revenue": -5}),
+        (RowSource.VISITS, {"visits": 1, "bounces": 1}),
+    ],
+)
+def test_day_whose_rows_were_lost_or_doubled_in_the_metric_store_is_not_confirmed(
+    source: RowSource, changed: dict[str, int]
+) -> None:
+    mesh = SmallMesh(MIDNIGHT + 3 * MINUTE, sites=[SITE])
+    mesh.send([a_hit(0), a_hit(1), an_order(2, "o")])
+    mesh.stream()
+    nothing = {one: signed(one) for one in RowSource}
+    row = {"site": SITE, "day": DAY, "excluded": False, "cell": MIDNIGHT} | changed
+    rows = {**nothing, source: signed(source, row)}
+    store = mesh.stores.metrics
+    assert isinstance(store, MemoryRows)
+    partition = PartitionId(mesh.stores.log.log_id(Topic.HITS), 0)
+    store.add([FoldedRows(partition, rows[RowSource.TRAFFIC], rows[RowSource.VISITS])])
+    mesh.settle()
+    published, drift = entry(mesh), mesh.stores.generations.drifts(SITE, DAY, DAY + 1)[TODAY]
+    assert published is not None
+    assert published.generation != STREAM_GENERATION
+    measures = {name: value for name, value in changed.items() if name != "excluded"}
+    assert (drift.confirmed, drift.measures, drift.row_measures) == (False, {}, measures)
+    assert not differences(mesh.rows(), expected_rows(mesh.sent))
+
+
+def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
+    mesh = SmallMesh(MIDNIGHT + 3 * MINUTE, sites=[SITE])
+    mesh.send([a_hit(0), a_hit(1)])
+    mesh.stream()
+    behind = BehindAtFirst(mesh.stores.metrics)
+    ports = settler_stores(mesh.stores)
+    mesh.settler = Settler(replace(ports, metrics=behind), mesh.clock, Pace(resettle_after_ms=0))  # type: ignore[arg-type]  # has every method of the port
+    mesh.settle()
+    published = entry(mesh)
+    assert published is not None
+    assert (published.generation, behind.left) == (STREAM_GENERATION, 0)
+
+
+class BehindAtFirst:
+    """A metric store that has taken in nothing when it is asked for the first times, and lost rows meanwhile."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.left = store, 2
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        through = self._store.ingested_through()
+        self.left -= 1
+        return dict.fromkeys(through, PartitionProgress(0, 0)) if self.left else through
+
+    def stream_sums(self, site_days: Any) -> Any:
+        assert not self.left
+        return self._store.stream_sums(site_days)
 
 
 def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:

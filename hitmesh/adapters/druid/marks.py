@@ -14,11 +14,10 @@ from typing import Any, Final
 
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET
-from hitmesh.adapters.druid.question import iso
+from hitmesh.adapters.druid.intervals import mark_intervals
 from hitmesh.adapters.druid.rows import mark_of
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
-from hitmesh.cells import CELL_MS
 from hitmesh.errors import HitmeshError
 from hitmesh.logs import logger
 from hitmesh.ports import PartitionId, PartitionProgress, Topic
@@ -30,8 +29,6 @@ _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
 # A partition without hits has no mark; all days are looked through for it only so often.
 _SEARCH_EVERY_S: Final = 10.0
-_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of ours
-_MAX_DAYS: Final = 32
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
@@ -54,9 +51,6 @@ class Marks:
         self._waiting: deque[tuple[float, Seen]] = deque()
         self._counted: Seen = {}
         self._searched_s = float("-inf")
-        self._look_lock = threading.Lock()
-        self._looked_s = float("-inf")
-        self._looked: Seen | HitmeshError = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -68,35 +62,12 @@ class Marks:
             counted = self._counted
         return {partition: counted.get(partition, _START) for partition in declared}
 
-    def now(self) -> Seen:
-        """Returns the marks that both data sources show, by partition of hits, at some moment after this was called.
-
-        Whoever asks at the same time is answered by the same look.
-
-        Raises:
-            HitmeshError: Druid does not answer.
-        """
-        asked_s = time.monotonic()
-        with self._look_lock:
-            if self._looked_s < asked_s:
-                self._looked_s, self._looked = time.monotonic(), self._seen_or_not()
-            looked = self._looked
-        if isinstance(looked, HitmeshError):
-            raise looked
-        return looked
-
     def close(self) -> None:
         """Looks no more. A second call changes nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-
-    def _seen_or_not(self) -> Seen | HitmeshError:
-        try:
-            return self._seen()
-        except HitmeshError as error:
-            return error
 
     def _seen(self) -> Seen:
         declared = self._catalogue.partition_ids(Topic.HITS)
@@ -113,10 +84,7 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Returns where marks are that matter: those known are not looked for again.
-
-        A mark has the time at which its day begins, so a look passes over all rows of the rest of the day.
-        """
+        """Returns where marks are that matter: those known are not looked for again."""
         with self._lock:
             counted = self._counted
         known = [counted[one] for one in declared if one in counted]
@@ -125,10 +93,7 @@ class Marks:
             self._searched_s = now_s
             return [_EVER]
         first_day = min(done.log_time for done in known) // DAY_MS
-        end_day = int(time.time() * 1_000) // DAY_MS + _DAYS_AHEAD + 1
-        if end_day - first_day > _MAX_DAYS:
-            return [f"{iso(first_day * DAY_MS)}/2100-01-01"]
-        return [f"{iso(day * DAY_MS)}/{iso(day * DAY_MS + CELL_MS)}" for day in range(first_day, end_day)]
+        return mark_intervals(first_day, int(time.time() * 1_000))
 
     def _start(self) -> None:
         with self._lock:
@@ -140,7 +105,7 @@ class Marks:
         pause_s = max(0.05, min(_LONGEST_PAUSE_S, self._margin_s / 4))
         while not self._stop.is_set():
             try:
-                self._note(time.monotonic(), self.now())
+                self._note(time.monotonic(), self._seen())
             except HitmeshError as error:
                 logger().warning("marks_not_seen", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)

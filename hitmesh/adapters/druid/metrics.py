@@ -1,14 +1,15 @@
 """Step 8 of the journey on Druid: questions asked as native queries, answers as frames.
 
 Decides when one query is not enough: for patterns, whose matches are found among the values that are there; for
-sketches of many groups, and where visitors left one, since rows that come to nothing must go with theirs; and whether
-Druid still has all that it had when the question began. What a query says, hitmesh.adapters.druid.question decides.
+sketches of many groups, and where visitors left one, since rows that come to nothing must go with theirs. What a query
+says, hitmesh.adapters.druid.question decides; whether its answer has all rows, hitmesh.adapters.druid.proof.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -19,21 +20,21 @@ from hitmesh.adapters.answers import needed_columns
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.marks import Marks
-from hitmesh.adapters.druid.question import Matches, rows_query, values_query
+from hitmesh.adapters.druid.proof import Proof, proof_of
+from hitmesh.adapters.druid.question import Json, Matches, rows_query, values_query
 from hitmesh.adapters.druid.scan import answered, scan_query
+from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import RefusedError, RetryError, Unavailable
+from hitmesh.errors import RefusedError, RetryError
 from hitmesh.filters import Comparison, null_name
 from hitmesh.logs import logger
 from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import MOVED_VISITORS
+from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000
 MAX_SKETCH_GROUPS: Final = 64  # of 256 KiB each in Druid's merge buffer
-_RETRY_S: Final = 5.0
-_START: Final = PartitionProgress(0, 0)
 
 
 class Dropped(Protocol):
@@ -70,11 +71,8 @@ class DruidMetricStore:
         asked = self._existing(question)
         if not asked.generations:
             return as_promised(frame_of((), asked), asked)
-        before = self._marks.through()
-        matches = self._matches(asked)
-        frame = self._asked(asked, matches)
-        self._refuse_if_lost(before)
-        return as_promised(frame, asked)
+        proof = self._proof()
+        return as_promised(self._asked(asked, self._matches(asked, proof), proof), asked)
 
     def explain(self, question: MetricQuery) -> str:
         """Returns the native query that a question is, as JSON that Druid takes; asks Druid nothing.
@@ -84,6 +82,21 @@ class DruidMetricStore:
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query, ensure_ascii=False)
 
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Returns the sums of all rows of the stream's generation: one question a day, source and up to 256 sites.
+
+        Raises:
+            Unavailable: Druid does not answer, or has lost rows for a while that it had.
+        """
+        proof = self._proof()
+        found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
+        for day, sites in asked_together(site_days):
+            for source, names in SUMS.items():
+                query = sums_query(self._servers.data_source(source), source, day, sites)
+                for site, *sums in self._rows(query, proof):
+                    found[SiteDay(site, day)] |= zip(names, (value or 0 for value in sums), strict=True)
+        return found
+
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
         needed_columns(question, [dimension])
@@ -92,7 +105,8 @@ class DruidMetricStore:
             return ()
         column = asked.columns.get(dimension, dimension)
         # One more: null comes first, and is no value.
-        values = self._values(asked, column, self._matches(asked), limit + 1)
+        proof = self._proof()
+        values = self._values(asked, column, self._matches(asked, proof), proof, limit + 1)
         return [value for value in values if value is not None][:limit]
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
@@ -114,29 +128,38 @@ class DruidMetricStore:
         kept = {one: generation for one, generation in question.generations.items() if (one, generation) not in gone}
         return replace(question, generations=kept)
 
-    def _asked(self, question: MetricQuery, matches: Matches) -> pl.DataFrame:
+    def _proof(self) -> Proof:
+        return proof_of(self._marks.through(), int(time.time() * 1_000))
+
+    def _rows(self, query: Json, proof: Proof) -> list[Any]:
+        """Returns the rows of a query, all that were there when the proof was made."""
+        return proof.checked(query, self._client.query(proof.asked_in(query)))
+
+    def _asked(self, question: MetricQuery, matches: Matches, proof: Proof) -> pl.DataFrame:
         """Returns the groups of a question: added up by Druid, or here where sketches make that dear or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
-            return self._grouped(question, matches)
-        sums = self._grouped(replace(question, sketches=(), measures=_with_moved(question.measures)), matches)
+            return self._grouped(question, matches, proof)
+        sums = self._grouped(replace(question, sketches=(), measures=_with_moved(question.measures)), matches, proof)
         nobody_left = not (sums[MOVED_VISITORS] != 0).any()
         if nobody_left and not question.sketches:
             return sums
         if nobody_left and sums.height <= MAX_SKETCH_GROUPS:
-            return self._grouped(question, matches)
+            return self._grouped(question, matches, proof)
         query = scan_query(question, self._servers.data_source(question.source), matches)
-        return answered(self._client.query(query), question)
+        return answered(self._rows(query, proof), question)
 
-    def _grouped(self, question: MetricQuery, matches: Matches) -> pl.DataFrame:
-        rows: list[Any] = self._client.query(rows_query(question, self._servers.data_source(question.source), matches))
-        return frame_of(rows, question)
+    def _grouped(self, question: MetricQuery, matches: Matches, proof: Proof) -> pl.DataFrame:
+        query = rows_query(question, self._servers.data_source(question.source), matches)
+        return frame_of(self._rows(query, proof), question)
 
-    def _values(self, question: MetricQuery, column: str, matches: Matches, limit: int) -> list[str | None]:
+    def _values(
+        self, question: MetricQuery, column: str, matches: Matches, proof: Proof, limit: int
+    ) -> list[str | None]:
         data_source = self._servers.data_source(question.source)
-        rows: list[Any] = self._client.query(values_query(question, data_source, column, matches, limit))
-        return [value for value, _ in rows]
+        rows = self._rows(values_query(question, data_source, column, matches, limit), proof)
+        return [value for value, _ in rows[:limit]]
 
-    def _matches(self, question: MetricQuery) -> Matches:
+    def _matches(self, question: MetricQuery, proof: Proof) -> Matches:
         """Returns what finds the values that a pattern matches, null by its name, among those of the asked rows.
 
         A question is sent more than once; its patterns are looked up once.
@@ -147,21 +170,11 @@ class DruidMetricStore:
         def of(comparison: Comparison) -> Sequence[str]:
             if comparison not in found:
                 column = question.columns.get(comparison.dimension, comparison.dimension)
-                values = self._values(unfiltered, column, of, MAX_VALUES + 1)
+                values = self._values(unfiltered, column, of, proof, MAX_VALUES + 1)
                 found[comparison] = matching(comparison, values)
             return found[comparison]
 
         return of
-
-    def _refuse_if_lost(self, before: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Raises Unavailable where marks that counted are gone: a server died, and rows of the answer with it."""
-        if not any(done.next_offset for done in before.values()):
-            return
-        now = self._marks.now()
-        if any(now.get(one, _START).next_offset < done.next_offset for one, done in before.items()):
-            raise Unavailable(
-                "Druid has lost rows that it had and reads them again from the log; ask again", retry_after_s=_RETRY_S
-            )
 
 
 def _unknown(comparison: Comparison) -> Sequence[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from typing import Any, Final, assert_never
 
@@ -16,6 +15,7 @@ from pydruid.query import QueryBuilder
 from pydruid.utils.aggregators import longsum
 
 from hitmesh.adapters.druid.columns import PRESENCE
+from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.specs import UNION_SIZE
 from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
 from hitmesh.ports import MetricQuery, SiteDay
@@ -101,11 +101,6 @@ def interval(question: MetricQuery) -> str:
     """Returns the time of the rows of a question."""
     first = max(question.start, question.bucket_starts[0])
     return f"{iso(first)}/{iso(max(first, question.end))}"
-
-
-def iso(at_ms: int) -> str:
-    """Returns an instant in UTC ms as Druid reads it in intervals."""
-    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _bucket(question: MetricQuery) -> Json:

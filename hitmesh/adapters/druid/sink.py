@@ -16,7 +16,7 @@ import polars as pl
 from hitmesh.adapters.answers import as_stored
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.columns import SENT
-from hitmesh.adapters.druid.question import iso
+from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.servers import Servers
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import RowSource

@@ -204,6 +204,7 @@ def _packed_drift(drift: Drift) -> str:
             "rows_differ": drift.rows_differ,
             "sketch_provisional": drift.sketch_provisional,
             "measures": dict(drift.measures),
+            "row_measures": dict(drift.row_measures),
         }
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -17,8 +17,10 @@ import polars as pl
 from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_columns, settled_columns
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
+from hitmesh.adapters.stream_rows import sums_of
 from hitmesh.errors import Unavailable
-from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, ProgressReader, Topic
+from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
+from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
 
 MAX_CACHED_BYTES: Final = 64 << 20
@@ -102,6 +104,10 @@ class EmbeddedMetricStore:
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what was committed: rows and positions are one transaction."""
         return self._progress.progress(Topic.HITS)
+
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Returns the sums of all rows of the stream's generation, for each of these site-days."""
+        return sums_of({source: self._streamed.of(source, site_days) for source in RowSource}, site_days)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, ascending; at most `limit`."""

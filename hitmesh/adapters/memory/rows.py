@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import polars as pl
 
 from hitmesh.adapters.answers import answer, as_asked, as_stored, distinct_values, needed_columns
-from hitmesh.adapters.stream_rows import as_streamed, folded
+from hitmesh.adapters.stream_rows import as_streamed, folded, sums_of
 from hitmesh.ports import FoldedRows, MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
@@ -86,6 +86,15 @@ class MemoryRows:
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what was committed: rows come with their positions."""
         return self._progress.progress(Topic.HITS)
+
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Returns the sums of all rows of the stream's generation, for each of these site-days."""
+        with self._lock:
+            parts = {
+                source: [part for one in site_days for part in self._streamed.get((source, one), ())]
+                for source in RowSource
+            }
+        return sums_of({source: pl.concat(own) for source, own in parts.items() if own}, site_days)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Returns distinct values of a dimension in the range, ascending; at most `limit`."""

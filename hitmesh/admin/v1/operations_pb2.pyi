@@ -339,11 +339,32 @@ class DriftDay(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RowMeasuresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DATE_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
     ROWS_DIFFER_FIELD_NUMBER: _builtins.int
     SKETCH_PROVISIONAL_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    ROW_MEASURES_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """For example "2026-11-01"."""
     confirmed: _builtins.bool
@@ -356,6 +377,12 @@ class DriftDay(_message.Message):
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Settled minus streamed by stored measure, of those that are not 0; money is micros, durations are ms."""
 
+    @_builtins.property
+    def row_measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Rows in the metric store minus streamed, likewise: rows of the live stream were lost or doubled there, and the day
+        was settled anew.
+        """
+
     def __init__(
         self,
         *,
@@ -364,10 +391,11 @@ class DriftDay(_message.Message):
         rows_differ: _builtins.bool = ...,
         sketch_provisional: _builtins.bool = ...,
         measures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        row_measures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "date", b"date", "measures", b"measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "date", b"date", "measures", b"measures", "row_measures", b"row_measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

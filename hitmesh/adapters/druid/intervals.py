@@ -1,0 +1,29 @@
+"""Instants and intervals as Druid reads them, and where marks stand in time. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from hitmesh.cells import CELL_MS
+from hitmesh.zones import DAY_MS
+
+_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of ours
+_MAX_DAYS: Final = 32
+_FOR_EVER: Final = "2100-01-01"
+
+
+def iso(at_ms: int) -> str:
+    """Returns an instant in UTC ms as Druid reads it in intervals."""
+    return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def mark_intervals(first_day: int, now_ms: int) -> list[str]:
+    """Returns the intervals of all marks from a day on: the first quarter of an hour of each day.
+
+    A mark has the time at which its day begins, so a look passes over few rows; many days are one interval.
+    """
+    end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
+    if end_day - first_day > _MAX_DAYS:
+        return [f"{iso(first_day * DAY_MS)}/{_FOR_EVER}"]
+    return [f"{iso(day * DAY_MS)}/{iso(day * DAY_MS + CELL_MS)}" for day in range(first_day, end_day)]

@@ -1,0 +1,48 @@
+"""What the stream's rows of site-days add up to (step S of the journey): one grouped question a day and many sites.
+
+Decides which site-days are asked for together; settlement compares the sums with the partials. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from hitmesh.adapters.druid.intervals import iso
+from hitmesh.ports import SiteDay
+from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.zones import DAY_MS
+
+MAX_SITES: Final = 256  # of a question
+SUMS: Final = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
+
+
+def asked_together(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:
+    """Yields each day with up to `max_sites` of its sites."""
+    sites: dict[int, list[str]] = defaultdict(list)
+    for site, day in sorted(set(site_days)):
+        sites[day].append(site)
+    for day, own in sites.items():
+        for first in range(0, len(own), max_sites):
+            yield day, own[first : first + max_sites]
+
+
+def sums_query(data_source: str, source: RowSource, day: int, sites: list[str]) -> dict[str, Any]:
+    """Returns the query for the sums (SUMS) of all rows of the stream's generation: site and sums, in this order."""
+    generation = {
+        "type": "equals",
+        "column": "generation",
+        "matchValueType": "LONG",
+        "matchValue": STREAM_GENERATION,
+    }
+    return {
+        "queryType": "groupBy",
+        "dataSource": data_source,
+        "granularity": "all",
+        "intervals": [f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],
+        "dimensions": [{"type": "default", "dimension": "site", "outputName": "site"}],
+        "filter": {"type": "and", "fields": [generation, {"type": "in", "dimension": "site", "values": sites}]},
+        "aggregations": [{"type": "longSum", "name": name, "fieldName": name} for name in SUMS[source]],
+    }

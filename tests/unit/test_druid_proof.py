@@ -1,0 +1,134 @@
+"""Marks asked for within a question: what is asked, and which answers are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from hitmesh.adapters.druid.client import DruidClient
+from hitmesh.adapters.druid.metrics import DruidMetricStore
+from hitmesh.adapters.druid.proof import Proof, proof_of
+from hitmesh.adapters.druid.question import MAX_ROWS, rows_query, values_query
+from hitmesh.adapters.druid.scan import scan_query
+from hitmesh.errors import Unavailable
+from hitmesh.filters import Comparison, Operator
+from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
+from tests.e2e.waiting import eventually
+from tests.unit.scripted_druid import Answer, a_druid
+from tests.unit.test_druid_client import Declared
+from tests.unit.test_druid_question import DAY_MS, START, a_question, no_pattern
+
+FIRST, SECOND = (PartitionId("hits.x", number) for number in range(2))
+NOW = START + 2 * DAY_MS
+NOTHING = PartitionProgress(0, 0)
+
+
+def a_proof(first: int = 7, second: int = 9) -> Proof:
+    return proof_of({FIRST: PartitionProgress(first, START + 5), SECOND: PartitionProgress(second, NOW)}, NOW)
+
+
+def at_least(name: str, offset: int) -> Mapping[str, Any]:
+    mark = {"type": "equals", "column": "mark", "matchValueType": "STRING", "matchValue": name}
+    return {
+        "type": "and",
+        "fields": [mark, {"type": "range", "column": "mark_offset", "matchValueType": "LONG", "lower": offset}],
+    }
+
+
+class TestAsked:
+    def test_groups_and_marks_are_one_query_and_neither_finds_rows_of_the_other(self) -> None:
+        query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
+        asked = a_proof().asked_in(query)
+        assert asked["intervals"][:2] == [*query["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
+        assert asked["intervals"][-1] == "2024-10-07T00:00:00Z/2024-10-07T00:15:00Z"  # the log's clock may be ahead
+        own, *marks = asked["filter"]["fields"]
+        within = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
+        assert own == {"type": "and", "fields": [query["filter"], within]}
+        assert marks == [at_least("hits.x/0", 7), at_least("hits.x/1", 9)]
+        assert asked["dimensions"][-1]["dimension"] == "mark"
+        assert asked["limitSpec"]["limit"] > MAX_ROWS + 1
+
+    def test_values_and_rows_are_asked_for_with_their_marks(self) -> None:
+        values = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
+        asked = a_proof().asked_in(values)
+        assert asked["having"]["havingSpecs"][0] == values["having"]
+        assert asked["limitSpec"]["limit"] > 11 + 2
+        scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
+        assert a_proof().asked_in(scan)["columns"] == [*scan["columns"], "mark"]
+
+    def test_nothing_is_asked_where_no_mark_counts_yet(self) -> None:
+        query = rows_query(a_question(), "mesh_traffic", no_pattern)
+        proof = proof_of({FIRST: NOTHING, SECOND: NOTHING}, NOW)
+        assert proof.asked_in(query) == query
+        assert proof.checked(query, [[0, 1]]) == [[0, 1]]
+
+    def test_marks_of_long_ago_are_one_interval(self) -> None:
+        proof = proof_of({FIRST: PartitionProgress(1, START)}, START + 400 * DAY_MS)
+        assert proof.intervals == ("2024-10-04T00:00:00Z/2100-01-01",)
+
+
+class TestChecked:
+    def test_answer_comes_without_its_marks(self) -> None:
+        query = rows_query(a_question(dimensions=("channel",), measures=("hits",)), "mesh_traffic", no_pattern)
+        answer = [[0, None, "hits.x/0", None, 0], [0, "ads", None, 5, 5], [3, None, "hits.x/1", None, 0]]
+        assert a_proof().checked(query, answer) == [[0, "ads", 5, 5]]
+        scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
+        width = len(scan["columns"])
+        events = [[*range(width), None], [*range(width), "hits.x/0"]]
+        batches = [{"events": events}, {"events": [[*range(width), "hits.x/1"]]}]
+        assert [one["events"] for one in a_proof().checked(scan, batches)] == [[[*range(width)]], []]
+
+    @pytest.mark.parametrize("seen", [["hits.x/0"], ["hits.x/1"], []])
+    def test_answer_that_lacks_a_mark_is_refused(self, seen: list[str]) -> None:
+        query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
+        answer = [[0, None, 5, 5], *([0, mark, None, 0] for mark in seen)]
+        with pytest.raises(Unavailable, match=r"lacks rows .* hits\.x/") as refused:
+            a_proof().checked(query, answer)
+        assert refused.value.retry_after_s > 0
+
+
+class OneServer:
+    """A Druid with the rows and marks of one data server, which the broker lacks for single questions."""
+
+    def __init__(self) -> None:
+        self.lacks_it = False
+        self.asked: list[Mapping[str, Any]] = []
+
+    def __call__(self, method: str, path: str, body: Any) -> Answer:
+        if body["dimensions"] == ["mark"]:  # a look: between two of them the broker may lack the server
+            return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
+        self.asked.append(body)
+        if self.lacks_it:
+            return 200, b"[]"
+        names = [one["dimension"] for one in body["dimensions"]]
+        marks = [[f"hits.x/{number}" if name == "mark" else None for name in names] for number in range(2)]
+        row = [0 if name == "bucket" else None if name == "mark" else "ads" for name in names]
+        sums = [5] * len(body["aggregations"])
+        return 200, orjson.dumps([[*row, *sums], *([*mark, *sums] for mark in marks)])
+
+
+class Nothing:
+    def of(self, sites: Any) -> set[tuple[SiteDay, int]]:
+        return set()
+
+
+@pytest.mark.parametrize("filter", [None, Comparison("channel", Operator.RE2, ("^a",))])
+def test_question_in_the_moment_in_which_the_broker_lacks_a_server_is_refused(filter: Comparison | None) -> None:
+    druid = OneServer()
+    with a_druid(druid) as servers:
+        store = DruidMetricStore(servers, DruidClient(servers), Declared(), Nothing())
+        question = a_question(filter=filter, dimensions=("channel",), measures=("hits",))
+        eventually(lambda: store.ingested_through()[SECOND].next_offset == 7, "marks count", 20.0)
+        assert store.query(question).rows() == [(0, "ads", 5)]
+        druid.lacks_it = True
+        with pytest.raises(Unavailable, match="ask again"):
+            store.query(question)
+        with pytest.raises(Unavailable, match="ask again"):
+            store.dimension_values(question, "channel", 5)
+        druid.lacks_it = False
+        assert store.query(question).rows() == [(0, "ads", 5)]
+        assert store.dimension_values(question, "channel", 5) == ["ads"]
+        store.close()
