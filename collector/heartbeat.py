@@ -6,7 +6,7 @@ import threading
 
 from collector.records import heartbeat_record
 from hitmesh.errors import RetryError
-from hitmesh.logs import logger
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import Clock, EventLog, Topic
 
 
@@ -30,12 +30,22 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
 
+    def _partitions(self) -> range:
+        try:
+            return range(self._log.partitions(Topic.HITS))
+        except Exception as error:
+            logger().error("heartbeat_failed", traceback=traceback_of(error))
+            return range(0)
+
     def _run(self) -> None:
         while True:
-            for partition in range(self._log.partitions(Topic.HITS)):
+            for partition in self._partitions():
                 try:
                     self._log.append(Topic.HITS, partition, heartbeat_record(self._node, self._clock.now()))
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
+                except Exception as error:
+                    # Without heartbeats the watermark of every idle partition stands still: the thread goes on.
+                    logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):
                 return

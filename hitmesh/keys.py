@@ -16,6 +16,7 @@ import polars_hash  # registers Expr.nchash
 import xxhash
 
 _U64 = np.uint64
+_SEPARATOR, _ESCAPE = "\x1f", "\x1e"
 _ASCII_LENGTHS = 128
 _FEW = 200
 _LENGTH_PREFIXES = {length: struct.pack("<I", length).decode("ascii") for length in range(_ASCII_LENGTHS)}
@@ -65,11 +66,20 @@ def hash64_column(values: pl.Series) -> pl.Series:
 
 
 def campaign_hashes(source: pl.Expr, medium: pl.Expr, campaign: pl.Expr, click_id: pl.Expr) -> pl.Expr:
-    """Returns the identity of a campaign tuple, UInt64; 0 when all four are empty or null (rule S3)."""
-    parts = [part.fill_null("") for part in (source, medium, campaign, click_id)]
-    joined = pl.concat_str(parts, separator="\x1f")
-    hashed: pl.Expr = polars_hash.concat_str(*parts, separator="\x1f").nchash.xxh3_64()
-    return pl.when(joined == "\x1f\x1f\x1f").then(pl.lit(0, pl.UInt64)).otherwise(hashed).alias("campaign_hash")
+    """Returns the identity of a campaign tuple, UInt64; 0 when all four are empty or null (rule S3).
+
+    A text that holds the separator is escaped, so two tuples are joined alike only if they are equal.
+    """
+    parts = [_without_separator(part.fill_null("")) for part in (source, medium, campaign, click_id)]
+    joined = pl.concat_str(parts, separator=_SEPARATOR)
+    hashed: pl.Expr = polars_hash.concat_str(*parts, separator=_SEPARATOR).nchash.xxh3_64()
+    return pl.when(joined == 3 * _SEPARATOR).then(pl.lit(0, pl.UInt64)).otherwise(hashed).alias("campaign_hash")
+
+
+def _without_separator(part: pl.Expr) -> pl.Expr:
+    return part.str.replace_all(_ESCAPE, _ESCAPE + "0", literal=True).str.replace_all(
+        _SEPARATOR, _ESCAPE + "1", literal=True
+    )
 
 
 def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 import structlog
 
@@ -32,3 +33,8 @@ def logger() -> structlog.typing.FilteringBoundLogger:
     """Returns the process's logger. Events have stable names: `log.event("stream_opened", streams=3)`."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return bound
+
+
+def traceback_of(error: BaseException, frames: int = 8) -> str:
+    """Returns the innermost frames of an error as text: no values of variables, which may hold what visitors sent."""
+    return "".join(traceback.format_exception(error, limit=-frames))

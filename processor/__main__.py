@@ -6,6 +6,7 @@ A process runs the stream, the settler or both (`role`); traces are answered by 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -124,6 +125,7 @@ def build_settler(
         pace,
         stop,
         metrics,
+        marks=secrets.randbits(31),
     )
 
 

@@ -14,7 +14,6 @@ import polars as pl
 
 from hitmesh.hit_types import HitType
 from hitmesh.ports import (
-    SETTLEMENT_LOG,
     DirtyDays,
     Drift,
     GenerationEntry,
@@ -42,8 +41,6 @@ from processor.rollups import RowOwner
 from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
 from processor.window import Window, read_window
 
-# What settlement itself marks stands in this partition.
-SETTLEMENT: Final = PartitionId(SETTLEMENT_LOG, 0)
 _FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
@@ -104,7 +101,7 @@ class Attempt:
         before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
         handed_on = stores.generations.carry(site_day)
         self.site_day = site_day
-        self.read_through = {name: offset for name, offset in read_through.items() if name != SETTLEMENT}
+        self.read_through = dict(read_through)
         self.generation = 0
         self._stores = stores
         self._hits_before = hits_before

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
@@ -22,12 +22,12 @@ import polars as pl
 from hitmesh.closing import first_open_day
 from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import FatalError, RetryError, StaleGeneration, Unavailable
-from hitmesh.logs import logger
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import (
+    SETTLEMENT_LOG,
     Clock,
     DirtyMark,
     DirtySiteDay,
-    Drift,
     PartitionId,
     PartitionProgress,
     Position,
@@ -38,14 +38,17 @@ from hitmesh.ports import (
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.labels import SettledResult
-from processor.attempt import SETTLEMENT, Attempt, Handed, SettlerStores
+from processor.attempt import Attempt, SettlerStores
 from processor.collisions import collision_refusals
 from processor.drift import with_stored_rows
 from processor.metering import count_not_settled, count_settled, count_store_error
 from processor.settled_series import settled_series
-from processor.settlement import Settled
+from processor.wave import Computed, Pass
 
 _LOOK_EVERY_S: Final = 0.05
+_MAX_DOUBLINGS: Final = 20
+# Polars panics with an exception that is no Exception.
+ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Pace:
         take_site_days: dirty site-days looked at per pass.
         pass_ms: a pass stops taking on work after this long.
         resettle_after_ms: a site-day that stays dirty is settled again no sooner; nor sooner than it took.
-        retry_after_ms: a site-day that cannot be settled is tried again no sooner.
+        retry_after_ms: a site-day that cannot be settled is tried again no sooner; twice as late after each failure.
+        max_retry_after_ms: but no later.
         keep_superseded_ms: how long rows stay readable after their successor was published.
         ingest_timeout_s: how long written rows may take to become readable.
         wave_site_days: settled before the first of them is published, at most.
@@ -67,55 +71,25 @@ class Pace:
     pass_ms: int = 5_000
     resettle_after_ms: int = 2_000
     retry_after_ms: int = 60_000
+    max_retry_after_ms: int = 3_600_000
     keep_superseded_ms: int = 360_000
     ingest_timeout_s: float = 120.0
     wave_site_days: int = 64
     wave_rows: int = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """A site-day of a wave that is settled and not published."""
-
-    covered: DirtySiteDay
-    attempt: Attempt
-    settled: Settled
-    drift: Drift | None
-    started: int
-
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether the rows of the stream stand."""
-        return self.drift is not None and self.drift.confirmed
-
-    @property
-    def rows(self) -> int:
-        """How many rows are to be written."""
-        return 0 if self.is_confirmed else self.settled.traffic.height + self.settled.visits.height
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What a pass knows: positions and days at its beginning, what still waits, and the wave in the making."""
-
-    started: int
-    closed_before: int
-    hits_before: Mapping[PartitionId, int]
-    before: Mapping[PartitionId, int]
-    waiting: set[SiteDay]
-    wave: list[_Computed] = field(default_factory=list)
-    done: int = 0
-
-    def handed(self, site_day: SiteDay) -> Handed:
-        """Return what settlements of the wave hand to a site-day."""
-        own = [one for one in self.wave if one.attempt.site_day.site == site_day.site]
-        before = (one.settled.carry for one in own if one.attempt.site_day.day == site_day.day - 1)
-        flags = {claim: flag for one in own for claim, flag in one.settled.orders.changed_flags.items()}
-        return Handed(next(before, None), flags)
-
-
 class Settler:
-    """Settles dirty site-days. Confined to one thread."""
+    """Settles dirty site-days. Confined to one thread.
+
+    Args:
+        stores: where everything is.
+        clock: says when to try again; numbers do not depend on it.
+        pace: how much at once.
+        stop: ends the work when it is set.
+        metrics: counts.
+        marks: the partition of this settler's own marks. Two settlers must differ, since a mark is cleared by its
+            offset, which comes from a clock.
+    """
 
     def __init__(
         self,
@@ -124,6 +98,8 @@ class Settler:
         pace: Pace | None = None,
         stop: threading.Event | None = None,
         metrics: Metrics | None = None,
+        *,
+        marks: int = 0,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -132,6 +108,8 @@ class Settler:
         self._stop = stop or threading.Event()
         self._paced: dict[SiteDay, int] = {}
         self._broken: dict[SiteDay, int] = {}
+        self._failures: dict[SiteDay, int] = {}
+        self._own_marks = PartitionId(SETTLEMENT_LOG, marks)
         self._last_mark = 0
         self._last_site = ""
 
@@ -161,8 +139,8 @@ class Settler:
         self._note_marks(taken)
         # Read after the marks: the intake commits positions after it has marked.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
-        before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED), SETTLEMENT: self._last_mark + 1}
-        this = _Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
+        before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED)}
+        this = Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
         for entry in self._in_turn(taken):
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
@@ -186,14 +164,14 @@ class Settler:
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
         """Return whether it is too early: what settlement itself marked is never slowed down, new hits are."""
-        by_settlement = any(marks.partition == SETTLEMENT for marks in covered.marks)
+        by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
         """Return the site-days site by site, days ascending; the site worked on last comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
-    def _compute_if_possible(self, this: _Pass, covered: DirtySiteDay) -> None:
+    def _compute_if_possible(self, this: Pass, covered: DirtySiteDay) -> None:
         """Settle one site-day into the wave; where that cannot be, leave it dirty and let the others go on."""
         site_day = covered.site_day
         started = self._clock.now()
@@ -201,14 +179,16 @@ class Settler:
             attempt = Attempt(self._stores, site_day, this.hits_before, this.before, this.handed(site_day))
             settled = attempt.settle()
             if settled is not None:
-                this.wave.append(_Computed(covered, attempt, settled, attempt.drift(settled), started))
+                this.wave.append(Computed(covered, attempt, settled, attempt.drift(settled), started))
                 return
             self._stores.dirty.clear(covered)
             this.done += 1
-        except FatalError as error:
+        except RetryError:
+            raise
+        except ANY_ERROR as error:
             self._put_off(this, site_day, error)
 
-    def _publish_wave(self, this: _Pass) -> None:
+    def _publish_wave(self, this: Pass) -> None:
         """Make the settlements of a wave current. The order of effects of step S, written once.
 
         First the stream's rows are compared with what the metric store has of them, which decides what is confirmed.
@@ -218,30 +198,54 @@ class Settler:
         drift, if no one else published; 6. duplicate flags of claims; 7. the marks that were taken are cleared.
         A site-day that fails takes those of its site behind it with it: they were computed from its carry.
         """
-        wave, this.wave = self._compared(this.wave), []
-        written = [one for one in wave if not one.is_confirmed]
-        if written:
-            self._stores.sink.write(
-                pl.concat([one.settled.traffic for one in written]), pl.concat([one.settled.visits for one in written])
-            )
-            self._await_ingestion(written)
-        failed: set[str] = set()
+        wave, this.wave = this.wave, []
+        try:
+            wave = self._readable(wave)
+        except RetryError:
+            raise
+        except ANY_ERROR as error:
+            self._publish_apart(this, wave, error)
+            return
         for one in wave:
             site_day = one.attempt.site_day
-            if site_day.site in failed:
+            if site_day.site in this.failed:
                 this.waiting.add(site_day)
                 continue
             try:
                 self._publish(this, one)
-            except FatalError as error:
-                failed.add(site_day.site)
+            except RetryError:
+                raise
+            except ANY_ERROR as error:
+                this.failed.add(site_day.site)
                 self._put_off(this, site_day, error)
                 continue
             self._stores.dirty.clear(one.covered)
             this.done += 1
             self._note_done(one)
 
-    def _publish(self, this: _Pass, one: _Computed) -> None:
+    def _readable(self, wave: Sequence[Computed]) -> list[Computed]:
+        """Write the rows of a wave and wait until reports can read them; return the wave with what is confirmed."""
+        compared = self._compared(wave)
+        written = [one for one in compared if not one.is_confirmed]
+        if written:
+            self._stores.sink.write(
+                pl.concat([one.settled.traffic for one in written]), pl.concat([one.settled.visits for one in written])
+            )
+            self._await_ingestion(written)
+        return compared
+
+    def _publish_apart(self, this: Pass, wave: Sequence[Computed], error: BaseException) -> None:
+        """Publish the site-days of a wave that failed as a whole one by one: only those at fault are put off."""
+        if len(wave) == 1:
+            this.failed.add(wave[0].attempt.site_day.site)
+            self._put_off(this, wave[0].attempt.site_day, error)
+            return
+        for one in wave:
+            this.wave = [one] if one.attempt.site_day.site not in this.failed else []
+            this.waiting |= {one.attempt.site_day} if not this.wave else set()
+            self._publish_wave(this)
+
+    def _publish(self, this: Pass, one: Computed) -> None:
         stores, site_day, settled = self._stores, one.attempt.site_day, one.settled
         generation = STREAM_GENERATION if one.is_confirmed else one.attempt.generation
         stores.series.put_settled(site_day, generation, settled_series(settled.traffic, settled.visits))
@@ -267,18 +271,29 @@ class Settler:
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
 
-    def _put_off(self, this: _Pass, site_day: SiteDay, error: FatalError) -> None:
-        """Leave a site-day dirty: at once again where another settlement came first, later where it is broken."""
+    def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
+        """Leave a site-day dirty: at once again where another settlement came first, ever later where it is broken."""
         this.waiting.add(site_day)
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_was_overtaken", message=error.message)
             count_not_settled(self._metrics, SettledResult.STALE)
             return
-        logger().error("site_day_cannot_be_settled", site_day=list(site_day), message=error.message)
+        self._failures[site_day] = failures = self._failures.get(site_day, 0) + 1
+        after_ms = min(self._pace.retry_after_ms << min(failures - 1, _MAX_DOUBLINGS), self._pace.max_retry_after_ms)
+        logger().error(
+            "site_day_cannot_be_settled",
+            site_day=list(site_day),
+            error=type(error).__name__,
+            message=str(error),
+            failures=failures,
+            retry_after_s=after_ms // 1_000,
+            traceback="" if isinstance(error, FatalError) else traceback_of(error),
+        )
         count_not_settled(self._metrics, SettledResult.BROKEN)
-        self._broken[site_day] = self._clock.now() + self._pace.retry_after_ms
+        self._broken[site_day] = self._clock.now() + after_ms
 
-    def _note_done(self, one: _Computed) -> None:
+    def _note_done(self, one: Computed) -> None:
+        self._failures.pop(one.attempt.site_day, None)
         ended = self._clock.now()
         self._paced[one.attempt.site_day] = ended + max(self._pace.resettle_after_ms, ended - one.started)
         logger().info(
@@ -289,14 +304,14 @@ class Settler:
             took_ms=ended - one.started,
         )
 
-    def _compared(self, wave: list[_Computed]) -> list[_Computed]:
+    def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
         """Return the wave with the drift of the stream's rows in the metric store: rows it lost or has twice.
 
         Partials cannot tell: they are stored elsewhere. A day whose rows differ is not confirmed.
         """
         streamed = [one for one in wave if one.drift is not None]
         if not streamed:
-            return wave
+            return list(wave)
         last_day = max(one.attempt.site_day.day for one in streamed)
         self._await(lambda: self._rows_closed_before() > last_day, f"rows of the stream of day {last_day}")
         sums = self._stores.metrics.stream_sums([one.attempt.site_day for one in streamed])
@@ -306,7 +321,7 @@ class Settler:
         """Return the first day of which the metric store may lack rows of the stream."""
         return _closed_before(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
-    def _await_ingestion(self, written: Sequence[_Computed]) -> None:
+    def _await_ingestion(self, written: Sequence[Computed]) -> None:
         """Wait until reports can read the rows: only then may they become current (decision A9)."""
         waiting = [(one.attempt.site_day, one.attempt.generation) for one in written]
 
@@ -333,10 +348,10 @@ class Settler:
         now = self._clock.now()
         for day in sorted(days):
             self._last_mark = max(now, self._last_mark + 1)
-            yield DirtyMark(SiteDay(site, day), Position(*SETTLEMENT, self._last_mark), now)
+            yield DirtyMark(SiteDay(site, day), Position(*self._own_marks, self._last_mark), now)
 
     def _note_marks(self, taken: Iterable[DirtySiteDay]) -> None:
-        offsets = [marks.last_offset for one in taken for marks in one.marks if marks.partition == SETTLEMENT]
+        offsets = [marks.last_offset for one in taken for marks in one.marks if marks.partition == self._own_marks]
         self._last_mark = max([self._last_mark, *offsets])
 
     def _remove_superseded(self) -> None:
@@ -348,7 +363,7 @@ class Settler:
                 self._stores.generations.forget(site_day, generation)
 
 
-def _with_stored_rows(one: _Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> _Computed:
+def _with_stored_rows(one: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:
     site_day, settled = one.attempt.site_day, one.settled
     if one.drift is None:
         return one
@@ -368,12 +383,17 @@ def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:
 
 
 def _covered(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none."""
+    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none.
+
+    Marks of settlements are of no record: a scan that begins now sees what they stand for.
+    """
     if not entry.marks:
         return entry  # its day has closed, that is all
     marks = tuple(
-        replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
+        one
+        if one.partition.log == SETTLEMENT_LOG
+        else replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
         for one in entry.marks
-        if one.first_offset < before.get(one.partition, 0)
+        if one.partition.log == SETTLEMENT_LOG or one.first_offset < before.get(one.partition, 0)
     )
     return replace(entry, marks=marks) if marks else None

@@ -89,6 +89,30 @@ def test_the_salt_is_that_of_the_local_date_of_the_event() -> None:
         assert key_of(row) == visitor_key(salt, "daily", "203.0.113.0/24", FIREFOX, "shop.example")
 
 
+def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() -> None:
+    # Berlin's midnight is 23 h 13 min 20 s before NOW; created 30 min before it, sent at once, again 20 min after it.
+    midnight = NOW - (23 * 3600 + 13 * 60 + 20) * 1000
+    created = midnight - 30 * 60_000
+    keys = []
+    for sent in (created + 1_000, midnight + 20 * 60_000):
+        edge = hit_pb2.EdgeContext(client_ip="203.0.113.77")
+        edge.edge_receive_time.FromMilliseconds(sent + 300)
+        batch = a_batch(a_hit(visitor_id="", context=AGENT, at=created), key=EDGE, sent=sent, edge=edge)
+        (row,) = admitted(batch).hits.iter_rows(named=True)
+        assert row["event_time"] == created + 300
+        keys.append((key_of(row), row["hit_hash"], row["content_hash"]))
+    assert keys[0] == keys[1]
+
+
+def test_a_cookieless_hit_sent_again_from_another_network_is_of_another_visitor() -> None:
+    """The address is the visitor (rule I1), and a copy has the visitor of the first (rule D1): these are two hits."""
+    networks = ("203.0.113.77", "203.0.113.200", "198.51.100.1")
+    rows = [admitted(at_edge(a_hit(visitor_id="", context=AGENT), ip=ip)).hits.row(0, named=True) for ip in networks]
+    assert key_of(rows[0]) == key_of(rows[1]) != key_of(rows[2])
+    by_cookie = [admitted(at_edge(a_hit(visitor_id="v"), ip=ip)).hits.row(0, named=True) for ip in networks]
+    assert len({key_of(row) for row in by_cookie}) == 1
+
+
 @pytest.mark.parametrize(
     ("batch", "why"),
     [

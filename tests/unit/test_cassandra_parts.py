@@ -12,6 +12,7 @@ from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.migrator import check, migrations
 from hitmesh.adapters.cassandra.row_types import rows_of
+from hitmesh.adapters.cassandra.sweep import Sweep
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.errors import FatalError, HitmeshError, Unavailable
 
@@ -34,6 +35,34 @@ class TestMigrations:
         check({migration.number: migration.digest for migration in migrations()})
         with pytest.raises(FatalError, match="was changed after it was applied"):
             check({migrations()[0].number: "other"})
+
+
+class TestSweep:
+    def test_look_that_took_long_is_repeated_later_and_looks_in_between_begin_where_rows_are(self) -> None:
+        now_s = 0.0
+        sweep = Sweep(2, long_s=1.0, share=20, clock=lambda: now_s)
+        assert sweep.begin() == ("", "")
+        now_s = 3.0
+        sweep.end([["m", "n"], []])
+        for found in (["m"], ["p"]):
+            assert sweep.begin() == ("m", "")
+            now_s += 1.0
+            sweep.end([found, []])
+        assert sweep.begin() == ("p", "")
+        sweep.end([[], ["b"]])
+        now_s = 62.9
+        assert sweep.begin() == ("p", "b")
+        sweep.end([[], []])
+        now_s = 63.0
+        assert sweep.begin() == ("", "")
+
+    def test_look_that_was_short_is_repeated_at_once(self) -> None:
+        now_s = 0.0
+        sweep = Sweep(1, long_s=1.0, clock=lambda: now_s)
+        for _ in range(3):
+            assert sweep.begin() == ("",)
+            now_s += 0.9
+            sweep.end([["m"]])
 
 
 class TestErrors:

@@ -63,6 +63,25 @@ def test_no_campaign_is_zero_and_null_is_empty() -> None:
     assert hashes == [0, 0, 0x95FEF48210112711, 0x7C24030544602644]
 
 
+def test_campaign_texts_that_hold_the_separator_are_told_apart() -> None:
+    columns = ("source", "medium", "campaign", "click_id")
+    tuples = [
+        ["a\x1fb", "", "", ""],
+        ["a", "b", "", ""],
+        ["a\x1f", "b", "", ""],
+        ["a", "\x1fb", "", ""],
+        ["a\x1e1b", "", "", ""],
+        ["a\x1e0\x1e1b", "", "", ""],
+        ["\x1f\x1f\x1f", "", "", ""],
+        ["\x1f", "", "", ""],
+        ["", "", "", "\x1f"],
+    ]
+    rows = pl.DataFrame(tuples, schema=dict.fromkeys(columns, pl.String()), orient="row")
+    hashes = rows.select(campaign_hashes(*(pl.col(name) for name in columns))).to_series()
+    assert hashes.n_unique() == len(tuples)
+    assert 0 not in hashes.to_list()
+
+
 def test_a_site_without_spread_has_one_partition() -> None:
     site = np.array([hash64("merchants/m/sites/s")] * 3, dtype=np.uint64)
     visitors = np.array([0, 1, 2**64 - 1], dtype=np.uint64)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from hitmesh.adapters.memory.rows import MemoryRows
@@ -30,7 +31,7 @@ from tests.contract.stream_builders import signed
 from tests.reference.hits import RefHit, RefItem
 from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 
-SITE = "merchants/m/sites/s"
+SITE, OTHER = "merchants/m/sites/s", "merchants/m/sites/t"
 DAY = 20_000
 MINUTE = 60_000
 MIDNIGHT = DAY * 86_400_000
@@ -258,6 +259,63 @@ class BehindAtFirst:
     def stream_sums(self, site_days: Any) -> Any:
         assert not self.left
         return self._store.stream_sums(site_days)
+
+
+class Panic(pl.exceptions.PanicException):
+    """As if Polars had panicked."""
+
+
+class BrokenFor:
+    """A port of which one method fails for one site."""
+
+    def __init__(self, port: Any, method: str, site: str, error: Callable[[], BaseException]) -> None:
+        self._port, self._method, self.site, self._error = port, method, site, error
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return self._called if name == self._method else getattr(self._port, name)
+
+    def _called(self, *arguments: Any, **named: Any) -> Any:
+        first = arguments[0]
+        sites = set(first["site"]) if isinstance(first, pl.DataFrame) else {getattr(first, "site", first)}
+        if self.site in sites:
+            self.calls += 1
+            raise self._error()
+        return getattr(self._port, self._method)(*arguments, **named)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, Panic, RecursionError])
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [("rejected", "counts"), ("sink", "write"), ("generations", "publish"), ("series", "put_settled")],
+)
+def test_site_day_that_fails_in_any_way_is_set_aside_and_the_others_are_settled(
+    port: str, method: str, error: Callable[[], BaseException]
+) -> None:
+    mesh = SmallMesh(NOON, sites=[SITE, OTHER])
+    mesh.send([a_hit(0), replace(a_hit(0), site=OTHER), replace(a_hit(1_500), site=OTHER)])
+    mesh.heartbeat()
+    mesh.stream()
+    stores = settler_stores(mesh.stores)
+    broken = BrokenFor(getattr(stores, port), method, SITE, error)
+    ports: dict[str, Any] = {port: broken}
+    pace = Pace(retry_after_ms=1_000, max_retry_after_ms=4_000, resettle_after_ms=0)
+    settler = Settler(replace(stores, **ports), mesh.clock, pace)
+    settler.run_once()
+    assert dirty(mesh) == [TODAY]
+    assert entry(mesh, SiteDay(OTHER, DAY)) is not None
+    assert entry(mesh, SiteDay(OTHER, DAY + 1)) is not None
+    tried: list[int] = []
+    for second in range(1, 20):
+        before = broken.calls
+        mesh.clock.advance(1_000)
+        settler.run_once()
+        tried += [second] * (broken.calls > before)
+    assert tried == [1, 3, 7, 11, 15, 19]  # twice as late after each failure, up to 4 s
+    mesh.clock.advance(4_000)
+    broken.site = ""
+    assert settler.run_once() == 1
+    assert not dirty(mesh)
 
 
 def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:

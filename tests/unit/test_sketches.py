@@ -15,6 +15,7 @@ from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 from hitmesh import sketches as sketches_module
 from hitmesh.sketches import (
     EXACT_LIMIT,
+    LG_K_CELL,
     cell_sketches,
     merge_by_group,
     theta_hashes,
@@ -249,3 +250,17 @@ def test_group_ids_that_do_not_fit_are_refused() -> None:
     for bad in ([0, 2], [-1, 0]):
         with pytest.raises(ValueError, match="not in 0 to 1"):
             cell_sketches(keys, np.array(bad), 2)
+
+
+@pytest.mark.parametrize("visitors", [EXACT_LIMIT, EXACT_LIMIT + 1, 16_000, 40_000])
+def test_row_that_windows_cut_differently_is_exact_or_says_that_it_is_not(visitors: int) -> None:
+    """A window samples visitors above EXACT_LIMIT: how rows were cut may change an estimate, and no exact number."""
+    keys = np.random.default_rng(visitors).permutation(keys_from(1, visitors))
+    for windows in (1, 2, 3, 10, 100):
+        parts = [cell_sketches(part, np.zeros(len(part), np.int64), 1)[0] for part in np.array_split(keys, windows)]
+        cuts = [bytes(part.as_py()) for part in parts]
+        assert union(cuts).estimate() == union(reversed(cuts)).estimate()
+        column = pa.array(cuts, pa.large_binary())
+        (estimate,), (is_exact,) = union_by_group(column, np.zeros(windows, np.int64), 1)
+        assert estimate == pytest.approx(visitors, rel=0 if is_exact else 4 / np.sqrt(2**LG_K_CELL))
+        assert is_exact or visitors > EXACT_LIMIT

@@ -1,8 +1,9 @@
 """Step S of the journey on Cassandra: which site-days wait to be settled.
 
 Decides that they lie in 32 buckets of sites, so that all can be listed and no partition holds a whole mesh; a settler
-asks all buckets. Marks are kept one by one, so that what is left after a `clear` is exact. Decides nothing about
-settlement.
+asks all buckets, where each begins says hitmesh.adapters.cassandra.sweep. Marks are kept one by one, so that what is
+left after a `clear` is exact. Write timestamps come from the clocks of those who write, so a deletion carries one that
+is at least that of the rows it was told of. Decides nothing about settlement.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE, Sweep
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.marks import gathered, taken_of, whole_sites
 from hitmesh.keys import hash64
@@ -24,26 +26,40 @@ _AWAITED_EVERY_S: Final = 10.0
 _INSERT: Final = """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _RANGES: Final = """SELECT site, day, log, partition, min(offset) AS first_offset, max(offset) AS last_offset,
-    min(log_time) AS first_log_time FROM dirty_marks WHERE bucket = ? AND site = ? {and_day}
+    min(log_time) AS first_log_time, max(writetime(hits)) AS written FROM dirty_marks
+    WHERE bucket = ? AND site = ? {and_day}
     GROUP BY bucket, site, day, log, partition"""
 _OF_DAY: Final = _RANGES.format(and_day="AND day = ?")
 _OF_SITE: Final = _RANGES.format(and_day="")
 _KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? AND day = ? AND log = ?
     AND partition = ? AND offset >= ? AND offset <= ?"""
-_DELETE: Final = """DELETE FROM dirty_marks WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ?
-    AND offset >= ? AND offset <= ?"""
+_DELETE: Final = """DELETE FROM dirty_marks USING TIMESTAMP ?
+    WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ? AND offset >= ? AND offset <= ?"""
 # Days that are not closed lie between those that are: at most two of a site.
-_MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND day < ?
+_MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND site >= ? AND day < ?
     GROUP BY bucket, site, day LIMIT ? ALLOW FILTERING"""
-_AWAITED: Final = "SELECT site, day FROM awaited_site_days WHERE bucket = ? AND day < ? LIMIT ? ALLOW FILTERING"
+_AWAITED: Final = """SELECT site, day FROM awaited_site_days WHERE bucket = ? AND site >= ? AND day < ?
+    LIMIT ? ALLOW FILTERING"""
+_END_AWAITED: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
+# An awaited day has no column that could say when it was written. Clocks differ by less than this, and a day that was
+# settled need not be awaited again.
+_CLOCK_MARGIN_US: Final = 600_000_000
 
 
 class CassandraDirtyDays:
-    """A DirtyDays: marks and awaited days by bucket of sites."""
+    """A DirtyDays: marks and awaited days by bucket of sites.
 
-    def __init__(self, session: CassandraSession) -> None:
+    Args:
+        session: of the keyspace.
+        long_s: a look from the start that took so long is repeated later; see Sweep.
+        share: after so many times its duration.
+    """
+
+    def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
         self._session = session
         self._awaited_written: Written[SiteDay] = Written()
+        self._marked, self._waiting = (Sweep(_BUCKETS, long_s=long_s, share=share) for _ in range(2))
+        self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the greatest write timestamp of marks taken last
         self._looked_s = 0.0
         self._none_before: int | None = None  # no awaited day was closed, by this day, at that time
 
@@ -75,29 +91,41 @@ class CassandraDirtyDays:
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
         """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
-        asked = [(bucket, closed_before, limit + 1) for bucket in range(_BUCKETS)]
-        marked = _site_days(self._session.run_each(_MARKED, asked))
-        waiting = sorted(marked | self._closed(asked, closed_before))
+        marked = self._look(_MARKED, self._marked, limit, closed_before)
+        waiting = sorted(marked | self._closed(limit, closed_before))
         taken = whole_sites(waiting[: limit + 1], limit)
         answers = self._session.run_each(_OF_DAY, [_key(site_day) for site_day in taken if site_day in marked])
-        return taken_of(taken, gathered(_range(row) for rows in answers for row in rows))
+        rows = [row for answer in answers for row in answer]
+        self._taken = {(SiteDay(row.site, row.day), PartitionId(row.log, row.partition)): row.written for row in rows}
+        return taken_of(taken, gathered(map(_range, rows)))
 
-    def _closed(self, asked: Sequence[tuple[int, int, int]], closed_before: int) -> set[SiteDay]:
+    def _look(self, cql: str, sweep: Sweep, limit: int, closed_before: int) -> set[SiteDay]:
+        asked = [(bucket, first, closed_before, limit + 1) for bucket, first in enumerate(sweep.begin())]
+        answers = self._session.run_each(cql, asked)
+        sweep.end([[row.site for row in rows[:1]] for rows in answers])
+        return _site_days(answers)
+
+    def _closed(self, limit: int, closed_before: int) -> set[SiteDay]:
         """Returns awaited days that have closed. Days close once a day, so a look that found none holds for a while."""
         now_s = time.monotonic()
         if closed_before == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
             return set()
-        found = _site_days(self._session.run_each(_AWAITED, asked))
+        found = self._look(_AWAITED, self._waiting, limit, closed_before)
         self._looked_s, self._none_before = now_s, None if found else closed_before
         return found
 
     def clear(self, taken: DirtySiteDay) -> None:
         """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
-        key = _key(taken.site_day)
-        self._session.run_many(
-            _DELETE, [(*key, *marks.partition, marks.first_offset, marks.last_offset) for marks in taken.marks]
-        )
-        self._session.run("DELETE FROM awaited_site_days WHERE bucket = ? AND site = ? AND day = ?", key)
+        key, now_us = _key(taken.site_day), time.time_ns() // 1_000
+        deleted = [
+            (
+                max(now_us, self._taken.get((taken.site_day, marks.partition), 0)),
+                *(*key, *marks.partition, marks.first_offset, marks.last_offset),
+            )
+            for marks in taken.marks
+        ]
+        self._session.run_many(_DELETE, deleted)
+        self._session.run(_END_AWAITED, (now_us + _CLOCK_MARGIN_US, *key))
         self._awaited_written.forget(taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:

@@ -37,10 +37,11 @@ from hitmesh.zones import DAY_MS
 _SERVER: Final = "kafka"
 _CALL_S: Final = 30.0
 _PAUSE_S: Final = 0.1
+_SEGMENTS_KEPT: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """A topic as it should be; `topic` where it is one of the log."""
 
     name: str
@@ -66,7 +67,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
     """
     admin = _admin(servers)
     try:
-        return [_change(servers, options, one, _there(admin, one)) for one in _wanted(servers, options)]
+        return [_change(servers, options, one, _there(admin, one)) for one in wanted_topics(servers, options)]
     except KafkaException as error:
         raise unavailable(error, "plan of topics") from error
 
@@ -74,7 +75,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 def drop(servers: Servers) -> None:
     """Removes the topics of a mesh and all that is in them."""
     admin = _admin(servers)
-    names = [one.name for one in _wanted(servers, SchemaOptions())]
+    names = [one.name for one in wanted_topics(servers, SchemaOptions())]
     for done in admin.delete_topics(names, operation_timeout=_CALL_S).values():
         try:
             done.result()
@@ -83,7 +84,8 @@ def drop(servers: Servers) -> None:
                 raise unavailable(error, "removal of topics") from error
 
 
-def _wanted(servers: Servers, options: SchemaOptions) -> list[_Wanted]:
+def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
+    """Returns the topics of a mesh as they should be."""
     common = {"min.insync.replicas": str(options.min_insync), "cleanup.policy": "delete"}
     log = common | {
         "message.timestamp.type": "LogAppendTime",
@@ -94,16 +96,18 @@ def _wanted(servers: Servers, options: SchemaOptions) -> list[_Wanted]:
     rollups = common | {
         "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
+        # Only segments that are closed are deleted: a small mesh would keep a week of rows beyond their time.
+        "segment.ms": str(options.rollups_retention_days * DAY_MS // _SEGMENTS_KEPT),
         "max.message.bytes": str(8 << 20),
     }
     return [
-        _Wanted(servers.topic(Topic.HITS), options.hits_partitions, log, Topic.HITS),
-        _Wanted(servers.topic(Topic.REJECTED), 1, log, Topic.REJECTED),
-        *(_Wanted(servers.rollups(source), options.rollups_partitions, rollups) for source in RowSource),
+        Wanted(servers.topic(Topic.HITS), options.hits_partitions, log, Topic.HITS),
+        Wanted(servers.topic(Topic.REJECTED), 1, log, Topic.REJECTED),
+        *(Wanted(servers.rollups(source), options.rollups_partitions, rollups) for source in RowSource),
     ]
 
 
-def _there(admin: AdminClient, wanted: _Wanted) -> _There | None:
+def _there(admin: AdminClient, wanted: Wanted) -> _There | None:
     try:
         found = admin.describe_topics(TopicCollection([wanted.name]), request_timeout=_CALL_S)[wanted.name].result()
     except KafkaException as error:
@@ -117,7 +121,7 @@ def _there(admin: AdminClient, wanted: _Wanted) -> _There | None:
     return _There(str(found.topic_id), len(found.partitions), copies, values)
 
 
-def _change(servers: Servers, options: SchemaOptions, wanted: _Wanted, there: _There | None) -> Change:
+def _change(servers: Servers, options: SchemaOptions, wanted: Wanted, there: _There | None) -> Change:
     thing = f"topic {wanted.name}"
     if there is None:
         says = f"{wanted.partitions} partitions, {options.replication} copies, " + _said(wanted.config)
@@ -132,7 +136,7 @@ def _change(servers: Servers, options: SchemaOptions, wanted: _Wanted, there: _T
     return Change(_SERVER, thing, Action.CHANGE, "; ".join(differences), partial(_alter, servers, wanted, there))
 
 
-def _differences(wanted: _Wanted, there: _There) -> list[str]:
+def _differences(wanted: Wanted, there: _There) -> list[str]:
     changes = [
         f"{name} {there.config[name]} becomes {value}"
         for name, value in wanted.config.items()
@@ -145,7 +149,7 @@ def _differences(wanted: _Wanted, there: _There) -> list[str]:
     return changes
 
 
-def _refuse_what_cannot_change(options: SchemaOptions, wanted: _Wanted, there: _There) -> None:
+def _refuse_what_cannot_change(options: SchemaOptions, wanted: Wanted, there: _There) -> None:
     if there.partitions > wanted.partitions or (wanted.topic is not None and there.partitions != wanted.partitions):
         raise RefusedError(
             f"topic {wanted.name} has {there.partitions} partitions and {wanted.partitions} are asked for: a site's "
@@ -173,7 +177,7 @@ def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
         session.close()
 
 
-def _create(servers: Servers, options: SchemaOptions, wanted: _Wanted) -> None:
+def _create(servers: Servers, options: SchemaOptions, wanted: Wanted) -> None:
     topic = NewTopic(wanted.name, wanted.partitions, options.replication, config=dict(wanted.config))
     admin = _admin(servers)
     try:
@@ -184,7 +188,7 @@ def _create(servers: Servers, options: SchemaOptions, wanted: _Wanted) -> None:
     _declare(servers, wanted)
 
 
-def _alter(servers: Servers, wanted: _Wanted, there: _There) -> None:
+def _alter(servers: Servers, wanted: Wanted, there: _There) -> None:
     admin = _admin(servers)
     entries = [
         ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in wanted.config.items()
@@ -200,7 +204,7 @@ def _alter(servers: Servers, wanted: _Wanted, there: _There) -> None:
     _declare(servers, wanted)
 
 
-def _declare(servers: Servers, wanted: _Wanted) -> None:
+def _declare(servers: Servers, wanted: Wanted) -> None:
     """Notes which log a topic of the log is: its id in Kafka is another one when it is made anew."""
     if wanted.topic is None:
         return
@@ -212,7 +216,7 @@ def _declare(servers: Servers, wanted: _Wanted) -> None:
         session.close()
 
 
-def _known(servers: Servers, wanted: _Wanted) -> _There:
+def _known(servers: Servers, wanted: Wanted) -> _There:
     """Returns a topic once Kafka knows it: what was made a moment ago may not have spread."""
     deadline = time.monotonic() + _CALL_S
     while True:

@@ -1,0 +1,52 @@
+"""A pass of the settler and its waves, as values (step S of the journey). Decides what is handed from day to day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hitmesh.ports import DirtySiteDay, Drift, PartitionId, SiteDay
+from processor.attempt import Attempt, Handed
+from processor.settlement import Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A site-day of a wave that is settled and not published."""
+
+    covered: DirtySiteDay
+    attempt: Attempt
+    settled: Settled
+    drift: Drift | None
+    started: int
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the rows of the stream stand."""
+        return self.drift is not None and self.drift.confirmed
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be written."""
+        return 0 if self.is_confirmed else self.settled.traffic.height + self.settled.visits.height
+
+
+@dataclass(slots=True)
+class Pass:
+    """A pass: positions and days at its beginning, site-days that still wait, the wave in the making, failed sites."""
+
+    started: int
+    closed_before: int
+    hits_before: Mapping[PartitionId, int]
+    before: Mapping[PartitionId, int]
+    waiting: set[SiteDay]
+    wave: list[Computed] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    done: int = 0
+
+    def handed(self, site_day: SiteDay) -> Handed:
+        """Return what settlements of the wave hand to a site-day."""
+        own = [one for one in self.wave if one.attempt.site_day.site == site_day.site]
+        before = (one.settled.carry for one in own if one.attempt.site_day.day == site_day.day - 1)
+        flags = {claim: flag for one in own for claim, flag in one.settled.orders.changed_flags.items()}
+        return Handed(next(before, None), flags)
