@@ -11,6 +11,7 @@ import itertools
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,9 +24,8 @@ from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, retry_later
-from collector.records import RecordCutter, Slice, hits_record, rejected_record
+from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, rejected_record
 from collector.settings import CollectorSettings
-from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS
 from hitmesh.errors import RetryError
 from hitmesh.logs import logger
 from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
@@ -62,11 +62,16 @@ class MicroBatch:
         self._admitted = admitted
         self._records = records
         self._positions: list[list[LoggedPosition]] = [[] for _ in waiting]
-        self._failure: RetryError | None = None
+        self._failures: dict[int, RetryError] = {}
         self._lock = threading.Lock()
 
+    def expect(self, records: int) -> None:
+        """Wait for so many more records: rows of one slice went into several."""
+        with self._lock:
+            self._records += records
+
     def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Notes that a record with hits of these batches is durable; None for the record of refusals."""
+        """Notes that a record with hits of these batches is durable; None for a record of refusals."""
         with self._lock:
             if position is not None:
                 for frame in frames:
@@ -75,10 +80,10 @@ class MicroBatch:
         if done:
             self._tell()
 
-    def failed(self, error: RetryError) -> None:
-        """Notes that a record did not become durable: nothing is promised for any batch of the micro-batch."""
+    def failed(self, frames: Sequence[int], error: RetryError) -> None:
+        """Notes that a record did not become durable: nothing is promised for the batches that have rows in it."""
         with self._lock:
-            self._failure = error
+            self._failures.update(dict.fromkeys(frames, error))
             done = self._counted_down()
         if done:
             self._tell()
@@ -92,21 +97,17 @@ class MicroBatch:
         for issue in self._admitted.issues:
             issues[issue.frame].append(issue)
         rejected = _rejected_per_frame(self._admitted, len(self._waiting))
-        if self._failure is not None:
-            again = retry_later("LOG_FULL", self._failure.message, self._failure.retry_after_s)
-            retry_hits = int(self._admitted.accepted.sum()) + sum(rejected)
-            _tell_all(self._waiting, [again] * len(self._waiting), self._meter, retry_hits)
-            return
-        outcomes = [
-            BatchOutcome(
-                issues=tuple(issues[index]),
-                positions=tuple(self._positions[index]),
-                accepted=int(self._admitted.accepted[index]),
-                rejected=rejected[index],
-            )
-            for index in range(len(self._waiting))
-        ]
-        _tell_all(self._waiting, outcomes, self._meter)
+        accepted = self._admitted.accepted.tolist()
+        outcomes = []
+        for index in range(len(self._waiting)):
+            failure = self._failures.get(index)
+            if failure is not None:
+                outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
+                continue
+            positions = tuple(self._positions[index])
+            outcomes.append(BatchOutcome(tuple(issues[index]), positions, accepted[index], rejected[index]))
+        retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
+        _tell_all(self._waiting, outcomes, self._meter, retry_hits)
 
 
 def _tell_all(
@@ -124,12 +125,6 @@ def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
         for frame, hits in admitted.rejected.group_by("frame").agg(pl.col("hits").sum()).iter_rows():
             counts[frame] = hits
     return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    micro_batch: MicroBatch
-    frames: tuple[int, ...]
 
 
 class MicroBatcher:
@@ -151,7 +146,7 @@ class MicroBatcher:
         self._clock = clock
         self._settings = settings
         self._partitions = log.partitions(Topic.HITS)
-        self._cutter: RecordCutter[_Owner] = RecordCutter(settings.record_rows, settings.linger_ms)
+        self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._queue: list[Waiting] = []
         self._queued_bytes = 0
         self._arrived = threading.Condition()
@@ -196,7 +191,7 @@ class MicroBatcher:
             if waiting:
                 self._admit(waiting)
             for partition, slices in self._cutter.due(_monotonic_ms(), everything=last_round):
-                self._append(partition, slices)
+                self._append_hits(partition, slices)
             with self._arrived:
                 if last_round and not self._queue:
                     self._ended = True
@@ -260,40 +255,60 @@ class MicroBatcher:
         bounds = _partition_bounds(admitted.hits)
         micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter)
         for partition, start, end in bounds:
-            rows = admitted.hits.slice(start, end - start)
-            frames = tuple(rows["frame"].unique().to_list())
-            self._cutter.add(partition, Slice(rows.select(*HITS_COLUMNS), _Owner(micro_batch, frames)), since_ms)
+            self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
         self.hits_accepted += admitted.hits.height
         if admitted.rejected.height:
-            record = rejected_record(admitted.rejected.select(*REJECTED_COLUMNS), self._settings.node, now)
-            self._follow(Topic.REJECTED, self._log_append(Topic.REJECTED, 0, record), [_Owner(micro_batch, ())])
+            refused = [Slice(admitted.rejected, micro_batch)]
+            self._append(Topic.REJECTED, 0, refused, lambda rows: rejected_record(rows, self._settings.node, now))
         else:
             micro_batch.durable((), None)
 
-    def _append(self, partition: int, slices: Sequence[Slice[_Owner]]) -> None:
-        rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
-        record = hits_record(rows, self._settings.node, self._classifier.version)
-        self._follow(Topic.HITS, self._log_append(Topic.HITS, partition, record), [part.owner for part in slices])
+    def _append_hits(self, partition: int, slices: Sequence[Slice[MicroBatch]]) -> None:
+        node, classes = self._settings.node, self._classifier.version
+        self._append(Topic.HITS, partition, slices, lambda rows: hits_record(rows, node, classes))
+
+    def _append(
+        self,
+        topic: Topic,
+        partition: int,
+        slices: Sequence[Slice[MicroBatch]],
+        record_of: Callable[[pl.DataFrame], Record],
+    ) -> None:
+        """Append slices as records of bounded size. An error costs the batches that have rows in it, no others."""
+        try:
+            records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
+        except Exception as error:
+            logger().exception("record_not_made", topic=topic.value, error=type(error).__name__)
+            for part in slices:
+                part.owner.failed(part.frames, RetryError("the record could not be made; the cause is in the log"))
+            return
+        expected = Counter(id(part.owner) for parts, _ in records for part in parts)
+        for part in slices:
+            part.owner.expect(expected[id(part.owner)] - 1)
+        for parts, record in records:
+            self._follow(topic, self._log_append(topic, partition, record), parts)
 
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except RetryError as error:
+        except Exception as error:  # whatever it is, other records must go on
+            if not isinstance(error, RetryError):
+                logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
             failed.set_exception(error)
             return failed
 
-    def _follow(self, topic: Topic, appended: Future[LoggedPosition], owners: Sequence[_Owner]) -> None:
+    def _follow(self, topic: Topic, appended: Future[LoggedPosition], parts: Sequence[Slice[MicroBatch]]) -> None:
         def resolved(future: Future[LoggedPosition]) -> None:
             error = future.exception()
             self._meter.appended(topic, error)
-            for owner in owners:
+            for part in parts:
                 if error is None:
-                    position = future.result() if owner.frames else None
-                    owner.micro_batch.durable(owner.frames, position)
+                    position = future.result() if topic is Topic.HITS else None
+                    part.owner.durable(part.frames, position)
                 else:
                     cause = error if isinstance(error, RetryError) else RetryError(f"the log failed: {error}")
-                    owner.micro_batch.failed(cause)
+                    part.owner.failed(part.frames, cause)
 
         appended.add_done_callback(resolved)
 

@@ -1,4 +1,6 @@
-"""When a partition's record is cut, and what is in it (decision A2: at so many rows or such an age).
+"""When a partition's record is cut, and what is in it (decision A2): at so many rows or such an age.
+
+A record never has more bytes than a log takes: rows beyond become records of their own.
 
 A header announces how many hits its record brings, with two checksums over them, so that a reader who loses one hit
 and counts another twice is found out (rule D5). Pure: the batcher tells the time and appends what `due` returns.
@@ -6,27 +8,39 @@ and counts another twice is found out (rule D5). Pure: the batcher tells the tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.columns import HITS_SCHEMA_VERSION, REJECTED_SCHEMA_VERSION, pack_record
+from hitmesh.columns import (
+    HITS_SCHEMA_VERSION,
+    REJECTED_SCHEMA_VERSION,
+    pack_record,
+)
 from hitmesh.keys import hash64_column
 from hitmesh.ports import Record, RecordKind
 
 OwnerT = TypeVar("OwnerT")
 
+# Where a row comes from and goes to, beside its columns.
+_NOT_STORED: Final = ("frame", "partition")
+
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[OwnerT]):
-    """Rows of one micro-batch for one partition; `owner` is told where they went."""
+    """Rows of one micro-batch for one partition, with their `frame`; `owner` is told where they went."""
 
     rows: pl.DataFrame
     owner: OwnerT
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames that have rows here."""
+        return tuple(self.rows["frame"].unique().to_list())
 
 
 @dataclass(slots=True)
@@ -65,8 +79,34 @@ class RecordCutter(Generic[OwnerT]):
         return max(0, self._linger_ms - max(ages)) if ages else None
 
 
+def cut_by_bytes(
+    slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
+) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
+    """Yield slices that become a record together, in order, and that record.
+
+    A record has at most `max_bytes`, or one row. Slices are split where they must, so an owner may occur in several.
+    """
+    rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
+    record = record_of(rows)
+    if len(record.value) <= max_bytes or rows.height == 1:
+        yield slices, record
+        return
+    for half in _halves(slices):
+        yield from cut_by_bytes(half, max_bytes, record_of)
+
+
+def _halves(slices: Sequence[Slice[OwnerT]]) -> tuple[Sequence[Slice[OwnerT]], Sequence[Slice[OwnerT]]]:
+    middle = len(slices) // 2
+    if middle:
+        return slices[:middle], slices[middle:]
+    rows, owner = slices[0].rows, slices[0].owner
+    half = rows.height // 2
+    return [Slice(rows.slice(0, half), owner)], [Slice(rows.slice(half), owner)]
+
+
 def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> Record:
-    """Returns the record of accepted hits; `rows` are not empty."""
+    """Returns the record of accepted hits; `rows` are not empty. Columns that are not stored are left out."""
+    rows = rows.drop(_NOT_STORED, strict=False)
     low, high, collected = rows.select(
         pl.col("event_time").min().alias("low"),
         pl.col("event_time").max().alias("high"),
@@ -94,6 +134,7 @@ def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
 
     A row may stand for all hits of a batch refused whole; the checksums have each row once, an unknown id as "".
     """
+    rows = rows.drop(_NOT_STORED, strict=False)
     sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())
     return Record(
         kind=RecordKind.REJECTED,

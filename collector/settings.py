@@ -18,6 +18,9 @@ class CollectorSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HITMESH_COLLECTOR_", extra="forbid", frozen=True)
 
     record_rows: int = Field(default=500, ge=1, le=20_000, description="Cut a partition's record at so many rows")
+    record_bytes: int = Field(
+        default=4 << 20, ge=1, le=7 << 20, description="A record has at most so many bytes; Kafka takes 8 MiB"
+    )
     linger_ms: int = Field(default=250, ge=0, le=5_000, description="Cut a record at this age, however small")
     stream_credit_bytes: int = Field(default=2 << 20, ge=1 << 20, description="Unacknowledged bytes a stream may have")
     inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -19,6 +19,7 @@ from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.hit.v1 import hit_pb2
+from hitmesh.ports import EventLog, LoggedPosition, Record, Topic
 from tests.e2e.messages import page_view
 from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
 
@@ -135,6 +136,75 @@ def test_when_the_log_is_full_nothing_is_promised_to_any_batch(backend: Backend)
         assert (issue.index, issue.outcome, issue.reason) == (-1, "RETRY", "LOG_FULL")
         assert outcome.retry_s is not None
         assert outcome.retry_s > 0
+
+
+@pytest.mark.parametrize("record_bytes", [1, 6_000])
+def test_rows_beyond_the_bytes_of_a_record_become_records_of_their_own(backend: Backend, record_bytes: int) -> None:
+    with batching(backend, record_bytes=record_bytes) as batcher:
+        told = [submit(batcher, *[hit(f"h-{batch}-{each}") for each in range(40)], bad("x")) for batch in range(3)]
+        batcher.start()
+        outcomes = [one.result(60) for one in told]
+    assert [(outcome.accepted, outcome.rejected) for outcome in outcomes] == [(40, 1)] * 3
+    rows = backend.rows()
+    assert rows["hit_id"].to_list() == [f"h-{batch}-{each}" for batch in range(3) for each in range(40)]
+    records = rows["at_offset"].n_unique()
+    assert records == 120 if record_bytes == 1 else 1 < records < 120
+    for batch, outcome in enumerate(outcomes):
+        held = rows.filter(pl.col("hit_id").str.starts_with(f"h-{batch}-"))["at_offset"].unique(maintain_order=True)
+        assert [position.offset for position, _ in outcome.positions] == held.to_list(), (
+            "receipts name its records only"
+        )
+    assert backend.refusals().height == 3
+
+
+class BrokenPartition:
+    """A log that raises for one topic, or for the partition of one visitor; the rest is the log in memory."""
+
+    def __init__(self, log: EventLog, broken: Callable[[Topic, int, Record], bool]) -> None:
+        self._log, self._broken = log, broken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
+        if self._broken(topic, partition, record):
+            raise ValueError("a bug in the log")
+        return self._log.append(topic, partition, record)
+
+
+def test_a_record_that_is_not_appended_fails_its_own_batches_only(backend: Backend) -> None:
+    directory, spread_site = backend.stores.directory, "merchants/demo/sites/spread"
+    site = directory.site(SITE)
+    assert site is not None
+    directory.create_site(replace(site, name=spread_site, spread=4))
+    broken = BrokenPartition(backend.log, lambda topic, partition, _: topic is Topic.HITS and partition == 0)
+    settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0})
+    batcher = MicroBatcher(cast(EventLog, broken), directory, backend.classifier, backend.clock, settings)
+    told: dict[str, Future[BatchOutcome]] = {}
+    for number in range(32):
+        told[f"h-{number}"] = Future()
+        batch = hit_pb2.HitBatch(hits=[hit(f"h-{number}", visitor=f"v-{number}")]).SerializeToString()
+        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), told[f"h-{number}"].set_result))
+    batcher.start()
+    outcomes = {name: one.result(60) for name, one in told.items()}
+    assert batcher.failed() is None
+    batcher.stop()
+    stored = set(backend.rows()["hit_id"].to_list())
+    assert 0 < len(stored) < 32
+    assert {name for name, outcome in outcomes.items() if outcome.accepted} == stored
+    assert all(outcome.retry_s for name, outcome in outcomes.items() if name not in stored)
+
+
+def test_refusals_that_are_not_appended_fail_the_batches_that_have_some(backend: Backend) -> None:
+    broken = BrokenPartition(backend.log, lambda topic, *_: topic is Topic.REJECTED)
+    settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0})
+    log = cast(EventLog, broken)
+    batcher = MicroBatcher(log, backend.stores.directory, backend.classifier, backend.clock, settings)
+    good, mixed = submit(batcher, hit("a")), submit(batcher, hit("b"), bad("c"))
+    batcher.start()
+    assert (good.result(60).accepted, good.result(60).retry_s) == (1, None)
+    assert mixed.result(60).retry_s is not None
+    batcher.stop()
 
 
 def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend) -> None:
