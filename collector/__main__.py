@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -14,6 +13,7 @@ from collector.heartbeat import Heartbeat
 from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
+from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
 from hitmesh.errors import RefusedError
@@ -42,9 +42,10 @@ def main() -> int:
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
+    pool = CallPool(settings.workers)
     server = grpc.server(
-        ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
-        interceptors=[CallMeter(telemetry.metrics)],
+        pool,
+        interceptors=[CallLimit(pool), CallMeter(telemetry.metrics)],
         options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))

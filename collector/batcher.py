@@ -155,6 +155,11 @@ class MicroBatcher:
         self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
         self.hits_accepted = 0
 
+    @property
+    def directory(self) -> SiteDirectory:
+        """Where keys and sites are looked up."""
+        return self._directory
+
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()

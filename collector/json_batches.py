@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
+from collector.admission.envelopes import MAX_HITS
 from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.log.v1 import view_pb2
 
 # Field number 0 with wire type 7: neither exists.
 _UNDECODABLE: Final = b"\x07"
+# A hit without fields in a HitBatch: it counts.
+_UNREAD_HIT: Final = b"\x32\x00"
 _MAX_NESTING: Final = 32
+# As the door takes them.
+MAX_JSON_BYTES: Final = 2 << 20
 _Broken = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError)
 
 
-def batch_of_json(body: bytes) -> bytes:
+def batch_of_json(body: bytes, may_send: Callable[[str], bool] = lambda key: True) -> bytes:
     """Returns the bytes of the HitBatch that the JSON stands for.
+
+    Size, count and key come first: hits of a batch that is refused for these are counted, not read.
+
+    Args:
+        body: JSON.
+        may_send: whether hits under this key are worth reading.
 
     Raises:
         RefusedError: it is no JSON, no object, its hits are no list, or a field beside them is wrong (DECODE).
     """
+    if len(body) > MAX_JSON_BYTES:
+        limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits in one"
+        raise RefusedError(f"the body has {len(body):,} bytes; {limit}", field="body", reason="BATCH_TOO_LARGE")
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -39,20 +53,26 @@ def batch_of_json(body: bytes) -> bytes:
         raise _refused('the body is not a HitBatch: send an object like {"ingestKey": "...", "hits": [...]}')
     hits = fields.pop("hits", [])
     try:
-        batch = _parsed(fields, hit_pb2.HitBatch())
+        message = hit_pb2.HitBatch()
+        batch = _parsed(fields, message)
     except _Broken as error:
         raise _refused(f"the batch is not the JSON of a HitBatch: {error}") from error
+    if len(hits) > MAX_HITS or not may_send(message.ingest_key):
+        return batch + _UNREAD_HIT * len(hits)
     # Serialised one after the other, repeated and single fields add up to one message.
     return batch + view_pb2.HitBatchEnvelope(hits=[_hit_of_json(hit) for hit in hits]).SerializeToString()
 
 
 def _hit_of_json(hit: object) -> bytes:
-    for fields in _readings(hit):
-        try:
-            return _parsed(fields, hit_pb2.Hit())
-        except _Broken:
-            continue
-    return _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+    try:
+        for fields in _readings(hit):
+            try:
+                return _parsed(fields, hit_pb2.Hit())
+            except _Broken:
+                continue
+        return _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+    except RecursionError:
+        return _UNDECODABLE
 
 
 def _readings(hit: object) -> Iterator[dict[str, object]]:

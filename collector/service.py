@@ -16,13 +16,17 @@ import grpc
 from google.api import httpbody_pb2
 
 from collector.admission import Frame
+from collector.admission.envelopes import read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
-from collector.frames import OpenFrame, read_stream_frame, read_unary_frame
-from collector.json_batches import batch_of_json
+from collector.frames import read_unary_frame
+from collector.gate import Gate, key_in_json
+from collector.json_batches import MAX_JSON_BYTES, batch_of_json
 from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
+from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
+from collector.slots import KEYLESS_STREAM, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
@@ -57,7 +61,15 @@ class CollectorService:
         self._clock = clock
         self._settings = settings
         self._budget = ByteBudget(settings.inflight_bytes)
-        self._streams: set[HitStream] = set()
+        self._gate = Gate(batcher.directory, RefusalBudget(settings.refused_bytes_s))
+        self._streams: StreamSlots[HitStream] = StreamSlots(
+            SlotLimits(
+                settings.max_streams,
+                settings.max_streams_per_key,
+                settings.max_keyless_streams,
+                settings.max_unproven_streams,
+            )
+        )
         self._no_streams = threading.Condition()
         metrics = metrics or unmeasured()
         self._meter = CollectorMeter(metrics)
@@ -69,10 +81,10 @@ class CollectorService:
     ) -> Iterator[collector_pb2.StreamHitsResponse]:
         """Handles one stream."""
         acknowledged = 0
-        opened = self._opened(messages, context)
         stream = HitStream(
-            opened,
             site_header=_site_header(context),
+            address=_address(context),
+            gate=self._gate,
             credit_bytes=self._settings.stream_credit_bytes,
             batcher=self._batcher,
             budget=self._budget,
@@ -80,17 +92,11 @@ class CollectorService:
             # With jitter: streams that were opened together, after a restart, should not all move at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
-        with self._no_streams:
-            full = len(self._streams) >= self._settings.max_streams
-            if not full:
-                self._streams.add(stream)
-        if full:
-            refusal = _too_many_streams(self._settings.max_streams)
-            self._meter.ended(refusal)
-            abort(context, refusal, _trailers(0))
         try:
+            self._enter(stream)
             context.add_callback(stream.end)
             start_reader(stream, messages)
+            self._open(stream)
             for response in stream.responses():
                 acknowledged += response.ack.accepted_count
                 yield response
@@ -101,12 +107,31 @@ class CollectorService:
         finally:
             stream.end()
             with self._no_streams:
-                self._streams.discard(stream)
+                self._streams.leave(stream)
                 self._no_streams.notify_all()
+
+    def _enter(self, stream: HitStream) -> None:
+        with self._no_streams:
+            oldest = self._streams.enter(stream)
+        if oldest is not None:
+            oldest.make_room(too_many_streams("too many streams that have shown no key", self._settings.max_streams))
+
+    def _open(self, stream: HitStream) -> None:
+        """Wait for the stream's `open` and take it, or raise what ends the stream."""
+        opened = stream.opened(self._settings.open_within_s)
+        if opened.ingest_key:
+            self._gate.require(opened.ingest_key)
+            self._prove(stream, opened.ingest_key)
+        prove_within_s = self._settings.prove_within_s
+        stream.accept(opened, prove_within_s=prove_within_s, proved=lambda: self._prove(stream, KEYLESS_STREAM))
+
+    def _prove(self, stream: HitStream, key: str) -> None:
+        with self._no_streams:
+            self._streams.prove(stream, key)
 
     def send_hits(self, message: bytes, context: grpc.ServicerContext) -> collector_pb2.SendHitsResponse:
         """Handles one unary call."""
-        outcome = self._outcome(lambda: _batch_of(message), context)
+        outcome = self._outcome(self._send_message, message, context)
         return collector_pb2.SendHitsResponse(
             issues=issue_messages(0, outcome),
             receipts=receipt_messages(0, outcome),
@@ -118,7 +143,7 @@ class CollectorService:
         self, body: httpbody_pb2.HttpBody, context: grpc.ServicerContext
     ) -> json_pb2.SendJsonHitsResponse:
         """Handles one unary call whose body is JSON."""
-        outcome = self._outcome(lambda: batch_of_json(body.data), context)
+        outcome = self._outcome(self._send_json, body.data, context)
         return json_pb2.SendJsonHitsResponse(
             issues=issue_messages(0, outcome),
             receipts=receipt_messages(0, outcome),
@@ -130,34 +155,49 @@ class CollectorService:
         """Sends GoAway to every stream with jitter, waits for what is in flight, then ends what is left."""
         drain_s = self._settings.drain_s
         with self._no_streams:
-            for stream in self._streams:
+            for stream in self._streams.streams:
                 stream.go_away(drain_s * random.uniform(0.5, 1.0), "the collector stops")
-            self._no_streams.wait_for(lambda: not self._streams, timeout=drain_s)
-            left = list(self._streams)
+            self._no_streams.wait_for(lambda: not len(self._streams), timeout=drain_s)
+            left = self._streams.streams
         for stream in left:
             stream.end()
 
-    def _opened(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> OpenFrame:
-        first = next(messages, None)
-        frame = read_stream_frame(first) if first is not None else None
-        if not isinstance(frame, OpenFrame):
-            abort(
-                context,
-                RefusedError("the first message of a stream must be `open`: send StreamOpen", field="open"),
-            )
-        return frame
-
-    def _outcome(self, batch: Callable[[], bytes], context: grpc.ServicerContext) -> BatchOutcome:
+    def _outcome(
+        self,
+        send: Callable[[bytes, grpc.ServicerContext], BatchOutcome],
+        message: bytes,
+        context: grpc.ServicerContext,
+    ) -> BatchOutcome:
         """Returns what became of a unary call's batch, or ends the call when it was refused whole."""
         try:
-            outcome = self._send(batch(), context)
+            outcome = send(message, context)
             _raise_refused_whole(outcome)
         except HitmeshError as error:
             abort(context, error, _trailers(0))
         context.set_trailing_metadata(_trailers(outcome.accepted))
         return outcome
 
-    def _send(self, batch: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+    def _send_message(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+        batch = read_unary_frame(message)
+        if batch is None:
+            self._gate.charge_units("", _address(context), len(message))
+            raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
+        if self._gate.is_watchful:
+            self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))
+        return self._send(batch, context)
+
+    def _send_json(self, body: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+        key, address = key_in_json(body), _address(context)
+        if self._gate.is_watchful:
+            self._gate.check(key, address)
+        try:
+            batch = batch_of_json(body, self._gate.is_known)
+        except RefusedError:
+            self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
+            raise
+        return self._send(batch, context, key)
+
+    def _send(self, batch: bytes, context: grpc.ServicerContext, charged_key: str | None = None) -> BatchOutcome:
         remaining = context.time_remaining()
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         if not self._budget.take(len(batch), timeout_s):
@@ -171,9 +211,13 @@ class CollectorService:
         frame = Frame(batch, "", _site_header(context), self._clock.now())
         self._batcher.submit(Waiting(frame, tell))
         try:
-            return told.result(timeout_s)
+            outcome = told.result(timeout_s)
         except FutureTimeout as error:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
+        if outcome.rejected or outcome.refused_whole:
+            key = read_envelope(frame).sender.key if charged_key is None else charged_key
+            self._gate.charge(key, _address(context), len(batch), outcome)
+        return outcome
 
 
 def generic_handlers(service: CollectorService) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -199,13 +243,6 @@ def _raw_handler(service: CollectorService) -> grpc.GenericRpcHandler:
     )
 
 
-def _batch_of(message: bytes) -> bytes:
-    batch = read_unary_frame(message)
-    if batch is None:
-        raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
-    return batch
-
-
 def _trailers(acknowledged: int) -> tuple[tuple[str, str], ...]:
     return ((ACKNOWLEDGED_TRAILER, str(acknowledged)),)
 
@@ -217,12 +254,12 @@ def _site_header(context: grpc.ServicerContext) -> str:
     return ""
 
 
-def _too_many_streams(limit: int) -> RetryError:
-    return RetryError(
-        f"this collector has {limit} open streams, which is its limit: open the stream again, on another collector",
-        reason="TOO_MANY_STREAMS",
-        retry_after_s=2.0,
-    )
+def _address(context: grpc.ServicerContext) -> str:
+    """Return the client's address: the last that the door has added, else that of the connection."""
+    for name, value in context.invocation_metadata():
+        if name == "x-forwarded-for" and isinstance(value, str):
+            return value.rpartition(",")[2].strip()
+    return str(context.peer()).rpartition(":")[0]
 
 
 def _raise_refused_whole(outcome: BatchOutcome) -> None:

@@ -25,7 +25,19 @@ class CollectorSettings(ServiceSettings):
     stream_credit_bytes: int = Field(default=2 << 20, ge=1 << 20, description="Unacknowledged bytes a stream may have")
     inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")
     workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
-    max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so health answers")
+    max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so that calls run too")
+    max_streams_per_key: int = Field(default=32, ge=1, le=500, description="Open streams of one key")
+    max_keyless_streams: int = Field(default=16, ge=1, le=500, description="Open streams whose batches bring the key")
+    max_unproven_streams: int = Field(
+        default=16, ge=1, le=500, description="Streams that have shown no key yet; the oldest makes room for a new one"
+    )
+    open_within_s: float = Field(default=5.0, gt=0, le=60, description="A stream that sends no `open` in time ends")
+    prove_within_s: float = Field(
+        default=5.0, gt=0, le=60, description="A stream without a key in `open` ends without a batch with a known one"
+    )
+    refused_bytes_s: int = Field(
+        default=1 << 20, ge=1, description="Refused work a second: of senders without a key, of all browser keys"
+    )
     max_stream_age_s: float = Field(
         default=600.0, gt=0, le=86_400, description="A client is asked to open another stream after so long, about"
     )

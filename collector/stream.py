@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from collector.admission import Frame
+from collector.admission.envelopes import read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import GarbageFrame, OpenFrame, read_stream_frame
+from collector.gate import Gate
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.sequence import Progress, Sequence, Verdict
 from hitmesh.collector.v1 import collector_pb2
-from hitmesh.errors import HitmeshError, RefusedError
+from hitmesh.errors import HitmeshError, RefusedError, Unauthenticated
 from hitmesh.logs import logger
 from hitmesh.ports import Clock
 
@@ -51,40 +53,99 @@ class Age:
 
 
 class HitStream:
-    """A stream after its open message."""
+    """A stream: its first message, then batches until it ends.
+
+    Args:
+        site_header: metadata of the call.
+        address: of the client.
+        gate: asked before batches of senders of whom much was refused.
+        credit_bytes: most that may be unacknowledged.
+        batcher: takes the batches.
+        budget: of all streams and calls.
+        clock: says when a batch came.
+        age: how long it may stay open.
+    """
 
     def __init__(
         self,
-        opened: OpenFrame,
         *,
         site_header: str,
+        address: str,
+        gate: Gate,
         credit_bytes: int,
         batcher: MicroBatcher,
         budget: ByteBudget,
         clock: Clock,
         age: Age | None = None,
     ) -> None:
-        wanted = opened.max_inflight_bytes or credit_bytes
-        self._credit_bytes = min(max(wanted, MIN_CREDIT_BYTES), credit_bytes)
-        self._key = opened.ingest_key
+        self._credit_bytes = credit_bytes
+        self._key = ""
         self._site_header = site_header
+        self._address = address
+        self._gate = gate
+        self._proved: Callable[[], None] | None = None
+        self._prove_by_s: float | None = None
+        self._first: OpenFrame | RefusedError | None = None
+        self._is_accepted = False
         self._batcher = batcher
         self._budget = budget
         self._clock = clock
         self._changed = threading.Condition()
-        self._sequence = Sequence(opened.resume_from)
+        self._sequence = Sequence(0)
         self._reader_done = False
         self._failure: HitmeshError | None = None
         self._go_away: collector_pb2.GoAway | None = None
         self._ended = False
         self._age = age or Age(None, 0.0)
 
+    def opened(self, timeout_s: float) -> OpenFrame:
+        """Wait for the first message, which `read` brings.
+
+        Raises:
+            HitmeshError: none came in time, it was not `open`, or the stream had to make room for another.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._first or self._ended or self._reader_done, timeout_s)
+            if self._failure is not None:
+                raise self._failure
+            if isinstance(self._first, OpenFrame):
+                return self._first
+        raise self._first or RefusedError(
+            f"no `open` came within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
+        )
+
+    def accept(self, opened: OpenFrame, *, prove_within_s: float, proved: Callable[[], None]) -> None:
+        """Take batches from now on.
+
+        Args:
+            opened: the first message. Without a key in it, a batch with one that is known must come in time.
+            prove_within_s: that time.
+            proved: called in the reader's thread when it did; may raise HitmeshError, which ends the stream.
+        """
+        with self._changed:
+            wanted = opened.max_inflight_bytes or self._credit_bytes
+            self._credit_bytes = min(max(wanted, MIN_CREDIT_BYTES), self._credit_bytes)
+            self._key = opened.ingest_key
+            self._sequence = Sequence(opened.resume_from)
+            if not self._key:
+                self._proved, self._prove_by_s = proved, time.monotonic() + prove_within_s
+                self._prove_within_s = prove_within_s
+            self._is_accepted = True
+            self._changed.notify_all()
+
     def read(self, messages: Iterator[bytes]) -> None:
         """Reads until the client half-closes, breaks off, or breaks the order. Runs in the reader thread."""
         try:
+            first = next(messages, None)
+            with self._changed:
+                self._first = _as_open(first)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._is_accepted or self._ended)
             for message in messages:
+                if self._ended:
+                    return
                 self._arrived(message)
-        except RefusedError as error:
+        except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
             pass  # the client is gone; what it sent and was not told about it sends again
@@ -106,8 +167,9 @@ class HitStream:
         yield collector_pb2.StreamHitsResponse(ready=ready)
         while True:
             with self._changed:
-                self._changed.wait_for(self._something_to_say, self._age.left_s)
+                self._changed.wait_for(self._something_to_say, self._patience_s())
                 self._grow_old()
+                self._miss_proof()
                 progress = self._sequence.progress()
                 if progress is not None:
                     self._changed.notify_all()  # the reader may wait for the room that this makes
@@ -137,6 +199,44 @@ class HitStream:
             self._ended = True
             self._changed.notify_all()
 
+    def make_room(self, failure: HitmeshError) -> None:
+        """End the stream with an error: its slot is needed."""
+        with self._changed:
+            self._failure = self._failure or failure
+            self._ended = True
+            self._changed.notify_all()
+
+    def _patience_s(self) -> float | None:
+        """Seconds until the handler must look at the time again."""
+        proof_s = None if self._prove_by_s is None else max(0.0, self._prove_by_s - time.monotonic())
+        waits_s = [wait_s for wait_s in (self._age.left_s, proof_s) if wait_s is not None]
+        return min(waits_s, default=None)
+
+    def _miss_proof(self) -> None:
+        """End a stream that has shown no key in time."""
+        if self._prove_by_s is None or time.monotonic() < self._prove_by_s:
+            return
+        self._failure = self._failure or Unauthenticated(
+            f"`open` has no ingest key, and no batch with a known one came within {self._prove_within_s:g} s: "
+            "name the key in StreamOpen.ingest_key",
+            field="open.ingest_key",
+            reason="UNKNOWN_KEY",
+        )
+        self._ended = True
+        self._changed.notify_all()
+
+    def _let_pass(self, batch: bytes) -> None:
+        """Look at who sends a batch, where that matters before its hits are looked at."""
+        if self._proved is None and not self._gate.is_watchful:
+            return
+        key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
+        self._gate.check(key, self._address)
+        if self._proved is not None and self._gate.is_known(key):
+            proved, self._proved = self._proved, None
+            with self._changed:
+                self._prove_by_s = None
+            proved()
+
     def _grow_old(self) -> None:
         """Asks the client of a stream that is old to open another one; ends the stream of one that does not."""
         if self._age.left_s != 0.0:
@@ -159,6 +259,7 @@ class HitStream:
         frame = read_stream_frame(message)
         if isinstance(frame, OpenFrame):
             raise RefusedError("open came twice: it is the first message of a stream only", field="open")
+        self._let_pass(frame.original if isinstance(frame, GarbageFrame) else frame.batch)
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
@@ -188,6 +289,8 @@ class HitStream:
 
         def tell(outcome: BatchOutcome) -> None:
             self._budget.give(size)
+            if outcome.rejected or outcome.refused_whole:
+                self._gate.charge(read_envelope(frame).sender.key, self._address, size, outcome)
             with self._changed:
                 self._sequence.finish(batch_seq, outcome, is_garbage=is_garbage)
                 self._changed.notify_all()
@@ -204,6 +307,13 @@ class HitStream:
                     or self._sequence.unacked_bytes + size <= self._credit_bytes
                 )
             )
+
+
+def _as_open(message: bytes | None) -> OpenFrame | RefusedError:
+    frame = None if message is None else read_stream_frame(message)
+    if isinstance(frame, OpenFrame):
+        return frame
+    return RefusedError("the first message of a stream must be `open`: send StreamOpen", field="open")
 
 
 def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:

@@ -13,14 +13,19 @@ from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from hitmesh.call_limits import CallPool, in_pool
 from hitmesh.logs import logger
 
 DRAIN_S = 5.0
 # Drivers make many small objects that live for a moment: with Python's 700 a processor spent a quarter of its time
 # looking through them. What was loaded before is never looked through again.
 _NEW_OBJECTS = 100_000
+
+HEALTH_WORKERS = 4
+# A reflection stream is answered in a moment but may stay open.
+REFLECTION_WORKERS = 4
 
 # A client may ping every 10 s also without a call; Envoy keeps idle connections.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -65,9 +70,7 @@ def serve(
         drain: called between NOT_SERVING and the end of the listener; ends live streams.
         failed: asked about every 0.5 s; a text is why the service cannot go on.
     """
-    checks = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((*services, *reflected, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    checks = add_own_services(server, (*services, *reflected))
     port = server.add_insecure_port(listen)
     server.start()
     for service in ("", *services):
@@ -86,6 +89,20 @@ def serve(
     server.stop(DRAIN_S).wait()
     logger().info("stopped")
     return 0 if cause is None else 1
+
+
+def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:
+    """Add health and reflection, each with threads of its own; return what says which service is healthy."""
+    pool = CallPool(HEALTH_WORKERS, name="health")
+    checks = health.HealthServicer(experimental_thread_pool=pool)
+    checks.Check = in_pool(pool, checks.Check)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflecting = reflection.ReflectionServicer(names)
+    own = CallPool(REFLECTION_WORKERS, name="reflection")
+    reflecting.ServerReflectionInfo = in_pool(own, reflecting.ServerReflectionInfo)  # type: ignore[method-assign]  # as above
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
+    return checks
 
 
 def _collect_garbage_seldom() -> None:

@@ -6,6 +6,7 @@ Every status carries ErrorInfo (reason, domain); refusals carry BadRequest, retr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -42,7 +43,7 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (HitmeshError, code_pb2.INTERNAL),
 )
 # Reasons whose status differs from their class's.
-_CODES_BY_REASON = {"QUOTA": code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS": code_pb2.RESOURCE_EXHAUSTED}
+_CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED)
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:
@@ -62,7 +63,8 @@ def status_of(error: HitmeshError) -> status_pb2.Status:
 def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
     """Ends a call with the status of an error, and with these trailers."""
     if isinstance(error, RetryError):
-        context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
+        with contextlib.suppress(ValueError):  # a stream that has answered already has sent its metadata
+            context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
     status = rpc_status.to_status(status_of(error))
     context.set_trailing_metadata((*status.trailing_metadata, *trailers))
     context.abort(status.code, status.details)

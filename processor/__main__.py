@@ -10,12 +10,12 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.admin.v1 import trace_pb2_grpc
+from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
 from hitmesh.errors import RefusedError, RetryError
@@ -185,9 +185,8 @@ def main() -> int:
             Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
-    server = grpc.server(
-        ThreadPoolExecutor(4, thread_name_prefix="rpc"), interceptors=[CallMeter(metrics)], options=SERVER_OPTIONS
-    )
+    pool = CallPool(settings.workers, settings.max_calls)
+    server = grpc.server(pool, interceptors=[CallLimit(pool), CallMeter(metrics)], options=SERVER_OPTIONS)
     trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(trace_stores(for_settler, clock, settings)), server)
     code = serve(
         server,

@@ -6,7 +6,6 @@ Decides nothing. `build_server` puts the four services on one synchronous server
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 import grpc
@@ -14,6 +13,7 @@ from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
 from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.callers import caller_of
 from hitmesh.lifecycle import SERVER_OPTIONS
 from hitmesh.ports import IngestKey
@@ -51,6 +51,8 @@ SERVICES: Final = tuple(
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
 WORKERS: Final = 8
+# Calls that run or wait for a thread; more are refused.
+MAX_CALLS: Final = 64
 # A response of 100,000 rows with a dozen cells is about 30 MB.
 MAX_MESSAGE_BYTES: Final = 64 << 20
 MAX_REQUEST_BYTES: Final = 1 << 20
@@ -59,12 +61,15 @@ _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
 
 
-def build_server(backend: Backend, workers: int = WORKERS, metrics: Metrics | None = None) -> grpc.Server:
+def build_server(
+    backend: Backend, workers: int = WORKERS, metrics: Metrics | None = None, *, max_calls: int = MAX_CALLS
+) -> grpc.Server:
     """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it."""
     metrics = metrics or unmeasured()
+    pool = CallPool(workers, max_calls)
     server = grpc.server(
-        ThreadPoolExecutor(workers, thread_name_prefix="rpc"),
-        interceptors=[CallMeter(metrics)],
+        pool,
+        interceptors=[CallLimit(pool), CallMeter(metrics)],
         options=[
             *SERVER_OPTIONS,
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),

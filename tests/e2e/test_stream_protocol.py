@@ -25,7 +25,7 @@ from tests.e2e.test_bad_input import DAY, NOON_MS
 from tests.e2e.test_generated import create_site
 from tests.e2e.waiting import eventually
 
-STREAMS = 48
+STREAMS = 32  # of one key
 MESSAGES_STAT = "cluster.collector.grpc.hitmesh.collector.v1.CollectorService.StreamHits.request_message_count"
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 

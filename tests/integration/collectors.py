@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,11 +13,13 @@ import polars as pl
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
-from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handlers
+from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import ManualClock
 from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
+from hitmesh.lifecycle import add_own_services
 from hitmesh.ports import EventLog, IngestKey, KeyKind, LoggedPosition, Record, Site, Topic
 from hitmesh.telemetry import Metrics
 from hitmesh.telemetry.rpc import CallMeter
@@ -143,11 +145,12 @@ def running(backend: Backend, metrics: Metrics | None = None, **changes: object)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
     service = CollectorService(batcher, backend.clock, settings, metrics)
     server = grpc.server(
-        ThreadPoolExecutor(settings.workers),
-        interceptors=[CallMeter(metrics)] if metrics else [],
+        pool := CallPool(settings.workers),
+        interceptors=[CallLimit(pool), *([CallMeter(metrics)] if metrics else [])],
         options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))
+    add_own_services(server, (SERVICE,))
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

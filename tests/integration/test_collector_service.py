@@ -290,11 +290,11 @@ def test_hits_of_one_frame_that_do_not_decode_cost_their_neighbours_nothing(
 
 
 def test_the_key_of_a_batch_wins_over_that_of_the_stream(backend: Backend, collector: Running) -> None:
-    own = batch_of("own-key")
-    own.ingest_key = KEY
-    with StreamClient(collector.channel, "hms_stranger", SITE, timeout_s=15) as stream:
-        stream.send(own)
+    other = batch_of("other-key")
+    other.ingest_key = "hms_stranger"
+    with opened(collector) as stream:
         stream.send(batch_of("stream-key"))
+        stream.send(other)
         told = stream.finish()
     assert told.accepted == 1
     assert [one.batch_seq for one in told.issues] == [2]

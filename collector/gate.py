@@ -1,0 +1,98 @@
+"""The gate before work: who sends, and whether refusals of theirs have cost too much lately.
+
+Decides by key and client address only, before hits are looked at. Server and edge keys are secret, so their senders
+are not limited; a directory that does not answer keeps nobody out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from collector.outcome import BatchOutcome
+from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
+from hitmesh.errors import RetryError, Unauthenticated
+from hitmesh.ports import IngestKey, KeyKind, SiteDirectory
+
+_JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
+
+
+class Gate:
+    """Keeps out senders whose refusals cost more than they may."""
+
+    def __init__(self, directory: SiteDirectory, budget: RefusalBudget) -> None:
+        self._directory = directory
+        self._budget = budget
+
+    @property
+    def is_watchful(self) -> bool:
+        """Whether anybody may have to be kept out; while False, `check` need not be called."""
+        return self._budget.any_debt
+
+    def check(self, key: str, address: str) -> None:
+        """Let a sender pass.
+
+        Raises:
+            RetryError: too much of the sender's was refused lately (QUOTA).
+        """
+        sender = self._charged_sender(key, address)
+        wait_s = 0.0 if sender is None else self._budget.wait_s(sender)
+        if wait_s:
+            raise RetryError(
+                f"too many hits of this sender were refused: wait {wait_s:.0f} s, and send a known key and valid hits",
+                reason="QUOTA",
+                retry_after_s=max(1.0, wait_s),
+            )
+
+    def charge(self, key: str, address: str, size: int, outcome: BatchOutcome) -> None:
+        """Charge the sender of a batch of `size` bytes for what was refused of it."""
+        refusals = sum(issue.outcome == "REJECTED" for issue in outcome.issues)
+        if refusals:
+            hits = outcome.accepted + outcome.rejected
+            share = outcome.rejected / hits if hits else 1.0
+            self.charge_units(key, address, size * share + refusals * HIT_UNITS)
+
+    def charge_units(self, key: str, address: str, units: float) -> None:
+        """Charge a sender for a call, and for work beside it."""
+        sender = self._charged_sender(key, address)
+        if sender is not None:
+            self._budget.charge(sender, units + CALL_UNITS)
+
+    def is_known(self, key: str) -> bool:
+        """Return whether a key may send; True while the directory does not answer."""
+        try:
+            found = self._directory.key(key) if key else None
+        except RetryError:
+            return True
+        return found is not None and found.revoked_at is None
+
+    def require(self, key: str) -> IngestKey:
+        """Return a key that may send.
+
+        Raises:
+            Unauthenticated: the key is not known, or was revoked (UNKNOWN_KEY, KEY_REVOKED).
+            RetryError: the directory does not answer.
+        """
+        found = self._directory.key(key)
+        if found is None:
+            message = "the ingest key is not known: check it, or create one with CreateIngestKey"
+            raise Unauthenticated(message, field="open.ingest_key", reason="UNKNOWN_KEY")
+        if found.revoked_at is not None:
+            message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
+            raise Unauthenticated(message, field="open.ingest_key", reason="KEY_REVOKED")
+        return found
+
+    def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
+        try:
+            found = self._directory.key(key) if key else None
+        except RetryError:
+            return None
+        if found is None or found.revoked_at is not None:
+            return KEYLESS
+        return RefusedSender(key, address) if found.kind is KeyKind.BROWSER else None
+
+
+def key_in_json(body: bytes) -> str:
+    """Return the key that a batch in JSON seems to have, "" without one: found without parsing the JSON."""
+    found = _JSON_KEY.search(body)
+    return found[1].decode("utf-8", "replace") if found else ""

@@ -1,0 +1,211 @@
+"""Callers that say nothing, show no key, or call more than can run (contract, Collector 2); and what they may cost."""
+
+from __future__ import annotations
+
+import json
+import queue
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+from google.api import httpbody_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from collector.classify import Classifier
+from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2_grpc
+from hitmesh.hit.v1 import hit_pb2
+from hitmesh.ports import IngestKey, KeyKind
+from tests.e2e.messages import page_view
+from tests.e2e.streams import StreamClient, sequenced
+from tests.e2e.waiting import eventually
+from tests.integration.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
+
+BROWSER = "hms_browser"
+SHORT: dict[str, Any] = {"open_within_s": 0.2, "prove_within_s": 0.2}
+CALLS = "/hitmesh.collector.v1.CollectorService"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier()
+
+
+@pytest.fixture
+def backend(classifier: Classifier) -> Backend:
+    backend = new_backend(classifier)
+    browser = IngestKey(key_id="k-b", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITE, unbounded_history=False)
+    backend.stores.directory.create_key(browser, BROWSER)
+    return backend
+
+
+def a_stream(collector: Running, key: str = KEY) -> StreamClient:
+    return StreamClient(collector.channel, key, SITE, timeout_s=60)
+
+
+def silent(collector: Running) -> Any:
+    """Returns a stream that sends nothing at all."""
+    return held_open(collector, f"{CALLS}/StreamHits")
+
+
+def held_open(collector: Running, method: str) -> Any:
+    call: grpc.StreamStreamMultiCallable[bytes, bytes] = collector.channel.stream_stream(method)
+    return call(iter(queue.SimpleQueue[bytes]().get, None), timeout=60)
+
+
+def a_batch(name: str, key: str = "", hits: int = 1) -> hit_pb2.HitBatch:
+    views = [page_view(f"{name}-{number}", NOW_MS, visitor=name) for number in range(hits)]
+    return hit_pb2.HitBatch(batch_id=name, ingest_key=key, hits=views)
+
+
+def ended_with(stream: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as raised:
+        for _ in getattr(stream, "call", stream):
+            pass
+    code: grpc.StatusCode = raised.value.code()
+    return code
+
+
+def health_of(collector: Running) -> int:
+    stub: Any = health_pb2_grpc.HealthStub(collector.channel)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=60).status)
+
+
+def send(collector: Running, batch: bytes, timeout_s: float = 60) -> collector_pb2.SendHitsResponse:
+    call: grpc.UnaryUnaryMultiCallable[bytes, collector_pb2.SendHitsResponse] = collector.channel.unary_unary(
+        f"{CALLS}/SendHits", None, collector_pb2.SendHitsResponse.FromString
+    )
+    size = len(batch)
+    header = b"\x0a" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14])
+    return call(header + batch, metadata=(("hitmesh-site", SITE),), timeout=timeout_s)
+
+
+def test_a_stream_that_does_not_open_in_time_ends(backend: Backend) -> None:
+    with running(backend, **SHORT) as collector:
+        assert ended_with(silent(collector)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_unknown_or_revoked_key_in_open_ends_the_stream(backend: Backend) -> None:
+    with running(backend) as collector:
+        assert ended_with(a_stream(collector, "hms_nobody")) is grpc.StatusCode.UNAUTHENTICATED
+        backend.stores.directory.revoke_key(MERCHANT, "k-1", NOW_MS)
+        assert ended_with(a_stream(collector)) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_that_is_revoked_later_refuses_batches_only(backend: Backend) -> None:
+    with running(backend) as collector, a_stream(collector) as stream:
+        backend.stores.directory.revoke_key(MERCHANT, "k-1", NOW_MS)
+        stream.send(a_batch("late"))
+        assert stream.finish().issues[0].reason == collector_pb2.REASON_KEY_REVOKED
+
+
+def test_a_stream_without_a_key_must_bring_a_batch_with_one(backend: Backend) -> None:
+    with running(backend, **SHORT) as collector:
+        with a_stream(collector, "") as quiet:
+            assert ended_with(quiet) is grpc.StatusCode.UNAUTHENTICATED
+        with a_stream(collector, "") as wrong:
+            wrong.raw(sequenced(1, a_batch("wrong", "hms_nobody")))
+            assert ended_with(wrong) is grpc.StatusCode.UNAUTHENTICATED
+    with running(backend, open_within_s=0.2, prove_within_s=5.0) as collector, a_stream(collector, "") as edge:
+        edge.send(a_batch("good", KEY))
+        assert edge.finish().accepted == 1
+
+
+def test_streams_are_capped_per_key_and_keyless_ones_apart(backend: Backend) -> None:
+    with (
+        running(backend, max_streams=8, max_streams_per_key=2, max_keyless_streams=1) as collector,
+        ExitStack() as stack,
+    ):
+        for _ in range(2):
+            stack.enter_context(a_stream(collector))
+        assert ended_with(a_stream(collector)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        stack.enter_context(a_stream(collector, BROWSER))
+        edge = stack.enter_context(a_stream(collector, ""))
+        edge.send(a_batch("edge", KEY))
+        edge.wait_acked(1)
+        with a_stream(collector, "") as second:
+            second.raw(sequenced(1, a_batch("second", KEY)))
+            assert ended_with(second) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_silent_streams_make_room_for_one_that_opens(backend: Backend) -> None:
+    with running(backend, max_streams=3, max_unproven_streams=2, open_within_s=60.0) as collector:
+        first, *_ = [silent(collector) for _ in range(4)]
+        with a_stream(collector) as stream:
+            stream.send(a_batch("through"))
+            assert stream.finish().accepted == 1
+        assert ended_with(first) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_calls_beyond_what_can_run_are_refused_while_health_answers(backend: Backend) -> None:
+    with running(backend, workers=4) as collector:
+        backend.log.shut()
+        stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+        requests = [collector_pb2.SendHitsRequest(batch=a_batch(f"b{number}", KEY)) for number in range(5)]
+        site = (("hitmesh-site", SITE),)
+        held = [stub.SendHits.future(request, metadata=site, timeout=60) for request in requests[:4]]
+        backend.log.wait_held(1)
+        fifth = requests[4].batch.SerializeToString()
+        eventually(
+            lambda: code_of(collector, fifth, timeout_s=0.5) is grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "the fifth call is refused once the four have a thread each",
+        )
+        assert health_of(collector) == health_pb2.HealthCheckResponse.SERVING
+        backend.log.open()
+        assert [call.result().accepted_count for call in held] == [1] * 4
+
+
+def test_reflection_that_stays_open_does_not_keep_calls_waiting(backend: Backend) -> None:
+    with running(backend, workers=4) as collector:
+        open_calls = [held_open(collector, REFLECTION) for _ in range(12)]
+        assert send(collector, a_batch("through", KEY, hits=2).SerializeToString()).accepted_count == 2
+        assert health_of(collector) == health_pb2.HealthCheckResponse.SERVING
+        for call in open_calls:
+            call.cancel()
+
+
+@pytest.mark.parametrize("key", ["hms_nobody", BROWSER])
+def test_refused_hits_beyond_the_budget_are_refused_before_they_are_read(backend: Backend, key: str) -> None:
+    batch = b"\x12" + bytes([len(key)]) + key.encode() + b"\x32\x01\x07" * 2_000
+    with running(backend, refused_bytes_s=1) as collector:
+        codes = [code_of(collector, batch) for _ in range(3)]
+        assert codes[1:] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+        assert send(collector, a_batch("good", KEY).SerializeToString()).accepted_count == 1, "a server key is free"
+
+
+def code_of(collector: Running, batch: bytes, timeout_s: float = 60) -> grpc.StatusCode:
+    try:
+        send(collector, batch, timeout_s)
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
+
+
+def test_a_stream_whose_refusals_cost_too_much_is_cut_off(backend: Backend) -> None:
+    with running(backend, refused_bytes_s=1) as collector, a_stream(collector, BROWSER) as stream:
+        stream.send(without_type(a_batch("refused")))
+        stream.wait_acked(1)
+        stream.raw(sequenced(2, without_type(a_batch("again"))))
+        assert ended_with(stream) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert health_of(collector) == health_pb2.HealthCheckResponse.SERVING
+
+
+def without_type(batch: hit_pb2.HitBatch) -> hit_pb2.HitBatch:
+    for hit in batch.hits:
+        hit.type = hit_pb2.HIT_TYPE_UNSPECIFIED
+    return batch
+
+
+def test_json_without_a_known_key_is_counted_and_not_read(backend: Backend) -> None:
+    with running(backend) as collector:
+        stub = json_pb2_grpc.JsonCollectorServiceStub(collector.channel)
+        body = json.dumps({"ingestKey": "hms_nobody", "hits": [{}] * 5_000}).encode()
+        with pytest.raises(grpc.RpcError):
+            stub.SendJsonHits(httpbody_pb2.HttpBody(data=body), timeout=60)
+        body = json.dumps({"ingestKey": "hms_nobody", "hits": [{}] * 3}).encode()
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.SendJsonHits(httpbody_pb2.HttpBody(data=body), timeout=60)
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert backend.refusals().select("reason", "hits").rows() == [("BATCH_TOO_LARGE", 5_000), ("UNKNOWN_KEY", 3)]
