@@ -6,7 +6,7 @@ attempt; the order of effects stands in `settler`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,11 +14,13 @@ import polars as pl
 
 from hitmesh.hit_types import HitType
 from hitmesh.ports import (
+    ClaimKind,
     DirtyDays,
     Drift,
     GenerationEntry,
     Generations,
     MetricStore,
+    OrderClaim,
     OrderClaims,
     PartitionId,
     ProgressReader,
@@ -37,6 +39,7 @@ from processor.carry import Carry
 from processor.drift import drift_of
 from processor.duplicates import COPY_WINDOW_MS
 from processor.orders import HitAt, seen_claims, with_flags
+from processor.refunds import claims_refund, takes_total, with_totals
 from processor.rollups import RowOwner
 from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
 from processor.window import Window, read_window
@@ -136,7 +139,10 @@ class Attempt:
             return None
         site, day = self.site_day
         return drift_of(
-            settled.traffic, settled.visits, self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+            settled.traffic,
+            settled.visits,
+            self._stores.series.read(site, day, day + 1, STREAM_GENERATION),
+            settled.full_refunds,
         )
 
     def disturbed_days(self, settled: Settled) -> set[int]:
@@ -153,12 +159,7 @@ class Attempt:
         name, day = self.site_day
         reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVE_MS
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
-        orders = window.rows.filter(
-            (pl.col("hit_type") == HitType.ORDER)
-            & pl.col("order_id").is_not_null()
-            & pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left")
-        )["order_id"].unique()
-        claims = self._stores.claims.of(name, orders.sort().to_list()) if len(orders) else ()
+        claims, refund_days = self._claims(window, known_until)
         return DayInputs(
             owner=RowOwner(name, day, self.generation),
             policy=site.policy if site else VisitPolicy(),
@@ -166,11 +167,36 @@ class Attempt:
             window=window,
             known_until=known_until,
             carry=self._carry,
-            claims=with_flags(seen_claims(claims, self._hits_before), self._flags),
+            claims=claims,
+            refund_days=refund_days,
             rejected=rejected,
             read_through=self._current.read_through if self._current else {},
         )
 
+    def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
+        """Return the claims that concern the hits of a window, and days of refunds of whole orders among them."""
+        site, day = self.site_day
+        known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
+        orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
+        refunded = _ids(known, "order_id", takes_total())
+        refunds = _ids(known, "refund_id", claims_refund())
+        stores = self._stores.claims
+        every = sorted({*orders, *refunded})
+        found = [
+            *(stores.of(site, every) if every else ()),
+            *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
+        ]
+        claims = with_flags(seen_claims(found, self._hits_before), self._flags)
+        if refunded:
+            claims = with_totals(claims, set(refunded), self._stores.raw)
+        return claims, stores.refund_days(site, orders) if orders else {}
+
     def _window(self, site: str, start: int, end: int) -> Window:
         records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
         return read_window(records, site, start, end)
+
+
+def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
+    """Return the distinct ids in a column of the wanted hits, sorted."""
+    found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
+    return found

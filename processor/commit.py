@@ -7,10 +7,11 @@ after is absolute, and written again by whoever cannot know that it was. Decides
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
-from hitmesh.ports import DirtyDays, OrderClaims, RawStore, RejectedStore
+from hitmesh.closing import is_closed
+from hitmesh.ports import ClaimKind, DirtyDays, DirtyMark, OrderClaim, OrderClaims, RawStore, RejectedStore, SiteDay
 from processor.intake import Intake
 
 
@@ -60,4 +61,26 @@ def store_before_transaction(
     reached(CommitStep.MARKS)
     if intake.claims:
         claims.claim(intake.claims)
+    if intake.refunds:
+        claims.note_refunds(sorted(intake.refunds))
+    late_orders = list(_marks_of_refunds(intake.claims, claims))
+    if late_orders:
+        dirty.mark(late_orders)
     reached(CommitStep.CLAIMS)
+
+
+def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
+    """Yield marks on closed days whose refunds take the total of an order that comes now (rule D3).
+
+    A refund that comes at the same moment elsewhere may be missed: the settlement of the order's day marks its day.
+    """
+    orders: dict[str, list[OrderClaim]] = {}
+    for claim in made:
+        if claim.kind is ClaimKind.ORDER:
+            orders.setdefault(claim.site, []).append(claim)
+    for site, own in orders.items():
+        days = claims.refund_days(site, [claim.order_id for claim in own])
+        for claim in own:
+            for day in days.get(claim.order_id, ()):
+                if is_closed(day, claim.log_time):
+                    yield DirtyMark(SiteDay(site, day), claim.position, claim.log_time)

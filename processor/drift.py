@@ -19,13 +19,16 @@ from hitmesh.row_digest import row_digests
 from hitmesh.stream_columns import MOVED_VISITORS
 
 
-def drift_of(traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame) -> Drift | None:
+def drift_of(
+    traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame, full_refunds: int = 0
+) -> Drift | None:
     """Return the drift of a site-day; None when the stream counted nothing of it.
 
     Args:
         traffic: settled rows (hitmesh.rollup_rows).
         visits: settled rows.
         streamed: SERIES_COLUMNS of the stream's partials of the day.
+        full_refunds: what refunds that named no amount got from their orders; it is listed apart.
     """
     if streamed.is_empty():
         return None
@@ -38,11 +41,13 @@ def drift_of(traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame
         for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
         for name in names
     }
+    differences["refunds"] -= full_refunds
     return Drift(
         confirmed=not differ and not moved,
         rows_differ=differ,
         sketch_provisional=moved,
         measures={name: value for name, value in differences.items() if value},
+        full_refunds=full_refunds,
     )
 
 
@@ -62,6 +67,7 @@ def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, 
         for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
         for name in names
     }
+    streamed["refunds"] -= drift.full_refunds
     differences = {name: _signed(stored[name] - counted) for name, counted in streamed.items()}
     found = {name: value for name, value in differences.items() if value}
     if not found:

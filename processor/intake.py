@@ -19,10 +19,22 @@ from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.errors import StoreCorrupt
 from hitmesh.hit_types import EXCLUDING_FLAGS, HitType
 from hitmesh.keys import hash64_column
-from hitmesh.ports import DirtyMark, LoggedRecord, OrderClaim, PartitionId, RawRecord, RecordKind, RejectedHit, SiteDay
+from hitmesh.ports import (
+    ClaimKind,
+    DirtyMark,
+    LoggedRecord,
+    OrderClaim,
+    PartitionId,
+    RawRecord,
+    RecordKind,
+    RejectedHit,
+    SiteDay,
+    WholeRefund,
+)
 from hitmesh.stream_columns import LedgerClass
 from hitmesh.zones import DAY_MS
 from processor.live.ledger import unreadable
+from processor.refunds import claims_refund, takes_total
 from processor.window import READ_COLUMNS, read_rows
 
 KEPT_BYTES: Final = 4_096  # of the original of what is refused
@@ -68,13 +80,15 @@ class PartitionIntake:
 class Intake:
     """What to store for some records, each list in log order per partition; and what the stream makes of them.
 
-    `awaited` are site-days that the stream counts; `marks` are of closed ones, which it does not.
+    `awaited` are site-days that the stream counts; `marks` are of closed ones, which it does not. `refunds` take the
+    total of their order.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
     marks: list[DirtyMark] = field(default_factory=list)
     awaited: set[SiteDay] = field(default_factory=set)
     claims: list[OrderClaim] = field(default_factory=list)
+    refunds: set[WholeRefund] = field(default_factory=set)
     rejected: list[RejectedHit] = field(default_factory=list)
     partitions: dict[PartitionId, PartitionIntake] = field(default_factory=dict)
 
@@ -163,6 +177,8 @@ def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: Partit
             intake.raw.append(_raw_record(record, height, times, frozenset(of_record)))
         own.siteless += _difference(record, hits["hit_hash"].slice(first, height), height)
     intake.claims += _claims(hits, records)
+    whole = hits.filter(takes_total()).select("site", "order_id", "event_time")
+    intake.refunds |= {WholeRefund(site, order_id, time // DAY_MS) for site, order_id, time in whole.iter_rows()}
 
 
 def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
@@ -182,13 +198,17 @@ def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: fr
 
 
 def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderClaim]:
-    """Return the claims of ORDER hits (rule D3)."""
-    orders = hits.filter((pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
-    names = ("record", "site", "order_id", "row", "visitor_hi", "visitor_lo", "hit_id", "event_time", "excluded")
+    """Return the claims of ORDER hits, and of REFUND hits with an id (rule D3)."""
+    is_order = pl.col("hit_type") == HitType.ORDER
+    claiming = hits.filter((is_order & pl.col("order_id").is_not_null()) | claims_refund())
+    claimed = pl.when(is_order).then(pl.col("order_id")).otherwise(pl.col("refund_id")).alias("claimed")
+    total, currency = (pl.when(is_order).then(pl.col(name)).alias(name) for name in ("total", "currency"))
+    names = ("record", "site", "row", "visitor_hi", "visitor_lo", "hit_id", "event_time", "excluded")
+    found = claiming.select(*names, is_order.alias("is_order"), claimed, total, currency)
     return [
         OrderClaim(
             site=site,
-            order_id=order_id,
+            order_id=claimed_id,
             log_time=records[record].log_time,
             position=records[record].position,
             row=row,
@@ -197,8 +217,24 @@ def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderCl
             hit_id=hit_id or "",
             day=event_time // DAY_MS,
             excluded=excluded,
+            kind=ClaimKind.ORDER if is_an_order else ClaimKind.REFUND,
+            total=amount,
+            currency=code or "",
         )
-        for record, site, order_id, row, high, low, hit_id, event_time, excluded in orders.select(names).iter_rows()
+        for (
+            record,
+            site,
+            row,
+            high,
+            low,
+            hit_id,
+            event_time,
+            excluded,
+            is_an_order,
+            claimed_id,
+            amount,
+            code,
+        ) in found.iter_rows()
     ]
 
 

@@ -29,6 +29,7 @@ from processor.live.sites import SiteRules
 from processor.live.snapshot import copies_of, joined, kept_log_time, restored, restored_refusals, unpacked
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, placed, prepare
+from processor.refunds import with_wins
 from processor.stream_stores import StreamStores, rules_of, wins_of
 
 Stay = Callable[[], None]
@@ -132,7 +133,7 @@ def _keep_again(
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
     known = replace(known, rows=rows)
     wins = wins_of({state.partition: known}, intake.claims, stores.claims)[state.partition]
-    kept = rows.with_columns(pl.Series("wins_order", wins)).select(*KEPT_COLUMNS)
+    kept = with_wins(rows, wins).select(*KEPT_COLUMNS)
     state.kept.add(kept, epoch_of(records[0].log_time))
     epochs = epochs_of(kept["log_time"].to_numpy())
     for epoch in np.unique(epochs).tolist():

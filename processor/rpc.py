@@ -20,6 +20,7 @@ from hitmesh.callers import caller_of, readable_site
 from hitmesh.cells import utc_day_of
 from hitmesh.errors import NotFound, RefusedError, Unavailable
 from hitmesh.ports import (
+    ClaimKind,
     Clock,
     Generations,
     IngestKey,
@@ -146,8 +147,13 @@ def _known(stores: TraceStores, site: Site, found: Found, hit_id: str) -> Known:
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
     days = utc_day_of(own["event_time"].to_numpy())
     entries = stores.generations.current(site.name, int(days.min()), int(days.max()) + 1) if len(days) else {}
-    orders = own["order_id"].drop_nulls().unique().to_list()
-    return Known(site, entries, committed, stores.claims.of(site.name, orders) if orders else ())
+    claims = [
+        claim
+        for name, kind in (("order_id", ClaimKind.ORDER), ("refund_id", ClaimKind.REFUND))
+        if (ids := own[name].drop_nulls().unique().to_list())
+        for claim in stores.claims.of(site.name, ids, kind)
+    ]
+    return Known(site, entries, committed, claims)
 
 
 def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFound:

@@ -11,7 +11,7 @@ payment webhook keeps its channel and a breakdown adds up without a nameless res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,12 +20,13 @@ import numpy.typing as npt
 import polars as pl
 
 from hitmesh.hit_types import HitType
-from hitmesh.ports import LedgerEntry, OrderClaim, PartitionId, Position, VisitPolicy
+from hitmesh.ports import ClaimKind, LedgerEntry, OrderClaim, PartitionId, Position, VisitPolicy
 from hitmesh.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.zones import DAY_MS
 from processor.carry import Carry, digest, no_open_visits, open_rows, visit_dimensions
 from processor.duplicates import Copies, find_copies
 from processor.orders import HitAt, OrderVerdicts, decide_orders
+from processor.refunds import claims_refund, settled_refunds
 from processor.rollups import RowOwner, traffic_rows, visits_rows
 from processor.visits import VIEW_TYPES, Visits, build_visits, open_at
 from processor.window import Window, chosen
@@ -48,7 +49,8 @@ class DayInputs:
             `known_until`.
         known_until: visits are followed up to here; at least the day's end.
         carry: that of the day before; None when it was never settled.
-        claims: all claims on the orders in the window that the same scan saw, in log order.
+        claims: all claims on the orders and refunds in the window that the same scan saw, those on one id in log order.
+        refund_days: days of refunds that take the total of their order, per order of the window.
         rejected: refused hits per cell of the day (by collect time).
         read_through: what the current generation was read through; empty without one.
     """
@@ -60,6 +62,7 @@ class DayInputs:
     known_until: int
     carry: Carry | None
     claims: Sequence[OrderClaim] = ()
+    refund_days: Mapping[str, Collection[int]] = field(default_factory=dict)
     rejected: Mapping[int, int] = field(default_factory=dict)
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ class Settled:
         followed: digest of the day's hits in visits carried in: what the day before must have seen of them.
         orders: winners, changed duplicate flags and disturbed days.
         disturbed_days: neighbours that hold a copy of a hit that came since `read_through`.
+        full_refunds: what refunds of the day that named no amount got from their orders, in micros.
         collisions: hits of the day that are copies with other content (ID_COLLISION).
         complete: False when a visit may go on past `known_until`; then settle again with more hits.
     """
@@ -87,6 +91,7 @@ class Settled:
     followed: int
     orders: OrderVerdicts
     disturbed_days: frozenset[int]
+    full_refunds: int
     collisions: tuple[HitAt, ...]
     complete: bool
 
@@ -102,6 +107,7 @@ class _Built:
         dimensions: CARRIED_DIMENSIONS of each visit.
         in_day: (n,) whether the hit is of the day itself.
         wins_order: (n,) whether the hit is the ORDER that counts.
+        completed: (n,) what a refund that named no amount got from its order.
         end: the day's end.
     """
 
@@ -111,6 +117,7 @@ class _Built:
     dimensions: pl.DataFrame
     in_day: BoolArray
     wins_order: BoolArray
+    completed: I64Array
     end: int
 
 
@@ -132,20 +139,19 @@ def settle(inputs: DayInputs) -> Settled:
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
         disturbed_days=_disturbed_days(inputs, times, copies),
+        full_refunds=int(built.completed[built.in_day].sum()),
         collisions=tuple(_places(hits.filter(of_day & copies.collides), positions)),
         complete=_is_complete(built, inputs),
     )
 
 
 def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts:
-    """Return the verdict on the orders in sight; duplicate flags are known between the day's start and the horizon."""
+    """Return who wins orders and refunds in sight; duplicate flags are known from the day's start to the horizon."""
     known = (times >= inputs.owner.day * DAY_MS) & (times < inputs.known_until)
-    rows = inputs.window.rows
-    rows = rows.select("record", "row", pl.Series("is_copy", copies.is_copy)).filter(
-        known & (rows["hit_type"].to_numpy() == HitType.ORDER)
-    )
+    claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
+    rows = inputs.window.rows.with_columns(pl.Series("is_copy", copies.is_copy)).filter(pl.Series(known), claiming)
     duplicates = dict(zip(_places(rows, inputs.window.positions), rows["is_copy"].to_list(), strict=True))
-    return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through)
+    return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through, inputs.refund_days)
 
 
 def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
@@ -157,7 +163,8 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
     wanted = (times >= begin) & (times < end)
     following = (times >= end) & (times < inputs.known_until)
     wanted[following] = np.isin(visitors[following], active_at_end)
-    hits = chosen(rows, wanted & ~copies.is_copy)
+    refunded = settled_refunds(chosen(rows, wanted & ~copies.is_copy), inputs.window.positions, orders)
+    hits = refunded.hits
     carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
     visits = build_visits(hits, carried, inputs.policy, inputs.zone)
     return _Built(
@@ -167,6 +174,7 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
         dimensions=visit_dimensions(visits.visits, hits, carried),
         in_day=hits["event_time"].to_numpy() < end,
         wins_order=_wins_order(hits, inputs.window.positions, orders),
+        completed=refunded.completed,
         end=end,
     )
 
@@ -185,7 +193,10 @@ def _wins_order(hits: pl.DataFrame, positions: Sequence[Position], orders: Order
     """Return whether each hit is the ORDER whose claim won."""
     wins = np.zeros(hits.height, np.bool_)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.ORDER)
-    wins[rows] = [place in orders.winners for place in _places(hits.select("record", "row")[rows], positions)]
+    wins[rows] = [
+        orders.wins(ClaimKind.ORDER, order_id or "", (positions[record], row), excluded=excluded)
+        for record, row, order_id, excluded in hits.select("record", "row", "order_id", "excluded")[rows].iter_rows()
+    ]
     return wins
 
 

@@ -57,7 +57,7 @@ def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, Sit
 def wins_of(
     prepared: Mapping[PartitionId, Prepared], claims: Sequence[OrderClaim], holders: OrderClaims
 ) -> Mapping[PartitionId, BoolArray]:
-    """Return whether each row of each partition holds its order (rule D3), taking orders that nobody holds.
+    """Return whether each row of each partition holds what it claims (rule D3), taking what nobody holds.
 
     Args:
         prepared: steps that are about to be applied.

@@ -19,7 +19,7 @@ from hitmesh.cells import cell_of, utc_day_of
 from hitmesh.closing import is_closed
 from hitmesh.hit_types import HitType
 from hitmesh.keys import hash64
-from hitmesh.ports import GenerationEntry, OrderClaim, PartitionId, Position, Site
+from hitmesh.ports import ClaimKind, GenerationEntry, OrderClaim, PartitionId, Position, Site
 from hitmesh.stream_columns import STREAM_GENERATION
 from processor.carry import no_open_visits
 from processor.duplicates import COPY_WINDOW_MS, find_copies
@@ -93,7 +93,7 @@ class Known:
         site: whose hits they are.
         entries: the published entry per UTC day that has one.
         committed: below which offset the stream has counted, per partition.
-        claims: on the orders among the hits, in log order.
+        claims: on the orders and refunds among the hits, those on one id in log order.
     """
 
     site: Site
@@ -116,6 +116,7 @@ class _Hit:
     content_hash: int
     excluded: bool
     order_id: str
+    refund_id: str
 
     @property
     def day(self) -> int:
@@ -165,6 +166,7 @@ def _hits_of_id(own: pl.DataFrame, hit_id: str) -> list[_Hit]:
             content_hash=row["content_hash"],
             excluded=row["excluded"],
             order_id=row["order_id"] or "",
+            refund_id=row["refund_id"] or "",
         )
         for row in rows.iter_rows(named=True)
     ]
@@ -222,14 +224,20 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether an ORDER that counts holds its id (rule D3); None of other hits."""
-    if hit.hit_type != HitType.ORDER or not hit.order_id:
+    """Return whether an ORDER or a REFUND that counts holds its id (rule D3); None of other hits."""
+    if hit.hit_type == HitType.ORDER:
+        kind, claimed = ClaimKind.ORDER, hit.order_id
+    elif hit.hit_type == HitType.REFUND:
+        kind, claimed = ClaimKind.REFUND, hit.refund_id
+    else:
+        return None
+    if not claimed:
         return None
     winner = next(
         (
             claim
             for claim in known.claims
-            if (claim.order_id, claim.excluded, claim.duplicate) == (hit.order_id, hit.excluded, False)
+            if (claim.kind, claim.order_id, claim.excluded, claim.duplicate) == (kind, claimed, hit.excluded, False)
             and (hit.day in known.entries or not is_closed(claim.day, claim.log_time))
         ),
         None,

@@ -40,6 +40,7 @@ READ_COLUMNS: Final = (
     "page_path",
     "campaign_hash",
     "order_id",
+    "refund_id",
 )
 TRACE_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{name: HITS_COLUMNS[name] for name in READ_COLUMNS},

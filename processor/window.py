@@ -59,6 +59,7 @@ READ_COLUMNS: Final[tuple[str, ...]] = (
     "discount",
     "refund_amount",
     "items",
+    "refund_id",
 )
 
 # A window's rows: what was read, `campaign` for utm_campaign, and where each row stands in the log.

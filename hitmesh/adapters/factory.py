@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
@@ -24,7 +25,7 @@ from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink, Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
-from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays, EmbeddedOrderClaims
+from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.states import EmbeddedStateStore
 from hitmesh.adapters.embedded.stream_rows import StreamRows

@@ -46,7 +46,7 @@ def drift(
     if output == "json":
         print_json(found)
         return
-    rows = [(one["site"], one["date"], _verdict(one), _changes(one["measures"])) for one in found]
+    rows = [(one["site"], one["date"], _verdict(one), _of_settlement(one)) for one in found]
     print_table(("site", "UTC day", "verdict", "settled minus live"), rows, right_from=4)
 
 
@@ -67,6 +67,7 @@ def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
             "sketch_provisional": day.sketch_provisional,
             "measures": dict(sorted(day.measures.items())),
             "row_measures": dict(sorted(day.row_measures.items())),
+            "full_refunds": day.full_refunds,
         }
         for day in answer.days
     ]
@@ -80,6 +81,11 @@ def _verdict(day: dict[str, Any]) -> str:
     if day["rows_differ"]:
         return "drift"
     return "visitors counted anew" if day["sketch_provisional"] else "settled anew"
+
+
+def _of_settlement(day: dict[str, Any]) -> str:
+    apart = {"full refunds": day["full_refunds"]} if day["full_refunds"] else {}
+    return _changes({**day["measures"], **apart})
 
 
 def _changes(measures: dict[str, int]) -> str:

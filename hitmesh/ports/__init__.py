@@ -24,6 +24,7 @@ from hitmesh.ports.raw import RawRecord, RawStore, RejectedHit, RejectedStore, S
 from hitmesh.ports.reporting import MetricQuery, MetricStore, ProgressReader
 from hitmesh.ports.settling import (
     SETTLEMENT_LOG,
+    ClaimKind,
     DirtyDays,
     DirtyMark,
     DirtySiteDay,
@@ -35,6 +36,7 @@ from hitmesh.ports.settling import (
     OrderClaim,
     OrderClaims,
     RollupSink,
+    WholeRefund,
 )
 from hitmesh.ports.streaming import (
     FoldedRows,
@@ -48,6 +50,7 @@ from hitmesh.ports.streaming import (
 
 __all__ = [
     "SETTLEMENT_LOG",
+    "ClaimKind",
     "Clock",
     "DirtyDays",
     "DirtyMark",
@@ -90,4 +93,5 @@ __all__ = [
     "StateStore",
     "Topic",
     "VisitPolicy",
+    "WholeRefund",
 ]

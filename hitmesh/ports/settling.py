@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -110,8 +111,10 @@ class Drift:
         confirmed: whether the stream's own rows were published.
         rows_differ: whether any row differs, by the digest over all rows.
         sketch_provisional: whether a visitor left a sketch it could not be taken from (rule S8).
-        measures: settled − stream, of excluded and other rows together; those that are not 0.
+        measures: settled − stream, of excluded and other rows together; those that are not 0. Without what refunds of
+            whole orders got, which the stream cannot know.
         row_measures: rows in the metric store − stream, likewise: rows of the stream were lost or doubled there.
+        full_refunds: what refunds that named no amount got from their orders, all currencies together (rule D3).
     """
 
     confirmed: bool
@@ -119,6 +122,7 @@ class Drift:
     sketch_provisional: bool
     measures: Mapping[str, int]
     row_measures: Mapping[str, int] = field(default_factory=dict)
+    full_refunds: int = 0
 
 
 class Generations(Protocol):
@@ -175,9 +179,20 @@ class Generations(Protocol):
         """Forgets a superseded generation after its rows are gone. The current one is never forgotten."""
 
 
+class ClaimKind(StrEnum):
+    """What is claimed: the id of an order or of a refund. Equal ids of two kinds have nothing to do with each other."""
+
+    ORDER = "order"
+    REFUND = "refund"
+
+
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """An ORDER hit's claim on (site, order_id), keyed by position and row (rule D3)."""
+    """A hit's claim on (site, kind, id), keyed by position and row (rule D3): of an ORDER, or of a REFUND with an id.
+
+    `order_id` is the id of either. `total` and `currency` are those of an order; None and "" of a refund, and of a
+    claim that was made before claims carried them.
+    """
 
     site: str
     order_id: str
@@ -190,23 +205,40 @@ class OrderClaim:
     day: int
     excluded: bool
     duplicate: bool = False
+    kind: ClaimKind = ClaimKind.ORDER
+    total: int | None = None
+    currency: str = ""
+
+
+class WholeRefund(NamedTuple):
+    """A REFUND hit that named no amount: at the settlement of its day it takes the total of its order (rule D3)."""
+
+    site: str
+    order_id: str
+    day: int
 
 
 class OrderClaims(Protocol):
-    """Who claimed an order first."""
+    """Who claimed an order or a refund first, and which refunds take the total of their order."""
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Stores claims durably: storing one twice is storing it once, and keeps its duplicate flag."""
 
-    def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
-        """Returns all claims on these orders in log order (log time, log, partition, offset, row)."""
+    def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
+        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold their order in the stream, taking orders that nobody holds, durably.
+        """Returns which claims hold their order or refund in the stream, taking those that nobody holds, durably.
 
-        Claims are in log order, none is a duplicate. The first to ask for a (site, order_id, excluded) holds it for
-        good, and finds itself again when it asks again; settlement decides anew from all claims.
+        Claims are in log order, none is a duplicate. The first to ask for a (site, kind, order_id, excluded) holds it
+        for good, and finds itself again when it asks again; settlement decides anew from all claims.
         """
+
+    def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
+        """Notes refunds of whole orders durably. Noting one twice is noting it once."""
+
+    def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Returns the days of noted refunds per order that has any, ascending."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Records which claims are of duplicate hits, as the settlement of their day found."""

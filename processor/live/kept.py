@@ -26,11 +26,13 @@ U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+_NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
+
 # What is kept of a hit: all that visits and rows are made of, the keys of the stream, and its place in the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(),  # of its timeline; the lowest bit: excluded
     "site": pl.Int32(),
-    **{name: dtype for name, dtype in WINDOW_COLUMNS.items() if name not in ("record", "visitor_hi", "order_id")},
+    **{name: dtype for name, dtype in WINDOW_COLUMNS.items() if name not in _NOT_KEPT},
     "offset": pl.Int64(),
     "on_time": pl.Boolean(),
     "is_copy": pl.Boolean(),

@@ -35,6 +35,7 @@ from processor.live.rows import added, folded_traffic, folded_visits, named_cell
 from processor.live.sites import SiteRules
 from processor.live.state import LiveState, PathCounts
 from processor.live.timelines_step import take_hits
+from processor.refunds import claims_refund, with_wins
 
 BoolArray = npt.NDArray[np.bool_]
 U64Array = npt.NDArray[np.uint64]
@@ -63,7 +64,7 @@ class Prepared:
 
     Attributes:
         records: what it is about.
-        rows: its hits that are not history: KEPT_COLUMNS without wins_order, and `order_id`; in log order.
+        rows: its hits that are not history: KEPT_COLUMNS without wins_order, `order_id` and `refund_id`; in log order.
         ids: their ids.
         collides: whether each is a copy of another content.
         is_history: of all hits of the records.
@@ -77,8 +78,9 @@ class Prepared:
 
     @property
     def claiming(self) -> BoolArray:
-        """Whether each row is an ORDER that may hold its order: no copy."""
-        claims = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null() & ~pl.col("is_copy")
+        """Whether each row may hold the order or the refund that it claims: no copy."""
+        is_order = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null()
+        claims = (is_order | claims_refund()) & ~pl.col("is_copy")
         claiming: BoolArray = self.rows.select(claims).to_series().to_numpy()
         return claiming
 
@@ -141,13 +143,13 @@ def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules])
     return Prepared(records, rows, ids, np.zeros(rows.height, np.bool_), is_history)
 
 
-def apply(state: LiveState, prepared: Prepared, wins_order: BoolArray, *, is_redo: bool = False) -> Stepped:
+def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: bool = False) -> Stepped:
     """Change the state by the records, and return what they add.
 
     Args:
         state: as `prepare` saw it.
         prepared: its answer.
-        wins_order: whether each row holds its order (n,).
+        wins: whether each row holds the order or the refund that it claims (n,).
         is_redo: whether the records were applied before, in steps that are not known.
     """
     due = _enter_epoch(state, prepared.records)
@@ -156,7 +158,7 @@ def apply(state: LiveState, prepared: Prepared, wins_order: BoolArray, *, is_red
     advance(state, contributions)
     if due is not None:
         move_horizon(state, state.sums.epoch)
-    rows = prepared.rows.with_columns(pl.Series("wins_order", wins_order)).select(*KEPT_COLUMNS)
+    rows = with_wins(prepared.rows, wins).select(*KEPT_COLUMNS)
     counts = _take_rows(state, rows, contributions)
     counts.history = int(prepared.is_history.sum())
     state.kept.add(rows, state.sums.epoch)

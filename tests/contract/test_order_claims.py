@@ -6,10 +6,7 @@ import threading
 from dataclasses import replace
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.ports import (
-    OrderClaim,
-    Position,
-)
+from hitmesh.ports import ClaimKind, OrderClaim, Position, WholeRefund
 from tests.contract.conftest import Opener
 
 SHOP = "merchants/m/sites/shop"
@@ -86,6 +83,31 @@ class TestOrderClaims:
     def test_holding_an_order_is_no_claim_on_it(self, stores: Stores) -> None:
         stores.claims.first([a_claim("a", 1)])
         assert list(stores.claims.of(SHOP, ["a"])) == []
+
+    def test_claim_of_an_order_carries_what_it_came_to(self, opener: Opener) -> None:
+        claims = [replace(a_claim("a", at), total=total, currency="EUR") for at, total in ((1, -(10**18)), (2, 0))]
+        opener().claims.claim([*claims, a_claim("a", 3)])
+        assert list(opener().claims.of(SHOP, ["a"])) == [*claims, a_claim("a", 3)]
+
+    def test_an_order_and_a_refund_of_one_id_have_nothing_to_do_with_each_other(self, opener: Opener) -> None:
+        order, other = a_claim("a", 1), a_claim("a", 4)
+        refund, again = (replace(a_claim("a", at), kind=ClaimKind.REFUND) for at in (2, 3))
+        opener().claims.claim([refund, order, again])
+        assert list(opener().claims.of(SHOP, ["a"])) == [order]
+        assert list(opener().claims.of(SHOP, ["a"], ClaimKind.REFUND)) == [refund, again]
+        assert list(opener().claims.first([order, refund, again, other])) == [True, True, False, False]
+        assert list(opener().claims.first([refund, other])) == [True, False]
+        opener().claims.set_duplicates(SHOP, {(refund.position, 0): True, (order.position, 0): False})
+        assert list(opener().claims.of(SHOP, ["a"], ClaimKind.REFUND)) == [replace(refund, duplicate=True), again]
+        assert list(opener().claims.of(SHOP, ["a"])) == [order]
+
+    def test_days_of_refunds_of_whole_orders_are_noted_once(self, opener: Opener) -> None:
+        noted = [WholeRefund(SHOP, "a", 9), WholeRefund(SHOP, "a", 7), WholeRefund("other", "b", 7)]
+        opener().claims.note_refunds(noted)
+        opener().claims.note_refunds(noted[:1])
+        days = opener().claims.refund_days(SHOP, ["a", "b", "c"])
+        assert {order_id: list(of_order) for order_id, of_order in days.items()} == {"a": [7, 9]}
+        assert not opener().claims.refund_days(SHOP, [])
 
     def test_of_two_who_ask_at_once_one_holds_the_order(self, opener: Opener) -> None:
         both = [opener(), opener()]

@@ -98,7 +98,8 @@ def _order(message: hit_pb2.Hit, hit: RefHit) -> None:
 def _refund(message: hit_pb2.Hit, hit: RefHit) -> None:
     message.refund.CopyFrom(
         hit_pb2.Refund(
-            refund_id=f"refund-{hit.hit_id}",
+            refund_id=hit.refund_id or "",
+            kind=hit_pb2.REFUND_KIND_PARTIAL if hit.refund_micros else hit_pb2.REFUND_KIND_FULL,
             order_id=hit.order_id or "",
             amount_micros=hit.refund_micros or 0,
             currency=hit.currency or "",

@@ -83,11 +83,18 @@ class HitMaker:
                 named = replace(hit, product=item.sku, category=item.category, brand=item.brand)
                 return replace(named, cart_action=action)
             case "REFUND":
-                amount = self.random.randint(1, 90_000_000)
-                return replace(hit, refund_micros=amount, currency=shop.currency, order_id=order_id)
+                return self._with_refund(hit, shop, order_id)
             case "ORDER":
                 return self._with_order(hit, shop, order_id)
         return hit
+
+    def _with_refund(self, hit: RefHit, shop: Shop, order_id: str) -> RefHit:
+        """Some have no id, some repeat an id of their visitor, some give back a whole order that may be unknown."""
+        dice = self.random
+        amount = dice.choice((0, dice.randint(1, 90_000_000), dice.randint(1, 90_000_000)))
+        refund_id = dice.choice((None, f"refund-{hit.hit_id}", f"refund-of-{hit.visitor}"))
+        order_id = dice.choice((order_id, f"order-of-{hit.visitor}"))
+        return replace(hit, refund_micros=amount, currency=shop.currency, order_id=order_id, refund_id=refund_id)
 
     def _with_order(self, hit: RefHit, shop: Shop, order_id: str) -> RefHit:
         dice = self.random

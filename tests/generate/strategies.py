@@ -56,6 +56,7 @@ def _hit(type: str, **fields: object) -> RefHit:
 
 _FIRST, _SECOND, *_ = PRODUCTS
 _ITEMS = (replace(_FIRST, quantity=2), _SECOND)
+_TAKEN_BACK = (replace(_FIRST, quantity=-1), replace(_SECOND, quantity=0))
 _PAYLOADS = (
     *(_hit("PAGE_VIEW", page_path=path, hostname="shop.example") for path in (*PAGES, *PAGES[:4])),
     _hit("PAGE_VIEW", page_path=None),
@@ -69,7 +70,16 @@ _PAYLOADS = (
     _hit("CHECKOUT_STEP", checkout_step=1),
     _hit("CHECKOUT_STEP", checkout_step=2),
     _hit("SITE_SEARCH"),
-    _hit("REFUND", interactive=False, refund_micros=30_000_000, currency="USD", order_id="o1"),
+    *(
+        _hit("REFUND", interactive=False, refund_micros=micros, currency="USD", order_id=order_id, refund_id=refund_id)
+        for micros, order_id, refund_id in (
+            (30_000_000, "o1", None),
+            (30_000_000, "o1", "r1"),
+            (7, "o2", "r1"),
+            (0, "o1", "r2"),
+            (0, "o3", None),
+        )
+    ),
     *(
         _hit(
             "ORDER",
@@ -85,6 +95,7 @@ _PAYLOADS = (
             ("o1", "USD", 0, _ITEMS),
             ("o2", "USD", 4_990_000, ()),
             ("o3", "JPY", 1, _ITEMS[:1]),
+            ("o4", "USD", -1, _TAKEN_BACK),
         )
     ),
 )
@@ -111,7 +122,7 @@ def ref_hits(
         draw: given by Hypothesis.
         max_hits: most hits.
         unique_ids: no copies at all.
-        unique_orders: no order id twice, but in copies.
+        unique_orders: no id of an order or a refund twice, but in copies.
     """
     hits: list[RefHit] = []
     for number in range(draw(st.integers(0, 4))):
@@ -125,7 +136,11 @@ def ref_hits(
         hits = (hits + [hits[at] for at in draw(_indices(hits))])[:max_hits]
     if unique_orders:
         hits = [
-            replace(hit, order_id=f"order-{hit.hit_id}-{hit.visitor}-{hit.event_time}") if hit.order_id else hit
+            replace(
+                hit,
+                order_id=hit.order_id and f"order-{hit.hit_id}-{hit.visitor}-{hit.event_time}",
+                refund_id=hit.refund_id and f"refund-{hit.hit_id}-{hit.visitor}-{hit.event_time}",
+            )
             for hit in hits
         ]
     seed = draw(st.integers(0, 2**16))

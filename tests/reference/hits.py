@@ -58,7 +58,8 @@ class RefHit:
 
     `event_time` is UTC milliseconds, amounts are micros of `currency`. `interactive` matters for EVENT only;
     the other types are interactive or not by what they are. `product`, `category` and `brand` are those of
-    the first item of a PRODUCT_VIEW or CART_UPDATE; an ORDER has `items` instead. `user_agent`, `url`,
+    the first item of a PRODUCT_VIEW or CART_UPDATE; an ORDER has `items` instead. A REFUND of 0 micros is one of
+    all of its order. `user_agent`, `url`,
     `referrer` and `search_term` are what a client sends; the reference itself reads only what admission makes
     of them.
     """
@@ -95,6 +96,7 @@ class RefHit:
     shipping_micros: int | None = None
     discount_micros: int | None = None
     refund_micros: int | None = None
+    refund_id: str | None = None
     items: tuple[RefItem, ...] = ()
     is_late: bool = False
     clock_skewed: bool = False

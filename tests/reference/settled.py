@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.reference.hits import RefHit
 from tests.reference.visits import V1, RefPolicy, RefVisit, duplicates, visits_of_one
@@ -33,7 +33,11 @@ class Entry:
 
 @dataclass
 class Settled:
-    """All hits after settlement: who is a copy, which visits there are, which orders count."""
+    """All hits after settlement: who is a copy, which visits there are, which orders count.
+
+    `refunds` has micros and currency of counted REFUND hits by `id(hit)`, `full_refunds` the micros among them that
+    come from an order.
+    """
 
     counted: list[RefHit] = field(default_factory=list)
     copies: list[RefHit] = field(default_factory=list)
@@ -41,6 +45,8 @@ class Settled:
     orphans: list[RefHit] = field(default_factory=list)
     winners: list[RefHit] = field(default_factory=list)
     repeats: list[RefHit] = field(default_factory=list)
+    refunds: dict[int, tuple[int, str | None]] = field(default_factory=dict)
+    full_refunds: dict[int, int] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
 
 
@@ -58,6 +64,7 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
         settled.visits += visits
         settled.orphans += orphans
     decide_orders(settled)
+    decide_refunds(settled, orders_are_known=True)
     settled.entries = [*hit_entries(settled), *_all_visit_entries(settled)]
     return settled
 
@@ -73,6 +80,25 @@ def decide_orders(settled: Settled) -> None:
         taken.add(claim)
 
 
+def decide_refunds(settled: Settled, *, orders_are_known: bool) -> None:
+    """The first claim on (site, refund id) takes off its amount, a repeat nothing; 0 stands for its order (D3)."""
+    orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
+    taken = set()
+    for hit in settled.counted:
+        if hit.type != "REFUND":
+            continue
+        micros, currency = hit.refund_micros or 0, hit.currency
+        order = orders.get((hit.site, hit.order_id, hit.excluded))
+        if (claim := (hit.site, hit.refund_id, hit.excluded)) in taken:
+            micros = 0
+        elif micros == 0 and orders_are_known and order is not None:
+            micros, currency = order.total_micros or 0, order.currency
+            settled.full_refunds[id(hit)] = micros
+        if hit.refund_id is not None:
+            taken.add(claim)
+        settled.refunds[id(hit)] = (micros, currency)
+
+
 def hit_entries(settled: Settled) -> Iterator[Entry]:
     """What counted hits, their items and copies add, whatever the visits add."""
     visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
@@ -80,7 +106,11 @@ def hit_entries(settled: Settled) -> Iterator[Entry]:
     visit_of |= {id(hit): RefVisit([hit]) for hit in settled.orphans}
     wins = {id(hit) for hit in settled.winners}
     for hit in settled.counted:
-        yield from _entries_of_one(hit, visit_of[id(hit)], id(hit) in wins)
+        counted = hit
+        if id(hit) in settled.refunds:
+            micros, currency = settled.refunds[id(hit)]
+            counted = replace(hit, refund_micros=micros, currency=currency)
+        yield from _entries_of_one(counted, visit_of[id(hit)], id(hit) in wins)
     for hit in settled.copies:
         yield _quality_entry(hit, _hit_dimensions(hit, None), {"duplicate_hits": 1})
 

@@ -7,11 +7,11 @@ a copy is recognised for 90 minutes of log time, and a visit counts in two steps
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tests.reference.hits import RefHit
-from tests.reference.settled import Entry, Settled, decide_orders, hit_entries, visit_entries
+from tests.reference.settled import Entry, Settled, decide_orders, decide_refunds, hit_entries, visit_entries
 from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy, RefVisit, visits_of_one
 
 MINUTE_MS = 60 * 1000
@@ -52,6 +52,7 @@ def stream(hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolic
     streamed.late = [hit for hit in streamed.counted if hit.is_late]
     _build_visits(streamed, log_time, policy)
     decide_orders(streamed)
+    decide_refunds(streamed, orders_are_known=False)
     streamed.entries = [*hit_entries(streamed), *_visit_entries(streamed)]
     return streamed
 
@@ -119,8 +120,13 @@ def _at_once(entry: Entry) -> Entry:
 
 
 def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
-    """Settled − streamed per measure of each site-day, those that are not 0 (A8)."""
+    """Settled − streamed per measure of each site-day, those that are not 0 (A8).
+
+    What refunds of whole orders got is no drift: the stream cannot know it (D3).
+    """
     after, before = totals(settled), totals(streamed)
+    for site_day, micros in full_refunds(settled).items():
+        after[site_day]["refunds"] -= micros
     differences = {
         site_day: {
             name: after.get(site_day, {}).get(name, 0) - before.get(site_day, {}).get(name, 0)
@@ -132,7 +138,15 @@ def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
     return {site_day: row for site_day, row in not_zero.items() if row}
 
 
-def totals(of: Settled) -> Mapping[SiteDay, Mapping[str, int]]:
+def full_refunds(settled: Settled) -> dict[SiteDay, int]:
+    """Micros that refunds of whole orders got, per site-day that has any."""
+    sums: dict[SiteDay, int] = defaultdict(int)
+    for hit in settled.counted:
+        sums[hit.site, hit.event_time // DAY_MS] += settled.full_refunds.get(id(hit), 0)
+    return {site_day: micros for site_day, micros in sums.items() if micros}
+
+
+def totals(of: Settled) -> dict[SiteDay, dict[str, int]]:
     """Sums per site-day and measure, of excluded hits and the others together, of all currencies together."""
     sums: dict[SiteDay, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for entry in of.entries:

@@ -11,7 +11,7 @@ import pytest
 from hitmesh.adapters.memory.raw import MemoryRawStore
 from hitmesh.clock import ManualClock
 from hitmesh.columns import pack_record
-from hitmesh.ports import GenerationEntry, OrderClaim, PartitionId, Position, RawRecord, Site, SiteDay
+from hitmesh.ports import ClaimKind, GenerationEntry, OrderClaim, PartitionId, Position, RawRecord, Site, SiteDay
 from processor import trace_search
 from processor.trace import Known, Timeliness, TracedCopy, Verdict, trace
 from processor.trace_search import search, traced_rows
@@ -171,6 +171,16 @@ def test_the_first_claim_on_an_order_wins(claims: list[OrderClaim], wins: bool) 
     order = a_hit(type="ORDER", order_id="o1")
     (copy,) = traced([a_record([order], NOON, 4)], streamed(claims=claims))
     assert (copy.order_id, copy.wins_order) == ("o1", wins)
+
+
+@pytest.mark.parametrize(("at", "wins"), [((4,), True), ((3, 4), False)])
+def test_the_first_claim_on_a_refund_wins(at: tuple[int, ...], wins: bool) -> None:
+    refund = a_hit(type="REFUND", order_id="o1", refund_id="r1")
+    orders = [a_claim(offset) for offset in (1, 2)]
+    refunds = [replace(a_claim(offset), kind=ClaimKind.REFUND, order_id="r1") for offset in at]
+    (copy,) = traced([a_record([refund], NOON, 4)], streamed(claims=[*orders, *refunds]))
+    assert (copy.order_id, copy.wins_order) == ("o1", wins)
+    assert traced([a_record([replace(refund, refund_id=None)], NOON, 4)], streamed())[0].wins_order is None
 
 
 def test_other_hits_and_copies_claim_nothing() -> None:

@@ -1,6 +1,7 @@
-"""Step S of the journey on Cassandra: who claimed an order, and who holds it in the stream (rule D3).
+"""Step S of the journey on Cassandra: who claimed an order or a refund, and who holds it in the stream (rule D3).
 
-Decides that holding is a conditional write. Decides nothing about which claim wins in the end.
+Decides that holding is a conditional write, and that orders and refunds have tables of their own, with the same
+columns. Decides nothing about which claim wins in the end.
 """
 
 from __future__ import annotations
@@ -10,77 +11,121 @@ from typing import Final, TypeAlias
 
 from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.ports import OrderClaim, Position
+from hitmesh.ports import ClaimKind, OrderClaim, Position, WholeRefund
 
 _SPAN_BITS: Final = 10
 _PARTITION: Final = 3  # log, partition, span
 _Order: TypeAlias = tuple[str, str, bool]
 _Holder: TypeAlias = tuple[Position, int]
-_INSERT: Final = """INSERT INTO order_claims (site, order_id, log, partition, offset, row_no, log_time, visitor_hi,
-    visitor_lo, hit_id, day, excluded, duplicate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_POSITION: Final = """INSERT INTO order_positions (log, partition, span, offset, row_no, site, order_id)
+_INSERT: Final = """INSERT INTO {kind}_claims (site, order_id, log, partition, offset, row_no, log_time, visitor_hi,
+    visitor_lo, hit_id, day, excluded, duplicate, total, currency)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_POSITION: Final = """INSERT INTO {kind}_positions (log, partition, span, offset, row_no, site, order_id)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _SELECT: Final = """SELECT site, order_id, log, partition, offset, row_no, log_time, visitor_hi, visitor_lo, hit_id,
-    day, excluded, duplicate, verdict FROM order_claims WHERE site = ? AND order_id = ?"""
-_SELECT_POSITION: Final = """SELECT site, order_id FROM order_positions
+    day, excluded, duplicate, verdict, total, currency FROM {kind}_claims WHERE site = ? AND order_id = ?"""
+_SELECT_POSITION: Final = """SELECT site, order_id FROM {kind}_positions
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
-_SELECT_HOLDER: Final = """SELECT log, partition, offset, row_no FROM order_holders
+_SELECT_HOLDER: Final = """SELECT log, partition, offset, row_no FROM {kind}_holders
     WHERE site = ? AND order_id = ? AND excluded = ?"""
-_HOLD: Final = """INSERT INTO order_holders (site, order_id, excluded, log, partition, offset, row_no)
+_HOLD: Final = """INSERT INTO {kind}_holders (site, order_id, excluded, log, partition, offset, row_no)
     VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
-_SET_VERDICT: Final = """UPDATE order_claims SET verdict = ?
+_SET_VERDICT: Final = """UPDATE {kind}_claims SET verdict = ?
     WHERE site = ? AND order_id = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
+_NOTE_REFUND: Final = "INSERT INTO refund_days (site, order_id, day) VALUES (?, ?, ?)"
+_SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? AND order_id = ?"
 
 
 class CassandraOrderClaims:
-    """An OrderClaims: claims by order, the order of each position, and the holders."""
+    """An OrderClaims: claims by id, the id of each position, and the holders, of orders and of refunds apart."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
-        self._were_held = False
+        self._tables = {kind: _Tables(session, kind) for kind in ClaimKind}
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Stores claims durably. A verdict has a column of its own, so claiming again keeps it."""
-        self._session.run_many(_INSERT, map(_row, claims))
+        for kind, tables in self._tables.items():
+            own = [claim for claim in claims if claim.kind is kind]
+            if own:
+                tables.claim(own)
+
+    def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
+        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        return self._tables[kind].of(site, order_ids)
+
+    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
+        """Returns which claims hold what they claim in the stream, taking what nobody holds.
+
+        What was taken stays so. Hardly anything is held when it is asked for, so nothing is read before: the condition
+        says who holds it. Only where most was held the last time, when the log is read again, is it read first, which
+        costs less than a condition that does not hold. After Unavailable some may be held by claims of this call; who
+        asks again finds them.
+        """
+        held: dict[tuple[ClaimKind, _Holder], bool] = {}
+        for kind, tables in self._tables.items():
+            own = [claim for claim in claims if claim.kind is kind]
+            if own:
+                verdicts = tables.first(own)
+                held |= {(kind, (one.position, one.row)): won for one, won in zip(own, verdicts, strict=True)}
+        return [held[claim.kind, (claim.position, claim.row)] for claim in claims]
+
+    def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
+        """Notes refunds of whole orders durably. Noting one twice is noting it once."""
+        self._session.run_many(_NOTE_REFUND, map(tuple, refunds))
+
+    def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Returns the days of noted refunds per order that has any, ascending."""
+        answers = self._session.run_each(_SELECT_REFUNDS, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
+        return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
+
+    def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        """Records which claims are of duplicate hits; positions that claim nothing of the site stay out."""
+        for tables in self._tables.values():
+            tables.set_duplicates(site, verdicts)
+
+
+class _Tables:
+    """The tables of one kind."""
+
+    def __init__(self, session: CassandraSession, kind: ClaimKind) -> None:
+        self._session = session
+        self._kind = kind
+        self._were_held = False
+
+    def claim(self, claims: Sequence[OrderClaim]) -> None:
+        self._session.run_many(self._cql(_INSERT), map(_row, claims))
         self._session.run_by_partition(
-            _INSERT_POSITION,
+            self._cql(_INSERT_POSITION),
             ((*_position_key(claim.position, claim.row), claim.site, claim.order_id) for claim in claims),
             _PARTITION,
         )
 
-    def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
-        """Returns all claims on these orders in log order (log time, log, partition, offset, row)."""
-        answers = self._session.run_each(_SELECT, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
+    def of(self, site: str, order_ids: Sequence[str]) -> list[OrderClaim]:
+        answers = self._session.run_each(
+            self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
+        )
         # A verdict may outlive its claim, whose columns are then gone.
-        found = [_claim(row) for rows in answers for row in rows if row.log_time is not None]
+        found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
-    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold their order in the stream, taking orders that nobody holds.
-
-        An order that was taken stays so. Hardly any is held when it is asked for, so nothing is read before: the
-        condition says who holds it. Only where most were held the last time, when the log is read again, is it read
-        first, which costs less than a condition that does not hold. After Unavailable some orders may be held by claims
-        of this call; who asks again finds them.
-        """
+    def first(self, claims: Sequence[OrderClaim]) -> list[bool]:
         asked: dict[_Order, OrderClaim] = {}
         for claim in claims:
             asked.setdefault(_order(claim), claim)
         holders = self._holders(asked) if self._were_held else {}
         free = [claim for order, claim in asked.items() if order not in holders]
-        answers = self._session.decide_each(_HOLD, _holding(free))
+        answers = self._session.decide_each(self._cql(_HOLD), _holding(free))
         for claim, answer in zip(free, answers, strict=True):
             holders[_order(claim)] = (claim.position, claim.row) if answer[0] else _holder(answer)
-        if asked:
-            self._were_held = 2 * sum(bool(answer[0]) for answer in answers) < len(asked)
+        self._were_held = 2 * sum(bool(answer[0]) for answer in answers) < len(asked)
         return [holders[_order(claim)] == (claim.position, claim.row) for claim in claims]
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Records which claims are of duplicate hits; positions that claim nothing of the site stay out."""
         keys = [_position_key(position, row) for position, row in verdicts]
-        answers = self._session.run_each(_SELECT_POSITION, keys)
+        answers = self._session.run_each(self._cql(_SELECT_POSITION), keys)
         self._session.run_many(
-            _SET_VERDICT,
+            self._cql(_SET_VERDICT),
             [
                 (duplicate, site, rows[0].order_id, *position, row)
                 for ((position, row), duplicate), rows in zip(verdicts.items(), answers, strict=True)
@@ -91,8 +136,11 @@ class CassandraOrderClaims:
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:
         """Returns who holds each order that is held."""
         asked = list(orders)
-        answers = self._session.run_each(_SELECT_HOLDER, asked)
+        answers = self._session.run_each(self._cql(_SELECT_HOLDER), asked)
         return {order: _holder(rows[0]) for order, rows in zip(asked, answers, strict=True) if rows}
+
+    def _cql(self, statement: str) -> str:
+        return statement.format(kind=self._kind)
 
 
 def _order(claim: OrderClaim) -> _Order:
@@ -125,10 +173,12 @@ def _row(claim: OrderClaim) -> tuple[object, ...]:
         claim.day,
         claim.excluded,
         claim.duplicate,
+        claim.total,
+        claim.currency,
     )
 
 
-def _claim(row: Row) -> OrderClaim:
+def _claim(row: Row, kind: ClaimKind) -> OrderClaim:
     return OrderClaim(
         site=row.site,
         order_id=row.order_id,
@@ -141,4 +191,7 @@ def _claim(row: Row) -> OrderClaim:
         day=row.day,
         excluded=row.excluded,
         duplicate=row.duplicate if row.verdict is None else row.verdict,
+        kind=kind,
+        total=row.total,
+        currency=row.currency or "",
     )

@@ -18,7 +18,7 @@ from hitmesh.zones import DAY_MS
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
 # Tables of raw records and of what points to them, and of partials, by how their names begin.
-_RAW: Final = ("raw_", "order_", "rejected_")
+_RAW: Final = ("raw_", "order_", "refund_", "rejected_")
 # Kept a day longer than the index that points to it, so that whatever the index finds is there.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)

@@ -205,6 +205,7 @@ def _packed_drift(drift: Drift) -> str:
             "sketch_provisional": drift.sketch_provisional,
             "measures": dict(drift.measures),
             "row_measures": dict(drift.row_measures),
+            "full_refunds": drift.full_refunds,
         }
     )
 

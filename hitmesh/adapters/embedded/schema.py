@@ -1,14 +1,15 @@
 """Tables of the embedded store, one schema per file. Decides names, keys and versions; reads and writes nothing.
 
-A schema is a list of migrations that only ever grows: version n is the first n of them. Each file has one main writer,
-so that processes do not wait for each other: log.db the collector, raw.db, settled.db and state.db the processor,
-directory.db the reporter (and the collector for salts). SQLite integers are signed: unsigned 64-bit values are stored
-as the signed number of the same bits.
+A schema is a list of migrations that only ever grows: version n is the first n of them. Each file has one main writer:
+log.db the collector, raw.db, settled.db and state.db the processor, directory.db the reporter (and the collector for
+salts). SQLite integers are signed: unsigned 64-bit values are stored as the signed number of the same bits.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from hitmesh.adapters.embedded.refund_tables import REFUND_TABLES
 
 Migration = tuple[str, ...]
 
@@ -262,6 +263,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, day, generation)
         )""",
     ),
+    REFUND_TABLES,
 )
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (

@@ -1,23 +1,20 @@
-"""Step S of the journey on one machine: which site-days wait to be settled, and who claimed an order (raw.db).
+"""Step S of the journey on one machine: which site-days wait to be settled (raw.db).
 
 Marks are kept one by one, so that what is left after a `clear` is exact. Decides nothing about settlement.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
 from hitmesh.adapters.marks import gathered, taken_of, whole_sites
-from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, OrderClaim, PartitionId, Position, SiteDay
+from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""
 _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time, hits, sum64, xor64"
-_CLAIM_COLUMNS: Final = """site, order_id, log_time, log_id, partition_no, record_offset, row_no, visitor_hi,
-    visitor_lo, hit_id, day, excluded, duplicate"""
 
 
 class EmbeddedDirtyDays:
@@ -95,80 +92,6 @@ class EmbeddedDirtyDays:
             )
 
 
-class EmbeddedOrderClaims:
-    """An OrderClaims in raw.db."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Stores claims durably in one transaction; those that are there stay as they are."""
-        with self._database.writing() as transaction:
-            transaction.run_many(
-                f"INSERT OR IGNORE INTO order_claims ({_CLAIM_COLUMNS}) VALUES ({', '.join('?' * 13)})",
-                [
-                    (
-                        claim.site,
-                        claim.order_id,
-                        claim.log_time,
-                        *claim.position,
-                        claim.row,
-                        to_signed(claim.visitor_hi),
-                        to_signed(claim.visitor_lo),
-                        claim.hit_id,
-                        claim.day,
-                        claim.excluded,
-                        claim.duplicate,
-                    )
-                    for claim in claims
-                ],
-            )
-
-    def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
-        """Returns all claims on these orders in log order (log time, log, partition, offset, row)."""
-        with self._database.reading() as transaction:
-            return transaction.rows(
-                _claim,
-                f"""SELECT {_CLAIM_COLUMNS} FROM order_claims
-                WHERE site = ? AND order_id IN (SELECT value FROM json_each(?))
-                ORDER BY log_time, log_id, partition_no, record_offset, row_no""",
-                (site, json.dumps(list(order_ids))),
-            )
-
-    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold their order in the stream, taking orders that nobody holds, in one transaction."""
-        offsets: dict[PartitionId, list[int]] = {}
-        for claim in claims:
-            offsets.setdefault(PartitionId(claim.position.log, claim.position.partition), []).append(
-                claim.position.offset
-            )
-        with self._database.writing() as transaction:
-            transaction.run_many(
-                "INSERT OR IGNORE INTO order_holders VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(claim.site, claim.order_id, claim.excluded, *claim.position, claim.row) for claim in claims],
-            )
-            holders = {
-                holder
-                for partition, found in offsets.items()
-                for holder in transaction.rows(
-                    _holder,
-                    """SELECT log_id, partition_no, record_offset, row_no FROM order_holders
-                    WHERE log_id = ? AND partition_no = ? AND record_offset BETWEEN ? AND ?""",
-                    (*partition, min(found), max(found)),
-                )
-            }
-        return [(claim.position, claim.row) in holders for claim in claims]
-
-    def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Records which claims are of duplicate hits, durably in one transaction."""
-        with self._database.writing() as transaction:
-            transaction.run_many(
-                """UPDATE order_claims SET duplicate = ?
-                WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ? AND site = ?""",
-                [(duplicate, *position, row, site) for (position, row), duplicate in verdicts.items()],
-            )
-
-
 def _site_days(transaction: Transaction, which: str, values: Sequence[str | int]) -> list[DirtySiteDay]:
     return gathered(transaction.rows(_range, _RANGES.format(which=which), values))
 
@@ -184,37 +107,3 @@ def _mark(
 ) -> DirtyMark:
     position = Position(log, partition, offset)
     return DirtyMark(SiteDay(site, day), position, log_time, hits, to_unsigned(sum64), to_unsigned(xor64))
-
-
-def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
-    return Position(log, partition, offset), row
-
-
-def _claim(
-    site: str,
-    order_id: str,
-    log_time: int,
-    log: str,
-    partition: int,
-    offset: int,
-    row: int,
-    visitor_hi: int,
-    visitor_lo: int,
-    hit_id: str,
-    day: int,
-    excluded: int,
-    duplicate: int,
-) -> OrderClaim:
-    return OrderClaim(
-        site=site,
-        order_id=order_id,
-        log_time=log_time,
-        position=Position(log, partition, offset),
-        row=row,
-        visitor_hi=to_unsigned(visitor_hi),
-        visitor_lo=to_unsigned(visitor_lo),
-        hit_id=hit_id,
-        day=day,
-        excluded=bool(excluded),
-        duplicate=bool(duplicate),
-    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hitmesh.adapters.marks import gathered, ranges_of, taken_of, whole_sites
-from hitmesh.ports import DirtyMark, DirtySiteDay, OrderClaim, Position, SiteDay
+from hitmesh.ports import ClaimKind, DirtyMark, DirtySiteDay, OrderClaim, Position, SiteDay, WholeRefund
 
 
 class MemoryDirtyDays:
@@ -74,7 +74,8 @@ class MemoryOrderClaims:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._claims: dict[tuple[Position, int], OrderClaim] = {}
-        self._holders: dict[tuple[str, str, bool], tuple[Position, int]] = {}
+        self._holders: dict[tuple[str, ClaimKind, str, bool], tuple[Position, int]] = {}
+        self._refunds: set[WholeRefund] = set()
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
         """Stores claims; those that are there stay as they are."""
@@ -82,21 +83,38 @@ class MemoryOrderClaims:
             for claim in claims:
                 self._claims.setdefault((claim.position, claim.row), claim)
 
-    def of(self, site: str, order_ids: Sequence[str]) -> Sequence[OrderClaim]:
-        """Returns all claims on these orders in log order (log time, log, partition, offset, row)."""
-        wanted = set(order_ids)
+    def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
+        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        wanted = {(site, kind, order_id) for order_id in order_ids}
         with self._lock:
-            found = [claim for claim in self._claims.values() if claim.site == site and claim.order_id in wanted]
+            found = [claim for claim in self._claims.values() if (claim.site, claim.kind, claim.order_id) in wanted]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold their order in the stream, taking orders that nobody holds."""
+        """Returns which claims hold what they claim in the stream, taking what nobody holds."""
         with self._lock:
             holders = [
-                self._holders.setdefault((claim.site, claim.order_id, claim.excluded), (claim.position, claim.row))
+                self._holders.setdefault(
+                    (claim.site, claim.kind, claim.order_id, claim.excluded), (claim.position, claim.row)
+                )
                 for claim in claims
             ]
         return [holder == (claim.position, claim.row) for holder, claim in zip(holders, claims, strict=True)]
+
+    def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
+        """Notes refunds of whole orders. Noting one twice is noting it once."""
+        with self._lock:
+            self._refunds.update(refunds)
+
+    def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Returns the days of noted refunds per order that has any, ascending."""
+        wanted = set(order_ids)
+        days: dict[str, list[int]] = {}
+        with self._lock:
+            for refund in sorted(self._refunds):
+                if refund.site == site and refund.order_id in wanted:
+                    days.setdefault(refund.order_id, []).append(refund.day)
+        return days
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Records which claims are of duplicate hits."""

@@ -365,6 +365,7 @@ class DriftDay(_message.Message):
     SKETCH_PROVISIONAL_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
     ROW_MEASURES_FIELD_NUMBER: _builtins.int
+    FULL_REFUNDS_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """For example "2026-11-01"."""
     confirmed: _builtins.bool
@@ -373,9 +374,15 @@ class DriftDay(_message.Message):
     """Whether any row differs, by a digest over all rows."""
     sketch_provisional: _builtins.bool
     """Whether a visitor left a sketch that it could not be taken from."""
+    full_refunds: _builtins.int
+    """Micros that refunds without an amount got from their orders at settlement, all currencies together; the stream
+    counts them as 0.
+    """
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Settled minus streamed by stored measure, of those that are not 0; money is micros, durations are ms."""
+        """Settled minus streamed by stored measure, of those that are not 0; money is micros, durations are ms.
+        Without `full_refunds`.
+        """
 
     @_builtins.property
     def row_measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -392,10 +399,11 @@ class DriftDay(_message.Message):
         sketch_provisional: _builtins.bool = ...,
         measures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         row_measures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        full_refunds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "date", b"date", "measures", b"measures", "row_measures", b"row_measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "date", b"date", "full_refunds", b"full_refunds", "measures", b"measures", "row_measures", b"row_measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

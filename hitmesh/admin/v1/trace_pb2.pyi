@@ -87,19 +87,19 @@ class _OrderOutcome:
 class _OrderOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ORDER_OUTCOME_UNSPECIFIED: _OrderOutcome.ValueType  # 0
-    """Not an order."""
+    """Neither."""
     ORDER_OUTCOME_WON: _OrderOutcome.ValueType  # 1
-    """The first claim on this order id: its amounts count."""
+    """The first claim on this id: its amounts count."""
     ORDER_OUTCOME_REPEAT: _OrderOutcome.ValueType  # 2
     """The id was claimed before: it counts as a hit, its amounts do not."""
 
 class OrderOutcome(_OrderOutcome, metaclass=_OrderOutcomeEnumTypeWrapper):
-    """Whether an order counts (rule D3)."""
+    """Whether an order, or a refund with an id, counts (rule D3)."""
 
 ORDER_OUTCOME_UNSPECIFIED: OrderOutcome.ValueType  # 0
-"""Not an order."""
+"""Neither."""
 ORDER_OUTCOME_WON: OrderOutcome.ValueType  # 1
-"""The first claim on this order id: its amounts count."""
+"""The first claim on this id: its amounts count."""
 ORDER_OUTCOME_REPEAT: OrderOutcome.ValueType  # 2
 """The id was claimed before: it counts as a hit, its amounts do not."""
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015

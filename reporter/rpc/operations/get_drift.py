@@ -41,4 +41,5 @@ def _day_message(day: int, drift: Drift) -> pb.DriftDay:
         sketch_provisional=drift.sketch_provisional,
         measures={name: change for name, change in drift.measures.items() if change},
         row_measures={name: change for name, change in drift.row_measures.items() if change},
+        full_refunds=drift.full_refunds,
     )

@@ -1,0 +1,160 @@
+"""Step S of the journey on one machine: who claimed an order or a refund, and who holds it in the stream (raw.db).
+
+Orders and refunds have tables of their own, with the same columns. Decides nothing about which claim wins in the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from hitmesh.adapters.embedded.sqlite import Database, to_signed, to_unsigned
+from hitmesh.ports import ClaimKind, OrderClaim, PartitionId, Position, WholeRefund
+
+_COLUMNS: Final = """site, order_id, log_time, log_id, partition_no, record_offset, row_no, visitor_hi,
+    visitor_lo, hit_id, day, excluded, duplicate, total, currency"""
+_CLAIMS: Final = {kind: f"{kind}_claims" for kind in ClaimKind}
+_HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
+
+
+class EmbeddedOrderClaims:
+    """An OrderClaims in raw.db."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, claims: Sequence[OrderClaim]) -> None:
+        """Stores claims durably in one transaction; those that are there stay as they are."""
+        with self._database.writing() as transaction:
+            for kind, table in _CLAIMS.items():
+                transaction.run_many(
+                    f"INSERT OR IGNORE INTO {table} ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
+                    [_row(claim) for claim in claims if claim.kind is kind],
+                )
+
+    def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
+        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _claim,
+                f"""SELECT '{kind}', {_COLUMNS} FROM {_CLAIMS[kind]}
+                WHERE site = ? AND order_id IN (SELECT value FROM json_each(?))
+                ORDER BY log_time, log_id, partition_no, record_offset, row_no""",
+                (site, json.dumps(list(order_ids))),
+            )
+
+    def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
+        """Returns which claims hold what they claim in the stream, taking what nobody holds, in one transaction."""
+        offsets: dict[tuple[ClaimKind, PartitionId], list[int]] = {}
+        for claim in claims:
+            partition = PartitionId(claim.position.log, claim.position.partition)
+            offsets.setdefault((claim.kind, partition), []).append(claim.position.offset)
+        with self._database.writing() as transaction:
+            for kind, table in _HOLDERS.items():
+                transaction.run_many(
+                    f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (claim.site, claim.order_id, claim.excluded, *claim.position, claim.row)
+                        for claim in claims
+                        if claim.kind is kind
+                    ],
+                )
+            holders = {
+                (kind, holder)
+                for (kind, partition), found in offsets.items()
+                for holder in transaction.rows(
+                    _holder,
+                    f"""SELECT log_id, partition_no, record_offset, row_no FROM {_HOLDERS[kind]}
+                    WHERE log_id = ? AND partition_no = ? AND record_offset BETWEEN ? AND ?""",
+                    (*partition, min(found), max(found)),
+                )
+            }
+        return [(claim.kind, (claim.position, claim.row)) in holders for claim in claims]
+
+    def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
+        """Notes refunds of whole orders durably in one transaction. Noting one twice is noting it once."""
+        with self._database.writing() as transaction:
+            transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
+
+    def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Returns the days of noted refunds per order that has any, ascending."""
+        with self._database.reading() as transaction:
+            found = transaction.rows(
+                WholeRefund,
+                """SELECT site, order_id, day FROM whole_refunds
+                WHERE site = ? AND order_id IN (SELECT value FROM json_each(?)) ORDER BY day""",
+                (site, json.dumps(list(order_ids))),
+            )
+        days: dict[str, list[int]] = {}
+        for refund in found:
+            days.setdefault(refund.order_id, []).append(refund.day)
+        return days
+
+    def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
+        """Records which claims are of duplicate hits, durably in one transaction."""
+        with self._database.writing() as transaction:
+            for table in _CLAIMS.values():
+                transaction.run_many(
+                    f"""UPDATE {table} SET duplicate = ?
+                    WHERE log_id = ? AND partition_no = ? AND record_offset = ? AND row_no = ? AND site = ?""",
+                    [(duplicate, *position, row, site) for (position, row), duplicate in verdicts.items()],
+                )
+
+
+def _row(claim: OrderClaim) -> tuple[str | int | None, ...]:
+    return (
+        claim.site,
+        claim.order_id,
+        claim.log_time,
+        *claim.position,
+        claim.row,
+        to_signed(claim.visitor_hi),
+        to_signed(claim.visitor_lo),
+        claim.hit_id,
+        claim.day,
+        claim.excluded,
+        claim.duplicate,
+        claim.total,
+        claim.currency,
+    )
+
+
+def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
+    return Position(log, partition, offset), row
+
+
+def _claim(
+    kind: str,
+    site: str,
+    order_id: str,
+    log_time: int,
+    log: str,
+    partition: int,
+    offset: int,
+    row: int,
+    visitor_hi: int,
+    visitor_lo: int,
+    hit_id: str,
+    day: int,
+    excluded: int,
+    duplicate: int,
+    total: int | None,
+    currency: str,
+) -> OrderClaim:
+    return OrderClaim(
+        site=site,
+        order_id=order_id,
+        log_time=log_time,
+        position=Position(log, partition, offset),
+        row=row,
+        visitor_hi=to_unsigned(visitor_hi),
+        visitor_lo=to_unsigned(visitor_lo),
+        hit_id=hit_id,
+        day=day,
+        excluded=bool(excluded),
+        duplicate=bool(duplicate),
+        kind=ClaimKind(kind),
+        total=total,
+        currency=currency,
+    )

@@ -1,0 +1,128 @@
+"""Refunds by literal times (rule D3): repeats, and refunds of whole orders, in the stream and settled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hitmesh.ports import OrderClaim, Position, SiteDay
+from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
+from tests.reference.hits import RefHit
+from tests.small_mesh import SmallMesh
+from tests.unit.test_settlement import DAY, NOON, SITE, a_hit, an_order, settled, totals
+
+DAY_MINUTES = 24 * 60
+
+
+def a_refund(minute: float, order_id: str = "o", micros: int = 30, **fields: Any) -> RefHit:
+    sent = {"currency": "USD", "visitor": "webhook", **fields}
+    return a_hit(minute, "REFUND", interactive=False, refund_micros=micros, order_id=order_id, **sent)
+
+
+def streamed(*hits: RefHit) -> SmallMesh:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    for hit in hits:
+        mesh.send([hit])
+        mesh.stream()
+    return mesh
+
+
+def test_refund_sent_twice_counts_once_in_the_stream_and_settled() -> None:
+    hits = [a_refund(701, refund_id="r"), a_refund(702, refund_id="r"), a_refund(703, refund_id="s"), a_refund(704)]
+    mesh = streamed(an_order(700, "o"), *hits, a_refund(705))
+    assert totals(mesh, DAY, "hits", "refunds", "gross_revenue") == (6, 4 * 30, 100)
+    mesh.settle()
+    assert totals(mesh, DAY, "hits", "refunds", "gross_revenue") == (6, 4 * 30, 100)
+    (drift,) = mesh.stores.generations.drifts(SITE, DAY, DAY + 1).values()
+    assert (drift.confirmed, drift.full_refunds) == (True, 0)
+
+
+def test_refund_repeated_on_another_day_takes_nothing_off() -> None:
+    mesh = settled([a_refund(DAY_MINUTES + 1, refund_id="r")], [a_refund(0, refund_id="r")])
+    assert [totals(mesh, day, "refunds") for day in (DAY, DAY + 1)] == [(0,), (30,)]
+
+
+def test_claim_on_a_refund_that_proves_to_be_a_copy_hands_it_on() -> None:
+    first, copy = a_hit(60, hit_id="x"), a_refund(90, refund_id="r", hit_id="x", visitor="v")
+    mesh = settled([first, copy, a_refund(DAY_MINUTES + 60, refund_id="r")])
+    assert totals(mesh, DAY, "refunds", "duplicate_hits") == (0, 1)
+    assert totals(mesh, DAY + 1, "refunds") == (30,)
+
+
+def test_excluded_refund_takes_none_from_the_others() -> None:
+    mesh = settled([a_refund(0, refund_id="r", excluded=True), a_refund(1, refund_id="r")])
+    assert totals(mesh, DAY, "refunds") == (30,)
+
+
+def test_order_and_refund_of_one_id_both_count() -> None:
+    mesh = settled([an_order(0, "same"), a_refund(1, "same", refund_id="same")])
+    assert totals(mesh, DAY, "orders", "gross_revenue", "refunds", "order_visits") == (1, 100, 30, 1)
+
+
+def test_refund_of_a_whole_order_is_0_until_it_is_settled_and_listed_apart() -> None:
+    mesh = streamed(an_order(700, "o"), an_order(701, "o", 70, visitor="w"), a_refund(702, micros=0, currency="EUR"))
+    assert totals(mesh, DAY, "refunds", "gross_revenue") == (0, 100)
+    mesh.settle()
+    assert totals(mesh, DAY, "refunds", "gross_revenue") == (100, 100)
+    (drift,) = mesh.stores.generations.drifts(SITE, DAY, DAY + 1).values()
+    assert (drift.confirmed, drift.rows_differ, drift.measures, drift.full_refunds) == (False, True, {}, 100)
+    assert drift.row_measures == {}
+    currencies = {
+        key[4][TRAFFIC_DIMENSIONS.index("currency")] for key, row in mesh.rows().items() if row.get("refunds")
+    }
+    assert currencies == {"USD"}
+
+
+def test_refund_of_a_whole_order_finds_the_order_on_any_day() -> None:
+    mesh = settled([an_order(0, "o")], [a_refund(3 * DAY_MINUTES, micros=0)])
+    assert totals(mesh, DAY + 3, "refunds") == (100,)
+    again = settled([an_order(0, "o")], [a_refund(3 * DAY_MINUTES, micros=0), a_refund(0, "p", 0)])
+    assert [totals(again, day, "refunds") for day in (DAY, DAY + 3)] == [(0,), (100,)]
+
+
+@pytest.mark.parametrize("order_minute", [-3 * DAY_MINUTES, 0, 3 * DAY_MINUTES])
+def test_order_that_comes_after_the_day_of_its_refund_was_settled_settles_it_again(order_minute: int) -> None:
+    mesh = settled([a_refund(60, micros=0, refund_id="r")])
+    assert totals(mesh, DAY, "refunds") == (0,)
+    mesh.send([an_order(order_minute, "o", 70)])
+    mesh.stream()
+    assert SiteDay(SITE, DAY) in {waiting.site_day for waiting in mesh.stores.dirty.pending(SITE)}
+    mesh.settle()
+    assert totals(mesh, DAY, "refunds") == (70,)
+
+
+def test_order_that_is_found_by_another_processor_settles_the_day_of_its_refund_again() -> None:
+    """As when order and refund are taken in at one moment: nobody marked the day, the order's settlement does."""
+    mesh = settled([a_refund(60, micros=0)])
+    mesh.send([an_order(3 * DAY_MINUTES, "o", 70)])
+    mesh.stream()
+    for waiting in mesh.stores.dirty.pending(SITE):
+        mesh.stores.dirty.clear(waiting)
+    mesh.settle()
+    assert totals(mesh, DAY, "refunds") == (70,)
+
+
+def test_repeat_of_a_refund_of_a_whole_order_takes_nothing_off() -> None:
+    mesh = settled([an_order(0, "o"), a_refund(1, micros=0, refund_id="r"), a_refund(2, micros=0, refund_id="r")])
+    assert totals(mesh, DAY, "refunds") == (100,)
+
+
+def test_claim_that_was_made_before_claims_had_totals_gets_it_from_its_hit() -> None:
+    mesh = SmallMesh(NOON, sites=[SITE])
+    mesh.send([an_order(0, "o", 70)])
+    log_time, log, partition, offset, row = mesh.sent[0].position
+    position = Position(log, partition, offset)
+    mesh.stores.claims.claim([OrderClaim(SITE, "o", log_time, position, row, 1, 2, "v-0", DAY, False)])
+    mesh.settle()
+    mesh.send([a_refund(DAY_MINUTES, micros=0)])
+    mesh.settle()
+    (claim,) = mesh.stores.claims.of(SITE, ["o"])
+    assert claim.total is None
+    assert totals(mesh, DAY + 1, "refunds") == (70,)
+
+
+def test_refund_of_a_record_without_ids_counts_as_before() -> None:
+    mesh = settled([a_refund(0), a_refund(1), replace(a_refund(2), refund_micros=None)])
+    assert totals(mesh, DAY, "refunds") == (60,)
