@@ -90,20 +90,32 @@ def access_log(**options: Any) -> None:
     epilog=examples(
         "hitmesh import shop-csv shop.csv --site demo/shop --currency USD",
         "hitmesh import shop-csv shop.csv.gz --site demo/shop --no-wait -o json",
+        "hitmesh import shop-csv sales.csv --site demo/shop --map event_time=date --map user_id=customer",
     ),
 )
 @_import_options
 @currency_option("Currency of the prices; else the site's, USD for a new site.")
-def shop_csv(**options: Any) -> None:
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="COLUMN=NAME",
+    help="What the file calls a column, for example price=unit_amount; may be given several times.",
+)
+def shop_csv(maps: tuple[str, ...], **options: Any) -> None:
     """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
 
-    Columns are event_time (UTC), event_type, product_id, category_code, brand, price, user_id and user_session. view,
-    cart and remove_from_cart become hits; purchases of one session, user and second become one order. Broken rows are
-    skipped as unparsable. `lines` counts rows; the header is none. A missing site is made, in UTC.
+    Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
+    user_id and user_session, in any order, with commas, semicolons or tabs between; --map says where a file calls them
+    otherwise. view, cart and remove_from_cart become hits; purchases of one session, user and second become one order.
+    Prices are rounded to a millionth. Broken rows are skipped as unparsable. `lines` counts rows; the header is none. A
+    missing site is made, in UTC.
     """
     from hitmesh.importers import shop_csv as importer
+    from hitmesh.importers.csv_rows import parse_map
 
-    _run(lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency), **options)
+    names = parse_map(maps, importer.COLUMNS)
+    _run(lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names), **options)
 
 
 def _run(

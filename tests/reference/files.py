@@ -117,7 +117,7 @@ def read_shop_csv(path: Path, site: str, currency: str = "USD") -> tuple[list[Re
     names = header.split(",")
     for number, line in enumerate(lines, start=2):
         row = dict(zip(names, line.split(","), strict=False))
-        if not row.get("user_session"):
+        if len(row) != len(names):
             skipped["unparsable"] += 1
         elif row["event_type"] == "purchase":
             order_id = f"{row['user_session']}:{row['user_id']}:{_epoch_ms(row) // 1000}"

@@ -8,9 +8,10 @@ import pytest
 
 from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers import access_log, shop_csv
+from hitmesh.importers import access_log, csv_rows, shop_csv
 from hitmesh.importers.lines import Line, Tally, hit_id, read_lines
 from hitmesh.keys import hash64
+from hitmesh.money import MAX_ABS_MICROS, MICROS
 from tests.reference.files import read_access_log, read_shop_csv
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -279,20 +280,23 @@ def test_purchases_of_one_session_user_and_second_become_one_order() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        a_row(session=""),
         a_row(user=""),
         a_row(product=""),
         a_row(product=" "),
         a_row(event="viewed"),
-        a_row(time="2019-10-01 00:00:00"),
+        a_row(time=""),
+        a_row(time="yesterday"),
         a_row(time="2019-13-01 00:00:00 UTC"),
-        a_row(time="2019-10-01T00:00:00Z"),
+        a_row(time="2019-10-01 24:01:00 UTC"),
+        a_row(time="0001-01-01 00:00:00+14:00 UTC"),
         a_row(price=""),
         a_row(price="-1"),
         a_row(price="nan"),
         a_row(price="1e3"),
-        a_row(price="0.0000001"),
-        a_row(price="99999999999"),
+        a_row(price="1,5"),
+        a_row(price="1e+99"),
+        a_row(price="9" * 101),
+        a_row(price="9999999999999"),
         a_row(brand='"open'),
         a_row(brand="a,b"),
         "2019-10-01 02:50:00 UTC,view,10900305\n",
@@ -306,10 +310,140 @@ def test_broken_rows_are_unparsable_and_their_neighbours_are_taken(row: str) -> 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0", 0), ("35.79", 35_790_000), ("0.000001", 1), ("1.10000000", 1_100_000), ("1000000000", 10**15)],
+    [
+        ("0", 0),
+        ("35.79", 35_790_000),
+        ("0.000001", 1),
+        ("1.10000000", 1_100_000),
+        ("1000000000", 10**15),
+        ("35.790000000000006", 35_790_000),
+        ("0.30000000000000004", 300_000),
+        ("12.499999999999998", 12_500_000),
+        ("1e-05", 10),
+        ("1.5E-07", 0),
+        ("0.0000005", 0),
+        ("0.0000015", 2),
+        (" 2.5 ", 2_500_000),
+    ],
 )
-def test_prices_become_micros_exactly(text: str, expected: int) -> None:
+def test_prices_are_read_to_the_micro(text: str, expected: int) -> None:
     assert shop_csv.micros(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("12,50", 12_500_000), ("1.234,5", 1_234_500_000), ("1234.5", 1_234_500_000)]
+)
+def test_prices_may_have_a_decimal_comma_where_it_is_no_delimiter(text: str, expected: int) -> None:
+    header = "event_time;event_type;product_id;price;user_id\n"
+    [hit], _ = read_shop(f"2025-03-10;view;1;{text};7\n", header=header)
+    assert hit.product_view.item.unit_price_micros == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-03-10 10:00:00 UTC",
+        "2025-03-10T10:00:00Z",
+        "2025-03-10 10:00",
+        "2025-03-10t10:00:00.000000z",
+        "2025-03-10T12:00:00+02:00",
+        "2025-03-10 12:00:00 +0200",
+        "2025-03-10T05:30:00-04:30",
+        "20250310T100000Z",
+        "2025-03-10 10:00:00 GMT",
+    ],
+)
+def test_times_are_those_of_iso_8601_and_utc_without_an_offset(text: str) -> None:
+    [hit], _ = read_shop(a_row(time=text))
+    assert hit.true_time.ToJsonString() == "2025-03-10T10:00:00Z"
+
+
+def test_fractions_of_a_second_are_kept_and_purchases_of_one_second_stay_one_order() -> None:
+    rows = [
+        a_row(time=f"2025-03-10T10:00:00.{part}Z", event=event) for event in ("view", "purchase") for part in (25, 5)
+    ]
+    first, second, order = read_shop(*rows)[0]
+    assert [hit.true_time.ToMilliseconds() % 1_000 for hit in (first, second, order)] == [250, 500, 250]
+    assert len(order.order.items) == 2
+
+
+def test_rows_without_a_session_keep_their_view_and_their_order() -> None:
+    rows = [a_row(session=""), a_row(session="", event="purchase"), a_row(session="", event="purchase", user="8")]
+    hits, skipped = read_shop(*rows)
+    assert [hit.order.order_id for hit in hits] == ["", ":541312140:1569888000", ":8:1569888000"]
+    assert skipped == {}
+    header = "event_time,event_type,product_id,price,user_id\n"
+    [order], _ = read_shop("2019-10-01,purchase,1,1,7\n", header=header)
+    assert order.order.order_id == ":7:1569888000"
+
+
+def test_values_in_quotes_may_have_line_breaks_and_delimiters() -> None:
+    text = a_row(brand='"Berg &\r\nSons, ""Ltd"""', event="view")
+    first, second = text.split("\n", 1)
+    tally = Tally()
+    lines = [HEADER.encode(), f"{first}\n".encode(), second.encode(), a_row(brand="b").encode()]
+    hits = list(shop_csv.read(lines, tally, currency="EUR"))
+    assert [hit.product_view.item.brand for hit in hits] == ['Berg &\nSons, "Ltd"', "b"]
+    assert (tally.lines, tally.skipped.total()) == (2, 0)
+    assert hits[0].hit_id == hit_id(Line(2, text.replace("\r\n", "\n").removesuffix("\n")))
+    assert hits[1].hit_id == hit_id(Line(4, a_row(brand="b").removesuffix("\n")))
+
+
+@pytest.mark.parametrize("open_row", [a_row(brand='"open'), a_row(brand='"'), '"\n'])
+def test_a_quote_that_is_never_closed_costs_its_own_row_only(open_row: str) -> None:
+    good = [a_row(), a_row(brand='"in ""quotes"""'), a_row(brand='5" pipe'), a_row(brand="b")]
+    hits, skipped = read_shop(good[0], open_row, *good[1:], open_row)
+    assert (len(hits), skipped) == (4, {"unparsable": 2})
+
+
+@pytest.mark.parametrize(("most_lines", "brands"), [(3, ["a\nb\nc", "d"]), (2, ["d"])])
+def test_an_open_quote_is_followed_only_so_far(most_lines: int, brands: list[str]) -> None:
+    text = HEADER + a_row(brand='"a\nb\nc"') + a_row(brand="d")
+    lines = read_lines([f"{line}\n".encode() for line in text.splitlines()])
+    header = csv_rows.read_header(lines, shop_csv.COLUMNS, shop_csv.NEEDED_COLUMNS, {})
+    rows = [row.columns for row in csv_rows.read_rows(lines, header, most_lines=most_lines)]
+    assert [columns["brand"] for columns in rows if columns] == brands
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("first_line", ["", "sep={}\n"])
+def test_any_usual_delimiter_is_found(delimiter: str, first_line: str) -> None:
+    text = HEADER + a_row(brand="aqua") + a_row(event="cart")
+    lines = (first_line.format(delimiter) + text.replace(",", delimiter)).encode().splitlines(keepends=True)
+    tally = Tally()
+    view, cart = shop_csv.read(lines, tally, currency="EUR")
+    assert (view.product_view.item.brand, len(cart.cart.items), tally.lines) == ("aqua", 1, 2)
+
+
+def test_columns_may_have_other_names() -> None:
+    names = csv_rows.parse_map(["event_time=Date", "amount=price", "user_id = Customer No"], shop_csv.COLUMNS)
+    assert names == {"event_time": "Date", "price": "amount", "user_id": "Customer No"}
+    lines = ["Date;event_type;product_id;price;amount;Customer No\n", "2025-03-10;view;1;net;2;7\n"]
+    [hit] = shop_csv.read([line.encode() for line in lines], Tally(), currency="EUR", names=names)
+    assert (hit.visitor_id, hit.product_view.item.unit_price_micros) == ("7", 2_000_000)
+    with pytest.raises(RefusedError, match="lacks Date") as caught:
+        list(shop_csv.read([HEADER.encode()], Tally(), currency="EUR", names={"event_time": "Date"}))
+    assert caught.value.reason == "INVALID_FILE"
+    with pytest.raises(RefusedError, match="lacks Marke"):
+        list(shop_csv.read([HEADER.encode()], Tally(), currency="EUR", names={"brand": "Marke"}))
+
+
+@pytest.mark.parametrize("text", ["", "price", "=", "price=", "=price", "cost=amount"])
+def test_a_map_that_names_no_column_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="write COLUMN=NAME"):
+        csv_rows.parse_map([text], shop_csv.COLUMNS)
+
+
+def test_an_order_of_many_rows_keeps_its_total_and_as_many_items_as_fit() -> None:
+    hits, skipped = read_shop(*(a_row(event="purchase", price="1", product=str(number)) for number in range(1_500)))
+    [order] = hits
+    assert (order.order.total_micros, len(order.order.items), skipped) == (1_500_000_000, 1_001, {})
+    [large], _ = read_shop(*(a_row(event="purchase", price="1", brand="b" * 2_000) for _ in range(200)))
+    assert large.order.total_micros == 200_000_000
+    assert large.ByteSize() < 256 << 10
+    most = str(MAX_ABS_MICROS // MICROS)
+    hits, skipped = read_shop(*(a_row(event="purchase", price=most) for _ in range(2)))
+    assert (hits[0].order.total_micros, skipped) == (MAX_ABS_MICROS, {"unparsable": 1})
 
 
 def test_quoted_values_and_control_characters_are_taken_as_they_are() -> None:
