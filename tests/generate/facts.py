@@ -127,8 +127,8 @@ PAGES = (
     "/cart",
     "/about",
     "/a,b;c",
-    '/say-"hello"',
-    "/ends-with-backslash\\",
+    "/say-%22hello%22",  # in the normal form of addresses, as they are stored
+    "/ends-with-backslash%5C",
     "/עברית/דף",
     "/emoji-🛒",
     "/it's",
