@@ -1,7 +1,7 @@
-"""One import from file to queryable numbers: survey, site, send, wait, count copies.
+"""One import from files to queryable numbers: survey, site, send, wait, count copies.
 
-Decides the order of these steps and what counts as a duplicate. The file is read twice: once to know its digest, its
-days and that it is what it should be, before anything is sent; once to send.
+Decides the order of these steps and what counts as a duplicate. Files are read twice: once to know their digest, their
+days and that they are what they should be, before anything is sent; once to send.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +24,9 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.sender import HitSender, Refusal, SendTotals
 from hitmesh.client.sites import DEFAULT_CURRENCY, ensure_site
 from hitmesh.client.visibility import Wait, wait_until_visible
+from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers.lines import Tally
+from hitmesh.importers.lines import SkipReason, Tally
 from hitmesh.reporter.v1 import reporter_pb2
 
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
@@ -38,10 +39,22 @@ LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A file by its name; `opened` opens it from its beginning, as often as it is called."""
+
+    name: str
+    opened: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
-    """A file before it is sent: what it holds, from when to when in UTC seconds, and the digest of its bytes."""
+    """Files before they are sent: what they hold, from when to when in UTC seconds, and the digest of their bytes.
+
+    `formats` has the name of each file and of the format that was found in it.
+    """
 
     tally: Tally
+    formats: tuple[tuple[str, str], ...]
     hits: int
     first_s: int
     last_s: int
@@ -50,7 +63,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hits and copies of hits that reports show for the days of a file."""
+    """Hits and copies of hits that reports show for the days of the files."""
 
     hits: int
     copies: int
@@ -58,7 +71,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a file."""
+    """What became of the files."""
 
     survey: Survey
     totals: SendTotals
@@ -91,7 +104,7 @@ class Imported:
 
 
 def run_import(
-    file: Path,
+    files: Sequence[Path],
     reader_for: Callable[[str], Reader],
     *,
     mesh: Mesh,
@@ -100,25 +113,27 @@ def run_import(
     timeout_s: float | None,
     progress: Progress,
 ) -> Imported:
-    """Imports a file; returns when its numbers can be queried.
+    """Imports files, in their order; returns when their numbers can be queried.
 
     Args:
-        file: a path, or `-` for standard input.
+        files: paths, or `-` for standard input.
         reader_for: makes the reader of a format for the site's currency.
         mesh: with a server key.
         site: full name; made when it is missing.
         currency: what the site's must be; None takes it as it is.
         timeout_s: how long to wait for the numbers; None does not wait.
         progress: is told how far it got.
+
+    Raises:
+        RefusedError: nothing in one of the files can be read (INVALID_FILE); nothing was sent, no site was made.
     """
-    with opened(file) as source:
+    with ExitStack() as stack:
+        sources = [_source(file, stack) for file in files]
         progress.phase("reading")
-        surveyed = survey(source, reader_for(currency or DEFAULT_CURRENCY), progress)
+        surveyed = survey(sources, reader_for(currency or DEFAULT_CURRENCY), progress)
         found = ensure_site(mesh, site, currency)
         before = stored(mesh, site, surveyed) if timeout_s is not None else None
-        source.seek(0)
-        hits = reader_for(found.currency)(_lines(source), Tally())
-        totals = _send(mesh, site, hits, surveyed, progress)
+        totals = _send(mesh, site, _hits(sources, reader_for(found.currency)), surveyed, progress)
     if timeout_s is None or before is None:
         return Imported(surveyed, totals, duplicate=0)
     progress.phase("waiting until the numbers can be queried")
@@ -126,34 +141,71 @@ def run_import(
     return Imported(surveyed, totals, duplicates(before, stored(mesh, site, surveyed), totals))
 
 
-@contextmanager
-def opened(file: Path) -> Iterator[BinaryIO]:
-    """Opens a file so that it can be read twice; standard input is copied to a file without a name."""
+def _source(file: Path, stack: ExitStack) -> Source:
     if file != STDIN:
-        with file.open("rb") as source:
-            yield source
-        return
-    with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.seek(0)
-        yield cast(BinaryIO, copy)
+        return Source(str(file), lambda: file.open("rb"))
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    return Source("standard input", lambda: _from_the_beginning(cast(BinaryIO, copy)))
 
 
-def survey(source: BinaryIO, reader: Reader, progress: Progress) -> Survey:
-    """Reads everything once; sends nothing."""
+@contextmanager
+def _from_the_beginning(copy: BinaryIO) -> Iterator[BinaryIO]:
+    copy.seek(0)
+    yield copy
+
+
+def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Survey:
+    """Reads everything once; sends nothing.
+
+    Raises:
+        RefusedError: a file is none of its kind, or has lines of which none can be read (INVALID_FILE).
+    """
     digest = hashlib.blake2b(digest_size=16)
-    tally = Tally()
+    total = Tally()
+    formats: list[tuple[str, str]] = []
     hits, first_s, last_s = 0, LAST_DAY_S, FIRST_DAY_S
-    for hit in reader(_digested(_lines(source), digest), tally):
-        hits += 1
-        first_s = min(first_s, hit.true_time.seconds)
-        last_s = max(last_s, hit.true_time.seconds)
-        progress.reached(tally.lines)
-    return Survey(tally, hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
+    for source in sources:
+        tally = Tally()
+        with source.opened() as file, _named(source):
+            for hit in reader(_digested(_lines(file), digest), tally):
+                hits += 1
+                first_s = min(first_s, hit.true_time.seconds)
+                last_s = max(last_s, hit.true_time.seconds)
+                progress.reached(total.lines + tally.lines)
+        _check_readable(source, tally)
+        formats.append((source.name, tally.format))
+        total.add(tally)
+    return Survey(total, tuple(formats), hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        raise RefusedError(f"{source.name}: {error}", field=error.field, reason=error.reason) from error
+
+
+def _check_readable(source: Source, tally: Tally) -> None:
+    if tally.lines and tally.skipped[SkipReason.UNPARSABLE] == tally.lines:
+        kind = f" as {tally.format}" if tally.format else ""
+        raise RefusedError(
+            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of the right format, "
+            "or name its format",
+            field="file",
+            reason="INVALID_FILE",
+        )
+
+
+def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
+    for source in sources:
+        with source.opened() as file:
+            yield from reader(_lines(file), Tally())
 
 
 def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
-    """Returns what reports show for the UTC days of a file, excluded hits included."""
+    """Returns what reports show for the UTC days of the files, excluded hits included."""
     if surveyed.first_s > surveyed.last_s:
         return Stored(0, 0)
     first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))

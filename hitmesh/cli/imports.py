@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S: Final = 300.0
 
 
-def _import_options(command: CommandT) -> CommandT:
+def import_options(command: CommandT) -> CommandT:
+    """Adds the options that every import has; its files are an argument of its own."""
     command = mesh_options(command)
     command = output_option("table", "json")(command)
     command = click.option(
@@ -33,16 +34,13 @@ def _import_options(command: CommandT) -> CommandT:
     command = click.option(
         "--no-wait", is_flag=True, help="Do not wait until the numbers can be queried; `duplicate` is then 0."
     )(command)
-    command = site_option()(command)
-    return click.argument(
-        "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE"
-    )(command)
+    return site_option()(command)
 
 
 @click.group(
     cls=LazyGroup,
     lazy={
-        "access-log": LazyCommand("hitmesh.cli.imports:access_log", "Import an access log of Apache or nginx."),
+        "access-log": LazyCommand("hitmesh.cli.import_log:access_log", "Import access logs."),
         "shop-csv": LazyCommand("hitmesh.cli.imports:shop_csv", "Import the event export of a shop."),
     },
     name="import",
@@ -60,31 +58,6 @@ def import_group() -> None:
 
 
 @click.command(
-    name="access-log",
-    short_help="Import an access log of Apache or nginx.",
-    epilog=examples(
-        "hitmesh import access-log access.log --site demo/weblog",
-        "zcat access.log.*.gz | hitmesh import access-log - --site demo/weblog --timeout 600 -o json",
-    ),
-)
-@_import_options
-@currency_option("Currency of a site that is made now; else USD.")
-def access_log(**options: Any) -> None:
-    """Import an access log in common or combined format, plain or gzip; `-` is standard input.
-
-    Successful GETs of pages become page views with the log's own times; lines are skipped as unparsable, method,
-    status or static. A missing site is made, in UTC.
-
-    With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` are accepted hits whose ids
-    were stored before, read from the site's reports before and after: other imports into the same days at the same
-    time blur it, and with --no-wait it is 0.
-    """
-    from hitmesh.importers import access_log as importer
-
-    _run(lambda _currency: importer.read, **options)
-
-
-@click.command(
     name="shop-csv",
     short_help="Import the event export of a shop.",
     epilog=examples(
@@ -93,7 +66,8 @@ def access_log(**options: Any) -> None:
         "hitmesh import shop-csv sales.csv --site demo/shop --map event_time=date --map user_id=customer",
     ),
 )
-@_import_options
+@import_options
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE")
 @currency_option("Currency of the prices; else the site's, USD for a new site.")
 @click.option(
     "--map",
@@ -102,7 +76,7 @@ def access_log(**options: Any) -> None:
     metavar="COLUMN=NAME",
     help="What the file calls a column, for example price=unit_amount; may be given several times.",
 )
-def shop_csv(maps: tuple[str, ...], **options: Any) -> None:
+def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
     """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
 
     Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
@@ -115,13 +89,15 @@ def shop_csv(maps: tuple[str, ...], **options: Any) -> None:
     from hitmesh.importers.csv_rows import parse_map
 
     names = parse_map(maps, importer.COLUMNS)
-    _run(lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names), **options)
+    run(
+        [file], lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names), **options
+    )
 
 
-def _run(
+def run(
+    files: Sequence[Path],
     reader_for: Callable[[str], Reader],
     *,
-    file: Path,
     site: str,
     currency: str | None,
     no_wait: bool,
@@ -130,13 +106,14 @@ def _run(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
+    """Imports files with the options of `import_options` and prints what became of them."""
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.cli.import_run import run_import
         from hitmesh.cli.progress import Progress
 
         with Progress() as progress:
             imported = run_import(
-                file,
+                files,
                 reader_for,
                 mesh=mesh,
                 site=site,
@@ -144,6 +121,9 @@ def _run(
                 timeout_s=None if no_wait else timeout_s,
                 progress=progress,
             )
+    for name, format_ in imported.survey.formats:
+        if format_:
+            note(f"{name}: read as {format_}")
     for refusal in imported.examples:
         note(f"refused {refusal.hit_id or 'a whole batch'}: {refusal.reason}: {refusal.message}")
     if output == "json":

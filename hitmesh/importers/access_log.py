@@ -1,29 +1,21 @@
-"""Access logs of Apache and nginx, common and combined format: a line becomes a PAGE_VIEW or a reason to skip it.
+"""Access logs: a line becomes a PAGE_VIEW or a reason to skip it, whatever format the log has.
 
-Decides which requests were pages and who the visitor is. Leaves everything about addresses, campaigns, user agents,
-referrers and channels to admission. A user agent cut short at the end of a line is taken as it stands:
-real logs hold such lines.
+Decides which requests were pages, at which host, and who the visitor is. Leaves everything about addresses, campaigns,
+user agents, referrers and channels to admission.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers.lines import (
-    MAX_LINE_BYTES,
-    Line,
-    Skipped,
-    SkipReason,
-    Tally,
-    epoch_s,
-    hit_id,
-    read_lines,
-    unparsable,
-)
+from hitmesh.importers.lines import MAX_LINE_BYTES, LineIds, Skipped, SkipReason, Tally, unparsable
+from hitmesh.importers.log_formats import LineReader, LogFormat, found_format, reader_of
+from hitmesh.importers.log_requests import Request, text_of
 
 STATIC_ENDINGS: Final = frozenset(
     re.findall(
@@ -34,65 +26,79 @@ STATIC_ENDINGS: Final = frozenset(
 )
 NOT_MODIFIED: Final = 304
 
-_LINE: Final = re.compile(
-    r"(?P<host>\S+) \S+ .*?\["
-    r"(?P<day>[0-9]{2})/(?P<month>[A-Za-z]{3})/(?P<year>[0-9]{4}):"
-    r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2}) "
-    r"(?P<sign>[+-])(?P<zone_hours>[0-9]{2})(?P<zone_minutes>[0-5][0-9])\] "
-    r"\"(?P<request>.*?)\" (?P<status>[0-9]{3}) (?:[0-9]+|-)(?P<rest> .*)?",
-    re.DOTALL,
-)
-_COMBINED: Final = re.compile(r" \"(?P<referrer>(?:[^\"\\]|\\.)*)\" \"(?P<agent>(?:[^\"\\]|\\.)*)", re.DOTALL)
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
-_MONTH_NAMES: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTHS: Final = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
-_MISSING: Final = "-"
+_HOST: Final = re.compile(r"[\w.-]*\w[\w.-]*(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_ANY_HOST: Final = "_"  # the name of nginx for a server that takes every host
+_MARK: Final = b"\xef\xbb\xbf"
 
 
-def read(raw_lines: Iterable[bytes], tally: Tally) -> Iterator[hit_pb2.Hit]:
-    """Yields the hits in the order of their lines; counts lines and reasons in `tally` as it goes."""
-    for line in read_lines(raw_lines):
-        tally.lines += 1
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How a log is read.
+
+    Attributes:
+        format: AUTO finds it in the first lines.
+        host: of pages whose host the log does not name; "" leaves them without one.
+        own_hosts: hosts of the site, in lower case; a referrer at them, or below, is left out.
+        trusted_hops: how many proxies of one's own stand before the server: the client is so many addresses from the
+            end of X-Forwarded-For, or its first one. 0 takes the address that connected to the server.
+    """
+
+    format: LogFormat = LogFormat.AUTO
+    host: str = ""
+    own_hosts: frozenset[str] = frozenset()
+    trusted_hops: int = 0
+
+
+DEFAULT: Final = LogOptions()
+
+
+def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT) -> Iterator[hit_pb2.Hit]:
+    """Yields the hits in the order of their lines; counts lines and reasons in `tally`, and names the format.
+
+    Raises:
+        RefusedError: the format is to be found, and no line of the first ones has any (INVALID_FILE).
+    """
+    format_, lines = found_format(options.format, _without_ends(raw_lines))
+    tally.format = format_.value
+    parse, ids = reader_of(format_), LineIds()
+    for raw in lines:
         try:
-            hit = page_view(line)
+            request = _parsed(raw, parse)
+            if request is None:
+                continue
+            tally.lines += 1
+            hit = page_view(request, options)
         except Skipped as skipped:
+            tally.lines += skipped.reason is SkipReason.UNPARSABLE
             tally.skipped[skipped.reason] += 1
         else:
+            hit.hit_id = ids.of(raw)
             yield hit
 
 
-def page_view(line: Line) -> hit_pb2.Hit:
-    """Returns the hit of a line.
+def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
+    """Returns the hit of a request, without its id.
 
     Raises:
-        Skipped: with the first reason that applies of unparsable, method, status, static.
+        Skipped: with the first reason that applies of method, status, static.
     """
-    found = _LINE.fullmatch(line.text) if len(line.text) <= MAX_LINE_BYTES else None
-    if found is None or '"' in found["request"]:
-        raise unparsable()
-    tokens = [token for token in found["request"].split(" ") if token]
-    if len(tokens) < 2:
-        raise unparsable()
-    event_time_s = _event_time_s(found)
-    method, target = tokens[:2]
-    status = int(found["status"])
-    if method != "GET":
+    if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
-    if not (200 <= status <= 299 or status == NOT_MODIFIED):
+    if not (200 <= request.status <= 299 or request.status == NOT_MODIFIED):
         raise Skipped(SkipReason.STATUS)
-    if is_static(target):
+    if is_static(request.target):
         raise Skipped(SkipReason.STATIC)
-    combined = _COMBINED.match(found["rest"] or "")
-    referrer, agent = (_unless_missing(combined[name]) if combined else "" for name in ("referrer", "agent"))
-    hit = hit_pb2.Hit(
-        hit_id=hit_id(line),
-        type=hit_pb2.HIT_TYPE_PAGE_VIEW,
-        visitor_id=visitor_id(found["host"], agent),
-        page_view=hit_pb2.PageView(url=target, referrer=referrer, http_status=status),
+    view = hit_pb2.PageView(
+        url=_url(request, options.host),
+        referrer="" if _is_own(request.referrer, options.own_hosts) else request.referrer,
+        http_status=request.status,
     )
-    hit.true_time.seconds = event_time_s
-    if agent:
-        hit.context.device.user_agent = agent
+    client = _client(request, options.trusted_hops)
+    hit = hit_pb2.Hit(type=hit_pb2.HIT_TYPE_PAGE_VIEW, visitor_id=visitor_id(client, request.agent), page_view=view)
+    hit.true_time.FromMicroseconds(request.time_us)
+    if request.agent:
+        hit.context.device.user_agent = request.agent
     return hit
 
 
@@ -103,21 +109,40 @@ def is_static(target: str) -> bool:
     return bool(dot) and ending.lower() in STATIC_ENDINGS
 
 
-def visitor_id(host: str, agent: str) -> str:
-    r"""Returns 32 hex digits that name host and user agent together; no line holds the `\n` between them."""
-    return blake2b(f"{host}\n{agent}".encode(), digest_size=16).hexdigest()
+def visitor_id(client: str, agent: str) -> str:
+    r"""Returns 32 hex digits that name client and user agent together; no line holds the `\n` between them."""
+    return blake2b(f"{client}\n{agent}".encode(), digest_size=16).hexdigest()
 
 
-def _event_time_s(found: re.Match[str]) -> int:
-    month = _MONTHS.get(found["month"].lower())
-    if month is None:
+def _without_ends(raw_lines: Iterable[bytes]) -> Iterator[bytes]:
+    for number, raw in enumerate(raw_lines):
+        if number == 0:
+            raw = raw.removeprefix(_MARK)
+        yield raw.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _parsed(raw: bytes, parse: LineReader) -> Request | None:
+    if len(raw) > MAX_LINE_BYTES:
         raise unparsable()
-    local_s = epoch_s(int(found["year"]), month, *(int(found[name]) for name in ("day", "hour", "minute", "second")))
-    offset_s = int(found["zone_hours"]) * 3600 + int(found["zone_minutes"]) * 60
-    if offset_s >= 86_400:
-        raise unparsable()
-    return local_s - offset_s if found["sign"] == "+" else local_s + offset_s
+    return parse(text_of(raw))
 
 
-def _unless_missing(text: str) -> str:
-    return "" if text == _MISSING else text
+def _url(request: Request, default_host: str) -> str:
+    """Returns the target with the host before it, if there is one; a target that names its own stays as it is."""
+    named = _HOST.fullmatch(request.host) and request.host.partition(":")[0] != _ANY_HOST
+    host = request.host if named else default_host
+    return f"https://{host}{request.target}" if host and request.target.startswith("/") else request.target
+
+
+def _is_own(referrer: str, own_hosts: frozenset[str]) -> bool:
+    if not own_hosts or "://" not in referrer:
+        return False
+    authority = re.split("[/?#]", referrer.partition("://")[2], maxsplit=1)[0]
+    host = authority.rpartition("@")[2].partition(":")[0].lower().removesuffix(".")
+    return any(host == own or host.endswith("." + own) for own in own_hosts)
+
+
+def _client(request: Request, trusted_hops: int) -> str:
+    if not trusted_hops or not request.forwarded:
+        return request.client
+    return request.forwarded[-min(trusted_hops, len(request.forwarded))]

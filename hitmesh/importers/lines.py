@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import xxhash
@@ -37,10 +38,16 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What was read so far: lines that could have been hits, and those left out by reason."""
+    """What was read so far: lines that could have been hits, those left out by reason, the format where it is found."""
 
     lines: int = 0
     skipped: Counter[SkipReason] = field(default_factory=Counter)
+    format: str = ""
+
+    def add(self, other: Tally) -> None:
+        """Adds what was read of another file."""
+        self.lines += other.lines
+        self.skipped.update(other.skipped)
 
 
 class Skipped(Exception):
@@ -73,6 +80,29 @@ def hit_id(line: Line) -> str:
     encoded = line.text.encode("utf-8")
     hashed = xxhash.xxh3_64_intdigest(struct.pack("<I", len(encoded)) + encoded)
     return f"{line.number:012d}-{hashed:016x}"
+
+
+class LineIds:
+    """Ids of lines that several files may hold: the hash of a line and its number among the equal ones of its file.
+
+    A line has the same id wherever it stands, so a log that was imported while it grew, or in overlapping parts, counts
+    each request once. Equal lines stand close together, since they carry one time: of the numbers the last `remembered`
+    or more distinct lines are kept.
+    """
+
+    def __init__(self, remembered: int = 500_000) -> None:
+        self._remembered = remembered
+        self._counts: dict[bytes, int] = {}
+        self._older: dict[bytes, int] = {}
+
+    def of(self, raw: bytes) -> str:
+        """Returns the id of the next line of the file, given without its end."""
+        digest = blake2b(raw, digest_size=16).digest()
+        number = self._counts.get(digest, self._older.get(digest, 0)) + 1
+        if len(self._counts) >= self._remembered:
+            self._older, self._counts = self._counts, {}
+        self._counts[digest] = number
+        return f"{digest.hex()}-{number}"
 
 
 def epoch_s(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:

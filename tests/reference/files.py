@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -39,12 +41,15 @@ def read_access_log(path: Path, site: str) -> tuple[list[RefHit], Counter[str]]:
     """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()
+    equal: Counter[str] = Counter()
     for number, line in enumerate(_lines(path), start=1):
         hit = _page_view(line, number, site)
         if isinstance(hit, str):
             skipped[hit] += 1
         else:
-            hits.append(hit)
+            equal[line] += 1
+            digest = blake2b(line.encode(), digest_size=16).hexdigest()
+            hits.append(replace(hit, hit_id=f"{digest}-{equal[line]}"))
     return hits, skipped
 
 
@@ -76,7 +81,7 @@ def _page_view(line: str, number: int, site: str) -> RefHit | str:
     return RefHit(
         site=site,
         visitor=f"{match['host']}\n{agent}",
-        hit_id=_hit_id(number, line),
+        hit_id="",
         event_time=_milliseconds(time),
         position=(number, "file", 0, number, 0),
         campaign=_campaign(query),

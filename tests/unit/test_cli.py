@@ -104,7 +104,7 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         ([*QUERY, "--metrcs", "a"], "--metrics"),
         (["query", "--site", "Shop", "--metrics", "visits", "--last", "7d"], "MERCHANT/SITE"),
         (["import", "access-log", "missing.log", "--site", "demo/a"], "does not exist"),
-        (["import", "access-log"], "Missing argument 'FILE'"),
+        (["import", "access-log"], "Missing argument 'FILE..."),
         (["import", "shop-csv", __file__, "--site", "demo/a", "--currency", "dollar"], "three letters"),
         (["send", "page", "/a"], "Missing option '--site'"),
         (["trace", "h1"], "Missing option '--site'"),

@@ -192,6 +192,57 @@ def test_file_of_another_kind_ends_with_2_and_makes_no_site(
     assert mesh.sites == {}
 
 
+@pytest.mark.parametrize("more", [[], ["--format", "combined"], ["--format", "json"]])
+def test_log_of_which_nothing_can_be_read_ends_with_2_and_makes_no_site(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    good, bad = an_access_log(tmp_path), tmp_path / "error.log"
+    bad.write_text("[error] something\n" * 3)
+    files = [str(bad)] if more[1:] == ["json"] else [str(good), str(bad)]
+    assert run(["import", "access-log", *files, "--site", "demo/weblog", *more]) == 2
+    assert "error.log" in capsys.readouterr().err
+    assert mesh.sites == {}
+    assert mesh.opens == []
+
+
+def test_several_files_and_patterns_are_one_import_and_the_format_is_said(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = an_access_log(tmp_path, 6)
+    lines = path.read_bytes().splitlines(keepends=True)
+    (tmp_path / "access.log.1").write_bytes(b"".join(lines[:4]))
+    (tmp_path / "access.log.2.gz").write_bytes(gzip.compress(b"".join(lines[2:6])))
+    files = (str(path), f"{tmp_path}/access.log*")
+    assert run(["import", "access-log", *files, "--site", "demo/weblog", "-o", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["lines"] == 8 + 4 + 4
+    said = captured.err.splitlines()
+    assert [line.rpartition("/")[2] for line in said] == [
+        f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")
+    ]
+    ids = [hit.hit_id for sent in mesh.batches for hit in sent.batch.hits]
+    assert (len(ids), len(set(ids))) == (6 + 4 + 4, 6)
+
+
+def test_options_of_logs_reach_the_hits(mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.log"
+    line = LINE.format(second=0, target="/a").replace('"-"', '"https://shop.example/b"')
+    path.write_text(line.replace("\n", ' "192.0.2.1"\n'))
+    more = ["--host", "shop.example", "--own-host", "Shop.example", "--client-from", "x-forwarded-for"]
+    assert run(["import", "access-log", str(path), "--site", "demo/weblog", *more]) == 0
+    assert run(["import", "access-log", str(path), "--site", "demo/weblog"]) == 0
+    named, bare = (sent.batch.hits[0] for sent in mesh.batches)
+    assert (named.page_view.url, named.page_view.referrer) == ("https://shop.example/a", "")
+    assert (bare.page_view.url, bare.page_view.referrer) == ("/a", "https://shop.example/b")
+    assert named.visitor_id != bare.visitor_id
+    assert named.hit_id == bare.hit_id
+
+
+def test_a_pattern_that_matches_no_file_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "access-log", f"{tmp_path}/no*.log", "--site", "demo/weblog"]) == 2
+    assert "no file matches it" in capsys.readouterr().err
+
+
 def test_unknown_key_ends_with_the_code_of_the_call(
     mesh: ScriptedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
