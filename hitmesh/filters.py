@@ -52,7 +52,6 @@ class Not:
 Filter = And | Or | Not | Comparison
 NOT_SET = "(not set)"
 DIRECT = "(direct)"
-OTHER = "(other)"
 # What a null of a dimension is called in answers and filters (rules §9).
 NULL_NAMES = {"source": DIRECT}
 

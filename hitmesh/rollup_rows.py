@@ -48,6 +48,24 @@ HIT_DIMENSIONS = (
 TRAFFIC_DIMENSIONS = (*HIT_DIMENSIONS, *VISIT_DIMENSIONS)
 VISITS_DIMENSIONS = ("hostname", "exit_page", *VISIT_DIMENSIONS)
 
+# Those of which a client may send as many texts as it likes: what the stream may fold (rule S10).
+TEXT_DIMENSIONS = (
+    "page_path",
+    "hostname",
+    "event_name",
+    "product",
+    "category",
+    "brand",
+    "source",
+    "medium",
+    "campaign",
+    "referrer_host",
+    "landing_page",
+    "exit_page",
+    "language",
+    "country",
+)
+
 TRAFFIC_MEASURES = (
     "hits",
     "pageviews",
@@ -86,15 +104,26 @@ TRAFFIC_SKETCHES = ("visitors",)
 # value finds it with a backslash in front, so that the two never meet in a report; a value that already looks escaped
 # gets one more.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
+# What the stream puts in place of a text beyond a limit (rule S10); no client can send it. In rows it is the remainder.
+FOLDED = "\0\x1f"
+OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows with dimension values that are reserved words escaped; nearly always there are none."""
+    """Returns the rows with reserved words escaped and FOLDED as OTHER in dimensions; nearly always there are none."""
     texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name != "site"]
-    suspect = rows.select((pl.col(texts).str.starts_with("(") | pl.col(texts).str.starts_with("\\")).any()).row(0)
+    begins = pl.col(texts).str
+    suspect = rows.select((begins.starts_with("(") | begins.starts_with("\\") | begins.starts_with(FOLDED)).any()).row(
+        0
+    )
     found = [pl.col(name) for name, present in zip(texts, suspect, strict=True) if present]
     return rows.with_columns(
-        pl.when(value.str.contains(_RESERVED)).then(pl.lit("\\") + value).otherwise(value).name.keep()
+        pl.when(value.str.contains(_RESERVED))
+        .then(pl.lit("\\") + value)
+        .when(value == FOLDED)
+        .then(pl.lit(OTHER))
+        .otherwise(value)
+        .name.keep()
         for value in found
     )
 

@@ -134,6 +134,7 @@ def _keep_again(
     known = replace(known, rows=rows)
     wins = wins_of({state.partition: known}, intake.claims, stores.claims)[state.partition]
     kept = with_wins(rows, wins).select(*KEPT_COLUMNS)
+    kept = state.texts.again(kept, records[0].log_time)
     state.kept.add(kept, epoch_of(records[0].log_time))
     epochs = epochs_of(kept["log_time"].to_numpy())
     for epoch in np.unique(epochs).tolist():

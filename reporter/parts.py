@@ -6,12 +6,13 @@ is left out here and named (rule M3). Knows nothing of gaps, order and ratios.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
 
+from hitmesh.rollup_rows import OTHER, TEXT_DIMENSIONS
 from hitmesh.stream_columns import MOVED_VISITORS
 from reporter.catalogue import PARTS, VISITORS
 from reporter.plan import CURRENCY, Leg
@@ -25,12 +26,14 @@ class Parts:
     """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
 
     `missing` holds, per part by currency, the currencies that are left out of it. `has_moved_visitors` says that some
-    visitor left a sketch that it could not be taken from (rule S8).
+    visitor left a sketch that it could not be taken from (rule S8). `folded` are the parts of which something stands
+    under OTHER because its site had too many texts (rule S10).
     """
 
     table: pl.DataFrame
     missing: dict[str, tuple[str, ...]]
     has_moved_visitors: bool = False
+    folded: frozenset[str] = frozenset()
 
     @property
     def missing_currencies(self) -> tuple[str, ...]:
@@ -55,8 +58,11 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     missing: dict[str, tuple[str, ...]] = {}
     tables = [_empty(keys, question)]
     moved = False
+    folded: set[str] = set()
     for leg, rows in answered:
         moved |= MOVED_VISITORS in rows.columns and bool((rows[MOVED_VISITORS] != 0).any())
+        if any((rows[name] == OTHER).any() for name in question.dimensions if name in TEXT_DIMENSIONS):
+            folded |= {*leg.parts}
         names = dict(zip(question.dimensions, dimension_columns(question), strict=True))
         table = rows.rename(names | {PARTS[part].column: part for part in leg.parts})
         if leg.by_currency:
@@ -70,7 +76,17 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
-    return Parts(merged, missing, moved)
+    return Parts(merged, missing, moved, frozenset(folded))
+
+
+def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
+    """Returns parts with what is folded of legs: each leg, and what the store answered to its `folded_leg`."""
+    found = {name for leg, rows in counted if _says_something(rows) for name in leg.parts}
+    return replace(parts, folded=parts.folded | found)
+
+
+def _says_something(rows: pl.DataFrame) -> bool:
+    return bool(rows.select(pl.any_horizontal((pl.exclude(BUCKET) != 0).any())).item())
 
 
 def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: str) -> dict[str, tuple[str, ...]]:

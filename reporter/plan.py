@@ -10,18 +10,19 @@ nothing of the store that runs them, and nothing of the answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from hitmesh.filters import Filter
+from hitmesh.filters import Comparison, Filter, Operator, Or
 from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import RowSource
+from hitmesh.rollup_rows import OTHER, TEXT_DIMENSIONS, RowSource
 from hitmesh.stream_columns import MOVED_VISITORS
 from reporter.catalogue import PARTS, VISITORS, column_of
 from reporter.check_filter import dimensions_in
 from reporter.question import Question
 
 CURRENCY: Final = "currency"
+_COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,23 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
         Leg(_query(question, generations, source, names, by_currency, dict(columns)), tuple(names), by_currency)
         for (source, by_currency, columns), names in by_leg.items()
     )
+
+
+def folded_leg(question: Question, leg: Leg) -> Leg | None:
+    """Returns the query that counts what of a leg the stream has folded in a dimension of the filter (rule S10).
+
+    What the filter looks for may stand under another name there. None where nothing that is filtered is ever folded;
+    what an answer is broken down by shows it by itself.
+    """
+    names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
+    if not names:
+        return None
+    query = leg.query
+    is_folded = Or(tuple(Comparison(name, Operator.EQ, (OTHER,)) for name in names))
+    count = _COUNT[query.source]
+    measures = tuple(dict.fromkeys((count, *(PARTS[part].column for part in leg.parts if part != VISITORS))))
+    whole = replace(query, bucket_starts=query.bucket_starts[:1], dimensions=(), measures=measures, sketches=())
+    return Leg(replace(whole, filter=is_folded), ())
 
 
 def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:

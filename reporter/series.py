@@ -35,6 +35,7 @@ class Exactness(StrEnum):
     SKETCH = "sketch"
     PARTIAL = "partial"
     SKETCH_PROVISIONAL = "sketch_provisional"
+    TEXTS_FOLDED = "texts_folded"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def series(question: Question, parts: Parts) -> Series:
         question=question,
         buckets=rows[BUCKET].to_numpy(),
         dimensions=tuple(rows[name].to_list() for name in dimension_columns(question)),
-        columns=tuple(_column(metric, rows, sketches, parts, is_empty) for metric in question.metrics),
+        columns=tuple(
+            _said_folded(_column(metric, rows, sketches, parts, is_empty), parts) for metric in question.metrics
+        ),
         total_rows=total_rows,
         warnings=warnings,
     )
@@ -178,6 +181,14 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
     if metric.kind is Kind.RATIO:
         value = pl.when(parts[1] != 0).then(parts[0] / parts[1])
     return pl.when(pl.col(_HAPPENED)).then(value) if nulls else value
+
+
+def _said_folded(column: Column, parts: Parts) -> Column:
+    """Returns the column; where something of it stands under another name it says so, unless something is missing."""
+    is_folded = any(part in parts.folded for part in column.metric.parts)
+    if not is_folded or column.exactness is Exactness.PARTIAL:
+        return column
+    return replace(column, exactness=Exactness.TEXTS_FOLDED)
 
 
 def _column(

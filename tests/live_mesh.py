@@ -66,6 +66,8 @@ SMALLEST = Limits(
     chunk_bytes=100,
 )
 """What happens to the tables of a partition at scale, from the first hits on."""
+FOLDING = replace(SMALLEST, texts_per_hour=3)
+"""… and what happens to texts (rule S10)."""
 _PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # of a clock that runs fast
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 

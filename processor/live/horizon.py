@@ -45,6 +45,7 @@ def move_horizon(state: LiveState, epoch: int) -> None:
     state.horizon = new
     state.kept.forget_before(epoch - COPY_LOG_MS)
     state.ids.forget_before(epoch - COPY_LOG_MS)
+    state.texts.forget_before(epoch - COPY_LOG_MS)
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:

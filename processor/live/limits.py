@@ -1,7 +1,7 @@
 """Numbers of the live stream that matter only at scale (step 5 of the journey), with what a processor uses.
 
-Decides nothing about hits: whatever they are, what goes out is the same. Tests run with the smallest, so that a table
-is tidied, spilled and merged within a handful of hits.
+Decides nothing about hits: whatever they are, what goes out is the same, but for texts beyond a limit. Tests run with
+the smallest, so that a table is tidied, spilled and merged within a handful of hits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Limits:
         compared_copies: hits of one id that are compared all at once; those beyond are compared one by one.
         replay_hits: hits that a recovery reads at once, about.
         chunk_bytes: of a snapshot, in one value of a store: some refuse more than 8 MiB.
+        texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). The only limit that
+            changes what goes out: what is beyond it is `(other)` until its day is settled.
     """
 
     tidy_from: int = 10_000
@@ -37,6 +39,7 @@ class Limits:
     compared_copies: int = 16
     replay_hits: int = 50_000
     chunk_bytes: int = 1_000_000
+    texts_per_hour: int = 50_000
 
 
 PRODUCTION: Final = Limits()

@@ -60,6 +60,7 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
         "pinned": state.pinned,
         "cells": state.sums.cells,
         "counts": state.sums.counts,
+        "folded": state.texts.to_frame(),
         "copies": pl.concat([pl.DataFrame(schema={"offset": pl.Int64, "row": pl.Int64}), *copies]),
     }
 
@@ -81,6 +82,8 @@ def restored(
         pinned=tables["pinned"].select(*KEPT_COLUMNS),
         sums=EpochSums(numbers["epoch"], tables["cells"], tables["counts"]),
     )
+    if "folded" in tables:  # older ones folded nothing
+        state.texts.restore(tables["folded"])
     now = tables["now"]
     state.timelines.replace(
         VisitColumns.of_frame(now),

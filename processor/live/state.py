@@ -13,6 +13,7 @@ import polars as pl
 from hitmesh.ports import PartitionId, PartitionProgress
 from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
+from processor.live.folding import FoldedTexts
 from processor.live.id_filter import IdFilter
 from processor.live.interning import Interned
 from processor.live.kept import KEPT_COLUMNS, KeptHits
@@ -59,6 +60,7 @@ class LiveState:
             landing page changes.
         ids: ids of the hits that are kept.
         kept: the kept hits.
+        texts: which texts of the hits that are kept stay as they are.
         sums: of the current epoch.
         tidied: how many texts or tuples there were when they were tidied last.
     """
@@ -78,6 +80,7 @@ class LiveState:
     pinned: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KEPT_COLUMNS))
     ids: IdFilter = field(init=False)
     kept: KeptHits = field(init=False)
+    texts: FoldedTexts = field(init=False)
     sums: EpochSums = field(default_factory=EpochSums)
     tidied: int = 0
 
@@ -85,6 +88,7 @@ class LiveState:
         self.timelines = Timelines(self.limits)
         self.ids = IdFilter(self.limits)
         self.kept = KeptHits(self.cache, self.limits)
+        self.texts = FoldedTexts(self.limits)
 
     @property
     def position(self) -> PartitionProgress:

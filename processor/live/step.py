@@ -159,6 +159,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     if due is not None:
         move_horizon(state, state.sums.epoch)
     rows = with_wins(prepared.rows, wins).select(*KEPT_COLUMNS)
+    rows = state.texts.take(rows, prepared.records.ends[0][1])
     counts = _take_rows(state, rows, contributions)
     counts.history = int(prepared.is_history.sum())
     state.kept.add(rows, state.sums.epoch)

@@ -14,8 +14,8 @@ from typing import Final
 from hitmesh.errors import Unavailable
 from hitmesh.ports import Site
 from reporter.freshness import Freshness, freshness
-from reporter.parts import Parts, combine
-from reporter.plan import excluded_hits_leg, legs
+from reporter.parts import Parts, combine, with_folded
+from reporter.plan import excluded_hits_leg, folded_leg, legs
 from reporter.question import Question
 from reporter.route import Path, Route, route
 from reporter.rpc.backend import Backend
@@ -184,15 +184,18 @@ def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
     has_own_totals = question.include_totals and (bool(question.dimensions) or question.has_time)
     of_totals = legs(whole, standing.generations) if has_own_totals else ()
     excluded = excluded_hits_leg(question, standing.generations)
-    planned = (*own, *of_totals, *([excluded] if excluded else []))
+    folded = [(leg, of_leg) for leg in own if (of_leg := folded_leg(question, leg)) is not None]
+    planned = (*own, *of_totals, *(of_leg for _, of_leg in folded), *([excluded] if excluded else []))
     told = asked(backend, path, sites, planned, standing.generations)
     if told is None:
         return None
     answered = list(zip(planned, told.tables, strict=True))
-    parts = combine(question, answered[: len(own)], one.currency)
+    begin = len(own) + len(of_totals)
+    counted = [(leg, rows) for (leg, _), (_, rows) in zip(folded, answered[begin : begin + len(folded)], strict=True)]
+    parts = with_folded(combine(question, answered[: len(own)], one.currency), counted)
     totals = parts if question.include_totals else None
     if has_own_totals:
-        totals = combine(whole, answered[len(own) : len(own) + len(of_totals)], one.currency)
+        totals = with_folded(combine(whole, answered[len(own) : begin], one.currency), counted)
     return _Found(
         path=path,
         freshness=reached,

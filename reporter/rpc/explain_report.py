@@ -12,7 +12,7 @@ from hitmesh.errors import RefusedError
 from hitmesh.ports import IngestKey, MetricQuery
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from reporter.from_series import Run, runs
-from reporter.plan import Leg, excluded_hits_leg, legs
+from reporter.plan import Leg, excluded_hits_leg, folded_leg, legs
 from reporter.route import Path, Route, route
 from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
@@ -48,10 +48,11 @@ def explain_report(
     path, reason = _path_now(backend, way)
     standing = read_standing(backend, sites, days_between(question.start, question.end), reach_of(backend, path))
     planned = list(legs(question, standing.generations))
+    folded = [of_leg for leg in planned if (of_leg := folded_leg(question, leg)) is not None]
     if question.include_totals and (question.dimensions or question.has_time):
         planned += legs(question.of_totals(), standing.generations)
     excluded = excluded_hits_leg(question, standing.generations)
-    planned += [excluded] if excluded else []
+    planned += [*folded, *([excluded] if excluded else [])]
     is_series = path is Path.SERIES
     return pb.ExplainReportResponse(
         request=understood(question, report),

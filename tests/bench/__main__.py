@@ -23,6 +23,7 @@ from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
 from tests.bench.report_run import run_reports
 from tests.bench.settlement_run import run_settlement
+from tests.bench.texts_run import run_texts
 from tests.bench.traffic import load_traffic
 
 PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "datasketches", "numpy")
@@ -33,6 +34,7 @@ def main() -> int:
     began = time.monotonic()
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic())}
     results["core"], results["core_many"] = run_few(), run_many()
+    results["texts"] = run_texts()
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:
         progress("filling a store with a day of many hits and 90 days of fewer")
         run("tests.bench.filled_store", store)

@@ -22,7 +22,7 @@ from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.live_faults import Fuse, Killed, fused
-from tests.live_mesh import SMALLEST, LiveMesh, partition_of
+from tests.live_mesh import FOLDING, SMALLEST, LiveMesh, partition_of
 from tests.live_rows import classes_by_day, expected_classes, ledger_faults
 from tests.reference.hits import RefHit
 from tests.reference.settled import settle
@@ -35,6 +35,7 @@ START = MIDNIGHT_MS - HOUR
 """Before the first hit of all."""
 SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
+ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
 FEW = settings(max_examples=20)
 FEWER = settings(max_examples=10)
@@ -122,7 +123,7 @@ class Stream(LiveMesh):
         entries = self.stores.ledger.read(None)
         assert ledger_faults(entries) == []
         for site in SITES:
-            expected = stream(self.logged[site], self.clock.now(), self.policy)
+            expected = stream(self.logged[site], self.clock.now(), self.policy, self.limits.texts_per_hour)
             assert self.seen(site).differences_from(folded_rows(expected.entries)) == []
             assert classes_by_day(entries, site) == expected_classes(expected)
 
@@ -139,7 +140,7 @@ def all_rows(mesh: Stream) -> Rows:
 
 @pytest.mark.timeout(300)
 @FEW
-@given(stream_hits(), policies(), SEEDS, LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
 def test_net_rows_are_those_of_the_reference_at_any_time(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
@@ -198,7 +199,7 @@ def test_what_came_in_time_is_settled_as_it_was_streamed(
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS, LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
 def test_drift_is_the_effect_of_what_came_late(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
@@ -219,7 +220,7 @@ def test_drift_is_the_effect_of_what_came_late(
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS, LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
 def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits) -> None:
     dice = Random(seed)
     with Stream(policy, limits=limits) as mesh:
@@ -249,7 +250,7 @@ def a_fuse(dice: Random) -> Fuse:
 
 @pytest.mark.timeout(300)
 @FEWER
-@given(stream_hits(), policies(), SEEDS, LIMITS)
+@given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
 def test_replay_from_a_snapshot_anywhere_changes_no_row(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from tests.reference.folded import folded, shown
 from tests.reference.hits import RefHit
 from tests.reference.settled import Entry, Settled, decide_orders, decide_refunds, hit_entries, visit_entries
 from tests.reference.visits import COPY_WINDOW_MS, V1, RefPolicy, RefVisit, visits_of_one
@@ -37,15 +38,19 @@ class Streamed(Settled):
     open_visits: list[RefVisit] = field(default_factory=list)
 
 
-def stream(hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolicy = V1) -> Streamed:
+def stream(
+    hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolicy = V1, texts_per_hour: int | None = None
+) -> Streamed:
     """The stream of all sites once everything up to `log_time` is applied; None: once all visits have ended.
 
-    Only `position` says when a hit came and in which order; hits that came after `log_time` are not there yet.
+    Only `position` says when a hit came and in which order; hits that came after `log_time` are not there yet. Texts
+    beyond so many are folded (S10); None: there are not so many.
     """
     came = sorted((_as_logged(hit) for hit in hits), key=lambda hit: hit.position)
     came = [hit for hit in came if log_time is None or hit.position[0] <= log_time]
     streamed = Streamed(pending=[hit for hit in came if is_history(hit)])
     known = [hit for hit in came if not is_history(hit)]
+    known = known if texts_per_hour is None else folded(known, texts_per_hour)
     streamed.copies = copies_in_the_stream(known)
     is_copy = {id(hit) for hit in streamed.copies}
     streamed.counted = [hit for hit in known if id(hit) not in is_copy]
@@ -53,7 +58,7 @@ def stream(hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolic
     _build_visits(streamed, log_time, policy)
     decide_orders(streamed)
     decide_refunds(streamed, orders_are_known=False)
-    streamed.entries = [*hit_entries(streamed), *_visit_entries(streamed)]
+    streamed.entries = shown([*hit_entries(streamed), *_visit_entries(streamed)])
     return streamed
 
 

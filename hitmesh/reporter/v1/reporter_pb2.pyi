@@ -190,6 +190,10 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     """A part in another currency is left out; see missing_currencies."""
     EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
     """Estimated from a sketch that a visitor could not be taken from: exact to the sketch once the days are settled."""
+    EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
+    """A site sent more texts within an hour than are told apart while hits come in: some of what is asked for may stand
+    under "(other)". Totals are right; exact once the days are settled.
+    """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
     """How exact a column is."""
@@ -204,6 +208,10 @@ EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """A part in another currency is left out; see missing_currencies."""
 EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
 """Estimated from a sketch that a visitor could not be taken from: exact to the sketch once the days are settled."""
+EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
+"""A site sent more texts within an hour than are told apart while hits come in: some of what is asked for may stand
+under "(other)". Totals are right; exact once the days are settled.
+"""
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
 class _CellState:

@@ -1,0 +1,36 @@
+"""Measures what memory does while every hit has a page of its own (rule S10).
+
+By itself: `python -m tests.bench.texts_run 10000000` (hits) prints the result as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from typing import Final
+
+from processor.live.limits import PRODUCTION
+from tests.bench.measured import Child, Result, progress
+
+PAGES: Final = 2_000_000
+SPARE_MIB: Final = 256
+"""What may be added behind the middle: a window, a table that grows."""
+
+
+def run_texts(pages: int = PAGES, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
+    """Returns memory by hits, and whether it stays as it is in the second half."""
+    progress(f"texts: {pages:,} distinct pages of a site, of which {texts_per_hour:,} an hour stay")
+    with tempfile.TemporaryDirectory(prefix="hitmesh-bench-texts-") as directory:
+        process = Child("tests.bench.texts_process", str(pages), str(texts_per_hour), directory)
+        result = process.first_answer
+        process.stop()
+    looks = result["looks"]
+    grown = looks[-1]["memory_mib"] - looks[len(looks) // 2]["memory_mib"]
+    result["grown_mib"] = {"value": grown, "unit": "MiB in the second half", "aim": 0, "ok": grown <= SPARE_MIB}
+    result["checks"] = {"ok": result["hits"] > 0}
+    return result
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(run_texts(int(sys.argv[1])), indent=2) + "\n")

@@ -1,0 +1,63 @@
+"""Which texts of hits the stream folds (rule S10), hit by hit.
+
+As long as all hits of a site in an hour of log time, in one partition, could not have more texts than the limit,
+nothing is folded. From then on the first distinct texts in log order stay, as many as the limit says.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tests.reference.hits import RefHit, RefItem
+from tests.reference.settled import Entry
+
+HOUR_MS = 3_600_000
+TEXTS_OF_A_HIT = 12
+TEXTS_OF_AN_ITEM = 3
+MARK = "\0"
+"""Stands in front of a folded text, so that campaigns stay apart whose names are folded."""
+_FIRST = ("hostname", "page_path")
+_LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")
+
+
+def folded(hits: Iterable[RefHit], limit: int) -> list[RefHit]:
+    """Return hits that are not history, in log order, with texts beyond the limit marked."""
+    weights: dict[object, int] = defaultdict(int)
+    stay: dict[object, set[str]] = defaultdict(set)
+    found = []
+    for hit in sorted(hits, key=lambda hit: hit.position):
+        log_time, log, partition, *_ = hit.position
+        of = (log, partition, hit.site, log_time // HOUR_MS)
+        weights[of] += TEXTS_OF_A_HIT + TEXTS_OF_AN_ITEM * len(hit.items)
+        found.append(_with_marks(hit, stay[of], limit) if weights[of] > limit else hit)
+    return found
+
+
+def _with_marks(hit: RefHit, stay: set[str], limit: int) -> RefHit:
+    def kept(text: str | None) -> str | None:
+        if not text:
+            return text
+        if text not in stay and len(stay) < limit:
+            stay.add(text)
+        return text if text in stay else MARK + text
+
+    first = {name: kept(getattr(hit, name)) for name in _FIRST}
+    source, medium, name, click_id = hit.campaign
+    campaign = (source, medium, kept(name) or "", click_id)
+    last = {name: kept(getattr(hit, name)) for name in _LAST}
+    items = tuple(
+        RefItem(kept(one.sku) or "", kept(one.category), kept(one.brand), one.unit_price_micros, one.quantity)
+        for one in hit.items
+    )
+    return replace(hit, campaign=campaign, items=items, **first, **last)  # type: ignore[arg-type]  # texts
+
+
+def shown(entries: Iterable[Entry]) -> list[Entry]:
+    """The same entries with the name of what is folded in place of a marked text."""
+    return [replace(one, dimensions={name: _name(text) for name, text in one.dimensions.items()}) for one in entries]
+
+
+def _name(text: str | None) -> str | None:
+    return "(other)" if text and text.startswith(MARK) else text
