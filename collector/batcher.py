@@ -25,6 +25,7 @@ from collector.grants import resolve
 from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, rejected_record
+from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
 from hitmesh.errors import RetryError
 from hitmesh.logs import logger
@@ -147,6 +148,7 @@ class MicroBatcher:
         self._settings = settings
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
+        self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)
         self._queue: list[Waiting] = []
         self._queued_bytes = 0
         self._arrived = threading.Condition()
@@ -263,7 +265,9 @@ class MicroBatcher:
             self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
         self.hits_accepted += admitted.hits.height
         if admitted.rejected.height:
-            refused = [Slice(admitted.rejected, micro_batch)]
+            rows = self._sample.thinned(admitted.rejected, now)
+            summed = () if rows is admitted.rejected else tuple(admitted.rejected["frame"].unique().to_list())
+            refused = [Slice(rows, micro_batch, summed)]
             self._append(Topic.REJECTED, 0, refused, lambda rows: rejected_record(rows, self._settings.node, now))
         else:
             micro_batch.durable((), None)

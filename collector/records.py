@@ -9,7 +9,7 @@ and counts another twice is found out (rule D5). Pure: the batcher tells the tim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -36,11 +36,12 @@ class Slice(Generic[OwnerT]):
 
     rows: pl.DataFrame
     owner: OwnerT
+    summed: tuple[int, ...] = ()
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames that have rows here."""
-        return tuple(self.rows["frame"].unique().to_list())
+        """The frames that have rows here, or of which there are sums only (`summed`)."""
+        return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
 @dataclass(slots=True)
@@ -99,9 +100,9 @@ def _halves(slices: Sequence[Slice[OwnerT]]) -> tuple[Sequence[Slice[OwnerT]], S
     middle = len(slices) // 2
     if middle:
         return slices[:middle], slices[middle:]
-    rows, owner = slices[0].rows, slices[0].owner
-    half = rows.height // 2
-    return [Slice(rows.slice(0, half), owner)], [Slice(rows.slice(half), owner)]
+    part = slices[0]
+    half = part.rows.height // 2
+    return [replace(part, rows=part.rows.slice(0, half))], [replace(part, rows=part.rows.slice(half))]
 
 
 def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> Record:

@@ -24,6 +24,12 @@ class CollectorSettings(ServiceSettings):
     linger_ms: int = Field(default=250, ge=0, le=5_000, description="Cut a record at this age, however small")
     stream_credit_bytes: int = Field(default=2 << 20, ge=1 << 20, description="Unacknowledged bytes a stream may have")
     inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")
+    refusals_kept_a_day: int = Field(
+        default=1_000, ge=0, le=100_000, description="Refused hits of a site and day kept one by one; the others count"
+    )
+    siteless_refusals_kept_a_day: int = Field(
+        default=100, ge=0, le=100_000, description="Likewise of all senders of whom no site is known, together"
+    )
     workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
     max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so that calls run too")
     max_streams_per_key: int = Field(default=32, ge=1, le=500, description="Open streams of one key")

@@ -129,16 +129,23 @@ def build_settler(
     )
 
 
-def trim_log(stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event) -> None:
-    """Delete what is old and stored raw from the log, now and every hour, until stopped."""
+def trim_log(
+    stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
+) -> None:
+    """Delete what is old and stored raw from the log, and bytes of old refusals, now and every hour, until stopped."""
     while True:
         try:
             trimmed = stores.trim(clock.now() - keep_log_days * DAY_MS)
-            logger().info("trimmed", records=trimmed)
+            emptied = stores.rejected.drop_bytes(clock.now() - keep_refused_days * DAY_MS)
+            logger().info("trimmed", records=trimmed, refusals=emptied)
         except RetryError as error:
             logger().warning("trim_waits", reason=error.reason, message=error.message)
         if stop.wait(TRIM_EVERY_S):
             return
+
+
+def _trim(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event) -> None:
+    trim_log(stores, clock, settings.keep_log_days, stop, keep_refused_days=settings.keep_refused_days)
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
@@ -182,7 +189,7 @@ def main() -> int:
         settler = build_settler(for_settler, clock, settings, halt, metrics)
         workers += [
             Worker("settler", lambda: settler.run(pause_s=settings.settle_pause_s), halt),
-            Worker("trim", lambda: trim_log(for_settler, clock, settings.keep_log_days, halt), halt),
+            Worker("trim", lambda: _trim(for_settler, clock, settings, halt), halt),
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
     pool = CallPool(settings.workers, settings.max_calls)

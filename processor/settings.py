@@ -40,6 +40,9 @@ class ProcessorSettings(ServiceSettings):
     resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="How long replaced rows stay readable")
     keep_log_days: int = Field(default=7, ge=2, description="How long the log keeps records that are stored raw")
+    keep_refused_days: int = Field(
+        default=30, ge=1, description="How long bytes of refused hits are kept in files; Cassandra keeps them 30 days"
+    )
     balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks at the ledger")
     workers: int = Field(default=4, ge=1, le=64, description="Traces answered at the same time")
     max_calls: int = Field(default=16, ge=1, le=1_024, description="Calls that run or wait; more are refused")

@@ -79,3 +79,9 @@ class RejectedStore(Protocol):
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Returns the newest refusals of a site, newest first."""
+
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` of refusals collected before a time; they still count. Returns how many were emptied here.
+
+        A store whose server forgets by itself does nothing.
+        """

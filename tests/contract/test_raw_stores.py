@@ -110,6 +110,15 @@ class TestRejectedStore:
         )
         assert dict(stores.rejected.counts(SHOP, 10)) == {10 * DAY_MS: 1, noon: 41}
 
+    def test_bytes_of_old_refusals_are_dropped_and_the_refusals_still_count(self, stores: Stores) -> None:
+        stores.rejected.put([a_refusal(1, at=10), a_refusal(2, at=20, hits=5)])
+        emptied = stores.rejected.drop_bytes(20)
+        assert emptied in (0, 1), "a server that forgets by itself does nothing"
+        assert dict(stores.rejected.counts(SHOP, 0)) == {0: 6}
+        kept = [hit.original for hit in stores.rejected.recent(SHOP, 3)]
+        assert kept == [b"\x00", b"" if emptied else b"\x00"]
+        assert stores.rejected.drop_bytes(20) == 0
+
     def test_putting_twice_is_putting_once(self, stores: Stores) -> None:
         stores.rejected.put([a_refusal(1), a_refusal(1, 1)])
         stores.rejected.put([a_refusal(1), a_refusal(1, 1)])

@@ -16,8 +16,12 @@ from hitmesh.zones import DAY_MS
 
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
+KEEP_BYTES_S: Final = 30 * 86_400
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
-    message, hit_id, hits, original) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+# Only the bytes expire: the row goes on to count.
+_KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE site = ? AND cell = ?
+    AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
     original FROM rejected_hits WHERE site = ? AND cell = ? LIMIT ?"""
 
@@ -25,13 +29,16 @@ _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, r
 class CassandraRejectedStore:
     """A RejectedStore: refused hits by site and cell, and the cells that have any."""
 
-    def __init__(self, session: CassandraSession) -> None:
+    def __init__(self, session: CassandraSession, *, keep_bytes_s: int = KEEP_BYTES_S) -> None:
         self._session = session
+        self._keep_bytes_s = keep_bytes_s
         self._cells_written: Written[tuple[str, int, int]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
         """Stores refusals durably, then the cells in which they are."""
         self._session.run_many(_INSERT, map(_row, hits))
+        with_bytes = ((self._keep_bytes_s, hit.original, *_key(hit)) for hit in hits if hit.original)
+        self._session.run_many(_KEEP_BYTES, with_bytes)
         cells = self._cells_written.missing((hit.site, _ZERO, _cell(hit)) for hit in hits)
         self._session.run_many("INSERT INTO rejected_cells (site, zero, cell) VALUES (?, ?, ?)", cells)
         self._cells_written.note(cells)
@@ -60,24 +67,27 @@ class CassandraRejectedStore:
             newest += map(_rejected, self._session.run(_SELECT, (site, row.cell, limit - len(newest))))
         return newest
 
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Do nothing: Cassandra drops bytes when their time to live is over."""
+        return 0
+
 
 def _cell(hit: RejectedHit) -> int:
     return hit.collect_time // CELL_MS * CELL_MS
 
 
+def _key(hit: RejectedHit) -> tuple[object, ...]:
+    return (hit.site, _cell(hit), hit.collect_time, *hit.position, hit.row)
+
+
 def _row(hit: RejectedHit) -> tuple[object, ...]:
     return (
-        hit.site,
-        _cell(hit),
-        hit.collect_time,
-        *hit.position,
-        hit.row,
+        *_key(hit),
         hit.reason,
         hit.field,
         hit.message,
         hit.hit_id,
         hit.hits,
-        hit.original,
     )
 
 
@@ -92,5 +102,5 @@ def _rejected(row: Row) -> RejectedHit:
         message=row.message,
         hit_id=row.hit_id,
         hits=row.hits,
-        original=row.original,
+        original=row.original or b"",
     )

@@ -154,6 +154,13 @@ class EmbeddedRejectedStore:
                 (site, limit),
             )
 
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` of refusals collected before a time; the file uses the room again."""
+        with self._database.writing() as transaction:
+            return transaction.run(
+                "UPDATE rejected SET original = x'' WHERE collect_time < ? AND original != x''", (older_than_ms,)
+            )
+
 
 class _Found(NamedTuple):
     record: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hitmesh.cells import CELL_MS
 from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit
@@ -82,6 +83,13 @@ class MemoryRejectedStore:
         """Returns the newest refusals of a site, newest first."""
         newest = sorted(self._of(site), key=lambda hit: (hit.collect_time, hit.position, hit.row), reverse=True)
         return newest[:limit]
+
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` of refusals collected before a time."""
+        with self._lock:
+            old = {at: hit for at, hit in self._hits.items() if hit.collect_time < older_than_ms and hit.original}
+            self._hits.update({at: replace(hit, original=b"") for at, hit in old.items()})
+        return len(old)
 
     def _of(self, site: str) -> list[RejectedHit]:
         with self._lock:

@@ -1,0 +1,84 @@
+"""Of which refused hits the bytes are kept: every one counts, but a flood of them must not fill a disk.
+
+Decides that the first refusals of a site in each hour are kept one by one, up to a cap per UTC day, and that of the
+others only sums go into the log. Each collector has caps of its own. Refuses to know why anything was refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from hitmesh.cells import CELL_MS
+from hitmesh.zones import DAY_MS
+
+HOUR_MS: Final = 3_600_000
+# An hour may use such a part of its day's cap, so that a flood in the morning leaves room for the evening.
+_HOURS_PER_DAY: Final = 4
+_KEYS: Final = ("site", "reason", "field", "key_id")
+
+
+@dataclass(slots=True)
+class _Kept:
+    hour: int
+    of_hour: int = 0
+    of_day: int = 0
+
+
+class RefusalSample:
+    """What was kept lately, per site.
+
+    Args:
+        per_day: refusals kept of a site and UTC day.
+        siteless_per_day: likewise of senders of whom no site is known, all together.
+    """
+
+    def __init__(self, per_day: int, siteless_per_day: int) -> None:
+        self._per_day = per_day
+        self._siteless_per_day = siteless_per_day
+        self._kept: dict[str, _Kept] = {}
+        self._day = 0
+
+    def thinned(self, refused: pl.DataFrame, now: int) -> pl.DataFrame:
+        """Return rows that stand for the same refused hits: some as they are, the others as sums without bytes."""
+        room = {site: self._room(site, now) for site in refused["site"].unique().to_list()}
+        nth = pl.int_range(pl.len()).over("site")
+        is_kept = nth < pl.col("site").replace_strict(room, return_dtype=pl.Int64())
+        kept = refused.filter(is_kept)
+        for site, rows in kept.group_by("site").len().iter_rows():
+            self._note(site, rows)
+        if kept.height == refused.height:
+            return refused
+        return pl.concat([kept, _sums(refused.filter(~is_kept), refused.columns)])
+
+    def _room(self, site: str, now: int) -> int:
+        if now // DAY_MS != self._day:
+            self._day = now // DAY_MS
+            self._kept.clear()
+        kept = self._kept.setdefault(site, _Kept(now // HOUR_MS))
+        if kept.hour != now // HOUR_MS:
+            kept.hour, kept.of_hour = now // HOUR_MS, 0
+        most = self._per_day if site else self._siteless_per_day
+        return max(0, min(most - kept.of_day, max(1, most // _HOURS_PER_DAY) - kept.of_hour))
+
+    def _note(self, site: str, rows: int) -> None:
+        self._kept[site].of_hour += rows
+        self._kept[site].of_day += rows
+
+
+def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """Return one row per site, reason, field, key and cell of collect time."""
+    cell = pl.col("collect_time") // CELL_MS
+    sums = refused.group_by(*_KEYS, cell.alias("cell"), maintain_order=True).agg(
+        pl.col("collect_time").min(),
+        pl.col("hits").sum(),
+        pl.col("frame").first(),
+        pl.lit("one of many like it: every one counts, bytes are kept of a sample").alias("message"),
+        pl.lit("").alias("hit_id"),
+        pl.lit("").alias("batch_id"),
+        pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),
+        pl.lit(b"", dtype=pl.Binary()).alias("original"),
+    )
+    return sums.select(columns).cast(refused.schema)

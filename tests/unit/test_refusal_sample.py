@@ -1,0 +1,72 @@
+"""Every refusal counts; bytes are kept of a sample, with caps of three."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from collector.refusal_sample import HOUR_MS, RefusalSample
+from hitmesh.cells import CELL_MS
+from hitmesh.columns import REJECTED_COLUMNS
+from hitmesh.zones import DAY_MS
+
+NOW = 20_000 * DAY_MS
+
+
+def refused(rows: int, site: str = "s", reason: str = "DECODE", at: int = NOW) -> pl.DataFrame:
+    schema = {**REJECTED_COLUMNS, "frame": pl.UInt32()}
+    row = {
+        "site": site,
+        "collect_time": at,
+        "reason": reason,
+        "field": "",
+        "message": "why",
+        "hit_id": "h",
+        "batch_id": "b",
+        "batch_index": 0,
+        "hits": 2,
+        "original": b"bytes",
+        "key_id": "k",
+    }
+    return pl.DataFrame([row | {"frame": number} for number in range(rows)], schema=schema)
+
+
+def shown(rows: pl.DataFrame) -> list[tuple[str, int, bytes]]:
+    return list(rows.select("reason", "hits", "original").iter_rows())
+
+
+def test_below_the_cap_nothing_changes() -> None:
+    rows = refused(3)
+    assert RefusalSample(12, 12).thinned(rows, NOW).equals(rows)
+
+
+def test_beyond_the_cap_of_an_hour_refusals_are_added_up() -> None:
+    sample = RefusalSample(12, 12)
+    found = sample.thinned(refused(50), NOW)
+    assert shown(found) == [("DECODE", 2, b"bytes")] * 3 + [("DECODE", 94, b"")]
+    assert found.schema == refused(1).schema
+    assert shown(sample.thinned(refused(2), NOW)) == [("DECODE", 4, b"")]
+    assert shown(sample.thinned(refused(1), NOW + HOUR_MS)) == [("DECODE", 2, b"bytes")], "the next hour has room"
+
+
+def test_a_day_keeps_no_more_than_its_cap_and_the_next_one_begins_anew() -> None:
+    sample = RefusalSample(12, 12)
+    kept = [sample.thinned(refused(10), NOW + hour * HOUR_MS).filter(pl.col("hits") == 2).height for hour in range(6)]
+    assert kept == [3, 3, 3, 3, 0, 0]
+    assert sample.thinned(refused(3), NOW + DAY_MS).height == 3
+
+
+def test_sites_have_room_of_their_own_and_those_without_share_little() -> None:
+    sample = RefusalSample(12, 4)
+    rows = pl.concat([refused(5, "a"), refused(3, "b"), refused(5, "")])
+    found = sample.thinned(rows, NOW)
+    assert found.filter(pl.col("original") == b"bytes")["site"].to_list() == ["a"] * 3 + ["b"] * 3 + [""]
+    assert found["hits"].sum() == rows["hits"].sum()
+
+
+def test_sums_keep_reasons_and_cells_apart() -> None:
+    rows = pl.concat([refused(2), refused(2, reason="QUOTA"), refused(2, at=NOW + CELL_MS)])
+    found = RefusalSample(0, 0).thinned(rows, NOW)
+    kept = found.filter(pl.col("original") == b"")
+    assert kept["hits"].sum() + 2 * (found.height - kept.height) == 12
+    assert found["hits"].sum() == 12
+    assert kept.select("reason", pl.col("collect_time") // CELL_MS).n_unique() == kept.height
