@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.columns import LOGIC_VERSION
 from hitmesh.ports import (
     SETTLEMENT_LOG,
     DirtyMark,
@@ -79,7 +80,7 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     assert mesh.settler.run_once() == 1
     published = entry(mesh)
     assert published is not None
-    assert (published.sequence, published.logic_version, published.published_at) == (1, 1, NOON)
+    assert (published.sequence, published.logic_version, published.published_at) == (1, LOGIC_VERSION, NOON)
     assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # one of refusals, three of hits with a heartbeat
     assert not dirty(mesh)
 
