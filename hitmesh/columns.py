@@ -110,8 +110,15 @@ REJECTED_COLUMNS: dict[str, pl.DataType] = {
 def pack_record(rows: pl.DataFrame) -> bytes:
     """Returns the rows as an Arrow IPC stream with zstd."""
     target = BytesIO()
-    rows.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
+    as_int64_where_they_fit(rows).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return target.getvalue()
+
+
+def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the rows with wide integers as int64, each column that can be: Arrow knows no wider ones."""
+    wide = [name for name, dtype in rows.schema.items() if dtype == pl.Int128]
+    narrow = (rows[name].cast(pl.Int64, strict=False) for name in wide)
+    return rows.with_columns(one for one in narrow if one.null_count() == rows[one.name].null_count())
 
 
 def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame:

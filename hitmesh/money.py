@@ -18,7 +18,7 @@ from hitmesh.errors import RefusedError
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
-MAX_ABS_MICROS: Final = 10**15  # rule M1; an int64 still holds the sum of 9,000 such amounts
+MAX_ABS_MICROS: Final = 10**18  # rule M1: 10^12 units; sums are wider than an int64 (hitmesh.amounts)
 
 # Codes that ended since 2014, which the current ISO list no longer has: imported history still carries them.
 _WITHDRAWN: Final = {

@@ -2,7 +2,8 @@
 
 `traffic` holds hit-scope measures at the hit's cell with the hit's dimensions and those of its visit; `visits` holds
 visit-scope measures at the cell of the visit's start. Sums are Int64 and additive; the sketch is a compact theta of
-visitor keys (hitmesh.sketches). Null dimension = "(not set)".
+visitor keys (hitmesh.sketches). A key has one row, and further ones where an amount is beyond an Int64
+(hitmesh.amounts:as_rows). Null dimension = "(not set)".
 
 Data-quality measures (bot_hits … clock_skewed_hits) count over all hits and stand in rows that are not of excluded
 hits, so a report shows them whatever include_excluded says, and including excluded rows never counts them twice.
@@ -97,8 +98,17 @@ VISITS_MEASURES = (
     "exits",
     "order_visits",
 )
+# Micros: a sum of them may be beyond an int64 (hitmesh.amounts).
+AMOUNT_MEASURES = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
+AMOUNT_SUM = pl.Int128()
 # Theta of visitor_lo over interactive hits; null in rows without one.
 TRAFFIC_SKETCHES = ("visitors",)
+
+
+def sum_type(measure: str) -> pl.DataType:
+    """Returns the type of a measure's sums; in rows every measure is Int64."""
+    return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
+
 
 # What a null, no source and a remainder are called in answers (rules §9). A client that sends one of these words as a
 # value finds it with a backslash in front, so that the two never meet in a report; a value that already looks escaped

@@ -19,6 +19,7 @@ from hitmesh.rollup_rows import (
     VISITS_COLUMNS,
     VISITS_MEASURES,
     RowSource,
+    sum_type,
 )
 
 # The generation of everything the stream writes; settlements count from 1.
@@ -56,7 +57,7 @@ _CELL: Final[dict[str, pl.DataType]] = {
     "currency": pl.String(),  # ISO 4217 of what the sums count; "" = of none
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
-    **dict.fromkeys(PARTIAL_SUMS, pl.Int64()),
+    **{name: sum_type(name) for name in PARTIAL_SUMS},
     # Σ hash64(row key, measure) × value mod 2⁶⁴ over the rows of both sources (hitmesh.row_digest).
     "digest": pl.UInt64(),
     **dict.fromkeys(TRAFFIC_SKETCHES, pl.Binary()),

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from hitmesh.amounts import total
 from hitmesh.ports import Drift
 from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.row_digest import row_digests
@@ -37,7 +38,7 @@ def drift_of(
     differ = settled != int(np.add.reduce(streamed["digest"].to_numpy(), dtype=np.uint64))
     moved = int(streamed[MOVED_VISITORS].sum()) != 0
     differences = {
-        name: int(rows[name].sum()) - int(streamed[name].sum())
+        name: total(rows[name]) - total(streamed[name])
         for rows, names in ((traffic, TRAFFIC_MEASURES), (visits, VISITS_MEASURES))
         for name in names
     }

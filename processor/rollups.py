@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hitmesh.amounts import as_rows
+from hitmesh.amounts import sums as exact_sums
 from hitmesh.cells import CELL_MS
 from hitmesh.hit_types import CartAction, HitFlag, HitType
 from hitmesh.rollup_rows import (
@@ -234,15 +236,15 @@ def hit_type_name() -> pl.Expr:
 def _folded(
     contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], *, visitors: bool
 ) -> pl.DataFrame:
-    """Return one row per key with sums, and the sketch of its visitors."""
+    """Return one row per key with sums, and the sketch of its visitors; more where a sum is beyond an int64."""
     sums = [name for name in measures if name in contributions.columns and (contributions[name] != 0).any()]
     rows = contributions.group_by(key).agg(
-        *(pl.sum(name) for name in sums),
+        *exact_sums(sums),
         *([pl.col("visitor")] if visitors else []),
     )
-    if not visitors:
-        return rows
-    return rows.with_columns(visitor_sketches(rows["visitor"])).drop("visitor")
+    if visitors:
+        rows = rows.with_columns(visitor_sketches(rows["visitor"])).drop("visitor")
+    return as_rows(rows)
 
 
 def visitor_sketches(visitors: pl.Series) -> pl.Series:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -22,8 +22,11 @@ from hitmesh.money import MICROS, exponent, format_micros
 from reporter.catalogue import Unit
 from reporter.question import TIME
 from reporter.series import Column, Series
+from reporter.sum_range import json_number, refuse_beyond_files
 
 MIN_DECIMALS: Final = 6
+# A quotient of a sum of money has up to 25 digits before it is rounded; a tie shows within twice as many.
+_WIDE: Final = Context(prec=80)
 _QUOTED: Final = ('"', ",", "\n", "\r")
 
 
@@ -51,7 +54,12 @@ def to_file(form: Format, rows: Series, totals: Series | None, meta: Mapping[str
         totals: its totals, one row, when they were asked for.
         meta: how it came about; values that JSON knows.
         currency: of money columns.
+
+    Raises:
+        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what answers hold, or has more digits than a number of JSON.
     """
+    for one in (rows, *([totals] if totals is not None else [])):
+        refuse_beyond_files(one)
     match form:
         case Format.CSV:
             return to_csv(rows, currency)
@@ -108,7 +116,7 @@ def _text_of_sum(column: Column, currency: str) -> Callable[[int], str]:
 def _numbers(column: Column, currency: str) -> Sequence[int | float | None]:
     match column.metric.unit:
         case Unit.CURRENCY:
-            return [float(text) if text else None for text in _texts(column, currency)]
+            return [json_number(text) if text else None for text in _texts(column, currency)]
         case Unit.MS:
             return [_number(ms / 1_000) for ms in column.values.tolist()]
         case _ if column.denominators is not None:
@@ -148,11 +156,11 @@ def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
     With `places`, exactly so many decimals; with None six decimals, or more for six significant digits of a number
     below 1, without trailing zeros.
     """
-    value = Decimal(numerator) / Decimal(denominator)
+    value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places
     if decimals is None:
         decimals = max(MIN_DECIMALS, MIN_DECIMALS - 1 - value.adjusted()) if value else 0
-    text = f"{value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN):f}"
+    text = f"{value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN, _WIDE):f}"
     return text.rstrip("0").rstrip(".") if places is None and "." in text else text
 
 

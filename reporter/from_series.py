@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from hitmesh.amounts import sums
 from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.sketches import merge_by_group
 from hitmesh.stream_columns import SERIES_COLUMNS, STREAM_GENERATION
@@ -112,7 +113,7 @@ def _grouped(keyed: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
     if keyed.is_empty():
         return keyed
     groups = keyed.group_by(BUCKET, *query.dimensions).agg(
-        *(pl.col(name).sum() for name in query.measures), *(pl.col(name).drop_nulls() for name in query.sketches)
+        *sums(query.measures), *(pl.col(name).drop_nulls() for name in query.sketches)
     )
     whole = groups.with_columns(_united(groups[name]) for name in query.sketches)
     said = [pl.col(name) != 0 for name in query.measures] + [pl.col(name).is_not_null() for name in query.sketches]

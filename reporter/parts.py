@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.rollup_rows import OTHER, TEXT_DIMENSIONS
+from hitmesh.rollup_rows import OTHER, TEXT_DIMENSIONS, sum_type
 from hitmesh.stream_columns import MOVED_VISITORS
 from reporter.catalogue import PARTS, VISITORS
 from reporter.plan import CURRENCY, Leg
@@ -106,4 +106,9 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    return [pl.col(name).cast(pl.Binary if name == VISITORS else pl.Int64) for name in names if name in PARTS]
+    """Sums of amounts are wider than an int64, here as in what stores answer."""
+    return [
+        pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
+        for name in names
+        if name in PARTS
+    ]

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hitmesh.amounts import fits
 from hitmesh.errors import RefusedError
 from hitmesh.filters import null_name
 from hitmesh.money import MICROS
+from hitmesh.rollup_rows import AMOUNT_SUM
 from hitmesh.sketches import merge_by_group
 from hitmesh.theta import Thetas
 from reporter.catalogue import VISITORS, Kind, Metric, Unit
@@ -42,14 +44,15 @@ class Exactness(StrEnum):
 class Column:
     """The cells of a metric; all arrays have one entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts) and of estimates 0; `denominators` are set for ratios.
+    `numerators` are sums in stored units (micros, ms, counts) and of estimates 0; Python's integers in an array of
+    objects where one is beyond an int64. `denominators` are set for ratios.
     `values` are the real numbers: units of currency for money, ms for durations; NaN where `is_empty`.
     `lower` and `upper` are NaN where the cell is exact; None where the metric is always exact.
     """
 
     metric: Metric
     exactness: Exactness
-    numerators: npt.NDArray[np.int64]
+    numerators: npt.NDArray[np.int64] | npt.NDArray[np.object_]
     denominators: npt.NDArray[np.int64] | None
     values: npt.NDArray[np.float64]
     is_empty: npt.NDArray[np.bool_]
@@ -113,7 +116,7 @@ def series(question: Question, parts: Parts) -> Series:
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
     """Adds whether anything happened in a row, and the distinct count of its sketch."""
-    sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind == pl.Int64]
+    sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:
         sketches = merge_by_group(table[VISITORS], np.arange(len(table)), len(table))
@@ -196,20 +199,26 @@ def _column(
 ) -> Column:
     if metric.kind is Kind.UNION:
         return _visitors_column(metric, rows, sketches, parts, is_empty)
-    sums = [rows[part].to_numpy() for part in metric.parts]
-    numerators, denominators = sums[0], None
+    sums = [rows[part] for part in metric.parts]
+    numerators, denominators = _integers(sums[0]), None
     scale = MICROS if metric.unit is Unit.CURRENCY else 1
     if metric.kind is Kind.DIFFERENCE:
-        numerators = sums[0] - sums[1]
+        numerators = _integers(sums[0] - sums[1])
     if metric.kind is Kind.RATIO:
-        denominators = sums[1]
+        denominators = sums[1].to_numpy()
         is_empty = is_empty | (denominators == 0)
     divisors = np.full(len(rows), scale) if denominators is None else denominators * scale
     values = np.full(len(rows), np.nan)
-    np.divide(numerators, divisors, out=values, where=~is_empty)
+    np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.PARTIAL if is_partial else Exactness.EXACT
     return Column(metric, exactness, numerators, denominators, values, is_empty)
+
+
+def _integers(sums: pl.Series) -> npt.NDArray[np.int64] | npt.NDArray[np.object_]:
+    """Returns sums as int64, as Python's integers where one does not fit."""
+    narrow = fits(sums)
+    return np.array(sums.to_list(), np.object_) if narrow is None else narrow.to_numpy()
 
 
 def _visitors_column(

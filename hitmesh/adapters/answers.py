@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 import re2
 
+from hitmesh.amounts import sums
 from hitmesh.errors import RefusedError
 from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
 from hitmesh.ports import MetricQuery
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.rollup_rows import ROW_COLUMNS, RowSource, sum_type
 from hitmesh.sketches import merge_by_group
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 
@@ -80,11 +81,10 @@ def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
         *question.measures,
         *question.sketches,
     )
-    sums = [pl.col(measure).sum() for measure in question.measures]
     sketches = [pl.col(sketch) for sketch in question.sketches]
     if len(keyed) == 0:
-        return keyed
-    groups = keyed.group_by(keys).agg(*sums, *sketches)
+        return keyed.cast({measure: sum_type(measure) for measure in question.measures})
+    groups = keyed.group_by(keys).agg(*sums(question.measures), *sketches)
     return groups.with_columns([united(groups[sketch]) for sketch in question.sketches])
 
 

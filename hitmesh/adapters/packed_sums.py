@@ -1,7 +1,8 @@
 """The sums of a partial as one blob, so that a row is small and a new sum needs no new column.
 
-Decides the bytes: a version, then int64 little-endian in the order of PARTIAL_SUMS. Other sums, or another order, are
-another version.
+Decides the bytes: a version, then int64 little-endian in the order of PARTIAL_SUMS. Where an amount is beyond an int64,
+version 2 has the lower halves there and the upper ones, in the order of AMOUNT_MEASURES, behind them. Other sums, or
+another order, are another version.
 """
 
 from __future__ import annotations
@@ -12,19 +13,53 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from hitmesh.amounts import INT64_MAX, INT64_MIN, fits
 from hitmesh.errors import StoreCorrupt
+from hitmesh.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM
 from hitmesh.stream_columns import PARTIAL_SUMS
 
-_VERSION: Final = 1
-_PACKED: Final = np.dtype([("version", "u1"), ("sums", "<i8", (len(PARTIAL_SUMS),))])
+_SUMS: Final = ("sums", "<i8", (len(PARTIAL_SUMS),))
+_PACKED: Final = {
+    1: np.dtype([("version", "u1"), _SUMS]),
+    2: np.dtype([("version", "u1"), _SUMS, ("upper", "<i8", (len(AMOUNT_MEASURES),))]),
+}
+_UPPER: Final = 1 << 64
+_NAMES_OF_UPPER: Final = {name: f"{name}_upper" for name in AMOUNT_MEASURES}
 
 
 def packed_sums(rows: pl.DataFrame) -> list[bytes]:
     """Returns the sums of each row as one blob."""
-    blobs = np.empty(rows.height, _PACKED)
-    blobs["version"] = _VERSION
-    blobs["sums"] = rows.select(PARTIAL_SUMS).to_numpy()
-    whole, size = blobs.tobytes(), _PACKED.itemsize
+    amounts = rows.select(AMOUNT_MEASURES)
+    if all(fits(amount) is not None for amount in amounts):
+        return _blobs(1, rows.select(pl.col(PARTIAL_SUMS).cast(pl.Int64)))
+    does_fit = rows.select(
+        pl.all_horizontal(pl.col(name).is_between(INT64_MIN, INT64_MAX) for name in AMOUNT_MEASURES)
+    ).to_series()
+    narrow, wide = iter(packed_sums(rows.filter(does_fit))), iter(_wide(rows.filter(~does_fit)))
+    return [next(narrow if one else wide) for one in does_fit]
+
+
+def _wide(rows: pl.DataFrame) -> list[bytes]:
+    upper = {name: pl.col(name) // pl.lit(_UPPER, AMOUNT_SUM) for name in AMOUNT_MEASURES}
+    lower = {name: pl.col(name) - one * pl.lit(_UPPER, AMOUNT_SUM) for name, one in upper.items()}
+    return _blobs(
+        2,
+        rows.select(
+            lower[name].cast(pl.UInt64).reinterpret(signed=True).alias(name) if name in lower else pl.col(name)
+            for name in PARTIAL_SUMS
+        ),
+        rows.select(one.cast(pl.Int64).alias(name) for name, one in upper.items()),
+    )
+
+
+def _blobs(version: int, sums: pl.DataFrame, upper: pl.DataFrame | None = None) -> list[bytes]:
+    packed = _PACKED[version]
+    blobs = np.empty(sums.height, packed)
+    blobs["version"] = version
+    blobs["sums"] = sums.to_numpy()
+    if upper is not None:
+        blobs["upper"] = upper.to_numpy()
+    whole, size = blobs.tobytes(), packed.itemsize
     return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
@@ -34,9 +69,39 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
     Raises:
         StoreCorrupt: a blob is of another version or size.
     """
-    if any(len(blob) != _PACKED.itemsize for blob in blobs):
-        raise StoreCorrupt(f"the sums of a partial are not {_PACKED.itemsize} bytes")
-    unpacked = np.frombuffer(b"".join(blobs), _PACKED)
-    if (unpacked["version"] != _VERSION).any():
-        raise StoreCorrupt(f"the sums of a partial are not of version {_VERSION}; use a newer program")
-    return pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
+    wide = [blob[:1] == b"\x02" for blob in blobs]
+    parts = {
+        1: [blob for blob, is_wide in zip(blobs, wide, strict=True) if not is_wide],
+        2: [blob for blob, is_wide in zip(blobs, wide, strict=True) if is_wide],
+    }
+    if not parts[2]:
+        return _unpacked(1, parts[1])
+    both = pl.concat([_unpacked(version, part) for version, part in parts.items()])
+    order = np.argsort(np.argsort(np.array(wide), kind="stable"), kind="stable")
+    return both[order]
+
+
+def _unpacked(version: int, blobs: Sequence[bytes]) -> pl.DataFrame:
+    packed = _PACKED[version]
+    if any(len(blob) != packed.itemsize for blob in blobs):
+        raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes")
+    unpacked = np.frombuffer(b"".join(blobs), packed)
+    if (unpacked["version"] != version).any():
+        raise StoreCorrupt("the sums of a partial are not of version 1 or 2; use a newer program")
+    sums = pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
+    typed = sums.cast(dict.fromkeys(AMOUNT_MEASURES, AMOUNT_SUM))
+    if version == 1:
+        return typed
+    upper = pl.DataFrame(
+        np.ascontiguousarray(unpacked["upper"]), schema=dict.fromkeys(_NAMES_OF_UPPER.values(), pl.Int64)
+    )
+    whole = typed.hstack(upper).with_columns(
+        pl.when(pl.col(name) < 0).then(pl.col(name) + pl.lit(_UPPER, AMOUNT_SUM)).otherwise(pl.col(name)).alias(name)
+        for name in AMOUNT_MEASURES
+    )
+    return whole.select(
+        pl.col(name) + pl.col(_NAMES_OF_UPPER[name]) * pl.lit(_UPPER, AMOUNT_SUM)
+        if name in _NAMES_OF_UPPER
+        else pl.col(name)
+        for name in PARTIAL_SUMS
+    )

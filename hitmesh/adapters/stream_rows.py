@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from hitmesh.adapters.answers import united
+from hitmesh.amounts import as_rows, sums
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, TRAFFIC_SKETCHES, RowSource
 from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS, STREAM_COLUMNS, STREAM_GENERATION, STREAM_MEASURES
@@ -35,7 +36,7 @@ def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFrame:
-    """Returns one row per key: sums added, sketches united, rows that came to nothing left out.
+    """Returns one row per key, or more (hitmesh.amounts): sums added, sketches united, rows of nothing left out.
 
     Args:
         rows: columns of STREAM_COLUMNS, any order.
@@ -44,11 +45,10 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
             0 has no hit, and its sketch goes with it. Otherwise the hits of a visitor may have been taken back here
             who came before, beside one who came now: the sketch must stay.
     """
-    sums = [pl.col(name).sum() for name in _SUMS[source]]
     lists = [pl.col(name) for name in _SKETCHES[source]]
-    one_row = rows.group_by(_KEYS[source]).agg(*sums, *lists)
+    one_row = rows.group_by(_KEYS[source]).agg(*sums(_SUMS[source]), *lists)
     with_sketches = one_row.with_columns([united(one_row[name]) for name in _SKETCHES[source]])
-    kept = with_sketches.filter(counts_something(source, whole=whole))
+    kept = as_rows(with_sketches.filter(counts_something(source, whole=whole)))
     return kept.select(
         [
             pl.lit(STREAM_GENERATION, dtype).alias(name) if name == "generation" else pl.col(name)
@@ -67,8 +67,8 @@ def sums_of(rows: Mapping[RowSource, pl.DataFrame], site_days: Iterable[SiteDay]
     found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
     for source, own in rows.items():
         names = [name for name in _SUMS[source] if name in ROW_SUMS]
-        for site, day, *sums in own.group_by("site", "day").agg(pl.col(names).sum()).iter_rows():
-            found[SiteDay(site, day)] |= zip(names, sums, strict=True)
+        for site, day, *added in own.group_by("site", "day").agg(pl.col(names).sum()).iter_rows():
+            found[SiteDay(site, day)] |= zip(names, added, strict=True)
     return found
 
 

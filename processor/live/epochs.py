@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hitmesh.amounts import sums as exact_sums
 from hitmesh.ports import PartitionId
-from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.rollup_rows import AMOUNT_MEASURES, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.sketches import LG_K_CELL, merge_by_group
 from hitmesh.stream_columns import (
     LEDGER_COLUMNS,
@@ -63,6 +64,10 @@ class EpochSums:
     epoch: int = -1
     cells: pl.DataFrame = field(default_factory=lambda: _empty(SERIES_COLUMNS))
     counts: pl.DataFrame = field(default_factory=lambda: _empty(LEDGER_SUMS))
+
+    def __post_init__(self) -> None:
+        """Give sums that were stored as int64 their type."""
+        self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
 
     def begin(self, epoch: int) -> None:
         """Start an epoch from nothing; the one before must have been taken."""
@@ -144,7 +149,7 @@ def _summed_cells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return one row per key; digests add mod 2⁶⁴, sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
-        pl.col(PARTIAL_SUMS).sum(),
+        *exact_sums(PARTIAL_SUMS),
         pl.col("digest").sum(),
         pl.col("visitors").drop_nulls(),
         pl.col(_CHANGED).any(),

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hitmesh.amounts import as_rows
+from hitmesh.amounts import sums as exact_sums
 from hitmesh.cells import CELL_MS
 from hitmesh.hit_types import HitType
 from hitmesh.keys import hash64, hash64_column
@@ -118,10 +120,10 @@ def folded_traffic(parts: Sequence[pl.DataFrame], sites: Sites, interned: Intern
     keys, hashes = _keys(contributions)
     keyed = contributions.with_columns(pl.Series("key", keys), pl.int_range(pl.len(), dtype=pl.UInt32).alias("at"))
     sums = _that_are_not_zero(keyed, (*TRAFFIC_MEASURES, MOVED_VISITORS))
-    groups = keyed.group_by("key").agg(pl.col(sums).sum(), pl.col("at").first(), pl.col("visitor"))
+    groups = keyed.group_by("key").agg(*exact_sums(sums), pl.col("at").first(), pl.col("visitor"))
     groups = groups.with_columns(visitor_sketches(groups["visitor"])).drop("visitor")
     says = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
-    groups = groups.filter(says)
+    groups = as_rows(groups.filter(says))
     named = contributions.select("site", "cell", "excluded", *HIT_DIMENSIONS, "dims")[groups["at"]]
     texts, known = interned.names(named["dims"].to_numpy(), VISIT_DIMENSIONS)
     at = groups["at"].to_numpy()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from hitmesh.columns import as_int64_where_they_fit
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
 from processor.carry import CARRIED_DIMENSIONS
@@ -165,5 +166,5 @@ def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np
 
 def _stream_of(table: pl.DataFrame) -> bytes:
     target = BytesIO()
-    table.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
+    as_int64_where_they_fit(table).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return target.getvalue()

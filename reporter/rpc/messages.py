@@ -23,6 +23,7 @@ from reporter.question import Question
 from reporter.route import Path
 from reporter.rpc.answer import Answer
 from reporter.series import Column, Exactness, Series
+from reporter.sum_range import refuse_beyond_messages
 
 TYPES: Final = {
     ColumnType.COUNT: pb.COLUMN_TYPE_COUNT,
@@ -60,8 +61,14 @@ PATHS: Final = {Path.SERIES: pb.SERVING_PATH_SERIES, Path.METRICS: pb.SERVING_PA
 
 
 def response_of(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.ValueType) -> pb.RunReportResponse:
-    """Returns the message of an answer."""
+    """Returns the message of an answer.
+
+    Raises:
+        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what a message holds.
+    """
     question = answer.question
+    for rows in (answer.rows, *([answer.totals] if answer.totals else [])):
+        refuse_beyond_messages(rows)
     return pb.RunReportResponse(
         dimension_headers=question.dimensions,
         metric_headers=[_header(column, answer.currency) for column in answer.rows.columns],

@@ -133,6 +133,12 @@ class TestRollupSinkAndMetricStore:
         write(stores, a_row(gross_revenue=10**15), a_row(gross_revenue=10**15 + 1), a_row(gross_revenue=-3))
         assert ask(stores, measures=("gross_revenue", "hits")).row(0) == (0, 2 * 10**15 - 2, 0)
 
+    def test_sums_beyond_64_bits_are_exact(self, stores: Stores) -> None:
+        write(stores, *[a_row(page_path=f"/{n}", gross_revenue=10**18, tax=-(10**18) - n) for n in range(30)])
+        by_page = ask(stores, "page_path", measures=("gross_revenue",))
+        assert set(by_page["gross_revenue"]) == {10**18}
+        assert ask(stores, measures=("gross_revenue", "tax")).row(0) == (0, 30 * 10**18, -30 * 10**18 - 435)
+
     @pytest.mark.parametrize("value", QUIRKY)
     def test_any_value_of_a_dimension_comes_back_and_can_be_filtered(self, opener: Opener, value: str) -> None:
         write(opener(), *[a_row(page_path=one, hits=1) for one in [*QUIRKY, None]])

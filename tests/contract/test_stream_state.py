@@ -72,6 +72,15 @@ class TestSeriesStore:
             stores.series.put_partials(rows)
         assert stores.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list() == [12]
 
+    def test_sums_of_money_beyond_64_bits_are_exact(self, opener: Opener) -> None:
+        stores = opener()
+        most = {"hits": 3, "gross_revenue": 2**80 + 1, "tax": -(2**63) - 1, "refunds": 2**63 - 1}
+        stores.series.put_partials(partials(*(a_partial(epoch=n * 900_000, **most) for n in range(4))))
+        stores.series.put_settled(TODAY, 1, settled(a_partial(**most)))
+        for generation, times in ((STREAM_GENERATION, 4), (1, 1)):
+            [found] = opener().series.read(SHOP, DAY, DAY + 1, generation).select(list(most)).rows(named=True)
+            assert found == {name: value * times for name, value in most.items()}
+
     def test_newer_value_takes_the_place_and_a_stale_one_changes_nothing(self, stores: Stores) -> None:
         for written, hits in ((5, 1), (7, 2), (6, 3), (7, 4), (1, 9)):
             stores.series.put_partials(partials(a_partial(written=written, hits=hits)))

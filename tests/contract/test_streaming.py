@@ -223,6 +223,16 @@ class TestStreamedRows:
         answer = live(stores, "channel", measures=("hits", "gross_revenue"))
         assert set(answer.rows()) == {(0, "ads", 2, 10**15), (0, None, 2, 0)}
 
+    def test_net_beyond_64_bits_is_exact_and_goes_back(self, stores: Stores) -> None:
+        writer = stores.outbox.take_over()
+        for _ in range(3):
+            commit(stores, writer, *[a_row(channel="ads", hits=1, gross_revenue=10**18, tax=-(10**18))] * 12)
+        asked = ("hits", "gross_revenue", "tax")
+        assert live(stores, measures=asked).rows() == [(0, 36, 36 * 10**18, -36 * 10**18)]
+        back = [a_row(channel="ads", hits=-1, gross_revenue=-(10**18), tax=10**18)] * 35
+        commit(stores, writer, *back)
+        assert live(stores, measures=asked).rows() == [(0, 1, 10**18, -(10**18))]
+
     def test_value_whose_rows_come_to_nothing_is_in_no_answer(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
         commit(stores, writer, a_row(page_path="/a", hits=1, visitors=a_sketch(1)), a_row(page_path="/b", hits=1))

@@ -22,7 +22,7 @@ urls = st.sampled_from(
     ["/", "/a?utm_source=x&gclid=%31", "https://Shop.example:80/p?q#f", "nowhere", "", "/" + "é" * 1_200, "/\0", "//x"]
 )
 times = st.integers(NOW - 80 * DAY_MS, NOW + 2 * DAY_MS) | st.integers(NOW - DAY_MS, NOW)
-amounts = st.sampled_from([0, 1, -1, 10**15, 10**15 + 1, -(1 << 63), 5_000_000])
+amounts = st.sampled_from([0, 1, -1, 10**18, 10**18 + 1, -(1 << 63), 5_000_000])
 items = st.builds(
     hit_pb2.Item,
     sku=words,

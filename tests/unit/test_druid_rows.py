@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import as_promised, frame_of
-from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, MEASURES, SORTED
+from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, HIGH, MEASURES, SMALL, SORTED
 from hitmesh.adapters.druid.metrics import MAX_MATCHES, MAX_VALUES, matching
 from hitmesh.adapters.druid.question import MAX_ROWS
 from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
@@ -147,6 +147,50 @@ def a_question(**values: Any) -> MetricQuery:
         "measures": ("hits",),
     }
     return MetricQuery(**{**given, **values})
+
+
+class TestAmounts:
+    """Amounts in two columns, neither of which leaves an int64 where Druid adds them up."""
+
+    AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
+
+    def sent(self, *values: int) -> list[dict[str, Any]]:
+        rows = [a_row(cell=n, hits=1, gross_revenue=value) for n, value in enumerate(values)]
+        return sorted(lines(encoded(frame(*rows), RowSource.TRAFFIC)), key=lambda one: int(one["t"]))
+
+    def test_small_amounts_are_sent_as_they_are_and_large_ones_in_halves(self) -> None:
+        for value, one in zip(self.AMOUNTS, self.sent(*self.AMOUNTS), strict=True):
+            low, high = one.get("gross_revenue", 0), one.get("gross_revenue_high", 0)
+            assert low + high * 2**32 == value
+            assert abs(low) < SMALL
+            assert (high == 0) == (abs(value) < SMALL)
+
+    def test_ordinary_messages_have_no_second_column(self) -> None:
+        assert "gross_revenue_high" not in self.sent(59_990_000)[0]
+
+    @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
+    def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
+        """Rows of before there were two columns too: their sum wraps, and the doubles tell how often."""
+        names = ("gross_revenue", HIGH["gross_revenue"])
+        for one_column in (False, True):
+            sent = [{names[0]: value} for value in values] if one_column else self.sent(*values)
+            low, high = (wrapped(sum(one.get(name, 0) for one in sent)) for name in names)
+            about = sum(float(one.get(names[0], 0)) for one in sent)
+            question = a_question(measures=("gross_revenue", "hits"))
+            answer = [0, low, 1, high or None, about, 1]
+            found = as_promised(frame_of([answer], question), question)
+            assert found["gross_revenue"].to_list() == [sum(values)]
+
+    def test_scanned_rows_are_whole_again(self) -> None:
+        question = a_question(measures=("gross_revenue", "hits"))
+        rows = frame(*[a_row(cell=n % 7, page_path=str(n), hits=1, gross_revenue=10**18 - n) for n in range(30)])
+        found = answered(as_druid_gives(rows, question), question)
+        assert found.row(0) == (0, sum(10**18 - n for n in range(30)), 30)
+
+
+def wrapped(value: int) -> int:
+    """What a long of Java is after it has overflowed."""
+    return (value + 2**63) % 2**64 - 2**63
 
 
 class TestFrameOf:

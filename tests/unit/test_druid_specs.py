@@ -9,14 +9,14 @@ import orjson
 import pytest
 
 from hitmesh.adapters.druid import schema
-from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET, PRESENCE, SENT
+from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET, MEASURES, PRESENCE, SENT
 from hitmesh.adapters.druid.schema import differences
 from hitmesh.adapters.druid.specs import KEEP_NOTHING, UNION_SIZE, compaction, retention, supervisor
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import FatalError
 from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.stream_columns import STREAM_COLUMNS, STREAM_MEASURES
+from hitmesh.stream_columns import STREAM_COLUMNS
 from tests.unit.scripted_druid import Answer, a_druid, servers_at
 
 SERVERS = servers_at("http://127.0.0.1:1")
@@ -38,7 +38,7 @@ class TestSpecs:
         schema = supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"]
         dimensions, metrics = names(schema["dimensionsSpec"]["dimensions"]), names(schema["metricsSpec"])
         assert set(dimensions) & set(metrics) == set()
-        own = set(STREAM_COLUMNS[source]) - {"cell", "day"}  # both are __time
+        own = {*STREAM_COLUMNS[source], *MEASURES[source]} - {"cell", "day"}  # both are __time
         assert {*dimensions, *metrics} == {*own, PRESENCE, SENT, MARK, MARK_OFFSET, MARK_LOG_TIME}
 
     @BOTH
@@ -82,7 +82,7 @@ class TestSpecs:
             *names(taken_in["dimensionsSpec"]["dimensions"]),
             *names(taken_in["metricsSpec"]),
         }
-        assert set(sums) == {*STREAM_MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
+        assert set(sums) == {*MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
         # A column of Druid's own is not a text of a sketch any more.
         assert not any("isInputThetaSketch" in one for one in merged["metricsSpec"])
 

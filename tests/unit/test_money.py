@@ -54,7 +54,7 @@ def test_withdrawn_currencies_of_imported_history_are_known() -> None:
         (1_234_500, "KWD", "1.234"),
         (1_235_500, "KWD", "1.236"),
         (1_500_000, "XAU", "1.500000"),
-        (MAX_ABS_MICROS, "USD", "1000000000.00"),
+        (MAX_ABS_MICROS, "USD", "1000000000000.00"),
     ],
 )
 def test_display_rounds_half_even_to_the_currencys_places(micros: int, code: str, text: str) -> None:
@@ -77,8 +77,8 @@ def test_an_unknown_currency_is_refused_with_its_cure() -> None:
         ("19.990000000", 19_990_000),
         ("0", 0),
         ("-0.0", 0),
-        ("1000000000", MAX_ABS_MICROS),
-        ("-1000000000.000000", -MAX_ABS_MICROS),
+        ("1000000000000", MAX_ABS_MICROS),
+        ("-1000000000000.000000", -MAX_ABS_MICROS),
     ],
 )
 def test_amounts_are_read_exactly(text: str, micros: int) -> None:
@@ -94,8 +94,8 @@ def test_what_is_no_plain_decimal_of_six_places_is_refused(text: str) -> None:
 
 
 def test_amounts_beyond_the_limit_are_refused() -> None:
-    for text in ("1000000000.000001", "-1000000001"):
-        with pytest.raises(ValueError, match="beyond 1,000,000,000"):
+    for text in ("1000000000000.000001", "-1000000000001"):
+        with pytest.raises(ValueError, match="beyond 1,000,000,000,000"):
             parse_micros(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -73,7 +74,8 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
-        _json(asdict(row.drift)) if row.drift else None,
+        # Differences of amounts may be beyond 64 bits, which orjson does not write.
+        json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
     )
 
@@ -91,7 +93,7 @@ def row_of(row: Any) -> SiteDayRow:
         else None,
         carry=row.carry or 0,
         carry_chunks=row.carry_chunks or 0,
-        drift=Drift(**orjson.loads(row.drift)) if row.drift else None,
+        drift=Drift(**json.loads(row.drift)) if row.drift else None,
         replaced=dict(row.replaced or {}),
         last_sequence=row.last_sequence or 0,
     )

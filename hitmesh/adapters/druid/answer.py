@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import polars as pl
 
-from hitmesh.adapters.druid.columns import PRESENCE
-from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS
+from hitmesh.adapters.druid.columns import ABOUT, PRESENCE, whole_amounts
+from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS, sum_columns
 from hitmesh.errors import RefusedError
 from hitmesh.ports import MetricQuery
 
 # Of the header of a compact sketch: Druid answers an empty one where no row of a group has any.
 _FLAGS: Final = 5
 _EMPTY: Final = 0b100
+_DOUBLES: Final = frozenset(ABOUT.values())
 
 
 def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
@@ -28,17 +29,19 @@ def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
         RefusedError: there are more groups than an answer may have.
     """
     refuse_too_many(len(rows))
-    sums = list(question.measures)
+    sums = sum_columns(question)
     schema: dict[str, pl.DataType] = {BUCKET: pl.Int32(), **dict.fromkeys(question.dimensions, pl.String())}
-    schema |= dict.fromkeys(question.measures, pl.Int64()) | dict.fromkeys(question.sketches, pl.Binary())
-    order = [BUCKET, *question.dimensions, *question.measures, *question.sketches]
+    schema |= {name: pl.Float64() if name in _DOUBLES else pl.Int64() for name in sums}
+    schema |= dict.fromkeys(question.sketches, pl.Binary())
+    order = [BUCKET, *question.dimensions, *sums, *question.sketches]
     columns = list(zip(*rows, strict=True)) if rows else [()] * (len(order) + 1)
     by_name = dict(zip([*order, PRESENCE], columns, strict=True))
     frame = pl.DataFrame(
         {name: _column(name, values, question) for name, values in by_name.items()},
-        schema={**schema, **dict.fromkeys([*sums, PRESENCE], pl.Int64())},
+        schema={**schema, PRESENCE: pl.Int64()},
     )
-    return frame.filter(pl.col(PRESENCE) != 0).drop(PRESENCE).with_columns(pl.col(sums).fill_null(0))
+    there = frame.filter(pl.col(PRESENCE) != 0).drop(PRESENCE)
+    return whole_amounts(there.with_columns(pl.col(sums).fill_null(0)))
 
 
 def as_promised(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from hitmesh.adapters.druid.marks import Marks
 from hitmesh.adapters.druid.proof import Proof, proof_of
 from hitmesh.adapters.druid.question import Json, Matches, rows_query, values_query
 from hitmesh.adapters.druid.scan import answered, scan_query
-from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query
+from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import RefusedError, RetryError
@@ -91,10 +91,10 @@ class DruidMetricStore:
         proof = self._proof()
         found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
         for day, sites in asked_together(site_days):
-            for source, names in SUMS.items():
+            for source in SUMS:
                 query = sums_query(self._servers.data_source(source), source, day, sites)
                 for site, *sums in self._rows(query, proof):
-                    found[SiteDay(site, day)] |= zip(names, (value or 0 for value in sums), strict=True)
+                    found[SiteDay(site, day)] |= whole_sums(source, sums)
         return found
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:

@@ -12,9 +12,9 @@ from itertools import groupby, pairwise
 from typing import Any, Final, assert_never
 
 from pydruid.query import QueryBuilder
-from pydruid.utils.aggregators import longsum
+from pydruid.utils.aggregators import doublesum, longsum
 
-from hitmesh.adapters.druid.columns import PRESENCE
+from hitmesh.adapters.druid.columns import ABOUT, HIGH, PRESENCE
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.specs import UNION_SIZE
 from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
@@ -33,7 +33,7 @@ _FALSE: Final[Json] = {"type": "false"}
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
-    """Returns the query for groups: bucket, dimensions, measures, sketches, presence, as arrays in this order.
+    """Returns the query for groups: bucket, dimensions, `sum_columns`, sketches, presence, as arrays in this order.
 
     Args:
         question: what is asked.
@@ -80,8 +80,15 @@ def _built(arguments: Json, **more: Json) -> Json:
     return {**query, **more}
 
 
+def sum_columns(question: MetricQuery) -> list[str]:
+    """Returns what is added up for the measures of a question, in the order of the answer; amounts in three parts."""
+    amounts = [name for name in question.measures if name in HIGH]
+    return [*question.measures, *(HIGH[name] for name in amounts), *(ABOUT[name] for name in amounts)]
+
+
 def _aggregations(question: MetricQuery) -> Json:
-    sums = {name: longsum(name) for name in question.measures}
+    doubles = {ABOUT[name]: name for name in question.measures if name in ABOUT}
+    sums = {name: doublesum(doubles[name]) if name in doubles else longsum(name) for name in sum_columns(question)}
     sketches = {
         name: {"type": "thetaSketch", "fieldName": name, "size": UNION_SIZE, "shouldFinalize": False}
         for name in question.sketches

@@ -14,11 +14,14 @@ import polars as pl
 from hitmesh.adapters.druid.columns import (
     COUNTS,
     DIMENSIONS,
+    HALF,
+    HIGH,
     MARK,
     MARK_LOG_TIME,
     MARK_OFFSET,
     PRESENCE,
     SENT,
+    SMALL,
     SORTED,
     TIME,
 )
@@ -77,18 +80,32 @@ def mark_of(partition: PartitionId) -> str:
 def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
     measures = [name for name in STREAM_MEASURES[source] if name in rows.columns]
     sketches = [name for name in TRAFFIC_SKETCHES if name in rows.columns]
+    large = _large_amounts(rows)
     return rows.select(
         pl.col("cell").alias(TIME),
         "site",
         "generation",
         pl.col("excluded").cast(pl.Int8),
         *DIMENSIONS[source],
-        *measures,
+        *(name for name in measures if name not in large),
+        *(
+            pl.when(split).then(pl.col(name) % HALF).otherwise(pl.col(name)).alias(name)
+            for name, split in large.items()
+        ),
+        *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
         # A settled row is there once, and for good; rows of the stream may come to nothing together.
         (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") != STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),
     )
+
+
+def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Returns the amounts that some row has too much of for one column, and which rows those are."""
+    there = [name for name in HIGH if name in rows.columns]
+    found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
+    any_of = rows.select(one.any().alias(name) for name, one in found.items())
+    return {name: one for name, one in found.items() if any_of[name].item()}
 
 
 def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:

@@ -15,12 +15,13 @@ import polars as pl
 
 from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import refuse_too_many
-from hitmesh.adapters.druid.columns import DIMENSIONS, PRESENCE
+from hitmesh.adapters.druid.columns import DIMENSIONS, HIGH, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import MAX_ROWS, Json, Matches, exists, interval
 from hitmesh.ports import MetricQuery
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 
 _TIME: Final = "__time"
+_NUMBERS: Final = (_TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())
 
 
 def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
@@ -50,22 +51,27 @@ def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.
 
 def _columns(question: MetricQuery) -> list[str]:
     own = [_TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
-    return [*own, *(name for name in (*question.measures, *question.sketches) if name not in own)]
+    asked = (*_sums(question), *question.sketches)
+    return [*own, *(name for name in asked if name not in own)]
+
+
+def _sums(question: MetricQuery) -> list[str]:
+    return [*question.measures, *(HIGH[name] for name in question.measures if name in HIGH)]
 
 
 def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
     refuse_too_many(len(events))
     names = _columns(question)
     values = list(zip(*events, strict=True)) if events else [()] * len(names)
-    known = {**STREAM_COLUMNS[question.source], _TIME: pl.Int64(), PRESENCE: pl.Int64(), MOVED_VISITORS: pl.Int64()}
+    known = {**STREAM_COLUMNS[question.source], **dict.fromkeys(_NUMBERS, pl.Int64())}
     sketches = set(question.sketches)
     columns = {
         name: [_sketch(value) for value in own] if name in sketches else list(own)
         for name, own in zip(names, values, strict=True)
     }
     schema = {name: pl.Int64() if name == "excluded" else known[name] for name in names}
-    sums = [PRESENCE, *question.measures]
-    return (
+    sums = [PRESENCE, *_sums(question)]
+    return whole_amounts(
         pl.DataFrame(columns, schema=schema)
         .rename({_TIME: "cell"})
         .with_columns(pl.col("excluded") != 0, pl.col(sums).fill_null(0))

@@ -6,9 +6,10 @@ Decides which site-days are asked for together; settlement compares the sums wit
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
+from hitmesh.adapters.druid.columns import HALF, HIGH
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
@@ -16,7 +17,17 @@ from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
 
 MAX_SITES: Final = 256  # of a question
-SUMS: Final = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
+SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource.VISITS: VISITS_MEASURES}
+
+
+def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
+    """Returns the sums (SUMS) of a source by measure, modulo 2⁶⁴: amounts are sent in halves."""
+    found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
+    return {
+        name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value
+        for name, value in found.items()
+        if name not in HIGH.values()
+    }
 
 
 def asked_together(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:

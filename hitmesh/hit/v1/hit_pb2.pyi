@@ -787,7 +787,7 @@ class Order(_message.Message):
     currency: _builtins.str
     """ISO 4217 code in letters of any case; default the site's."""
     subtotal_micros: _builtins.int
-    """Sum of the items in micros; absolute value at most 10^15, like every amount."""
+    """Sum of the items in micros; absolute value at most 10^18, like every amount."""
     shipping_micros: _builtins.int
     """Shipping in micros."""
     tax_micros: _builtins.int

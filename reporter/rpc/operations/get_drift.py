@@ -6,7 +6,9 @@ Limits: 400 days in an answer.
 from __future__ import annotations
 
 from hitmesh.admin.v1 import operations_pb2 as pb
+from hitmesh.amounts import INT64_MAX, INT64_MIN
 from hitmesh.callers import readable_site
+from hitmesh.errors import RefusedError
 from hitmesh.ports import Drift, IngestKey
 from hitmesh.utc_days import date_text
 from reporter.rpc.backend import Backend
@@ -18,7 +20,7 @@ def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRe
 
     Raises:
         NotFound: no such site, or not the caller's.
-        RefusedError: a date is wrong, or the name is of several sites.
+        RefusedError: a date is wrong, the name is of several sites, or SUM_OUT_OF_RANGE.
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     drifts = {
@@ -39,7 +41,18 @@ def _day_message(day: int, drift: Drift) -> pb.DriftDay:
         confirmed=drift.confirmed,
         rows_differ=drift.rows_differ,
         sketch_provisional=drift.sketch_provisional,
-        measures={name: change for name, change in drift.measures.items() if change},
-        row_measures={name: change for name, change in drift.row_measures.items() if change},
+        measures={name: _in_range(name, day, change) for name, change in drift.measures.items() if change},
+        row_measures={name: _in_range(name, day, change) for name, change in drift.row_measures.items() if change},
         full_refunds=drift.full_refunds,
     )
+
+
+def _in_range(name: str, day: int, change: int) -> int:
+    if not INT64_MIN <= change <= INT64_MAX:
+        raise RefusedError(
+            f"{name} of {date_text(day)} differs by {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
+            "and ask reports for the sums of this one",
+            field="since",
+            reason="SUM_OUT_OF_RANGE",
+        )
+    return change
