@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -61,6 +62,26 @@ def batch_of_json(body: bytes, may_send: Callable[[str], bool] = lambda key: Tru
         return batch + _UNREAD_HIT * len(hits)
     # Serialised one after the other, repeated and single fields add up to one message.
     return batch + view_pb2.HitBatchEnvelope(hits=[_hit_of_json(hit) for hit in hits]).SerializeToString()
+
+
+def plain_body(body: bytes, encoding: str) -> bytes:
+    """Return a body without its content encoding; of gzip no more is unpacked than may be sent.
+
+    Raises:
+        RefusedError: the encoding is not gzip, the bytes are not, or they unpack to too much.
+    """
+    if encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() not in ("gzip", "x-gzip"):
+        raise _refused(f"content-encoding {encoding[:60]!r} is not known: send JSON as it is, or with gzip")
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = unpacking.decompress(body, MAX_JSON_BYTES + 1)
+    except zlib.error as error:
+        raise _refused(f"the body is not gzip, as its content-encoding says ({error}): send gzip, or none") from error
+    if not unpacking.eof and len(plain) <= MAX_JSON_BYTES:
+        raise _refused("the gzip body is cut short: send all of it")
+    return plain
 
 
 def _hit_of_json(hit: object) -> bytes:

@@ -21,7 +21,7 @@ from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
 from collector.gate import Gate, key_in_json
-from collector.json_batches import MAX_JSON_BYTES, batch_of_json
+from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
 from collector.metering import CollectorMeter
 from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.refusal_budget import RefusalBudget
@@ -186,7 +186,8 @@ class CollectorService:
             self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))
         return self._send(batch, context)
 
-    def _send_json(self, body: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+    def _send_json(self, sent: bytes, context: grpc.ServicerContext) -> BatchOutcome:
+        body = plain_body(sent, _metadata(context, "content-encoding"))
         key, address = key_in_json(body), _address(context)
         if self._gate.is_watchful:
             self._gate.check(key, address)
@@ -248,18 +249,20 @@ def _trailers(acknowledged: int) -> tuple[tuple[str, str], ...]:
 
 
 def _site_header(context: grpc.ServicerContext) -> str:
+    return _metadata(context, SITE_METADATA)
+
+
+def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
     for name, value in context.invocation_metadata():
-        if name == SITE_METADATA:
+        if name == wanted:
             return value if isinstance(value, str) else ""
     return ""
 
 
 def _address(context: grpc.ServicerContext) -> str:
     """Return the client's address: the last that the door has added, else that of the connection."""
-    for name, value in context.invocation_metadata():
-        if name == "x-forwarded-for" and isinstance(value, str):
-            return value.rpartition(",")[2].strip()
-    return str(context.peer()).rpartition(":")[0]
+    forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
+    return forwarded or str(context.peer()).rpartition(":")[0]
 
 
 def _raise_refused_whole(outcome: BatchOutcome) -> None:

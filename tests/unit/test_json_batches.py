@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 from google.protobuf.message import DecodeError
 
-from collector.json_batches import batch_of_json
+from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
 from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.log.v1 import view_pb2
@@ -100,3 +101,16 @@ def test_a_quantity_that_is_no_number_does_not_parse(quantity: object) -> None:
     (hit,) = hits_of(batch_of_json(json.dumps({"hits": [order]}).encode()))
     with pytest.raises(DecodeError):
         hit_pb2.Hit.FromString(hit)
+
+
+def test_gzip_is_unpacked_within_the_limit_of_a_body() -> None:
+    assert plain_body(gzip.compress(b"{}"), "gzip") == plain_body(b"{}", "") == b"{}"
+    assert len(plain_body(gzip.compress(b" " * 50_000_000), "gzip")) == MAX_JSON_BYTES + 1, "one more than is taken"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"), [(b"{}", "br"), (b"{}", "gzip"), (gzip.compress(b"{}")[:-9], "gzip"), (b"", "gzip")]
+)
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(body: bytes, encoding: str) -> None:
+    with pytest.raises(RefusedError):
+        plain_body(body, encoding)
