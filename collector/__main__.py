@@ -57,7 +57,7 @@ def main() -> int:
         services=(SERVICE,),
         stop=stop,
         drain=service.drain,
-        failed=batcher.failed,
+        failed=lambda: batcher.failed() or heartbeat.failed(),
     )
     heartbeat.stop()
     batcher.stop()

@@ -28,7 +28,7 @@ from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, re
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
 from hitmesh.errors import RetryError
-from hitmesh.logs import logger
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
 from hitmesh.telemetry import Metrics, unmeasured
 
@@ -154,6 +154,7 @@ class MicroBatcher:
         self._arrived = threading.Condition()
         self._stopping = False
         self._ended = False
+        self._cause: str | None = None
         self._thread = threading.Thread(target=self._run, name="micro-batcher", daemon=True)
         self.hits_accepted = 0
 
@@ -176,7 +177,7 @@ class MicroBatcher:
 
     def failed(self) -> str | None:
         """Returns why the thread ended; None while it lives."""
-        return None if self._thread.is_alive() or self._stopping else "the micro-batcher's thread ended"
+        return self._cause
 
     def submit(self, waiting: Waiting) -> None:
         """Queues a batch; its outcome is told later."""
@@ -188,10 +189,24 @@ class MicroBatcher:
                 if len(self._queue) == 1 or self._queued_bytes >= ENOUGH_BYTES:
                     self._arrived.notify()
         if not taken:
-            stopping = retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0)
-            _tell_all([waiting], [stopping], self._meter)
+            self._send_away([waiting])
+
+    def _send_away(self, waiting: Sequence[Waiting]) -> None:
+        stopping = retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0)
+        _tell_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:
+        try:
+            self._work_until_stopped()
+        except BaseException as error:  # the process must end, and until then take no batch that it cannot keep
+            self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
+            with self._arrived:
+                self._ended = True
+                left, self._queue, self._queued_bytes = self._queue, [], 0
+            logger().error("micro_batcher_failed", traceback=traceback_of(error))
+            self._send_away(left)
+
+    def _work_until_stopped(self) -> None:
         while True:
             last_round = self._stopping  # read once: what this round leaves gathered, the next one must cut
             waiting = self._take()
@@ -231,8 +246,8 @@ class MicroBatcher:
         except RetryError as error:
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
             _tell_all(waiting, [again] * len(waiting), self._meter)
-        except Exception:
-            # A bug in admission must cost the batch that shows it, not its neighbours.
+        except BaseException:
+            # A bug in admission, or a panic, must cost the batch that shows it, not its neighbours.
             if len(waiting) > 1:
                 for one in waiting:
                     self._admit([one])
@@ -286,7 +301,7 @@ class MicroBatcher:
         """Append slices as records of bounded size. An error costs the batches that have rows in it, no others."""
         try:
             records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
-        except Exception as error:
+        except BaseException as error:
             logger().exception("record_not_made", topic=topic.value, error=type(error).__name__)
             for part in slices:
                 part.owner.failed(part.frames, RetryError("the record could not be made; the cause is in the log"))
@@ -300,7 +315,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except Exception as error:  # whatever it is, other records must go on
+        except BaseException as error:  # whatever it is, other records must go on
             if not isinstance(error, RetryError):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()

@@ -30,10 +30,14 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
 
+    def failed(self) -> str | None:
+        """Return why there are no heartbeats any more; None while the thread lives."""
+        return None if self._thread.is_alive() or self._stop.is_set() else "the heartbeat's thread ended"
+
     def _partitions(self) -> range:
         try:
             return range(self._log.partitions(Topic.HITS))
-        except Exception as error:
+        except BaseException as error:  # a panic is no Exception
             logger().error("heartbeat_failed", traceback=traceback_of(error))
             return range(0)
 
@@ -44,7 +48,7 @@ class Heartbeat:
                     self._log.append(Topic.HITS, partition, heartbeat_record(self._node, self._clock.now()))
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
-                except Exception as error:
+                except BaseException as error:
                     # Without heartbeats the watermark of every idle partition stands still: the thread goes on.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):

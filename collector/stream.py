@@ -149,9 +149,9 @@ class HitStream:
             self._failure = error
         except grpc.RpcError:
             pass  # the client is gone; what it sent and was not told about it sends again
-        except Exception as error:
-            logger().exception("stream_reader_failed", error=type(error).__name__)
+        except BaseException as error:  # a panic is no Exception
             self._failure = HitmeshError("the server failed; the cause is in its log")
+            logger().exception("stream_reader_failed", error=type(error).__name__)
         finally:
             with self._changed:
                 self._reader_done = True

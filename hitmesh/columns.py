@@ -11,10 +11,11 @@ from io import BytesIO
 
 import polars as pl
 
-from hitmesh.errors import StoreCorrupt
+from hitmesh.stored import decoding
 
 HITS_SCHEMA_VERSION = 2
 LOGIC_VERSION = 2
+RECORD_CURE = "what needs it is set aside; a copy of the log or of the store of raw records has it"
 
 ITEM = pl.Struct(
     {
@@ -127,7 +128,7 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
     Raises:
         StoreCorrupt: the bytes are not an Arrow IPC stream, or a column has another type.
     """
-    try:
+    with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
         rows = pl.read_ipc_stream(BytesIO(value))
         return rows.select(
             [
@@ -135,8 +136,6 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
                 for name, dtype in columns.items()
             ]
         )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreCorrupt(f"a record of {len(value)} bytes is not an Arrow stream of hits: {error}") from error
 
 
 def empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:

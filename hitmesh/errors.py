@@ -4,6 +4,7 @@ HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
 │   ├── LogFull         the log cannot take the record now
 │   ├── Unavailable     a store or service does not answer
+│   │   └── DiskFull    the disk has no room for what is to be written
 │   ├── PartitionsMoved the group gave partitions to another reader: see what this one has now
 │   └── CommitInDoubt   whether a transaction was committed is not known: ask, do not repeat
 ├── RefusedError        the question or value is wrong: names field, rule and cure; trying again changes nothing
@@ -19,6 +20,8 @@ Adapters translate driver errors into these at their edge; `hitmesh.rpc_errors` 
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class HitmeshError(Exception):
@@ -54,6 +57,12 @@ class LogFull(RetryError):
 
 class Unavailable(RetryError):
     """A store or service does not answer."""
+
+
+class DiskFull(Unavailable):
+    """The disk has no room for what is to be written; nothing of it is there, and it goes on once room is made."""
+
+    reason = "DISK_FULL"
 
 
 class PartitionsMoved(RetryError):
@@ -122,3 +131,9 @@ class StoreCorrupt(FatalError):
     """Stored bytes are not what they must be."""
 
     reason = "STORE_CORRUPT"
+
+
+def as_disk_full(error: OSError) -> DiskFull | None:
+    """Return the error of a disk without room; None for any other error of the operating system."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC})" in str(error)
+    return DiskFull("the disk has no room: free some", retry_after_s=5.0) if is_full else None

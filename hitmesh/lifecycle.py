@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -16,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from hitmesh.call_limits import CallPool, in_pool
-from hitmesh.logs import logger
+from hitmesh.logs import logger, traceback_of
 
 DRAIN_S = 5.0
 # Drivers make many small objects that live for a moment: with Python's 700 a processor spent a quarter of its time
@@ -70,6 +71,7 @@ def serve(
         drain: called between NOT_SERVING and the end of the listener; ends live streams.
         failed: asked about every 0.5 s; a text is why the service cannot go on.
     """
+    dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
     port = server.add_insecure_port(listen)
     server.start()
@@ -80,15 +82,43 @@ def serve(
     _collect_garbage_seldom()
     cause = None
     while not stop.wait(0.5):
-        cause = failed()
+        cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
-            logger().error("cannot_go_on", cause=cause)
             break
     checks.enter_graceful_shutdown()
+    if cause is not None:
+        logger().error("cannot_go_on", cause=cause)
     drain()
     server.stop(DRAIN_S).wait()
     logger().info("stopped")
     return 0 if cause is None else 1
+
+
+def watch_threads() -> Sequence[str]:
+    """Return the causes for which threads of the process ended, a list that grows: none ends without being noted.
+
+    That is the last net, for threads of libraries too. What a thread of ours can recover from, it catches itself.
+    """
+    causes: list[str] = []
+
+    def note(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_type is SystemExit:
+            return
+        name = "a thread" if ended.thread is None else ended.thread.name
+        causes.append(f"{name} ended: {ended.exc_type.__name__}")
+        if ended.exc_value is not None:
+            logger().error("thread_failed", thread=name, traceback=traceback_of(ended.exc_value))
+
+    threading.excepthook = note
+    return causes
+
+
+def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    """Wait until the threads have ended; return whether they did so in time."""
+    ends = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:

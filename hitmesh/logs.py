@@ -1,10 +1,14 @@
-"""Log lines: key=value on a terminal, JSON elsewhere, always on stderr, never with payloads or secrets."""
+"""Log lines: key=value on a terminal, JSON elsewhere, always on stderr, never with payloads or secrets.
+
+A line that cannot be written is lost, and no caller hears of it: a full disk behind stderr must not end the work.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
+from typing import Any
 
 import structlog
 
@@ -22,11 +26,25 @@ def configure(level: str, service: str, node: str) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=_never_raising(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, node=node)
+
+
+def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
+    """Return a logger class that loses a line rather than raise, whatever fails: rendering it or writing it."""
+    filtering: Any = structlog.make_filtering_bound_logger(level)
+
+    class NeverRaising(filtering):  # type: ignore[misc]  # structlog makes the class when it runs
+        def _proxy_to_logger(self, *line: Any, **values: Any) -> Any:
+            try:
+                return super()._proxy_to_logger(*line, **values)
+            except Exception:
+                return None
+
+    return NeverRaising
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

@@ -82,7 +82,7 @@ def translating(
             return call(request, context)
         except HitmeshError as error:
             abort(context, error)
-        except Exception as error:
+        except BaseException as error:  # a panic is no Exception, and gRPC would leave the call open
             if type(error) is Exception:  # grpcio's own sign that abort was called
                 raise
             logger().exception("call_failed", error=type(error).__name__)

@@ -18,9 +18,9 @@ from hitmesh.admin.v1 import trace_pb2_grpc
 from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
-from hitmesh.errors import RefusedError, RetryError
-from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
-from hitmesh.logs import configure, logger
+from hitmesh.errors import RefusedError, RetryError, as_disk_full
+from hitmesh.lifecycle import SERVER_OPTIONS, end_within, serve, stop_on_signals
+from hitmesh.logs import configure, logger, traceback_of
 from hitmesh.ports import Clock, PartitionId, PartitionProgress, Topic
 from hitmesh.telemetry import Metrics
 from hitmesh.telemetry.exposition import open_telemetry
@@ -38,7 +38,9 @@ from processor.settings import ProcessorSettings, Role
 from processor.settler import Pace, Settler
 from processor.stream_stores import StreamStores
 
+EXIT_FAILED = 1
 EXIT_CONFIG = 3
+ENDS_WITHIN_S = 60.0
 TRIM_EVERY_S = 3_600.0
 
 
@@ -49,20 +51,17 @@ class Worker:
         self.cause: str | None = None
         self._work = work
         self._stop = stop
-        self._thread = threading.Thread(target=self._run, name=name)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until the thread ended."""
-        self._thread.join()
+        # A worker that hangs must not keep a process that failed from ending.
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:  # whatever it is, the process must end loudly instead of standing still
-            logger().exception("worker_failed", worker=self._thread.name)
-            self.cause = f"{self._thread.name}: {error}"
+        except BaseException as error:  # whatever it is, the process must end loudly instead of standing still
+            self.cause = f"{self.thread.name}: {type(error).__name__}: {error}"
             self._stop.set()
+            logger().error("worker_failed", worker=self.thread.name, traceback=traceback_of(error))
 
 
 def stream_stores(stores: Stores) -> StreamStores:
@@ -95,9 +94,12 @@ def run_stream(
     while not stop.is_set():
         try:
             runner = build_runner(stores, clock, settings, metrics)
-        except RetryError as error:
-            logger().warning("recovery_waits", reason=error.reason, message=error.message)
-            stop.wait(error.retry_after_s)
+        except (RetryError, OSError) as error:
+            again = error if isinstance(error, RetryError) else as_disk_full(error)
+            if again is None:
+                raise
+            logger().warning("recovery_waits", reason=again.reason, message=again.message)
+            stop.wait(again.retry_after_s)
             continue
         runner.run(stop)
         runner.close()
@@ -204,8 +206,9 @@ def main() -> int:
         failed=lambda: next((worker.cause for worker in workers if worker.cause), None),
     )
     halt.set()
-    for worker in workers:
-        worker.join()
+    if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):
+        logger().error("workers_do_not_end", within_s=ENDS_WITHIN_S)
+        os._exit(EXIT_FAILED)
     for_stream.close()
     for_settler.close()
     telemetry.close()

@@ -18,6 +18,7 @@ import polars as pl
 
 from hitmesh.errors import StoreCorrupt
 from hitmesh.rollup_rows import VISIT_DIMENSIONS
+from hitmesh.stored import decoding
 from processor.visits import OPEN_COLUMNS, Summaries
 
 U64Array = npt.NDArray[np.uint64]
@@ -66,10 +67,8 @@ class Carry:
         if len(value) < _HEADER.size or not value.startswith(_MAGIC):
             raise StoreCorrupt(f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}")
         _, followed = _HEADER.unpack_from(value)
-        try:
+        with decoding(f"a carry of {len(value)} bytes", "settle its day again"):
             open_visits = pl.read_ipc_stream(BytesIO(value[_HEADER.size :])).select(*CARRY_COLUMNS)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise StoreCorrupt(f"a carry of {len(value)} bytes does not decode: {error}") from error
         return cls(open_visits, followed)
 
     def hands_on_the_same(self, other: Carry) -> bool:

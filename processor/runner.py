@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.columns import LOGIC_VERSION
-from hitmesh.errors import HitmeshError, PartitionsMoved, RetryError
+from hitmesh.errors import HitmeshError, PartitionsMoved, RetryError, as_disk_full
 from hitmesh.logs import logger
 from hitmesh.ports import (
     Clock,
@@ -146,10 +146,13 @@ class Runner:
         while not stop.is_set():
             try:
                 self.step(poll_s)
-            except RetryError as error:
-                logger().warning("stream_waits", reason=error.reason, message=error.message)
-                self._meter.failed(error)
-                self._wait(stop, error.retry_after_s)
+            except (RetryError, OSError) as error:
+                again = error if isinstance(error, RetryError) else as_disk_full(error)
+                if again is None:
+                    raise
+                logger().warning("stream_waits", reason=again.reason, message=again.message)
+                self._meter.failed(again)
+                self._wait(stop, again.retry_after_s)
         if self._is_certain:
             self.snapshot()
 

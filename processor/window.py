@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.columns import HITS_COLUMNS
+from hitmesh.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.errors import StoreCorrupt
 from hitmesh.hit_types import EXCLUDING_FLAGS
 from hitmesh.ports import Position, RawRecord
+from hitmesh.stored import decoding
 
 # What settlement reads of a hit. `hit_id` is not among them: `hit_hash` stands for it (rule S0).
 READ_COLUMNS: Final[tuple[str, ...]] = (
@@ -122,7 +123,7 @@ def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
-    try:
+    with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
         try:
             rows = pl.read_ipc_stream(BytesIO(value), columns=list(columns))
         except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError):
@@ -133,8 +134,6 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
             (pl.col(name) if name in rows.columns else pl.lit(None)).cast(HITS_COLUMNS[name]).alias(name)
             for name in columns
         )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreCorrupt(f"a record of {len(value)} bytes is not an Arrow stream of hits: {error}") from error
 
 
 def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -> Window:

@@ -21,6 +21,7 @@ import polars as pl
 from hitmesh.columns import as_int64_where_they_fit
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
+from hitmesh.stored import decoding
 from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
 from processor.live.interning import Interned
@@ -129,7 +130,7 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
         raise StoreCorrupt(
             f"a snapshot of {len(value)} bytes is not of format {_FORMAT.decode()}: the log is read instead"
         )
-    try:
+    with decoding(f"a snapshot of {len(value)} bytes", "the log is read instead"):
         (length,) = _LENGTH.unpack_from(value, len(_FORMAT))
         begin = len(_FORMAT) + _LENGTH.size
         at = begin + length
@@ -137,8 +138,6 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
         for name, size in orjson.loads(value[begin:at]).items():
             tables[name] = pl.read_ipc_stream(BytesIO(value[at : at + size]))
             at += size
-    except (pl.exceptions.PolarsError, OSError, struct.error, orjson.JSONDecodeError) as error:
-        raise StoreCorrupt(f"a snapshot of {len(value)} bytes does not decode: {error}") from error
     return tables
 
 

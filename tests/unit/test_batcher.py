@@ -25,6 +25,7 @@ from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, n
 
 WAIT_S = 60.0
 POISON = "a user agent that breaks the classifier"
+PANIC = "a user agent that makes a library panic"
 
 
 class BrokenClassifier(Classifier):
@@ -33,6 +34,8 @@ class BrokenClassifier(Classifier):
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         if POISON in distinct.to_list():
             raise ZeroDivisionError("a bug")
+        if PANIC in distinct.to_list():
+            raise pl.exceptions.PanicException("a bug")
         return super().user_agents(distinct)
 
 
@@ -207,11 +210,12 @@ def test_refusals_that_are_not_appended_fail_the_batches_that_have_some(backend:
     batcher.stop()
 
 
-def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend) -> None:
+@pytest.mark.parametrize("agent", [POISON, PANIC])
+def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend, agent: str) -> None:
     with batching(backend) as batcher:
         before, broken, after = (
             submit(batcher, hit("before")),
-            submit(batcher, hit("broken", agent=POISON)),
+            submit(batcher, hit("broken", agent=agent)),
             submit(batcher, hit("after")),
         )
         batcher.start()

@@ -19,7 +19,7 @@ from hitmesh.adapters.druid.rows import mark_of
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import HitmeshError
-from hitmesh.logs import logger
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import PartitionId, PartitionProgress, Topic
 from hitmesh.rollup_rows import RowSource
 from hitmesh.zones import DAY_MS
@@ -108,6 +108,9 @@ class Marks:
                 self._note(time.monotonic(), self._seen())
             except HitmeshError as error:
                 logger().warning("marks_not_seen", reason=error.reason, message=error.message)
+                self._stop.wait(_LONGEST_PAUSE_S)
+            except Exception as error:  # without this thread, freshness would stand still for good
+                logger().error("marks_not_seen", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
 

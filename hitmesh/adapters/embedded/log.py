@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.sqlite import Database, DiskFull, Transaction, to_signed
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed
 from hitmesh.adapters.log_time import log_time_of
-from hitmesh.errors import HitmeshError, LogFull, RetryError, Unavailable
+from hitmesh.errors import DiskFull, LogFull, RetryError, Unavailable
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import Clock, LoggedPosition, PartitionId, Position, Record, Topic
 
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
@@ -250,14 +251,12 @@ class EmbeddedLog:
             full = LogFull(error.message, retry_after_s=_DISK_RETRY_S)
             full.__cause__ = error
             _fail(taken, full)
-        except HitmeshError as error:
-            _fail(taken, error)
-        except Exception as error:
+        except BaseException as error:
             # Whatever it is, those who wait must hear of it, and the writer must live on.
             _fail(taken, error)
         else:
             for one, position in zip(taken, positions, strict=True):
-                one.future.set_result(position)
+                _resolve(one.future, position)
 
     def _commit(self, taken: list[_Waiting]) -> list[LoggedPosition]:
         positions: list[LoggedPosition] = []
@@ -313,4 +312,15 @@ def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | byt
 
 def _fail(taken: list[_Waiting], error: BaseException) -> None:
     for one in taken:
-        one.future.set_exception(error)
+        _resolve(one.future, error)
+
+
+def _resolve(future: Future[LoggedPosition], outcome: LoggedPosition | BaseException) -> None:
+    """Tell the outcome. What fails in those who are told is theirs: the others must be told too."""
+    try:
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+    except BaseException as error:
+        logger().error("append_not_told", error=type(error).__name__, traceback=traceback_of(error))

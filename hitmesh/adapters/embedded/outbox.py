@@ -104,7 +104,7 @@ class EmbeddedOutbox:
         """Merges what waits. The transaction is committed: nothing that fails here may say otherwise."""
         try:
             self._compaction.run()
-        except Exception as error:
+        except BaseException as error:  # a panic is no Exception
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from hitmesh.adapters.answers import as_stored
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.errors import StoreCorrupt
+from hitmesh.errors import StoreCorrupt, as_disk_full
 from hitmesh.ports import Clock, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 
@@ -122,9 +122,13 @@ class Segments:
         """Writes a file and waits until it is on disk; the directory is another matter."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = self.path(file + ".tmp")
-        rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
-        _sync(made)
-        made.rename(self.path(file))
+        try:
+            rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
+            _sync(made)
+            made.rename(self.path(file))
+        except OSError as error:
+            made.unlink(missing_ok=True)
+            raise as_disk_full(error) or error from error
 
     def sync(self) -> None:
         """Waits until the names of files are on disk."""
@@ -139,8 +143,10 @@ class Segments:
         """
         try:
             return pl.read_parquet(self.path(file), columns=list(columns), glob=False, hive_partitioning=False)
-        except pl.exceptions.PolarsError as error:
-            raise StoreCorrupt(f"segment {file} is damaged: {error}; settle its days again") from error
+        except FileNotFoundError:
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); settle its days again") from None
 
     def sweep(self, now: int) -> None:
         """Deletes files that the manifest does not name and that are too old to be in the making: left by a crash."""

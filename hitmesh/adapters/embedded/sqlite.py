@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from hitmesh.adapters.embedded.schema import Migration
-from hitmesh.errors import CommitInDoubt, HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.errors import CommitInDoubt, DiskFull, HitmeshError, StoreCorrupt, Unavailable
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -26,12 +26,6 @@ _CACHE_KIB: Final = 16 * 1024
 _WAL_LIMIT_BYTES: Final = 64 << 20
 _UNSIGNED: Final = 1 << 64
 _SIGN_BIT: Final = 1 << 63
-
-
-class DiskFull(Unavailable):
-    """The disk has no room for the transaction; nothing of it was written."""
-
-    reason = "DISK_FULL"
 
 
 def to_signed(bits: int) -> int:
@@ -128,7 +122,8 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # some errors, as of a full disk, have ended it
+                    connection.execute("ROLLBACK")
                 with self._state_lock:
                     self._idle.append(connection)
 

@@ -18,6 +18,7 @@ from hitmesh.adapters.kafka.records import header_of, place_of
 from hitmesh.adapters.log_time import log_time_of
 from hitmesh.adapters.servers import Servers
 from hitmesh.errors import LogFull, RetryError, Unavailable
+from hitmesh.logs import logger, traceback_of
 from hitmesh.ports import LoggedPosition, PartitionId, Position, Record, Topic
 
 MAX_QUEUED_BYTES: Final = 64 << 20
@@ -175,7 +176,10 @@ class KafkaEventLog:
     def _serve_reports(self, producer: Producer) -> None:
         """Calls back those who wait, until the producer was given up and nobody waits for it."""
         while self._producer is producer or len(producer):
-            producer.poll(_POLL_S)
+            try:
+                producer.poll(_POLL_S)
+            except BaseException as error:  # of those who are told: the others must be told too
+                logger().error("append_not_told", error=type(error).__name__, traceback=traceback_of(error))
 
     def _delivered(
         self,
@@ -185,13 +189,15 @@ class KafkaEventLog:
         error: KafkaError | None,
         message: Message,
     ) -> None:
-        if error is not None:
-            future.set_exception(unavailable(error, f"append to {topic}"))
-        else:
-            future.set_result(self._told(topic, record, message))
-        with self._lock:
-            self._waiting.discard(future)
-            self._queued_bytes -= len(record.value)
+        try:
+            if error is not None:
+                future.set_exception(unavailable(error, f"append to {topic}"))
+            else:
+                future.set_result(self._told(topic, record, message))
+        finally:
+            with self._lock:
+                self._waiting.discard(future)
+                self._queued_bytes -= len(record.value)
 
     def _told(self, topic: Topic, record: Record, message: Message) -> LoggedPosition:
         number, offset = place_of(message)

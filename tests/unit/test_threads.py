@@ -1,0 +1,102 @@
+"""A thread that cannot go on says so before anything else, and the process ends or the thread recovers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from hitmesh.adapters.embedded.log import EmbeddedLog
+from hitmesh.adapters.factory import open_stores
+from hitmesh.clock import ManualClock
+from hitmesh.lifecycle import end_within, watch_threads
+from hitmesh.ports import LoggedPosition, Record, RecordKind, Topic
+from processor.__main__ import Worker
+
+PANIC = pl.exceptions.PanicException("a decoder panics")
+# Every write to stderr fails as on a full disk.
+_WITHOUT_ROOM = """
+import sys, threading
+import polars as pl
+from hitmesh.logs import configure, logger
+from processor.__main__ import Worker
+
+configure("info", "processor", "node")
+for number in range(1_000):
+    logger().warning("a_line", number=number)
+
+def panics():
+    raise pl.exceptions.PanicException("a decoder panics")
+
+stop = threading.Event()
+worker = Worker("stream", panics, stop)
+worker.thread.join()
+print(worker.cause, stop.is_set())
+"""
+
+
+@pytest.mark.parametrize("error", [PANIC, OSError("no space"), SystemExit(0), KeyboardInterrupt()])
+def test_worker_that_fails_in_any_way_stops_the_others_and_keeps_the_cause(error: BaseException) -> None:
+    def fails() -> None:
+        raise error
+
+    stop = threading.Event()
+    worker = Worker("stream", fails, stop)
+    assert end_within([worker.thread], 60.0)
+    assert stop.is_set()
+    assert worker.cause is not None
+    assert worker.cause.startswith(f"stream: {type(error).__name__}")
+
+
+def test_no_line_of_the_log_that_cannot_be_written_ends_the_work() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123  # a device, no file of a store
+        ran = subprocess.run(
+            [sys.executable, "-c", _WITHOUT_ROOM],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ran.stdout == "stream: PanicException: a decoder panics True\n"
+
+
+@pytest.fixture
+def hook() -> Iterator[None]:
+    before = threading.excepthook
+    yield
+    threading.excepthook = before
+
+
+@pytest.mark.usefixtures("hook")
+def test_thread_of_a_library_that_ends_is_noted() -> None:
+    def fails() -> None:
+        raise PANIC
+
+    causes = watch_threads()
+    thread = threading.Thread(target=fails, name="of-a-library")
+    thread.start()
+    thread.join()
+    assert causes == ["of-a-library ended: PanicException"]
+
+
+def test_writer_of_the_log_tells_the_others_though_those_who_were_told_fail(tmp_path: Path) -> None:
+    def fails(_: Future[LoggedPosition]) -> None:
+        raise PANIC
+
+    stores = open_stores(f"embedded:{tmp_path}", ManualClock(0))
+    try:
+        assert isinstance(stores.log, EmbeddedLog)
+        for _ in range(3):
+            stores.log.append(Topic.HITS, 0, Record(RecordKind.HEARTBEAT, b"", 0)).add_done_callback(fails)
+            last = stores.log.append(Topic.HITS, 0, Record(RecordKind.HEARTBEAT, b"", 0))
+            assert last.result(60.0) is not None
+        stores.log.flush(60.0)
+    finally:
+        stores.close()
