@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter tests dev
 
-.PHONY: help setup demo test test-fast check static lint types layers protos generated unit proto bench lock wheel clean
+.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated unit proto bench lock wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: static ## Everything: the checks, then every test, on real Kafka, Cassandr
 
 test-fast: static ## The checks and the tests that need no servers, but for the longest replays.
 	@dev/test.sh fast
+
+test-long: setup ## What takes too long for every day: whole files, long outages.
+	@dev/test.sh long
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
 
@@ -50,8 +53,8 @@ unit: setup ## Unit and property tests.
 proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.
 	@$(BIN)/python dev/make_protos.py
 
-bench: setup ## Measure throughput and latency; prints JSON.
-	@$(BIN)/python -m tests.bench
+bench: setup ## Measure throughput and latency; prints JSON. SMALL=1 only shows that every part runs.
+	@$(BIN)/python -m tests.bench $(if $(SMALL),--small)
 
 lock: setup ## Lock the requirements again; UPGRADE=1 takes the newest versions.
 	@dev/lock.sh $(if $(UPGRADE),--upgrade)

@@ -1,41 +1,65 @@
 #!/bin/sh
-# Every test, in the order in which a failure is cheapest: what needs nothing first, on two cores; then meshes on files;
-# then real Kafka, Cassandra and Druid, started once; at last the tests that kill those. `fast` leaves the servers out.
-# A part that fails ends the run; servers that were started are stopped in any case.
+# Run the tests in the order in which a failure is cheapest: what needs nothing first, on two cores; then meshes on
+# files; then real Kafka, Cassandra and Druid, started once; at last the tests that kill those.
+#   test.sh        everything but the tests marked `long`
+#   test.sh fast   the same without servers
+#   test.sh long   the tests marked `long` alone: whole files, and what takes minutes by its nature
+# A part that fails ends the run. Whatever ends it, servers are stopped and no process is left behind.
 set -eu
 cd "$(dirname "$0")/.."
 export MAKEFLAGS=
 
+mode=${1:-all}
 pytest=.venv/bin/pytest
 started=$(date +%s)
-# Whole files, streamed and settled in every way at once: half the time of all that needs nothing; `fast` leaves them out.
-long="tests/replays/test_live_replays.py::test_a_file_is_streamed_and_then_settled_as_the_reference_says"
+RUN_OF_TESTS=$$-$started
+export RUN_OF_TESTS
+
 # Longest first: the short ones fill up what is left at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
 of_servers="tests/servers_cassandra tests/servers_kafka tests/servers_druid tests/servers_paths"
+spread="-n 2 --dist worksteal"
 # A mesh mostly waits, so two of them share two cores; files of tests stay together, the longest come first.
-side_by_side="-q -n 2 --dist loadfile --no-loadscope-reorder"
+side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
 
 part() {
     title=$1
     shift
     began=$(date +%s)
-    "$@" || {
-        code=$?
-        echo "test: $title failed" >&2
-        exit "$code"
-    }
+    # In the background, so that a signal ends the wait at once.
+    "$@" &
+    if ! wait $!; then
+        echo "test: $title failed after $(($(date +%s) - began)) s" >&2
+        exit 1
+    fi
     echo "test: $title took $(($(date +%s) - began)) s" >&2
 }
 
-[ "${1:-}" = fast ] && less="--deselect $long" || less=
-part "what needs nothing" $pytest -q --durations 25 -n 2 --dist worksteal -m "not servers" $less $alone
-part "meshes on files" $pytest $side_by_side -m "not servers" tests/kill tests/e2e
+tidy() {
+    code=$?
+    trap - EXIT INT TERM
+    [ "$mode" = fast ] || .venv/bin/hitmesh stack down --home .stack >/dev/null 2>&1 || true
+    .venv/bin/python dev/sweep.py "$RUN_OF_TESTS"
+    exit $code
+}
+trap tidy EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
-if [ "${1:-}" != fast ]; then
-    trap '.venv/bin/hitmesh stack down --home .stack >/dev/null 2>&1 || true' EXIT
+.venv/bin/python dev/yardstick.py
+if [ "$mode" = long ]; then
+    part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
     part "servers" .venv/bin/hitmesh stack up --home .stack
-    part "meshes on servers" $pytest $side_by_side -m servers tests/kill tests/faults tests/e2e tests/contract $of_servers
-    part "servers that die" $pytest -q tests/outages
+    part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
+else
+    part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
+    part "a small pass of the benchmark" sh -c '.venv/bin/python -m tests.bench --small >/dev/null'
+    part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/kill tests/e2e
+    if [ "$mode" = all ]; then
+        part "servers" .venv/bin/hitmesh stack up --home .stack
+        part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
+            tests/kill tests/faults tests/e2e tests/contract $of_servers
+        part "servers that die" $pytest -q --durations 10 -m "not long" tests/outages
+    fi
 fi
 echo "test: all passed in $(($(date +%s) - started)) s" >&2

@@ -1,7 +1,8 @@
 """`make bench`: measures and prints one JSON document on stdout; what is being done is told on stderr.
 
 Every number stands beside its aim, its floor, and `ok`: whether it reaches the floor. The exit code is 1 only when
-what was stored is not what was sent: a slow machine is no failure.
+what was stored is not what was sent: a slow machine is no failure. `--small` measures as little as shows that every
+part runs and its numbers are right; its rates say nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.collector_run import run_collector
-from tests.bench.core_run import run_few, run_many
+from tests.bench.core_run import run_core
 from tests.bench.explained import where_the_time_goes
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
 from tests.bench.report_run import run_reports
+from tests.bench.scale import FULL, SMALL
 from tests.bench.settlement_run import run_settlement
 from tests.bench.texts_run import run_texts
 from tests.bench.traffic import load_traffic
@@ -31,21 +33,21 @@ PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "
 
 def main() -> int:
     """Returns the exit code."""
-    began = time.monotonic()
-    results: Result = {"machine": _machine(), "collector": run_collector(load_traffic())}
-    results["core"], results["core_many"] = run_few(), run_many()
-    results["texts"] = run_texts()
+    began, scale = time.monotonic(), SMALL if "--small" in sys.argv[1:] else FULL
+    results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
+    results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
+    results["texts"] = run_texts(scale.pages, scale.texts_per_hour)
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:
-        progress("filling a store with a day of many hits and 90 days of fewer")
-        run("tests.bench.filled_store", store)
+        progress(f"filling a store with a day of many hits and {scale.series_days} days of fewer")
+        run("tests.bench.filled_store", store, *map(str, (scale.big_hits, scale.series_days, scale.series_hits)))
         progress("settling all of it")
         process = Child("tests.bench.settlement_process", store)
         try:
-            results["settlement"] = run_settlement(process)
+            results["settlement"] = run_settlement(process, scale.settlements, scale.big_hits)
         finally:
             process.stop()
-        results["reports"] = run_reports(Path(store))
-    results["mesh"] = run_mesh()
+        results["reports"] = run_reports(Path(store), scale)
+    results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)
     results["took_s"] = round(time.monotonic() - began, 1)

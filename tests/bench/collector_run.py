@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench.measured import Child, Result, judged, progress
 from tests.bench.sample import compare_sample
+from tests.bench.scale import Scale
 from tests.bench.sites import KEYS
 from tests.bench.stages import per_hit_us
 from tests.bench.stream_client import StreamClient
@@ -15,23 +16,21 @@ from tests.bench.traffic import FRAME_HITS, Traffic, frames
 
 AIM, FLOOR = 200_000, 100_000
 STREAMS = 8
-BATCHES = 2_000
-WARM_UP_S = 4.0
-RUN_S = 12.0
 
 
-def run_collector(traffic: Traffic, run_s: float = RUN_S) -> Result:
+def run_collector(traffic: Traffic, scale: Scale) -> Result:
     """Returns hits a second and core, where the time goes, and whether what was written is what was sent."""
-    batches = frames(traffic, KEYS, BATCHES)
+    run_s, count = scale.collector_s, scale.collector_batches
+    batches = frames(traffic, KEYS, count)
     hit_bytes = sum(map(len, batches)) / (len(batches) * FRAME_HITS)
     progress(f"collector: {run_s:.0f} s of {STREAMS} streams, {hit_bytes:.0f} bytes a hit, {FRAME_HITS} hits a frame")
     server = Child("tests.bench.collector_server")
     try:
         endpoint = f"127.0.0.1:{server.first_answer['port']}"
-        clients = [StreamClient(endpoint, batches, first * BATCHES // STREAMS) for first in range(STREAMS)]
+        clients = [StreamClient(endpoint, batches, first * count // STREAMS) for first in range(STREAMS)]
         for client in clients:
             client.start()
-        time.sleep(WARM_UP_S)
+        time.sleep(scale.warm_up_s)
         before = server.ask("start")
         time.sleep(run_s)
         after = server.ask("mark")

@@ -1,7 +1,7 @@
 """The process in which the core of the processor is measured: records of a partition in, signed rows out, no store.
 
-Arguments: minutes of log time that only age the state, a directory on disk. Records come on stdin; those to be measured
-are put on disk first, until nobody makes records any more. The answer is one JSON line on stdout.
+Arguments: minutes of log time that only age the state, a directory on disk, hits of a window. Records come on stdin;
+those to be measured are put on disk first, until nobody makes records any more. The answer is one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from tests.bench.core_records import MINUTE_MS, START_MS
 from tests.bench.record_file import LOG, read_records, write_record
 from tests.bench.stages import StageTimer
 
-WINDOW_HITS: Final = 50_000
 PARTITION: Final = PartitionId(LOG, 0)
 STAGES: Final = (
     (sys.modules[__name__], "take_in", "read_records"),
@@ -95,13 +94,14 @@ def main() -> None:
     """Ages, measures, answers."""
     configure("error", "bench", "bench-0")
     before_ms, directory = START_MS + int(sys.argv[1]) * MINUTE_MS, Path(sys.argv[2])
+    window_hits = int(sys.argv[3])
     timer = StageTimer()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)
     core, idle = Core(directory / "kept"), _memory()
     records = read_records(sys.stdin.buffer)
     aged_hits, aged_s = 0, 0.0
-    for window in _windows(records, before_ms):
+    for window in _windows(records, window_hits, before_ms):
         began = time.process_time()
         rows = core.take(window)
         aged_s += time.process_time() - began
@@ -112,14 +112,14 @@ def main() -> None:
     with aside.open("wb") as target:
         for record in records:
             write_record(target, record.log_time, record.record)
-    answer = _measure(core, timer, aside, first_offset, idle)
+    answer = _measure(core, timer, aside, first_offset, idle, window_hits)
     answer["aged"] = {"hits": aged_hits, "hits_per_s_and_core": round(aged_hits / aged_s)}
     answer["checks"] = _checks(core, aged_hits + answer["hits"])
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
 def _windows(
-    records: Iterator[LoggedRecord] | Iterable[LoggedRecord], end_ms: int | None = None
+    records: Iterator[LoggedRecord] | Iterable[LoggedRecord], window_hits: int, end_ms: int | None = None
 ) -> Iterator[list[LoggedRecord]]:
     """Yields records in windows as a runner polls them; stops before a window of `end_ms` or later."""
     gathered: list[LoggedRecord] = []
@@ -127,7 +127,7 @@ def _windows(
     for record in records:
         gathered.append(record)
         hits += record.record.rows
-        if hits >= WINDOW_HITS:
+        if hits >= window_hits:
             yield from windows(gathered, EPOCH_MS)
             if end_ms is not None and record.log_time >= end_ms:
                 return
@@ -136,14 +136,16 @@ def _windows(
         yield from windows(gathered, EPOCH_MS)
 
 
-def _measure(core: Core, timer: StageTimer, records: Path, first_offset: int, idle: dict[str, int]) -> dict[str, Any]:
+def _measure(
+    core: Core, timer: StageTimer, records: Path, first_offset: int, idle: dict[str, int], window_hits: int
+) -> dict[str, Any]:
     timer.start()
     gc.collect()
     before = PathCounts()
     before.add(core.counts)
     hits, cpu_s, wall_s, steps, rows_before = 0, 0.0, 0.0, 0, core.rows
     with records.open("rb") as source:
-        for window in _windows(read_records(source, first_offset)):
+        for window in _windows(read_records(source, first_offset), window_hits):
             used, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             rows = core.take(window)
             wall_s += time.perf_counter() - began

@@ -15,40 +15,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.measured import ROOT, Result, environment, judged, progress
+from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-FLOOR: Final = 150_000
-BEFORE_MIN: Final = 107  # the state is in balance: whatever it forgets has been forgotten once
-MEASURED_MIN: Final = 43
-FEW_OPEN: Final = 500_000
-# Ten million take a quarter of an hour; an epoch of two million has the same steps.
-MANY_OPEN: Final = 2_000_000
-MANY_MEASURED_MIN: Final = 15
 # Kept hits and the records to be measured, bytes on disk per open visit.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 
 
-def run_few() -> Result:
-    """Returns what `run_core` says with as many open visits as a shop of a million visits a day has, over epochs."""
-    return run_core(FEW_OPEN, BEFORE_MIN, MEASURED_MIN, FLOOR)
-
-
-def run_many() -> Result:
-    """Returns what `run_core` says with many open visits, over one epoch; there is no floor for it."""
-    return run_core(MANY_OPEN, BEFORE_MIN, MANY_MEASURED_MIN, 0)
-
-
-def run_core(open_visits: int, before_min: int, measured_min: int, floor: float) -> Result:
+def run_core(scale: Core) -> Result:
     """Returns hits a second and core, memory per open visit, where the time goes, and whether the rows are right."""
+    open_visits, before_min, measured_min = scale.open_visits, scale.before_min, scale.measured_min
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-core-") as directory:
         missing = _missing(open_visits, Path(directory))
         if missing:
             progress(f"core with {open_visits:,} open visits is left out: {missing}")
             return {"left_out": missing}
         progress(f"core: {open_visits:,} open visits, {before_min} min of log time before {measured_min} min measured")
-        return _result(_answer(directory, open_visits, before_min, measured_min), floor)
+        return _result(_answer(directory, scale), scale.floor)
 
 
 def _missing(open_visits: int, directory: Path) -> str:
@@ -68,17 +53,17 @@ def _available_memory() -> int:
     return int(lines["MemAvailable"].split()[0]) * 1_024
 
 
-def _answer(directory: str, open_visits: int, before_min: int, measured_min: int) -> dict[str, Any]:
+def _answer(directory: str, scale: Core) -> dict[str, Any]:
     """Has one process make records for another that takes them."""
     command = (sys.executable, "-m")
-    numbers = (str(open_visits), str(before_min), str(measured_min))
+    numbers = (str(scale.open_visits), str(scale.before_min), str(scale.measured_min))
     maker = subprocess.Popen(
         [*command, "tests.bench.core_records", *numbers], stdout=subprocess.PIPE, cwd=ROOT, env=environment()
     )
     with maker:
         assert maker.stdout is not None
         measured = subprocess.run(
-            [*command, "tests.bench.core_process", str(before_min), directory],
+            [*command, "tests.bench.core_process", str(scale.before_min), directory, str(scale.window_hits)],
             stdin=maker.stdout,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -115,4 +100,6 @@ def _result(answer: dict[str, Any], floor: float) -> Result:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run_core(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), 0), indent=2) + "\n")
+    sys.stdout.write(
+        json.dumps(run_core(Core(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), 0)), indent=2) + "\n"
+    )

@@ -27,27 +27,25 @@ from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, FRAME_HITS, frames, load_traffic
 
 OUTCOME_TIMEOUT_S = 60.0
-BIG_HITS = 210_000
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-SERIES_DAYS = 90
-SERIES_HITS = 5_000
 # As many as a collector finds waiting under load; a record holds those of a partition.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 
 
 def main() -> None:
-    """Fills the store."""
+    """Fills the store `argv[1]`; the others are the sizes of `tests.bench.scale.Scale` with these names."""
+    big_hits, series_days, series_hits = map(int, sys.argv[2:5])
     configure("error", "bench", "bench-0")
     clock = SystemClock()
     stores = open_stores(f"embedded:{sys.argv[1]}", clock)
     create_sites(stores.directory)
     traffic = load_traffic()
-    append(stores, clock, frames(traffic, KEYS[:1], BIG_HITS // FRAME_HITS), BATCHES_AT_ONCE)
-    days = range(DAY, DAY + SERIES_DAYS)
-    series = (batch for day in days for batch in frames(traffic, [SERIES_KEY], SERIES_HITS // FRAME_HITS, day))
+    append(stores, clock, frames(traffic, KEYS[:1], big_hits // FRAME_HITS), BATCHES_AT_ONCE)
+    days = range(DAY, DAY + series_days)
+    series = (batch for day in days for batch in frames(traffic, [SERIES_KEY], series_hits // FRAME_HITS, day))
     append(stores, clock, series, SERIES_BATCHES_AT_ONCE)
     take_in(stores, clock)
     stores.close()

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.measured import ROOT, Result, progress
+from tests.bench.scale import Scale
 
 AIM: Final = 25_000  # two billion hits a day
 FLOOR: Final = 12_000  # one billion
-RATES: Final = (12_000, 20_000, 30_000, 45_000, 65_000)
-TRIAL_S: Final = 15
-RUN_S: Final = 60
 SITES: Final = 100
 MOST_ACK_LAG_S: Final = 2.0
 MOST_VISIBLE_LAG_S: Final = 6.0
@@ -31,24 +29,23 @@ READY_TIMEOUT_S: Final = 60.0
 LOAD_TIMEOUT_S: Final = 400.0
 
 
-def run_mesh() -> Result:
-    """Returns the greatest rate that was held for a minute, and what every process used meanwhile."""
+def run_mesh(scale: Scale) -> Result:
+    """Returns the greatest rate that was held, and what every process used meanwhile."""
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, _mesh(Path(home)):
-        trials, rates = [], []
-        for rate in RATES:
-            trials.append(_offered(home, rate, TRIAL_S))
+        trials, rates, runs = [], [], []
+        for rate in scale.rates:
+            trials.append(_offered(home, rate, scale.trial_s))
             if not trials[-1]["held"]:
                 break
             rates.append(rate)
-        runs = []
         for rate in reversed(rates):
-            runs.append(_offered(home, rate, RUN_S))
+            runs.append(_offered(home, rate, scale.mesh_s))
             if runs[-1]["held"]:
                 break
     held = next((run["acknowledged_per_s"] for run in runs if run["held"]), 0)
     return {
         "hits_per_s": {"value": held, "unit": "hits/s", "aim": AIM, "floor": FLOOR, "ok": held >= 0.99 * FLOOR},
-        "run_s": RUN_S,
+        "run_s": scale.mesh_s,
         "runs": runs,
         "trials": [{name: trial[name] for name in ("rate", "held", "why_not", "visible_after_s")} for trial in trials],
         "checks": {"ok": all(run["right"] for run in [*trials, *runs])},

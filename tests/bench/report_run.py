@@ -16,32 +16,35 @@ import numpy as np
 from hitmesh.client.mesh import Mesh
 from hitmesh.mesh.ports import HOST, any_free
 from hitmesh.reporter.v1 import reporter_pb2 as pb
-from tests.bench.filled_store import SERIES_DAYS, SERIES_HITS, SERIES_KEY, SERIES_SITE
+from tests.bench.filled_store import SERIES_KEY, SERIES_SITE
 from tests.bench.measured import ROOT, Result, environment, progress
+from tests.bench.scale import Scale
 from tests.bench.traffic import DAY
 
 # A page of several reports is to feel immediate: 150 ms; at half a second people notice every one.
 AIM_MS, CEILING_MS = 150.0, 500.0
-CALLS = 200
 WARM_UP_CALLS = 20
 METRICS = ("visits", "visitors", "pageviews", "gross_revenue")
 READY_TIMEOUT_S = 20.0
 
 
-def run_reports(store: Path, calls: int = CALLS) -> Result:
+def run_reports(store: Path, scale: Scale) -> Result:
     """Returns p50 and p99 of three questions about the second site of the store, in ms."""
     with _reporter(store) as mesh:
         return {
-            "days": SERIES_DAYS,
-            "hits_a_day": SERIES_HITS,
+            "days": scale.series_days,
+            "hits_a_day": scale.series_hits,
             "metrics": list(METRICS),
-            **{name: _timed(mesh, name, request, calls) for name, request in _questions().items()},
+            **{
+                name: _timed(mesh, name, request, scale.calls)
+                for name, request in _questions(scale.series_days).items()
+            },
         }
 
 
-def _questions() -> dict[str, pb.RunReportRequest]:
+def _questions(days: int) -> dict[str, pb.RunReportRequest]:
     first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
-    last = first + timedelta(days=SERIES_DAYS - 1)
+    last = first + timedelta(days=days - 1)
     dates = pb.DateRange(
         since=pb.Date(year=first.year, month=first.month, day=first.day),
         until=pb.Date(year=last.year, month=last.month, day=last.day),

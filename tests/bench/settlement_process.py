@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 
+import processor.attempt
 import processor.settlement
-import processor.settler
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import SystemClock
@@ -26,7 +26,7 @@ from tests.bench.filled_store import BIG_DAY
 from tests.bench.stages import StageTimer
 
 STAGES = (
-    (processor.settler, "read_window", "read_and_decode"),
+    (processor.attempt, "read_window", "read_and_decode"),
     (processor.settlement, "find_copies", "duplicates"),
     (processor.settlement, "build_visits", "visits"),
     (processor.settlement, "traffic_rows", "traffic_rows"),
@@ -44,7 +44,7 @@ def main() -> None:
     timer, last = StageTimer(), _Last()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)
-    timer.wrap(processor.settler, "settle", "carry_ledger_and_rest", seen=last.note)
+    timer.wrap(processor.attempt, "settle", "carry_ledger_and_rest", seen=last.note)
     settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0)
     while build_settler(stores, clock, settings, threading.Event()).run_once():
         pass

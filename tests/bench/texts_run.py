@@ -13,12 +13,11 @@ from typing import Final
 from processor.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
-PAGES: Final = 2_000_000
 SPARE_MIB: Final = 256
 """What may be added behind the middle: a window, a table that grows."""
 
 
-def run_texts(pages: int = PAGES, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
+def run_texts(pages: int, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
     """Returns memory by hits, and whether it stays as it is in the second half."""
     progress(f"texts: {pages:,} distinct pages of a site, of which {texts_per_hour:,} an hour stay")
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-texts-") as directory:

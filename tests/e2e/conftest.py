@@ -83,7 +83,7 @@ def new_site(mesh: Mesh) -> NewSite:
             site_id=f"{stem}-{next(numbers)}",
             site=admin_pb2.Site(currency=currency, time_zone=time_zone),
         )
-        return mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=10).site.name
+        return mesh.admin().CreateSite(request, metadata=authorized(mesh.key), timeout=60).site.name
 
     return make
 

@@ -24,6 +24,7 @@ from hitmesh.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from tests import servers
 from tests.e2e import processes
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
 READY_S = 90.0
@@ -61,7 +62,7 @@ def run_command(arguments: Sequence[str], timeout_s: float = 120.0, **variables:
         env=environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=timeout_s,
+        timeout=patient(timeout_s),
         check=False,
     )
     # Not text=True, which would make \r\n in values to \n.
@@ -142,14 +143,14 @@ class Mesh:
     def wait_stopped(self) -> int:
         """Returns the exit code of a mesh that was asked to stop."""
         assert self.process is not None
-        return self.process.wait(STOP_S)
+        return self.process.wait(patient(STOP_S))
 
     def kill_everything(self) -> None:
         """Kills every process of the mesh with SIGKILL, as a power cut would."""
         assert self.process is not None
         pids = [self.pid, *self.children()]
         processes.kill_at_once(pids)
-        self.process.wait(STOP_S)
+        self.process.wait(patient(STOP_S))
         self.wait_gone(pids)
         self.close_channels()
 
@@ -247,11 +248,15 @@ class Mesh:
             wanted[place] = max(wanted.get(place, 0), receipt.offset + 1)
 
         def is_visible() -> bool:
-            fresh = reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), timeout=10)
+            fresh = reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), timeout=60)
             reached = {(one.log, one.partition): one.next_offset for one in fresh.partitions}
             return fresh.dirty_days == 0 and all(reached.get(place, 0) >= end for place, end in wanted.items())
 
-        eventually(is_visible, f"{site} shows {len(receipts)} records", timeout_s)
+        def reached() -> object:
+            fresh = reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), timeout=60)
+            return sum(one.next_offset for one in fresh.partitions), fresh.dirty_days
+
+        eventually(is_visible, f"{site} shows {len(receipts)} records", timeout_s, moving=reached)
 
     # -------------------------------------------------------------------------------------------------------- Envoy
 
@@ -288,7 +293,7 @@ def _shortened(line: str) -> str:
 
 def get(address: str, path: str) -> tuple[int, bytes]:
     """Returns status and body of a GET."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.mesh import Mesh
+from tests.patience import patient
 
 Headers = dict[str, str]
 
@@ -23,7 +24,7 @@ class Rest:
 
     def request(self, method: str, path: str, body: bytes | None = None, **more: str) -> tuple[int, Headers, bytes]:
         """Returns status, headers by lower-case name, and body."""
-        connection = http.client.HTTPConnection(self.mesh.address, timeout=20)
+        connection = http.client.HTTPConnection(self.mesh.address, timeout=patient(20))
         try:
             sent = {**({"content-type": "application/json"} if body is not None else {}), **self.headers, **more}
             # A server that has seen enough answers and closes while the body is still on its way.

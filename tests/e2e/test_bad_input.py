@@ -222,9 +222,9 @@ def test_a_batch_under_an_unknown_or_revoked_key_is_refused_whole_and_the_stream
     site = new_site("bad-keys")
     admin = mesh.admin()
     request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER)
-    made = admin.CreateIngestKey(request, metadata=authorized(mesh.key), timeout=10)
+    made = admin.CreateIngestKey(request, metadata=authorized(mesh.key), timeout=60)
     admin.RevokeIngestKey(
-        admin_pb2.RevokeIngestKeyRequest(name=made.key.name), metadata=authorized(mesh.key), timeout=10
+        admin_pb2.RevokeIngestKeyRequest(name=made.key.name), metadata=authorized(mesh.key), timeout=60
     )
     for key, reason in (
         ("hms_unknown", collector_pb2.REASON_UNKNOWN_KEY),
@@ -255,7 +255,7 @@ def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
     method = "/hitmesh.collector.v1.CollectorService/SendHits"
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
     with pytest.raises(grpc.RpcError) as error:
-        call(b"\xff\xff\xff\xff", timeout=10, metadata=(("hitmesh-site", "demo/any"),))
+        call(b"\xff\xff\xff\xff", timeout=60, metadata=(("hitmesh-site", "demo/any"),))
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -388,7 +388,7 @@ def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> N
             filter=f"page_path=={escaped}",
             format="json",
         ),
-        timeout=10,
+        timeout=60,
     )
     assert json.loads(answer.data)["rows"] == [{"page_path": path, "hits": 1}]
     typed_filter = reporter_pb2.Filter(
@@ -405,6 +405,6 @@ def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> N
             time_range=reporter_pb2.TimeRange(dates=reporter_pb2.DateRange(since=day, until=day)),
             filter=typed_filter,
         ),
-        timeout=10,
+        timeout=60,
     )
     assert [(row.dimension_values[0], row.cells[0].int64_value) for row in report.rows] == [(path, 1)]

@@ -14,6 +14,7 @@ from tests.e2e.comparison import Model, Question, ask, assert_equal, by_zone
 from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
 from tests.e2e.test_stream_protocol import MESSAGES_STAT
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 from tests.reference.files import read_access_log
 
 SITE = "merchants/demo/sites/crash"
@@ -53,7 +54,7 @@ def test_an_import_outlives_the_death_of_the_whole_mesh_and_a_second_one_changes
             mesh.kill_everything()
             assert importing.poll() is None
             mesh.start()
-            code = importing.wait(120)
+            code = importing.wait(patient(120))
         finally:
             importing.kill()
         out.seek(0)

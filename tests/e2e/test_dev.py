@@ -19,31 +19,24 @@ from hitmesh.stack.servers import NAMES
 from tests.e2e import processes
 from tests.e2e.mesh import Mesh, environment, run_command
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 
-READY_S, MEMORY_BYTES = 6.0, 800 << 20
+MEMORY_BYTES = 800 << 20
 CANNOT_START = 4
 
 
 @pytest.mark.timeout(180)
-def test_an_empty_mesh_is_ready_within_six_seconds_in_less_than_800_mib_and_stops_cleanly(
+def test_an_empty_mesh_becomes_ready_in_less_than_800_mib_and_stops_cleanly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reports = []
-    # The best of three: the machine may be busy with other things, which says nothing about the mesh.
-    for attempt in range(3):
-        took_s, size, text = _measured_start(Mesh(tmp_path / f"home-{attempt}"))
-        reports.append(text)
-        assert size < MEMORY_BYTES, text
-        if took_s < READY_S:
-            break
-    else:
-        pytest.fail("; ".join(reports))
+    size, text = _measured_start(Mesh(tmp_path / "home"))
+    assert size < MEMORY_BYTES, text
     with capsys.disabled():
-        print(f"\nmesh: {reports[-1]}")  # noqa: T201 - a documented number, seen on every run
+        print(f"\nmesh: {text}")  # noqa: T201 - a documented number, seen on every run
 
 
-def _measured_start(mesh: Mesh) -> tuple[float, int, str]:
-    """Starts and stops a mesh; returns seconds until it was ready, bytes of all its processes, and both for people."""
+def _measured_start(mesh: Mesh) -> tuple[int, str]:
+    """Starts and stops a mesh; returns bytes of all its processes, and for people those and the time to ready."""
     began = time.monotonic()
     mesh.start()
     took_s = time.monotonic() - began
@@ -53,7 +46,7 @@ def _measured_start(mesh: Mesh) -> tuple[float, int, str]:
     assert mesh.stop() == 0
     mesh.wait_gone(pids)
     mebibytes = " + ".join(f"{size >> 20}" for size in sizes)
-    return took_s, sum(sizes), f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes})"
+    return sum(sizes), f"ready in {took_s:.1f} s, {sum(sizes) >> 20} MiB ({mebibytes})"
 
 
 @pytest.mark.timeout(60)
@@ -92,7 +85,7 @@ def test_killing_the_launcher_leaves_no_process(idle_mesh: Mesh) -> None:
     pids = [mesh.pid, *mesh.children()]
     os.kill(mesh.pid, signal.SIGKILL)
     assert mesh.process is not None
-    mesh.process.wait(5)
+    mesh.process.wait(patient(5))
     mesh.wait_gone(pids)
 
 
@@ -116,7 +109,7 @@ def test_a_service_that_dies_takes_the_mesh_with_it_and_says_so(idle_mesh: Mesh)
     processor = next(pid for pid in pids if "-m processor" in processes.name_of(pid))
     os.kill(processor, signal.SIGKILL)
     assert mesh.process is not None
-    assert mesh.process.wait(20) == 1
+    assert mesh.process.wait(patient(20)) == 1
     mesh.wait_gone(pids)
     assert "processor ended" in mesh.output.read_text()
     assert not mesh.ready_file.exists()
@@ -153,7 +146,7 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
     pasted = banner[banner.index("Try:") :].removeprefix("Try:").splitlines()[:4]
     for line in pasted:
         done = subprocess.run(
-            ["bash", "-c", line], env=environment(), capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", line], env=environment(), capture_output=True, text=True, timeout=patient(60), check=False
         )
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert done.stdout.strip(), line

@@ -131,7 +131,7 @@ def wait_for(mesh: Mesh, question: Question, expected: dict[str, int]) -> None:
 @pytest.mark.timeout(60)
 def test_an_answer_about_now_says_that_it_is_live(mesh: Mesh, shop: Shop) -> None:
     def is_live() -> bool:
-        fresh = mesh.reporter().GetFreshness(reporter_pb2.GetFreshnessRequest(site=shop.site), timeout=10)
+        fresh = mesh.reporter().GetFreshness(reporter_pb2.GetFreshnessRequest(site=shop.site), timeout=60)
         return fresh.dirty_days == 0 and fresh.freshness.complete_through.ToMilliseconds() > shop.sent_ms
 
     eventually(is_live, "complete_through passes the time of sending", 30.0)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 
 PROBLEMS_FOUND = 7
 MIXED = ("--late", "3", "--out-of-order", "5", "--duplicates", "4", "--bots", "8")
@@ -83,7 +84,7 @@ def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict
     ) as running:
         eventually(lambda: hits_of(own_mesh, LARGEST) > before, "the run is under way", 30)
         own_mesh.cli("send", "page", "/intruder", "--site", LARGEST)
-        out, err = running.communicate(timeout=300)
+        out, err = running.communicate(timeout=patient(300))
     assert running.returncode == PROBLEMS_FOUND, err.decode()
     said = one_json_line(out.decode())
     assert not said["ok"]
@@ -108,6 +109,6 @@ def test_interrupted_run_ends_at_once_with_130(own_mesh: Mesh) -> None:
         before = hits_of(own_mesh, LARGEST)
         eventually(lambda: hits_of(own_mesh, LARGEST) > before, "the run is under way", 60)
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=30)
+        _, err = running.communicate(timeout=patient(30))
     assert running.returncode == 130, err.decode()
     assert err.decode().splitlines()[-1] == "interrupted"

@@ -43,7 +43,7 @@ class Sent:
 
 def send(mesh: Mesh, site: str, hits: Sequence[hit_pb2.Hit]) -> collector_pb2.SendHitsResponse:
     request = collector_pb2.SendHitsRequest(batch=hit_pb2.HitBatch(ingest_key=mesh.key, hits=hits))
-    return mesh.collector().SendHits(request, metadata=(("hitmesh-site", site),), timeout=10)
+    return mesh.collector().SendHits(request, metadata=(("hitmesh-site", site),), timeout=60)
 
 
 def ledger_of(mesh: Mesh, sent: Sent) -> Any:
@@ -142,7 +142,7 @@ def test_todays_numbers_are_live_and_those_of_last_week_settled(mesh: Mesh, sent
     reporter = mesh.reporter()
 
     def once_every_partition_has_a_heartbeat() -> reporter_pb2.RunReportResponse | None:
-        found = reporter.RunReport(question, timeout=10)
+        found = reporter.RunReport(question, timeout=60)
         return found if found.rows[0].time_bucket.state == reporter_pb2.CELL_STATE_SETTLED else None
 
     found = eventually(once_every_partition_has_a_heartbeat, "last week is settled", 30.0)

@@ -299,7 +299,7 @@ def test_reflection_lists_every_service_and_describes_it(mesh: Mesh) -> None:
         reflection_pb2.ServerReflectionRequest(list_services=""),
         *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(SERVICES)),
     ]
-    listed, *described = info(iter(requests), timeout=10)
+    listed, *described = info(iter(requests), timeout=60)
     assert {service.name for service in listed.list_services_response.service} >= SERVICES
     for name, answer in zip(sorted(SERVICES), described, strict=True):
         files = answer.file_descriptor_response.file_descriptor_proto

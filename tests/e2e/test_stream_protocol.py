@@ -24,6 +24,7 @@ from tests.e2e.tenants import authorized
 from tests.e2e.test_bad_input import DAY, NOON_MS
 from tests.e2e.test_generated import create_site
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 
 STREAMS = 32  # of one key
 MESSAGES_STAT = "cluster.collector.grpc.hitmesh.collector.v1.CollectorService.StreamHits.request_message_count"
@@ -54,7 +55,7 @@ def error_of(stream: StreamClient) -> tuple[grpc.StatusCode, str]:
 @pytest.mark.timeout(30)
 def test_the_first_message_must_be_open(mesh: Mesh, new_site: NewSite) -> None:
     for first in (sequenced(1, batch_of("no-open")), b"\xff\xff"):
-        stream = StreamClient(mesh.channel(), mesh.key, new_site("no-open"), opening=first, timeout_s=20)
+        stream = StreamClient(mesh.channel(), mesh.key, new_site("no-open"), opening=first, timeout_s=patient(20))
         assert error_of(stream)[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -177,7 +178,7 @@ def test_streams_beyond_the_limit_are_refused_and_health_still_answers(mesh: Mes
         channel = mesh.channel()
         for _ in range(STREAMS):
             opened.enter_context(StreamClient(channel, mesh.key, site))
-        refused = StreamClient(channel, mesh.key, site, timeout_s=20)
+        refused = StreamClient(channel, mesh.key, site, timeout_s=patient(20))
         assert error_of(refused) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
         assert _collector_health(mesh) == health_pb2.HealthCheckResponse.SERVING
         batch = batch_of("unary-meanwhile")
@@ -189,7 +190,7 @@ def test_streams_beyond_the_limit_are_refused_and_health_still_answers(mesh: Mes
 
     def is_open_again() -> bool:
         try:
-            with StreamClient(mesh.channel(), mesh.key, site, timeout_s=20):
+            with StreamClient(mesh.channel(), mesh.key, site, timeout_s=patient(20)):
                 return True
         except grpc.RpcError:
             return False

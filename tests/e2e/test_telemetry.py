@@ -26,7 +26,7 @@ def urls(mesh: Mesh) -> dict[str, str]:
 
 
 def scrape(url: str) -> dict[str, Family]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
@@ -54,7 +54,7 @@ def test_each_process_serves_only_what_the_registry_knows(mesh: Mesh, name: str)
 @pytest.mark.timeout(60)
 def test_envoy_serves_its_own_numbers(mesh: Mesh) -> None:
     assert set(urls(mesh)) == {*SERVICES, "envoy"}
-    with urllib.request.urlopen(urls(mesh)["envoy"], timeout=10) as answer:
+    with urllib.request.urlopen(urls(mesh)["envoy"], timeout=60) as answer:
         assert b"envoy_server_uptime" in answer.read()
 
 

@@ -27,6 +27,7 @@ from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient
 from tests.e2e.tenants import authorized, new_merchant
 from tests.e2e.test_bad_input import DAY, NOON_MS
+from tests.patience import patient
 
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -208,11 +209,11 @@ def closed(tenants: Tenants, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
     try:
         with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+            grpc.channel_ready_future(channel).result(timeout=patient(20))
             yield channel
     finally:
         process.terminate()
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(patient(20)) == 0, log.read_text()
 
 
 def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Message]]:

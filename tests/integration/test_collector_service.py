@@ -19,6 +19,7 @@ from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
 from tests.e2e.waiting import eventually
 from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
+from tests.patience import patient
 
 METADATA = (("hitmesh-site", SITE),)
 
@@ -49,7 +50,12 @@ def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
 
 def opened(collector: Running, *, resume_from: int = 0, max_inflight_bytes: int = 0) -> StreamClient:
     return StreamClient(
-        collector.channel, KEY, SITE, resume_from=resume_from, max_inflight_bytes=max_inflight_bytes, timeout_s=15
+        collector.channel,
+        KEY,
+        SITE,
+        resume_from=resume_from,
+        max_inflight_bytes=max_inflight_bytes,
+        timeout_s=patient(15),
     )
 
 

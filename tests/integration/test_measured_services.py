@@ -19,6 +19,7 @@ from tests.e2e.streams import StreamClient
 from tests.e2e.waiting import eventually
 from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
 from tests.integration.reporters import Mesh, a_question, start
+from tests.patience import patient
 from tests.settled_rows import traffic
 from tests.unit.measuring import Measured
 
@@ -100,7 +101,7 @@ def test_streams_that_are_open_and_bytes_in_flight_are_those_of_now(
 ) -> None:
     assert (measured.value(known.COLLECTOR_OPEN_STREAMS), measured.value(known.COLLECTOR_INFLIGHT_BYTES)) == (0, 0)
     backend.log.shut()
-    with StreamClient(collector.channel, KEY, SITE, timeout_s=15) as stream:
+    with StreamClient(collector.channel, KEY, SITE, timeout_s=patient(15)) as stream:
         assert measured.value(known.COLLECTOR_OPEN_STREAMS) == 1
         number = stream.send(hit_pb2.HitBatch(batch_id="b", hits=[hit("a")]))
         backend.log.wait_held(1)
@@ -112,7 +113,7 @@ def test_streams_that_are_open_and_bytes_in_flight_are_those_of_now(
 
 
 def test_a_stream_that_breaks_the_order_is_an_issue(collector: Running, measured: Measured) -> None:
-    with StreamClient(collector.channel, KEY, SITE, timeout_s=15) as stream:
+    with StreamClient(collector.channel, KEY, SITE, timeout_s=patient(15)) as stream:
         stream.send(hit_pb2.HitBatch(batch_id="b", hits=[hit("a")]), seq=7)
         with pytest.raises(grpc.RpcError):
             stream.wait_acked(7)
@@ -138,7 +139,7 @@ def test_a_method_that_nobody_serves_is_not_counted(collector: Running, measured
     method = "/hitmesh.collector.v1.CollectorService/Anything"
     unknown: grpc.UnaryUnaryMultiCallable[bytes, bytes] = collector.channel.unary_unary(method)
     with pytest.raises(grpc.RpcError):
-        unknown(b"", timeout=10)
+        unknown(b"", timeout=60)
     send(collector, hit("a"))
     eventually(lambda: calls(measured, SEND_HITS, "OK") == 1, "the call is counted")
     assert len(list(measured._points(known.RPC_SECONDS))) == 1

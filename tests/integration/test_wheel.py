@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hitmesh import __version__
+from tests.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("hitmesh", "collector", "processor", "reporter")
@@ -107,11 +108,11 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
     try:
         ready = _when_ready(mesh, ready_file, output)
         assert ready["pid"] == mesh.pid
-        with urllib.request.urlopen(f"{ready['http']}/v1/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{ready['http']}/v1/metrics", timeout=60) as answer:
             assert answer.status == 200
             assert "visits" in {metric["id"] for metric in json.load(answer)["metrics"]}
         mesh.send_signal(signal.SIGTERM)
-        assert mesh.wait(STOP_TIMEOUT_S) == 0, output.read_text()
+        assert mesh.wait(patient(STOP_TIMEOUT_S)) == 0, output.read_text()
     finally:
         mesh.kill()
         mesh.wait()
@@ -120,7 +121,7 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
 
 def _when_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: Path) -> dict[str, object]:
     """Waits until the mesh says where it listens, or ended."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    deadline = time.monotonic() + patient(READY_TIMEOUT_S)
     while not ready_file.exists():
         assert time.monotonic() < deadline, f"not ready in {READY_TIMEOUT_S} s:\n{output.read_text()}"
         try:

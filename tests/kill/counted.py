@@ -51,11 +51,25 @@ def is_counted(stores: Stores, ends: Ends) -> bool:
         return False
 
 
+def progress(stores: Stores) -> object:
+    """Return figures that change while the stream gets on: committed, flushed and answered offsets, added up."""
+    try:
+        known = (stores.outbox.committed(), stores.series.flushed(), stores.metrics.ingested_through())
+    except RetryError:
+        return None
+    return [sum(position.next_offset for position in positions.values()) for positions in known]
+
+
 def wait_counted(stores: Stores, said: Callable[[], str], timeout_s: float) -> None:
     """Waits until all that is in the log now is counted; else tells what was said by then."""
     ends = eventually(lambda: ends_if_known(stores), "Kafka says where the log ends", timeout_s)
     try:
-        eventually(lambda: is_counted(stores, ends), f"everything before {ends} is counted", timeout_s)
+        eventually(
+            lambda: is_counted(stores, ends),
+            f"everything before {ends} is counted",
+            timeout_s,
+            moving=lambda: progress(stores),
+        )
     except AssertionError as error:
         error.add_note(said())
         raise

@@ -10,6 +10,7 @@ from typing import Self
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.sender import HitSender, Patience, SendTotals
 from hitmesh.hit.v1 import hit_pb2
+from tests.patience import patient
 
 PATIENCE = Patience(attempts=200, first_s=0.05, max_s=0.2, stall_s=20.0)
 DRAINED_S = 60.0
@@ -73,9 +74,9 @@ class Senders:
     def wait_acknowledged(self, timeout_s: float = DRAINED_S) -> None:
         """Waits until all that was given is acknowledged."""
         with self._changed:
-            self._changed.wait_for(lambda: self._failed or self._given == self._done, timeout_s)
+            self._changed.wait_for(lambda: self._failed or self._given == self._done, patient(timeout_s))
             assert not self._failed, self._failed
-            assert self._given == self._done, f"not acknowledged within {timeout_s:.0f} s"
+            assert self._given == self._done, f"not acknowledged within {patient(timeout_s):.0f} s"
 
     def _run(self, site: str) -> None:
         try:

@@ -18,6 +18,7 @@ from tests.e2e.mesh import environment
 from tests.e2e.waiting import eventually
 from tests.kill.counted import wait_counted
 from tests.kill.load import SITES
+from tests.patience import patient
 
 KEY = "hms_the-key-of-those-who-kill-0000000000000"
 READY_S = 30.0
@@ -94,7 +95,7 @@ class Service:
     def wait_ended(self) -> int:
         """Returns its exit code, negative for a signal, once it ended."""
         assert self.process is not None
-        return self.process.wait(READY_S)
+        return self.process.wait(patient(READY_S))
 
 
 @dataclass

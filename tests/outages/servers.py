@@ -15,6 +15,7 @@ from tests import servers
 from tests.e2e.processes import is_alive, kill_at_once
 from tests.e2e.waiting import eventually
 from tests.kill.services import Service
+from tests.patience import patient
 
 ENDED_S = 30.0
 
@@ -41,7 +42,7 @@ class Control:
         mine = [service.process for service in also if service.process is not None]
         kill_at_once([*pids, *(one.pid for one in mine)])
         for one in mine:
-            one.wait(ENDED_S)
+            one.wait(patient(ENDED_S))
         eventually(lambda: not any(map(is_alive, pids)), "all servers are dead", ENDED_S)
 
     def start_all(self) -> None:

@@ -45,7 +45,7 @@ from tests.small_mesh import expected_rows, folded_rows
 
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE
-ENOUGH_HITS = 1_000
+ENOUGH_HITS = {"whole": 1_000, "part": 25}
 """On each of the paths, or a test would show little of it."""
 
 SITES_OF_PLAN = {
@@ -54,24 +54,35 @@ SITES_OF_PLAN = {
     "generated": {},
 }
 GENERATED_HITS = {FAR_DELAYED: 44_000, EVERYTHING: 44_000}
+PART_HITS = 1_200
+"""Of each real file in the short replay."""
 GENERATED_DAYS = 4
 SMALLEST_FILE = 1  # its scenarios alone are about 12,000 hits
 PARTITIONS = 2
 
 
-def access_log(plan: Plan) -> list[RefHit]:
+def access_log(plan: Plan, length: str) -> list[RefHit]:
     hits, _ = read_access_log(real_file("access.log"), "")
+    hits = of_length(hits, length)
     # The collector takes names of visitors of at most 128 bytes.
     return with_sites("access-log", plan, [replace(hit, visitor=f"{hash64(hit.visitor):016x}") for hit in hits])
 
 
-def shop(plan: Plan) -> list[RefHit]:
+def shop(plan: Plan, length: str) -> list[RefHit]:
     hits, _ = read_shop_csv(real_file("shop-2019-10.csv"), "")
-    return with_sites("shop", plan, hits)
+    return with_sites("shop", plan, of_length(hits, length))
 
 
-def generated(plan: Plan) -> list[RefHit]:
-    hits = generate_hits(PLANS.index(plan), GENERATED_HITS.get(plan, SMALLEST_FILE))
+def of_length(hits: list[RefHit], length: str) -> list[RefHit]:
+    return hits if length == "whole" else hits[:PART_HITS]
+
+
+def generated(plan: Plan, length: str) -> list[RefHit]:
+    if length == "part" and plan not in (IN_ORDER, EVERYTHING):
+        return []
+    hits = generate_hits(
+        PLANS.index(plan), SMALLEST_FILE if length == "part" else GENERATED_HITS.get(plan, SMALLEST_FILE)
+    )
     end = (FIRST_DAY - date(1970, 1, 1)).days * DAY_MS + GENERATED_DAYS * DAY_MS
     return [replace(hit, site=f"{hit.site}-{plan.name}") for hit in hits if hit.event_time < end]
 
@@ -88,13 +99,18 @@ def with_sites(file: str, plan: Plan, hits: Sequence[RefHit]) -> list[RefHit]:
     return on_sites(hits, [f"merchants/demo/sites/{plan.name}-{number}" for number in range(count)])
 
 
-FILES: Mapping[str, Callable[[Plan], list[RefHit]]] = {"access-log": access_log, "shop": shop, "generated": generated}
+FILES: Mapping[str, Callable[[Plan, str], list[RefHit]]] = {
+    "access-log": access_log,
+    "shop": shop,
+    "generated": generated,
+}
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("length", ["part", pytest.param("whole", marks=pytest.mark.long)])
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, tmp_path: Path) -> None:
-    hits = {plan: FILES[file](plan) for plan in PLANS}
+def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, length: str, tmp_path: Path) -> None:
+    hits = {plan: FILES[file](plan, length) for plan in PLANS}
     sent = sorted((one for plan in PLANS for one in arrivals(hits[plan], plan)), key=lambda one: one.at_ms)
     sites = sorted({hit.site for of_plan in hits.values() for hit in of_plan})
     middle = len(sent) // 2
@@ -106,7 +122,7 @@ def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, tm
         mesh.idle(VISITS_END_MS)
         streamed = check_stream(mesh, mesh.clock.now())
         assert not streamed.open_visits
-        check_paths(mesh, streamed)
+        check_paths(mesh, streamed, ENOUGH_HITS[length])
         check_ledger(mesh)
         assert mesh.published() == set()  # so far nothing but the stream has counted
         before = {site: mesh.seen(site) for site in sites}
@@ -133,7 +149,7 @@ def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
     return everything
 
 
-def check_paths(mesh: LiveMesh, streamed: Streamed) -> None:
+def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
     """Each hit took its path, and enough hits each of them to say something about it."""
     counts = mesh.runner.counts
     assert (counts.late, counts.history, counts.copies) == (
@@ -142,7 +158,7 @@ def check_paths(mesh: LiveMesh, streamed: Streamed) -> None:
         len(streamed.copies),
     )
     assert counts.fast + counts.slow == len(streamed.counted) - len(streamed.late)
-    assert min(counts.fast, counts.slow, counts.late) >= ENOUGH_HITS, counts
+    assert min(counts.fast, counts.slow, counts.late) >= enough, counts
 
 
 def check_ledger(mesh: LiveMesh) -> None:
@@ -184,12 +200,15 @@ def drifts(mesh: LiveMesh, site: str) -> dict[int, Drift]:
 
 
 @pytest.mark.timeout(300)
-def test_a_shop_on_files_is_streamed_and_settled_through_crashes_as_the_reference_says(tmp_path: Path) -> None:
-    sent = arrivals(shop(SHUFFLED), SHUFFLED)
-    site = sent[0].hit.site
+@pytest.mark.parametrize("length", ["part", pytest.param("whole", marks=pytest.mark.long)])
+def test_a_shop_on_files_is_streamed_and_settled_through_crashes_as_the_reference_says(
+    length: str, tmp_path: Path
+) -> None:
+    sent = arrivals(shop(SHUFFLED, length), SHUFFLED)
+    site, portion = sent[0].hit.site, len(sent) // 5 + 1
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "home", sent[0].at_ms - MINUTE, [site]) as mesh:
-        for part, start in enumerate(range(0, len(sent), 4_000)):
-            mesh.replay(sent[start : start + 4_000])
+        for part, start in enumerate(range(0, len(sent), portion)):
+            mesh.replay(sent[start : start + portion])
             if part % 2:
                 mesh.runner.snapshot()
             mesh.crash()

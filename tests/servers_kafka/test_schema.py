@@ -94,5 +94,5 @@ def test_topic_that_another_makes_at_the_same_time_is_taken_as_it_is(servers: Se
     changes = schema.plan(servers, OPTIONS)
     for _ in range(2):
         apply(changes)
-    topics = AdminClient({"bootstrap.servers": servers.kafka}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": servers.kafka}).list_topics(timeout=60).topics
     assert len([name for name in topics if name.startswith(f"{servers.name}.")]) == 4

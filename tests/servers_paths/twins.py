@@ -22,6 +22,7 @@ from reporter.rpc.backend import Backend
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.live_mesh import OUTCOME_S, LiveMesh, partition_of
+from tests.patience import patient
 from tests.reference.hits import RefHit
 from tests.reference.settled import Entry, settle
 from tests.reference.streamed import stream
@@ -156,7 +157,7 @@ def _answer(backend: Backend, asked: Asked) -> Answer:
 
 def wait_until(holds: Callable[[], bool], otherwise: str, timeout_s: float = DEADLINE_S) -> None:
     """Looks until it holds; fails after a while."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + patient(timeout_s)
     pause = threading.Event()
     while not holds():
         assert time.monotonic() < deadline, f"{otherwise} after {timeout_s:g} s"

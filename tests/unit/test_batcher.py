@@ -22,8 +22,9 @@ from hitmesh.hit.v1 import hit_pb2
 from hitmesh.ports import EventLog, LoggedPosition, Record, Topic
 from tests.e2e.messages import page_view
 from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
+from tests.patience import patient
 
-WAIT_S = 60.0
+WAIT_S = patient(10)
 POISON = "a user agent that breaks the classifier"
 PANIC = "a user agent that makes a library panic"
 

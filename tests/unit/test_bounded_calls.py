@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
+from tests.patience import patient
 
-WITHIN_S = 10.0
+WITHIN_S = patient(10)
 
 
 def test_result_and_error_are_those_of_the_function_and_calls_are_made_in_one_other_thread() -> None:

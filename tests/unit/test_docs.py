@@ -49,7 +49,7 @@ def files() -> tuple[str, ...]:
     """Every file of the repository, without what is made: hidden directories, caches, builds."""
     made = re.compile(r"(?:^|/)(?:\.(?!ci/)[^/]*|__pycache__|build|dist)/")
     found = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file())
-    return tuple(sorted(name for name in found if not made.search(name)))
+    return tuple(sorted(name for name in found if name != ".git" and not made.search(name)))
 
 
 def commands_in(page: str, program: str) -> Iterator[list[str]]:

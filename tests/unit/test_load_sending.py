@@ -22,6 +22,7 @@ from hitmesh.load.stream import Answer, FrameStream, Outgoing
 from hitmesh.load.tally import Tally
 from hitmesh.load.traffic import Frame, Traffic
 from tests.e2e.waiting import eventually
+from tests.patience import patient
 from tests.unit.scripted_mesh import Requests, Responses, ack, credit, issue, ready
 
 IMPATIENT = Patience(attempts=3, first_s=0.01, max_s=0.02, stall_s=0.2)
@@ -253,7 +254,7 @@ class Held:
             taken.set()
 
         threading.Thread(target=read, daemon=True).start()
-        self.release.wait(10)
+        self.release.wait(patient(10))
         acked = 0
         while not (taken.is_set() and acked == len(door.batches)):
             if len(door.batches) > acked:
@@ -280,14 +281,14 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
     with serving(held.script) as door:
         began_s = time.monotonic()
         loop, tally, expected, stream = offer(door, frames)
-        assert loop.wait(10)
+        assert loop.wait(patient(10))
         # The last frame was due 0.995 s after the start and no frame was answered by then.
         assert time.monotonic() - began_s < 3
         assert tally.progress.offered == 200
         assert tally.progress.acknowledged == 0
         assert sorted(tally.delays_s)[len(frames) // 2] < 0.1
         held.release.set()
-        assert stream.wait(10)
+        assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
     # The first frame was due 0.045 s after the start, its ack came after the last frame was due.
@@ -300,16 +301,16 @@ def test_frames_beyond_what_may_wait_are_left_out_and_counted() -> None:
     held = Held()
 
     def no_credit(door: Door, requests: Requests, context: grpc.ServicerContext) -> Responses:
-        held.release.wait(10)
+        held.release.wait(patient(10))
         yield from take_everything(door, requests, context)
 
     bound = sum(len(frame.content) for frame in frames[:5])
     with serving(no_credit) as door:
         loop, tally, expected, stream = offer(door, frames, max_waiting_bytes=bound)
-        assert loop.wait(10)
+        assert loop.wait(patient(10))
         assert stream.waiting_bytes <= bound
         held.release.set()
-        assert stream.wait(10)
+        assert stream.wait(patient(10))
         stream.close()
     counted = tally.progress
     assert counted.offered == 200
@@ -327,13 +328,13 @@ def test_failure_of_the_source_of_frames_is_told() -> None:
     loop = OpenLoop(broken(), [], start_s=time.monotonic() - 1, expected=Expected(), tally=tally)
     loop.stop()
     loop.start()
-    assert loop.wait(5)
+    assert loop.wait(patient(5))
     with serving() as door:
         stream = FrameStream(door.endpoint, lambda answer: None)
         stream.start()
         loop = OpenLoop(broken(), [stream], start_s=time.monotonic() - 1, expected=Expected(), tally=tally)
         loop.start()
-        assert loop.wait(5)
+        assert loop.wait(patient(5))
         stream.close()
     assert isinstance(loop.failure, ValueError)
 

@@ -17,6 +17,7 @@ import pytest
 from hitmesh.mesh import children, home, ports
 from hitmesh.mesh.envoy import Address, Door, binary, descriptors, render
 from hitmesh.mesh.health import unhealthy_clusters
+from tests.patience import patient
 
 
 def a_door(access_log: Path) -> Door:
@@ -150,7 +151,7 @@ def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         [sys.executable, "-c", parent, str(log)], capture_output=True, text=True, check=False, timeout=30
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while _runs(int(done.stdout)):
         assert time.monotonic() < deadline
 

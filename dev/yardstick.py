@@ -1,0 +1,27 @@
+"""Print how fast this machine is: CPU seconds of ten million additions in CPython.
+
+0.5 is a fast machine, 1.3 a slow one. The time of a test run means something only beside this figure.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+ADDITIONS = 10_000_000
+
+
+def yardstick_s() -> float:
+    """Return the CPU seconds of the additions: the least of three runs."""
+    return min(_once() for _ in range(3))
+
+
+def _once() -> float:
+    began, total = time.process_time(), 0
+    for number in range(ADDITIONS):
+        total += number
+    return time.process_time() - began
+
+
+if __name__ == "__main__":
+    sys.stderr.write(f"test: yardstick {yardstick_s():.2f} CPU s (0.5 is a fast machine, 1.3 a slow one)\n")

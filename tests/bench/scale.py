@@ -1,0 +1,98 @@
+"""How much each part of the benchmark takes: in full, or as little as shows that every part still runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from processor.live.limits import PRODUCTION
+
+
+@dataclass(frozen=True)
+class Core:
+    """One run of the processor's core.
+
+    Attributes:
+        open_visits: visits that are open while it is measured.
+        before_min: minutes of log time that only age the state.
+        measured_min: minutes of log time that are measured.
+        floor: hits per second and core below which the number is not `ok`.
+        window_hits: hits of a window, as a runner polls them.
+    """
+
+    open_visits: int
+    before_min: int
+    measured_min: int
+    floor: float
+    window_hits: int = 50_000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The sizes of all parts.
+
+    Attributes:
+        warm_up_s, collector_s: seconds of load before the collector is measured, and while it is.
+        collector_batches: distinct batches of 100 hits that are sent, over and over.
+        core, core_many: the processor's core with the visits of a large shop, and with many more.
+        pages, texts_per_hour: distinct pages of one site, and how many of an hour are kept apart.
+        big_hits: hits of the day that is settled.
+        series_days, series_hits: days of the site that reports are asked about, and hits of each.
+        settlements, calls: how often the day is settled, and each question asked.
+        rates: hits per second that are offered to the mesh, ascending, until one is not held.
+        trial_s, mesh_s: seconds of each trial, and of the run that counts.
+    """
+
+    warm_up_s: float
+    collector_s: float
+    collector_batches: int
+    core: Core
+    core_many: Core
+    pages: int
+    texts_per_hour: int
+    big_hits: int
+    series_days: int
+    series_hits: int
+    settlements: int
+    calls: int
+    rates: tuple[int, ...]
+    trial_s: int
+    mesh_s: int
+
+
+# 107 minutes: the state is in balance, whatever it forgets has been forgotten once. Ten million open visits take a
+# quarter of an hour; an epoch of two million has the same steps.
+FULL: Final = Scale(
+    warm_up_s=4.0,
+    collector_s=12.0,
+    collector_batches=2_000,
+    core=Core(500_000, 107, 43, 150_000),
+    core_many=Core(2_000_000, 107, 15, 0),
+    pages=2_000_000,
+    texts_per_hour=PRODUCTION.texts_per_hour,
+    big_hits=210_000,
+    series_days=90,
+    series_hits=5_000,
+    settlements=7,
+    calls=200,
+    rates=(12_000, 20_000, 30_000, 45_000, 65_000),
+    trial_s=15,
+    mesh_s=60,
+)
+SMALL: Final = Scale(
+    warm_up_s=0.5,
+    collector_s=0.5,
+    collector_batches=80,
+    core=Core(500, 92, 16, 0, window_hits=200),
+    core_many=Core(1_000, 92, 16, 0, window_hits=200),
+    pages=2_000,
+    texts_per_hour=100,
+    big_hits=2_000,
+    series_days=3,
+    series_hits=500,
+    settlements=1,
+    calls=2,
+    rates=(200,),
+    trial_s=2,
+    mesh_s=2,
+)

@@ -1,0 +1,26 @@
+"""How long tests wait: ceilings against hanging, never a measure of speed.
+
+A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies that by
+`PATIENCE`, so that a slow or busy machine fails no test.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+PATIENCE: Final = 8
+
+
+def patient(seconds: float) -> float:
+    """Return the ceiling for a step that takes `seconds` on a fast machine."""
+    return seconds * PATIENCE
+
+
+def lengthen_timeouts(items: list[pytest.Item]) -> None:
+    """Multiply the time-out of every test by `PATIENCE`."""
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        seconds = float(marker.args[0] if marker else item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)

@@ -1,0 +1,43 @@
+"""No process outlives a test run, whatever group it is in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.patience import patient
+
+SWEEP = Path(__file__).parents[2] / "dev" / "sweep.py"
+
+
+def test_processes_of_a_run_are_ended_even_if_they_ignore_the_request_and_others_are_left_alone() -> None:
+    run, other = f"run-{secrets.token_hex(8)}", f"other-{secrets.token_hex(8)}"
+    deaf = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); sys.stdin.read()"
+    ours, spared = started(run, deaf), started(other, deaf)
+    try:
+        swept = subprocess.run([sys.executable, str(SWEEP), run], capture_output=True, text=True, check=True)
+        assert swept.stderr == "test: ended 1 processes that were left behind\n"
+        assert ours.wait(patient(5)) != 0
+        assert spared.poll() is None
+    finally:
+        for process in (ours, spared):
+            process.kill()
+            process.communicate()
+
+
+def started(run: str, code: str) -> subprocess.Popen[str]:
+    """A process of a session of its own that has come up."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RUN_OF_TESTS": run},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "1\n"
+    return process
