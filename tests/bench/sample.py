@@ -13,6 +13,7 @@ from hitmesh.hit.v1 import hit_pb2
 from hitmesh.keys import hash64, visitor_key
 from tests.bench.measured import Result
 from tests.bench.sites import KEYS, SITES
+from tests.reference.files import shown_path
 
 
 def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
@@ -57,7 +58,7 @@ def _of_page_view(view: hit_pb2.PageView) -> dict[str, Any]:
     url = urlsplit(view.url)
     return {
         "hostname": url.hostname,
-        "page_path": url.path,
+        "page_path": shown_path(url.path),
         "page_query": url.query or None,
         "referrer": view.referrer or None,
         "http_status": view.http_status,

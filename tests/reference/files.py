@@ -85,14 +85,14 @@ def _page_view(line: str, number: int, site: str) -> RefHit | str:
         event_time=_milliseconds(time),
         position=(number, "file", 0, number, 0),
         campaign=_campaign(query),
-        page_path=_shown(path),
+        page_path=shown_path(path),
         user_agent=agent,
         url=target,
         referrer=(_unless_missing(combined["referrer"]) or None) if combined else None,
     )
 
 
-def _shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """The path as reports show it; enough for the paths of the files at hand, which are ASCII."""
     path = re.sub("%[0-9A-Fa-f]{2}", lambda found: _decoded(found[0].upper()), path)
     path = re.sub(r"(?<=[^/ ])%20(?=[^/% ])", " ", path)
