@@ -28,11 +28,16 @@ HEALTH_WORKERS = 4
 # A reflection stream is answered in a moment but may stay open.
 REFLECTION_WORKERS = 4
 
+MAX_METADATA_BYTES = 64 << 10
+
 # A client may ping every 10 s also without a call; Envoy keeps idle connections.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Beyond 8 KiB gRPC refuses some calls by chance, by default.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 

@@ -50,8 +50,12 @@ class Child:
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
 
 
-def start(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+def start(
+    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path | None = None
+) -> Child:
     """Starts a child whose output goes to `log` and that gets SIGKILL when this process dies.
+
+    Its working directory is `directory`, else that of this process.
 
     The child is not given the terminal's Ctrl-C: the mesh stops its children in order.
     """
@@ -60,6 +64,7 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], log
         process = subprocess.Popen(
             [*_LEASH, str(os.getpid()), *command],
             env=dict(environment),
+            cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -185,9 +185,9 @@ class Mesh:
         children.stop(self._children)
 
     def metrics_urls(self) -> Mapping[str, str]:
-        """Returns where each process serves its metrics; Envoy's own are below its admin address."""
+        """Returns where each process serves its metrics."""
         urls = {one.name: f"http://{one.metrics}/metrics" for one in self._instances}
-        return {**urls, "envoy": f"http://{self.door.admin}/stats/prometheus"}
+        return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
 
     def banner(self) -> str:
         """Returns addresses and four lines that work when pasted."""
@@ -201,7 +201,7 @@ class Mesh:
                 f"  REST          {http}/v1/merchants/demo/sites/example",
                 f"  gRPC (Envoy)  {self.door.http}      reflection on",
                 f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
-                f"  Envoy admin   http://{self.door.admin}",
+                f"  Envoy stats   http://{self.door.stats}/stats",
                 *(
                     f"  {'' if index else 'Metrics':<12}  http://{one.metrics}/metrics   ({one.name})"
                     for index, one in enumerate(self._instances)
@@ -237,10 +237,10 @@ class Mesh:
         replicas = self._options.replicas
         wanted = 2 + instances.count(replicas)  # one may be the port that was just chosen
         free = iter([Address(ports.HOST, one) for one in ports.any_free(wanted) if one != port])
-        admin, planned = next(free), instances.planned(free, replicas)
+        stats, planned = next(free), instances.planned(free, replicas)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
-        return Door(Address(ports.HOST, port), admin, collectors, reporters, processors, log), planned
+        return Door(Address(ports.HOST, port), stats, collectors, reporters, processors, log), planned
 
     def _start_instance(self, one: Instance) -> None:
         self._start(one.name, [sys.executable, "-m", one.service], self._environment(one))
@@ -261,7 +261,7 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ)
+        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
         """Starts Envoy on the next port when somebody took its port before it could bind it; False when not so."""
@@ -275,8 +275,11 @@ class Mesh:
         self._start_envoy()
         return True
 
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        self._children.append(children.start(name, command, environment, self._home.logs / f"{name}.log"))
+    def _start(
+        self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
+    ) -> None:
+        log = self._home.logs / f"{name}.log"
+        self._children.append(children.start(name, command, environment, log, directory))
 
     def _run(self, module: str, *arguments: str, shown: bool = False) -> None:
         command = [sys.executable, "-m", module, *arguments]
@@ -297,7 +300,7 @@ class Mesh:
                     f"{', '.join(sorted(missing))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
                     f"see the logs in {self._home.logs}"
                 )
-            missing = unhealthy_clusters(self.door.admin, CLUSTERS)
+            missing = unhealthy_clusters(self.door.stats, CLUSTERS)
 
     def _is_default_home(self) -> bool:
         # Whoever pastes a line may not have set HITMESH_HOME.

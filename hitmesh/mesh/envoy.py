@@ -13,12 +13,18 @@ from hitmesh.errors import FatalError
 from hitmesh.rpc_domain import DOMAIN
 
 TEMPLATE = "envoy.yaml.tmpl"
+# In the working directory of Envoy, so that a long path is no problem: the address of a socket has at most 107 bytes.
+ADMIN_SOCKET = "admin.sock"
+# What a mesh on one machine is called.
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # gRPC code and reason of Envoy's own replies, by placeholder.
 _LOCAL_REPLIES = {
     "reply_invalid": (3, "INVALID_REQUEST"),
+    "reply_encoding": (3, "UNSUPPORTED_ENCODING"),
     "reply_timeout": (4, "DEADLINE_EXCEEDED"),
     "reply_not_found": (5, "NOT_FOUND"),
+    "reply_other_host": (7, "OTHER_HOST"),
     "reply_too_large": (8, "REQUEST_TOO_LARGE"),
     "reply_unimplemented": (12, "UNIMPLEMENTED"),
     "reply_internal": (13, "PROXY_ERROR"),
@@ -39,14 +45,21 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Addresses and files of one Envoy."""
+    """Addresses and files of one Envoy.
+
+    Attributes:
+        http: the one door.
+        stats: where its metrics and the health of its clusters are read.
+        hosts: names that callers may use for the door, on any port; the first stands for a caller that gives none.
+    """
 
     http: Address
-    admin: Address
+    stats: Address
     collectors: tuple[Address, ...]
     reporters: tuple[Address, ...]
     processors: tuple[Address, ...]
     access_log: Path
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
 
 
 def binary() -> Path:
@@ -78,8 +91,12 @@ def render(door: Door) -> str:
     return Template(template()).substitute(
         http_host=door.http.host,
         http_port=door.http.port,
-        admin_host=door.admin.host,
-        admin_port=door.admin.port,
+        stats_host=door.stats.host,
+        stats_port=door.stats.port,
+        admin_socket=json.dumps(ADMIN_SOCKET),
+        default_host=json.dumps(door.hosts[0]),
+        own_hosts=json.dumps([name for host in door.hosts for name in (host, f"{host}:*")]),
+        other_host=json.dumps(f"the Host header names another server: use one of {', '.join(door.hosts)}"),
         access_log=json.dumps(str(door.access_log)),
         descriptors=json.dumps(str(descriptors())),
         collector_endpoints=_endpoints("collector", door.collectors),

@@ -1,4 +1,4 @@
-"""Asks Envoy's admin listener which clusters have a healthy instance."""
+"""Asks Envoy which clusters have a healthy instance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hitmesh.mesh.envoy import Address
 TIMEOUT_S = 1.0
 
 
-def unhealthy_clusters(admin: Address, wanted: frozenset[str]) -> frozenset[str]:
+def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
     """Returns the wanted clusters without a healthy instance; all of them while Envoy does not answer."""
-    connection = http.client.HTTPConnection(admin.host, admin.port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(stats.host, stats.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/clusters?format=json")
         statuses = json.loads(connection.getresponse().read())["cluster_statuses"]

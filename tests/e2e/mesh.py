@@ -260,16 +260,14 @@ class Mesh:
 
     # -------------------------------------------------------------------------------------------------------- Envoy
 
-    def admin_address(self) -> str:
-        """Returns host:port of Envoy's admin listener, as its configuration says."""
-        text = (self.home / "run" / "envoy.yaml").read_text()
-        found = re.search(r"^admin:\n.*address: \"?([\d.]+)\"?, port_value: (\d+)", text, re.MULTILINE)
-        assert found is not None, "Envoy's configuration has no admin listener"
-        return f"{found[1]}:{found[2]}"
+    def stats_address(self) -> str:
+        """Returns host:port of the listener where Envoy's numbers are read."""
+        where: str = json.loads(self.ready_file.read_text())["metrics"]["envoy"]
+        return where.removeprefix("http://").partition("/")[0]
 
     def envoy_stat(self, name: str) -> int:
         """Returns a counter or gauge of Envoy; 0 when it was never counted."""
-        _, body = get(self.admin_address(), "/stats")
+        _, body = get(self.stats_address(), "/stats")
         found = re.search(rf"^{re.escape(name)}: (\d+)$", body.decode(), re.MULTILINE)
         return int(found[1]) if found else 0
 

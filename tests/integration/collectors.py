@@ -135,6 +135,7 @@ class Running:
     service: CollectorService
     batcher: MicroBatcher
     channel: grpc.Channel
+    port: int
 
 
 @contextmanager
@@ -156,7 +157,7 @@ def running(backend: Backend, metrics: Metrics | None = None, **changes: object)
     server.start()
     channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
     try:
-        yield Running(service, batcher, channel)
+        yield Running(service, batcher, channel, port)
     finally:
         backend.log.open()
         channel.close()

@@ -41,6 +41,7 @@ class Mesh:
     stores: Stores
     clock: ManualClock
     channel: grpc.Channel
+    port: int
 
     @property
     def reporter(self) -> reporter_pb2_grpc.ReporterServiceStub:
@@ -109,7 +110,7 @@ def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        mesh = Mesh(stores, clock, channel)
+        mesh = Mesh(stores, clock, channel, port)
         for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
             stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
         stores.directory.create_site(a_site())

@@ -1,0 +1,281 @@
+"""The door itself: a real Envoy in front of a reporter and a collector in this process."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import re
+import socket
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from collector.classify import Classifier
+from hitmesh.mesh import children, ports
+from hitmesh.mesh.envoy import ADMIN_SOCKET, Address, Door, binary, render
+from reporter.filter_text import MAX_TEXT
+from tests.e2e.rest import reason_of
+from tests.e2e.waiting import eventually
+from tests.integration.collectors import KEY, SITE, new_backend, running
+from tests.integration.reporters import start
+
+STRANGER = "rebound.evil.example"
+PREFLIGHT = {
+    "origin": "https://shop.example",
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(at: Address, method: str, path: str, body: bytes | Iterator[bytes] | None = None, /, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(at.host, at.port, timeout=20)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        answer = connection.getresponse()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+def spoken(at: Address, request: bytes) -> bytes:
+    """Returns all that is answered to these bytes until the door closes the connection."""
+    with socket.create_connection((at.host, at.port), timeout=20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.fixture(scope="module")
+def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Path]]:
+    run = tmp_path_factory.mktemp("a-directory-whose-path-is-longer-than-the-address-of-a-socket-file-may-be" * 2)
+    mesh = start(open_reads=True)
+    reporter = next(mesh)
+    with running(new_backend(Classifier())) as collector:
+        own, stats = (Address(ports.HOST, port) for port in ports.any_free(2))
+        collectors, reporters = ((Address(ports.HOST, port),) for port in (collector.port, reporter.port))
+        door = Door(own, stats, collectors, reporters, reporters, run / "access.jsonl")
+        config = run / "envoy.yaml"
+        config.write_text(render(door), encoding="utf-8")
+        command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
+        envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
+        try:
+            eventually(lambda: envoy.process.poll() is not None or not ports.is_free(own.port), "Envoy listens", 60)
+            assert envoy.process.poll() is None, envoy.last_lines()
+            yield door, run
+            assert envoy.process.poll() is None, envoy.last_lines()
+        finally:
+            children.stop([envoy])
+    next(mesh, None)
+
+
+@pytest.fixture
+def door(running_door: tuple[Door, Path]) -> Address:
+    return running_door[0].http
+
+
+@pytest.fixture
+def stats(running_door: tuple[Door, Path]) -> Address:
+    return running_door[0].stats
+
+
+def a_batch() -> bytes:
+    hit = {"hitId": "h1", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "https://shop.example/"}}
+    return json.dumps({"ingestKey": KEY, "hits": [hit]}).encode()
+
+
+# ----------------------------------------------------------------------------------------------------------- the proxy
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
+@pytest.mark.parametrize(
+    "path", ["/quitquitquit", "/healthcheck/fail", "/reset_counters", "/logging?level=off", "/stats"]
+)
+def test_no_request_to_a_port_changes_the_proxy(stats: Address, method: str, path: str) -> None:
+    assert ask(stats, method, path, b"", origin="https://evil.example").status in (403, 405)
+
+
+@pytest.mark.parametrize("path", ["/config_dump", "/drain_listeners", "/memory", "/", "/stats/../quitquitquit"])
+def test_only_paths_that_are_known_to_read_are_handed_on(stats: Address, path: str) -> None:
+    answer = ask(stats, "GET", path)
+    assert answer.status == 403
+    assert b"/stats/prometheus" in answer.body
+
+
+@pytest.mark.parametrize("path", ["/stats", "/stats/prometheus", "/clusters?format=json", "/ready", "/server_info"])
+def test_metrics_and_health_are_read_over_a_port(stats: Address, path: str) -> None:
+    assert ask(stats, "GET", path).status == 200
+    assert ask(stats, "GET", path, host=STRANGER).status == 403
+
+
+def test_the_admin_interface_is_a_socket_file_of_the_owner(running_door: tuple[Door, Path]) -> None:
+    assert (running_door[1] / ADMIN_SOCKET).stat().st_mode & 0o777 == 0o600
+
+
+# --------------------------------------------------------------------------------------------------------- host names
+
+
+@pytest.mark.parametrize("host", [STRANGER, f"{STRANGER}:80", "localhost.evil.example", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize("path", ["/v1/merchants/-/sites", "/v1/metrics", "/nowhere"])
+def test_another_host_name_is_refused_and_the_error_names_those_that_work(door: Address, host: str, path: str) -> None:
+    answer = ask(door, "GET", path, host=host, origin=f"http://{host}")
+    said = json.loads(answer.body)
+    assert (answer.status, reason_of(said)) == (403, "OTHER_HOST")
+    assert "localhost" in said["message"]
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:9", "127.0.0.1", "127.0.0.1:65000", "[::1]:8080", "LOCALHOST"]
+)
+def test_names_of_this_machine_are_the_doors_own_on_any_port(door: Address, host: str) -> None:
+    assert ask(door, "GET", "/v1/metrics", host=host).status == 200
+
+
+def test_a_grpc_call_to_another_host_name_is_refused(door: Address) -> None:
+    with grpc.insecure_channel(str(door), options=[("grpc.default_authority", STRANGER)]) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/hitmesh.reporter.v1.ReporterService/ListMetrics"
+        )
+        with pytest.raises(grpc.RpcError) as raised:
+            call(b"", timeout=10)
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+# -------------------------------------------------------------------------------------------------------- old and rare
+
+
+@pytest.mark.parametrize("host", [b"", b"Host: 127.0.0.1:8080\r\n"], ids=["no host", "host"])
+def test_http_1_0_is_answered_with_and_without_a_host(door: Address, host: bytes) -> None:
+    answer = spoken(door, b"GET /v1/metrics HTTP/1.0\r\n" + host + b"\r\n")
+    assert answer.startswith((b"HTTP/1.0 200 ", b"HTTP/1.1 200 "))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["metrics"]
+
+
+def test_a_batch_over_http_1_0_is_taken(door: Address) -> None:
+    body = a_batch()
+    head = f"POST /v1/hits:send HTTP/1.0\r\nhitmesh-site: {SITE}\r\ncontent-type: application/json\r\n"
+    answer = spoken(door, f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    assert b" 200 " in answer.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/metrics", "/v1/merchants/demo/sites", "/v1/merchants/demo/sites/never", "/nowhere"]
+)
+def test_head_says_what_get_says_without_its_body(door: Address, path: str) -> None:
+    got = ask(door, "GET", path)
+    request = f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
+    head, _, body = spoken(door, request).partition(b"\r\n\r\n")
+    assert body == b""
+    assert head.startswith(f"HTTP/1.1 {got.status} ".encode())
+    assert f"content-type: {got.headers['content-type']}".encode() in head.lower()
+
+
+def test_a_connection_goes_on_after_a_head(door: Address) -> None:
+    head = b"HEAD /v1/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    get = b"GET /v1/metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    assert spoken(door, head + get).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:3000", "null"])
+def test_a_preflight_is_answered_for_every_origin_without_credentials(door: Address, origin: str) -> None:
+    answer = ask(door, "OPTIONS", "/v1/hits:send", **(PREFLIGHT | {"origin": origin}))
+    assert answer.status in (200, 204)
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "content-type" in answer.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_page_of_another_origin_may_read_what_became_of_its_hits(door: Address) -> None:
+    sent = {"hitmesh_site": SITE, "content_type": "application/json", "origin": "https://shop.example"}
+    answer = ask(door, "POST", "/v1/hits:send", a_batch(), **sent)
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+    refused = ask(door, "POST", "/v1/hits:send", b"{", **sent)
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (400, "https://shop.example")
+
+
+def test_reports_are_not_for_pages_of_another_origin(door: Address) -> None:
+    for method in ("OPTIONS", "GET"):
+        answer = ask(door, method, "/v1/merchants/demo/sites", **PREFLIGHT)
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+# -------------------------------------------------------------------------------------------------------------- bodies
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_packed_batch_is_taken(door: Address, chunked: bool) -> None:
+    packed = gzip.compress(a_batch())
+    body = iter([packed[:20], packed[20:]]) if chunked else packed
+    sent = {"content_type": "application/json", "content_encoding": "gzip", "hitmesh_site": SITE}
+    answer = ask(door, "POST", "/v1/hits:send", body, **sent)
+    assert (answer.status, json.loads(answer.body)["acceptedCount"]) == (200, "1")
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, br"])
+def test_a_body_packed_otherwise_is_refused_with_415(door: Address, encoding: str) -> None:
+    answer = ask(door, "POST", "/v1/hits:send", b"xx", content_type="application/json", content_encoding=encoding)
+    assert (answer.status, reason_of(json.loads(answer.body))) == (415, "UNSUPPORTED_ENCODING")
+
+
+def test_a_packed_body_counts_by_its_unpacked_size(door: Address) -> None:
+    packed = gzip.compress(os.urandom(4).hex().encode() * 400_000)
+    answer = ask(door, "POST", "/v1/hits:send", packed, content_type="application/json", content_encoding="gzip")
+    assert answer.status in (400, 413), answer
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "語", "𝄞"])
+def test_a_filter_of_the_greatest_length_works_by_get(door: Address, letter: str) -> None:
+    values = [f"/{number}{letter * 400}" for number in range(100)]
+    text = f"page_path in({','.join(values)})"[: MAX_TEXT - 1]
+    text = text.rpartition(",")[0] + ")"
+    asked = f"metrics=hits&last=1d&format=csv&filter={urllib.parse.quote(text)}"
+    answer = ask(door, "GET", f"/v1/merchants/demo/sites/shop:export?{asked}")
+    assert answer.status == 200, answer
+
+
+def test_cookies_of_other_programs_on_this_machine_do_no_harm(door: Address) -> None:
+    assert ask(door, "GET", "/v1/metrics", cookie="a=" + "b" * 60_000, referer="x" * 9_000).status == 200
+
+
+# ---------------------------------------------------------------------------------------------------------- request ids
+
+
+@pytest.mark.parametrize("sent", ["x", "a-b_c/~!", "i" * 128])
+def test_an_id_that_a_caller_sends_is_kept(door: Address, sent: str) -> None:
+    assert ask(door, "GET", "/v1/metrics", x_request_id=sent).headers["x-request-id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["i" * 129, "i" * 30_000, "with blank", "\x80\xff", ""])
+@pytest.mark.parametrize("path", ["/v1/metrics", "/nowhere"])
+def test_an_id_that_is_long_or_not_printable_is_replaced(door: Address, sent: str, path: str) -> None:
+    ids = {ask(door, "GET", path, x_request_id=sent).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"[!-~]{8,128}", one) for one in ids)
+
+
+# --------------------------------------------------------------------------------------------------------------- health
+
+
+def test_methods_that_nobody_serves_do_not_count_against_an_instance(door: Address, stats: Address) -> None:
+    with grpc.insecure_channel(str(door)) as channel:
+        for method in ("collector.v1.CollectorService/Nothing", "reporter.v1.ReporterService/Nothing"):
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hitmesh.{method}")
+            for _ in range(60):
+                with pytest.raises(grpc.RpcError) as raised:
+                    call(b"", timeout=10)
+                assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    counted = ask(stats, "GET", "/stats?filter=outlier_detection.ejections_active").body.decode()
+    assert set(re.findall(r": (\d+)", counted)) == {"0"}
