@@ -48,6 +48,7 @@ from processor.recovery import recover
 from processor.stream_stores import StreamStores, rules_of, wins_of
 from processor.turns import Turns
 
+KEPT_DIRECTORY: Final = "kept-hits"
 _HEARTBEAT_S: Final = 5.0  # a reader skips the calls that come too early
 
 
@@ -77,7 +78,7 @@ class Runner:
         stores: where everything is.
         clock: says when to flush and to save; numbers do not depend on it.
         pace: how much at once.
-        home: directory of a local disk for kept hits; emptied.
+        home: directory of a local disk; kept hits are in one of its own in it, and nothing else is touched.
         meter: counts and times; is told of each step of a commit.
         limits: when the tables of a partition grow, spill and are tidied.
 
@@ -98,7 +99,7 @@ class Runner:
         self._stores = stores
         self._clock = clock
         self._pace = pace or Pace()
-        self._home = home
+        self._kept = home / KEPT_DIRECTORY
         self._limits = limits
         self._meter = meter or StreamMeter(unmeasured())
         self._readers: dict[Topic, LogReader] = {}
@@ -355,14 +356,14 @@ class Runner:
             self.close()  # rewinding loses records; a new reader begins where it was committed
         self._can_go_on = False
         self._waiting = []
-        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self._kept, ignore_errors=True)
         # Before the readers ask what was committed: nothing of this writer may be pending then.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._home, self._stay, self._limits)
+        recovered = recover(self._stores, committed, self._kept, self._stay, self._limits)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         self._is_certain = True

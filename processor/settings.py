@@ -66,5 +66,5 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """Where kept hits are: nothing in it outlives the process."""
+        """Where the directory of kept hits is: nothing in that one outlives the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

@@ -91,7 +91,13 @@ def in_order(hits: Sequence[RefHit]) -> list[Arrival]:
 
 
 class Stream(LiveMesh):
-    """A mesh in memory whose hits pass the collector by; leaving it removes its files."""
+    """A mesh whose hits pass the collector by; leaving it removes its files.
+
+    Args:
+        policy: of its sites.
+        url: of its stores; HOME stands for a directory of its own.
+        limits: of its runners.
+    """
 
     def __init__(self, policy: RefPolicy = V1, url: str = "memory:", limits: Limits = PRODUCTION) -> None:
         self.policy = policy
@@ -144,17 +150,30 @@ def all_rows(mesh: Stream) -> Rows:
 def test_net_rows_are_those_of_the_reference_at_any_time(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
+    with Stream(policy, limits=limits) as mesh:
+        check_at_any_time(mesh, hits, seed)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=3)
+@given(stream_hits(), SEEDS)
+def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[RefHit], seed: int) -> None:
+    with Stream(url="embedded:HOME/data", limits=SMALLEST) as mesh:
+        check_at_any_time(mesh, hits, seed)
+
+
+def check_at_any_time(mesh: Stream, hits: list[RefHit], seed: int) -> None:
+    """Rows are those of the reference in the middle of the hits, after them, and when every visit has ended."""
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))
-    with Stream(policy, limits=limits) as mesh:
-        mesh.feed(sent[:cut], dice)
-        mesh.check()
-        mesh.feed(sent[cut:], dice)
-        mesh.check()
-        mesh.idle(31 * MINUTE)
-        mesh.check()
-        assert mesh.published() == set()
+    mesh.feed(sent[:cut], dice)
+    mesh.check()
+    mesh.feed(sent[cut:], dice)
+    mesh.check()
+    mesh.idle(31 * MINUTE)
+    mesh.check()
+    assert mesh.published() == set()
 
 
 @pytest.mark.timeout(300)

@@ -17,7 +17,7 @@ from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, To
 from hitmesh.stream_columns import EPOCH_MS, LedgerClass
 from processor.__main__ import stream_stores
 from processor.intake import take_in
-from processor.runner import Runner
+from processor.runner import KEPT_DIRECTORY, Runner
 from tests.reference.hits import RefHit
 from tests.small_mesh import SmallMesh, hit_rows
 
@@ -186,6 +186,15 @@ def test_window_is_taken_again_after_a_store_did_not_answer(port: str, method: s
     assert sum(row.get("orders", 0) for row in measures) == 1
     streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, 0)
     assert (streamed["hits"].sum(), streamed["orders"].sum()) == (2, 1)
+
+
+def test_files_of_others_in_the_directory_of_a_runner_stay(tmp_path: Path) -> None:
+    mesh = a_mesh()
+    (tmp_path / "raw.db").write_text("of somebody else")
+    (tmp_path / KEPT_DIRECTORY).mkdir()
+    (tmp_path / KEPT_DIRECTORY / "old").write_text("of a runner that is gone")
+    Runner(stream_stores(mesh.stores), mesh.clock, home=tmp_path).close()
+    assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == ["raw.db"]
 
 
 @pytest.mark.parametrize(
