@@ -139,7 +139,7 @@ def settle(inputs: DayInputs) -> Settled:
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
         disturbed_days=_disturbed_days(inputs, times, copies),
-        full_refunds=int(built.completed[built.in_day].sum()),
+        full_refunds=sum(built.completed[built.in_day].tolist()),  # as Python's integers: an int64 would wrap
         collisions=tuple(_places(hits.filter(of_day & copies.collides), positions)),
         complete=_is_complete(built, inputs),
     )

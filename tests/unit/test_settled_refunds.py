@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
+from hitmesh.admin.v1 import operations_pb2 as pb
+from hitmesh.errors import RefusedError
+from hitmesh.money import MAX_ABS_MICROS
 from hitmesh.ports import OrderClaim, Position, SiteDay
 from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
+from reporter.rpc.operations.get_drift import get_drift
 from tests.reference.hits import RefHit
 from tests.small_mesh import SmallMesh
+from tests.two_paths import Faulty
 from tests.unit.test_settlement import DAY, NOON, SITE, a_hit, an_order, settled, totals
 
 DAY_MINUTES = 24 * 60
@@ -73,6 +78,25 @@ def test_refund_of_a_whole_order_is_0_until_it_is_settled_and_listed_apart() -> 
         key[4][TRAFFIC_DIMENSIONS.index("currency")] for key, row in mesh.rows().items() if row.get("refunds")
     }
     assert currencies == {"USD"}
+
+
+def test_refunds_of_whole_orders_are_exact_beyond_an_int64_and_drift_refuses_what_it_cannot_hold() -> None:
+    """Ten orders at the limit of an amount: more than 2⁶³ micros."""
+    orders = [an_order(700 + number, f"o-{number}", MAX_ABS_MICROS) for number in range(10)]
+    refunds = [a_refund(720 + number, f"o-{number}", 0) for number in range(10)]
+    for count in (9, 10):
+        mesh = streamed(*orders[:count], *refunds[:count])
+        mesh.settle()
+        (drift,) = mesh.stores.generations.drifts(SITE, DAY, DAY + 1).values()
+        assert (drift.full_refunds, drift.measures, drift.row_measures) == (count * MAX_ABS_MICROS, {}, {})
+        backend = Faulty(mesh.stores, mesh.clock).backend
+        if count == 9:
+            (listed,) = get_drift(backend, None, pb.GetDriftRequest(site=SITE)).days
+            assert listed.full_refunds == count * MAX_ABS_MICROS
+            continue
+        with pytest.raises(RefusedError, match=r"full_refunds of .*: 10,000,000,000,000,000,000 micros") as caught:
+            get_drift(backend, None, pb.GetDriftRequest(site=SITE))
+        assert caught.value.reason == "SUM_OUT_OF_RANGE"
 
 
 def test_refund_of_a_whole_order_finds_the_order_on_any_day() -> None:

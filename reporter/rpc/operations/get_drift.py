@@ -43,14 +43,14 @@ def _day_message(day: int, drift: Drift) -> pb.DriftDay:
         sketch_provisional=drift.sketch_provisional,
         measures={name: _in_range(name, day, change) for name, change in drift.measures.items() if change},
         row_measures={name: _in_range(name, day, change) for name, change in drift.row_measures.items() if change},
-        full_refunds=drift.full_refunds,
+        full_refunds=_in_range("full_refunds", day, drift.full_refunds),
     )
 
 
 def _in_range(name: str, day: int, change: int) -> int:
     if not INT64_MIN <= change <= INT64_MAX:
         raise RefusedError(
-            f"{name} of {date_text(day)} differs by {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
+            f"{name} of {date_text(day)}: {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
             "and ask reports for the sums of this one",
             field="since",
             reason="SUM_OUT_OF_RANGE",
