@@ -12,6 +12,7 @@ HitmeshError
 │   ├── AlreadyExists   the name is taken by something else
 │   ├── Unauthenticated the key is unknown or revoked
 │   └── PermissionDenied the key is valid, but not for this
+├── Abandoned           the caller left or its deadline passed: nothing was decided
 └── FatalError          give up: a bug or a broken store
     ├── StaleGeneration another writer published first
     ├── Fenced          another writer took over: stop writing
@@ -109,6 +110,12 @@ class PermissionDenied(RefusedError):
     """The key is valid, but not for this."""
 
     reason = "PERMISSION_DENIED"
+
+
+class Abandoned(HitmeshError):
+    """The work was left: its result would come too late (DEADLINE_EXCEEDED) or to a caller who left (CANCELLED)."""
+
+    reason = "CANCELLED"
 
 
 class FatalError(HitmeshError):

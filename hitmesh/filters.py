@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 
 class Operator(StrEnum):
@@ -50,6 +51,23 @@ class Not:
 
 
 Filter = And | Or | Not | Comparison
+
+
+def comparisons_in(tree: Filter | None) -> list[Comparison]:
+    """Return every comparison of a filter, from the left."""
+    match tree:
+        case None:
+            return []
+        case Comparison():
+            return [tree]
+        case Not(part):
+            return comparisons_in(part)
+        case And(parts) | Or(parts):
+            return [comparison for part in parts for comparison in comparisons_in(part)]
+        case _:
+            assert_never(tree)
+
+
 NOT_SET = "(not set)"
 DIRECT = "(direct)"
 # What a null of a dimension is called in answers and filters (rules §9).

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import re2
-
 from hitmesh.errors import RefusedError
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
+from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in
+from hitmesh.patterns import program_of, refuse_program
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from reporter.catalogue import DIMENSIONS, nearest
 
@@ -39,24 +38,18 @@ def checked_filter(message: pb.Filter) -> Filter:
     Raises:
         RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the path of the field.
     """
-    tree = _tree(message, "filter", 1)
-    comparisons = _count(tree)
+    # Before anything is read or compiled: a request has room for tens of thousands.
+    comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused("filter", f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values")
+    tree = _tree(message, "filter", 1)
+    refuse_program(one.values[0] for one in comparisons_in(tree) if one.operator is Operator.RE2)
     return tree
 
 
 def dimensions_in(tree: Filter | None) -> frozenset[str]:
     """Returns the dimensions that a filter compares."""
-    match tree:
-        case None:
-            return frozenset()
-        case Comparison(dimension):
-            return frozenset({dimension})
-        case Not(part):
-            return dimensions_in(part)
-        case And(parts) | Or(parts):
-            return frozenset().union(*map(dimensions_in, parts))
+    return frozenset(comparison.dimension for comparison in comparisons_in(tree))
 
 
 def message_of(tree: Filter) -> pb.Filter:
@@ -129,28 +122,25 @@ def _refuse_regexp(pattern: str, path: str) -> None:
             field=path,
             reason="INVALID_REGEXP",
         )
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = MAX_REGEXP_MEMORY
     try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        complaint = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error
-        raise RefusedError(
-            f"regexp {pattern[:64]!r}: {complaint}; the syntax is RE2 (no look-around, no back-references)",
-            field=path,
-            reason="INVALID_REGEXP",
-        ) from error
+        program_of(pattern, MAX_REGEXP_MEMORY)
+    except RefusedError as error:
+        error.field = path
+        raise
 
 
-def _count(tree: Filter) -> int:
-    match tree:
-        case Comparison():
-            return 1
-        case Not(part):
-            return _count(part)
-        case And(parts) | Or(parts):
-            return sum(map(_count, parts))
+def _count(message: pb.Filter, depth: int) -> int:
+    """Returns the number of comparisons; what is too deep or a list too long has none, `_tree` refuses it."""
+    if depth > MAX_DEPTH:
+        return 0
+    match message.WhichOneof("kind"):
+        case "and_list" | "or_list" as kind:
+            parts = getattr(message, kind).filters
+            return sum(_count(part, depth + 1) for part in parts) if len(parts) <= MAX_LIST else 0
+        case "not_filter":
+            return _count(message.not_filter, depth + 1)
+        case kind:
+            return int(kind is not None)
 
 
 def _refused(path: str, message: str) -> RefusedError:

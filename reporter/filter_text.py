@@ -25,27 +25,28 @@ from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
 
 MAX_TEXT: Final = 20_000
 _MAX_NESTING: Final = 8
-_COMPARISON: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_:.]*)\s*(==|!=|=~|=?\s*in\s*\()\s*")
+# Blanks are possessive: they are never tried again in another way, so that a text is read in linear time.
+_COMPARISON: Final = re.compile(r"\s*+([A-Za-z_][A-Za-z0-9_:.]*)\s*+(==|!=|=~|=?\s*+in\s*+\()\s*+")
 _TO_ESCAPE: Final = re.compile(r"[\\;,]|^\s|\s\Z")
 _PARENTHESIS: Final = re.compile(r"[()]")
 _REGEXP_TO_ESCAPE: Final = re.compile(r"(\\.)|([;,]|^\s|\s\Z)", re.DOTALL)
-_OPENING: Final = re.compile(r"\s*(!?)\s*\(\s*")
+_OPENING: Final = re.compile(r"\s*+(!?)\s*+\(\s*+")
 
 
-def parse(text: str) -> Filter | None:
-    """Returns the filter, None of a blank text.
+def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
+    """Returns the filter, None of a blank text, in time linear in its length.
 
     Raises:
         RefusedError: INVALID_FILTER; the message names the position, counted from 1, and the cure.
     """
-    if not text.strip():
-        return None
-    if len(text) > MAX_TEXT:
+    if len(text) > max_text:
         raise RefusedError(
-            f"filter is {len(text):,} characters; the limit is {MAX_TEXT:,}: use in(…) or a regexp",
+            f"filter is {len(text):,} characters; the limit is {max_text:,}: use in(…) or a regexp",
             field="filter",
             reason="INVALID_FILTER",
         )
+    if not text.strip():
+        return None
     parser = _Parser(text)
     found = parser.filter(0)
     if parser.at < len(text):

@@ -11,11 +11,12 @@ from typing import assert_never
 
 import numpy as np
 import polars as pl
-import re2
 
 from hitmesh.amounts import sums
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import RefusedError
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
+from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in, null_name
+from hitmesh.patterns import matching_values
 from hitmesh.ports import MetricQuery
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource, sum_type
 from hitmesh.sketches import merge_by_group
@@ -35,7 +36,7 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
     Raises:
         RefusedError: the row source has no such column.
     """
-    asked = [*dimensions, *(comparison.dimension for comparison in _comparisons(question.filter))]
+    asked = [*dimensions, *(comparison.dimension for comparison in comparisons_in(question.filter))]
     columns = ["cell", "excluded", *(_column(question, dimension) for dimension in asked)]
     columns += [*question.measures, *question.sketches]
     known = STREAM_COLUMNS[question.source]
@@ -94,19 +95,20 @@ def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, l
     return [str(value) for value in values.sort().head(limit)]
 
 
-def matching(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
     """Returns the rows inside the question's range that pass its filter.
 
     Raises:
-        RefusedError: a pattern is not one of RE2.
+        RefusedError: a pattern is not one of RE2, or patterns and values are too many together.
     """
     first, end = max(question.start, question.bucket_starts[0]), question.end
     holds = (pl.col("cell") >= first) & (pl.col("cell") < end)
     if not question.include_excluded:
         holds &= ~pl.col("excluded")
-    if question.filter is not None:
-        holds &= _condition(rows, question, question.filter)
-    return rows.filter(holds)
+    kept = rows.filter(holds)
+    if question.filter is None:
+        return kept
+    return kept.filter(_Conditions(kept, question, checkpoint).of(question.filter))
 
 
 def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
@@ -144,59 +146,73 @@ def _column(question: MetricQuery, dimension: str) -> str:
     return question.columns.get(dimension, dimension)
 
 
-def _comparisons(tree: Filter | None) -> list[Comparison]:
-    match tree:
-        case None:
-            return []
-        case Comparison():
-            return [tree]
-        case Not(part):
-            return _comparisons(part)
-        case And(parts) | Or(parts):
-            return [comparison for part in parts for comparison in _comparisons(part)]
-        case _:
-            assert_never(tree)
+class _Conditions:
+    """Which rows a filter holds for: a comparison at a time, so that the caller is asked in between."""
+
+    def __init__(self, rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint) -> None:
+        self._rows = rows
+        self._question = question
+        self._checkpoint = checkpoint
+        self._texts: dict[str, pl.Series] = {}
+        self._matches: dict[str, dict[str, list[str]]] = {}
+
+    def of(self, tree: Filter) -> pl.Series:
+        """Return a boolean for each row."""
+        match tree:
+            case Comparison():
+                self._checkpoint()
+                return self._compared(tree)
+            case Not(part):
+                return ~self.of(part)
+            case And(parts):
+                held = pl.repeat(True, len(self._rows), dtype=pl.Boolean, eager=True)
+                for part in parts:
+                    held &= self.of(part)
+                return held
+            case Or(parts):
+                held = pl.repeat(False, len(self._rows), dtype=pl.Boolean, eager=True)
+                for part in parts:
+                    held |= self.of(part)
+                return held
+            case _:
+                assert_never(tree)
+
+    def _compared(self, comparison: Comparison) -> pl.Series:
+        texts = self._text(comparison.dimension)
+        match comparison.operator:
+            case Operator.EQ:
+                return texts == comparison.values[0]
+            case Operator.NE:
+                return texts != comparison.values[0]
+            case Operator.IN:
+                return texts.is_in(list(comparison.values))
+            case Operator.RE2:
+                return texts.is_in(self._matching(comparison.dimension)[comparison.values[0]])
+            case _:
+                assert_never(comparison.operator)
+
+    def _text(self, dimension: str) -> pl.Series:
+        """Return the values as text, where null is the text that names it."""
+        if dimension not in self._texts:
+            self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
+        return self._texts[dimension]
+
+    def _matching(self, dimension: str) -> dict[str, list[str]]:
+        r"""Return the values that each pattern of the dimension matches, all patterns together.
+
+        RE2 itself, once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
+        """
+        if dimension not in self._matches:
+            patterns = patterns_of(self._question.filter, dimension)
+            distinct = self._text(dimension).unique().to_list()
+            self._matches[dimension] = matching_values(patterns, distinct, self._checkpoint)
+        return self._matches[dimension]
 
 
-def _condition(rows: pl.DataFrame, question: MetricQuery, tree: Filter) -> pl.Expr:
-    match tree:
-        case Comparison():
-            return _compared(rows, question, tree)
-        case Not(part):
-            return ~_condition(rows, question, part)
-        case And(parts):
-            return pl.all_horizontal(pl.lit(True), *(_condition(rows, question, part) for part in parts))
-        case Or(parts):
-            return pl.any_horizontal(pl.lit(False), *(_condition(rows, question, part) for part in parts))
-        case _:
-            assert_never(tree)
-
-
-def _compared(rows: pl.DataFrame, question: MetricQuery, comparison: Comparison) -> pl.Expr:
-    """Returns the comparison on values as text, where null is the text that names it."""
-    column = _column(question, comparison.dimension)
-    value = pl.col(column).fill_null(null_name(comparison.dimension))
-    match comparison.operator:
-        case Operator.EQ:
-            return value == comparison.values[0]
-        case Operator.NE:
-            return value != comparison.values[0]
-        case Operator.IN:
-            return value.is_in(list(comparison.values))
-        case Operator.RE2:
-            distinct = rows.select(value.unique())[column]
-            return value.is_in(_matches(distinct, comparison.values[0]))
-        case _:
-            assert_never(comparison.operator)
-
-
-def _matches(distinct: pl.Series, pattern: str) -> list[str]:
-    r"""Returns the values in which the pattern matches somewhere.
-
-    RE2 itself, once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
-    """
-    try:
-        compiled = re2.compile(pattern)
-    except re2.error as error:
-        raise RefusedError(f"pattern {pattern!r} is not RE2: {error}", field="filter") from error
-    return [value for value in distinct if compiled.search(value)]
+def patterns_of(tree: Filter | None, dimension: str) -> list[str]:
+    """Return the patterns that a filter compares a dimension with."""
+    return [
+        comparison.values[0]
+        for comparison in comparisons_in(tree)
+        if comparison.dimension == dimension and comparison.operator is Operator.RE2
+    ]

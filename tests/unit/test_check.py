@@ -244,3 +244,17 @@ def test_a_filter_eight_deep_and_a_hundred_comparisons_are_taken() -> None:
     checked(a_request(filter=pb.Filter(and_list=pb.FilterList(filters=[half] * 2))), "UTC", NOW)
     error = refused(a_request(filter=pb.Filter(and_list=pb.FilterList(filters=[half] * 3))))
     assert "150 comparisons; the limit is 100" in error.message
+
+
+def test_comparisons_are_counted_before_any_is_read() -> None:
+    many = [comparison("os", pb.FILTER_OPERATOR_RE2, "a(")] * 50
+    lists = [pb.Filter(or_list=pb.FilterList(filters=many)) for _ in range(3)]
+    error = refused(a_request(filter=pb.Filter(and_list=pb.FilterList(filters=lists))))
+    assert (error.reason, "150 comparisons; the limit is 100" in error.message) == ("INVALID_FILTER", True)
+
+
+def test_regexps_that_are_too_large_together_are_refused() -> None:
+    dear = [comparison("page_path", pb.FILTER_OPERATOR_RE2, f"(?:[0-9a-f]{{1,30}}x{one}){{12}}") for one in range(30)]
+    error = refused(a_request(metrics=["hits"], filter=pb.Filter(or_list=pb.FilterList(filters=dear))))
+    assert (error.reason, error.field) == ("FILTER_TOO_DEAR", "filter")
+    assert "the limit is 10,000: use in(…)" in error.message

@@ -15,13 +15,12 @@ from polars.testing import assert_frame_equal
 from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, HIGH, MEASURES, SMALL, SORTED
-from hitmesh.adapters.druid.metrics import MAX_MATCHES, MAX_VALUES, matching
+from hitmesh.adapters.druid.metrics import matching
 from hitmesh.adapters.druid.question import MAX_ROWS
 from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
 from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.errors import RefusedError
-from hitmesh.filters import Comparison, Operator
 from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.sketches import cell_sketches, union
@@ -274,18 +273,16 @@ def with_estimates(found: pl.DataFrame) -> pl.DataFrame:
 class TestMatching:
     def test_matches_are_those_of_re2_and_null_has_its_name(self) -> None:
         values = [None, "", "größe", "shop", "line\nbreak"]
-        assert matching(Comparison("channel", Operator.RE2, (r"^\w+$",)), values) == ["shop"]
-        assert matching(Comparison("channel", Operator.RE2, ("not set",)), values) == ["(not set)"]
-        assert matching(Comparison("source", Operator.RE2, ("direct",)), values) == ["(direct)"]
-        assert matching(Comparison("channel", Operator.RE2, ("",)), values) == ["(not set)", *values[1:]]
+        found = matching("channel", [r"^\w+$", "not set", ""], values)
+        assert found == {r"^\w+$": ["shop"], "not set": ["(not set)"], "": ["(not set)", *values[1:]]}
+        assert matching("source", ["direct"], values) == {"direct": ["(direct)"]}
 
     def test_pattern_of_another_language_is_refused(self) -> None:
         with pytest.raises(RefusedError, match="RE2"):
-            matching(Comparison("channel", Operator.RE2, (r"(?=x)",)), ["x"])
+            matching("channel", [r"(?=x)"], ["x"])
 
     def test_too_many_values_and_too_many_matches_are_refused(self) -> None:
-        comparison = Comparison("page_path", Operator.RE2, ("x",))
-        with pytest.raises(RefusedError, match=f"matches more than {MAX_MATCHES} values of page_path"):
-            matching(comparison, ["x"] * (MAX_MATCHES + 1))
-        with pytest.raises(RefusedError, match=f"tried on more than {MAX_VALUES}"):
-            matching(comparison, ["y"] * (MAX_VALUES + 1))
+        with pytest.raises(RefusedError, match="regexp 'x' matches more than 3 values of page_path"):
+            matching("page_path", ["x"], ["x"] * 4, max_matches=3)
+        with pytest.raises(RefusedError, match="tried on more than 3 values"):
+            matching("page_path", ["x"], ["y"] * 4, max_values=3)

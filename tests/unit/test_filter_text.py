@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,3 +125,26 @@ def _lists(children: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
 @given(st.recursive(_COMPARISONS, _lists, max_leaves=6))
 def test_parse_reads_what_format_writes(tree: Filter) -> None:
     assert parse(format_filter(tree)) == tree
+
+
+LONG = 2_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * LONG + "os==x",
+        "os" + " " * LONG,
+        "os==x," + " " * LONG,
+        "!" + " " * LONG,
+        "o" * LONG,
+        "os==" + "(" * LONG,
+        "os==x" + " " * LONG,
+        "os=" + " " * LONG + "in",
+        "os==" + "\\(" * (LONG // 2),
+    ],
+)
+def test_text_is_read_in_linear_time(text: str) -> None:
+    """In quadratic time none of these ends before the time limit of tests."""
+    with contextlib.suppress(RefusedError):
+        parse(text, max_text=LONG + 10)

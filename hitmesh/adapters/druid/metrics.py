@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import polars as pl
-import re2
 
-from hitmesh.adapters.answers import needed_columns
+from hitmesh.adapters.answers import needed_columns, patterns_of
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.marks import Marks
@@ -29,11 +28,13 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.errors import RefusedError, RetryError
 from hitmesh.filters import Comparison, null_name
 from hitmesh.logs import logger
+from hitmesh.patterns import matching_values
 from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
 from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000
+MAX_ALL_MATCHES: Final = 100_000  # of all patterns: each is a value in the query
 MAX_SKETCH_GROUPS: Final = 64  # of 256 KiB each in Druid's merge buffer
 
 
@@ -162,17 +163,20 @@ class DruidMetricStore:
     def _matches(self, question: MetricQuery, proof: Proof) -> Matches:
         """Returns what finds the values that a pattern matches, null by its name, among those of the asked rows.
 
-        A question is sent more than once; its patterns are looked up once.
+        Values of a dimension are asked for once, and all its patterns are matched together.
         """
-        found: dict[Comparison, Sequence[str]] = {}
+        found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
 
         def of(comparison: Comparison) -> Sequence[str]:
-            if comparison not in found:
-                column = question.columns.get(comparison.dimension, comparison.dimension)
+            dimension = comparison.dimension
+            if dimension not in found:
+                column = question.columns.get(dimension, dimension)
                 values = self._values(unfiltered, column, of, proof, MAX_VALUES + 1)
-                found[comparison] = matching(comparison, values)
-            return found[comparison]
+                found[dimension] = matching(dimension, patterns_of(question.filter, dimension), values)
+                count = sum(len(values) for matched in found.values() for values in matched.values())
+                refuse_more("the regexps of the filter match", count, MAX_ALL_MATCHES, dimension)
+            return found[dimension][comparison.values[0]]
 
         return of
 
@@ -181,29 +185,35 @@ def _unknown(comparison: Comparison) -> Sequence[str]:
     return [f"<every value that matches {comparison.values[0]}>"]
 
 
-def matching(comparison: Comparison, values: Sequence[str | None]) -> Sequence[str]:
-    """Returns the values in which the pattern of a comparison is found, null by its name.
+def matching(
+    dimension: str,
+    patterns: Sequence[str],
+    values: Sequence[str | None],
+    *,
+    max_values: int = MAX_VALUES,
+    max_matches: int = MAX_MATCHES,
+) -> Mapping[str, Sequence[str]]:
+    """Returns, for each pattern, the values in which it is found, null by its name.
 
     Raises:
-        RefusedError: the pattern is not RE2; there are too many values, or too many of them match.
+        RefusedError: a pattern is not RE2; there are too many values, or too many of them match.
     """
-    (pattern,) = comparison.values
-    try:
-        compiled = re2.compile(pattern)
-    except re2.error as error:
-        raise RefusedError(f"pattern {pattern!r} is not RE2: {error}", field="filter") from error
-    _refuse_more(comparison, "is tried on", len(values), MAX_VALUES)
-    null = null_name(comparison.dimension)
-    found = [value for one in values if compiled.search(value := null if one is None else one)]
-    _refuse_more(comparison, "matches", len(found), MAX_MATCHES)
+    refuse_more("the regexps of the filter are tried on", len(values), max_values, dimension)
+    found = matching_values(patterns, [null_name(dimension) if value is None else value for value in values])
+    for pattern, matched in found.items():
+        refuse_more(f"regexp {pattern[:64]!r} matches", len(matched), max_matches, dimension)
     return found
 
 
-def _refuse_more(comparison: Comparison, does: str, count: int, most: int) -> None:
-    if count > most:
+def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
+    """Refuses more values than the limit.
+
+    Raises:
+        RefusedError: TOO_MANY_VALUES.
+    """
+    if count > limit:
         raise RefusedError(
-            f"pattern {comparison.values[0]!r} {does} more than {most} values of {comparison.dimension}: "
-            "name values instead, or ask for a shorter range",
+            f"{what} more than {limit:,} values of {dimension}: name values instead, or ask for a shorter range",
             field="filter",
             reason="TOO_MANY_VALUES",
         )
