@@ -16,7 +16,7 @@ from hitmesh.adapters.factory import open_stores
 from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
-from hitmesh.errors import RefusedError
+from hitmesh.errors import HitmeshError, RefusedError
 from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
 from hitmesh.logs import configure
 from hitmesh.telemetry.exposition import open_telemetry
@@ -32,13 +32,14 @@ def main() -> int:
     try:
         settings = load(CollectorSettings, os.environ)
         telemetry = open_telemetry(Part.COLLECTOR, settings.metrics_listen)
-    except RefusedError as error:
+        clock = SystemClock()
+        stores = open_stores(settings.store, clock, node=settings.node)
+        stores.check()
+    except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")
-        return EXIT_CONFIG
+        return EXIT_CONFIG if isinstance(error, RefusedError) else 1
     configure(settings.log_level, "collector", settings.node)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    clock = SystemClock()
-    stores = open_stores(settings.store, clock, node=settings.node)
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings, telemetry.metrics)
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)

@@ -27,8 +27,8 @@ from collector.outcome import BatchOutcome, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
-from hitmesh.errors import RetryError
-from hitmesh.logs import logger, traceback_of
+from hitmesh.errors import HitmeshError, RetryError
+from hitmesh.logs import Seldom, logger, traceback_of
 from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
 from hitmesh.telemetry import Metrics, unmeasured
 
@@ -146,6 +146,7 @@ class MicroBatcher:
         self._classifier = classifier
         self._clock = clock
         self._settings = settings
+        self._seldom = Seldom(settings.complain_every_s)
         self._partitions = log.partitions(Topic.HITS)
         self._cutter: RecordCutter[MicroBatch] = RecordCutter(settings.record_rows, settings.linger_ms)
         self._sample = RefusalSample(settings.refusals_kept_a_day, settings.siteless_refusals_kept_a_day)
@@ -244,6 +245,7 @@ class MicroBatcher:
         try:
             admitted = self._admitted([one.frame for one in waiting])
         except RetryError as error:
+            self._complain(error, len(waiting))
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
             _tell_all(waiting, [again] * len(waiting), self._meter)
         except BaseException:
@@ -316,7 +318,7 @@ class MicroBatcher:
         try:
             return self._log.append(topic, partition, record)
         except BaseException as error:  # whatever it is, other records must go on
-            if not isinstance(error, RetryError):
+            if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
             failed.set_exception(error)
@@ -326,6 +328,8 @@ class MicroBatcher:
         def resolved(future: Future[LoggedPosition]) -> None:
             error = future.exception()
             self._meter.appended(topic, error)
+            if error is not None:
+                self._complain(error, sum(len(part.frames) for part in parts))
             for part in parts:
                 if error is None:
                     position = future.result() if topic is Topic.HITS else None
@@ -335,6 +339,15 @@ class MicroBatcher:
                     part.owner.failed(part.frames, cause)
 
         appended.add_done_callback(resolved)
+
+    def _complain(self, error: BaseException, batches: int) -> None:
+        """Log why batches are not taken: one line in a while for each reason, which says how many it stands for."""
+        known = isinstance(error, HitmeshError)
+        reason = error.reason if isinstance(error, HitmeshError) else type(error).__name__
+        count = self._seldom.due(reason, batches)
+        if count:
+            cause = str(error) if known else "an unexpected error; see record_not_appended"
+            logger().error("batches_not_taken", reason=reason, cause=cause, batches=count)
 
 
 def _monotonic_ms() -> int:

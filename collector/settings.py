@@ -47,5 +47,8 @@ class CollectorSettings(ServiceSettings):
     max_stream_age_s: float = Field(
         default=600.0, gt=0, le=86_400, description="A client is asked to open another stream after so long, about"
     )
+    complain_every_s: float = Field(
+        default=10.0, ge=0, description="At most one line in so long, for each reason, says that batches are not taken"
+    )
     heartbeat_s: float = Field(default=10.0, gt=0, description="Pause between heartbeats in every partition (rule L1)")
     drain_s: float = Field(default=4.0, gt=0, description="How long streams may finish after GoAway")

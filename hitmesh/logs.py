@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -56,3 +59,31 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 def traceback_of(error: BaseException, frames: int = 8) -> str:
     """Returns the innermost frames of an error as text: no values of variables, which may hold what visitors sent."""
     return "".join(traceback.format_exception(error, limit=-frames))
+
+
+class Seldom:
+    """Bounds how often the same thing is logged. Thread-safe.
+
+    Args:
+        pause_s: between two lines of one kind.
+        now_s: a clock that never goes back.
+    """
+
+    def __init__(self, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._pause_s = pause_s
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._due_s: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def due(self, kind: str, count: int = 1) -> int:
+        """Return how many of a kind a line stands for that is to be written now, these included; 0 = write none."""
+        with self._lock:
+            total = self._unsaid.get(kind, 0) + count
+            now_s = self._now_s()
+            if now_s < self._due_s.get(kind, now_s):
+                self._unsaid[kind] = total
+                return 0
+            self._due_s[kind] = now_s + self._pause_s
+            self._unsaid[kind] = 0
+            return total

@@ -18,7 +18,7 @@ from hitmesh.admin.v1 import trace_pb2_grpc
 from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.clock import SystemClock
 from hitmesh.config import load
-from hitmesh.errors import RefusedError, RetryError, as_disk_full
+from hitmesh.errors import HitmeshError, RefusedError, RetryError, as_disk_full
 from hitmesh.lifecycle import SERVER_OPTIONS, end_within, serve, stop_on_signals
 from hitmesh.logs import configure, logger, traceback_of
 from hitmesh.ports import Clock, PartitionId, PartitionProgress, Topic
@@ -175,14 +175,16 @@ def main() -> int:
     try:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
-    except RefusedError as error:
+        clock = SystemClock()
+        # Connections of their own: the stream must not wait while a settlement reads.
+        for_stream = open_stores(settings.store, clock, node=settings.node)
+        for_settler = open_stores(settings.store, clock, node=settings.node)
+        for_stream.check()
+    except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")
-        return EXIT_CONFIG
+        return EXIT_CONFIG if isinstance(error, RefusedError) else 1
     configure(settings.log_level, "processor", settings.node)
-    clock, metrics, halt = SystemClock(), telemetry.metrics, threading.Event()
-    # Connections of their own: the stream must not wait while a settlement reads.
-    for_stream = open_stores(settings.store, clock, node=settings.node)
-    for_settler = open_stores(settings.store, clock, node=settings.node)
+    metrics, halt = telemetry.metrics, threading.Event()
     observe_lag(for_settler, clock, metrics)
     workers = []
     if settings.role is not Role.SETTLER:

@@ -15,7 +15,7 @@ from hitmesh.admin.v1 import trace_pb2
 from hitmesh.clock import SystemClock
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.config import ServiceSettings, load
-from hitmesh.errors import HitmeshError
+from hitmesh.errors import HitmeshError, RefusedError
 from hitmesh.lifecycle import serve, stop_on_signals
 from hitmesh.logs import configure, logger
 from hitmesh.reporter.v1 import reporter_pb2 as pb
@@ -61,17 +61,18 @@ class ReporterSettings(ServiceSettings):
 
 
 def main() -> int:
-    """Returns the exit code: 0 after a stop, 3 when a setting is wrong."""
+    """Returns the exit code: 0 after a stop, 1 when a store cannot be used, 3 when a setting is wrong."""
+    stop = stop_on_signals()
     try:
         settings = load(ReporterSettings, os.environ)
         telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
+        clock = SystemClock()
+        stores = open_stores(settings.store, clock, node=settings.node)
+        stores.check()
     except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")
-        return _CONFIG_EXIT
+        return _CONFIG_EXIT if isinstance(error, RefusedError) else 1
     configure(settings.log_level, "reporter", settings.node)
-    clock = SystemClock()
-    stop = stop_on_signals()
-    stores = open_stores(settings.store, clock, node=settings.node)
     try:
         backend = Backend(
             directory=stores.directory,

@@ -123,6 +123,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
     settled_file = Database(directory / "settled.db", SETTLED_SCHEMA)
     state_file = Database(directory / "state.db", STATE_SCHEMA)
     directory_file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
+    files = (log_file, raw_file, settled_file, state_file, directory_file)
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
     segments, streamed = Segments(directory / "segments", settled_file), StreamRows(raw_file)
@@ -130,8 +131,12 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
 
     def close() -> None:
         log.close()
-        for file in (log_file, raw_file, settled_file, state_file, directory_file):
+        for file in files:
             file.close()
+
+    def check() -> None:
+        for file in files:
+            file.open()
 
     return Stores(
         log=log,
@@ -152,4 +157,5 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
         directory=EmbeddedSiteDirectory(directory_file, clock),
         trim=log.trim,
         close=close,
+        check=check,
     )

@@ -31,8 +31,10 @@ class Stores:
     """Every port over one store.
 
     `log_reader(topic, group)` makes a reader, which its user closes. `trim(older_than_ms)` deletes log records of log
-    time below that instant that every group committed, and returns how many. `close` closes the log, then all files
-    or connections; a second call changes nothing.
+    time below that instant that every group committed, and returns how many. `check` opens all files and brings their
+    schemas to the newest version, so that a service learns at its start of one that it cannot use (StoreCorrupt,
+    Unavailable); until then a file is opened when it is first used. `close` closes the log, then all files or
+    connections; a second call changes nothing.
     """
 
     log: EventLog
@@ -53,3 +55,4 @@ class Stores:
     directory: SiteDirectory
     trim: Callable[[int], int]
     close: Callable[[], None]
+    check: Callable[[], None] = lambda: None

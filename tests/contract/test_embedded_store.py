@@ -249,6 +249,24 @@ class TestFiles:
         with pytest.raises(RefusedError, match="write memory:, embedded:"):
             open_stores(url, SystemClock())
 
+    @pytest.mark.parametrize("name", ["log", "raw", "settled", "state", "directory"])
+    @pytest.mark.parametrize("harm", ["newer", "damaged"])
+    def test_every_file_is_checked_before_a_service_is_ready(self, tmp_path: Path, name: str, harm: str) -> None:
+        file = tmp_path / f"{name}.db"
+        good, again = opened(tmp_path), opened(tmp_path)
+        good.check()
+        good.close()
+        if harm == "newer":
+            connection = sqlite3.connect(file)
+            connection.execute("UPDATE schema_version SET version = version + 1")
+            connection.commit()
+            connection.close()
+        else:
+            file.write_bytes(b"not a database" * 1_000)
+        with pytest.raises(StoreCorrupt, match=f"{name}.db"):
+            again.check()
+        again.close()
+
     def test_file_of_a_newer_program_is_refused(self, tmp_path: Path) -> None:
         opened(tmp_path).log.log_id(Topic.HITS)
         newer = Database(tmp_path / "log.db", (*LOG_SCHEMA, ("CREATE TABLE added (a)",)))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
+import structlog.testing
 
 import collector.batcher as batcher_module
 from collector.admission import Frame, decode
@@ -19,6 +20,7 @@ from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.hit.v1 import hit_pb2
+from hitmesh.logs import Seldom
 from hitmesh.ports import EventLog, LoggedPosition, Record, Topic
 from tests.e2e.messages import page_view
 from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
@@ -140,6 +142,25 @@ def test_when_the_log_is_full_nothing_is_promised_to_any_batch(backend: Backend)
         assert (issue.index, issue.outcome, issue.reason) == (-1, "RETRY", "LOG_FULL")
         assert outcome.retry_s is not None
         assert outcome.retry_s > 0
+
+
+def test_why_batches_are_not_taken_is_logged_once_in_a_while(backend: Backend) -> None:
+    full = replace(backend, log=GatedLog(MemoryLog(backend.clock, max_bytes=10)))
+    with structlog.testing.capture_logs() as logged, batching(full, complain_every_s=3_600) as batcher:
+        batcher.start()
+        for number in range(20):
+            submit(batcher, hit(f"h-{number}")).result(WAIT_S)
+    (line,) = [line for line in logged if line["event"] == "batches_not_taken"]
+    assert (line["reason"], line["log_level"], line["batches"]) == ("LOG_FULL", "error", 1)
+    assert line["cause"]
+
+
+def test_a_line_that_is_due_seldom_says_how_many_it_stands_for() -> None:
+    now_s = [0.0]
+    seldom = Seldom(10.0, lambda: now_s[0])
+    assert [seldom.due("full", 3), seldom.due("full"), seldom.due("full", 2), seldom.due("other")] == [3, 0, 0, 1]
+    now_s[0] = 10.0
+    assert [seldom.due("full"), seldom.due("full")] == [4, 0]
 
 
 @pytest.mark.parametrize("record_bytes", [1, 14_000])

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hitmesh import __version__
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.config import ServiceSettings
-from hitmesh.errors import CommitInDoubt, RefusedError
+from hitmesh.errors import CommitInDoubt, DiskFull, FatalError, HitmeshError, RefusedError, RetryError
 from hitmesh.mesh import ports
 from hitmesh.ports import Topic
 from hitmesh.rollup_rows import RowSource
@@ -130,6 +130,16 @@ def test_a_reason_that_is_not_known_is_other() -> None:
     assert Reason("a text that somebody sent") is Reason.OTHER
     assert StoreReason(CommitInDoubt("?").reason) is StoreReason.COMMIT_IN_DOUBT
     assert StoreReason("EIO") is StoreReason.OTHER
+
+
+@pytest.mark.parametrize("kind", [RetryError, FatalError])
+def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError]) -> None:
+    def below(error: type[HitmeshError]) -> set[str]:
+        mine = {error.reason} if error.__module__.startswith(("hitmesh.errors", "hitmesh.adapters")) else set()
+        return mine.union(*map(below, error.__subclasses__()))
+
+    assert issubclass(DiskFull, RetryError)
+    assert {reason for reason in below(kind) - {"INTERNAL"} if StoreReason(reason) is StoreReason.OTHER} == set()
 
 
 def test_partitions_beyond_the_bound_share_one_number() -> None:

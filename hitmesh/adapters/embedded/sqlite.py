@@ -63,7 +63,7 @@ class Transaction:
 
 
 class Database:
-    """A file with its schema, opened when it is first used. Thread-safe.
+    """A file with its schema, opened when it is first used, or by `open`. Thread-safe.
 
     Args:
         path: the file; it and its directory are made when they are not there.
@@ -82,6 +82,16 @@ class Database:
         self._opened: list[sqlite3.Connection] = []
         self._current = False
         self._closed = False
+
+    def open(self) -> None:
+        """Opens the file now, makes it where it is not there, and brings its schema to the newest version.
+
+        Raises:
+            Unavailable: the file cannot be opened, or another process keeps it.
+            StoreCorrupt: the file is damaged, or a newer program wrote it.
+        """
+        with self.reading() as transaction:
+            transaction.first(int, "SELECT count(*) FROM sqlite_master")
 
     @contextmanager
     def writing(self, *, tell_doubt: bool = False) -> Iterator[Transaction]:
