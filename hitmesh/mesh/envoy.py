@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import importlib.resources
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+
+from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh.errors import FatalError
 from hitmesh.rpc_domain import DOMAIN
@@ -25,11 +28,14 @@ _LOCAL_REPLIES = {
     "reply_timeout": (4, "DEADLINE_EXCEEDED"),
     "reply_not_found": (5, "NOT_FOUND"),
     "reply_other_host": (7, "OTHER_HOST"),
-    "reply_too_large": (8, "REQUEST_TOO_LARGE"),
+    "reply_headers": (8, "REQUEST_TOO_LARGE"),
     "reply_unimplemented": (12, "UNIMPLEMENTED"),
     "reply_internal": (13, "PROXY_ERROR"),
     "reply_unavailable": (14, "UNAVAILABLE"),
 }
+
+# What the template bounds bodies of unary calls by.
+_TOO_LARGE = "the request has more than 2,097,152 bytes: send less in one, hits in several batches or by StreamHits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,9 @@ def render(door: Door) -> str:
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
+        reply_too_large=_reply(8, "REQUEST_TOO_LARGE", _TOO_LARGE),
+        too_large=json.dumps(_TOO_LARGE),
+        too_large_details=json.dumps(_status_details(8, "REQUEST_TOO_LARGE", _TOO_LARGE)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
 
@@ -122,6 +131,13 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
     )
 
 
-def _reply(code: int, reason: str) -> str:
+def _reply(code: int, reason: str, message: str = "%LOCAL_REPLY_BODY%") -> str:
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
-    return json.dumps({"json_format": {"code": code, "message": "%LOCAL_REPLY_BODY%", "details": details}})
+    return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
+
+
+def _status_details(code: int, reason: str, message: str) -> str:
+    """Returns what a gRPC client reads details of an error from, as Envoy sends it: base64 without padding."""
+    status = status_pb2.Status(code=code, message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.collector.v1 import collector_pb2
@@ -107,7 +109,7 @@ BAD_HITS: tuple[tuple[str, bytes, str], ...] = (
     ("NUL in the id", changed(lambda hit: setattr(hit, "hit_id", "a\0b")), "INVALID_FIELD"),
     ("unknown currency", typed(hit_pb2.HIT_TYPE_ORDER, _order("ABC")), "UNKNOWN_CURRENCY"),
     ("currency of two letters", typed(hit_pb2.HIT_TYPE_ORDER, _order("us")), "UNKNOWN_CURRENCY"),
-    ("too much money", typed(hit_pb2.HIT_TYPE_ORDER, _order("USD", 10**15 + 1)), "INVALID_FIELD"),
+    ("too much money", typed(hit_pb2.HIT_TYPE_ORDER, _order("USD", 10**18 + 1)), "INVALID_FIELD"),
     ("an order without id", typed(hit_pb2.HIT_TYPE_ORDER, lambda hit: hit.order.SetInParent()), "MISSING_FIELD"),
     (
         "a bad event name",
@@ -257,6 +259,22 @@ def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
     with pytest.raises(grpc.RpcError) as error:
         call(b"\xff\xff\xff\xff", timeout=60, metadata=(("hitmesh-site", "demo/any"),))
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.timeout(30)
+def test_a_unary_call_that_is_too_large_is_told_the_limit_and_the_cure(mesh: Mesh) -> None:
+    method = "/hitmesh.collector.v1.CollectorService/SendHits"
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
+    with pytest.raises(grpc.RpcError) as error:
+        call(length_delimited(1, b"x" * (3 << 20)), timeout=60, metadata=(("hitmesh-site", "demo/any"),))
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = rpc_status.from_call(error.value)  # type: ignore[arg-type]  # the error of a call is that call
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert info.reason == "REQUEST_TOO_LARGE"
+    assert "2,097,152" in status.message
+    assert "StreamHits" in status.message
 
 
 @pytest.mark.timeout(30)

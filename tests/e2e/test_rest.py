@@ -260,6 +260,7 @@ def test_errors_of_envoy_have_the_common_shape(
     error = json.loads(answer)
     assert error["code"] == code
     assert reason_of(error)
+    assert status != 413 or "2,097,152" in error["message"], "names the limit"
 
 
 @pytest.mark.timeout(30)
