@@ -177,8 +177,10 @@ def main() -> int:
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
         # Connections of their own: the stream must not wait while a settlement reads.
-        for_stream = open_stores(settings.store, clock, node=settings.node)
-        for_settler = open_stores(settings.store, clock, node=settings.node)
+        for_stream, for_settler = (
+            open_stores(settings.store, clock, node=settings.node, keep_refused_days=settings.keep_refused_days)
+            for _ in range(2)
+        )
         for_stream.check()
     except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")

@@ -41,7 +41,7 @@ class ProcessorSettings(ServiceSettings):
     keep_superseded_ms: int = Field(default=360_000, ge=0, description="How long replaced rows stay readable")
     keep_log_days: int = Field(default=7, ge=2, description="How long the log keeps records that are stored raw")
     keep_refused_days: int = Field(
-        default=30, ge=1, description="How long bytes of refused hits are kept in files; Cassandra keeps them 30 days"
+        default=30, ge=1, le=7_300, description="How long bytes of refused hits are kept; the hits count for good"
     )
     balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks at the ledger")
     workers: int = Field(default=4, ge=1, le=64, description="Traces answered at the same time")

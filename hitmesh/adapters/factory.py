@@ -20,8 +20,9 @@ from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader, EmbeddedProg
 from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
 from hitmesh.adapters.embedded.outbox import EmbeddedOutbox
-from hitmesh.adapters.embedded.raw import EmbeddedRawStore, EmbeddedRejectedStore
+from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
+from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink, Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
@@ -37,11 +38,11 @@ from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryOrderClaims
 from hitmesh.adapters.memory.streaming import MemoryLedger, MemoryOutbox, MemorySeriesStore, MemoryStateStore
 from hitmesh.adapters.servers import SCHEME, parse_servers
-from hitmesh.adapters.stores import Stores
+from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.errors import RefusedError
 from hitmesh.ports import Clock, Topic
 
-__all__ = ["PROCESSOR_GROUP", "Stores", "open_stores"]
+__all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 
 # The group whose progress is the progress of the system.
 PROCESSOR_GROUP: Final = "processor"
@@ -50,7 +51,12 @@ _EMBEDDED: Final = "embedded:"
 
 
 def open_stores(
-    url: str, clock: Clock, *, node: str = "dev-0", partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS
+    url: str,
+    clock: Clock,
+    *,
+    node: str = "dev-0",
+    partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS,
+    keep_refused_days: int = KEEP_REFUSED_DAYS,
 ) -> Stores:
     """Returns the ports over a store.
 
@@ -60,6 +66,7 @@ def open_stores(
         clock: the only source of time.
         node: name of this instance among those of its service; only servers need it.
         partitions: of the topics, when the store is made; a store that exists keeps its own, servers theirs.
+        keep_refused_days: how long servers keep the bytes of refused hits; files are told by `drop_bytes`.
 
     Raises:
         RefusedError: the URL is none of these, or a driver is not installed (INVALID_CONFIG).
@@ -67,7 +74,7 @@ def open_stores(
     if url == _MEMORY:
         return _in_memory(clock, partitions)
     if url.startswith(SCHEME):
-        return _on_servers(url, clock, node)
+        return _on_servers(url, clock, node, keep_refused_days)
     directory = Path(url.removeprefix(_EMBEDDED))
     if not url.startswith(_EMBEDDED) or not directory.is_absolute():
         raise RefusedError(
@@ -78,7 +85,7 @@ def open_stores(
     return _embedded(directory, clock, partitions)
 
 
-def _on_servers(url: str, clock: Clock, node: str) -> Stores:
+def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int) -> Stores:
     servers = parse_servers(url)
     try:
         from hitmesh.adapters.on_servers import stores_on
@@ -88,7 +95,7 @@ def _on_servers(url: str, clock: Clock, node: str) -> Stores:
             field="store",
             reason="INVALID_CONFIG",
         ) from error
-    return stores_on(servers, clock, node, PROCESSOR_GROUP)
+    return stores_on(servers, clock, node, PROCESSOR_GROUP, keep_refused_days=keep_refused_days)
 
 
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:

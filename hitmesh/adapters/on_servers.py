@@ -29,11 +29,13 @@ from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
 from hitmesh.adapters.kafka.rollups import RollupProducer
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.stores import Stores
+from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.ports import Clock
 
 
-def stores_on(servers: Servers, clock: Clock, node: str, group: str) -> Stores:
+def stores_on(
+    servers: Servers, clock: Clock, node: str, group: str, *, keep_refused_days: int = KEEP_REFUSED_DAYS
+) -> Stores:
     """Returns the ports over servers.
 
     Args:
@@ -41,6 +43,7 @@ def stores_on(servers: Servers, clock: Clock, node: str, group: str) -> Stores:
         clock: the only source of time.
         node: name of this instance: its place in the group of readers and its transactions are found again under it.
         group: whose progress is the progress of the system.
+        keep_refused_days: how long the bytes of refused hits written from now on are kept.
     """
     session, client = CassandraSession(servers), DruidClient(servers)
     catalogue, dropped, members = DeclaredLogs(session), DroppedRows(session), GroupMembers()
@@ -61,7 +64,7 @@ def stores_on(servers: Servers, clock: Clock, node: str, group: str) -> Stores:
         log_reader=lambda topic, of_group: KafkaLogReader(servers, catalogue, topic, of_group, node, members),
         log_scan=log_scan,
         raw=CassandraRawStore(session),
-        rejected=CassandraRejectedStore(session),
+        rejected=CassandraRejectedStore(session, keep_bytes_days=keep_refused_days),
         dirty=CassandraDirtyDays(session),
         generations=CassandraGenerations(session),
         claims=CassandraOrderClaims(session),

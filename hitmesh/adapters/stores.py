@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from hitmesh.ports import (
     DirtyDays,
@@ -24,6 +25,9 @@ from hitmesh.ports import (
     StateStore,
     Topic,
 )
+
+# How long bytes of refused hits are kept.
+KEEP_REFUSED_DAYS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
+from hitmesh.adapters.stores import KEEP_REFUSED_DAYS
 from hitmesh.cells import CELL_MS
 from hitmesh.ports import Position, RejectedHit
 from hitmesh.zones import DAY_MS
 
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64
-KEEP_BYTES_S: Final = 30 * 86_400
+_DAY_S: Final = 86_400
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 # Only the bytes expire: the row goes on to count.
@@ -27,17 +28,21 @@ _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, r
 
 
 class CassandraRejectedStore:
-    """A RejectedStore: refused hits by site and cell, and the cells that have any."""
+    """A RejectedStore: refused hits by site and cell, and the cells that have any.
 
-    def __init__(self, session: CassandraSession, *, keep_bytes_s: int = KEEP_BYTES_S) -> None:
+    Attributes:
+        keep_bytes_days: so long bytes of a refused hit stay from when they are written.
+    """
+
+    def __init__(self, session: CassandraSession, *, keep_bytes_days: int = KEEP_REFUSED_DAYS) -> None:
+        self.keep_bytes_days = keep_bytes_days
         self._session = session
-        self._keep_bytes_s = keep_bytes_s
         self._cells_written: Written[tuple[str, int, int]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
         """Stores refusals durably, then the cells in which they are."""
         self._session.run_many(_INSERT, map(_row, hits))
-        with_bytes = ((self._keep_bytes_s, hit.original, *_key(hit)) for hit in hits if hit.original)
+        with_bytes = ((self.keep_bytes_days * _DAY_S, hit.original, *_key(hit)) for hit in hits if hit.original)
         self._session.run_many(_KEEP_BYTES, with_bytes)
         cells = self._cells_written.missing((hit.site, _ZERO, _cell(hit)) for hit in hits)
         self._session.run_many("INSERT INTO rejected_cells (site, zero, cell) VALUES (?, ?, ?)", cells)

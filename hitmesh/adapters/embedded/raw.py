@@ -1,4 +1,4 @@
-"""Step 6 of the journey on one machine: raw records and refused hits in raw.db.
+"""Step 6 of the journey on one machine: raw records in raw.db.
 
 Decides how a site's days are found again; refuses to look into a record's value.
 """
@@ -10,15 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.cells import CELL_MS
-from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit, SiteDay
-from hitmesh.zones import DAY_MS
+from hitmesh.ports import PartitionId, Position, RawRecord, SiteDay
 
 _SCAN_CHUNK_RECORDS: Final = 32
 _RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,
     max_event_time, schema_version, site_days, value"""
-_REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site, collect_time, reason, field, message,
-    hit_id, hits, original"""
 
 
 class EmbeddedRawStore:
@@ -103,76 +99,12 @@ class EmbeddedRawStore:
             )
 
 
-class EmbeddedRejectedStore:
-    """A RejectedStore in raw.db."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Stores refusals durably in one transaction; those that are there stay as they are."""
-        with self._database.writing() as transaction:
-            transaction.run_many(
-                f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 12)})",
-                [
-                    (
-                        *hit.position,
-                        hit.row,
-                        hit.site,
-                        hit.collect_time,
-                        hit.reason,
-                        hit.field,
-                        hit.message,
-                        hit.hit_id,
-                        hit.hits,
-                        hit.original,
-                    )
-                    for hit in hits
-                ],
-            )
-
-    def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
-        with self._database.reading() as transaction:
-            return dict(
-                transaction.rows(
-                    _Count,
-                    """SELECT collect_time / ?1 * ?1 AS cell, sum(hits) FROM rejected
-                    WHERE site = ?2 AND collect_time >= ?3 AND collect_time < ?4 GROUP BY cell HAVING sum(hits) > 0""",
-                    (CELL_MS, site, day * DAY_MS, (day + 1) * DAY_MS),
-                )
-            )
-
-    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
-        with self._database.reading() as transaction:
-            return transaction.rows(
-                _rejected,
-                f"""SELECT {_REJECTED_COLUMNS} FROM rejected WHERE site = ?
-                ORDER BY collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC
-                LIMIT ?""",
-                (site, limit),
-            )
-
-    def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; the file uses the room again."""
-        with self._database.writing() as transaction:
-            return transaction.run(
-                "UPDATE rejected SET original = x'' WHERE collect_time < ? AND original != x''", (older_than_ms,)
-            )
-
-
 class _Found(NamedTuple):
     record: int
     log: str
     partition: int
     offset: int
     log_time: int
-
-
-class _Count(NamedTuple):
-    cell: int
-    hits: int
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
@@ -215,21 +147,3 @@ def _record(
         schema_version=schema_version,
         site_days=_unpacked(site_days),
     )
-
-
-def _rejected(
-    log: str,
-    partition: int,
-    offset: int,
-    row: int,
-    site: str,
-    collect_time: int,
-    reason: str,
-    field: str,
-    message: str,
-    hit_id: str,
-    hits: int,
-    original: bytes,
-) -> RejectedHit:
-    position = Position(log, partition, offset)
-    return RejectedHit(position, row, site, collect_time, reason, field, message, hit_id, hits, original)

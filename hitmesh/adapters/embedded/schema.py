@@ -264,6 +264,8 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     REFUND_TABLES,
+    # How `original` is written: 0 as it was sent, 1 by zlib.
+    ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
 )
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (

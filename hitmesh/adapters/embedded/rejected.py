@@ -1,0 +1,122 @@
+"""Refused hits on one machine, in raw.db, counted by cell of collect time (rule D5).
+
+Decides how the bytes of a refused hit are written; refuses to look into them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.cells import CELL_MS
+from hitmesh.errors import StoreCorrupt
+from hitmesh.ports import Position, RejectedHit
+from hitmesh.zones import DAY_MS
+
+_REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site, collect_time, reason, field, message,
+    hit_id, hits, original, packing"""
+_AS_SENT: Final = 0
+_ZLIB: Final = 1
+
+
+class EmbeddedRejectedStore:
+    """A RejectedStore in raw.db: one row each, its bytes packed where that makes them fewer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, hits: Sequence[RejectedHit]) -> None:
+        """Stores refusals durably in one transaction; those that are there stay as they are."""
+        with self._database.writing() as transaction:
+            transaction.run_many(
+                f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 13)})",
+                [
+                    (
+                        *hit.position,
+                        hit.row,
+                        hit.site,
+                        hit.collect_time,
+                        hit.reason,
+                        hit.field,
+                        hit.message,
+                        hit.hit_id,
+                        hit.hits,
+                        *_packed(hit.original),
+                    )
+                    for hit in hits
+                ],
+            )
+
+    def counts(self, site: str, day: int) -> Mapping[int, int]:
+        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        with self._database.reading() as transaction:
+            return dict(
+                transaction.rows(
+                    _Count,
+                    """SELECT collect_time / ?1 * ?1 AS cell, sum(hits) FROM rejected
+                    WHERE site = ?2 AND collect_time >= ?3 AND collect_time < ?4 GROUP BY cell HAVING sum(hits) > 0""",
+                    (CELL_MS, site, day * DAY_MS, (day + 1) * DAY_MS),
+                )
+            )
+
+    def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
+        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
+        with self._database.reading() as transaction:
+            return transaction.rows(
+                _rejected,
+                f"""SELECT {_REJECTED_COLUMNS} FROM rejected WHERE site = ?
+                ORDER BY collect_time DESC, log_id DESC, partition_no DESC, record_offset DESC, row_no DESC
+                LIMIT ?""",
+                (site, limit),
+            )
+
+    def drop_bytes(self, older_than_ms: int) -> int:
+        """Empty `original` of refusals collected before a time; the file uses the room again."""
+        with self._database.writing() as transaction:
+            return transaction.run(
+                "UPDATE rejected SET original = x'', packing = 0 WHERE collect_time < ? AND original != x''",
+                (older_than_ms,),
+            )
+
+
+class _Count(NamedTuple):
+    cell: int
+    hits: int
+
+
+def _packed(original: bytes) -> tuple[bytes, int]:
+    """Return bytes as they are written, and how."""
+    packed = zlib.compress(original)
+    return (packed, _ZLIB) if len(packed) < len(original) else (original, _AS_SENT)
+
+
+def _unpacked(original: bytes, packing: int) -> bytes:
+    if packing == _AS_SENT:
+        return original
+    try:
+        return zlib.decompress(original)
+    except zlib.error as error:
+        raise StoreCorrupt("bytes of a refused hit in raw.db are damaged: restore the file from a copy") from error
+
+
+def _rejected(
+    log: str,
+    partition: int,
+    offset: int,
+    row: int,
+    site: str,
+    collect_time: int,
+    reason: str,
+    field: str,
+    message: str,
+    hit_id: str,
+    hits: int,
+    original: bytes,
+    packing: int,
+) -> RejectedHit:
+    position = Position(log, partition, offset)
+    return RejectedHit(
+        position, row, site, collect_time, reason, field, message, hit_id, hits, _unpacked(original, packing)
+    )
