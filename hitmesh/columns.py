@@ -11,7 +11,7 @@ from io import BytesIO
 
 import polars as pl
 
-from hitmesh.stored import decoding
+from hitmesh.stored import decoding, opened, sealed
 
 HITS_SCHEMA_VERSION = 2
 LOGIC_VERSION = 2
@@ -109,10 +109,10 @@ REJECTED_COLUMNS: dict[str, pl.DataType] = {
 
 
 def pack_record(rows: pl.DataFrame) -> bytes:
-    """Returns the rows as an Arrow IPC stream with zstd."""
+    """Returns the rows as an Arrow IPC stream with zstd, sealed."""
     target = BytesIO()
     as_int64_where_they_fit(rows).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
-    return target.getvalue()
+    return sealed(target.getvalue())
 
 
 def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
@@ -126,10 +126,11 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
     """Returns the rows of a record with exactly `columns`, in their order; what the record lacks is null.
 
     Raises:
-        StoreCorrupt: the bytes are not an Arrow IPC stream, or a column has another type.
+        StoreCorrupt: the bytes are not what was packed, or a column has another type.
     """
+    inner = opened(value, "a record", RECORD_CURE)
     with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
-        rows = pl.read_ipc_stream(BytesIO(value))
+        rows = pl.read_ipc_stream(BytesIO(inner))
         return rows.select(
             [
                 (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype, strict=True).alias(name)

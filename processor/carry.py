@@ -18,7 +18,7 @@ import polars as pl
 
 from hitmesh.errors import StoreCorrupt
 from hitmesh.rollup_rows import VISIT_DIMENSIONS
-from hitmesh.stored import decoding
+from hitmesh.stored import decoding, opened, sealed
 from processor.visits import OPEN_COLUMNS, Summaries
 
 U64Array = npt.NDArray[np.uint64]
@@ -55,7 +55,7 @@ class Carry:
         target = BytesIO()
         rows = self.open_visits.select(*CARRY_COLUMNS).sort(_TIMELINE).rechunk()
         rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
-        return _HEADER.pack(_MAGIC, self.followed) + target.getvalue()
+        return sealed(_HEADER.pack(_MAGIC, self.followed) + target.getvalue())
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Carry:
@@ -64,6 +64,7 @@ class Carry:
         Raises:
             StoreCorrupt: the bytes are not a carry of this version.
         """
+        value = bytes(opened(value, "a carry", "settle its day again", _MAGIC))
         if len(value) < _HEADER.size or not value.startswith(_MAGIC):
             raise StoreCorrupt(f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}")
         _, followed = _HEADER.unpack_from(value)

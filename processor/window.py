@@ -19,7 +19,7 @@ from hitmesh.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.errors import StoreCorrupt
 from hitmesh.hit_types import EXCLUDING_FLAGS
 from hitmesh.ports import Position, RawRecord
-from hitmesh.stored import decoding
+from hitmesh.stored import decoding, opened
 
 # What settlement reads of a hit. `hit_id` is not among them: `hit_hash` stands for it (rule S0).
 READ_COLUMNS: Final[tuple[str, ...]] = (
@@ -123,11 +123,12 @@ def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    inner = opened(value, "a record", RECORD_CURE)
     with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
         try:
-            rows = pl.read_ipc_stream(BytesIO(value), columns=list(columns))
+            rows = pl.read_ipc_stream(BytesIO(inner), columns=list(columns))
         except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError):
-            rows = pl.read_ipc_stream(BytesIO(value))  # an older record, which has fewer columns
+            rows = pl.read_ipc_stream(BytesIO(inner))  # an older record, which has fewer columns
         if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
             return rows  # a select of all columns would cost three times the reading
         return rows.select(

@@ -21,7 +21,7 @@ import polars as pl
 from hitmesh.columns import as_int64_where_they_fit
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
-from hitmesh.stored import decoding
+from hitmesh.stored import decoding, opened, sealed
 from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
 from processor.live.interning import Interned
@@ -114,10 +114,10 @@ def restored_refusals(tables: Mapping[str, pl.DataFrame], partition: PartitionId
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
-    """Return tables as bytes: the format, a directory, then an Arrow IPC stream with zstd each."""
+    """Return tables as bytes, sealed: the format, a directory, then an Arrow IPC stream with zstd each."""
     parts = {name: _stream_of(table) for name, table in tables.items()}
     directory = orjson.dumps({name: len(part) for name, part in parts.items()})
-    return b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()])
+    return sealed(b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()]))
 
 
 def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
@@ -126,6 +126,7 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
     Raises:
         StoreCorrupt: the bytes are not what `packed` returns, or what it returned in another format.
     """
+    value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
     if not value.startswith(_FORMAT):
         raise StoreCorrupt(
             f"a snapshot of {len(value)} bytes is not of format {_FORMAT.decode()}: the log is read instead"

@@ -187,8 +187,9 @@ class TestSegments:
                 if self.merges:
                     self.merges -= 1
                     slices = self.of_site(SHOP, RowSource.TRAFFIC)
-                    merged = [one._replace(file=f"merged-{self.merges}", first_row=0) for one in slices]
-                    self.save(self.read(slices[0].file, ["site", "cell", "excluded", "hits"]), merged[0].file)
+                    rows = self.read(slices[0].file, ["site", "cell", "excluded", "hits"])
+                    file = self.save(rows, RowSource.TRAFFIC)
+                    merged = [one._replace(file=file, first_row=0) for one in slices]
                     assert self.replace(slices, merged)
                 return found
 

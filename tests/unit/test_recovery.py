@@ -14,6 +14,7 @@ from hitmesh.adapters.partials import newest
 from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import PartitionsMoved
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
+from hitmesh.stored import opened
 from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS
 from processor.__main__ import stream_stores
 from processor.recovery import Recovered, recover
@@ -104,7 +105,7 @@ def test_snapshot_of_an_older_format_is_as_good_as_none(tmp_path: Path) -> None:
     found = states.load(partition, LOGIC_VERSION)
     assert found is not None
     manifest, chunks = found
-    unmarked = [b"".join(chunks).removeprefix(b"HMS2")]
+    unmarked = [bytes(opened(b"".join(chunks), "a snapshot", "no cure")).removeprefix(b"HMS2")]
     older = replace(manifest, writer=99, chunks=1)
     states.save_chunks(partition, 99, manifest.position.next_offset, unmarked)
     assert states.save_manifest(older)

@@ -16,6 +16,7 @@ from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId, Position, RawRecord, SiteDay
+from hitmesh.stored import decoding
 from hitmesh.zones import DAY_MS
 
 # What is under way is bounded by bytes: 64 pieces of 256 KiB, half of what a node takes from all its clients.
@@ -139,5 +140,6 @@ def _packed(site_days: Iterable[SiteDay]) -> bytes:
 
 
 def _unpacked(site_days: bytes) -> frozenset[SiteDay]:
-    by_site: dict[str, list[int]] = json.loads(zlib.decompress(site_days))
+    with decoding("the site-days of a raw record", "restore the table raw_records from a copy"):
+        by_site: dict[str, list[int]] = json.loads(zlib.decompress(site_days))
     return frozenset(SiteDay(site, day) for site, days in by_site.items() for day in days)

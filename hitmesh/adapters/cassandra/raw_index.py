@@ -19,6 +19,7 @@ import xxhash
 
 from hitmesh.adapters.cassandra.bits import to_signed
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.errors import StoreCorrupt
 from hitmesh.keys import hash64
 from hitmesh.ports import PartitionId, Position, RawRecord
 
@@ -67,7 +68,7 @@ class RawIndex:
         """Returns the records that may hold hits of a site on these days, below `before`, in log order, each once."""
         bucket, bits = _hashed(site)
         answers = self._session.each(
-            "SELECT log, partition, first_offset, records FROM raw_index WHERE day = ? AND bucket = ?",
+            "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?",
             [(day, bucket) for day in days],
             max_in_flight=_DAYS_AHEAD,
         )
@@ -86,6 +87,8 @@ def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[o
 
 
 def _found(row: Row, bits: int) -> Iterator[Found]:
+    if to_signed(xxhash.xxh3_64_intdigest(row.records)) != row.digest:
+        raise StoreCorrupt("a row of table raw_index is damaged: its checksum does not match; restore it from a copy")
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits]
     for offset, log_time in zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True):

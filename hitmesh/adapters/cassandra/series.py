@@ -15,8 +15,8 @@ import polars as pl
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.partials import as_kept, as_settled, newest, series
+from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
 from hitmesh.errors import Unavailable
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
 from hitmesh.stream_columns import PARTIAL_COLUMNS
@@ -47,7 +47,7 @@ class CassandraSeriesStore:
         self._add_days(SiteDay(*row) for row in put.select("site", "day").unique().iter_rows())
         values = put.select(*_KEY, pl.col("digest").reinterpret(signed=True), "visitors")
         columns = [values[name].to_list() for name in values.columns]
-        rows = zip(*columns, packed_sums(put), put["written"].to_list(), strict=True)
+        rows = zip(*columns, sealed_sums(put), put["written"].to_list(), strict=True)
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -105,7 +105,7 @@ class CassandraSeriesStore:
         key = (*site_day, generation)
         self._session.run_many(
             _PUT_SETTLED,
-            ((*key, version, *row, sums) for row, sums in zip(values.iter_rows(), packed_sums(put), strict=True)),
+            ((*key, version, *row, sums) for row, sums in zip(values.iter_rows(), sealed_sums(put), strict=True)),
         )
         for _ in range(_MAX_TRIES):
             found = self._session.run(f"SELECT version FROM series_settled_days WHERE {_OF}", key, serial=True)
@@ -173,4 +173,4 @@ def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
     keys = pl.DataFrame([tuple(row[:6]) for row in rows], schema=schema, orient="row").with_columns(
         pl.lit(site).alias("site"), pl.col("digest").reinterpret(signed=False)
     )
-    return keys.hstack(unpacked_sums([row.sums for row in rows]))
+    return keys.hstack(opened_sums(keys, [row.sums for row in rows]))

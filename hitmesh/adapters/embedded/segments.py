@@ -7,7 +7,9 @@ manifest; so a row is either whole or absent, whenever the power goes. A segment
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -16,16 +18,19 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
+import xxhash
 
 from hitmesh.adapters.answers import as_stored
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.errors import StoreCorrupt, as_disk_full
+from hitmesh.logs import logger
 from hitmesh.ports import Clock, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 
 MAX_FILES: Final = 16
 _STRAY_AGE_MS: Final = 600_000
 _SUFFIX: Final = ".parquet"
+_NAMED: Final = re.compile(rf"-([0-9a-f]{{16}}){re.escape(_SUFFIX)}$")
 _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
@@ -118,14 +123,20 @@ class Segments:
             )
         self._unlink(files)
 
-    def save(self, rows: pl.DataFrame, file: str) -> None:
-        """Writes a file and waits until it is on disk; the directory is another matter."""
+    def save(self, rows: pl.DataFrame, source: RowSource) -> str:
+        """Writes a file and waits until it is on disk; the directory is another matter. Returns its name.
+
+        The name ends with the checksum of what is in the file, so that it stays Parquet for every reader.
+        """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = self.path(file + ".tmp")
+        name = f"{source}-{secrets.token_hex(12)}"
+        made = self.path(f"{name}{_SUFFIX}.tmp")
         try:
             rows.write_parquet(made, compression="zstd", compression_level=1, statistics=False)
             _sync(made)
+            file = f"{name}-{_digest(made)}{_SUFFIX}"
             made.rename(self.path(file))
+            return file
         except OSError as error:
             made.unlink(missing_ok=True)
             raise as_disk_full(error) or error from error
@@ -139,11 +150,14 @@ class Segments:
 
         Raises:
             FileNotFoundError: it was deleted.
-            StoreCorrupt: it is not Parquet, or lacks a column.
+            StoreCorrupt: it is not what was written, or lacks a column.
         """
+        named = _NAMED.search(file)  # files of older programs are not named for what is in them
         try:
+            if named is not None and named[1] != _digest(self.path(file)):
+                raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; settle its days again")
             return pl.read_parquet(self.path(file), columns=list(columns), glob=False, hive_partitioning=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreCorrupt):
             raise
         except (Exception, pl.exceptions.PanicException) as error:
             raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); settle its days again") from None
@@ -193,7 +207,7 @@ class EmbeddedRollupSink:
                 self._segments.sync()
                 self._segments.add(slices)
             for site, source in sorted({(one.site, one.source) for one in slices}):
-                self._compact(site, source)
+                self._compact_if_whole(site, source)
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Returns True: rows can be read when `write` returns, and a generation without rows needs none."""
@@ -217,13 +231,19 @@ class EmbeddedRollupSink:
         slices: list[Slice] = []
         start = 0
         for site, days in groupby(counts.iter_rows(), key=lambda row: str(row[0])):
-            file = _file_name(source)
-            placed = _placed(site, source, file, [(day, generation, rows) for _, day, generation, rows in days])
-            length = sum(one.rows for one in placed)
-            self._segments.save(rows.slice(start, length), file)
+            parts = [(day, generation, rows) for _, day, generation, rows in days]
+            length = sum(rows for _, _, rows in parts)
+            file = self._segments.save(rows.slice(start, length), source)
             start += length
-            slices += placed
+            slices += _placed(site, source, file, parts)
         return slices
+
+    def _compact_if_whole(self, site: str, source: RowSource) -> None:
+        """Merges small files; where one is damaged, what was just written stands all the same."""
+        try:
+            self._compact(site, source)
+        except StoreCorrupt as error:
+            logger().error("segments_not_merged", message=error.message)
 
     def _compact(self, site: str, source: RowSource) -> None:
         """Merges small files of a site into one when it has more than `MAX_FILES`."""
@@ -234,9 +254,8 @@ class EmbeddedRollupSink:
         frames = {one.file: self._segments.read(one.file, list(ROW_COLUMNS[source])) for one in old}
         in_order = sorted(old, key=lambda one: (one.day, one.generation))
         merged = pl.concat([frames[one.file].slice(one.first_row, one.rows) for one in in_order])
-        file = _file_name(source)
+        file = self._segments.save(merged, source)
         new = _placed(site, source, file, [(one.day, one.generation, one.rows) for one in in_order])
-        self._segments.save(merged, file)
         self._segments.sync()
         if not self._segments.replace(old, new):
             self._segments.path(file).unlink()
@@ -318,8 +337,10 @@ def _slice(site: str, source: str, day: int, generation: int, file: str, first_r
     return Slice(site, RowSource(source), day, generation, file, first_row, rows)
 
 
-def _file_name(source: RowSource) -> str:
-    return f"{source}-{secrets.token_hex(12)}{_SUFFIX}"
+def _digest(path: Path) -> str:
+    """Returns XXH3-64 of a file, in hexadecimal."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return xxhash.xxh3_64_hexdigest(mapped)
 
 
 def _sync(path: Path) -> None:

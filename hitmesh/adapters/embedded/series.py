@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.partials import as_kept, as_settled, newest, series
+from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
 from hitmesh.columns import pack_record, unpack_record
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
 from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
@@ -41,7 +41,7 @@ class EmbeddedSeriesStore:
         plain = put.drop(PARTIAL_SUMS).with_columns(pl.col("digest").reinterpret(signed=True))
         with self._database.writing() as transaction:
             transaction.run_many(
-                _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), packed_sums(put), strict=True))
+                _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), sealed_sums(put), strict=True))
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
@@ -116,4 +116,4 @@ def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
         pl.col("excluded").cast(pl.Boolean),
         pl.col("digest").reinterpret(signed=False),
     )
-    return keys.hstack(unpacked_sums([row.sums for row in rows])).select(list(SERIES_COLUMNS))
+    return keys.hstack(opened_sums(keys, [row.sums for row in rows])).select(list(SERIES_COLUMNS))

@@ -153,16 +153,25 @@ class Database:
                     connection.close()
                 self._refuse_when_closed()
                 self._opened.append(connection)
-            _enter_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-            if self._secure_delete:
-                connection.execute("PRAGMA secure_delete = ON")
-            if not self._current:
-                _migrate(connection, self._schema, self._path)
-                self._current = True
+            try:
+                self._prepare(connection)
+            except BaseException:
+                with self._state_lock:
+                    self._opened = [one for one in self._opened if one is not connection]
+                connection.close()  # it is asked for again and again, as long as a disk is full
+                raise
             return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        if self._secure_delete:
+            connection.execute("PRAGMA secure_delete = ON")
+        if not self._current:
+            _migrate(connection, self._schema, self._path)
+            self._current = True
 
     def checkpoint(self) -> None:
         """Moves what was committed out of the write-ahead log and empties it, unless someone is reading."""

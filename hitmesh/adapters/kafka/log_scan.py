@@ -153,6 +153,7 @@ class KafkaLogScan:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
+                "check.crcs": True,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 32 << 10,
