@@ -12,6 +12,7 @@ from hitmesh import __version__
 from hitmesh.cli.exits import EXIT_CODES_HELP, Exit, failure_of
 from hitmesh.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.cli.options import examples
+from hitmesh.cli.output import escape_what_cannot_be_written
 
 COMMANDS = {
     "dev": LazyCommand("hitmesh.cli.dev:dev", "Start a whole mesh on this machine."),
@@ -78,6 +79,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 def main() -> None:
     """Runs the command line of this process."""
+    escape_what_cannot_be_written()
     sys.exit(run(sys.argv[1:]))
 
 

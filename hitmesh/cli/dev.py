@@ -47,6 +47,15 @@ from hitmesh.client.home import home_dir
     metavar="N",
     help="How many of each service, with `--backend stack`; several have their settler apart.",
 )
+@click.option("--closed-reads", is_flag=True, help="Reports need a key, as everywhere but on a developer's machine.")
+@click.option(
+    "--hang-after",
+    type=click.FloatRange(1, 3_600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A service that answers no health check for so long is killed and started again.",
+)
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
 def dev(
@@ -58,6 +67,8 @@ def dev(
     backend: str | None,
     stack_home: Path | None,
     replicas: int,
+    closed_reads: bool,
+    hang_after: float,
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter.
 
@@ -75,5 +86,7 @@ def dev(
         stack_home,
         find_stack_home(None),
         replicas,
+        closed_reads,
+        hang_after,
     )
     context.exit(run_dev(options, click.echo, lambda text: click.echo(text, err=True)))

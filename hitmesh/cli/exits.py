@@ -5,7 +5,6 @@ Decides the code of every error. People script these codes: they never change th
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hitmesh.cli.output import json_line
 from hitmesh.errors import HitmeshError, RefusedError, RetryError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Failure:
         """Writes the error to stderr: text, or one line of JSON."""
         if as_json:
             status = {"code": self.rpc_code, "message": self.message, "details": self.details}
-            click.echo(json.dumps(status, ensure_ascii=False), err=True)
+            click.echo(json_line(status, getattr(sys.stderr, "encoding", None)), err=True)
         elif self.text:
             click.echo(self.text, err=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,24 @@ def print_bytes(content: bytes) -> None:
 
 def print_json(value: Any) -> None:
     """Prints a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json_line(value, getattr(sys.stdout, "encoding", None)))
+
+
+def json_line(value: Any, encoding: str | None) -> str:
+    """Returns a value as one line of JSON; with escapes of JSON where the output has no such characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
+def escape_what_cannot_be_written() -> None:
+    """Makes standard output and error write characters that their encoding lacks as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stderr_console() -> Console:

@@ -2,8 +2,9 @@
 
 A process of its own, so that the launcher stays small. Decides that the shop is loaded once per data directory: its ids
 depend on the time it is made for, so that time is noted before the first hit is sent, and after a crash the same hits
-are sent again, of which the mesh counts each once. The shop ends with the last day that is closed: hits of open days
-that come hours late form no visits before their day is settled, and a demo that shows that first helps nobody.
+are sent again, of which the mesh counts each once. The shop ends at the time of its first start. Of the days that are
+not closed by then, hits, orders and revenue count at once; visits of hits that are more than an hour old follow when
+their day is settled.
 """
 
 from __future__ import annotations
@@ -22,11 +23,9 @@ from hitmesh.client.sender import HitSender
 from hitmesh.client.sites import ensure_site
 from hitmesh.client.visibility import Wait, wait_until_visible
 from hitmesh.clock import SystemClock
-from hitmesh.closing import first_open_day
 from hitmesh.demo_shop import demo_hits
 from hitmesh.errors import HitmeshError
 from hitmesh.mesh.home import Home
-from hitmesh.zones import DAY_MS
 
 DEMO_SITE = "merchants/demo/sites/example"
 CURRENCY = "USD"
@@ -37,7 +36,7 @@ def main(root: str, endpoint: str) -> int:
     """Loads the shop unless it is there; returns the exit code: 0 it can be queried, 1 it cannot."""
     home = Home(Path(root))
     note = home.demo_note
-    known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": _last_closing(), "loaded": False}
+    known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": SystemClock().now(), "loaded": False}
     if known["loaded"]:
         return 0
     _write(note, known)
@@ -68,11 +67,6 @@ def load(endpoint: str, key: str | None, now_ms: int) -> int:
             raise HitmeshError(f"{totals.rejected} of {totals.sent} hits were refused: {totals.examples[0].message}")
         wait_until_visible(mesh, DEMO_SITE, totals.offsets, Wait(VISIBLE_TIMEOUT_S))
     return totals.accepted
-
-
-def _last_closing() -> int:
-    """Returns the end of the last UTC day that is closed, ms."""
-    return first_open_day(SystemClock().now()) * DAY_MS
 
 
 def _write(note: Path, known: dict[str, object]) -> None:

@@ -22,18 +22,22 @@ from hitmesh.client.home import HOME_VARIABLE, home_dir
 from hitmesh.mesh import backend, children, instances, ports
 from hitmesh.mesh.backend import Backend, Choice, OtherBackend
 from hitmesh.mesh.envoy import Address, Door, binary, render
-from hitmesh.mesh.health import unhealthy_clusters
+from hitmesh.mesh.health import Silence, silent_instances, unhealthy_clusters
 from hitmesh.mesh.home import Home, write_ready_file
 from hitmesh.mesh.instances import SERVICES, Instance
 from hitmesh.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
+# A process that answers no health check for so long hangs. A machine may be busy, so this is generous.
+HANG_AFTER_S = 30.0
+LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
 PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
 CLUSTERS = frozenset(SERVICES)
+ENVOY = "envoy"
 
 Say = Callable[[str], None]
 
@@ -50,6 +54,8 @@ class DevOptions:
     stack_home: Path | None
     default_stack_home: Path
     replicas: int = 1
+    closed_reads: bool = False
+    hang_after_s: float = HANG_AFTER_S
 
 
 class CannotStart(Exception):
@@ -137,6 +143,8 @@ class Mesh:
         self._warn = warn
         self._children: list[children.Child] = []
         self.door, self._instances = self._addresses()
+        self._silence = Silence(options.hang_after_s)
+        self._hung: set[str] = set()
         self.stopping = False
 
     def start(self) -> None:
@@ -152,7 +160,9 @@ class Mesh:
                 "stop it, or choose another --port"
             )
         if self._home.servers:
+            self._warn("making or checking topics, tables and data sources …")
             self._run("hitmesh.mesh.schema", str(self._home.root), self._home.store_url, shown=True)
+        self._warn(f"starting {', '.join(one.name for one in self._instances)} and Envoy …")
         for instance in self._instances:
             self._start_instance(instance)
         self._start_envoy()
@@ -160,24 +170,46 @@ class Mesh:
             self._run("hitmesh.mesh.bootstrap", str(self._home.root), self._home.store_url)
         self._wait_until_healthy()
         if self._options.demo_data:
+            if not self._home.demo_is_loaded():
+                self._warn(
+                    "loading thirty days of a made-up shop into demo/example, up to a minute; --no-demo-data skips it …"
+                )
             self._run("hitmesh.mesh.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
         """Waits for the death of a child; says which, its last lines and a cure; returns 1.
 
-        One of several of its kind is started again, as an orchestrator would.
+        One of several of its kind is started again, as an orchestrator would, and so is a service that hangs: a service
+        that answers no health check is killed.
         """
         while True:
-            dead = children.wait_any(self._children, 3600)
+            dead = children.wait_any(self._children, LOOK_EVERY_S)
             if dead is None:
+                self._kill_hanging(time.monotonic())
                 continue
             replica = next((one for one in self._instances if one.name == dead.name), None)
-            if replica is None or self._options.replicas == 1:
+            if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
                 self._warn(_obituary(dead))
                 return EXIT_BUG
             self._warn(f"{dead.name} ended with {dead.process.returncode} ({dead.log}); it is started again")
+            self._hung.discard(dead.name)
             self._children.remove(dead)
             self._start_instance(replica)
+            self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
+
+    def _kill_hanging(self, now_s: float) -> None:
+        """Names and kills what has answered no health check for too long; `watch` sees its end."""
+        found = silent_instances(self.door.stats)
+        names = [ENVOY] if found is None else [one.name for one in self._instances if one.address in found]
+        for name in self._silence.hanging(names, now_s):
+            self._warn(
+                f"{name} has answered no health check for {self._options.hang_after_s:g} s: it hangs and is killed"
+            )
+            self._hung.add(name)
+            for child in self._children:
+                if child.name == name:
+                    child.process.kill()
+                    child.process.wait()
 
     def stop(self) -> None:
         """Stops the children in the order of a hit's journey, Envoy last, so that what is in flight is finished."""
@@ -207,6 +239,7 @@ class Mesh:
                     for index, one in enumerate(self._instances)
                 ),
                 *self._data_lines(),
+                *(["  Reads         need a key: the one in keys/dev-server"] if self._options.closed_reads else []),
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
@@ -251,7 +284,7 @@ class Mesh:
         settings = {"STORE": self._home.store_url, "LISTEN": str(one.address), "NODE": one.node}
         settings["METRICS_LISTEN"] = str(one.metrics)
         settings |= {**backend.settings(self._choice, one.service, one.name, self._home.run), **one.settings}
-        if one.service in ("reporter", "processor"):
+        if one.service in ("reporter", "processor") and not self._options.closed_reads:
             settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
         # One machine, many processes: small thread pools and few memory arenas.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
@@ -261,11 +294,11 @@ class Mesh:
         config = self._home.run / "envoy.yaml"
         config.write_text(render(self.door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
-        self._start("envoy", [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
+        self._start(ENVOY, [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
         """Starts Envoy on the next port when somebody took its port before it could bind it; False when not so."""
-        if dead.name != "envoy" or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
+        if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         taken = self.door.http.port
         port = ports.next_free(taken + 1) or ports.any_free(1)[0]

@@ -64,6 +64,10 @@ class Home:
         """Which demo shop was loaded."""
         return self.data / DEMO_NOTE
 
+    def demo_is_loaded(self) -> bool:
+        """Returns whether the demo shop was loaded."""
+        return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
+
     def forget_mesh(self) -> None:
         """Removes what the home knows of a mesh whose data is gone: its key, and that its demo shop was loaded."""
         for file in (self.server_key, self.demo_note):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from hitmesh.reporter.v1 import reporter_pb2, reporter_pb2_grpc
+from tests.e2e.tenants import authorized
 from tests.reference.hits import RefHit
 from tests.reference.report import METRICS, Report, Value, report
 from tests.reference.settled import Settled, settle
@@ -79,12 +80,13 @@ def _without_zero_denominator(value: Value) -> Value:
     return (0, 0) if isinstance(value, tuple) and value[1] == 0 else value
 
 
-def ask(reporter: reporter_pb2_grpc.ReporterServiceStub, question: Question) -> Report:
+def ask(reporter: reporter_pb2_grpc.ReporterServiceStub, question: Question, key: str | None = None) -> Report:
     """Returns the mesh's answer; questions with more than 20 metrics are asked in parts."""
+    metadata = authorized(key) if key else ()
     rows: Report = {}
     for start in range(0, len(question.metrics), MAX_METRICS):
         metrics = question.metrics[start : start + MAX_METRICS]
-        answer = reporter.RunReport(_request(question, metrics), timeout=60)
+        answer = reporter.RunReport(_request(question, metrics), timeout=60, metadata=metadata)
         assert answer.total_row_count == len(answer.rows)
         for row in answer.rows:
             values = {name: value_of(cell) for name, cell in zip(metrics, row.cells, strict=True)}

@@ -42,13 +42,13 @@ def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
     """The mesh that most tests share; each uses sites of its own."""
-    yield from _running(Mesh(tmp_path_factory.mktemp("shared-mesh") / "home", backend=backend))
+    yield from running_mesh(Mesh(tmp_path_factory.mktemp("shared-mesh") / "home", backend=backend))
 
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
     """A mesh of one module, which may stop, kill and start it."""
-    yield from _running(Mesh(tmp_path_factory.mktemp("own-mesh") / "home", backend=backend))
+    yield from running_mesh(Mesh(tmp_path_factory.mktemp("own-mesh") / "home", backend=backend))
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def idle_mesh(tmp_path: Path, backend: tuple[str, ...]) -> Iterator[Mesh]:
     one.drop_from_servers()
 
 
-def _running(one: Mesh) -> Iterator[Mesh]:
+def running_mesh(one: Mesh) -> Iterator[Mesh]:
+    """Starts a mesh, and stops it in the end: with exit code 0 when the tests passed."""
     try:
         one.start()
         yield one
@@ -75,6 +76,11 @@ def _running(one: Mesh) -> Iterator[Mesh]:
 @pytest.fixture(scope="session")
 def new_site(mesh: Mesh) -> NewSite:
     """Makes a site of merchant demo with a name of its own; returns its full name."""
+    return site_maker(mesh)
+
+
+def site_maker(mesh: Mesh) -> NewSite:
+    """Returns a function that makes a site of merchant demo with a name of its own and returns its full name."""
     numbers = itertools.count(1)
 
     def make(stem: str, currency: str = "USD", time_zone: str = "UTC") -> str:

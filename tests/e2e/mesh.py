@@ -239,21 +239,28 @@ class Mesh:
         """Returns a stub."""
         return admin_pb2_grpc.AdminServiceStub(self.channel())
 
-    def wait_visible(self, site: str, receipts: Sequence[collector_pb2.Receipt], timeout_s: float = VISIBLE_S) -> None:
+    def wait_visible(
+        self,
+        site: str,
+        receipts: Sequence[collector_pb2.Receipt],
+        timeout_s: float = VISIBLE_S,
+        key: str | None = None,
+    ) -> None:
         """Waits until reports of the site show every record of these receipts, and nothing waits to be settled."""
-        reporter = self.reporter()
+        reporter, metadata = self.reporter(), (("authorization", f"Bearer {key}"),) if key else ()
+        request = reporter_pb2.GetFreshnessRequest(site=site)
         wanted: dict[tuple[str, int], int] = {}
         for receipt in receipts:
             place = (receipt.log, receipt.partition)
             wanted[place] = max(wanted.get(place, 0), receipt.offset + 1)
 
         def is_visible() -> bool:
-            fresh = reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), timeout=60)
+            fresh = reporter.GetFreshness(request, timeout=60, metadata=metadata)
             reached = {(one.log, one.partition): one.next_offset for one in fresh.partitions}
             return fresh.dirty_days == 0 and all(reached.get(place, 0) >= end for place, end in wanted.items())
 
         def reached() -> object:
-            fresh = reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), timeout=60)
+            fresh = reporter.GetFreshness(request, timeout=60, metadata=metadata)
             return sum(one.next_offset for one in fresh.partitions), fresh.dirty_days
 
         eventually(is_visible, f"{site} shows {len(receipts)} records", timeout_s, moving=reached)

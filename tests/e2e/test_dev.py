@@ -115,6 +115,20 @@ def test_a_service_that_dies_takes_the_mesh_with_it_and_says_so(idle_mesh: Mesh)
     assert not mesh.ready_file.exists()
 
 
+@pytest.mark.timeout(180)
+def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> None:
+    mesh = idle_mesh
+    mesh.options = ("--no-demo-data", "--hang-after", "1")
+    mesh.start()
+    reporter = next(pid for pid in mesh.children() if "-m reporter" in processes.name_of(pid))
+    os.kill(reporter, signal.SIGSTOP)
+    eventually(lambda: "it hangs" in mesh.output.read_text(), "the mesh says that a service hangs", 60)
+    assert "reporter has answered no health check for 1 s" in mesh.output.read_text()
+    mesh.wait_gone([reporter])
+    eventually(lambda: mesh.run("sites", "-o", "json").code == 0, "reports are answered again", 60)
+    assert mesh.stop() == 0
+
+
 @pytest.mark.timeout(60)
 def test_a_busy_port_ends_with_4_and_names_who_holds_it(tmp_path: Path) -> None:
     with socket.socket() as taken:
@@ -151,10 +165,21 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert done.stdout.strip(), line
     out = mesh.cli(
-        "query", "--site", "demo/example", "--metrics", "visits,orders", "--last", "30d", "--grain", "day", "-o", "csv"
+        "query",
+        "--site",
+        "demo/example",
+        "--metrics",
+        "visits,orders,hits",
+        "--last",
+        "30d",
+        "--grain",
+        "day",
+        "-o",
+        "csv",
     )
     days = list(csv.DictReader(io.StringIO(out)))
     assert len(days) == 30
-    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # the shop ends with the last closed day
+    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # of days that are not closed they follow
     assert sum(int(day["orders"]) for day in days) > 0
+    assert all(int(day["hits"]) > 0 for day in days[:-1]), "the shop ends now"
     assert mesh.stop() == 0

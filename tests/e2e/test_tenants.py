@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,17 +13,15 @@ from google.protobuf.message import Message
 from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.mesh import ports
 from hitmesh.ports import Site
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from tests.e2e.comparison import Question, ask
-from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh, environment
+from tests.e2e.conftest import NewSite, running_mesh, site_maker
+from tests.e2e.mesh import Mesh
 from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient
 from tests.e2e.tenants import authorized, new_merchant
 from tests.e2e.test_bad_input import DAY, NOON_MS
-from tests.patience import patient
 
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -42,6 +36,18 @@ class Tenants:
     own: str
     demo_key: str
     rival_key: str
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
+    """A mesh of this module whose reports need a key."""
+    options = ("--no-demo-data", "--closed-reads")
+    yield from running_mesh(Mesh(tmp_path_factory.mktemp("closed-mesh") / "home", options, backend))
+
+
+@pytest.fixture(scope="module")
+def new_site(mesh: Mesh) -> NewSite:
+    return site_maker(mesh)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,8 @@ def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_stored_n
     (issue,) = told.issues
     assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_UNKNOWN_SITE)
     assert (told.accepted, list(told.receipts)) == (0, [])
-    assert ask(mesh.reporter(), Question(RIVAL_SITE, DAY, DAY, metrics=("hits",), include_excluded=True)) == {}
+    question = Question(RIVAL_SITE, DAY, DAY, metrics=("hits",), include_excluded=True)
+    assert ask(mesh.reporter(), question, tenants.rival_key) == {}
 
 
 @pytest.mark.timeout(30)
@@ -122,8 +129,8 @@ def test_the_same_visitor_and_hit_id_on_two_merchants_sites_are_two(tenants: Ten
             stream.send(hit_pb2.HitBatch(batch_id="same", hits=[hit("same")]))
             told = stream.finish()
         assert told.accepted == 1
-        mesh.wait_visible(site, told.receipts)
-        answer = ask(mesh.reporter(), Question(site, DAY, DAY, metrics=("hits", "visitors", "duplicate_hits")))
+        mesh.wait_visible(site, told.receipts, key=key)
+        answer = ask(mesh.reporter(), Question(site, DAY, DAY, metrics=("hits", "visitors", "duplicate_hits")), key)
         assert answer == {("",): {"hits": 1, "visitors": 1, "duplicate_hits": 0}}
 
 
@@ -193,27 +200,10 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
 # -------------------------------------------------------------------------------------------------------------- reads
 
 
-@pytest.fixture(scope="module")
-def closed(tenants: Tenants, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """A second reporter on the same stores, which asks for a key as everywhere but in `hitmesh dev`."""
-    address = f"{ports.HOST}:{ports.any_free(1)[0]}"
-    variables = {"HITMESH_REPORTER_STORE": tenants.mesh.store_url, "HITMESH_REPORTER_LISTEN": address}
-    log = tmp_path_factory.mktemp("closed") / "reporter.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "reporter"],
-            env=environment(**variables),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=Path(os.sep),
-        )
-    try:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=patient(20))
-            yield channel
-    finally:
-        process.terminate()
-        assert process.wait(patient(20)) == 0, log.read_text()
+@pytest.fixture
+def closed(tenants: Tenants) -> grpc.Channel:
+    """The door: a mesh that asks for a key, as everywhere but in `hitmesh dev` without options."""
+    return tenants.mesh.channel()
 
 
 def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Message]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from hitmesh.cli.__main__ import COMMANDS, root, run, wants_json
 from hitmesh.cli.dates import resolve_dates, utc_date
 from hitmesh.cli.exits import CommandFailed, Exit, failure_of
 from hitmesh.cli.lazy import LazyGroup
+from hitmesh.cli.output import json_line
 from hitmesh.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
 
 NOWHERE = "127.0.0.1:9"
@@ -294,3 +296,26 @@ def test_words_become_dates_of_utc() -> None:
         "2026-07-15",
         "2026-07-14",
     ]
+
+
+def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> None:
+    value = {"page": "/caf\u00e9/\U0001f600"}
+    for encoding in ("ascii", "latin-1", "cp1252", "utf-8", None):
+        line = json_line(value, encoding)
+        assert line.encode(encoding or "utf-8")
+        assert json.loads(line) == value
+    assert "\U0001f600" in json_line(value, "utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_what_an_encoding_lacks_is_written_as_an_escape(encoding: str) -> None:
+    code = (
+        "from hitmesh.cli import output; output.escape_what_cannot_be_written();"
+        "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"
+        "output.print_json(['\U0001f600']); output.note('done')"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"done\n"), done.stderr
+    assert b"/\\U0001f600" in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) == ["\U0001f600"]

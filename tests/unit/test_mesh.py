@@ -16,7 +16,7 @@ import pytest
 
 from hitmesh.mesh import children, home, ports
 from hitmesh.mesh.envoy import Address, Door, binary, descriptors, render
-from hitmesh.mesh.health import unhealthy_clusters
+from hitmesh.mesh.health import Silence, silent_instances, unhealthy_clusters
 from tests.patience import patient
 
 
@@ -68,6 +68,25 @@ def test_free_ports_are_distinct() -> None:
 def test_clusters_are_unhealthy_while_envoy_does_not_answer() -> None:
     wanted = frozenset({"collector", "reporter"})
     assert unhealthy_clusters(Address(ports.HOST, ports.any_free(1)[0]), wanted) == wanted
+
+
+def test_instances_are_not_known_while_envoy_does_not_answer() -> None:
+    assert silent_instances(Address(ports.HOST, ports.any_free(1)[0])) is None
+
+
+def test_a_process_hangs_that_is_silent_at_every_look_for_longer_than_the_limit() -> None:
+    silence = Silence(30.0)
+    assert silence.hanging(["collector", "reporter"], 0.0) == []
+    assert silence.hanging(["collector"], 20.0) == []
+    assert silence.hanging(["collector", "reporter"], 30.0) == []
+    assert silence.hanging(["collector", "reporter"], 30.1) == ["collector"]
+
+
+def test_a_process_that_starts_again_is_not_looked_at_until_it_had_time() -> None:
+    silence = Silence(1.0)
+    silence.spare("collector", 60.0)
+    assert [silence.hanging(["collector"], at_s) for at_s in (0.0, 59.0, 60.0, 61.0)] == [[]] * 4
+    assert silence.hanging(["collector"], 61.1) == ["collector"]
 
 
 def test_a_home_is_locked_by_one_mesh_at_a_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def nobody_listens() -> str:
 def test_shop_that_is_loaded_is_not_sent_again(home: Home) -> None:
     (home.demo_note).write_text(json.dumps({"now_ms": 1, "loaded": True}))
     assert main(str(home.root), nobody_listens()) == 0
+    assert home.demo_is_loaded()
 
 
 def test_failed_attempt_keeps_its_time_so_that_the_next_sends_the_same_hits(
@@ -36,5 +38,7 @@ def test_failed_attempt_keeps_its_time_so_that_the_next_sends_the_same_hits(
     assert "--no-demo-data" in capsys.readouterr().err
     first = json.loads((home.demo_note).read_text())
     assert first["loaded"] is False
+    assert abs(first["now_ms"] - time.time() * 1000) < 600_000, "the shop ends at its first start"
+    assert not home.demo_is_loaded()
     assert main(str(home.root), nobody_listens()) == 1
     assert json.loads((home.demo_note).read_text()) == first
