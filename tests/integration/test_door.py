@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -264,6 +265,19 @@ def test_an_id_that_is_long_or_not_printable_is_replaced(door: Address, sent: st
     ids = {ask(door, "GET", path, x_request_id=sent).headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
     assert all(re.fullmatch(r"[!-~]{8,128}", one) for one in ids)
+
+
+def test_the_access_log_has_at_most_128_characters_of_an_id(running_door: tuple[Door, Path]) -> None:
+    door, run = running_door
+    assert ask(door.http, "GET", "/refused%2Fearly", x_request_id="i" * 5_000).status == 400
+
+    def logged() -> list[dict[str, Any]] | None:
+        whole = (run / "access.jsonl").read_text().splitlines(keepends=True)
+        lines = [json.loads(line) for line in whole if line.endswith("\n")]
+        return [line for line in lines if "early" in str(line["path"])] or None
+
+    (line,) = eventually(logged, "the request is in the access log", 60)
+    assert line["request_id"] == "i" * 128
 
 
 # --------------------------------------------------------------------------------------------------------------- health
