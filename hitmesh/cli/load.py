@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from hitmesh.cli.exits import CommandFailed, Exit
 from hitmesh.cli.options import CommandT, connect, examples, find_home, mesh_options, output_option
@@ -30,6 +31,7 @@ OWN_TARGET: Final = "--i-own-this-target"
 MAX_STREAMS: Final = 32
 MAX_FRAME_HITS: Final = 1_000
 DEFAULT_TIMEOUT_S: Final = 300.0
+SHAPES: Final = ("shop", "wild")
 
 
 def _percent(name: str, default: float, meaning: str) -> Callable[[CommandT], CommandT]:
@@ -49,9 +51,11 @@ def _number(
     short_help="Offer made-up traffic and check what is counted.",
     epilog=examples(
         "hitmesh load --rate 2000 --duration 30 --sites 100",
+        "hitmesh load --rate 200 --duration 30 --sites 4 --shape wild",
         "hitmesh load --rate 12000 --duration 60 --sites 1000 --zipf 1.1 --late 1 --duplicates 1 --bots 3 -o json",
     ),
 )
+@click.option("--shape", type=click.Choice(SHAPES), default=SHAPES[0], show_default=True, help="What hits are like.")
 @_number("--rate", 1_000, click.FloatRange(0.1, 1_000_000), "R", "Hits a second, copies included.")
 @_number("--duration", 30, click.FloatRange(1, 86_400), "S", "Seconds to send for.", "duration_s")
 @_number("--sites", 100, click.IntRange(1, 100_000), "N", "Sites, named demo/load-0001 and so on.")
@@ -100,10 +104,19 @@ def load(
 
         options = LoadOptions(address, place, streams, timeout_s)
         with Shown() as shown:
-            outcome = run_load(LoadPlan(**plan), options, mesh, shown)
+            outcome = run_load(LoadPlan(**_with_defaults(plan)), options, mesh, shown)
     _print(output, outcome)
     if outcome.problems:
         raise CommandFailed(Exit.PROBLEMS_FOUND, "; ".join(outcome.problems), reason="LOAD_MISMATCH")
+
+
+def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
+    """Returns the plan; what was not asked for has the defaults of its shape."""
+    from hitmesh.load.plan import WILD, WILD_DEFAULTS
+
+    asked = click.get_current_context().get_parameter_source
+    unasked = {name: value for name, value in WILD_DEFAULTS.items() if asked(name) is ParameterSource.DEFAULT}
+    return plan | unasked if plan["shape"] == WILD else plan
 
 
 def is_loopback(address: str) -> bool:

@@ -20,7 +20,6 @@ from hitmesh.load.show import Show
 from hitmesh.load.tally import Place
 
 POLL_S: Final = 0.5
-_LEFT_OUT: Final = "hits were left out that would belong to them"
 
 
 class Comparer:
@@ -46,7 +45,7 @@ class Comparer:
         offsets: Mapping[str, Mapping[Place, int]],
         resent: int,
         *,
-        complete: bool,
+        omitted: Mapping[str, str],
     ) -> Check:
         """Returns how reports and ledgers differ from what was sent.
 
@@ -54,7 +53,7 @@ class Comparer:
             wanted: totals by site and metric.
             offsets: where the last hits of each site are.
             resent: hits that were sent once more: each may have become a copy.
-            complete: whether every hit was sent; else visits are not among the totals.
+            omitted: what is not among the totals, and why.
         """
         self._show.phase("comparing", len(wanted))
         ends_s = time.monotonic() + self._timeout_s
@@ -71,7 +70,7 @@ class Comparer:
             if books.imbalance:
                 imbalances[site] = books.imbalance
             self._show.reached(done)
-        return Check(len(wanted), {} if complete else {"visits": _LEFT_OUT}, found, imbalances)
+        return Check(len(wanted), omitted, found, imbalances)
 
     def _books(self, site: str, now: Mapping[str, int], ends_s: float) -> LedgerDays:
         """Returns the ledger as soon as it balances and says what the report says; when time is over, as it is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitmesh.client.batches import SDK
 from hitmesh.hit.v1 import hit_pb2
@@ -61,8 +61,18 @@ def event(name: str) -> bytes:
     return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_EVENT, event=hit_pb2.CustomEvent(name=name)).SerializeToString()
 
 
-def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, int]:
-    """Returns an Order without its id as bytes, and its total in micros; `lines` are products and quantities."""
+class Worth(NamedTuple):
+    """What an order comes to; amounts in micros."""
+
+    total: int
+    tax: int
+    shipping: int
+    item_revenue: int
+    items_sold: int
+
+
+def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, Worth]:
+    """Returns an Order without its id as bytes, and what it comes to; `lines` are products and quantities."""
     items = [
         hit_pb2.Item(
             sku=product.sku,
@@ -83,7 +93,8 @@ def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, int]:
         tax_micros=tax,
         total_micros=subtotal + shipping + tax,
     )
-    return order.SerializeToString(), order.total_micros
+    items_sold = sum(item.quantity for item in items)
+    return order.SerializeToString(), Worth(order.total_micros, tax, shipping, subtotal, items_sold)
 
 
 _ORDER_TYPE: Final = hit_pb2.Hit(type=hit_pb2.HIT_TYPE_ORDER).SerializeToString()

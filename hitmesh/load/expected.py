@@ -13,7 +13,7 @@ from hitmesh.load.visits import VisitCounts
 
 
 class Counts(NamedTuple):
-    """What hits without copies add to a site's totals. `hits` to `gross_revenue` leave bots out, as reports do."""
+    """What hits without copies add to a site's totals. All but the last two of `hits` to `late_hits` leave bots out."""
 
     hits: int
     pageviews: int
@@ -22,6 +22,15 @@ class Counts(NamedTuple):
     gross_revenue: int  # micros
     bot_hits: int
     late_hits: int
+    refunds: int = 0  # these five in micros
+    tax: int = 0
+    shipping: int = 0
+    discounts: int = 0
+    item_revenue: int = 0
+    items_sold: int = 0
+    product_views: int = 0
+    cart_adds: int = 0
+    checkouts_started: int = 0
 
 
 class Copy(NamedTuple):
@@ -86,14 +95,14 @@ class Expected:
                 self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
 
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
-        """Returns what each site's report must say, by metric; of visits only if every frame was sent."""
+        """Returns what each site's report must say by metric; of visits if all was sent and they are known."""
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 
     def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:
         totals = dict(zip(Counts._fields, counts, strict=True))
         totals["excluded_hits"] = totals["bot_hits"]
         totals["duplicate_hits"] = self._copies.get(site, 0)
-        return totals | (visits[site]._asdict() if self.is_complete else {})
+        return totals | (visits[site]._asdict() if self.is_complete and site in visits else {})
 
     def _add(self, site: int, counts: Counts) -> None:
         kept = self._counts.setdefault(site, [0] * len(NOTHING))

@@ -18,6 +18,11 @@ PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
 # An edge that waits longer than this for a full frame adds more delay than it saves.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
+WILD: Final = "wild"
+SHAPES: Final = ("shop", WILD)
+WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
+# Wild hits are large, and a batch has at most 1 MiB.
+MAX_WILD_HITS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class LoadPlan:
         bots_percent: of the visitors, with the user agent of a crawler.
         seed: of everything that is drawn.
         max_frame_hits: most hits of a frame.
+        shape: what the hits are like: those of a shop, or as wild as they may be.
     """
 
     rate: float
@@ -47,6 +53,12 @@ class LoadPlan:
     bots_percent: float = 0.0
     seed: int = 1
     max_frame_hits: int = 100
+    shape: str = SHAPES[0]
+
+    @property
+    def is_wild(self) -> bool:
+        """Whether hits are as wild as they may be."""
+        return self.shape == WILD
 
     @property
     def total_hits(self) -> int:
@@ -56,7 +68,8 @@ class LoadPlan:
     @property
     def frame_hits(self) -> int:
         """Hits of every frame but the last: as many as are allowed, and no more than happen in MAX_FRAME_S."""
-        return max(1, min(self.max_frame_hits, int(self.rate * MAX_FRAME_S)))
+        most = min(self.max_frame_hits, MAX_WILD_HITS) if self.is_wild else self.max_frame_hits
+        return max(1, min(most, int(self.rate * MAX_FRAME_S)))
 
     @property
     def frames(self) -> int:

@@ -21,8 +21,9 @@ from typing import IO, Any, Final
 
 from hitmesh.errors import HitmeshError
 from hitmesh.load.plan import LoadPlan
-from hitmesh.load.traffic import Frame, Traffic
+from hitmesh.load.traffic import Frame
 from hitmesh.load.visits import VisitCounts
+from hitmesh.load.wild_traffic import traffic_of
 
 AHEAD_BYTES: Final = 64 << 20
 READY: Final = "ready"
@@ -124,7 +125,7 @@ def encode(orders: IO[bytes], out: IO[bytes]) -> None:
         return
     order = json.loads(line)
     keys = {int(site): key for site, key in order["keys"].items()}
-    traffic = Traffic(LoadPlan(**order["plan"]), keys, order["start_ms"])
+    traffic = traffic_of(LoadPlan(**order["plan"]), keys, order["start_ms"])
     for frame in traffic:
         _send(out, frame)
     _send(out, (traffic.visits, time.process_time()))

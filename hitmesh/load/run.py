@@ -89,7 +89,7 @@ class _Run:
         # A probe whose answer was lost may be stored all the same.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         offsets = {site_name(site): places for site, places in tally.offsets.items()}
-        check = comparer.compare(wanted, offsets, tally.progress.resent, complete=self._expected.is_complete)
+        check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
         return Outcome(
             run=f"{start_ms:x}",
             plan=self._plan,
@@ -106,6 +106,12 @@ class _Run:
             processes_omitted=processes_omitted,
             check=check,
         )
+
+    def _omitted(self, producer: Producer) -> dict[str, str]:
+        if not self._expected.is_complete:
+            return {"visits": "hits were left out that would belong to them"}
+        unknown = len(self._plan.used_sites) - len(producer.visits)
+        return {"visits": f"of {unknown} sites: a visitor has more hits than plain rules can count"} if unknown else {}
 
     def _open_sites(self) -> tuple[dict[int, SiteKey], SiteKey]:
         used = self._plan.used_sites

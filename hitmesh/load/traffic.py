@@ -14,6 +14,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from hitmesh.load import encoding
+from hitmesh.load.encoding import Worth
 from hitmesh.load.expected import NOTHING, Copy, Counts, FrameFacts
 from hitmesh.load.plan import LoadPlan
 from hitmesh.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings, Visitor, visitors_at_once
@@ -45,8 +46,16 @@ class _Again(NamedTuple):
     copy: Copy
 
 
+class Made(NamedTuple):
+    """A hit as bytes and what it counts. A repeat of an order is never sent again: it counts by what stands before."""
+
+    content: bytes
+    counts: Counts
+    is_repeat: bool = False
+
+
 @dataclass(slots=True)
-class _Site:
+class Site:
     """A site with hits under way."""
 
     head: bytes
@@ -76,8 +85,9 @@ class Traffic:
 
     @property
     def visits(self) -> dict[int, VisitCounts]:
-        """Visits per site that the on-time hits of all frames make; after the last frame."""
-        return {number: VisitCounts(site.crowd.visits, site.crowd.bounces) for number, site in self._sites.items()}
+        """Visits per site that the on-time hits of all frames make, where plain rules say; after the last frame."""
+        crowds = {number: site.crowd for number, site in self._sites.items()}
+        return {number: VisitCounts(one.visits, one.bounces) for number, one in crowds.items() if one.is_countable}
 
     def __iter__(self) -> Iterator[Frame]:
         for number, site in enumerate(self._plan.site_of_frames):
@@ -85,11 +95,12 @@ class Traffic:
         for one in self._sites.values():
             one.crowd.leave_all()
 
-    def _site(self, number: int, key: str) -> _Site:
+    def _site(self, number: int, key: str) -> Site:
+        return Site(encoding.batch_head(key), self._crowd(number, b"%b-v%x-" % (self._run, number)), [])
+
+    def _crowd(self, number: int, prefix: bytes) -> Crowd:
         visitors = visitors_at_once(self._plan.shares[number] * self._plan.rate, self._plan.duration_s)
-        prefix = b"%b-v%x-" % (self._run, number)
-        crowd = Crowd(self._random, prefix, visitors, self._plan.bots_percent)
-        return _Site(encoding.batch_head(key), crowd, [])
+        return Crowd(self._random, prefix, visitors, self._plan.bots_percent)
 
     def _frame(self, number: int, site_number: int) -> Frame:
         site = self._sites[site_number]
@@ -104,11 +115,11 @@ class Traffic:
                 contents.append(again.content)
                 copies.append(again.copy)
                 continue
-            content, counts = self._hit(site, hit, at_ms)
+            content, counts, is_repeat = self._hit(site, hit, at_ms)
             contents.append(content)
             for place, count in enumerate(counts):
                 fresh[place] += count
-            if self._random.random() < self._copied:
+            if self._random.random() < self._copied and not is_repeat:
                 heapq.heappush(site.again, self._copy(content, Copy(number, hit, counts), at_ms))
         facts = FrameFacts(number, site_number, Counts(*fresh), tuple(copies))
         content = encoding.batch(site.head, b"%b-%x" % (self._run, number), contents)
@@ -121,14 +132,14 @@ class Traffic:
         due_ms = at_ms + first + int(self._random.random() * (left_ms - first))
         return _Again(due_ms, at_ms + last, content, copy)
 
-    def _hit(self, site: _Site, number: int, at_ms: int) -> tuple[bytes, Counts]:
+    def _hit(self, site: Site, number: int, at_ms: int) -> Made:
         place, visitor = site.crowd.somebody()
         event_ms, late = self._event_time(visitor, self._start_ms + at_ms)
-        happened, view, event, revenue = self._happens(visitor, number)
+        happened, view, event, worth = self._happens(visitor, number)
         content = encoding.hit(happened, visitor.head, b"%b-%x" % (self._run, number), event_ms)
-        counts = Counts(0, 0, 0, 0, 0, 1, late) if visitor.is_bot else _counts(view, event, revenue, late)
+        counts = Counts(0, 0, 0, 0, 0, 1, late) if visitor.is_bot else _counts(view, event, worth, late)
         site.crowd.move_on(place, visitor)
-        return content, counts
+        return Made(content, counts)
 
     def _event_time(self, visitor: Visitor, at_ms: int) -> tuple[int, int]:
         """Returns the event time, and 1 when it is late, else 0."""
@@ -139,23 +150,28 @@ class Traffic:
             at_ms -= self._between(OUT_OF_ORDER_MS)
         return visitor.be_seen(at_ms), 0
 
-    def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, int]:
-        """Returns the bytes of what a visitor does; 1 if it is a view, 1 if an event; the micros of an order."""
+    def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, Worth | None]:
+        """Returns the bytes of what a visitor does; 1 if it is a view, 1 if an event; the worth of an order."""
         drawn = self._random.random()
         if visitor.arriving or visitor.is_bot or drawn >= ORDER_SHARE + EVENT_SHARE:
-            return self._doings.view(visitor), 1, 0, 0
+            return self._doings.view(visitor), 1, 0, None
         if drawn >= ORDER_SHARE:
-            return self._doings.event(), 0, 1, 0
-        content, total_micros = self._doings.order(b"%b-o%x" % (self._run, number))
-        return content, 0, 0, total_micros
+            return self._doings.event(), 0, 1, None
+        content, worth = self._doings.order(b"%b-o%x" % (self._run, number))
+        return content, 0, 0, worth
 
     def _between(self, bounds: Sequence[int]) -> int:
         low, high = bounds
         return low + int(self._random.random() * (high - low))
 
 
-def _counts(view: int, event: int, revenue: int, late: int) -> Counts:
-    return Counts(1, view, event, int(revenue > 0), revenue, 0, late)
+def _counts(view: int, event: int, worth: Worth | None, late: int) -> Counts:
+    if worth is None:
+        return Counts(1, view, event, 0, 0, 0, late)
+    return Counts(
+        1, 0, 0, 1, worth.total, 0, late,
+        tax=worth.tax, shipping=worth.shipping, item_revenue=worth.item_revenue, items_sold=worth.items_sold,
+    )  # fmt: skip
 
 
 def _due(again: list[_Again], at_ms: int) -> _Again | None:

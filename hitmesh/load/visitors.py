@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from hitmesh.load import encoding, scenery
+from hitmesh.load.encoding import Worth
 from hitmesh.load.visits import NO_CAMPAIGN, count_visits
 
 MEAN_HITS: Final = 5.0
@@ -25,6 +26,8 @@ ORDER_SHARE: Final = 0.025
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
+# Beyond 5,000 hits a visit is cut, and late hits of a visitor wait (rules S5, S9); late hits and copies come on top.
+MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
 
@@ -56,11 +59,12 @@ class Visitor:
 
 
 class Crowd:
-    """The visitors of a site."""
+    """The visitors of a site. Visits are not known (`is_countable`) once a visitor had too many hits."""
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:
         self.visits = 0
         self.bounces = 0
+        self.is_countable = True
         self._random = random
         self._prefix = prefix
         self._bots = bots_percent / 100
@@ -95,6 +99,7 @@ class Crowd:
                 self._count(visitor)
 
     def _count(self, visitor: Visitor) -> None:
+        self.is_countable = self.is_countable and len(visitor.timeline) <= MOST_TIMELINE
         if not visitor.is_bot:
             counted = count_visits(visitor.timeline.items())
             self.visits += counted.visits
@@ -143,10 +148,10 @@ class Doings:
         """Returns an event."""
         return self._random.choice(self._events)
 
-    def order(self, order_id: bytes) -> tuple[bytes, int]:
-        """Returns an order and what it is worth in micros."""
-        content, total_micros = self._random.choice(self._orders)
-        return encoding.order(content, order_id), total_micros
+    def order(self, order_id: bytes) -> tuple[bytes, Worth]:
+        """Returns an order and what it is worth."""
+        content, worth = self._random.choice(self._orders)
+        return encoding.order(content, order_id), worth
 
     def _step(self, page: int, before: int) -> bytes:
         key = (page, before)
@@ -156,7 +161,7 @@ class Doings:
         return self._steps[key]
 
 
-def _orders(random: Random) -> Iterator[tuple[bytes, int]]:
+def _orders(random: Random) -> Iterator[tuple[bytes, Worth]]:
     for _ in range(_ORDER_TEMPLATES):
         products = random.sample(scenery.PRODUCTS, random.choice((1, 1, 2, 3)))
         yield encoding.order_content((product, random.choice((1, 1, 1, 2))) for product in products)

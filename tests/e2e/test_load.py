@@ -72,6 +72,14 @@ def test_a_second_run_on_the_same_sites_counts_its_own_hits_only(own_mesh: Mesh,
 
 
 @pytest.mark.timeout(400)
+def test_wild_hits_are_counted_as_they_were_sent(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
+    wild = load(own_mesh, "--shape", "wild", "--rate", "150", "--duration", "8", "--sites", "4")
+    assert wild["ok"], wild["problems"]
+    assert wild["comparison"] == {"equal": True, "sites": 5, "omitted": {}, "differences": []}
+    assert wild["hits"]["acknowledged"] == 1_200
+
+
+@pytest.mark.timeout(400)
 def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict[str, Any]) -> None:
     before = hits_of(own_mesh, LARGEST)
     command = [*hitmesh_command(), "load", "--rate", "100", "--duration", "12", "--sites", "2", "-o", "json"]

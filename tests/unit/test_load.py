@@ -31,7 +31,7 @@ from hitmesh.load.producer import READY, encode
 from hitmesh.load.questions import Days, LedgerDays
 from hitmesh.load.tally import Progress
 from hitmesh.load.traffic import COPY_AFTER_MS, LATE_MS, OUT_OF_ORDER_MS, Frame, Traffic
-from hitmesh.load.visits import VisitCounts, count_visits
+from hitmesh.load.visits import QUIET, VisitCounts, count_visits
 from tests.reference.hits import NO_CAMPAIGN, RefHit
 from tests.reference.visits import visits_of_one
 
@@ -224,6 +224,10 @@ def _counts_of(hit: hit_pb2.Hit, at_ms: int) -> dict[str, int]:
         "orders": int(payload == "order"),
         "gross_revenue": hit.order.total_micros,
         "late_hits": late,
+        "tax": hit.order.tax_micros,
+        "shipping": hit.order.shipping_micros,
+        "item_revenue": hit.order.subtotal_micros,
+        "items_sold": sum(item.quantity for item in hit.order.items),
     }
 
 
@@ -250,6 +254,7 @@ def _as_ref(hit: hit_pb2.Hit) -> RefHit:
         ([(0, 1), (5 * MINUTE_MS, 0), (10 * MINUTE_MS, 2), (15 * MINUTE_MS, 1)], 3, 2),
         ([(0, 0), (20 * MINUTE_MS, 0), (10 * MINUTE_MS, 2)], 2, 1),
         ([(0, 3), (40 * MINUTE_MS, 0), (50 * MINUTE_MS, 3)], 3, 3),
+        ([(0, QUIET), (1, 0), (29 * MINUTE_MS, QUIET), (58 * MINUTE_MS, 0), (89 * MINUTE_MS, QUIET)], 1, 0),
         ([], 0, 0),
     ],
 )
