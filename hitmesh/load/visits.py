@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 GAP_MS: Final = 1_800_000
 NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
-"""Stands where the campaign of a hit does that is not interactive: it goes with a visit, and starts none (rule S2)."""
+"""Stands for no campaign of a hit that is not interactive, QUIET − n for campaign n. Such a hit goes with a visit and
+starts none: where another one would, it is in no visit (rule S2)."""
 
 
 class VisitCounts(NamedTuple):
@@ -28,10 +29,13 @@ def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
     last_ms, current = 0, NO_CAMPAIGN
     for at_ms, campaign in sorted(hits):
         by_gap = not sizes or at_ms - last_ms > GAP_MS
-        if campaign == QUIET:
-            last_ms = last_ms if by_gap else at_ms
+        is_quiet = campaign <= QUIET
+        campaign = QUIET - campaign if is_quiet else campaign
+        begins = by_gap or campaign not in (NO_CAMPAIGN, current)
+        if is_quiet:
+            last_ms = last_ms if begins else at_ms
             continue
-        if by_gap or (campaign != NO_CAMPAIGN and campaign != current):
+        if begins:
             sizes.append(0)
             current = campaign
         sizes[-1] += 1

@@ -48,7 +48,7 @@ class Deed(NamedTuple):
     Attributes:
         hit: what happened.
         counts: what it adds, were it nobody's but a person's and on time.
-        campaign: its number, NO_CAMPAIGN, or QUIET for one that starts no visit.
+        campaign: its number or NO_CAMPAIGN; as hitmesh.load.visits.QUIET says of one that starts no visit.
         is_repeat: an order or refund that stands in the same frame already.
     """
 
@@ -88,7 +88,7 @@ class WildDoings:
         if hit_pb2.HitType.Name(hit.type).removeprefix("HIT_TYPE_") in _QUIET_TYPES or (
             hit.HasField("event") and hit.event.HasField("interactive") and not hit.event.interactive
         ):
-            campaign = QUIET
+            campaign = QUIET - campaign
         return Deed(hit, Counts(1, **_ZERO | adds), campaign, is_repeat)
 
     # ------------------------------------------------------------------------------------------------------- texts

@@ -255,6 +255,8 @@ def _as_ref(hit: hit_pb2.Hit) -> RefHit:
         ([(0, 0), (20 * MINUTE_MS, 0), (10 * MINUTE_MS, 2)], 2, 1),
         ([(0, 3), (40 * MINUTE_MS, 0), (50 * MINUTE_MS, 3)], 3, 3),
         ([(0, QUIET), (1, 0), (29 * MINUTE_MS, QUIET), (58 * MINUTE_MS, 0), (89 * MINUTE_MS, QUIET)], 1, 0),
+        ([(0, 1), (20 * MINUTE_MS, QUIET - 1), (40 * MINUTE_MS, 0)], 1, 0),
+        ([(0, 1), (20 * MINUTE_MS, QUIET - 2), (40 * MINUTE_MS, 0)], 2, 2),
         ([], 0, 0),
     ],
 )
