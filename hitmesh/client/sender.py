@@ -47,12 +47,14 @@ RETRYABLE: Final = frozenset(
 class Patience:
     """How long to go on without progress.
 
-    After `attempts` streams in a row, or sends of one batch, that brought no acknowledgement the sender stops. Between
+    After `attempts` streams in a row, or sends of one batch, that brought no acknowledgement the sender stops. Once a
+    batch was acknowledged, a mesh is known to be there: then up to `reconnects` streams in a row may fail. Between
     them it waits `first_s`, doubling up to `max_s`. A stream that is silent for `stall_s` while it owes an answer is
     broken off.
     """
 
     attempts: int = 8
+    reconnects: int = 0
     first_s: float = 0.25
     max_s: float = 5.0
     stall_s: float = 60.0
@@ -60,6 +62,10 @@ class Patience:
     def delay_s(self, failures: int) -> float:
         """Returns the wait after so many failures in a row, at least one."""
         return min(self.max_s, self.first_s * 2.0 ** (max(failures, 1) - 1))
+
+
+LASTING: Final = Patience(reconnects=30)
+"""Outlasts a mesh that is started anew: more than two minutes without a collector."""
 
 
 class SendStopped(Unavailable):
@@ -106,7 +112,7 @@ class HitSender:
         mesh: Mesh,
         site: str,
         *,
-        patience: Patience = Patience(),
+        patience: Patience = LASTING,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mesh = mesh
@@ -205,7 +211,9 @@ class HitSender:
             self._failures = 0 if ended.progressed else self._failures + 1
         if ended.error is not None and ended.error.code() not in RETRYABLE:
             raise ended.error
-        if self._failures > self._patience.attempts:
+        patience = self._patience
+        allowed = max(patience.attempts, patience.reconnects) if self._acked_through else patience.attempts
+        if self._failures > allowed:
             why = f": {ended.error.details()}" if ended.error is not None else ""
             raise SendStopped(
                 f"no collector took a hit in {self._failures} attempts{why}; what was acknowledged is kept, "

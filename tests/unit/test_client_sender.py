@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import grpc
@@ -221,6 +222,22 @@ def test_mesh_that_stays_away_is_given_up(mesh: ScriptedMesh) -> None:
     with pytest.raises(SendStopped, match=r"in 4 attempts: no healthy upstream"):
         send(mesh, some_batches(1))
     assert len(mesh.opens) == 4
+
+
+def test_mesh_that_once_took_a_batch_is_waited_for_longer(mesh: ScriptedMesh) -> None:
+    def takes_one(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        yield ack(mesh.take(next(requests)))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+
+    def is_away(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+        yield ready()
+
+    mesh.scripts = [takes_one, *(is_away for _ in range(10))]
+    with pytest.raises(SendStopped, match=r"in 6 attempts: no healthy upstream"):
+        send(mesh, some_batches(2), replace(IMPATIENT, reconnects=5))
+    assert len(mesh.opens) == 1 + 6
 
 
 def test_progress_on_each_stream_is_never_given_up(mesh: ScriptedMesh) -> None:
