@@ -82,6 +82,7 @@ def main() -> int:
             series=stores.series,
             progress=stores.progress,
             ledger=stores.ledger,
+            log_scan=stores.log_scan,
             clock=clock,
             new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
             served_by=_STORES.get(settings.store.partition(":")[0], {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ NO_SITE = "(no site)"
         "hitmesh ledger",
         "hitmesh ledger --site demo/example --since 2026-11-01 -o json",
     )
-    + "\n\n\b\nExit codes:\n  0    every hit is accounted for\n  7    hits are missing or too many",
+    + "\n\n\b\nExit codes:\n  0    every hit is accounted for\n  7    hits are missing or too many, or were "
+    "acknowledged and not read for longer than --unread-after",
 )
 @site_option(required=False)
 @click.option("--since", callback=date_text, metavar="DATE", help="First UTC day to list; else the last 60 with hits.")
@@ -40,6 +42,14 @@ NO_SITE = "(no site)"
     metavar="SECONDS",
     help="Ask again this long while the ledger does not balance: hits may be on their way.",
 )
+@click.option(
+    "--unread-after",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Acknowledged hits that were not read for longer are a problem.",
+)
 @output_option("table", "json")
 @mesh_options
 def ledger(
@@ -47,6 +57,7 @@ def ledger(
     since: str | None,
     until: str | None,
     timeout: float,
+    unread_after: float,
     output: str,
     endpoint: str | None,
     home: Path | None,
@@ -57,12 +68,16 @@ def ledger(
     settled. Checksums over the ids tell a loss that a duplicate would hide. With --site, days are listed, and JSON is
     one object; else JSON has a list of sites and, where they are shown, the hits that named no site.
     """
+    from hitmesh.client.sites import list_sites
+
     dates = utc_date(since), utc_date(until)
     with connect(endpoint, home) as mesh:
         if site is not None:
-            imbalance = _show_site(_ask(mesh, site, timeout, dates), output)
+            asked = [_ask(mesh, site, timeout, dates)]
+            imbalance = _show_site(asked[0], output)
         else:
-            imbalance = _show_all(mesh, timeout, dates, output)
+            asked = [_ask(mesh, one.name, timeout, dates) for one in list_sites(mesh)]
+            imbalance = _show_all(mesh, asked, output)
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
@@ -70,6 +85,27 @@ def ledger(
             "see `hitmesh freshness`, and ask again with a longer --timeout",
             reason="LEDGER_IMBALANCE",
         )
+    _complain_of_unread(asked, unread_after)
+
+
+def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after_s: float) -> None:
+    late = [one for one in found if _unread_s(one) > after_s and (one.unread_hits or one.unread_more)]
+    if late:
+        hits, oldest_s = sum(one.unread_hits for one in late), max(map(_unread_s, late))
+        at_least = "at least " if any(one.unread_more for one in late) else ""
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"{at_least}{hits:,} acknowledged hits were not read yet, the first for {oldest_s:,.0f} s: the processor "
+            "does not run or waits for a store; see its log and `hitmesh freshness`",
+            reason="LEDGER_UNREAD",
+        )
+
+
+def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
+    """Return how long the first record that was not read has waited; 0 without one."""
+    return (
+        max(0.0, time.time() - found.unread_since.ToMilliseconds() / 1_000) if found.HasField("unread_since") else 0.0
+    )
 
 
 def _ask(mesh: Mesh, site: str, timeout: float, dates: tuple[str, str]) -> operations_pb2.GetLedgerResponse:
@@ -89,11 +125,9 @@ def _show_site(found: operations_pb2.GetLedgerResponse, output: str) -> int:
     return found.imbalance
 
 
-def _show_all(mesh: Mesh, timeout: float, dates: tuple[str, str], output: str) -> int:
+def _show_all(mesh: Mesh, found: Sequence[operations_pb2.GetLedgerResponse], output: str) -> int:
     from hitmesh.client.ledger import siteless_totals
-    from hitmesh.client.sites import list_sites
 
-    found = [_ask(mesh, site.name, timeout, dates) for site in list_sites(mesh)]
     siteless = siteless_totals(mesh)
     imbalance = sum(one.imbalance for one in found) + (siteless.imbalance if siteless is not None else 0)
     if output == "json":
@@ -108,12 +142,18 @@ def _print_sites(
     found: Sequence[operations_pb2.GetLedgerResponse], siteless: operations_pb2.LedgerTotals | None
 ) -> None:
     rows = [
-        (short_site_name(one.site), *_totals_cells(one.totals), f"{one.pending_hits:,}", f"{one.imbalance:,}")
+        (
+            short_site_name(one.site),
+            *_totals_cells(one.totals),
+            f"{one.pending_hits:,}",
+            f"{one.unread_hits:,}",
+            f"{one.imbalance:,}",
+        )
         for one in found
     ]
     if siteless is not None:
-        rows.append((NO_SITE, *_totals_cells(siteless), "0", f"{siteless.imbalance:,}"))
-    headers = ("site", "received", "rejected", "accepted", "pending", "imbalance")
+        rows.append((NO_SITE, *_totals_cells(siteless), "0", "0", f"{siteless.imbalance:,}"))
+    headers = ("site", "received", "rejected", "accepted", "pending", "unread", "imbalance")
     print_table(headers, rows, right_from=1, caption="received = rejected + accepted")
 
 
@@ -147,6 +187,8 @@ def _site_fields(found: operations_pb2.GetLedgerResponse) -> dict[str, Any]:
         **_totals_fields(found.totals),
         "imbalance": found.imbalance,
         "pending": found.pending_hits,
+        "unread": found.unread_hits,
+        "unread_s": round(_unread_s(found)),
         "data_version": found.data_version,
         "omitted_days": found.omitted_days,
         "days": [

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, MetricStore, ProgressReader, SeriesStore, SiteDirectory
+from hitmesh.ports import (
+    Clock,
+    DirtyDays,
+    Generations,
+    Ledger,
+    LogScan,
+    MetricStore,
+    ProgressReader,
+    SeriesStore,
+    SiteDirectory,
+)
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from reporter.breaker import Breakers
 from reporter.route import Path
@@ -28,6 +38,7 @@ class Backend:
     series: SeriesStore
     progress: ProgressReader
     ledger: Ledger
+    log_scan: LogScan
     clock: Clock
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)

@@ -101,6 +101,7 @@ def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
         series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
+        log_scan=stores.log_scan,
         clock=clock,
         new_token=lambda: next(tokens),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def test_hits_on_their_way_are_waited_for(mesh: ScriptedMesh, capsys: pytest.Cap
     assert "settled, generation 4" in captured.out
     assert "1,200" in captured.out
     assert "3 more days have hits" in captured.err
+
+
+@pytest.mark.parametrize(("after_s", "code"), [("3600", 0), ("60", 7)])
+def test_hits_that_were_not_read_for_long_end_with_7(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str], after_s: str, code: int
+) -> None:
+    found = a_ledger()
+    found.unread_hits = 12
+    found.unread_since.FromMilliseconds(int((time.time() - 600) * 1_000))
+    mesh.ledgers[WEBLOG] = [found]
+    assert run(["ledger", "--site", "demo/weblog", "-o", "json", "--unread-after", after_s]) == code
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unread"] == 12
+    assert ("12 acknowledged hits were not read" in captured.err) == (code == 7)
 
 
 def test_all_sites_and_the_hits_of_none_are_checked(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:

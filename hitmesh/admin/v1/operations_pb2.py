@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hitmesh/admin/v1/operations.proto\x12\x10hitmesh.admin.v1\x1a\x1cgoogle/api/annotations.proto\"9\n\x0bLedgerCount\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05sum64\x18\x02 \x01(\x06\x12\r\n\x05xor64\x18\x03 \x01(\x06\"\xec\x01\n\x0cLedgerTotals\x12/\n\x08received\x18\x01 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12/\n\x08rejected\x18\x02 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12/\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x36\n\x0f\x61\x63\x63\x65pted_by_day\x18\x04 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x11\n\timbalance\x18\x05 \x01(\x03\"\x9b\x02\n\tLedgerDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x0f\n\x07settled\x18\x02 \x01(\x08\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12/\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x03\x12\x11\n\tduplicate\x18\x06 \x01(\x03\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\x03\x12\x31\n\nclassified\x18\x08 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12.\n\x07pending\x18\t \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x11\n\timbalance\x18\n \x01(\x03\">\n\x10GetLedgerRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xd1\x01\n\x11GetLedgerResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12.\n\x06totals\x18\x02 \x01(\x0b\x32\x1e.hitmesh.admin.v1.LedgerTotals\x12)\n\x04\x64\x61ys\x18\x03 \x03(\x0b\x32\x1b.hitmesh.admin.v1.LedgerDay\x12\x14\n\x0comitted_days\x18\x04 \x01(\x03\x12\x11\n\timbalance\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x06 \x01(\t\x12\x14\n\x0cpending_hits\x18\x07 \x01(\x03\"\x1a\n\x18GetSitelessLedgerRequest\"K\n\x19GetSitelessLedgerResponse\x12.\n\x06totals\x18\x01 \x01(\x0b\x32\x1e.hitmesh.admin.v1.LedgerTotals\"=\n\x0fGetDriftRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xd6\x02\n\x08\x44riftDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x11\n\tconfirmed\x18\x02 \x01(\x08\x12\x13\n\x0brows_differ\x18\x03 \x01(\x08\x12\x1a\n\x12sketch_provisional\x18\x04 \x01(\x08\x12:\n\x08measures\x18\x05 \x03(\x0b\x32(.hitmesh.admin.v1.DriftDay.MeasuresEntry\x12\x41\n\x0crow_measures\x18\x06 \x03(\x0b\x32+.hitmesh.admin.v1.DriftDay.RowMeasuresEntry\x12\x14\n\x0c\x66ull_refunds\x18\x07 \x01(\x03\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10RowMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"v\n\x10GetDriftResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12(\n\x04\x64\x61ys\x18\x02 \x03(\x0b\x32\x1a.hitmesh.admin.v1.DriftDay\x12\x14\n\x0comitted_days\x18\x03 \x01(\x03\x12\x14\n\x0c\x64rifted_days\x18\x04 \x01(\x03\x32\xa6\x03\n\x11OperationsService\x12\x83\x01\n\tGetLedger\x12\".hitmesh.admin.v1.GetLedgerRequest\x1a#.hitmesh.admin.v1.GetLedgerResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{site=merchants/*/sites/*}:ledger\x12\x89\x01\n\x11GetSitelessLedger\x12*.hitmesh.admin.v1.GetSitelessLedgerRequest\x1a+.hitmesh.admin.v1.GetSitelessLedgerResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger:siteless\x12\x7f\n\x08GetDrift\x12!.hitmesh.admin.v1.GetDriftRequest\x1a\".hitmesh.admin.v1.GetDriftResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{site=merchants/*/sites/*}:driftb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hitmesh/admin/v1/operations.proto\x12\x10hitmesh.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n\x0bLedgerCount\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05sum64\x18\x02 \x01(\x06\x12\r\n\x05xor64\x18\x03 \x01(\x06\"\xec\x01\n\x0cLedgerTotals\x12/\n\x08received\x18\x01 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12/\n\x08rejected\x18\x02 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12/\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x36\n\x0f\x61\x63\x63\x65pted_by_day\x18\x04 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x11\n\timbalance\x18\x05 \x01(\x03\"\x9b\x02\n\tLedgerDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x0f\n\x07settled\x18\x02 \x01(\x08\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12/\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x03\x12\x11\n\tduplicate\x18\x06 \x01(\x03\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\x03\x12\x31\n\nclassified\x18\x08 \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12.\n\x07pending\x18\t \x01(\x0b\x32\x1d.hitmesh.admin.v1.LedgerCount\x12\x11\n\timbalance\x18\n \x01(\x03\">\n\x10GetLedgerRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xad\x02\n\x11GetLedgerResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12.\n\x06totals\x18\x02 \x01(\x0b\x32\x1e.hitmesh.admin.v1.LedgerTotals\x12)\n\x04\x64\x61ys\x18\x03 \x03(\x0b\x32\x1b.hitmesh.admin.v1.LedgerDay\x12\x14\n\x0comitted_days\x18\x04 \x01(\x03\x12\x11\n\timbalance\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x06 \x01(\t\x12\x14\n\x0cpending_hits\x18\x07 \x01(\x03\x12\x13\n\x0bunread_hits\x18\x08 \x01(\x03\x12\x30\n\x0cunread_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bunread_more\x18\n \x01(\x08\"\x1a\n\x18GetSitelessLedgerRequest\"K\n\x19GetSitelessLedgerResponse\x12.\n\x06totals\x18\x01 \x01(\x0b\x32\x1e.hitmesh.admin.v1.LedgerTotals\"=\n\x0fGetDriftRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xd6\x02\n\x08\x44riftDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x11\n\tconfirmed\x18\x02 \x01(\x08\x12\x13\n\x0brows_differ\x18\x03 \x01(\x08\x12\x1a\n\x12sketch_provisional\x18\x04 \x01(\x08\x12:\n\x08measures\x18\x05 \x03(\x0b\x32(.hitmesh.admin.v1.DriftDay.MeasuresEntry\x12\x41\n\x0crow_measures\x18\x06 \x03(\x0b\x32+.hitmesh.admin.v1.DriftDay.RowMeasuresEntry\x12\x14\n\x0c\x66ull_refunds\x18\x07 \x01(\x03\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10RowMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"v\n\x10GetDriftResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12(\n\x04\x64\x61ys\x18\x02 \x03(\x0b\x32\x1a.hitmesh.admin.v1.DriftDay\x12\x14\n\x0comitted_days\x18\x03 \x01(\x03\x12\x14\n\x0c\x64rifted_days\x18\x04 \x01(\x03\x32\xa6\x03\n\x11OperationsService\x12\x83\x01\n\tGetLedger\x12\".hitmesh.admin.v1.GetLedgerRequest\x1a#.hitmesh.admin.v1.GetLedgerResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{site=merchants/*/sites/*}:ledger\x12\x89\x01\n\x11GetSitelessLedger\x12*.hitmesh.admin.v1.GetSitelessLedgerRequest\x1a+.hitmesh.admin.v1.GetSitelessLedgerResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger:siteless\x12\x7f\n\x08GetDrift\x12!.hitmesh.admin.v1.GetDriftRequest\x1a\".hitmesh.admin.v1.GetDriftResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{site=merchants/*/sites/*}:driftb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,30 +43,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetSitelessLedger']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/ledger:siteless'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetDrift']._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetDrift']._serialized_options = b'\202\323\344\223\002&\022$/v1/{site=merchants/*/sites/*}:drift'
-  _globals['_LEDGERCOUNT']._serialized_start=85
-  _globals['_LEDGERCOUNT']._serialized_end=142
-  _globals['_LEDGERTOTALS']._serialized_start=145
-  _globals['_LEDGERTOTALS']._serialized_end=381
-  _globals['_LEDGERDAY']._serialized_start=384
-  _globals['_LEDGERDAY']._serialized_end=667
-  _globals['_GETLEDGERREQUEST']._serialized_start=669
-  _globals['_GETLEDGERREQUEST']._serialized_end=731
-  _globals['_GETLEDGERRESPONSE']._serialized_start=734
-  _globals['_GETLEDGERRESPONSE']._serialized_end=943
-  _globals['_GETSITELESSLEDGERREQUEST']._serialized_start=945
-  _globals['_GETSITELESSLEDGERREQUEST']._serialized_end=971
-  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_start=973
-  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_end=1048
-  _globals['_GETDRIFTREQUEST']._serialized_start=1050
-  _globals['_GETDRIFTREQUEST']._serialized_end=1111
-  _globals['_DRIFTDAY']._serialized_start=1114
-  _globals['_DRIFTDAY']._serialized_end=1456
-  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_start=1357
-  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_end=1404
-  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_start=1406
-  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_end=1456
-  _globals['_GETDRIFTRESPONSE']._serialized_start=1458
-  _globals['_GETDRIFTRESPONSE']._serialized_end=1576
-  _globals['_OPERATIONSSERVICE']._serialized_start=1579
-  _globals['_OPERATIONSSERVICE']._serialized_end=2001
+  _globals['_LEDGERCOUNT']._serialized_start=118
+  _globals['_LEDGERCOUNT']._serialized_end=175
+  _globals['_LEDGERTOTALS']._serialized_start=178
+  _globals['_LEDGERTOTALS']._serialized_end=414
+  _globals['_LEDGERDAY']._serialized_start=417
+  _globals['_LEDGERDAY']._serialized_end=700
+  _globals['_GETLEDGERREQUEST']._serialized_start=702
+  _globals['_GETLEDGERREQUEST']._serialized_end=764
+  _globals['_GETLEDGERRESPONSE']._serialized_start=767
+  _globals['_GETLEDGERRESPONSE']._serialized_end=1068
+  _globals['_GETSITELESSLEDGERREQUEST']._serialized_start=1070
+  _globals['_GETSITELESSLEDGERREQUEST']._serialized_end=1096
+  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_start=1098
+  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_end=1173
+  _globals['_GETDRIFTREQUEST']._serialized_start=1175
+  _globals['_GETDRIFTREQUEST']._serialized_end=1236
+  _globals['_DRIFTDAY']._serialized_start=1239
+  _globals['_DRIFTDAY']._serialized_end=1581
+  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_start=1482
+  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_end=1529
+  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_start=1531
+  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_end=1581
+  _globals['_GETDRIFTRESPONSE']._serialized_start=1583
+  _globals['_GETDRIFTRESPONSE']._serialized_end=1701
+  _globals['_OPERATIONSSERVICE']._serialized_start=1704
+  _globals['_OPERATIONSSERVICE']._serialized_end=2126
 # @@protoc_insertion_point(module_scope)

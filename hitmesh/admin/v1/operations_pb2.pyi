@@ -6,6 +6,7 @@ What operators ask: does every hit add up, and did the live stream say what sett
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -203,6 +204,9 @@ class GetLedgerResponse(_message.Message):
     IMBALANCE_FIELD_NUMBER: _builtins.int
     DATA_VERSION_FIELD_NUMBER: _builtins.int
     PENDING_HITS_FIELD_NUMBER: _builtins.int
+    UNREAD_HITS_FIELD_NUMBER: _builtins.int
+    UNREAD_SINCE_FIELD_NUMBER: _builtins.int
+    UNREAD_MORE_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """The site."""
     omitted_days: _builtins.int
@@ -215,6 +219,10 @@ class GetLedgerResponse(_message.Message):
     """Version of the site's numbers, as in reports."""
     pending_hits: _builtins.int
     """Hits of all days that wait to be settled."""
+    unread_hits: _builtins.int
+    """Hits of the site that were acknowledged and that the live stream has not read yet: they are in nothing above."""
+    unread_more: _builtins.bool
+    """Whether more records wait than were looked at: `unread_hits` are then at least so many."""
     @_builtins.property
     def totals(self) -> Global___LedgerTotals:
         """Over all time."""
@@ -222,6 +230,10 @@ class GetLedgerResponse(_message.Message):
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerDay]:
         """Days with hits in the range, ascending, at most 400: the last ones."""
+
+    @_builtins.property
+    def unread_since(self) -> _timestamp_pb2.Timestamp:
+        """When the first record that was not read was appended; not set when every record was read."""
 
     def __init__(
         self,
@@ -233,10 +245,13 @@ class GetLedgerResponse(_message.Message):
         imbalance: _builtins.int = ...,
         data_version: _builtins.str = ...,
         pending_hits: _builtins.int = ...,
+        unread_hits: _builtins.int = ...,
+        unread_since: _timestamp_pb2.Timestamp | None = ...,
+        unread_more: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals", "unread_since", b"unread_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "days", b"days", "imbalance", b"imbalance", "omitted_days", b"omitted_days", "pending_hits", b"pending_hits", "site", b"site", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_version", b"data_version", "days", b"days", "imbalance", b"imbalance", "omitted_days", b"omitted_days", "pending_hits", b"pending_hits", "site", b"site", "totals", b"totals", "unread_hits", b"unread_hits", "unread_more", b"unread_more", "unread_since", b"unread_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

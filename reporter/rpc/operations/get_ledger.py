@@ -9,11 +9,13 @@ from typing import Final
 
 from hitmesh.admin.v1 import operations_pb2 as pb
 from hitmesh.callers import readable_site, require_open_reads
-from hitmesh.ports import IngestKey
+from hitmesh.ports import IngestKey, Topic
 from hitmesh.utc_days import date_text
 from reporter.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
 from reporter.rpc.backend import Backend
+from reporter.rpc.messages import timestamp
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
+from reporter.unread import unread
 
 _NO_SITE: Final = ""
 # Stores are read one after the other: what is published in between would look like a loss.
@@ -29,6 +31,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     found = read_ledger(backend, site.name)
+    waiting = unread(backend.log_scan, backend.progress.progress(Topic.HITS), site.name)
     listed = set(listed_days([day.day for day in found.days], request.since, request.until))
     return pb.GetLedgerResponse(
         site=site.name,
@@ -38,6 +41,9 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
         imbalance=found.imbalance,
         data_version=backend.books.version([site]),
         pending_hits=sum(day.pending.hits for day in found.days),
+        unread_hits=waiting.hits,
+        unread_since=None if waiting.since is None else timestamp(waiting.since),
+        unread_more=waiting.is_more,
     )
 
 

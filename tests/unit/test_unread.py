@@ -1,0 +1,53 @@
+"""Acknowledged hits that the stream has not read: the equations of the ledger hold, and say nothing of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.ports import PartitionProgress, Record, RecordKind, Topic
+from reporter.unread import Unread, unread
+from tests.reference.hits import RefHit
+from tests.small_mesh import SmallMesh
+
+NOON = 20_000 * 86_400_000 + 43_200_000
+SITE = "merchants/m/sites/s"
+OTHER = "merchants/m/sites/other"
+
+
+def hits(*sites: str) -> list[RefHit]:
+    return [RefHit(site, "v", f"hit-{number}", NOON, "PAGE_VIEW") for number, site in enumerate(sites)]
+
+
+@pytest.fixture
+def mesh() -> SmallMesh:
+    return SmallMesh(NOON, sites=[SITE, OTHER])
+
+
+def unread_of(mesh: SmallMesh, site: str = SITE, max_records: int = 3) -> Unread:
+    return unread(mesh.stores.log_scan, mesh.stores.progress.progress(Topic.HITS), site, max_records=max_records)
+
+
+def test_hits_that_no_stream_reads_are_counted_until_it_has_read_them(mesh: SmallMesh) -> None:
+    mesh.heartbeat()
+    assert unread_of(mesh) == Unread()
+    mesh.send(hits(SITE, OTHER, SITE), partition=1)
+    mesh.clock.advance(60_000)
+    mesh.send(hits(SITE), partition=2)
+    assert unread_of(mesh) == Unread(3, NOON)
+    assert unread_of(mesh, OTHER) == Unread(1, NOON)
+    mesh.stream()
+    assert unread_of(mesh) == Unread()
+
+
+def test_of_a_long_backlog_only_so_many_records_are_looked_at(mesh: SmallMesh) -> None:
+    for _ in range(4):
+        mesh.send(hits(SITE, SITE))
+    assert unread_of(mesh, max_records=3) == Unread(6, NOON, is_more=True)
+    assert unread_of(mesh, max_records=4) == Unread(8, NOON)
+    done = {one: PartitionProgress(1, NOON) for one in mesh.stores.progress.progress(Topic.HITS)}
+    assert unread(mesh.stores.log_scan, done, SITE, max_records=3) == Unread(6, NOON)
+
+
+def test_record_that_does_not_decode_is_no_hit_of_a_site(mesh: SmallMesh) -> None:
+    mesh.stores.log.append(Topic.HITS, 0, Record(RecordKind.HITS, b"no arrow", 7)).result()
+    assert unread_of(mesh) == Unread(0, NOON)
