@@ -19,6 +19,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from hitmesh.errors import (
+    Abandoned,
     AlreadyExists,
     HitmeshError,
     NotFound,
@@ -40,10 +41,13 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (PermissionDenied, code_pb2.PERMISSION_DENIED),
     (RefusedError, code_pb2.INVALID_ARGUMENT),
     (RetryError, code_pb2.UNAVAILABLE),
+    (Abandoned, code_pb2.CANCELLED),
     (HitmeshError, code_pb2.INTERNAL),
 )
 # Reasons whose status differs from their class's.
-_CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED)
+_CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED) | {
+    "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED
+}
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:

@@ -6,6 +6,7 @@ Decides nothing. `build_server` puts the four services on one synchronous server
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import grpc
@@ -13,6 +14,7 @@ from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
 from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.call_checkpoints import checkpoint_of
 from hitmesh.call_limits import CallLimit, CallPool
 from hitmesh.callers import caller_of
 from hitmesh.lifecycle import SERVER_OPTIONS
@@ -53,7 +55,9 @@ WARNING: Final = "x-hitmesh-warning"
 WORKERS: Final = 8
 # Calls that run or wait for a thread; more are refused.
 MAX_CALLS: Final = 64
-# A response of 100,000 rows with a dozen cells is about 30 MB.
+# A question that takes longer is given up; the door waits for a minute.
+QUESTION_S: Final = 30.0
+# A file of 100,000 rows with a dozen cells is about 30 MB.
 MAX_MESSAGE_BYTES: Final = 64 << 20
 MAX_REQUEST_BYTES: Final = 1 << 20
 
@@ -62,7 +66,12 @@ _ResponseT = TypeVar("_ResponseT", bound=Message)
 
 
 def build_server(
-    backend: Backend, workers: int = WORKERS, metrics: Metrics | None = None, *, max_calls: int = MAX_CALLS
+    backend: Backend,
+    workers: int = WORKERS,
+    metrics: Metrics | None = None,
+    *,
+    max_calls: int = MAX_CALLS,
+    question_s: float = QUESTION_S,
 ) -> grpc.Server:
     """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it."""
     metrics = metrics or unmeasured()
@@ -76,8 +85,8 @@ def build_server(
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ],
     )
-    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(ReporterService(backend, metrics), server)
-    export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(backend, metrics), server)
+    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(ReporterService(backend, metrics, question_s), server)
+    export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(backend, metrics, question_s), server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend), server)
     return server
@@ -86,9 +95,10 @@ def build_server(
 class _Shell:
     """Runs a function for the caller that the metadata names."""
 
-    def __init__(self, backend: Backend, metrics: Metrics | None = None) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
         self._backend = backend
         self._metrics = metrics or unmeasured()
+        self._max_s = max_s
 
     def _answered(self, rows: int, complete_through: int, lag_s: float) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
@@ -102,8 +112,9 @@ class _Shell:
         context: grpc.ServicerContext,
     ) -> _ResponseT:
         def call(request: _RequestT, context: grpc.ServicerContext) -> _ResponseT:
-            caller = caller_of(self._backend.directory, context.invocation_metadata())
-            return function(self._backend, caller, request)
+            backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
+            backend.checkpoint()  # the call may have waited for a thread for longer than its caller did
+            return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
 
         return translating(call)(request, context)
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from hitmesh.adapters.answers import answer, needed_columns
 from hitmesh.cells import Grain, buckets, cell_of, utc_day_of
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.filters import Filter
 from hitmesh.ports import MetricQuery, PartitionId, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
@@ -94,12 +95,12 @@ class RowsStore:
         days = pl.concat(table.select("site", "day", "generation") for table in self.rows.values())
         return {SiteDay(site, day): generation for site, day, generation in days.unique().iter_rows()}
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Answers a question."""
         table = self.rows[question.source]
         asked = [SiteDay(*key) in question.generations for key in table.select("site", "day").iter_rows()]
         kept = table.filter(pl.Series(asked, dtype=pl.Boolean))
-        return answer(kept.select(needed_columns(question, question.dimensions)), question)
+        return answer(kept.select(needed_columns(question, question.dimensions)), question, checkpoint)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Is not asked by reports."""

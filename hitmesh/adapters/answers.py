@@ -12,6 +12,7 @@ from typing import assert_never
 import numpy as np
 import polars as pl
 
+from hitmesh.adapters.work_limits import MAX_CELLS, MAX_GROUPS, refuse_cells, refuse_groups
 from hitmesh.amounts import sums
 from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import RefusedError
@@ -65,7 +66,14 @@ def as_asked(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence
     )
 
 
-def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
+def answer(
+    rows: pl.DataFrame,
+    question: MetricQuery,
+    checkpoint: Checkpoint = unwatched,
+    *,
+    max_cells: int = MAX_CELLS,
+    max_groups: int = MAX_GROUPS,
+) -> pl.DataFrame:
     """Returns bucket, dimensions, sums and united sketches of the rows that match, one row per group with a match.
 
     A sketch is null where no row of the group has one.
@@ -73,8 +81,15 @@ def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     Args:
         rows: `needed_columns` of rows of the asked generations, any order.
         question: what to answer; rows outside its range, of excluded hits or failing its filter do not count.
+        checkpoint: looked at between steps.
+        max_cells: rows × (columns + comparisons).
+        max_groups: rows of the answer.
+
+    Raises:
+        RefusedError: QUESTION_TOO_DEAR, TOO_MANY_ROWS or FILTER_TOO_DEAR.
     """
-    kept = matching(rows, question)
+    refuse_cells(len(rows), rows.width, len(comparisons_in(question.filter)), max_cells)
+    kept = matching(rows, question, checkpoint)
     keys = [_BUCKET, *question.dimensions]
     keyed = kept.select(
         _buckets(kept["cell"], question.bucket_starts),
@@ -85,7 +100,10 @@ def answer(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     sketches = [pl.col(sketch) for sketch in question.sketches]
     if len(keyed) == 0:
         return keyed.cast({measure: sum_type(measure) for measure in question.measures})
+    checkpoint()
     groups = keyed.group_by(keys).agg(*sums(question.measures), *sketches)
+    refuse_groups(len(groups), max_groups)
+    checkpoint()
     return groups.with_columns([united(groups[sketch]) for sketch in question.sketches])
 
 

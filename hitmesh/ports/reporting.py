@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.filters import Filter
 from hitmesh.ports.log import PartitionId, PartitionProgress, Topic
 from hitmesh.ports.raw import SiteDay
@@ -39,12 +40,16 @@ class MetricQuery:
 class MetricStore(Protocol):
     """Answers questions over published rows."""
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Returns one row per bucket and dimension values; groups in which no row matched are absent.
 
         Columns: `bucket` (Int32 index), the dimensions (String, null = not set), the measures (Int64 sums) and the
         sketches (Binary, united). No order is promised.
         Dimension values with quotes, backslashes, newlines and any Unicode come back as they were written.
+
+        Raises:
+            Abandoned: the checkpoint said so; it is looked at between the steps of the work.
+            RefusedError: the work would be beyond a limit, which the message names with its cure.
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:

@@ -66,7 +66,9 @@ def answer(
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
     found = _find_on_a_path(backend, _Asked(question, sites, currency, query_id))
+    backend.checkpoint()
     rows = series(question, found.parts)
+    backend.checkpoint()
     missing = found.parts.missing_currencies
     return Answer(
         sites=sites,
@@ -130,6 +132,7 @@ def _find_on_a_path(backend: Backend, one: _Asked) -> _Found:
     way = route(one.question, len(one.sites))
     failures: list[Unavailable] = []
     for path in way.paths:
+        backend.checkpoint()
         try:
             found = _find_at_one_version(backend, path, one)
         except Unavailable as error:
@@ -157,6 +160,7 @@ def _find_at_one_version(backend: Backend, path: Path, one: _Asked) -> _Found | 
     no other answer has: it cannot be had again. None where series do not tell.
     """
     for _ in range(_VERSION_READS):
+        backend.checkpoint()
         found = _find(backend, path, one)
         if found is None or not found.is_pinned:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.ports import (
     Clock,
     DirtyDays,
@@ -29,6 +30,7 @@ class Backend:
     `open_reads`: whoever reaches the listener may read every site; else a server key of the merchant is needed.
     `new_token`: returns a random text of at least 256 bits in URL-safe characters.
     `served_by`: what the store of each path is called in answers.
+    `checkpoint`: of the call that is answered; looked at between steps.
     """
 
     directory: SiteDirectory
@@ -43,6 +45,7 @@ class Backend:
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)
     open_reads: bool = False
+    checkpoint: Checkpoint = unwatched
     breakers: Breakers = field(default_factory=Breakers)
     known: LastKnown = field(default_factory=LastKnown)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
 
+from hitmesh.checkpoints import Checkpoint, unwatched
+from hitmesh.errors import RefusedError
 from hitmesh.money import MICROS
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from hitmesh.zones import TZDB_VERSION
@@ -60,22 +63,52 @@ _STORES: Final = {
 PATHS: Final = {Path.SERIES: pb.SERVING_PATH_SERIES, Path.METRICS: pb.SERVING_PATH_METRICS}
 
 
-def response_of(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.ValueType) -> pb.RunReportResponse:
-    """Returns the message of an answer.
+# The default of gRPC is 4 MiB for the whole message; headers and meta are well below 1 MiB.
+MAX_RESPONSE_BYTES: Final = 3 << 20
+_BLOCK: Final = 1_000
+
+
+def response_of(
+    answer: Answer,
+    request: pb.RunReportRequest,
+    served_by: pb.Store.ValueType,
+    checkpoint: Checkpoint = unwatched,
+    *,
+    max_bytes: int = MAX_RESPONSE_BYTES,
+) -> pb.RunReportResponse:
+    """Returns the message of an answer, which every gRPC client can read.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what a message holds.
+        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what a message holds. ANSWER_TOO_LARGE: the rows are beyond
+            `max_bytes`.
     """
     question = answer.question
     for rows in (answer.rows, *([answer.totals] if answer.totals else [])):
         refuse_beyond_messages(rows)
-    return pb.RunReportResponse(
+    response = pb.RunReportResponse(
         dimension_headers=question.dimensions,
         metric_headers=[_header(column, answer.currency) for column in answer.rows.columns],
-        rows=_rows(answer.rows, answer.freshness, answer.currency),
         totals=next(_rows(answer.totals, answer.freshness, answer.currency), None) if answer.totals else None,
         total_row_count=answer.rows.total_rows,
         meta=_meta(answer, request, served_by),
+    )
+    size, rows_left = response.ByteSize(), _rows(answer.rows, answer.freshness, answer.currency)
+    while block := list(islice(rows_left, _BLOCK)):
+        checkpoint()
+        # Each row has a tag and a length in front, of 4 bytes at most.
+        size += sum(row.ByteSize() + 4 for row in block)
+        if size > max_bytes:
+            raise _too_large(len(response.rows), len(answer.rows), max_bytes)
+        response.rows.extend(block)
+    return response
+
+
+def _too_large(fitting: int, rows: int, max_bytes: int) -> RefusedError:
+    return RefusedError(
+        f"the answer has {rows:,} rows; about {fitting:,} fit into {max_bytes:,} bytes, the limit of a message: set a "
+        "smaller limit, ask for fewer metrics, or use ExportReport, which sends any number of rows",
+        field="limit",
+        reason="ANSWER_TOO_LARGE",
     )
 
 

@@ -59,7 +59,9 @@ def asked(
 
 
 def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
-    return backend.breakers.of(Path.METRICS).call(backend.clock, lambda: backend.metrics.query(leg.query))
+    return backend.breakers.of(Path.METRICS).call(
+        backend.clock, lambda: backend.metrics.query(leg.query, backend.checkpoint)
+    )
 
 
 def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]) -> Told | None:
@@ -67,6 +69,7 @@ def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: 
     parts: list[list[pl.DataFrame]] = [[] for _ in legs]
     read = 0
     for run in runs(generations) if legs else ():
+        backend.checkpoint()
         rows = _read_run(backend, site, run)
         if not tells(run, rows):
             return None

@@ -26,7 +26,7 @@ def run_report(backend: Backend, caller: IngestKey | None, request: pb.RunReport
         Unavailable: no store that can answer does.
     """
     found = answer_to(backend, caller, request)
-    return response_of(found, request, backend.store_of(found.path))
+    return response_of(found, request, backend.store_of(found.path), backend.checkpoint)
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:

@@ -25,6 +25,7 @@ from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import RefusedError, RetryError
 from hitmesh.filters import Comparison, null_name
 from hitmesh.logs import logger
@@ -61,7 +62,7 @@ class DruidMetricStore:
         self._dropped = dropped
         self._marks = Marks(servers, client, catalogue)
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations.
 
         Raises:
@@ -73,7 +74,8 @@ class DruidMetricStore:
         if not asked.generations:
             return as_promised(frame_of((), asked), asked)
         proof = self._proof()
-        return as_promised(self._asked(asked, self._matches(asked, proof), proof), asked)
+        matches = self._matches(asked, proof, checkpoint)
+        return as_promised(self._asked(asked, matches, proof, checkpoint), asked)
 
     def explain(self, question: MetricQuery) -> str:
         """Returns the native query that a question is, as JSON that Druid takes; asks Druid nothing.
@@ -132,26 +134,28 @@ class DruidMetricStore:
     def _proof(self) -> Proof:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
-    def _rows(self, query: Json, proof: Proof) -> list[Any]:
+    def _rows(self, query: Json, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Returns the rows of a query, all that were there when the proof was made."""
+        checkpoint()
         return proof.checked(query, self._client.query(proof.asked_in(query)))
 
-    def _asked(self, question: MetricQuery, matches: Matches, proof: Proof) -> pl.DataFrame:
+    def _asked(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Returns the groups of a question: added up by Druid, or here where sketches make that dear or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
-            return self._grouped(question, matches, proof)
-        sums = self._grouped(replace(question, sketches=(), measures=_with_moved(question.measures)), matches, proof)
+            return self._grouped(question, matches, proof, checkpoint)
+        summed = replace(question, sketches=(), measures=_with_moved(question.measures))
+        sums = self._grouped(summed, matches, proof, checkpoint)
         nobody_left = not (sums[MOVED_VISITORS] != 0).any()
         if nobody_left and not question.sketches:
             return sums
         if nobody_left and sums.height <= MAX_SKETCH_GROUPS:
-            return self._grouped(question, matches, proof)
+            return self._grouped(question, matches, proof, checkpoint)
         query = scan_query(question, self._servers.data_source(question.source), matches)
-        return answered(self._rows(query, proof), question)
+        return answered(self._rows(query, proof, checkpoint), question)
 
-    def _grouped(self, question: MetricQuery, matches: Matches, proof: Proof) -> pl.DataFrame:
+    def _grouped(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         query = rows_query(question, self._servers.data_source(question.source), matches)
-        return frame_of(self._rows(query, proof), question)
+        return frame_of(self._rows(query, proof, checkpoint), question)
 
     def _values(
         self, question: MetricQuery, column: str, matches: Matches, proof: Proof, limit: int
@@ -160,7 +164,7 @@ class DruidMetricStore:
         rows = self._rows(values_query(question, data_source, column, matches, limit), proof)
         return [value for value, _ in rows[:limit]]
 
-    def _matches(self, question: MetricQuery, proof: Proof) -> Matches:
+    def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
         """Returns what finds the values that a pattern matches, null by its name, among those of the asked rows.
 
         Values of a dimension are asked for once, and all its patterns are matched together.
@@ -172,8 +176,9 @@ class DruidMetricStore:
             dimension = comparison.dimension
             if dimension not in found:
                 column = question.columns.get(dimension, dimension)
+                checkpoint()
                 values = self._values(unfiltered, column, of, proof, MAX_VALUES + 1)
-                found[dimension] = matching(dimension, patterns_of(question.filter, dimension), values)
+                found[dimension] = matching(dimension, patterns_of(question.filter, dimension), values, checkpoint)
                 count = sum(len(values) for matched in found.values() for values in matched.values())
                 refuse_more("the regexps of the filter match", count, MAX_ALL_MATCHES, dimension)
             return found[dimension][comparison.values[0]]
@@ -189,6 +194,7 @@ def matching(
     dimension: str,
     patterns: Sequence[str],
     values: Sequence[str | None],
+    checkpoint: Checkpoint = unwatched,
     *,
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
@@ -199,7 +205,8 @@ def matching(
         RefusedError: a pattern is not RE2; there are too many values, or too many of them match.
     """
     refuse_more("the regexps of the filter are tried on", len(values), max_values, dimension)
-    found = matching_values(patterns, [null_name(dimension) if value is None else value for value in values])
+    texts = [null_name(dimension) if value is None else value for value in values]
+    found = matching_values(patterns, texts, checkpoint)
     for pattern, matched in found.items():
         refuse_more(f"regexp {pattern[:64]!r} matches", len(matched), max_matches, dimension)
     return found

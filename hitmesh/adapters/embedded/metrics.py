@@ -18,7 +18,10 @@ from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_c
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.stream_rows import sums_of
+from hitmesh.adapters.work_limits import MAX_CELLS, refuse_cells
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import Unavailable
+from hitmesh.filters import comparisons_in
 from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
@@ -82,6 +85,7 @@ class EmbeddedMetricStore:
         streamed: the stream's rows.
         progress: what was committed, in the transactions that brought the stream's rows.
         max_cached_bytes: how much of the segments is kept.
+        max_cells: rows × (columns + comparisons) of a question.
     """
 
     def __init__(
@@ -90,16 +94,18 @@ class EmbeddedMetricStore:
         streamed: StreamRows,
         progress: ProgressReader,
         max_cached_bytes: int = MAX_CACHED_BYTES,
+        max_cells: int = MAX_CELLS,
     ) -> None:
         self._segments = segments
         self._streamed = streamed
         self._progress = progress
         self._columns = SegmentColumns(segments, max_cached_bytes)
+        self._max_cells = max_cells
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations."""
-        rows = self._rows(question, needed_columns(question, question.dimensions))
-        return answer(rows, question)
+        rows = self._rows(question, needed_columns(question, question.dimensions), checkpoint)
+        return answer(rows, question, checkpoint, max_cells=self._max_cells)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what was committed: rows and positions are one transaction."""
@@ -114,24 +120,30 @@ class EmbeddedMetricStore:
         rows = self._rows(question, needed_columns(question, [dimension]))
         return distinct_values(rows, question, dimension, limit)
 
-    def _rows(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
+    def _rows(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Returns columns of the rows of the asked generations; no others are looked at."""
         generations = question.generations.items()
         live = [site_day for site_day, generation in generations if generation == STREAM_GENERATION]
-        parts = self._settled(question, settled_columns(columns)) if len(live) < len(generations) else []
+        parts = self._settled(question, settled_columns(columns), checkpoint) if len(live) < len(generations) else []
+        checkpoint()
         if live:
             parts.append(self._streamed.of(question.source, live))
         return as_asked(parts, question.source, columns)
 
-    def _settled(self, question: MetricQuery, columns: Sequence[str]) -> list[pl.DataFrame]:
+    def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
         """Returns settled rows.
 
         A file that was merged into another or dropped after we read the manifest is gone: the new manifest knows.
         """
         for _ in range(_ATTEMPTS):
             slices = self._segments.named(question.source, question.generations.items())
+            comparisons = len(comparisons_in(question.filter))
+            refuse_cells(sum(one.rows for one in slices), len(columns), comparisons, self._max_cells)
+            frames: dict[str, pl.DataFrame] = {}
             try:
-                frames = {file: self._columns.of(file, columns) for file in {one.file for one in slices}}
+                for file in {one.file for one in slices}:
+                    checkpoint()
+                    frames[file] = self._columns.of(file, columns)
             except FileNotFoundError:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]

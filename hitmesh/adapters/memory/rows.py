@@ -10,6 +10,7 @@ import polars as pl
 
 from hitmesh.adapters.answers import answer, as_asked, as_stored, distinct_values, needed_columns
 from hitmesh.adapters.stream_rows import as_streamed, folded, sums_of
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.ports import FoldedRows, MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
@@ -79,9 +80,9 @@ class MemoryRows:
         for site_day, generation in superseded:
             self._series.drop(site_day.site, site_day.day, generation)
 
-    def query(self, question: MetricQuery) -> pl.DataFrame:
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Returns bucket, dimensions, sums and united sketches of the asked generations."""
-        return answer(self._asked(question, needed_columns(question, question.dimensions)), question)
+        return answer(self._asked(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Returns what was committed: rows come with their positions."""
