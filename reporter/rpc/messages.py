@@ -106,7 +106,7 @@ def response_of(
 def _too_large(fitting: int, rows: int, max_bytes: int) -> RefusedError:
     return RefusedError(
         f"the answer has {rows:,} rows; about {fitting:,} fit into {max_bytes:,} bytes, the limit of a message: set a "
-        "smaller limit, ask for fewer metrics, or use ExportReport, which sends any number of rows",
+        "smaller limit, or ask for fewer metrics, a shorter range or a coarser grain",
         field="limit",
         reason="ANSWER_TOO_LARGE",
     )
