@@ -19,6 +19,7 @@ from hitmesh.ports import (
     Drift,
     GenerationEntry,
     Generations,
+    Ledger,
     MetricStore,
     OrderClaim,
     OrderClaims,
@@ -61,6 +62,7 @@ class SettlerStores:
     progress: ProgressReader
     directory: SiteDirectory
     series: SeriesStore
+    ledger: Ledger
     metrics: MetricStore
 
 
@@ -138,12 +140,9 @@ class Attempt:
         if self._current is not None:
             return None
         site, day = self.site_day
-        return drift_of(
-            settled.traffic,
-            settled.visits,
-            self._stores.series.read(site, day, day + 1, STREAM_GENERATION),
-            settled.full_refunds,
-        )
+        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        visits_wait = bool(self._stores.ledger.waiting(site, day, day + 1))
+        return drift_of(settled.traffic, settled.visits, streamed, settled.full_refunds, visits_wait=visits_wait)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""

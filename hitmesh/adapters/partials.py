@@ -15,7 +15,14 @@ from hitmesh.adapters.answers import united
 from hitmesh.amounts import sums as exact_sums
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import TRAFFIC_SKETCHES
-from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
+from hitmesh.stream_columns import (
+    LEDGER_COLUMNS,
+    LEDGER_SUMS,
+    PARTIAL_COLUMNS,
+    PARTIAL_SUMS,
+    SERIES_COLUMNS,
+    LedgerKind,
+)
 
 _WRITTEN: Final = "written"
 _COUNTS: Final = ("hits", "sum64", "xor64")
@@ -71,6 +78,13 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
         .sort(_ENTRY)
         .select([pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items()])
     )
+
+
+def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
+    """Returns the days of which LEDGER_SUMS say that hits wait for settlement (rule S9)."""
+    inside = pl.col("at").is_between(first_day, end_day, closed="left")
+    waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
+    return set(waiting["at"].to_list())
 
 
 NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
