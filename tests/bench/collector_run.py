@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from collector.sequence import REMEMBERED_BATCHES
 from tests.bench.measured import Child, Result, judged, progress
 from tests.bench.sample import compare_sample
 from tests.bench.scale import Scale
@@ -19,8 +20,14 @@ STREAMS = 8
 
 
 def run_collector(traffic: Traffic, scale: Scale) -> Result:
-    """Returns hits a second and core, where the time goes, and whether what was written is what was sent."""
+    """Returns hits a second and core, where the time goes, and whether what was written is what was sent.
+
+    Raises:
+        ValueError: a stream would send a batch again that the collector remembers, which writes nothing (rule D4).
+    """
     run_s, count = scale.collector_s, scale.collector_batches
+    if count <= REMEMBERED_BATCHES:
+        raise ValueError(f"{count} distinct batches are too few: send more than the {REMEMBERED_BATCHES} remembered")
     batches = frames(traffic, KEYS, count)
     hit_bytes = sum(map(len, batches)) / (len(batches) * FRAME_HITS)
     progress(f"collector: {run_s:.0f} s of {STREAMS} streams, {hit_bytes:.0f} bytes a hit, {FRAME_HITS} hits a frame")

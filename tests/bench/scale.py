@@ -33,7 +33,7 @@ class Scale:
 
     Attributes:
         warm_up_s, collector_s: seconds of load before the collector is measured, and while it is.
-        collector_batches: distinct batches of 100 hits that are sent, over and over.
+        collector_batches: distinct batches of 100 hits that are sent, over and over; more than a stream remembers.
         core, core_many: the processor's core with the visits of a large shop, and with many more.
         pages, texts_per_hour: distinct pages of one site, and how many of an hour are kept apart.
         big_hits: hits of the day that is settled.
@@ -82,7 +82,7 @@ FULL: Final = Scale(
 SMALL: Final = Scale(
     warm_up_s=0.5,
     collector_s=0.5,
-    collector_batches=80,
+    collector_batches=300,
     core=Core(500, 92, 16, 0, window_hits=200),
     core_many=Core(1_000, 92, 16, 0, window_hits=200),
     pages=2_000,
