@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from collector.admission import Admitted, Frame, Issue, admit, decode, read_frames
+from collector.admission.envelopes import Envelope, Sender, spans_by_hits
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
@@ -242,8 +243,11 @@ class MicroBatcher:
         return min(waits_ms) / 1000 if waits_ms else IDLE_WAIT_S
 
     def _admit(self, waiting: Sequence[Waiting]) -> None:
+        frames = [one.frame for one in waiting]
         try:
-            admitted = self._admitted([one.frame for one in waiting])
+            envelopes, senders = read_frames(frames)
+            parts = spans_by_hits(envelopes, self._settings.micro_batch_hits)
+            admitted = self._admitted(frames, envelopes, senders) if len(parts) == 1 else None
         except RetryError as error:
             self._complain(error, len(waiting))
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
@@ -258,11 +262,14 @@ class MicroBatcher:
             broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
             _tell_all(waiting, [broken], self._meter)
         else:
-            self._meter.admitted([one.frame for one in waiting], admitted)
+            if admitted is None:
+                for start, end in parts:
+                    self._admit(waiting[start:end])
+                return
+            self._meter.admitted(frames, admitted)
             self._split(waiting, admitted)
 
-    def _admitted(self, frames: Sequence[Frame]) -> Admitted:
-        envelopes, senders = read_frames(frames)
+    def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], senders: Sequence[Sender]) -> Admitted:
         grants = resolve(senders, self._directory)
         return admit(
             decode(frames, envelopes, grants),

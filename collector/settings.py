@@ -21,6 +21,9 @@ class CollectorSettings(ServiceSettings):
     record_bytes: int = Field(
         default=4 << 20, ge=1, le=7 << 20, description="A record has at most so many bytes; Kafka takes 8 MiB"
     )
+    micro_batch_hits: int = Field(
+        default=20_000, ge=1, description="Hits admitted at once, of several batches: tiny ones become large columns"
+    )
     linger_ms: int = Field(default=250, ge=0, le=5_000, description="Cut a record at this age, however small")
     stream_credit_bytes: int = Field(default=2 << 20, ge=1 << 20, description="Unacknowledged bytes a stream may have")
     inflight_bytes: int = Field(default=64 << 20, ge=4 << 20, description="Unacknowledged bytes of all streams")

@@ -87,6 +87,18 @@ def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
     return tuple(dict.fromkeys(envelope.sender for envelope in envelopes))
 
 
+def spans_by_hits(envelopes: Sequence[Envelope], most: int) -> list[tuple[int, int]]:
+    """Return (first, end) of neighbours that hold at most so many hits that are read, or of one that holds more."""
+    spans, first, held = [], 0, 0
+    for number, envelope in enumerate(envelopes):
+        hits = 0 if envelope.fault else envelope.hits
+        if number > first and held + hits > most:
+            spans.append((first, number))
+            first, held = number, 0
+        held += hits
+    return [*spans, (first, len(envelopes))]
+
+
 def _no_batch() -> Fault:
     return Fault(Reason.DECODE, "", "the batch is no HitBatch: send the bytes of that message", 1)
 

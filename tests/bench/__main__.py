@@ -22,6 +22,7 @@ from tests.bench.core_run import run_core
 from tests.bench.explained import where_the_time_goes
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
+from tests.bench.refused_run import run_refused
 from tests.bench.report_run import run_reports
 from tests.bench.scale import FULL, SMALL
 from tests.bench.settlement_run import run_settlement
@@ -35,6 +36,7 @@ def main() -> int:
     """Returns the exit code."""
     began, scale = time.monotonic(), SMALL if "--small" in sys.argv[1:] else FULL
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
+    results["refused"] = run_refused(scale.refused_s)
     results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
     results["texts"] = run_texts(scale.pages, scale.texts_per_hour)
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:

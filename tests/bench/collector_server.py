@@ -1,7 +1,8 @@
 """The process that is measured: the production collector on a real listener, its log one that discards.
 
 Commands come as lines on stdin, each is answered by one JSON line on stdout: `mark` with the counters so far, `keep
-DIR` by writing the sampled records there. The end of stdin stops it.
+DIR` by writing the sampled records there, `renew` with the port of another listener, which remembers no sender. The end
+of stdin stops it.
 """
 
 from __future__ import annotations
@@ -52,15 +53,8 @@ def main() -> None:
     create_sites(stores.directory)
     log = DiscardingLog(KEEP_EVERY, MOST_KEPT)
     batcher = MicroBatcher(log, stores.directory, Classifier(), clock, settings)
-    service = CollectorService(batcher, clock, settings)
-    server = grpc.server(
-        ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
-        options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
-    )
-    server.add_generic_rpc_handlers(generic_handlers(service))
-    port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
-    server.start()
+    server, port = _listening(batcher, clock, settings)
     _say({"port": port})
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
@@ -71,9 +65,24 @@ def main() -> None:
             _say(_counters(log, timer))
         elif command == "keep":
             _say({"records": _write_kept(log, Path(argument))})
+        elif command == "renew":
+            server.stop(0).wait()
+            server, port = _listening(batcher, clock, settings)
+            _say({"port": port})
     server.stop(0).wait()
     batcher.stop()
     stores.close()
+
+
+def _listening(batcher: MicroBatcher, clock: SystemClock, settings: CollectorSettings) -> tuple[grpc.Server, int]:
+    server = grpc.server(
+        ThreadPoolExecutor(settings.workers, thread_name_prefix="rpc"),
+        options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
+    )
+    server.add_generic_rpc_handlers(generic_handlers(CollectorService(batcher, clock, settings)))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port
 
 
 def _counters(log: DiscardingLog, timer: StageTimer) -> dict[str, object]:

@@ -33,6 +33,7 @@ class Scale:
 
     Attributes:
         warm_up_s, collector_s: seconds of load before the collector is measured, and while it is.
+        refused_s: seconds of each kind of refused bytes, from each kind of sender.
         collector_batches: distinct batches of 100 hits that are sent, over and over; more than a stream remembers.
         core, core_many: the processor's core with the visits of a large shop, and with many more.
         pages, texts_per_hour: distinct pages of one site, and how many of an hour are kept apart.
@@ -45,6 +46,7 @@ class Scale:
 
     warm_up_s: float
     collector_s: float
+    refused_s: float
     collector_batches: int
     core: Core
     core_many: Core
@@ -65,6 +67,7 @@ class Scale:
 FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,
+    refused_s=20.0,
     collector_batches=2_000,
     core=Core(500_000, 107, 43, 150_000),
     core_many=Core(2_000_000, 107, 15, 0),
@@ -82,6 +85,7 @@ FULL: Final = Scale(
 SMALL: Final = Scale(
     warm_up_s=0.5,
     collector_s=0.5,
+    refused_s=0.1,
     collector_batches=300,
     core=Core(500, 92, 16, 0, window_hits=200),
     core_many=Core(1_000, 92, 16, 0, window_hits=200),

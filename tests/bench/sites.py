@@ -16,11 +16,12 @@ SITES = tuple(
     )
     for number in range(16)
 )
+BROWSER_KEY = "hmb_bench-key-of-pages-00000000000000000000000000"
 KEYS = tuple(KEY.format(number) for number in range(len(SITES)))
 
 
 def create_sites(directory: SiteDirectory) -> None:
-    """Creates the sites and one server key for each."""
+    """Creates the sites, one server key for each, and a browser key of the first."""
     for number, (site, secret) in enumerate(zip(SITES, KEYS, strict=True)):
         directory.create_site(site)
         key = IngestKey(
@@ -31,3 +32,5 @@ def create_sites(directory: SiteDirectory) -> None:
             unbounded_history=True,
         )
         directory.create_key(key, secret)
+    browser = IngestKey(key_id="browser", merchant=MERCHANT, kind=KeyKind.BROWSER, site=SITES[0].name)
+    directory.create_key(browser, BROWSER_KEY)

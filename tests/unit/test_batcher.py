@@ -93,6 +93,26 @@ def test_batches_that_wait_together_share_one_record_and_one_position(backend: B
     assert rows["hit_id"].to_list() == [f"{prefix}-{number}" for number in range(10) for prefix in "hi"]
 
 
+def test_no_more_hits_are_admitted_at_once_than_the_bound_or_one_batch(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def seen(frames: Sequence[Frame], *more: Any) -> Any:
+        decoded = decode(frames, *more)
+        at_once.append(int(decoded.counts.sum()))
+        return decoded
+
+    monkeypatch.setattr(batcher_module, "decode", seen)
+    with batching(backend, micro_batch_hits=3) as batcher:
+        sizes = [1, 2, 1, 4, 1, 1]
+        told = [submit(batcher, *(hit(f"{n}-{of}") for of in range(size))) for n, size in enumerate(sizes)]
+        batcher.start()
+        assert [one.result(WAIT_S).accepted for one in told] == sizes
+    assert at_once == [3, 1, 4, 2]
+    assert backend.rows().height == sum(sizes)
+
+
 def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None:
     with batching(backend) as batcher:
         good, mixed, refused = (
