@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -82,17 +82,39 @@ def translating(
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
-        try:
+        with _translation(context):
             return call(request, context)
-        except HitmeshError as error:
-            abort(context, error)
-        except BaseException as error:  # a panic is no Exception, and gRPC would leave the call open
-            if type(error) is Exception:  # grpcio's own sign that abort was called
-                raise
-            logger().exception("call_failed", error=type(error).__name__)
-            abort(context, HitmeshError("the server failed; the cause is in its log"))
+        raise AssertionError("abort returned")
 
     return translated
+
+
+def translating_stream(
+    call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
+) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
+    """Wrap a call with a stream of responses like `translating`; an error between two responses ends the stream."""
+
+    @functools.wraps(call)
+    def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:
+        with _translation(context):
+            yield from call(request, context)
+
+    return translated
+
+
+@contextlib.contextmanager
+def _translation(context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except HitmeshError as error:
+        abort(context, error)
+    except GeneratorExit:  # the caller left a stream
+        raise
+    except BaseException as error:  # a panic is no Exception, and gRPC would leave the call open
+        if type(error) is Exception:  # grpcio's own sign that abort was called
+            raise
+        logger().exception("call_failed", error=type(error).__name__)
+        abort(context, HitmeshError("the server failed; the cause is in its log"))
 
 
 def _packed(detail: Message) -> any_pb2.Any:

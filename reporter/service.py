@@ -5,8 +5,9 @@ Decides nothing. `build_server` puts the four services on one synchronous server
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc
@@ -15,12 +16,12 @@ from google.protobuf.message import Message
 
 from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
 from hitmesh.call_checkpoints import checkpoint_of
-from hitmesh.call_limits import CallLimit, CallPool
+from hitmesh.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.callers import caller_of
 from hitmesh.lifecycle import SERVER_OPTIONS
 from hitmesh.ports import IngestKey
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
-from hitmesh.rpc_errors import translating
+from hitmesh.rpc_errors import translating, translating_stream
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS
 from hitmesh.telemetry.rpc import CallMeter
@@ -31,11 +32,11 @@ from reporter.rpc.admin.list_sites import list_sites
 from reporter.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from reporter.rpc.backend import Backend
 from reporter.rpc.explain_report import explain_report
-from reporter.rpc.export_report import export_report
+from reporter.rpc.export_report import PIECE_BYTES, export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
-from reporter.rpc.messages import iso_instant
+from reporter.rpc.messages import MAX_RESPONSE_BYTES, iso_instant
 from reporter.rpc.operations.get_drift import get_drift
 from reporter.rpc.operations.get_ledger import get_ledger, get_siteless_ledger
 from reporter.rpc.run_report import run_report
@@ -57,12 +58,14 @@ WORKERS: Final = 8
 MAX_CALLS: Final = 64
 # A question that takes longer is given up; the door waits for a minute.
 QUESTION_S: Final = 30.0
-# A file of 100,000 rows with a dozen cells is about 30 MB.
-MAX_MESSAGE_BYTES: Final = 64 << 20
+# A caller who reads a file slowly holds a thread until the door ends the call, so exports have threads of their own.
+EXPORT_WORKERS: Final = 8
+MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
+_AnswerT = TypeVar("_AnswerT")
 
 
 def build_server(
@@ -72,8 +75,24 @@ def build_server(
     *,
     max_calls: int = MAX_CALLS,
     question_s: float = QUESTION_S,
+    export_workers: int = EXPORT_WORKERS,
+    max_exports: int = MAX_EXPORTS,
+    answer_bytes: int = MAX_RESPONSE_BYTES,
+    piece_bytes: int = PIECE_BYTES,
 ) -> grpc.Server:
-    """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it."""
+    """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it.
+
+    Args:
+        backend: what the services answer from.
+        workers: calls that run at once, exports apart.
+        metrics: what calls are measured by.
+        max_calls: calls that run or wait, exports apart.
+        question_s: a question that takes longer is given up.
+        export_workers: exports that run at once.
+        max_exports: exports that run or wait.
+        answer_bytes: a RunReport beyond it is refused.
+        piece_bytes: of a file, in a message.
+    """
     metrics = metrics or unmeasured()
     pool = CallPool(workers, max_calls)
     server = grpc.server(
@@ -82,11 +101,14 @@ def build_server(
         options=[
             *SERVER_OPTIONS,
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ],
     )
-    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(ReporterService(backend, metrics, question_s), server)
-    export_pb2_grpc.add_ExportServiceServicer_to_server(ExportService(backend, metrics, question_s), server)
+    reports = ReporterService(backend, metrics, question_s, answer_bytes)
+    reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
+    exports = ExportService(backend, metrics, question_s, piece_bytes)
+    own = CallPool(export_workers, max_exports, name="exports")
+    exports.ExportReport = in_pool(own, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend), server)
     return server
@@ -112,21 +134,39 @@ class _Shell:
         context: grpc.ServicerContext,
     ) -> _ResponseT:
         def call(request: _RequestT, context: grpc.ServicerContext) -> _ResponseT:
-            backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
-            backend.checkpoint()  # the call may have waited for a thread for longer than its caller did
-            return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
+            return self._call(function, request, context)
 
         return translating(call)(request, context)
+
+    def _call(
+        self,
+        function: Callable[[Backend, IngestKey | None, _RequestT], _AnswerT],
+        request: _RequestT,
+        context: grpc.ServicerContext,
+    ) -> _AnswerT:
+        backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
+        backend.checkpoint()  # the call may have waited for a thread for longer than its caller did
+        return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
 
 
 class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     """Answers questions."""
 
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Metrics | None = None,
+        max_s: float = QUESTION_S,
+        answer_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
+        super().__init__(backend, metrics, max_s)
+        self._run_report = partial(run_report, max_bytes=answer_bytes)
+
     def RunReport(
         self, request: reporter_pb2.RunReportRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.RunReportResponse:
         """Runs one report."""
-        response = self._run(run_report, request, context)
+        response = self._run(self._run_report, request, context)
         reached = response.meta.freshness.complete_through
         complete_through = reached.seconds * 1_000 + reached.nanos // 1_000_000
         lag_s = response.meta.freshness.lag.ToMilliseconds() / 1_000
@@ -162,21 +202,30 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
 class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
     """Answers questions with files."""
 
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Metrics | None = None,
+        max_s: float = QUESTION_S,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        super().__init__(backend, metrics, max_s)
+        self._piece_bytes = piece_bytes
+
     def ExportReport(
         self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
-    ) -> httpbody_pb2.HttpBody:
+    ) -> Iterator[httpbody_pb2.HttpBody]:
         """Runs one report and formats it."""
+        return translating_stream(self._export)(request, context)
 
-        def export(
-            backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
-        ) -> httpbody_pb2.HttpBody:
-            body, answer = export_report(backend, caller, request)
-            reached = answer.freshness
-            self._answered(answer.store_rows, reached.complete_through, reached.lag_ms / 1_000)
-            _describe(context, answer.freshness.complete_through, answer.warnings)
-            return body
-
-        return self._run(export, request, context)
+    def _export(
+        self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
+    ) -> Iterator[httpbody_pb2.HttpBody]:
+        file = self._call(export_report, request, context)
+        reached = file.answer.freshness
+        self._answered(file.answer.store_rows, reached.complete_through, reached.lag_ms / 1_000)
+        _describe(context, reached.complete_through, file.answer.warnings)
+        yield from file.pieces(self._piece_bytes)
 
 
 class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):

@@ -149,12 +149,12 @@ def query(
 def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
     from hitmesh.client.mesh import CALL_TIMEOUT_S
 
-    answer, call = mesh.exports.ExportReport.with_call(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    content = b"".join(piece.data for piece in call)
     if request.format != "json":  # JSON carries its warnings
         for name, text in call.initial_metadata() or ():
             if name == WARNING_METADATA and isinstance(text, str):
                 note(f"warning: {text}")
-    content: bytes = answer.data
     return content
 
 

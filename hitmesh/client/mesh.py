@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 Metadata = tuple[tuple[str, str], ...]
 
 SITE_METADATA: Final = "hitmesh-site"
-MAX_ANSWER_BYTES: Final = 64 << 20
 CALL_TIMEOUT_S: Final = 30.0
 
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Two meshes in one process, or one restarted, must not share a connection.

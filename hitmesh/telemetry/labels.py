@@ -173,7 +173,7 @@ class StatusCode(StrEnum):
 
 
 PartitionNumber = Annotated[int, f"0 to {MAX_PARTITIONS - 1:,}"]
-RpcMethod = Annotated[str, "every unary method of the contract, as package.Service/Method"]
+RpcMethod = Annotated[str, "every method of the contract with one request, as package.Service/Method"]
 BuildText = Annotated[str, "one value a build"]
 
 

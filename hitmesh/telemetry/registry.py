@@ -187,7 +187,7 @@ REPORTER_FRESHNESS_SECONDS: Final = Histogram(
 RPC_SECONDS: Final = Histogram(
     "hitmesh_rpc_server_call_duration_seconds",
     Unit.SECONDS,
-    "Time of a unary call in its handler; OpenTelemetry's rpc.server.call.duration",
+    "Time of a call with one request in its handler; OpenTelemetry's rpc.server.call.duration",
     labels.by_call,
     _DURATIONS_S,
 )

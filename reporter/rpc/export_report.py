@@ -1,14 +1,16 @@
 """ExportReport: a flat question, as it stands in a URL, in; a file out.
 
 Limits: those of RunReport; a filter text of 20,000 characters. A file has every row there is: only a limit that was
-written cuts, and what does not fit without one is refused.
+written cuts, and what does not fit without one is refused. A file is sent in pieces, so that every gRPC client can read
+it, but made whole before: HTTP/1.1 has no status after the first piece.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from google.api import httpbody_pb2
@@ -31,6 +33,8 @@ from reporter.rpc.run_report import answer_to
 from reporter.rpc.sites import default_zone, readable_sites
 
 MAX_LIST_CHARS: Final = 4_000
+# A gRPC client with default options takes messages of 4 MiB.
+PIECE_BYTES: Final = 1 << 20
 _GRAINS: Final = {
     "": pb.TIME_GRAIN_NONE,
     "none": pb.TIME_GRAIN_NONE,
@@ -50,10 +54,22 @@ _ISO_DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _ChoiceT = TypeVar("_ChoiceT")
 
 
-def export_report(
-    backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest
-) -> tuple[httpbody_pb2.HttpBody, Answer]:
-    """Returns the file and the answer it was made of.
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file, and the answer that it was made of."""
+
+    content_type: str
+    content: bytes
+    answer: Answer
+
+    def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
+        """Yield the content in pieces of `max_bytes`, the last one shorter; at least one piece."""
+        for begin in range(0, max(1, len(self.content)), max_bytes):
+            yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
+
+
+def export_report(backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest) -> File:
+    """Returns the file.
 
     Raises:
         NotFound, RefusedError: as run_report; TOO_MANY_ROWS when no limit was written and there are more than 100,000.
@@ -63,8 +79,8 @@ def export_report(
     if not request.limit:
         _refuse_cut(answer)
     meta = meta_values(answer, backend.store_of(answer.path)) if form is Format.JSON else {}
-    file = to_file(form, answer.rows, answer.totals, meta, answer.currency)
-    return httpbody_pb2.HttpBody(content_type=CONTENT_TYPES[form], data=file), answer
+    content = to_file(form, answer.rows, answer.totals, meta, answer.currency)
+    return File(CONTENT_TYPES[form], content, answer)
 
 
 def _refuse_cut(answer: Answer) -> None:

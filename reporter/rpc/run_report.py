@@ -1,6 +1,6 @@
 """RunReport: a typed question in, a typed answer with freshness and exactness out.
 
-Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.check*).
+Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.check*), 3 MiB of answer.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from reporter.check import checked
 from reporter.question import Question
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
-from reporter.rpc.messages import response_of
+from reporter.rpc.messages import MAX_RESPONSE_BYTES, response_of
 from reporter.rpc.sites import currency_of, default_zone, readable_sites
 
 
-def run_report(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> pb.RunReportResponse:
-    """Returns the answer.
+def run_report(
+    backend: Backend,
+    caller: IngestKey | None,
+    request: pb.RunReportRequest,
+    *,
+    max_bytes: int = MAX_RESPONSE_BYTES,
+) -> pb.RunReportResponse:
+    """Returns the answer, of at most `max_bytes`.
 
     Raises:
         NotFound: no such site, or not the caller's.
@@ -26,7 +32,7 @@ def run_report(backend: Backend, caller: IngestKey | None, request: pb.RunReport
         Unavailable: no store that can answer does.
     """
     found = answer_to(backend, caller, request)
-    return response_of(found, request, backend.store_of(found.path), backend.checkpoint)
+    return response_of(found, request, backend.store_of(found.path), backend.checkpoint, max_bytes=max_bytes)
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:

@@ -29,6 +29,7 @@ from tests.e2e.messages import page_view, timestamp
 from tests.e2e.rest import Rest, reason_of
 from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
 from tests.e2e.tenants import authorized
+from tests.pieces import joined
 
 NOON_MS = round(datetime(2026, 3, 5, 12, tzinfo=UTC).timestamp()) * 1_000
 DAY = datetime(2026, 3, 5, tzinfo=UTC).date()
@@ -396,7 +397,7 @@ def run_query(mesh: Mesh, site: str, *arguments: str) -> str:
 @pytest.mark.parametrize("path", HARD_PATHS)
 def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> None:
     escaped = "".join(f"\\{char}" if char in "\\,;()" else char for char in path)
-    answer = mesh.exporter().ExportReport(
+    pieces = mesh.exporter().ExportReport(
         export_pb2.ExportReportRequest(
             site=hard_site,
             metrics=["hits"],
@@ -408,7 +409,7 @@ def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> N
         ),
         timeout=60,
     )
-    assert json.loads(answer.data)["rows"] == [{"page_path": path, "hits": 1}]
+    assert json.loads(joined(pieces).data)["rows"] == [{"page_path": path, "hits": 1}]
     typed_filter = reporter_pb2.Filter(
         dimension_filter=reporter_pb2.DimensionFilter(
             dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=[path, "/never"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import subprocess
@@ -16,12 +17,17 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.collector.v1 import collector_pb2
+from hitmesh.hit.v1 import hit_pb2
 from hitmesh.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh
+from tests.e2e.messages import page_view
 from tests.e2e.rest import Rest, reason_of
-from tests.e2e.test_bad_input import DAY
+from tests.e2e.streams import StreamClient
+from tests.e2e.tenants import authorized
+from tests.e2e.test_bad_input import DAY, NOON_MS, short
 from tests.e2e.waiting import eventually
+from tests.pieces import joined
 
 NOON = "2026-03-05T12:00:00Z"
 SERVICES = {
@@ -123,6 +129,45 @@ def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: st
     posted = {"metrics": ["hits"], "since": f"{DAY}", "until": f"{DAY}", "format": "ndjson"}
     status, _, body = rest.request("POST", f"/v1/{sold_site}:export", json.dumps(posted).encode())
     assert (status, json.loads(body)) == (200, {"hits": 2})
+
+
+@pytest.mark.timeout(60)
+def test_a_file_beyond_4_mib_is_one_body_by_rest_and_pieces_for_a_default_stub(
+    rest: Rest, mesh: Mesh, new_site: NewSite
+) -> None:
+    site, path = new_site("large-files"), "/" + "x" * 1_900
+    with StreamClient(mesh.channel(), mesh.key, site) as stream:
+        stream.send(hit_pb2.HitBatch(hits=[page_view("large", NOON_MS, path)]))
+        told = stream.finish()
+    mesh.wait_visible(site, told.receipts)
+    since = DAY - dt.timedelta(days=99)  # 2,400 hours, each with the path
+    query = f"metrics=hits&dimensions=page_path&grain=hour&since={since}&until={DAY}&format=csv"
+    status, headers, body = rest.request("GET", f"/v1/{site}:export?{query}")
+    assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8"), body[:1_000]
+    assert len(body) > 4 << 20
+    assert body.count(b"\n") == 2_401
+    request = export_pb2.ExportReportRequest(
+        site=site, metrics=["hits"], dimensions=["page_path"], grain="hour", since=f"{since}", until=f"{DAY}"
+    )
+    pieces = list(mesh.exporter().ExportReport(request, metadata=authorized(mesh.key), timeout=60))
+    assert len(pieces) == -(-len(body) // (1 << 20))
+    assert joined(pieces).data == body
+    arguments = ("--metrics", "hits", "--dimensions", "page_path", "--grain", "hour")
+    out = mesh.cli("query", "--site", short(site), *arguments, "--since", f"{since}", "--until", f"{DAY}", "-o", "csv")
+    assert out.encode() == body
+
+
+@pytest.mark.timeout(60)
+def test_an_export_that_is_refused_has_its_status_and_no_body_of_a_file(rest: Rest, sold_site: str) -> None:
+    for query, status, reason in (
+        ("metrics=hts&last=1d", 400, "UNKNOWN_METRIC"),
+        ("metrics=hits&last=1d&format=xlsx", 400, "UNKNOWN_FORMAT"),
+    ):
+        found, headers, answer = rest.get(f"/v1/{sold_site}:export?{query}")
+        assert (found, reason_of(answer)) == (status, reason)
+        assert headers["content-type"] == "application/json"
+    found, _, answer = rest.get("/v1/merchants/demo/sites/never-made:export?metrics=hits&last=1d")
+    assert (found, reason_of(answer)) == (404, "NOT_FOUND")
 
 
 @pytest.mark.timeout(30)

@@ -22,6 +22,7 @@ from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient
 from tests.e2e.tenants import authorized, new_merchant
 from tests.e2e.test_bad_input import DAY, NOON_MS
+from tests.pieces import joined
 
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -216,7 +217,7 @@ def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Messag
     freshness = reporter_pb2.GetFreshnessRequest(site=site)
     return {
         "RunReport": lambda metadata: reporter.RunReport(run, metadata=metadata, timeout=10),
-        "ExportReport": lambda metadata: exporter.ExportReport(export, metadata=metadata, timeout=10),
+        "ExportReport": lambda metadata: joined(exporter.ExportReport(export, metadata=metadata, timeout=10)),
         "GetFreshness": lambda metadata: reporter.GetFreshness(freshness, metadata=metadata, timeout=10),
         "GetSite": lambda metadata: admin.GetSite(admin_pb2.GetSiteRequest(name=site), metadata=metadata, timeout=10),
     }

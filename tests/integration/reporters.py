@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -23,7 +23,7 @@ from processor.settled_series import settled_series
 from reporter.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import build_server
-from tests.settled_rows import DAY, MIDNIGHT, SITE, frame
+from tests.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 NOW = MIDNIGHT + 2 * DAY
 OWNER = "owner-secret"
@@ -89,7 +89,8 @@ class Mesh:
         self.stores.series.note_flushed(progress)
 
 
-def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
+def start(open_reads: bool, metrics: Metrics | None = None, limits: Mapping[str, int] | None = None) -> Iterator[Mesh]:
+    """Run a reporter; `limits` are those of build_server."""
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
     tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
@@ -107,7 +108,7 @@ def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
         open_reads=open_reads,
     )
-    server = build_server(backend, workers=2, metrics=metrics)
+    server = build_server(backend, workers=2, metrics=metrics, **(limits or {}))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -120,6 +121,21 @@ def start(open_reads: bool, metrics: Metrics | None = None) -> Iterator[Mesh]:
         yield mesh
     server.stop(None).wait()
     stores.close()
+
+
+def some_rows(mesh: Mesh) -> None:
+    """Settle two days of a few rows of each kind."""
+    mesh.settle(
+        [
+            traffic(hits=5, pageviews=4, channel="email", visitors=sketch_of(1, 2)),
+            traffic(orders=2, gross_revenue=30_500_000, refunds=500_000, currency="USD"),
+            traffic(gross_revenue=1_000_000, currency="EUR"),
+            traffic(excluded_hits=3, bot_hits=3),
+            traffic(hits=3, excluded=True),
+            traffic(MIDNIGHT + DAY, hits=1, visitors=sketch_of(2)),
+        ],
+        [visits(visits=2, bounces=1, visit_duration_total=61_500, channel="email"), visits(MIDNIGHT + DAY, visits=1)],
+    )
 
 
 def bearer(secret: str) -> tuple[tuple[str, str], ...]:

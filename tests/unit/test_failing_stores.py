@@ -260,7 +260,7 @@ def test_explain_says_which_store_answers_while_another_is_silent(shop: Shop) ->
 def test_files_say_the_same(shop: Shop) -> None:
     shop.series.is_silent = True
     asked = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], last="today", format="json")
-    body, found = export_report(shop.backend, None, asked)
-    assert b'"served_by":"druid"' in body.data.replace(b" ", b"")
-    assert b'"path":"metrics"' in body.data.replace(b" ", b"")
-    assert any("does not answer" in warning for warning in found.warnings)
+    file = export_report(shop.backend, None, asked)
+    assert b'"served_by":"druid"' in file.content.replace(b" ", b"")
+    assert b'"path":"metrics"' in file.content.replace(b" ", b"")
+    assert any("does not answer" in warning for warning in file.answer.warnings)

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hitmesh/reporter/v1/export.proto\x12\x13hitmesh.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x94\x02\n\x13\x45xportReportRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x12\n\ndimensions\x18\x03 \x03(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\r\n\x05until\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\t\x12\r\n\x05grain\x18\x07 \x01(\t\x12\n\n\x02tz\x18\x08 \x01(\t\x12\x0e\n\x06\x66ilter\x18\t \x01(\t\x12\x10\n\x08order_by\x18\n \x03(\t\x12\r\n\x05limit\x18\x0b \x01(\x05\x12\x18\n\x10include_excluded\x18\x0c \x01(\x08\x12\x0e\n\x06\x66ormat\x18\r \x01(\t\x12\x10\n\x08gap_fill\x18\x0e \x01(\t\x12\x16\n\x0einclude_totals\x18\x0f \x01(\x08\x32\xbb\x01\n\rExportService\x12\xa9\x01\n\x0c\x45xportReport\x12(.hitmesh.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hitmesh/reporter/v1/export.proto\x12\x13hitmesh.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x94\x02\n\x13\x45xportReportRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x12\n\ndimensions\x18\x03 \x03(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\r\n\x05until\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\t\x12\r\n\x05grain\x18\x07 \x01(\t\x12\n\n\x02tz\x18\x08 \x01(\t\x12\x0e\n\x06\x66ilter\x18\t \x01(\t\x12\x10\n\x08order_by\x18\n \x03(\t\x12\r\n\x05limit\x18\x0b \x01(\x05\x12\x18\n\x10include_excluded\x18\x0c \x01(\x08\x12\x0e\n\x06\x66ormat\x18\r \x01(\t\x12\x10\n\x08gap_fill\x18\x0e \x01(\t\x12\x16\n\x0einclude_totals\x18\x0f \x01(\x08\x32\xbd\x01\n\rExportService\x12\xab\x01\n\x0c\x45xportReport\x12(.hitmesh.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,5 +38,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTREPORTREQUEST']._serialized_start=115
   _globals['_EXPORTREPORTREQUEST']._serialized_end=391
   _globals['_EXPORTSERVICE']._serialized_start=394
-  _globals['_EXPORTSERVICE']._serialized_end=581
+  _globals['_EXPORTSERVICE']._serialized_end=583
 # @@protoc_insertion_point(module_scope)

@@ -36,7 +36,7 @@ class ExportServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ExportReport = channel.unary_unary(
+        self.ExportReport = channel.unary_stream(
                 '/hitmesh.reporter.v1.ExportService/ExportReport',
                 request_serializer=hitmesh_dot_reporter_dot_v1_dot_export__pb2.ExportReportRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
@@ -48,8 +48,11 @@ class ExportServiceServicer:
     """
 
     def ExportReport(self, request, context):
-        """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
-        x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+        """Runs one report and formats it. The file is the data of all messages in a row, each of at most 1 MiB; every message
+        has the content type. The whole file is made before its first piece is sent, so a question that is refused has no
+        piece; a call that ends with another status than OK after a piece leaves a file that must not be used. The door ends
+        it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one x-hitmesh-warning each;
+        x-hitmesh-complete-through says how far its numbers reach.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -58,7 +61,7 @@ class ExportServiceServicer:
 
 def add_ExportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ExportReport': grpc.unary_unary_rpc_method_handler(
+            'ExportReport': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportReport,
                     request_deserializer=hitmesh_dot_reporter_dot_v1_dot_export__pb2.ExportReportRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
@@ -86,7 +89,7 @@ class ExportService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/hitmesh.reporter.v1.ExportService/ExportReport',

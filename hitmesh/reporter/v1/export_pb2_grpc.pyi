@@ -34,9 +34,12 @@ class ExportServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
-    ExportReport: _grpc.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]
-    """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
-    x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+    ExportReport: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]
+    """Runs one report and formats it. The file is the data of all messages in a row, each of at most 1 MiB; every message
+    has the content type. The whole file is made before its first piece is sent, so a question that is refused has no
+    piece; a call that ends with another status than OK after a piece leaves a file that must not be used. The door ends
+    it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one x-hitmesh-warning each;
+    x-hitmesh-complete-through says how far its numbers reach.
     """
 
 @_typing.type_check_only
@@ -44,9 +47,12 @@ class ExportServiceAsyncStub(ExportServiceStub):
     """Reports as files."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ExportReport: _aio.UnaryUnaryMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
-    x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+    ExportReport: _aio.UnaryStreamMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Runs one report and formats it. The file is the data of all messages in a row, each of at most 1 MiB; every message
+    has the content type. The whole file is made before its first piece is sent, so a question that is refused has no
+    piece; a call that ends with another status than OK after a piece leaves a file that must not be used. The door ends
+    it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one x-hitmesh-warning each;
+    x-hitmesh-complete-through says how far its numbers reach.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,9 +63,12 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _export_pb2.ExportReportRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Runs one report and formats it. The door ends it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one
-        x-hitmesh-warning each; x-hitmesh-complete-through says how far its numbers reach.
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Runs one report and formats it. The file is the data of all messages in a row, each of at most 1 MiB; every message
+        has the content type. The whole file is made before its first piece is sent, so a question that is refused has no
+        piece; a call that ends with another status than OK after a piece leaves a file that must not be used. The door ends
+        it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one x-hitmesh-warning each;
+        x-hitmesh-complete-through says how far its numbers reach.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

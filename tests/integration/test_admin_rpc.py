@@ -1,0 +1,214 @@
+"""Sites, keys and what each key may do, over gRPC, on the memory stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
+from tests.pieces import joined
+from tests.settled_rows import SITE
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    yield from start(open_reads=True)
+
+
+@pytest.fixture
+def closed() -> Iterator[Mesh]:
+    yield from start(open_reads=False)
+
+
+def create_site(mesh: Mesh, secret: str | None, parent: str = "merchants/demo", **site: object) -> admin_pb2.Site:
+    request = admin_pb2.CreateSiteRequest(
+        parent=parent,
+        site_id="new",
+        site=admin_pb2.Site(**site),  # type: ignore[arg-type]  # protobuf checks the fields
+    )
+    return mesh.admin.CreateSite(request, metadata=bearer(secret) if secret else None).site
+
+
+def test_a_site_is_created_with_defaults_and_again_is_the_same(mesh: Mesh) -> None:
+    site = create_site(mesh, OWNER)
+    assert (site.name, site.time_zone, site.currency, site.spread) == ("merchants/demo/sites/new", "UTC", "USD", 1)
+    assert site.create_time.ToMilliseconds() == NOW
+    assert create_site(mesh, OWNER) == site
+    assert mesh.admin.GetSite(admin_pb2.GetSiteRequest(name=site.name)).site == site
+    found = refusal(lambda: create_site(mesh, OWNER, currency="EUR"))
+    assert (found.code, found.reason) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+
+
+def test_a_policy_is_named_by_what_differs(mesh: Mesh) -> None:
+    create_site(mesh, OWNER, visit_policy=admin_pb2.VisitPolicy(split_at_local_midnight=True))
+    stored = mesh.stores.directory.site("merchants/demo/sites/new")
+    assert stored is not None
+    assert (stored.policy.version, stored.policy.split_at_local_midnight) == ("v1-midnight", True)
+    assert len(stored.secret) >= 32
+
+
+@pytest.mark.parametrize(
+    ("site", "field"),
+    [
+        ({"time_zone": "Berlin"}, "site.time_zone"),
+        ({"currency": "usd"}, "site.currency"),
+        ({"spread": 65}, "site.spread"),
+    ],
+)
+def test_a_bad_site_names_its_field(mesh: Mesh, site: dict[str, object], field: str) -> None:
+    found = refusal(lambda: create_site(mesh, OWNER, "merchants/demo", **site))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def test_a_key_is_created_used_and_revoked(mesh: Mesh) -> None:
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, unbounded_history=True
+    )
+    created = mesh.admin.CreateIngestKey(request, metadata=bearer(OWNER))
+    assert created.secret
+    assert created.secret not in str(created.key)
+    create_site(mesh, created.secret)
+    revoke = admin_pb2.RevokeIngestKeyRequest(name=created.key.name)
+    revoked = mesh.admin.RevokeIngestKey(revoke, metadata=bearer(OWNER)).key
+    assert revoked.revoke_time.ToMilliseconds() == NOW
+    mesh.clock.advance(5_000)
+    assert mesh.admin.RevokeIngestKey(revoke, metadata=bearer(OWNER)).key == revoked
+    found = refusal(lambda: create_site(mesh, created.secret))
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
+
+
+def create_key(mesh: Mesh, secret: str | None, **fields: object) -> admin_pb2.CreateIngestKeyResponse:
+    filled: dict[str, object] = {"parent": "merchants/demo", "kind": admin_pb2.KEY_KIND_BROWSER, "site": SITE} | fields
+    request = admin_pb2.CreateIngestKeyRequest(**filled)  # type: ignore[arg-type]  # protobuf checks the fields
+    return mesh.admin.CreateIngestKey(request, metadata=bearer(secret) if secret else None)
+
+
+def test_no_key_an_unknown_one_and_a_rivals_change_nothing(mesh: Mesh) -> None:
+    for secret, code, reason in (
+        (None, grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
+        ("guess", grpc.StatusCode.UNAUTHENTICATED, "UNKNOWN_KEY"),
+        (RIVAL, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        (create_key(mesh, OWNER).secret, grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_EDGE).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
+        (create_key(mesh, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret, grpc.StatusCode.PERMISSION_DENIED, ""),
+    ):
+        revoke = admin_pb2.RevokeIngestKeyRequest(name="merchants/demo/ingestKeys/demo-1")
+        metadata = bearer(secret) if secret else None
+        for found in (
+            refusal(lambda: create_site(mesh, secret)),  # noqa: B023 called at once
+            refusal(lambda: create_key(mesh, secret)),  # noqa: B023 called at once
+            refusal(lambda: mesh.admin.RevokeIngestKey(revoke, metadata=metadata)),  # noqa: B023 called at once
+        ):
+            assert found.code is code
+            assert found.reason == (reason or "PERMISSION_DENIED")
+    assert mesh.stores.directory.site("merchants/demo/sites/new") is None
+    owner = mesh.stores.directory.key(OWNER)
+    assert owner is not None
+    assert owner.revoked_at is None
+
+
+def test_a_key_for_a_rivals_site_is_not_found_as_one_for_none(mesh: Mesh) -> None:
+    for site in ("merchants/rival/sites/shop", "merchants/rival/sites/none", "merchants/demo/sites/none"):
+        found = refusal(lambda: create_key(mesh, OWNER, site=site))  # noqa: B023 called at once
+        assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "site")
+        assert found.message == f"site {site!r} does not exist or is not yours"
+
+
+def test_a_key_of_another_merchant_is_not_found_under_ones_own(mesh: Mesh) -> None:
+    revoke = admin_pb2.RevokeIngestKeyRequest(name="merchants/demo/ingestKeys/rival-1")
+    found = refusal(lambda: mesh.admin.RevokeIngestKey(revoke, metadata=bearer(OWNER)))
+    assert found.code is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"kind": admin_pb2.KEY_KIND_UNSPECIFIED}, "kind"),
+        ({"site": ""}, "site"),
+        ({"parent": "demo"}, "parent"),
+    ],
+)
+def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, object], field: str) -> None:
+    found = refusal(lambda: create_key(mesh, OWNER, **fields))
+    assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def reads(mesh: Mesh, site: str, secret: str | None) -> list[Callable[[], object]]:
+    """Returns every read that names a site."""
+    metadata = bearer(secret) if secret else None
+    exported = export_pb2.ExportReportRequest(site=site, metrics=["hits"], last="1d")
+    listed = admin_pb2.ListSitesRequest(parent=site.split("/sites/")[0])
+    return [
+        lambda: mesh.reporter.RunReport(a_question(site=site), metadata=metadata),
+        lambda: mesh.reporter.RunReport(a_question(site=site.rsplit("/", 1)[0] + "/-"), metadata=metadata),
+        lambda: joined(mesh.exports.ExportReport(exported, metadata=metadata)),
+        lambda: mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=site), metadata=metadata),
+        lambda: mesh.admin.GetSite(admin_pb2.GetSiteRequest(name=site), metadata=metadata),
+        lambda: mesh.admin.ListSites(listed, metadata=metadata),
+    ]
+
+
+def test_closed_reads_need_a_server_key_of_the_merchant(closed: Mesh) -> None:
+    for call in reads(closed, SITE, OWNER):
+        call()
+    for call in reads(closed, SITE, RIVAL):
+        assert refusal(call).code is grpc.StatusCode.NOT_FOUND
+    for call in reads(closed, SITE, None):
+        assert refusal(call).code is grpc.StatusCode.UNAUTHENTICATED
+    for call in reads(closed, SITE, create_key(closed, OWNER).secret):
+        assert refusal(call).code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_rivals_site_and_no_site_are_the_same_words(closed: Mesh) -> None:
+    messages = {
+        refusal(call).message.replace(name, "NAME")
+        for name in ("merchants/rival/sites/shop", "merchants/rival/sites/none")
+        for call in (reads(closed, name, OWNER)[0], reads(closed, name, OWNER)[3], reads(closed, name, OWNER)[4])
+    }
+    assert messages == {"site 'NAME' does not exist or is not yours"}
+
+
+def test_a_key_for_one_site_reads_no_other(closed: Mesh) -> None:
+    closed.stores.directory.create_site(a_site("merchants/demo/sites/blog"))
+    secret = create_key(closed, OWNER, kind=admin_pb2.KEY_KIND_SERVER).secret
+    closed.reporter.RunReport(a_question(), metadata=bearer(secret))
+    other = a_question(site="merchants/demo/sites/blog")
+    assert refusal(lambda: closed.reporter.RunReport(other, metadata=bearer(secret))).code is grpc.StatusCode.NOT_FOUND
+    listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(secret))
+    assert [site.name for site in listed.sites] == [SITE]
+
+
+def test_sites_are_listed_by_name_in_pages(mesh: Mesh) -> None:
+    for name in ("a", "b", "c"):
+        mesh.stores.directory.create_site(a_site(f"merchants/demo/sites/{name}"))
+    found: list[str] = []
+    token = ""
+    while True:
+        request = admin_pb2.ListSitesRequest(parent="merchants/demo", page_size=2, page_token=token)
+        page = mesh.admin.ListSites(request)
+        found += [site.name.rsplit("/", 1)[1] for site in page.sites]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == ["a", "b", "c", "shop"]
+    everyone = mesh.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-", page_size=5_000)).sites
+    assert len(everyone) == 5
+
+
+def test_a_page_token_of_another_list_is_refused(mesh: Mesh) -> None:
+    mesh.stores.directory.create_site(a_site("merchants/demo/sites/a"))
+    token = mesh.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/demo", page_size=1)).next_page_token
+    for bad in (token, "???", "AAAA"):
+        request = admin_pb2.ListSitesRequest(parent="merchants/rival", page_token=bad)
+        assert refusal(lambda: mesh.admin.ListSites(request)).reason == "PAGE_TOKEN_MISMATCH"  # noqa: B023 called at once
+    negative = admin_pb2.ListSitesRequest(parent="merchants/demo", page_size=-1)
+    assert refusal(lambda: mesh.admin.ListSites(negative)).field == "page_size"
+
+
+def test_the_owners_list_of_all_is_their_own(closed: Mesh) -> None:
+    listed = closed.admin.ListSites(admin_pb2.ListSitesRequest(parent="merchants/-"), metadata=bearer(OWNER))
+    assert [site.name for site in listed.sites] == [SITE]
