@@ -2,8 +2,9 @@ r"""A series as a file: CSV, JSON, NDJSON (step 8 of the journey).
 
 Decides how numbers look outside: durations in decimal seconds, money with the currency's ISO digits and no symbol
 (rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
-RFC 4180 but for its line ends, which are "\n"; values are written as they are, so a program that runs formulas in
-imported text must be told not to. JSON has real numbers and null; money, also per order or visit, is rounded there too.
+RFC 4180 but for its line ends, which are "\n". A value of a dimension that a spreadsheet would run as a formula has an
+apostrophe in front there; the other formats have every value as it is. JSON has real numbers and null; money, also per
+order or visit, is rounded there too.
 
 Knows nothing of gRPC; meta comes in as a mapping.
 """
@@ -11,6 +12,7 @@ Knows nothing of gRPC; meta comes in as a mapping.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
@@ -28,6 +30,9 @@ MIN_DECIMALS: Final = 6
 # A quotient of a sum of money has up to 25 digits before it is rounded; a tie shows within twice as many.
 _WIDE: Final = Context(prec=80)
 _QUOTED: Final = ('"', ",", "\n", "\r")
+# How a cell begins that spreadsheets run; a plain number is none of these.
+_FORMULA: Final = re.compile(r"[=+\-@\t\r\n]")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 class Format(StrEnum):
@@ -74,11 +79,17 @@ def to_file(form: Format, rows: Series, totals: Series | None, meta: Mapping[str
 
 def to_csv(rows: Series, currency: str) -> bytes:
     """Returns the header `time` (if grained), dimensions, metric ids, then a line per row."""
-    columns = [*_keys(rows), *(cell_texts(column, currency) for column in rows.columns)]
+    keys = [list(map(without_formula, values)) for values in _keys(rows)]
+    columns = [*keys, *(cell_texts(column, currency) for column in rows.columns)]
     lines = [",".join(_header(rows))]
     # A line of one empty cell would be a blank line, which readers skip.
     lines += [",".join(map(_quoted, line)) or '""' for line in zip(*columns, strict=True)]
     return ("\n".join(lines) + "\n").encode()
+
+
+def without_formula(value: str) -> str:
+    """Returns a text as a cell that no spreadsheet runs: with an apostrophe in front where it would be a formula."""
+    return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
 def cell_texts(column: Column, currency: str) -> list[str]:

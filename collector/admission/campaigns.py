@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.admission.columns import distinct_tuples
-from collector.admission.texts import Texts, byte_lengths, limited, shortened
+from collector.admission.texts import Texts, byte_lengths, cleaned, limited, shortened, without_controls
 from collector.admission.verdicts import Mask, Verdicts
 from collector.classify.click_ids import CLICK_IDS
 from hitmesh.keys import campaign_hashes
@@ -76,10 +76,13 @@ class Campaigns:
 
 
 def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
-    """Returns the campaigns of Campaign messages; refuses rows and cuts strings as `limited` does."""
+    """Returns the campaigns of Campaign messages; refuses rows and cuts strings as `limited` does.
+
+    Control characters become blanks.
+    """
     found = {name: Texts.of(column.field(name)) for name in FIELDS}
     sent = {
-        name: limited(texts, f"{path}.{name}", MAX_CAMPAIGN_BYTES, verdicts)
+        name: cleaned(limited(texts, f"{path}.{name}", MAX_CAMPAIGN_BYTES, verdicts))
         for name, texts in found.items()
         if texts is not None
     }
@@ -109,7 +112,8 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 def _campaign_of(query: str) -> tuple[str, ...]:
     """Returns the fields a query names: the last of a repeated one, "" when blank.
 
-    A click id may be long without anybody's fault: it is shortened without a warning.
+    A click id may be long without anybody's fault: it is shortened without a warning. So may a value hold control
+    characters, which become blanks.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
@@ -117,7 +121,7 @@ def _campaign_of(query: str) -> tuple[str, ...]:
         if "%" in name or "+" in name:
             name = unquote_plus(name)
         if name in _READ:
-            found[name] = unquote_plus(value).strip()
+            found[name] = without_controls(unquote_plus(value))
     kind = next((name for name in CLICK_IDS if found.get(name)), "")
     click_id = shortened(found[kind], MAX_CAMPAIGN_BYTES) if kind else ""
     return (*(found.get(name, "") for name in PARAMETERS), click_id, kind)

@@ -5,12 +5,12 @@ Decides which of their values are taken; refuses to know how they are decoded an
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
 import numpy as np
 
 from collector.admission.payloads import Part
+from collector.admission.texts import has_control
 from collector.admission.verdicts import Reason, shown
 
 MAX_NAME_BYTES: Final = 256
@@ -23,8 +23,6 @@ MAX_SCROLL_PERCENT: Final = 100
 MAX_TIMING_MS: Final = 600_000
 MAX_STEP: Final = 10
 MAX_EVENT_NAME_BYTES: Final = 128
-# Control characters, line and paragraph separators.
-_NOT_PRINTABLE: Final = frozenset({"Cc", "Zl", "Zp"})
 _TIMINGS: Final = ("dns_ms", "connect_ms", "ttfb_ms", "fcp_ms", "lcp_ms", "load_ms", "inp_ms", "cls_e4")
 
 
@@ -42,7 +40,7 @@ def check_event(part: Part) -> None:
     part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
     if name is not None:
         part.verdicts.refuse(
-            ~name.among(_is_printable),
+            name.among(has_control),
             Reason.INVALID_FIELD,
             "event.name",
             lambda at: (
@@ -95,7 +93,3 @@ def check_exception(part: Part) -> None:
 
 def check_identify(part: Part) -> None:
     """IDENTIFY: nothing is stored of it but its bytes."""
-
-
-def _is_printable(text: str) -> bool:
-    return text.isprintable() or not any(unicodedata.category(each) in _NOT_PRINTABLE for each in text)

@@ -6,6 +6,7 @@ mean. Values are an Arrow array, so that looking at 10,000 short columns does no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.admission.verdicts import Mask, Reason, Verdicts, shown
 from hitmesh.keys import hash64
@@ -22,6 +24,9 @@ Codes = npt.NDArray[np.int32]
 _NUL: Final = 0
 # An identifier that is too long ends in "~" and the 16 hex digits of its hash, so that two of them stay two.
 _HASH_ENDING_BYTES: Final = 17
+# Control characters, line and paragraph separators: terminals obey them, lines end at them.
+_CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
+_CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,27 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
     values = texts.values.to_pylist()
     for at in long.tolist():
         values[at] = shortened(values[at], max_bytes) if identifies else _cut(values[at], max_bytes)
+    return Texts(pa.array(values, pa.string()), texts.codes)
+
+
+def has_control(text: str) -> bool:
+    """Return whether a text holds a control character, a line or a paragraph separator."""
+    return _CONTROLS_OF_PYTHON.search(text) is not None
+
+
+def without_controls(text: str) -> str:
+    """Return a text with a blank for each run of such characters, and no blanks at its ends."""
+    return _CONTROLS_OF_PYTHON.sub(" ", text).strip()
+
+
+def cleaned(texts: Texts) -> Texts:
+    """Return a column whose values that hold such characters are as `without_controls` makes them."""
+    at_fault = np.flatnonzero(np.asarray(pc.match_substring_regex(texts.values, _CONTROLS)))
+    if not len(at_fault):
+        return texts
+    values = texts.values.to_pylist()
+    for at in at_fault.tolist():
+        values[at] = without_controls(values[at])
     return Texts(pa.array(values, pa.string()), texts.codes)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hitmesh.cli.options import examples
+from hitmesh.cli.output import echo, note
 from hitmesh.cli.stack import find_stack_home, stack_home_option
 from hitmesh.client.home import home_dir
 
@@ -89,4 +90,4 @@ def dev(
         closed_reads,
         hang_after,
     )
-    context.exit(run_dev(options, click.echo, lambda text: click.echo(text, err=True)))
+    context.exit(run_dev(options, echo, note))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hitmesh.cli.output import json_line
+from hitmesh.cli.output import echo, print_json
 from hitmesh.errors import HitmeshError, RefusedError, RetryError
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class Failure:
         """Writes the error to stderr: text, or one line of JSON."""
         if as_json:
             status = {"code": self.rpc_code, "message": self.message, "details": self.details}
-            click.echo(json_line(status, getattr(sys.stderr, "encoding", None)), err=True)
+            print_json(status, err=True)
         elif self.text:
-            click.echo(self.text, err=True)
+            echo(self.text, err=True)
 
 
 def failure_of(error: BaseException) -> Failure:

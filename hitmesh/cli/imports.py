@@ -10,7 +10,7 @@ import click
 
 from hitmesh.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.cli.options import CommandT, connect, currency_option, examples, mesh_options, output_option, site_option
-from hitmesh.cli.output import note, print_json
+from hitmesh.cli.output import echo, note, print_json
 
 if TYPE_CHECKING:
     from hitmesh.cli.import_run import Reader
@@ -129,4 +129,4 @@ def run(
     if output == "json":
         print_json(imported.as_json())
     else:
-        click.echo(imported.as_text())
+        echo(imported.as_text())

@@ -12,7 +12,7 @@ import click
 from hitmesh.cli.dates import date_text, utc_date
 from hitmesh.cli.exits import CommandFailed, Exit
 from hitmesh.cli.options import connect, examples, mesh_options, output_option, site_option
-from hitmesh.cli.output import note, print_json, print_table
+from hitmesh.cli.output import echo, note, print_json, print_table
 from hitmesh.names import short_site_name
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _show_site(found: operations_pb2.GetLedgerResponse, output: str) -> int:
         print_json(_site_fields(found))
     else:
         _print_sites([found], None)
-        click.echo()
+        echo()
         _print_days(found)
     return found.imbalance
 

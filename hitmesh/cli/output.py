@@ -1,11 +1,17 @@
-"""What commands print: data to stdout, everything else to stderr."""
+"""What commands print: data to stdout, everything else to stderr.
+
+A terminal never gets a control character but line ends and tabs, in any format: all text goes through `echo`,
+`print_file`, `print_json` or `print_table`, which show such characters as escapes there. Files and pipes get data as
+it is.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,21 +25,33 @@ _UNFOLDED_WIDTH: Final = 100_000
 _JOINER: Final = "\u200d"
 
 
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Prints lines of text."""
+    on_terminal = (sys.stderr if err else sys.stdout).isatty()
+    click.echo(_escaped_where(text, _obeyed) if on_terminal else text, err=err, nl=nl)
+
+
 def note(text: str) -> None:
     """Tells the person something that is no data."""
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
-def print_bytes(content: bytes) -> None:
-    """Prints bytes unchanged."""
+def print_file(content: bytes, form: str) -> None:
+    """Prints a file of the reporter (csv, json or ndjson): its bytes, or on a terminal the same with escapes."""
+    if sys.stdout.isatty():
+        text = content.decode(errors="backslashreplace")
+        click.echo(_visible_csv(text) if form == "csv" else _visible_json(text), nl=False)
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, err: bool = False) -> None:
     """Prints a value as one line of JSON."""
-    click.echo(json_line(value, getattr(sys.stdout, "encoding", None)))
+    stream = sys.stderr if err else sys.stdout
+    line = json_line(value, getattr(stream, "encoding", None))
+    click.echo(_visible_json(line) if stream.isatty() else line, err=err)
 
 
 def json_line(value: Any, encoding: str | None) -> str:
@@ -78,15 +96,37 @@ def print_table(
     console = Console(highlight=False, width=None if on_terminal else _UNFOLDED_WIDTH)
     console.print(table)
     if caption:
-        console.print(Text(caption, style="dim"))
+        console.print(Text(visible(caption), style="dim"))
 
 
 def visible(text: str) -> str:
     r"""Returns the text with what a terminal would obey, or hide, as escapes: `\x1b`, `\n`, `\u202e`."""
+    return _escaped_where(text, _hidden)
+
+
+def _hidden(char: str) -> bool:
+    return not char.isprintable() and char != _JOINER
+
+
+def _obeyed(char: str) -> bool:
+    return _hidden(char) and char not in "\n\t"
+
+
+def _escaped_where(text: str, is_wanted: Callable[[str], bool]) -> str:
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char == _JOINER else _escaped(char) for char in text)
+    return "".join(char.encode("unicode_escape").decode("ascii") if is_wanted(char) else char for char in text)
 
 
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+def _visible_json(text: str) -> str:
+    """Returns JSON with escapes of JSON; outside of its strings there is nothing to escape."""
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(char)[1:-1] if _obeyed(char) else char for char in text)
+
+
+def _visible_csv(text: str) -> str:
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows(map(visible, row) for row in csv.reader(io.StringIO(text, newline="")))
+    return lines.getvalue()

@@ -10,7 +10,7 @@ import click
 
 from hitmesh.cli.dates import date_text, resolve_dates
 from hitmesh.cli.options import connect, examples, mesh_options, output_option, site_option
-from hitmesh.cli.output import note, print_bytes
+from hitmesh.cli.output import note, print_file
 
 if TYPE_CHECKING:
     from hitmesh.client.mesh import Mesh
@@ -110,8 +110,8 @@ def query(
 ) -> None:
     """Ask for metrics of a site over a time range.
 
-    csv, json and ndjson are the reporter's own bytes; every bucket of the range is a row. Only --limit cuts rows.
-    Warnings are in the meta of json, below a table, else on stderr.
+    csv, json and ndjson are the reporter's own bytes, but a terminal gets escapes for control characters; every bucket
+    of the range is a row. Only --limit cuts rows. Warnings are in the meta of json, below a table, else on stderr.
     """
     span = Range(since, until, last)
     span.check()
@@ -143,7 +143,7 @@ def query(
         return
     if plot:
         note("--plot draws below a table only: use it with -o table")
-    print_bytes(answer)
+    print_file(answer, output)
 
 
 def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:

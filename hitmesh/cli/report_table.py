@@ -8,9 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import click
-
-from hitmesh.cli.output import note, print_table
+from hitmesh.cli.output import echo, note, print_table
 from hitmesh.cli.plot import bars, columns
 
 MAX_DECIMALS: Final = 4
@@ -82,5 +80,5 @@ def _plot(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], metric: str) -
         return
     blocks = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" and os.environ.get("TERM") != "dumb"
     draw = columns if list(keys) == ["time"] else bars
-    click.echo()
-    click.echo("\n".join(draw(metric, labels, values, width=width, blocks=blocks)))
+    echo()
+    echo("\n".join(draw(metric, labels, values, width=width, blocks=blocks)))

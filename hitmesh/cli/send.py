@@ -20,7 +20,7 @@ from hitmesh.cli.options import (
     output_option,
     site_option,
 )
-from hitmesh.cli.output import note, print_json
+from hitmesh.cli.output import echo, note, print_json
 
 VISITOR_FILE: Final = "visitor-id"
 INVALID_ARGUMENT: Final = 3
@@ -91,7 +91,7 @@ def _print(output: str, sent: dict[str, Any]) -> None:
     if output == "json":
         print_json(sent)
     else:
-        click.echo(f"{sent['hit_id']}  {sent['outcome']}  {' '.join(sent['receipts'])}".rstrip())
+        echo(f"{sent['hit_id']}  {sent['outcome']}  {' '.join(sent['receipts'])}".rstrip())
 
 
 def _batch(url: str, referrer: str, key: str, visitor_id: str) -> Any:

@@ -15,7 +15,7 @@ import click
 from hitmesh.cli.exits import CommandFailed, Exit
 from hitmesh.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.cli.options import CommandT, examples, output_option
-from hitmesh.cli.output import note, print_json, print_table
+from hitmesh.cli.output import echo, note, print_json, print_table
 
 if TYPE_CHECKING:
     from hitmesh.stack.commands import ServerStatus
@@ -86,7 +86,7 @@ def fetch() -> None:
     from hitmesh.stack import commands
 
     with stack_errors():
-        click.echo(commands.fetch(note))
+        echo(str(commands.fetch(note)))
 
 
 @click.command(
@@ -105,7 +105,7 @@ def up(home: Path | None) -> None:
     with stack_errors():
         store = commands.ensure_up(place, note)
     note(f"data and logs are in {place / 'stack'}; stop everything with `hitmesh stack down{_said(home)}`")
-    click.echo(store)
+    echo(store)
 
 
 @click.command(
@@ -171,9 +171,9 @@ def _show_logs(home: Path, names: Sequence[str], lines: int) -> None:
     for name in names:
         log = commands.log_of(home, name)
         if len(names) > 1:
-            click.echo(f"--- {name} ({log})")
+            echo(f"--- {name} ({log})")
         for line in last_lines(log, lines):
-            click.echo(line)
+            echo(line)
 
 
 def _follow(home: Path, name: str) -> None:
@@ -190,7 +190,7 @@ def _follow(home: Path, name: str) -> None:
                 grown.seek(reached)
                 part = grown.read(size - reached)
             reached += len(part)
-            click.echo(part.decode(errors="replace"), nl=False)
+            echo(part.decode(errors="replace"), nl=False)
         time.sleep(_FOLLOW_S)
 
 

@@ -9,7 +9,7 @@ import click
 
 from hitmesh.cli.dates import date_text, utc_date
 from hitmesh.cli.options import connect, examples, mesh_options, output_option, site_option
-from hitmesh.cli.output import note, print_json, visible
+from hitmesh.cli.output import echo, note, print_json, visible
 from hitmesh.names import short_site_name
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ def trace(
 
 
 def _print(title: str, fields: dict[str, Any]) -> None:
-    click.echo(title)
+    echo(title)
     for name, value in fields.items():
         if name in ("position", "verdict") or value in (None, "", False):
             continue
         if isinstance(value, dict):
             value = "  ".join(f"{key} {part}" for key, part in value.items())
-        click.echo(f"  {name.replace('_', ' '):<13} {visible(str(value))}")
+        echo(f"  {name.replace('_', ' '):<13} {visible(str(value))}")
 
 
 def _fields(found: trace_pb2.TraceHitResponse) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from hitmesh import __version__
 from hitmesh.cli.options import examples, output_option
-from hitmesh.cli.output import print_json
+from hitmesh.cli.output import echo, print_json
 
 
 @click.command(
@@ -24,4 +24,4 @@ def version(output: str) -> None:
     if output == "json":
         print_json({"hitmesh": __version__, "python": platform.python_version()})
     else:
-        click.echo(f"hitmesh {__version__}")
+        echo(f"hitmesh {__version__}")

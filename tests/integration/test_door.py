@@ -267,17 +267,23 @@ def test_an_id_that_is_long_or_not_printable_is_replaced(door: Address, sent: st
     assert all(re.fullmatch(r"[!-~]{8,128}", one) for one in ids)
 
 
-def test_the_access_log_has_at_most_128_characters_of_an_id(running_door: tuple[Door, Path]) -> None:
+@pytest.mark.parametrize("sent", ["i" * 5_000, "i" * 20, "with blank", "\x80\xff", ""])
+def test_a_request_that_envoy_refuses_by_itself_has_an_id_of_the_same_kind_in_answer_and_log(
+    running_door: tuple[Door, Path], sent: str
+) -> None:
     door, run = running_door
-    assert ask(door.http, "GET", "/refused%2Fearly", x_request_id="i" * 5_000).status == 400
+    name = f"early-{len(sent)}"
+    answer = ask(door.http, "GET", f"/refused%2F{name}", x_request_id=sent)
+    assert answer.status == 400
+    assert re.fullmatch(r"[!-~]{8,128}", answer.headers["x-request-id"])
 
     def logged() -> list[dict[str, Any]] | None:
         whole = (run / "access.jsonl").read_text().splitlines(keepends=True)
         lines = [json.loads(line) for line in whole if line.endswith("\n")]
-        return [line for line in lines if "early" in str(line["path"])] or None
+        return [line for line in lines if str(line["path"]).endswith(name)] or None
 
     (line,) = eventually(logged, "the request is in the access log", 60)
-    assert line["request_id"] == "i" * 128
+    assert line["request_id"] == answer.headers["x-request-id"]
 
 
 # --------------------------------------------------------------------------------------------------------------- health

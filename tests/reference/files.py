@@ -7,11 +7,13 @@ excluded hits. Each reader gives the hits and the number of lines skipped by rea
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -109,8 +111,13 @@ def _decoded(triplet: str) -> str:
 def _campaign(query: str) -> Campaign:
     values = dict(pair.partition("=")[::2] for pair in query.split("&"))
     wanted = ("utm_source", "utm_medium", "utm_campaign", "gclid")
-    source, medium, campaign, click_id = (unquote_plus(values.get(name, "")).strip() for name in wanted)
+    source, medium, campaign, click_id = (_printable(unquote_plus(values.get(name, ""))) for name in wanted)
     return (source, medium, campaign, click_id)
+
+
+def _printable(text: str) -> str:
+    runs = groupby(text, lambda char: unicodedata.category(char) in ("Cc", "Zl", "Zp"))
+    return "".join(" " if is_control else "".join(chars) for is_control, chars in runs).strip()
 
 
 def read_shop_csv(path: Path, site: str, currency: str = "USD") -> tuple[list[RefHit], Counter[str]]:

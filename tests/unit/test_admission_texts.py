@@ -48,7 +48,6 @@ def test_what_is_too_long_is_named(hit: hit_pb2.Hit, field: str) -> None:
     ("hit", "field"),
     [
         (a_page("/a\0b"), "page_view.url"),
-        (a_page("/?utm_source=a%00b"), "page_view.url"),
         (a_page("/", title="a\0b"), "page_view.title"),
         (a_page("/", referrer="\0"), "page_view.referrer"),
         (a_hit("a\0"), "hit_id"),
@@ -134,3 +133,10 @@ def test_texts_merge_by_row_and_find_values_of_slices() -> None:
     assert merged.column("x", np.arange(3)).to_list() == ["a", "d", "a\0"]
     assert own.column("x", np.array([2, 1])).to_list() == ["a\0", None]
     assert Texts.of(pa.array(["", ""])) is None
+
+
+def test_control_characters_of_a_campaign_that_a_context_names_become_blanks() -> None:
+    campaign = hit_pb2.Campaign(source="\x1b[2Ja\r\n\tb\x85", medium="mail", term="\u2028", campaign=" kept  as is ")
+    row = stored(a_hit(context=hit_pb2.Context(campaign=campaign)))
+    named = ("utm_source", "utm_medium", "utm_campaign", "utm_term")
+    assert [row[name] for name in named] == ["[2Ja b", "mail", " kept  as is ", None]

@@ -11,23 +11,17 @@ import pytest
 
 from hitmesh.admin.v1 import admin_pb2, operations_pb2, trace_pb2
 from hitmesh.cli.__main__ import run
-from tests.unit.scripted_mesh import KEY, ScriptedMesh, running
+from tests.unit.commands import WEBLOG, mesh_of_home
+from tests.unit.scripted_mesh import ScriptedMesh
 
-WEBLOG = "merchants/demo/sites/weblog"
 SHOP = "merchants/demo/sites/shop"
 
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    for name in ("HITMESH_ENDPOINT", "HITMESH_KEY", "HITMESH_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HITMESH_HOME", str(tmp_path))
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "dev-server").write_text(KEY)
-    with running(ScriptedMesh()) as mesh:
+    with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         for name in (SHOP, WEBLOG):
             mesh.sites[name] = admin_pb2.Site(name=name)
-        (tmp_path / "ready.json").write_text(json.dumps({"grpc": mesh.endpoint}))
         yield mesh
 
 

@@ -39,12 +39,46 @@ def test_csv_without_grain_has_no_time_and_dimensions_before_metrics() -> None:
 
 
 def test_csv_values_come_back_through_a_csv_reader() -> None:
-    values = ['a"b', "back\\", "new\nline", "cr\rhere", "a,b", "\u05e9\u05dc\u05d5\u05dd", "🛒", "=1+1", " x "]
+    values = ['a"b', "back\\", "new\nline", "cr\rhere", "a,b", "\u05e9\u05dc\u05d5\u05dd", "🛒", "1=1", " x ", "'"]
     store = RowsStore([traffic(hits=1, page_path=value) for value in values], [])
     text = to_csv(ask(store, a_question("hits", dimensions="page_path")), "USD").decode()
     found = [row[0] for row in csv.reader(io.StringIO(text, newline=""))]
     assert found[0] == "page_path"
     assert sorted(found[1:]) == sorted(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ('=HYPERLINK("http://x.example","y")', '\'=HYPERLINK("http://x.example","y")'),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("-", "'-"),
+        ("-5", "-5"),
+        ("+49301234", "+49301234"),
+        ("-0.5", "-0.5"),
+        ("-0.5.1", "'-0.5.1"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_a_value_that_a_spreadsheet_would_run_has_an_apostrophe_in_csv_only(value: str, cell: str) -> None:
+    store = RowsStore([traffic(hits=1, page_path=value)], [])
+    rows = ask(store, a_question("hits", dimensions="page_path"))
+    found = list(csv.reader(io.StringIO(to_csv(rows, "USD").decode(), newline="")))
+    assert found[1] == [cell, "1"]
+    (line,) = to_file(Format.NDJSON, rows, None, {}, "USD").splitlines()
+    assert json.loads(line)["page_path"] == value
+
+
+def test_a_metric_below_zero_stays_a_number_in_csv() -> None:
+    rows = ask(RowsStore([traffic(refunds=1_500_000, currency="USD")], []), a_question("net_revenue"))
+    assert to_csv(rows, "USD").decode() == "net_revenue\n-1.50\n"
 
 
 def test_a_lone_empty_cell_is_not_a_blank_line() -> None:

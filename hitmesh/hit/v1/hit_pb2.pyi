@@ -1105,7 +1105,9 @@ Global___Context: _TypeAlias = Context  # noqa: Y015
 
 @_typing.final
 class Campaign(_message.Message):
-    """A campaign. Its source, medium, campaign and click_id together are what splits visits."""
+    """A campaign. Its source, medium, campaign and click_id together are what splits visits. Control characters become
+    blanks; in the query of a URL U+0000 does too.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

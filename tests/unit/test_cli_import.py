@@ -1,0 +1,276 @@
+"""`hitmesh import` against a scripted mesh: what is sent, what is printed, the exit codes of failures."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.cli.__main__ import run
+from hitmesh.cli.import_run import Stored, duplicates
+from hitmesh.cli.progress import Progress
+from hitmesh.client.sender import SendTotals
+from hitmesh.collector.v1 import collector_pb2 as pb
+from tests.unit.commands import WEBLOG, mesh_of_home
+from tests.unit.scripted_mesh import Requests, Responses, ScriptedMesh, ack, issue, ready
+
+LINE = '1.2.3.4 - - [17/May/2015:10:05:0{second} +0000] "GET {target} HTTP/1.1" 200 203 "-" "Firefox"\n'
+SHOP_CSV = (
+    "event_time,event_type,product_id,category_code,brand,price,user_id,user_session\n"
+    "2019-10-01 00:00:00 UTC,view,1,a.b,x,35.79,7,s1\n"
+    "2019-10-01 00:00:01 UTC,purchase,1,a.b,x,35.79,7,s1\n"
+    "2019-10-01 00:00:01 UTC,purchase,2,,,4.21,7,s1\n"
+    "cut"
+)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
+    with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
+        yield mesh
+
+
+def an_access_log(directory: Path, pages: int = 3) -> Path:
+    path = directory / "access.log"
+    lines = [LINE.format(second=number % 10, target=f"/p{number}") for number in range(pages)]
+    path.write_text("".join(lines) + LINE.format(second=0, target="/x.css") + "junk\n")
+    return path
+
+
+def import_json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, object]:
+    assert run(["import", *map(str, arguments), "-o", "json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    printed: dict[str, object] = json.loads(captured.out)
+    return printed
+
+
+def test_import_prints_one_line_of_json(mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = import_json(capsys, "access-log", an_access_log(tmp_path), "--site", "demo/weblog")
+    assert printed == {
+        "lines": 5,
+        "sent": 3,
+        "accepted": 3,
+        "rejected": 0,
+        "duplicate": 0,
+        "skipped": {"static": 1, "unparsable": 1},
+    }
+    assert list(printed) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
+    assert mesh.sites[WEBLOG].currency == "USD"
+    assert mesh.stream_sites == [WEBLOG]
+    [sent] = mesh.batches
+    assert all(hit.HasField("true_time") for hit in sent.batch.hits)
+
+
+def test_file_imported_twice_sends_the_same_hits_and_counts_them_as_duplicates(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = an_access_log(tmp_path)
+    import_json(capsys, "access-log", path, "--site", "demo/weblog")
+    again = import_json(capsys, "access-log", path, "--site", "demo/weblog")
+    assert (again["sent"], again["accepted"], again["duplicate"]) == (3, 3, 3)
+    first, second = (one.batch for one in mesh.batches)
+    assert (first.batch_id, list(first.hits)) == (second.batch_id, list(second.hits))
+
+
+def test_compressed_file_and_standard_input_are_read_like_a_file(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = an_access_log(tmp_path)
+    packed = tmp_path / "access.log.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    import_json(capsys, "access-log", packed, "--site", "demo/weblog")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    import_json(capsys, "access-log", "-", "--site", "demo/weblog")
+    assert mesh.batches[0].batch.hits == mesh.batches[1].batch.hits
+
+
+def test_import_waits_until_the_numbers_can_be_queried(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.polls_until_visible = 2
+    import_json(capsys, "access-log", an_access_log(tmp_path), "--site", "demo/weblog")
+    assert mesh.polls_until_visible == 0
+
+
+def test_import_that_waits_too_long_ends_with_6(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.polls_until_visible = 1_000
+    path = str(an_access_log(tmp_path))
+    assert run(["import", "access-log", path, "--site", "demo/weblog", "--timeout", "0", "-o", "json"]) == 6
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err)["details"][0]["reason"] == "NOT_VISIBLE_YET"
+
+
+def test_import_without_waiting_asks_no_report(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.polls_until_visible = 1_000
+    printed = import_json(capsys, "access-log", an_access_log(tmp_path), "--site", "demo/weblog", "--no-wait")
+    assert (printed["accepted"], printed["duplicate"]) == (3, 0)
+
+
+def test_refused_hits_are_counted_and_the_first_shown(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
+        yield ready()
+        for request in requests:
+            mesh.take(request)
+            yield ack(1, *(issue(1, index, pb.OUTCOME_REJECTED) for index in range(7)))
+
+    mesh.scripts = [script]
+    assert run(["import", "access-log", str(an_access_log(tmp_path, 10)), "--site", "demo/weblog", "-o", "json"]) == 0
+    captured = capsys.readouterr()
+    printed = json.loads(captured.out)
+    assert (printed["sent"], printed["accepted"], printed["rejected"]) == (10, 3, 7)
+    assert captured.err.count("INVALID_FIELD: because") == 5
+
+
+def test_empty_file_is_imported_as_nothing(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    printed = import_json(capsys, "access-log", tmp_path / "empty", "--site", "demo/weblog")
+    assert (printed["lines"], printed["sent"], printed["skipped"]) == (0, 0, {})
+
+
+def test_shop_import_takes_the_currency_of_the_option_and_makes_the_site_with_it(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text(SHOP_CSV)
+    printed = import_json(capsys, "shop-csv", path, "--site", "demo/shop", "--currency", "eur")
+    assert (printed["lines"], printed["sent"], printed["skipped"]) == (4, 2, {"unparsable": 1})
+    assert mesh.sites["merchants/demo/sites/shop"].currency == "EUR"
+    order = mesh.batches[0].batch.hits[1].order
+    assert (order.currency, order.total_micros) == ("EUR", 40_000_000)
+    # Without the option the site's currency is taken.
+    import_json(capsys, "shop-csv", path, "--site", "demo/shop")
+    assert mesh.batches[1].batch.hits[1].order.currency == "EUR"
+
+
+def test_another_currency_than_the_sites_ends_with_2_and_sends_nothing(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites["merchants/demo/sites/shop"] = admin_pb2.Site(name="merchants/demo/sites/shop", currency="EUR")
+    path = tmp_path / "shop.csv"
+    path.write_text(SHOP_CSV)
+    assert run(["import", "shop-csv", str(path), "--site", "demo/shop", "--currency", "USD"]) == 2
+    assert "currency EUR, not USD" in capsys.readouterr().err
+    assert mesh.opens == []
+
+
+def test_file_of_another_kind_ends_with_2_and_makes_no_site(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", "shop-csv", str(an_access_log(tmp_path)), "--site", "demo/shop"]) == 2
+    assert "not the header of a shop export" in capsys.readouterr().err
+    assert mesh.sites == {}
+
+
+@pytest.mark.parametrize("more", [[], ["--format", "combined"], ["--format", "json"]])
+def test_log_of_which_nothing_can_be_read_ends_with_2_and_makes_no_site(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    good, bad = an_access_log(tmp_path), tmp_path / "error.log"
+    bad.write_text("[error] something\n" * 3)
+    files = [str(bad)] if more[1:] == ["json"] else [str(good), str(bad)]
+    assert run(["import", "access-log", *files, "--site", "demo/weblog", *more]) == 2
+    assert "error.log" in capsys.readouterr().err
+    assert mesh.sites == {}
+    assert mesh.opens == []
+
+
+def test_several_files_and_patterns_are_one_import_and_the_format_is_said(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = an_access_log(tmp_path, 6)
+    lines = path.read_bytes().splitlines(keepends=True)
+    (tmp_path / "access.log.1").write_bytes(b"".join(lines[:4]))
+    (tmp_path / "access.log.2.gz").write_bytes(gzip.compress(b"".join(lines[2:6])))
+    files = (str(path), f"{tmp_path}/access.log*")
+    assert run(["import", "access-log", *files, "--site", "demo/weblog", "-o", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["lines"] == 8 + 4 + 4
+    said = captured.err.splitlines()
+    assert [line.rpartition("/")[2] for line in said] == [
+        f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")
+    ]
+    ids = [hit.hit_id for sent in mesh.batches for hit in sent.batch.hits]
+    assert (len(ids), len(set(ids))) == (6 + 4 + 4, 6)
+
+
+def test_options_of_logs_reach_the_hits(mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.log"
+    line = LINE.format(second=0, target="/a").replace('"-"', '"https://shop.example/b"')
+    path.write_text(line.replace("\n", ' "192.0.2.1"\n'))
+    more = ["--host", "shop.example", "--own-host", "Shop.example", "--client-from", "x-forwarded-for"]
+    assert run(["import", "access-log", str(path), "--site", "demo/weblog", *more]) == 0
+    assert run(["import", "access-log", str(path), "--site", "demo/weblog"]) == 0
+    named, bare = (sent.batch.hits[0] for sent in mesh.batches)
+    assert (named.page_view.url, named.page_view.referrer) == ("https://shop.example/a", "")
+    assert (bare.page_view.url, bare.page_view.referrer) == ("/a", "https://shop.example/b")
+    assert named.visitor_id != bare.visitor_id
+    assert named.hit_id == bare.hit_id
+
+
+def test_a_pattern_that_matches_no_file_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "access-log", f"{tmp_path}/no*.log", "--site", "demo/weblog"]) == 2
+    assert "no file matches it" in capsys.readouterr().err
+
+
+def test_unknown_key_ends_with_the_code_of_the_call(
+    mesh: ScriptedMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HITMESH_KEY", "wrong")
+    assert run(["import", "access-log", str(an_access_log(tmp_path)), "--site", "demo/weblog", "-o", "json"]) == 80
+    status = json.loads(capsys.readouterr().err)
+    assert (status["code"], status["message"]) == (16, "the key is not known")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "totals", "expected"),
+    [
+        (Stored(0, 0), Stored(10, 0), SendTotals(sent=10, accepted=10), 0),
+        (Stored(10, 2), Stored(10, 12), SendTotals(sent=10, accepted=10), 10),
+        (Stored(4, 0), Stored(10, 4), SendTotals(sent=10, accepted=10), 4),
+        # Three hits went out twice and two of them were stored twice; none was there before.
+        (Stored(0, 0), Stored(10, 2), SendTotals(sent=10, accepted=10, resent=3), 0),
+        (Stored(4, 0), Stored(10, 6), SendTotals(sent=10, accepted=10, resent=3), 4),
+        # Somebody else's hits came in between.
+        (Stored(0, 0), Stored(90, 0), SendTotals(sent=10, accepted=10, resent=3), 0),
+        (Stored(0, 0), Stored(10, 50), SendTotals(sent=10, accepted=10), 10),
+    ],
+)
+def test_duplicates_are_copies_of_what_was_stored_before(
+    before: Stored, after: Stored, totals: SendTotals, expected: int
+) -> None:
+    assert duplicates(before, after, totals) == expected
+
+
+def test_progress_off_a_terminal_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s = 0.0
+    with Progress(on_terminal=False, clock_s=lambda: now_s) as progress:
+        progress.phase("sending", 4_000)
+        for now_s in (1.0, 9.9, 10.0, 15.0, 20.5):
+            progress.reached(int(now_s * 100))
+    assert capsys.readouterr().err == "sending: 1,000 of 4,000\nsending: 2,050 of 4,000\n"
+
+
+def test_progress_on_a_terminal_writes_nothing_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(on_terminal=True) as progress:
+        progress.phase("reading")
+        progress.reached(1)
+        progress.phase("sending", 10)
+        progress.reached(10)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,60 @@
+"""What commands print: numbers, captions and plots."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.cli.output import visible
+from hitmesh.cli.plot import bars, columns
+from hitmesh.cli.report_table import caption, number_texts
+
+
+def test_numbers_of_a_column_have_equally_many_decimals() -> None:
+    assert number_texts([59442.63, 100.5, 0]) == ["59,442.63", "100.50", "0.00"]
+    assert number_texts([0.408893, None, 1]) == ["0.4089", "–", "1.0000"]
+    assert number_texts([1234567, 0]) == ["1,234,567", "0"]
+    assert number_texts([]) == []
+
+
+def test_caption_says_what_there_is_and_nothing_of_what_is_absent() -> None:
+    assert caption({}) == ""
+    assert caption({"time_zone": "UTC", "warnings": ["w"], "filter": "a==b"}) == "UTC · filter a==b · w"
+    assert caption({"missing_currencies": ["EUR", "JPY"]}) == "money in EUR, JPY left out"
+    assert "left out" not in caption({"excluded_hits": 5, "include_excluded": True})
+    provisional = {"cell_state": "PROVISIONAL", "provisional_from": "2026-01-01T00:00:00.000Z"}
+    assert caption(provisional) == "provisional from 2026-01-01T00:00:00.000Z"
+    assert caption(provisional | {"cell_state": "SETTLED"}) == ""
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes() -> None:
+    assert visible("a\x1b[2J\n\u202eb") == r"a\x1b[2J\n\u202eb"
+    assert visible("日本 café 👩\u200d👧 \\n") == "日本 café 👩\u200d👧 \\n"
+
+
+def test_columns_show_the_greatest_first_and_last_label() -> None:
+    lines = columns("visits", ["mon", "tue", "wed"], [0, 5, 10], width=40)
+    assert lines[0] == "visits"
+    assert lines[1].startswith("10 ┤")
+    assert lines[1].rstrip().endswith("█")
+    assert lines[-1].split() == ["mon", "wed"]
+    assert len(lines) == 12
+
+
+def test_more_values_than_columns_share_them() -> None:
+    lines = columns("hits", [str(n) for n in range(1_000)], [float(n) for n in range(1_000)], width=60)
+    assert "the greatest of" in lines[0]
+    assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [3.5]])
+def test_plots_of_nothing_and_of_one_value_are_drawn(values: list[float]) -> None:
+    labels = ["x"] * len(values)
+    assert columns("m", labels, values, width=20)[0] == "m"
+    assert len(bars("m", labels, values, width=20)) == len(values) + 1
+
+
+def test_bars_fit_the_width_and_say_how_many_are_missing() -> None:
+    lines = bars("visits", [f"/{'p' * 80}{n}" for n in range(50)], [float(n) for n in range(50)], width=80)
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "… and 10 more"
+    assert set(bars("m", ["a"], [1], width=30, blocks=False)[1]) <= set("a# 1")

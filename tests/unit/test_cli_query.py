@@ -1,0 +1,173 @@
+"""`hitmesh query` against a scripted mesh: what is asked, and what is printed of the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hitmesh.admin.v1 import admin_pb2
+from hitmesh.cli.__main__ import run
+from tests.unit.commands import WEBLOG, mesh_of_home
+from tests.unit.scripted_mesh import ScriptedMesh
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
+    with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
+        yield mesh
+
+
+def ask(*arguments: str) -> int:
+    return run(["query", "--site", "demo/weblog", "--metrics", "visits, bounce_rate", *arguments])
+
+
+@pytest.mark.parametrize("output", ["csv", "json", "ndjson"])
+def test_query_prints_the_reporters_bytes_unchanged(
+    mesh: ScriptedMesh, output: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    mesh.exports[output] = b'\xe2\x80\xae,"\r\n\x00'
+    assert ask("--last", "7d", "-o", output) == 0
+    captured = capfdbinary.readouterr()
+    assert (captured.out, captured.err) == (mesh.exports[output], b"")
+
+
+@pytest.mark.parametrize("output", ["csv", "ndjson"])
+def test_warnings_of_a_file_without_meta_go_to_stderr(
+    mesh: ScriptedMesh, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    mesh.exports[output] = b"1\n"
+    mesh.warnings = ("5 of 9 rows are shown", "amounts in EUR are left out")
+    assert ask("--last", "7d", "-o", output) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1\n"
+    assert captured.err == "warning: 5 of 9 rows are shown\nwarning: amounts in EUR are left out\n"
+
+
+def test_files_are_asked_for_whole_and_tables_at_a_length_for_people(mesh: ScriptedMesh) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports |= {"csv": b"", "ndjson": b"", "json": b'{"rows": [], "meta": {}}'}
+    for output in ("csv", "ndjson", "json", "table"):
+        assert ask("--last", "7d", "-o", output) == 0
+    assert ask("--last", "7d", "-o", "table", "--limit", "20000", "--gap-fill", "none") == 0
+    assert [(asked.limit, asked.gap_fill) for asked in mesh.asked] == [
+        (0, ""),
+        (0, ""),
+        (0, ""),
+        (10_000, ""),
+        (20_000, "none"),
+    ]
+
+
+def test_reads_without_a_key_are_for_the_mesh_to_refuse(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
+    mesh.exports["csv"] = b""
+    elsewhere = ["--endpoint", mesh.endpoint, "--home", str(tmp_path / "no-key-here")]
+    reads = [
+        ["sites", *elsewhere],
+        ["freshness", *elsewhere],
+        ["query", "--site", "demo/weblog", "--metrics", "hits", "--since", "2015-05-17", "-o", "csv", *elsewhere],
+    ]
+    for arguments in reads:
+        assert run(arguments) == 80
+        assert "UNAUTHENTICATED" in capsys.readouterr().err
+    mesh.open_reads = True
+    for arguments in reads:
+        assert run(arguments) == 0
+
+
+def test_query_asks_for_exactly_what_the_options_say(mesh: ScriptedMesh) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports["csv"] = b""
+    line = "--since 2015-05-17 --until 2015-05-20 --grain day --tz Asia/Kathmandu --dimensions channel,browser"
+    rest = ["--filter", r"page_path==a\,b", "--include-excluded", "--limit", "7", "--order-by", "-visits", "-o", "csv"]
+    assert ask(*line.split(), *rest) == 0
+    [asked] = mesh.asked
+    assert (asked.site, list(asked.metrics), list(asked.dimensions)) == (
+        WEBLOG,
+        ["visits", "bounce_rate"],
+        ["channel", "browser"],
+    )
+    assert (asked.since, asked.until, asked.last, asked.grain) == ("2015-05-17", "2015-05-20", "", "day")
+    assert (asked.tz, asked.filter, asked.limit, asked.include_excluded) == (
+        "Asia/Kathmandu",
+        r"page_path==a\,b",
+        7,
+        True,
+    )
+    assert (list(asked.order_by), asked.format) == (["-visits"], "csv")
+
+
+def test_query_without_grain_and_zone_leaves_them_to_the_defaults(mesh: ScriptedMesh) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="Asia/Kathmandu")
+    mesh.exports["ndjson"] = b""
+    assert ask("--last", "7d", "-o", "ndjson") == 0
+    assert ask("--since", "yesterday", "-o", "ndjson") == 0
+    first, second = mesh.asked
+    assert (first.grain, first.tz, first.last, first.since) == ("none", "", "7d", "")
+    assert first.until == ""
+    assert len(second.since) == len(second.until) == 10
+
+
+def test_query_of_an_unknown_site_is_not_found(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--last", "7d", "-o", "json") == 69
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err) == {"code": 5, "message": f"there is no site {WEBLOG}", "details": []}
+    assert ask("--last", "7d", "-o", "table") == 69
+    assert capsys.readouterr().err == f"error: NOT_FOUND: there is no site {WEBLOG}\n"
+
+
+ANSWER = {
+    "rows": [
+        {"time": "2015-05-17T00:00:00+00:00", "visits": 1399, "bounce_rate": 0.719},
+        {"time": "2015-05-18T00:00:00+00:00", "visits": 0, "bounce_rate": None},
+    ],
+    "meta": {
+        "time_zone": "UTC",
+        "start": "2015-05-17T00:00:00Z",
+        "end": "2015-05-19T00:00:00Z",
+        "complete_through": "2026-01-01T00:00:00Z",
+        "state": "LIVE",
+        "excluded_hits": 1234,
+    },
+}
+
+
+def test_table_has_numbers_to_the_right_and_a_caption(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports["json"] = json.dumps(ANSWER).encode()
+    assert ask("--since", "2015-05-17", "--until", "2015-05-18", "--grain", "day", "-o", "table", "--plot") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["time", "visits", "bounce_rate"]
+    assert shown[2].endswith("   1,399         0.719")
+    assert shown[3].endswith("       0             –")
+    assert "complete through 2026-01-01T00:00:00Z (live) · 1,234 hits left out (bots)" in shown[4]
+    assert "visits" in shown
+    assert "\x1b" not in "".join(shown)
+
+
+def test_plot_without_a_written_output_is_a_table_wherever_it_goes(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports["json"] = json.dumps(ANSWER).encode()
+    assert ask("--since", "2015-05-17", "--until", "2015-05-18", "--grain", "day", "--plot") == 0
+    captured = capsys.readouterr()
+    assert "complete through" in captured.out
+    assert "┤" in captured.out or "█" in captured.out
+    assert captured.err == ""
+
+
+def test_plot_is_only_for_tables(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
+    mesh.exports["csv"] = b"visits\n1\n"
+    assert ask("--last", "7d", "-o", "csv", "--plot") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("visits\n1\n", "--plot draws below a table only: use it with -o table\n")
