@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from collector.admission import Issue
 from hitmesh.collector.v1 import collector_pb2
@@ -39,14 +40,24 @@ def issue_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_
             batch_seq=batch_seq,
             index=issue.index,
             hit_id=issue.hit_id,
-            outcome=collector_pb2.Outcome.Value(f"OUTCOME_{issue.outcome}"),
-            reason=collector_pb2.Reason.Value(f"REASON_{issue.reason}"),
+            outcome=_outcome_number(issue.outcome),
+            reason=_reason_number(issue.reason),
             field=issue.field,
             message=issue.message,
         )
         if issue.outcome == "RETRY":
             message.retry_delay.FromMilliseconds(int((outcome.retry_s or RETRY_DELAY_S) * 1000))
         yield message
+
+
+@cache
+def _outcome_number(name: str) -> collector_pb2.Outcome.ValueType:
+    return collector_pb2.Outcome.Value(f"OUTCOME_{name}")
+
+
+@cache
+def _reason_number(name: str) -> collector_pb2.Reason.ValueType:
+    return collector_pb2.Reason.Value(f"REASON_{name}")
 
 
 def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:

@@ -6,21 +6,27 @@ said no (rule I4); refuses to know why anything was refused.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import cache
+from itertools import repeat
+from operator import itemgetter
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
-from collector.admission.batches import Batches, Grant, Refusal
+from collector.admission.batches import Answer, Batches, Grant, Refusal
 from collector.admission.frames import Decoded, original_hits
 from collector.admission.hits import Hits, Identified
-from collector.admission.verdicts import Issue, Note, Outcome, Verdicts
+from collector.admission.verdicts import Issue, Notes, Outcome, Verdicts
 from hitmesh.columns import REJECTED_COLUMNS
 
 MAX_KEPT_BYTES: Final = 4 << 10
 WHOLE_BATCH: Final = -1
 _SCHEMA: Final = {**REJECTED_COLUMNS, "frame": pl.UInt32()}
+_PLACE: Final = itemgetter(0, 1)  # frame and index of an issue
 
 
 def issues_of(
@@ -28,14 +34,27 @@ def issues_of(
 ) -> list[Issue]:
     """Returns the issues of batches and hits, by frame and index."""
     issues = [
-        _issue(note if note.outcome is Outcome.WARNED else _as_answered(note, batches), note.row, WHOLE_BATCH, "")
-        for note in of_batches.notes
+        issue._replace(outcome=Outcome.RETRY.value) if _may_retry(issue.frame, batches) else issue
+        for issue in _of_batches(of_batches.refusals)
     ]
-    issues += [
-        _issue(note, int(hits.frame[note.row]), int(hits.index[note.row]), _id_of(note.row, identified))
-        for note in of_hits.notes
-    ]
-    return sorted(issues, key=lambda issue: (issue.frame, issue.index))
+    issues += _of_batches(of_batches.warnings)
+    issues += _of_hits(of_hits.refusals, hits, identified)
+    issues += _of_hits(of_hits.warnings, hits, identified)
+    return sorted(issues, key=_PLACE)
+
+
+def _of_batches(notes: Notes) -> list[Issue]:
+    return _issues(notes, notes.rows.tolist(), repeat(WHOLE_BATCH), repeat(""))
+
+
+def _of_hits(notes: Notes, hits: Hits, identified: Identified) -> list[Issue]:
+    frames, indexes = hits.frame[notes.rows].tolist(), hits.index[notes.rows].tolist()
+    return _issues(notes, frames, indexes, _ids_of(notes.rows, identified))
+
+
+def _issues(notes: Notes, frames: Iterable[int], indexes: Iterable[int], ids: Iterable[str]) -> list[Issue]:
+    causes = (notes.of_causes(values) for values in (notes.outcomes, notes.reasons, notes.fields))
+    return list(map(Issue, frames, indexes, ids, *causes, notes.messages))
 
 
 def rejected_of(
@@ -47,24 +66,11 @@ def rejected_of(
     identified: Identified,
 ) -> pl.DataFrame:
     """Returns one row per refused batch or hit; none of what may be sent again."""
-    rows = [_of_batch(note, decoded, batches) for note in of_batches.refusals if not _may_retry(note.row, batches)]
-    originals: dict[int, list[bytes]] = {}
-    for note in of_hits.refusals:
-        frame = int(hits.frame[note.row])
-        if frame not in originals:
-            originals[frame] = original_hits(decoded.frames[frame].batch)
-        index = int(hits.index[note.row])
-        silent = bool(identified.visitor.denied[note.row])
-        rows.append(
-            _row(decoded, batches, frame, note)
-            | {
-                "hit_id": "" if silent else _storable(_id_of(note.row, identified)),
-                "batch_index": index,
-                "hits": 1,
-                "original": b"" if silent else _original(originals[frame], index)[:MAX_KEPT_BYTES],
-            }
-        )
-    return pl.DataFrame(rows, schema=_SCHEMA) if rows else _nothing()
+    whole, single = of_batches.refusals, of_hits.refusals
+    if not len(whole.rows) and not len(single.rows):
+        return _nothing()
+    parts = [_rejected_batches(whole, decoded, batches), _rejected_hits(single, decoded, batches, hits, identified)]
+    return pl.concat([part for part in parts if part.height]) if any(part.height for part in parts) else _nothing()
 
 
 @cache
@@ -72,31 +78,63 @@ def _nothing() -> pl.DataFrame:
     return pl.DataFrame(schema=_SCHEMA)
 
 
-def _of_batch(note: Note, decoded: Decoded, batches: Batches) -> dict[str, object]:
-    fault = decoded.faults.get(note.row)
-    held = fault.hits if fault else int(decoded.held[note.row])
-    original = decoded.frames[note.row].batch[:MAX_KEPT_BYTES]
-    return _row(decoded, batches, note.row, note) | {
-        "hit_id": "",
-        "batch_index": WHOLE_BATCH,
-        "hits": held,
-        "original": original,
+def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches) -> pl.DataFrame:
+    frames = notes.rows.tolist()
+    faults = [decoded.faults.get(frame) for frame in frames]
+    rows = _rows(notes, notes.rows, decoded, batches) | {
+        "hit_id": [""] * len(frames),
+        "batch_index": np.full(len(frames), WHOLE_BATCH, dtype=np.int32),
+        "hits": [
+            fault.hits if fault else int(decoded.held[frame]) for frame, fault in zip(frames, faults, strict=True)
+        ],
+        "original": [decoded.frames[frame].batch[:MAX_KEPT_BYTES] for frame in frames],
     }
+    final = [not _may_retry(frame, batches) for frame in frames]
+    return pl.DataFrame(rows, schema=_SCHEMA).filter(pl.Series(final, dtype=pl.Boolean()))
 
 
-def _row(decoded: Decoded, batches: Batches, frame: int, note: Note) -> dict[str, object]:
-    answer = batches.senders.answers[int(batches.sender[frame])]
-    site, key_id = (answer.site.name, answer.key.key_id) if isinstance(answer, Grant) else (answer.site, answer.key_id)
+def _rejected_hits(
+    notes: Notes, decoded: Decoded, batches: Batches, hits: Hits, identified: Identified
+) -> pl.DataFrame:
+    frames, indexes = hits.frame[notes.rows], hits.index[notes.rows]
+    silent = identified.visitor.denied[notes.rows].tolist()
+    ids = _ids_of(notes.rows, identified)
+    originals = {frame: original_hits(decoded.frames[frame].batch) for frame in np.unique(frames).tolist()}
+    places = zip(frames.tolist(), indexes.tolist(), silent, strict=True)
+    rows = _rows(notes, frames, decoded, batches) | {
+        "hit_id": ["" if denied else _storable(each) for denied, each in zip(silent, ids, strict=True)],
+        "batch_index": indexes,
+        "hits": np.ones(len(frames), dtype=np.int64),
+        "original": [
+            b"" if denied else _original(originals[frame], index)[:MAX_KEPT_BYTES] for frame, index, denied in places
+        ],
+    }
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _rows(
+    notes: Notes, frames: npt.NDArray[np.integer], decoded: Decoded, batches: Batches
+) -> dict[str, list[str] | npt.NDArray[np.integer]]:
+    """Returns the columns that batches and hits have in common."""
+    names = [_names_of(answer) for answer in batches.senders.answers]
+    of_notes = [names[sender] for sender in batches.sender[frames].tolist()]
+    distinct, codes = np.unique(frames, return_inverse=True)
+    batch_ids = ["" if batches.batch_id is None else _storable(batches.batch_id.value(f)) for f in distinct.tolist()]
     return {
-        "site": site,
-        "collect_time": decoded.frames[frame].received_at,
-        "reason": note.reason.value,
-        "field": note.field,
-        "message": note.message,
-        "batch_id": "" if batches.batch_id is None else _storable(batches.batch_id.value(frame)),
-        "key_id": key_id,
-        "frame": frame,
+        "site": [site for site, _ in of_notes],
+        "collect_time": batches.collected[frames],
+        "reason": notes.of_causes(notes.reasons),
+        "field": notes.of_causes(notes.fields),
+        "message": notes.messages,
+        "batch_id": [batch_ids[code] for code in codes.tolist()],
+        "key_id": [key_id for _, key_id in of_notes],
+        "frame": frames.astype(np.uint32),
     }
+
+
+def _names_of(answer: Answer) -> tuple[str, str]:
+    """Returns site and key id of a sender."""
+    return (answer.site.name, answer.key.key_id) if isinstance(answer, Grant) else (answer.site, answer.key_id)
 
 
 def _original(hits: list[bytes], index: int) -> bytes:
@@ -108,19 +146,12 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _as_answered(note: Note, batches: Batches) -> Note:
-    """Returns the refusal of a batch, as one that may be sent again where the shell said so."""
-    return replace(note, outcome=Outcome.RETRY) if _may_retry(note.row, batches) else note
-
-
 def _may_retry(frame: int, batches: Batches) -> bool:
+    """Whether a batch may be sent again, as the shell said of its sender."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry
 
 
-def _issue(note: Note, frame: int, index: int, hit_id: str) -> Issue:
-    return Issue(frame, index, hit_id, note.outcome.value, note.reason.value, note.field, note.message)
-
-
-def _id_of(row: int, identified: Identified) -> str:
-    return "" if identified.sent_id is None else identified.sent_id.value(row)
+def _ids_of(rows: npt.NDArray[np.int64], identified: Identified) -> list[str]:
+    sent = identified.sent_id
+    return [""] * len(rows) if sent is None else sent.values.take(pa.array(sent.codes[rows])).to_pylist()

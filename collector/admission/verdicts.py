@@ -1,14 +1,16 @@
 """What is said of hits that are not plainly accepted: outcome, reason, field, message.
 
 Decides that the first refusal of a hit is the one that counts and that a refused hit carries no warnings; refuses to
-know why anything is refused. Messages name value, rule and cure, and are made only for hits at fault.
+know why anything is refused. Messages name value, rule and cure, and are made only for hits at fault. Notes are
+columns: a sender decides how many hits are refused, so each must be cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Message = str | Callable[[int], str]
 MAX_SHOWN_CHARS = 60
+_NO_ROWS: Final[npt.NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
@@ -50,15 +53,14 @@ class Reason(StrEnum):
     LOG_FULL = "LOG_FULL"
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(NamedTuple):
     """One hit, or with index -1 one whole batch, that is not plainly accepted.
 
-    `outcome` and `reason` are values of Outcome and Reason.
+    `outcome` and `reason` are values of Outcome and Reason. There may be as many as hits, so it is a tuple.
     """
 
     frame: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nothing calls on an issue
     hit_id: str
     outcome: str
     reason: str
@@ -67,14 +69,55 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """An issue of a row, before frame, index and id of the hit are looked up."""
+class Said:
+    """What is said of several rows for one cause; a message for each, or one for all."""
 
-    row: int
+    rows: npt.NDArray[np.int64]
     outcome: Outcome
     reason: Reason
     field: str
-    message: str
+    messages: str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is said of rows, by row: issues before frame, index and id of the hit are looked up.
+
+    Attributes:
+        rows: one for each note, ascending.
+        causes: for each note, the position of its cause in the other three.
+        outcomes, reasons, fields: of each cause.
+        messages: one for each note.
+    """
+
+    rows: npt.NDArray[np.int64]
+    causes: npt.NDArray[np.int64]
+    outcomes: list[str]
+    reasons: list[str]
+    fields: list[str]
+    messages: list[str]
+
+    @classmethod
+    def of(cls, said: Sequence[Said]) -> Notes:
+        """Return the notes of all rows."""
+        rows = np.concatenate([each.rows for each in said]) if said else np.zeros(0, dtype=np.int64)
+        order = np.argsort(rows, kind="stable")
+        causes = np.repeat(np.arange(len(said)), [len(each.rows) for each in said])
+        messages: list[str] = []
+        for each in said:
+            messages += each.messages if isinstance(each.messages, list) else [each.messages] * len(each.rows)
+        return cls(
+            rows[order],
+            causes[order],
+            [each.outcome.value for each in said],
+            [each.reason.value for each in said],
+            [each.field for each in said],
+            [messages[at] for at in order.tolist()],
+        )
+
+    def of_causes(self, values: list[str]) -> list[str]:
+        """Return for each note the value of its cause."""
+        return [values[cause] for cause in self.causes.tolist()]
 
 
 class Verdicts:
@@ -83,8 +126,8 @@ class Verdicts:
     def __init__(self, height: int) -> None:
         self._rows: npt.NDArray[np.integer] | None = None
         self._refused: Mask = np.zeros(height, dtype=np.bool_)
-        self._refusals: list[Note] = []
-        self._warnings: list[Note] = []
+        self._refusals: list[Said] = []
+        self._warnings: list[Said] = []
 
     def among(self, rows: npt.NDArray[np.integer]) -> Verdicts:
         """Returns a view in which position i is row rows[i]; a row may stand at several positions."""
@@ -100,40 +143,59 @@ class Verdicts:
 
     def refuse(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
         """Refuses the rows at fault that are not refused yet; `message` may be made from the position."""
-        for position, row in self._still_taken(at_fault):
-            if not self._refused[row]:
-                self._refusals.append(Note(row, Outcome.REJECTED, reason, field, _text(message, position)))
-                self._refused[row] = True
+        positions = self._still_taken(at_fault)
+        if not len(positions):
+            return
+        rows = positions
+        if self._rows is not None:
+            rows, first = np.unique(self._rows[positions], return_index=True)
+            positions = positions[first]
+        self._refusals.append(_said(rows, Outcome.REJECTED, reason, field, message, positions))
+        self._refused[rows] = True
 
     def warn(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
         """Says of the rows at fault that something was mended."""
-        for position, row in self._still_taken(at_fault):
-            self._warnings.append(Note(row, Outcome.WARNED, reason, field, _text(message, position)))
+        positions = self._still_taken(at_fault)
+        if len(positions):
+            rows = positions if self._rows is None else self._rows[positions]
+            self._warnings.append(_said(rows, Outcome.WARNED, reason, field, message, positions))
 
-    def _still_taken(self, at_fault: Mask) -> Iterator[tuple[int, int]]:
-        if not at_fault.any():
-            return iter(())
-        positions = np.flatnonzero(at_fault & ~self.refused)
-        rows = positions if self._rows is None else self._rows[positions]
-        return zip(positions.tolist(), rows.tolist(), strict=True)
-
-    @property
-    def refusals(self) -> list[Note]:
-        """One note per refused row, by row."""
-        return sorted(self._refusals, key=lambda note: note.row)
+    def _still_taken(self, at_fault: Mask) -> npt.NDArray[np.int64]:
+        """Returns the positions at fault whose rows are not refused."""
+        return np.flatnonzero(at_fault & ~self.refused) if at_fault.any() else _NO_ROWS
 
     @property
-    def notes(self) -> list[Note]:
-        """All refusals, and the warnings of rows that were taken, by row."""
-        kept = [note for note in self._warnings if not self._refused[note.row]]
-        return sorted(self._refusals + kept, key=lambda note: note.row)
+    def refusals(self) -> Notes:
+        """One note per refused row."""
+        return Notes.of(self._refusals)
+
+    @property
+    def warnings(self) -> Notes:
+        """The warnings of rows that were taken."""
+        return Notes.of([kept for said in self._warnings if len((kept := _without(said, self._refused)).rows)])
+
+
+def _said(
+    rows: npt.NDArray[np.integer],
+    outcome: Outcome,
+    reason: Reason,
+    field: str,
+    message: Message,
+    positions: npt.NDArray[np.int64],
+) -> Said:
+    messages = message if isinstance(message, str) else [message(position) for position in positions.tolist()]
+    return Said(rows.astype(np.int64), outcome, reason, field, messages)
+
+
+def _without(said: Said, refused: Mask) -> Said:
+    kept = np.flatnonzero(~refused[said.rows])
+    if len(kept) == len(said.rows):
+        return said
+    messages = said.messages if isinstance(said.messages, str) else [said.messages[at] for at in kept.tolist()]
+    return replace(said, rows=said.rows[kept], messages=messages)
 
 
 def shown(value: object) -> str:
     """Returns a value as messages show it: quoted and escaped if it is text, and cut."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
-
-
-def _text(message: Message, row: int) -> str:
-    return message if isinstance(message, str) else message(row)

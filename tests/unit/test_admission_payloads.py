@@ -237,9 +237,9 @@ def test_items_beyond_the_limit_are_left_out_of_the_order_with_a_warning(most: i
     payload = MessageReader(hit_pb2.Order.DESCRIPTOR).read([hit.SerializeToString() for hit in hits])
     currency = Texts.constant(["EUR"], np.zeros(len(hits), np.int32))
     check_order(Part(field, rows, payload, verdicts, columns, currency), most_items=most)
-    assert [(note.row, note.outcome, note.reason, note.field) for note in verdicts.notes] == [
-        (row, "WARNED", "TRUNCATED", "order.items") for row, items in enumerate(orders) if len(items) > most
-    ]
+    said = verdicts.warnings
+    assert said.rows.tolist() == [row for row, items in enumerate(orders) if len(items) > most]
+    assert (said.outcomes, said.reasons, said.fields) == (["WARNED"], ["TRUNCATED"], ["order.items"])
     items = columns.series("items")
     assert items is not None
     assert [found and [item["sku"] for item in found] for found in items.to_list()] == [
