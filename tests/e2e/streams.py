@@ -18,6 +18,12 @@ CALL_S = 120.0
 BATCH_HITS = 400
 
 
+def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes | None]) -> None:
+    """End the requests of a call when it ends: the thread that takes them would wait as long as the process lives."""
+    if not call.add_callback(lambda: outgoing.put(None)):
+        outgoing.put(None)
+
+
 @dataclass
 class Told:
     """What a stream's collector said so far."""
@@ -58,6 +64,7 @@ class StreamClient:
             METHOD, request_serializer=None, response_deserializer=collector_pb2.StreamHitsResponse.FromString
         )
         self.call = call(iter(self._outgoing.get, None), metadata=(("hitmesh-site", site),), timeout=timeout_s)
+        end_requests_with(self.call, self._outgoing)
 
     def __enter__(self) -> StreamClient:
         self.wait_ready()
