@@ -33,7 +33,7 @@ def main() -> int:
         settings = load(CollectorSettings, os.environ)
         telemetry = open_telemetry(Part.COLLECTOR, settings.metrics_listen)
         clock = SystemClock()
-        stores = open_stores(settings.store, clock, node=settings.node)
+        stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)
         stores.check()
     except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")

@@ -24,7 +24,7 @@ from collector.admission.envelopes import Envelope, Sender, spans_by_hits
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
-from collector.outcome import BatchOutcome, retry_later
+from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
@@ -106,8 +106,9 @@ class MicroBatch:
             if failure is not None:
                 outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
                 continue
-            positions = tuple(self._positions[index])
-            outcomes.append(BatchOutcome(tuple(issues[index]), positions, accepted[index], rejected[index]))
+            said, positions = tuple(issues[index]), tuple(self._positions[index])
+            retry_s = RETRY_DELAY_S if said and said[0].outcome == "RETRY" else None
+            outcomes.append(BatchOutcome(said, positions, accepted[index], rejected[index], retry_s))
         retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
         _tell_all(self._waiting, outcomes, self._meter, retry_hits)
 

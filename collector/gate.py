@@ -11,9 +11,10 @@ from typing import Final
 
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
-from hitmesh.errors import RetryError, Unauthenticated
+from hitmesh.errors import KeyNotLookedUp, RetryError, Unauthenticated
 from hitmesh.ports import IngestKey, KeyKind, SiteDirectory
 
+_NO_KEY: Final = frozenset(("UNKNOWN_KEY", "KEY_REVOKED", "QUOTA"))
 _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
@@ -46,11 +47,13 @@ class Gate:
 
     def charge(self, key: str, address: str, size: int, outcome: BatchOutcome) -> None:
         """Charge the sender of a batch of `size` bytes for what was refused of it."""
-        refusals = sum(issue.outcome == "REJECTED" for issue in outcome.issues)
-        if refusals:
+        if outcome.is_charged:
+            refusals = sum(issue.outcome != "WARNED" for issue in outcome.issues)
             hits = outcome.accepted + outcome.rejected
             share = outcome.rejected / hits if hits else 1.0
-            self.charge_units(key, address, size * share + refusals * HIT_UNITS)
+            # What admission said of the key is not looked up again: a key that nobody has would cost two look-ups.
+            known = "" if outcome.issues[0].reason in _NO_KEY else key
+            self.charge_units(known, address, size * share + refusals * HIT_UNITS)
 
     def charge_units(self, key: str, address: str, units: float) -> None:
         """Charge a sender for a call, and for work beside it."""
@@ -59,21 +62,35 @@ class Gate:
             self._budget.charge(sender, units + CALL_UNITS)
 
     def is_known(self, key: str) -> bool:
-        """Return whether a key may send; True while the directory does not answer."""
+        """Return whether a key may send; True while the directory does not answer.
+
+        Raises:
+            KeyNotLookedUp: that was not looked up; the sender is charged.
+        """
         try:
             found = self._directory.key(key) if key else None
+        except KeyNotLookedUp:
+            self._budget.charge(KEYLESS, CALL_UNITS)
+            raise
         except RetryError:
             return True
         return found is not None and found.revoked_at is None
 
     def require(self, key: str) -> IngestKey:
-        """Return a key that may send.
+        """Return a key that may send; a sender without one is charged for a call.
 
         Raises:
             Unauthenticated: the key is not known, or was revoked (UNKNOWN_KEY, KEY_REVOKED).
+            KeyNotLookedUp: whether it is known was not looked up.
             RetryError: the directory does not answer.
         """
-        found = self._directory.key(key)
+        try:
+            found = self._directory.key(key)
+        except KeyNotLookedUp:
+            self._budget.charge(KEYLESS, CALL_UNITS)
+            raise
+        if found is None or found.revoked_at is not None:
+            self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
             message = "the ingest key is not known: check it, or create one with CreateIngestKey"
             raise Unauthenticated(message, field="open.ingest_key", reason="UNKNOWN_KEY")
@@ -85,6 +102,8 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
+        except KeyNotLookedUp:  # as good as unknown until the budget of look-ups allows to find out
+            return KEYLESS
         except RetryError:
             return None
         if found is None or found.revoked_at is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.admission import Grant, Refusal
-from hitmesh.errors import RefusedError
+from hitmesh.errors import KeyNotLookedUp, RefusedError
 from hitmesh.names import site_name
 from hitmesh.ports import SiteDirectory
 
@@ -20,7 +20,10 @@ def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender,
 def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Grant | Refusal:
     if not secret:
         return Refusal("UNKNOWN_KEY", "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key")
-    key = directory.key(secret)
+    try:
+        key = directory.key(secret)
+    except KeyNotLookedUp as error:  # of this sender alone: batches of others go on
+        return Refusal(error.reason, error.message, retry=True)
     if key is None:
         return Refusal("UNKNOWN_KEY", "the ingest key is not known: check it, or create one with CreateIngestKey")
     if key.revoked_at is not None:

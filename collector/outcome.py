@@ -25,6 +25,14 @@ class BatchOutcome:
     retry_s: float | None = None
 
     @property
+    def is_charged(self) -> bool:
+        """Whether the sender is charged for work: hits were refused, or its key was one too many to look up."""
+        return bool(self.rejected) or any(
+            issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == "QUOTA")
+            for issue in self.issues[:1]
+        )
+
+    @property
     def refused_whole(self) -> Issue | None:
         """The issue that refused the whole batch, if one did."""
         return next(

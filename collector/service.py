@@ -120,6 +120,8 @@ class CollectorService:
         """Wait for the stream's `open` and take it, or raise what ends the stream."""
         opened = stream.opened(self._settings.open_within_s)
         if opened.ingest_key:
+            if self._gate.is_watchful:
+                self._gate.check(opened.ingest_key, stream.address)
             self._gate.require(opened.ingest_key)
             self._prove(stream, opened.ingest_key)
         prove_within_s = self._settings.prove_within_s
@@ -215,7 +217,7 @@ class CollectorService:
             outcome = told.result(timeout_s)
         except FutureTimeout as error:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
-        if outcome.rejected or outcome.refused_whole:
+        if outcome.is_charged:
             key = read_envelope(frame).sender.key if charged_key is None else charged_key
             self._gate.charge(key, _address(context), len(batch), outcome)
         return outcome

@@ -81,7 +81,7 @@ class HitStream:
         self._credit_bytes = credit_bytes
         self._key = ""
         self._site_header = site_header
-        self._address = address
+        self.address = address
         self._gate = gate
         self._proved: Callable[[], None] | None = None
         self._prove_by_s: float | None = None
@@ -230,7 +230,7 @@ class HitStream:
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
-        self._gate.check(key, self._address)
+        self._gate.check(key, self.address)
         if self._proved is not None and self._gate.is_known(key):
             proved, self._proved = self._proved, None
             with self._changed:
@@ -289,8 +289,8 @@ class HitStream:
 
         def tell(outcome: BatchOutcome) -> None:
             self._budget.give(size)
-            if outcome.rejected or outcome.refused_whole:
-                self._gate.charge(read_envelope(frame).sender.key, self._address, size, outcome)
+            if outcome.is_charged:
+                self._gate.charge(read_envelope(frame).sender.key, self.address, size, outcome)
             with self._changed:
                 self._sequence.finish(batch_seq, outcome, is_garbage=is_garbage)
                 self._changed.notify_all()

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hitmesh.adapters.known_keys import UNKNOWN_KEYS_S
 from hitmesh.errors import RefusedError
 
 
@@ -26,6 +27,9 @@ class ServiceSettings(BaseSettings):
     log_level: str = Field(default="info", description="debug, info, warning or error")
     metrics_listen: str = Field(
         default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = nowhere"
+    )
+    unknown_keys_s: int = Field(
+        default=UNKNOWN_KEYS_S, ge=1, description="Look-ups a second of keys that nobody has; more may be sent again"
     )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 

@@ -2,6 +2,7 @@
 
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
+│   ├── KeyNotLookedUp  too many unknown keys were looked up lately: whether this one exists is not known
 │   ├── LogFull         the log cannot take the record now
 │   ├── Unavailable     a store or service does not answer
 │   │   └── DiskFull    the disk has no room for what is to be written
@@ -48,6 +49,12 @@ class RetryError(HitmeshError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str | None = None) -> None:
         super().__init__(message, reason=reason)
         self.retry_after_s = retry_after_s
+
+
+class KeyNotLookedUp(RetryError):
+    """Whether a key exists was not looked up: too many look-ups found nothing lately."""
+
+    reason = "QUOTA"
 
 
 class LogFull(RetryError):

@@ -178,7 +178,13 @@ def main() -> int:
         clock = SystemClock()
         # Connections of their own: the stream must not wait while a settlement reads.
         for_stream, for_settler = (
-            open_stores(settings.store, clock, node=settings.node, keep_refused_days=settings.keep_refused_days)
+            open_stores(
+                settings.store,
+                clock,
+                node=settings.node,
+                keep_refused_days=settings.keep_refused_days,
+                unknown_keys_s=settings.unknown_keys_s,
+            )
             for _ in range(2)
         )
         for_stream.check()

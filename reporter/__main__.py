@@ -67,7 +67,7 @@ def main() -> int:
         settings = load(ReporterSettings, os.environ)
         telemetry = open_telemetry(Part.REPORTER, settings.metrics_listen)
         clock = SystemClock()
-        stores = open_stores(settings.store, clock, node=settings.node)
+        stores = open_stores(settings.store, clock, node=settings.node, unknown_keys_s=settings.unknown_keys_s)
         stores.check()
     except HitmeshError as error:
         sys.stderr.write(f"{error.message}\n")

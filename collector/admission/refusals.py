@@ -34,7 +34,7 @@ def issues_of(
 ) -> list[Issue]:
     """Returns the issues of batches and hits, by frame and index."""
     issues = [
-        issue._replace(outcome=Outcome.RETRY.value) if _may_retry(issue.frame, batches) else issue
+        issue._replace(outcome=Outcome.RETRY.value) if _may_retry(issue.frame, issue.reason, batches) else issue
         for issue in _of_batches(of_batches.refusals)
     ]
     issues += _of_batches(of_batches.warnings)
@@ -89,7 +89,8 @@ def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches) -> pl.Da
         ],
         "original": [decoded.frames[frame].batch[:MAX_KEPT_BYTES] for frame in frames],
     }
-    final = [not _may_retry(frame, batches) for frame in frames]
+    reasons = notes.of_causes(notes.reasons)
+    final = [not _may_retry(*note, batches) for note in zip(frames, reasons, strict=True)]
     return pl.DataFrame(rows, schema=_SCHEMA).filter(pl.Series(final, dtype=pl.Boolean()))
 
 
@@ -146,10 +147,10 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _may_retry(frame: int, batches: Batches) -> bool:
-    """Whether a batch may be sent again, as the shell said of its sender."""
+def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
+    """Whether a batch may be sent again, as the shell said of its sender, and is not refused for something else."""
     answer = batches.senders.answers[int(batches.sender[frame])]
-    return isinstance(answer, Refusal) and answer.retry
+    return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 
 
 def _ids_of(rows: npt.NDArray[np.int64], identified: Identified) -> list[str]:

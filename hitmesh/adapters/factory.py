@@ -30,6 +30,7 @@ from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.states import EmbeddedStateStore
 from hitmesh.adapters.embedded.stream_rows import StreamRows
+from hitmesh.adapters.known_keys import UNKNOWN_KEYS_S
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.generations import MemoryGenerations
 from hitmesh.adapters.memory.log import MemoryLog, MemoryLogReader, MemoryLogScan, MemoryProgress
@@ -57,6 +58,7 @@ def open_stores(
     node: str = "dev-0",
     partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS,
     keep_refused_days: int = KEEP_REFUSED_DAYS,
+    unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
     """Returns the ports over a store.
 
@@ -67,6 +69,7 @@ def open_stores(
         node: name of this instance among those of its service; only servers need it.
         partitions: of the topics, when the store is made; a store that exists keeps its own, servers theirs.
         keep_refused_days: how long servers keep the bytes of refused hits; files are told by `drop_bytes`.
+        unknown_keys_s: look-ups a second of ingest keys that the store does not have; in memory they cost nothing.
 
     Raises:
         RefusedError: the URL is none of these, or a driver is not installed (INVALID_CONFIG).
@@ -74,7 +77,7 @@ def open_stores(
     if url == _MEMORY:
         return _in_memory(clock, partitions)
     if url.startswith(SCHEME):
-        return _on_servers(url, clock, node, keep_refused_days)
+        return _on_servers(url, clock, node, keep_refused_days, unknown_keys_s)
     directory = Path(url.removeprefix(_EMBEDDED))
     if not url.startswith(_EMBEDDED) or not directory.is_absolute():
         raise RefusedError(
@@ -82,10 +85,10 @@ def open_stores(
             field="store",
             reason="INVALID_CONFIG",
         )
-    return _embedded(directory, clock, partitions)
+    return _embedded(directory, clock, partitions, unknown_keys_s)
 
 
-def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int) -> Stores:
+def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unknown_keys_s: int) -> Stores:
     servers = parse_servers(url)
     try:
         from hitmesh.adapters.on_servers import stores_on
@@ -95,7 +98,9 @@ def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int) -> St
             field="store",
             reason="INVALID_CONFIG",
         ) from error
-    return stores_on(servers, clock, node, PROCESSOR_GROUP, keep_refused_days=keep_refused_days)
+    return stores_on(
+        servers, clock, node, PROCESSOR_GROUP, keep_refused_days=keep_refused_days, unknown_keys_s=unknown_keys_s
+    )
 
 
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
@@ -124,7 +129,7 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
     )
 
 
-def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
+def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], unknown_keys_s: int) -> Stores:
     log_file = Database(directory / "log.db", LOG_SCHEMA)
     raw_file = Database(directory / "raw.db", RAW_SCHEMA)
     settled_file = Database(directory / "settled.db", SETTLED_SCHEMA)
@@ -161,7 +166,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int]) ->
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),
         metrics=EmbeddedMetricStore(segments, streamed, progress),
         progress=progress,
-        directory=EmbeddedSiteDirectory(directory_file, clock),
+        directory=EmbeddedSiteDirectory(directory_file, clock, unknown_keys_s=unknown_keys_s),
         trim=log.trim,
         close=close,
         check=check,

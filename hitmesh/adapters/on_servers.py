@@ -28,13 +28,20 @@ from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
 from hitmesh.adapters.kafka.rollups import RollupProducer
+from hitmesh.adapters.known_keys import UNKNOWN_KEYS_S
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.ports import Clock
 
 
 def stores_on(
-    servers: Servers, clock: Clock, node: str, group: str, *, keep_refused_days: int = KEEP_REFUSED_DAYS
+    servers: Servers,
+    clock: Clock,
+    node: str,
+    group: str,
+    *,
+    keep_refused_days: int = KEEP_REFUSED_DAYS,
+    unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
     """Returns the ports over servers.
 
@@ -44,6 +51,7 @@ def stores_on(
         node: name of this instance: its place in the group of readers and its transactions are found again under it.
         group: whose progress is the progress of the system.
         keep_refused_days: how long the bytes of refused hits written from now on are kept.
+        unknown_keys_s: look-ups a second of ingest keys that Cassandra does not have.
     """
     session, client = CassandraSession(servers), DruidClient(servers)
     catalogue, dropped, members = DeclaredLogs(session), DroppedRows(session), GroupMembers()
@@ -75,7 +83,7 @@ def stores_on(
         sink=sink,
         metrics=metrics,
         progress=progress,
-        directory=CassandraSiteDirectory(session, clock),
+        directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
         trim=lambda older_than_ms: 0,  # Kafka's own retention does it
         close=close,
     )

@@ -75,7 +75,11 @@ class SiteDirectory(Protocol):
         """
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included."""
+        """Returns the key with this secret, revoked ones included.
+
+        Raises:
+            KeyNotLookedUp: it is not known here, and too many look-ups found nothing lately. It may exist.
+        """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Creates a key durably; only the secret's hash is kept."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,11 +16,14 @@ from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from collector.classify import Classifier
+from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
+from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2_grpc
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.ports import IngestKey, KeyKind
+from hitmesh.ports import IngestKey, KeyKind, Site
 from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient, sequenced
+from tests.e2e.streams import StreamClient, end_requests_with, sequenced
 from tests.e2e.waiting import eventually
 from tests.integration.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
 
@@ -51,7 +57,10 @@ def silent(collector: Running) -> Any:
 
 def held_open(collector: Running, method: str) -> Any:
     call: grpc.StreamStreamMultiCallable[bytes, bytes] = collector.channel.stream_stream(method)
-    return call(iter(queue.SimpleQueue[bytes]().get, None), timeout=60)
+    nothing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    held = call(iter(nothing.get, None), timeout=60)
+    end_requests_with(held, nothing)
+    return held
 
 
 def a_batch(name: str, key: str = "", hits: int = 1) -> hit_pb2.HitBatch:
@@ -84,6 +93,19 @@ def send(collector: Running, batch: bytes, timeout_s: float = 60) -> collector_p
 def test_a_stream_that_does_not_open_in_time_ends(backend: Backend) -> None:
     with running(backend, **SHORT) as collector:
         assert ended_with(silent(collector)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_calls_that_ended_leave_no_thread_in_their_client(backend: Backend) -> None:
+    def unnamed() -> set[threading.Thread]:  # a pool gives its threads a name, gRPC's client does not
+        return {each for each in threading.enumerate() if each.name.startswith("Thread-")}
+
+    before = unnamed()
+    with running(backend, **SHORT) as collector:
+        ended_with(silent(collector))
+        a_stream(collector).wait_ready()
+        held_open(collector, f"{CALLS}/StreamHits").cancel()
+        silent(collector)
+    eventually(lambda: unnamed() <= before, "threads of ended calls are gone")
 
 
 def test_an_unknown_or_revoked_key_in_open_ends_the_stream(backend: Backend) -> None:
@@ -172,6 +194,31 @@ def test_refused_hits_beyond_the_budget_are_refused_before_they_are_read(backend
         codes = [code_of(collector, batch) for _ in range(3)]
         assert codes[1:] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
         assert send(collector, a_batch("good", KEY).SerializeToString()).accepted_count == 1, "a server key is free"
+
+
+def test_unknown_keys_that_are_not_looked_up_may_come_again_and_shut_out_no_known_one(
+    backend: Backend, tmp_path: Path
+) -> None:
+    database = Database(tmp_path / "directory.db", DIRECTORY_SCHEMA)
+    directory = EmbeddedSiteDirectory(database, backend.clock, unknown_keys_s=2)
+    directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
+    directory.create_key(IngestKey("k-1", MERCHANT, KeyKind.SERVER, SITE), KEY)
+    backend = replace(backend, stores=replace(backend.stores, directory=directory))
+    with running(backend) as collector, a_stream(collector) as stream:
+        guesses = [a_batch("guess", f"hms_guess_{number}").SerializeToString() for number in range(4)]
+        codes = [code_of(collector, guess) for guess in guesses]
+        assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 2 + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+        assert ended_with(a_stream(collector, "hms_guess_4")) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        stream.send(a_batch("with another key", "hms_guess_5"))
+        stream.send(a_batch("good"))
+        told = stream.finish()
+        assert [(issue.outcome, issue.reason) for issue in told.issues] == [
+            (collector_pb2.OUTCOME_RETRY, collector_pb2.REASON_QUOTA)
+        ]
+        assert told.accepted == 1
+        backend.clock.advance(1_000)
+        assert code_of(collector, guesses[3]) is grpc.StatusCode.UNAUTHENTICATED
+    database.close()
 
 
 def code_of(collector: Running, batch: bytes, timeout_s: float = 60) -> grpc.StatusCode:

@@ -129,6 +129,13 @@ def test_a_sender_that_could_not_be_looked_up_may_send_again() -> None:
     assert found.rejected.height == 0
 
 
+def test_a_batch_that_is_wrong_whoever_sends_it_is_refused_though_its_sender_was_not_looked_up() -> None:
+    later = Refusal("QUOTA", "too many unknown keys were looked up", retry=True)
+    found = admitted(a_batch(key="new"), to={("new", ""): later})
+    assert said(found) == [(0, -1, "REJECTED", "MISSING_FIELD")]
+    assert found.rejected["reason"].to_list() == ["MISSING_FIELD"]
+
+
 def test_a_merchant_key_is_resolved_per_site_header() -> None:
     frames = [a_frame(a_batch(a_hit()), site_header=header) for header in ("m/s", "m/other", "m/s")]
     found = admitted(*frames, to={(SERVER, "m/s"): grants()[SERVER, ""]})

@@ -2,7 +2,8 @@
 
 Decides how long what was read is believed: until the version of the directory changes, which is looked at twice a
 second; while Cassandra does not answer, what is known stays good for an hour. Names and secrets are taken once, by
-conditional writes. What is refused and destroyed, hitmesh.adapters.directory_rules decides.
+conditional writes. What is refused and destroyed, hitmesh.adapters.directory_rules decides, and how many unknown keys
+are looked up, hitmesh.adapters.known_keys.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hitmesh.adapters.directory_rules import (
     salted_date,
     secret_digest,
 )
+from hitmesh.adapters.known_keys import MAX_KEPT, UNKNOWN_KEYS_S, KnownKeys
 from hitmesh.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
 from hitmesh.keys import hash64
 from hitmesh.logs import logger
@@ -37,7 +39,6 @@ GOOD_FOR_MS: Final = 3_600_000
 # So long a call waits to hear whether something changed; then what is known is good enough.
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
-_MAX_KEPT: Final = 100_000
 _BUCKETS: Final = 16
 _SALT_TTL_S: Final = 4 * 86_400
 _SITE: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
@@ -51,9 +52,10 @@ class CassandraSiteDirectory:
     Args:
         session: where it is kept.
         clock: says how old what is known is.
+        unknown_keys_s: look-ups of unknown keys a second.
     """
 
-    def __init__(self, session: CassandraSession, clock: Clock) -> None:
+    def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
         self._session = session
         self._clock = clock
         self._lock = threading.Lock()
@@ -62,9 +64,7 @@ class CassandraSiteDirectory:
         self._answered_at: int | None = None
         self._asked: threading.Thread | None = None
         self._sites: dict[str, Site] = {}
-        self._keys: dict[bytes, IngestKey] = {}
-        # Secrets that nobody has: whoever guesses does not ask Cassandra for the same one again and again.
-        self._unknown: set[bytes] = set()
+        self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
         self._salt_lock = threading.Lock()
         self._salts: dict[tuple[str, date], bytes] = {}
         self._salted_on: dict[str, date] = {}
@@ -113,20 +113,18 @@ class CassandraSiteDirectory:
         return there
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included."""
+        """Returns the key with this secret, revoked ones included.
+
+        Raises:
+            KeyNotLookedUp: too many look-ups found nothing lately.
+        """
         self._refresh()
-        digest, kept, unknown = secret_digest(secret), self._keys, self._unknown
-        if digest in unknown:
-            return None
-        if digest not in kept:
-            owners = self._session.run("SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,))
-            key = self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
-            if key is None:
-                if len(unknown) < _MAX_UNKNOWN:
-                    unknown.add(digest)
-                return None
-            kept[digest] = key
-        return kept[digest]
+        digest = secret_digest(secret)
+        return self._keys.of(digest, lambda: self._stored_key(digest))
+
+    def _stored_key(self, digest: bytes) -> IngestKey | None:
+        owners = self._session.run("SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,))
+        return self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Creates a key durably; only the secret's hash is kept.
@@ -156,7 +154,7 @@ class CassandraSiteDirectory:
                 (digest, key.merchant, key.key_id),
             )
             raise AlreadyExists(taken)
-        self._unknown = set()
+        self._keys.forget_unknown()
         return key
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
@@ -276,11 +274,12 @@ class CassandraSiteDirectory:
         rows = self._session.run("SELECT version FROM directory_version WHERE zero = 0")
         version = rows[0].version if rows else None
         with self._lock:
-            full = len(self._sites) + len(self._keys) > _MAX_KEPT
+            full = len(self._sites) + len(self._keys) > MAX_KEPT
             if version != self._version or full:
-                # New dictionaries: a look-up that is under way fills the old ones.
-                self._sites, self._keys = {}, {}
-            self._unknown = set()
+                # A new dictionary: a look-up that is under way fills the old one.
+                self._sites = {}
+                self._keys.forget()
+            self._keys.forget_unknown()
             self._version, self._answered_at, self._checked_at = version, now, now
 
 

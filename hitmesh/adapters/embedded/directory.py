@@ -1,7 +1,8 @@
 """Sites, keys and salts on one machine: directory.db.
 
 Decides how old an answer may be: what was found is kept until the file changes, looked at every half second at most;
-what is not kept is looked up, so a new site or key works at once. Secrets of keys are stored as SHA-256 only; deleted
+what is not kept is looked up, so a new site or key works at once; how many unknown keys, hitmesh.adapters.known_keys
+decides. Secrets of keys are stored as SHA-256 only; deleted
 salts are overwritten.
 """
 
@@ -24,28 +25,34 @@ from hitmesh.adapters.directory_rules import (
     secret_digest,
 )
 from hitmesh.adapters.embedded.sqlite import Database, Watch
+from hitmesh.adapters.known_keys import MAX_KEPT, UNKNOWN_KEYS_S, KnownKeys
 from hitmesh.errors import AlreadyExists, NotFound
 from hitmesh.names import merchant_of
 from hitmesh.ports import Clock, IngestKey, KeyKind, Site, VisitPolicy
 
 CHECK_INTERVAL_MS: Final = 500
-_MAX_KEPT: Final = 100_000
 _SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,
     consent_by_default, identify_by_user_id"""
 _KEY_COLUMNS: Final = "key_id, merchant, kind, site, unbounded_history, created_at, revoked_at"
 
 
 class EmbeddedSiteDirectory:
-    """A SiteDirectory in directory.db. Thread-safe."""
+    """A SiteDirectory in directory.db. Thread-safe.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        database: directory.db.
+        clock: says how old what is known is.
+        unknown_keys_s: look-ups of unknown keys a second.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self._checked_at: int | None = None
         self._sites: dict[str, Site] = {}
-        self._keys: dict[bytes, IngestKey] = {}
+        self._keys = KnownKeys(clock, unknown_keys_s)
         self._salts: dict[tuple[str, date], bytes] = {}
         self._salted_on: dict[str, date] = {}
         self._forgot_on = date.min
@@ -101,19 +108,18 @@ class EmbeddedSiteDirectory:
         return site
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included."""
+        """Returns the key with this secret, revoked ones included.
+
+        Raises:
+            KeyNotLookedUp: too many look-ups found nothing lately.
+        """
         self._refresh()
         digest = secret_digest(secret)
-        kept = self._keys
-        key = kept.get(digest)
-        if key is None:
-            with self._database.reading() as transaction:
-                key = transaction.first(
-                    _key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,)
-                )
-            if key is not None:
-                kept[digest] = key
-        return key
+        return self._keys.of(digest, lambda: self._stored_key(digest))
+
+    def _stored_key(self, digest: bytes) -> IngestKey | None:
+        with self._database.reading() as transaction:
+            return transaction.first(_key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,))
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
         """Creates a key durably; only the secret's hash is kept.
@@ -216,10 +222,11 @@ class EmbeddedSiteDirectory:
         with self._lock:
             if self._watch is None:
                 self._watch = self._database.watch()
-            full = len(self._sites) + len(self._keys) > _MAX_KEPT
+            full = len(self._sites) + len(self._keys) > MAX_KEPT
             if self._watch.changed() or full:
-                # New dictionaries: a look-up that is under way fills the old ones.
-                self._sites, self._keys = {}, {}
+                # A new dictionary: a look-up that is under way fills the old one.
+                self._sites = {}
+                self._keys.forget()
             self._checked_at = now
 
 

@@ -1,0 +1,192 @@
+"""A stranger who guesses keys costs a store a bounded number of look-ups, and never shuts out a key that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol, cast
+
+import pytest
+
+from collector.gate import Gate
+from collector.grants import resolve
+from collector.refusal_budget import KEYLESS, RefusalBudget
+from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.directory_rules import secret_digest
+from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.known_keys import KnownKeys
+from hitmesh.clock import ManualClock
+from hitmesh.errors import KeyNotLookedUp, Unavailable
+from hitmesh.ports import IngestKey, KeyKind, Site, SiteDirectory
+
+KEY = IngestKey("k", "merchants/m", KeyKind.SERVER, "merchants/m/sites/s")
+SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")
+
+
+class AskedStore:
+    """Keys by digest, and how often one was asked for."""
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, IngestKey] = {}
+        self.asked = 0
+
+    def __call__(self, digest: bytes) -> IngestKey | None:
+        self.asked += 1
+        return self.keys.get(digest)
+
+
+class SetClock(ManualClock):
+    def to(self, now: int) -> None:
+        self._now = now
+
+
+class TestKnownKeys:
+    def setup_method(self) -> None:
+        self.clock, self.store = SetClock(0), AskedStore()
+        self.known = KnownKeys(self.clock, 3)
+
+    def of(self, digest: bytes) -> IngestKey | None:
+        return self.known.of(digest, lambda: self.store(digest))
+
+    def spend(self) -> None:
+        for number in range(3):
+            assert self.of(b"unknown %d" % number) is None
+        with pytest.raises(KeyNotLookedUp, match="3 look-ups of unknown keys a second are the limit"):
+            self.of(b"one too many")
+
+    def test_no_more_unknown_keys_are_looked_up_in_a_second_than_the_limit(self) -> None:
+        self.spend()
+        assert self.store.asked == 3
+        self.clock.advance(400)
+        assert self.of(b"another") is None
+        with pytest.raises(KeyNotLookedUp):
+            self.of(b"and another")
+        self.clock.advance(3_600_000)
+        self.spend()
+        assert self.store.asked == 7
+
+    def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing(self) -> None:
+        self.clock.advance(10_000)
+        self.spend()
+        self.clock.to(0)
+        with pytest.raises(KeyNotLookedUp):
+            self.of(b"unknown")
+        self.clock.advance(1_000)
+        self.spend()
+
+    def test_keys_that_exist_cost_nothing(self) -> None:
+        self.store.keys = {b"%d" % number: KEY for number in range(50)}
+        assert [self.of(digest) for digest in self.store.keys] == [KEY] * 50
+
+    def test_a_key_that_was_seen_is_found_whatever_strangers_do(self) -> None:
+        self.store.keys = {b"key": KEY}
+        assert self.of(b"key") == KEY
+        self.spend()
+        assert self.of(b"key") == KEY
+        self.known.forget()
+        assert self.of(b"key") == KEY
+        self.known.forget()
+        self.known.forget()
+        assert self.of(b"key") == KEY
+
+    def test_keys_known_earlier_are_bounded(self) -> None:
+        self.known = KnownKeys(self.clock, 3, max_kept=2)
+        for name in (b"a", b"b", b"c"):
+            self.store.keys[name] = KEY
+            assert self.of(name) == KEY
+            self.known.forget()
+        self.spend()
+        assert self.of(b"c") == KEY
+        with pytest.raises(KeyNotLookedUp):
+            self.of(b"a")
+
+    def test_a_store_that_does_not_answer_spends_nothing(self) -> None:
+        def silent() -> IngestKey | None:
+            raise Unavailable("no answer")
+
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                self.known.of(b"key", silent)
+        self.spend()
+
+    def test_secrets_that_nobody_has_are_remembered_where_that_is_wanted(self) -> None:
+        self.known = KnownKeys(self.clock, 3, max_unknown=1)
+        for _ in range(9):
+            assert self.of(b"a") is None
+        assert self.store.asked == 1
+        self.store.keys[b"a"] = KEY
+        self.known.forget_unknown()
+        assert self.of(b"a") == KEY
+
+
+class ScriptedSession:
+    """Answers what a directory asks Cassandra: one key, and a version that never changes."""
+
+    def __init__(self) -> None:
+        self.look_ups = 0
+
+    def run(self, statement: str, values: tuple[object, ...] = (), *, serial: bool = False) -> list[Any]:
+        if "directory_version" in statement:
+            return []
+        if "FROM key_secrets" in statement:
+            self.look_ups += 1
+            return [SimpleNamespace(merchant=KEY.merchant, key_id="k")] if values == (secret_digest("known"),) else []
+        if "FROM ingest_keys" in statement:
+            return [SimpleNamespace(**{name: getattr(KEY, name) for name in KEY.__dataclass_fields__})]
+        assert "FROM sites" in statement
+        return []
+
+
+class MakeDirectory(Protocol):
+    def __call__(self, clock: ManualClock, tmp_path: Path) -> SiteDirectory: ...
+
+
+def embedded(clock: ManualClock, tmp_path: Path) -> SiteDirectory:
+    directory = EmbeddedSiteDirectory(Database(tmp_path / "directory.db", DIRECTORY_SCHEMA), clock, unknown_keys_s=3)
+    directory.create_site(SITE)
+    directory.create_key(KEY, "known")
+    return directory
+
+
+def cassandra(clock: ManualClock, tmp_path: Path) -> SiteDirectory:
+    return CassandraSiteDirectory(cast(CassandraSession, ScriptedSession()), clock, unknown_keys_s=3)
+
+
+@pytest.fixture(params=[embedded, cassandra], ids=lambda make: make.__name__)
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> SiteDirectory:
+    make: Callable[[ManualClock, Path], SiteDirectory] = request.param
+    return make(ManualClock(0), tmp_path)
+
+
+def test_every_directory_bounds_unknown_keys_and_finds_known_ones(directory: SiteDirectory) -> None:
+    known = directory.key("known")
+    assert known is not None
+    assert known.key_id == "k"
+    assert [directory.key(f"unknown {number}") for number in range(3)] == [None] * 3
+    with pytest.raises(KeyNotLookedUp):
+        directory.key("one too many")
+    assert directory.key("known") == known
+
+
+def test_a_sender_whose_key_was_not_looked_up_may_send_again_and_is_charged_like_one_without_a_key(
+    tmp_path: Path,
+) -> None:
+    directory, budget = embedded(ManualClock(0), tmp_path), RefusalBudget(1_000.0, lambda: 0.0)
+    gate = Gate(directory, budget)
+    assert gate.is_known("known")
+    senders = [(key, "") for key in ("known", "a", "b", "c", "d")]
+    refused = {key: answer for (key, _), answer in resolve(senders, directory).items()}
+    assert [getattr(refused[key], "reason", None) for key in refused] == [None, *["UNKNOWN_KEY"] * 3, "QUOTA"]
+    assert [getattr(refused[key], "retry", None) for key in refused] == [None, False, False, False, True]
+    for ask in (gate.is_known, gate.require):
+        before_s = budget.wait_s(KEYLESS)
+        with pytest.raises(KeyNotLookedUp):
+            ask("d")
+        assert budget.wait_s(KEYLESS) > before_s
+    with pytest.raises(Exception, match="too many hits of this sender were refused"):
+        gate.check("d", "1.2.3.4")
+    gate.check("known", "1.2.3.4")
