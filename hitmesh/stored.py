@@ -24,6 +24,10 @@ from hitmesh.errors import HitmeshError, StoreCorrupt
 _DECODER_ERRORS: Final = (Exception, pl.exceptions.PanicException)
 _SEAL: Final = b"\x89hm\x01"
 _SEALED: Final = struct.Struct("<4sQ")
+COPY_CURE: Final = "put back a copy of the store from before"
+"""What to do about damage that nothing mends by itself."""
+SETTLED_CURE: Final = f"a late hit of its day has the day made anew from raw hits; else {COPY_CURE}"
+"""What to do about damage to what settlement made."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 """What an Arrow IPC stream begins with."""
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from hitmesh.errors import StoreCorrupt
 from hitmesh.rollup_rows import VISIT_DIMENSIONS
-from hitmesh.stored import decoding, opened, sealed
+from hitmesh.stored import SETTLED_CURE, decoding, opened, sealed
 from processor.visits import OPEN_COLUMNS, Summaries
 
 U64Array = npt.NDArray[np.uint64]
@@ -64,11 +64,11 @@ class Carry:
         Raises:
             StoreCorrupt: the bytes are not a carry of this version.
         """
-        value = bytes(opened(value, "a carry", "settle its day again", _MAGIC))
+        value = bytes(opened(value, "a carry", SETTLED_CURE, _MAGIC))
         if len(value) < _HEADER.size or not value.startswith(_MAGIC):
             raise StoreCorrupt(f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}")
         _, followed = _HEADER.unpack_from(value)
-        with decoding(f"a carry of {len(value)} bytes", "settle its day again"):
+        with decoding(f"a carry of {len(value)} bytes", SETTLED_CURE):
             open_visits = pl.read_ipc_stream(BytesIO(value[_HEADER.size :])).select(*CARRY_COLUMNS)
         return cls(open_visits, followed)
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from hitmesh.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.errors import StoreCorrupt
@@ -127,8 +128,9 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
     with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
         try:
             rows = pl.read_ipc_stream(BytesIO(inner), columns=list(columns))
-        except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError):
-            rows = pl.read_ipc_stream(BytesIO(inner))  # an older record, which has fewer columns
+        except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError):  # an older record has fewer columns
+            there = frozenset(pa.ipc.open_stream(inner).schema.names)
+            rows = pl.read_ipc_stream(BytesIO(inner), columns=[name for name in columns if name in there])
         if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
             return rows  # a select of all columns would cost three times the reading
         return rows.select(

@@ -15,6 +15,7 @@ import xxhash
 
 from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
 from hitmesh.errors import StoreCorrupt
+from hitmesh.stored import COPY_CURE
 
 _SEALED: Final = 0x80
 _DIGEST_BYTES: Final = 8
@@ -41,7 +42,7 @@ def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
             if one is not blob and blob[-_DIGEST_BYTES:] != digest:
                 site, day = rows.select("site", "day").row(number)
                 place = f"a partial of {site} of UTC day {day}"
-                raise StoreCorrupt(f"{place} is damaged: its checksum does not match; settle the day again")
+                raise StoreCorrupt(f"{place} is damaged: its checksum does not match; {COPY_CURE}")
     return unpacked_sums(inner)
 
 

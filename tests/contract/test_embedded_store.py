@@ -235,6 +235,16 @@ class TestSegments:
             ask(stores)
         stores.close()
 
+    def test_damaged_segment_is_needed_no_more_when_its_day_is_settled_again(self, tmp_path: Path) -> None:
+        stores = opened(tmp_path)
+        write(stores, a_row(hits=1))
+        (file,) = files_of(tmp_path)
+        (tmp_path / "segments" / file).write_bytes(b"not parquet at all")
+        write(stores, a_row(hits=2, generation=2))
+        answer = ask(stores, generations={SiteDay(SHOP, DAY): 2})
+        assert answer["hits"].to_list() == [2]
+        stores.close()
+
 
 class TestFiles:
     def test_nothing_is_made_before_it_is_used(self, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import ErrorMessage
 
-from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
+from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.migrator import check, migrations
 from hitmesh.adapters.cassandra.row_types import rows_of

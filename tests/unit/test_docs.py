@@ -1,6 +1,6 @@
 """The documents speak of what is there: paths, functions, links, targets, commands, tables; none names a machine.
 
-Code is parsed, not imported, but for the command line, whose groups know their commands by name.
+Code is parsed, not imported, but for the command line, whose groups know their commands by name, and for the tables.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from hitmesh.adapters.embedded import schema
 from hitmesh.cli.__main__ import root as hitmesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +117,15 @@ def test_every_command_that_is_named_exists_and_has_the_options_that_are_named(p
 
 def test_every_table_of_the_stores_is_in_the_walk() -> None:
     walk = text_of("docs/walk.md")
-    tables = re.findall(r"CREATE TABLE (\w+)", text_of("hitmesh/adapters/embedded/schema.py"))
+    schemas = (
+        schema.LOG_SCHEMA,
+        schema.RAW_SCHEMA,
+        schema.SETTLED_SCHEMA,
+        schema.STATE_SCHEMA,
+        schema.DIRECTORY_SCHEMA,
+    )
+    statements = "\n".join(statement for each in schemas for migration in each for statement in migration)
+    tables = re.findall(r"CREATE TABLE (\w+)", statements)
     assert tables
     assert not [table for table in tables if f"`{table}`" not in walk]
 
@@ -127,6 +136,15 @@ def test_every_decision_is_in_the_index_under_its_title() -> None:
         number, _, title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").partition(" ")
         row = f"| [{number.rstrip(':')}]({page.name}) | {title} | "
         assert row in index, f"write a row for it: {row}"
+
+
+def test_every_decision_has_a_number_of_its_own_in_its_name_and_its_title() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("0*.md"))
+    numbers = [page.name.partition("-")[0] for page in pages]
+    assert numbers == sorted(set(numbers)), "two pages have the same number: give one of them a free one"
+    assert numbers == [page.read_text(encoding="utf-8")[2:6] for page in pages]
+    listed = re.findall(r"^\| \[(\d+)\]", text_of("docs/decisions/README.md"), re.MULTILINE)
+    assert listed == numbers, "the index lists pages by number"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ columns. Decides nothing about which claim wins in the end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
-from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
+from hitmesh.adapters.claim_rows import claim_of, claim_row
 from hitmesh.ports import ClaimKind, OrderClaim, Position, WholeRefund
 
 _SPAN_BITS: Final = 10
@@ -23,7 +24,7 @@ _INSERT: Final = """INSERT INTO {kind}_claims (site, order_id, log, partition, o
 _INSERT_POSITION: Final = """INSERT INTO {kind}_positions (log, partition, span, offset, row_no, site, order_id)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _SELECT: Final = """SELECT site, order_id, log, partition, offset, row_no, log_time, visitor_hi, visitor_lo, hit_id,
-    day, excluded, duplicate, verdict, total, currency FROM {kind}_claims WHERE site = ? AND order_id = ?"""
+    day, excluded, duplicate, total, currency, verdict FROM {kind}_claims WHERE site = ? AND order_id = ?"""
 _SELECT_POSITION: Final = """SELECT site, order_id FROM {kind}_positions
     WHERE log = ? AND partition = ? AND span = ? AND offset = ? AND row_no = ?"""
 _SELECT_HOLDER: Final = """SELECT log, partition, offset, row_no FROM {kind}_holders
@@ -94,7 +95,7 @@ class _Tables:
         self._were_held = False
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        self._session.run_many(self._cql(_INSERT), map(_row, claims))
+        self._session.run_many(self._cql(_INSERT), map(claim_row, claims))
         self._session.run_by_partition(
             self._cql(_INSERT_POSITION),
             ((*_position_key(claim.position, claim.row), claim.site, claim.order_id) for claim in claims),
@@ -160,38 +161,7 @@ def _position_key(position: Position, row: int) -> tuple[object, ...]:
     return log, partition, offset >> _SPAN_BITS, offset, row
 
 
-def _row(claim: OrderClaim) -> tuple[object, ...]:
-    return (
-        claim.site,
-        claim.order_id,
-        *claim.position,
-        claim.row,
-        claim.log_time,
-        to_signed(claim.visitor_hi),
-        to_signed(claim.visitor_lo),
-        claim.hit_id,
-        claim.day,
-        claim.excluded,
-        claim.duplicate,
-        claim.total,
-        claim.currency,
-    )
-
-
 def _claim(row: Row, kind: ClaimKind) -> OrderClaim:
-    return OrderClaim(
-        site=row.site,
-        order_id=row.order_id,
-        log_time=row.log_time,
-        position=Position(row.log, row.partition, row.offset),
-        row=row.row_no,
-        visitor_hi=to_unsigned(row.visitor_hi),
-        visitor_lo=to_unsigned(row.visitor_lo),
-        hit_id=row.hit_id,
-        day=row.day,
-        excluded=row.excluded,
-        duplicate=row.duplicate if row.verdict is None else row.verdict,
-        kind=kind,
-        total=row.total,
-        currency=row.currency or "",
-    )
+    *columns, verdict = row
+    claim = claim_of(kind, columns)
+    return claim if verdict is None else replace(claim, duplicate=verdict)

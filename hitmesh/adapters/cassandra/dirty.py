@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from hitmesh.adapters.cassandra.bits import to_signed, to_unsigned
+from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE, Sweep
 from hitmesh.adapters.cassandra.written import Written

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.adapters.cassandra.bits import to_unsigned
+from hitmesh.adapters.bits import to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.partials import as_kept, ledger_sums, newest
 from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import xxhash
 
-from hitmesh.adapters.cassandra.bits import to_signed
+from hitmesh.adapters.bits import to_signed
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.errors import StoreCorrupt
 from hitmesh.keys import hash64

@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hitmesh.adapters.embedded.sqlite import Database, to_signed, to_unsigned
+from hitmesh.adapters.claim_rows import claim_of, claim_row
+from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.ports import ClaimKind, OrderClaim, PartitionId, Position, WholeRefund
 
-_COLUMNS: Final = """site, order_id, log_time, log_id, partition_no, record_offset, row_no, visitor_hi,
+_COLUMNS: Final = """site, order_id, log_id, partition_no, record_offset, row_no, log_time, visitor_hi,
     visitor_lo, hit_id, day, excluded, duplicate, total, currency"""
 _CLAIMS: Final = {kind: f"{kind}_claims" for kind in ClaimKind}
 _HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
@@ -30,7 +31,7 @@ class EmbeddedOrderClaims:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(
                     f"INSERT OR IGNORE INTO {table} ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
-                    [_row(claim) for claim in claims if claim.kind is kind],
+                    [claim_row(claim) for claim in claims if claim.kind is kind],
                 )
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
@@ -102,59 +103,9 @@ class EmbeddedOrderClaims:
                 )
 
 
-def _row(claim: OrderClaim) -> tuple[str | int | None, ...]:
-    return (
-        claim.site,
-        claim.order_id,
-        claim.log_time,
-        *claim.position,
-        claim.row,
-        to_signed(claim.visitor_hi),
-        to_signed(claim.visitor_lo),
-        claim.hit_id,
-        claim.day,
-        claim.excluded,
-        claim.duplicate,
-        claim.total,
-        claim.currency,
-    )
-
-
 def _holder(log: str, partition: int, offset: int, row: int) -> tuple[Position, int]:
     return Position(log, partition, offset), row
 
 
-def _claim(
-    kind: str,
-    site: str,
-    order_id: str,
-    log_time: int,
-    log: str,
-    partition: int,
-    offset: int,
-    row: int,
-    visitor_hi: int,
-    visitor_lo: int,
-    hit_id: str,
-    day: int,
-    excluded: int,
-    duplicate: int,
-    total: int | None,
-    currency: str,
-) -> OrderClaim:
-    return OrderClaim(
-        site=site,
-        order_id=order_id,
-        log_time=log_time,
-        position=Position(log, partition, offset),
-        row=row,
-        visitor_hi=to_unsigned(visitor_hi),
-        visitor_lo=to_unsigned(visitor_lo),
-        hit_id=hit_id,
-        day=day,
-        excluded=bool(excluded),
-        duplicate=bool(duplicate),
-        kind=ClaimKind(kind),
-        total=total,
-        currency=currency,
-    )
+def _claim(kind: str, *row: object) -> OrderClaim:
+    return claim_of(ClaimKind(kind), row)

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
+from hitmesh.adapters.bits import to_signed, to_unsigned
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.publication import published_generation, superseded_by
 from hitmesh.errors import StaleGeneration
 from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay

@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from hitmesh.adapters.bits import to_signed
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.log_time import log_time_of
 from hitmesh.errors import DiskFull, LogFull, RetryError, Unavailable
 from hitmesh.logs import logger, traceback_of

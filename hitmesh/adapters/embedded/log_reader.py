@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from hitmesh.adapters.bits import to_unsigned
 from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch, to_unsigned
+from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
 from hitmesh.ports import (
     LoggedRecord,
     PartitionId,

@@ -9,9 +9,49 @@ from __future__ import annotations
 
 from typing import Final
 
-from hitmesh.adapters.embedded.refund_tables import REFUND_TABLES
-
 Migration = tuple[str, ...]
+
+
+def _claims_table(table: str) -> str:
+    """Return the table of claims on orders or refunds, as it first was."""
+    return f"""CREATE TABLE {table} (
+        log_id TEXT NOT NULL,
+        partition_no INTEGER NOT NULL,
+        record_offset INTEGER NOT NULL,
+        row_no INTEGER NOT NULL,
+        site TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        log_time INTEGER NOT NULL,
+        visitor_hi INTEGER NOT NULL,
+        visitor_lo INTEGER NOT NULL,
+        hit_id TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        excluded INTEGER NOT NULL,
+        duplicate INTEGER NOT NULL,
+        PRIMARY KEY (log_id, partition_no, record_offset, row_no)
+    ) WITHOUT ROWID"""
+
+
+def _holders_table(table: str) -> str:
+    """Return the table of who holds an order or a refund in the stream."""
+    return f"""CREATE TABLE {table} (
+        site TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        excluded INTEGER NOT NULL,
+        log_id TEXT NOT NULL,
+        partition_no INTEGER NOT NULL,
+        record_offset INTEGER NOT NULL,
+        row_no INTEGER NOT NULL,
+        PRIMARY KEY (site, order_id, excluded)
+    ) WITHOUT ROWID"""
+
+
+def _claim_totals(table: str) -> tuple[str, str]:
+    return (
+        f"ALTER TABLE {table} ADD COLUMN total INTEGER",
+        f"ALTER TABLE {table} ADD COLUMN currency TEXT NOT NULL DEFAULT ''",
+    )
+
 
 LOG_SCHEMA: Final[tuple[Migration, ...]] = (
     (
@@ -100,22 +140,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             log_time INTEGER NOT NULL,
             PRIMARY KEY (site, day, log_id, partition_no, record_offset)
         ) WITHOUT ROWID""",
-        """CREATE TABLE order_claims (
-            log_id TEXT NOT NULL,
-            partition_no INTEGER NOT NULL,
-            record_offset INTEGER NOT NULL,
-            row_no INTEGER NOT NULL,
-            site TEXT NOT NULL,
-            order_id TEXT NOT NULL,
-            log_time INTEGER NOT NULL,
-            visitor_hi INTEGER NOT NULL,
-            visitor_lo INTEGER NOT NULL,
-            hit_id TEXT NOT NULL,
-            day INTEGER NOT NULL,
-            excluded INTEGER NOT NULL,
-            duplicate INTEGER NOT NULL,
-            PRIMARY KEY (log_id, partition_no, record_offset, row_no)
-        ) WITHOUT ROWID""",
+        _claims_table("order_claims"),
         "CREATE INDEX order_claims_by_order ON order_claims (site, order_id)",
         """CREATE TABLE reader_positions (
             topic TEXT NOT NULL,
@@ -137,16 +162,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
         # Who holds an order in the stream; the claims themselves are what settlement decides from.
-        """CREATE TABLE order_holders (
-            site TEXT NOT NULL,
-            order_id TEXT NOT NULL,
-            excluded INTEGER NOT NULL,
-            log_id TEXT NOT NULL,
-            partition_no INTEGER NOT NULL,
-            record_offset INTEGER NOT NULL,
-            row_no INTEGER NOT NULL,
-            PRIMARY KEY (site, order_id, excluded)
-        ) WITHOUT ROWID""",
+        _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
         # The fence: one row, the number of the newest writer.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
@@ -263,7 +279,23 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, day, generation)
         )""",
     ),
-    REFUND_TABLES,
+    (
+        # What an order came to; not known of claims that are there. A refund has none.
+        *_claim_totals("order_claims"),
+        # Claims on refunds are like those on orders.
+        _claims_table("refund_claims"),
+        *_claim_totals("refund_claims"),
+        "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
+        _holders_table("refund_holders"),
+        "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
+        # Days of refunds that take the total of their order.
+        """CREATE TABLE whole_refunds (
+            site TEXT NOT NULL,
+            order_id TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            PRIMARY KEY (site, order_id, day)
+        ) WITHOUT ROWID""",
+    ),
     # How `original` is written: 0 as it was sent, 1 by zlib.
     ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
 )

@@ -26,6 +26,7 @@ from hitmesh.errors import StoreCorrupt, as_disk_full
 from hitmesh.logs import logger
 from hitmesh.ports import Clock, SiteDay
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.stored import SETTLED_CURE
 
 MAX_FILES: Final = 16
 _STRAY_AGE_MS: Final = 600_000
@@ -155,12 +156,12 @@ class Segments:
         named = _NAMED.search(file)  # files of older programs are not named for what is in them
         try:
             if named is not None and named[1] != _digest(self.path(file)):
-                raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; settle its days again")
+                raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}")
             return pl.read_parquet(self.path(file), columns=list(columns), glob=False, hive_partitioning=False)
         except (FileNotFoundError, StoreCorrupt):
             raise
         except (Exception, pl.exceptions.PanicException) as error:
-            raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); settle its days again") from None
+            raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); {SETTLED_CURE}") from None
 
     def sweep(self, now: int) -> None:
         """Deletes files that the manifest does not name and that are too old to be in the making: left by a crash."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from hitmesh.adapters.embedded.sqlite import Database, Transaction, to_signed, to_unsigned
+from hitmesh.adapters.bits import to_signed, to_unsigned
+from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.marks import gathered, taken_of, whole_sites
 from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
 

@@ -24,18 +24,6 @@ BUSY_TIMEOUT_S: Final = 10.0
 _OPEN_RETRY_S: Final = 0.01
 _CACHE_KIB: Final = 16 * 1024
 _WAL_LIMIT_BYTES: Final = 64 << 20
-_UNSIGNED: Final = 1 << 64
-_SIGN_BIT: Final = 1 << 63
-
-
-def to_signed(bits: int) -> int:
-    """Returns the signed number with the same 64 bits."""
-    return bits - _UNSIGNED if bits & _SIGN_BIT else bits
-
-
-def to_unsigned(number: int) -> int:
-    """Returns the unsigned number with the same 64 bits."""
-    return number % _UNSIGNED
 
 
 class Transaction:

@@ -1,4 +1,4 @@
-"""64 bits as Cassandra's signed bigint and back. Decides nothing else."""
+"""64 bits as the signed integer of a store (SQLite, Cassandra's bigint) and back. Decides nothing else."""
 
 from __future__ import annotations
 
