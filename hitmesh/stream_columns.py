@@ -31,6 +31,10 @@ EPOCH_MS: Final = 900_000  # of log time
 # SKETCH_PROVISIONAL (rule S8). Settled rows have no such column.
 MOVED_VISITORS: Final = "moved_visitors"
 
+# How many of the partials have a digest without the secret of the mesh, which earlier versions wrote: such a digest
+# confirms nothing.
+UNKEYED_DIGESTS: Final = "unkeyed_digests"
+
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
     RowSource.TRAFFIC: {**TRAFFIC_COLUMNS, MOVED_VISITORS: pl.Int64()},
     RowSource.VISITS: VISITS_COLUMNS,
@@ -58,9 +62,10 @@ _CELL: Final[dict[str, pl.DataType]] = {
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **{name: sum_type(name) for name in PARTIAL_SUMS},
-    # Σ hash64(row key, measure) × value mod 2⁶⁴ over the rows of both sources (hitmesh.row_digest).
+    # Σ hash(row key, measure) × value mod 2⁶⁴ over the rows of both sources (hitmesh.row_digest).
     "digest": pl.UInt64(),
     **dict.fromkeys(TRAFFIC_SKETCHES, pl.Binary()),
+    UNKEYED_DIGESTS: pl.Int64(),
 }
 PARTIAL_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, "generation": pl.Int64(), **_WRITTEN_BY, **_SUMS}
 SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}

@@ -42,6 +42,7 @@ from processor.orders import HitAt, seen_claims, with_flags
 from processor.refunds import claims_refund, takes_total, with_totals
 from processor.rollups import RowOwner
 from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
+from processor.stream_stores import digest_of
 from processor.window import Window, read_window
 
 _FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
@@ -138,12 +139,9 @@ class Attempt:
         if self._current is not None:
             return None
         site, day = self.site_day
-        return drift_of(
-            settled.traffic,
-            settled.visits,
-            self._stores.series.read(site, day, day + 1, STREAM_GENERATION),
-            settled.full_refunds,
-        )
+        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        digest = digest_of(self._stores.directory)
+        return drift_of(settled.traffic, settled.visits, streamed, digest, settled.full_refunds)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""

@@ -16,24 +16,26 @@ import polars as pl
 from hitmesh.amounts import total
 from hitmesh.ports import Drift
 from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
-from hitmesh.row_digest import row_digests
-from hitmesh.stream_columns import MOVED_VISITORS
+from hitmesh.row_digest import RowDigest
+from hitmesh.stream_columns import MOVED_VISITORS, UNKEYED_DIGESTS
 
 
 def drift_of(
-    traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame, full_refunds: int = 0
+    traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame, digest: RowDigest, full_refunds: int = 0
 ) -> Drift | None:
     """Return the drift of a site-day; None when the stream counted nothing of it.
 
     Args:
         traffic: settled rows (hitmesh.rollup_rows).
         visits: settled rows.
-        streamed: SERIES_COLUMNS of the stream's partials of the day.
+        streamed: SERIES_COLUMNS of the stream's partials of the day. Where some have the digests of an older version,
+            the rows cannot be compared: nothing is confirmed, and rows are said to differ where a measure does.
+        digest: of the mesh.
         full_refunds: what refunds that named no amount got from their orders; it is listed apart.
     """
     if streamed.is_empty():
         return None
-    digests = (row_digests(traffic, RowSource.TRAFFIC), row_digests(visits, RowSource.VISITS))
+    digests = (digest.of(traffic, RowSource.TRAFFIC), digest.of(visits, RowSource.VISITS))
     settled = sum(int(np.add.reduce(one, dtype=np.uint64)) for one in digests) % 2**64
     differ = settled != int(np.add.reduce(streamed["digest"].to_numpy(), dtype=np.uint64))
     moved = int(streamed[MOVED_VISITORS].sum()) != 0
@@ -43,9 +45,10 @@ def drift_of(
         for name in names
     }
     differences["refunds"] -= full_refunds
+    is_comparable = int(streamed[UNKEYED_DIGESTS].sum()) == 0
     return Drift(
-        confirmed=not differ and not moved,
-        rows_differ=differ,
+        confirmed=is_comparable and not differ and not moved,
+        rows_differ=differ if is_comparable else any(differences.values()),
         sketch_provisional=moved,
         measures={name: value for name, value in differences.items() if value},
         full_refunds=full_refunds,

@@ -30,7 +30,7 @@ from processor.live.snapshot import copies_of, joined, kept_log_time, restored, 
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, placed, prepare
 from processor.refunds import with_wins
-from processor.stream_stores import StreamStores, rules_of, wins_of
+from processor.stream_stores import StreamStores, digest_of, rules_of, wins_of
 
 Stay = Callable[[], None]
 """Says that the reader of the log lives; raises when its partitions moved."""
@@ -70,8 +70,10 @@ def recover(
         StoreCorrupt: a record that was committed does not decode.
     """
     recovered = Recovered()
+    digest = digest_of(stores.directory)
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        recovered.hits[partition] = _hits_state(stores, LiveState(partition, cache, limits), reached, recovered, stay)
+        state = LiveState(partition, cache, limits, digest)
+        recovered.hits[partition] = _hits_state(stores, state, reached, recovered, stay)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
         recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay, limits)
     return recovered
@@ -85,7 +87,7 @@ def _hits_state(
     found = _snapshot(stores, partition, committed)
     if found is not None:
         manifest, tables = found
-        state = restored(tables, partition, state.cache, limits)
+        state = restored(tables, partition, state.cache, limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies = copies_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
@@ -177,7 +179,8 @@ def _refusals_state(
     limits: Limits,
 ) -> RefusalsState:
     found = _snapshot(stores, partition, committed)
-    state = RefusalsState(partition) if found is None else restored_refusals(found[1], partition)
+    digest = digest_of(stores.directory)
+    state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
     since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
     for records in _in_batches(since, stay, limits):
         own = take_in(records).partitions[partition]

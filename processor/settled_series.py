@@ -9,24 +9,26 @@ from __future__ import annotations
 import polars as pl
 
 from hitmesh.rollup_rows import RowSource
-from hitmesh.row_digest import row_digests
+from hitmesh.row_digest import RowDigest
 from hitmesh.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
 from processor.live.epochs import EpochSums
 from processor.live.rows import SignedRows
 from processor.rollups import filled_rows
 
 
-def settled_series(traffic: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
+def settled_series(traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None) -> pl.DataFrame:
     """Return SERIES_COLUMNS of a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
         traffic: its settled rows (hitmesh.rollup_rows); nobody ever left a sketch of them.
         visits: its settled rows.
+        digest: of the mesh.
     """
     sums = EpochSums()
-    sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC), _as_signed(visits, RowSource.VISITS))
+    digest = digest or RowDigest()
+    sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _as_signed(visits, RowSource.VISITS, digest))
     return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")
 
 
-def _as_signed(rows: pl.DataFrame, source: RowSource) -> SignedRows:
-    return SignedRows(filled_rows(rows, {}, STREAM_COLUMNS[source]), row_digests(rows, source))
+def _as_signed(rows: pl.DataFrame, source: RowSource, digest: RowDigest) -> SignedRows:
+    return SignedRows(filled_rows(rows, {}, STREAM_COLUMNS[source]), digest.of(rows, source))

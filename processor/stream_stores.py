@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from hitmesh.ports import (
     StateStore,
     Topic,
 )
+from hitmesh.row_digest import RowDigest
 from processor.live.sites import DEFAULT_RULES, SiteRules
 from processor.live.step import Prepared
 
@@ -46,6 +48,16 @@ class StreamStores:
     ledger: Ledger
     states: StateStore
     directory: SiteDirectory
+
+
+def digest_of(directory: SiteDirectory) -> RowDigest:
+    """Return the digests of rows under the secret of the mesh: those of stream and settlement can be compared."""
+    return _digest(directory.mesh_secret())
+
+
+@lru_cache(maxsize=4)
+def _digest(secret: bytes) -> RowDigest:
+    return RowDigest(secret)  # kept, for the texts that it remembers
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, SiteRules]:

@@ -10,6 +10,7 @@ from hitmesh.errors import AlreadyExists
 from hitmesh.ports import Site
 
 SALT_BYTES: Final = 16
+MESH_SECRET_BYTES: Final = 32
 _ONE_DAY: Final = timedelta(days=1)
 
 

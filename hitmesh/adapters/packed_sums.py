@@ -1,7 +1,8 @@
 """The sums of a partial as one blob, so that a row is small and a new sum needs no new column.
 
 Decides the bytes: a version, then int64 little-endian in the order of PARTIAL_SUMS. Where an amount is beyond an int64,
-version 2 has the lower halves there and the upper ones, in the order of AMOUNT_MEASURES, behind them. Other sums, or
+the wide layout has the lower halves there and the upper ones, in the order of AMOUNT_MEASURES, behind them. Versions 1
+and 2 are the two layouts beside a digest without the secret of the mesh, 3 and 4 beside one with it. Other sums, or
 another order, are another version.
 """
 
@@ -16,13 +17,14 @@ import polars as pl
 from hitmesh.amounts import INT64_MAX, INT64_MIN, fits
 from hitmesh.errors import StoreCorrupt
 from hitmesh.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM
-from hitmesh.stream_columns import PARTIAL_SUMS
+from hitmesh.stream_columns import PARTIAL_SUMS, UNKEYED_DIGESTS
 
 _SUMS: Final = ("sums", "<i8", (len(PARTIAL_SUMS),))
 _PACKED: Final = {
     1: np.dtype([("version", "u1"), _SUMS]),
     2: np.dtype([("version", "u1"), _SUMS, ("upper", "<i8", (len(AMOUNT_MEASURES),))]),
 }
+_KEYED: Final = 2  # what is added to the version of a layout where the digest has the secret of the mesh
 _UPPER: Final = 1 << 64
 _NAMES_OF_UPPER: Final = {name: f"{name}_upper" for name in AMOUNT_MEASURES}
 
@@ -55,7 +57,7 @@ def _wide(rows: pl.DataFrame) -> list[bytes]:
 def _blobs(version: int, sums: pl.DataFrame, upper: pl.DataFrame | None = None) -> list[bytes]:
     packed = _PACKED[version]
     blobs = np.empty(sums.height, packed)
-    blobs["version"] = version
+    blobs["version"] = version + _KEYED
     blobs["sums"] = sums.to_numpy()
     if upper is not None:
         blobs["upper"] = upper.to_numpy()
@@ -64,21 +66,25 @@ def _blobs(version: int, sums: pl.DataFrame, upper: pl.DataFrame | None = None) 
 
 
 def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Returns the sums of blobs as columns.
+    """Returns the sums of blobs as columns, and UNKEYED_DIGESTS: 1 where the digest beside them has no secret.
 
     Raises:
         StoreCorrupt: a blob is of another version or size.
     """
-    wide = [blob[:1] == b"\x02" for blob in blobs]
+    versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
+    if ((versions < 1) | (versions > 2 * _KEYED)).any():
+        raise StoreCorrupt(f"the sums of a partial are not of versions 1 to {2 * _KEYED}; use a newer program")
+    unkeyed = pl.Series(UNKEYED_DIGESTS, (versions <= _KEYED).astype(np.int64))
+    wide = (versions % _KEYED == 0).tolist()
     parts = {
         1: [blob for blob, is_wide in zip(blobs, wide, strict=True) if not is_wide],
         2: [blob for blob, is_wide in zip(blobs, wide, strict=True) if is_wide],
     }
     if not parts[2]:
-        return _unpacked(1, parts[1])
+        return _unpacked(1, parts[1]).with_columns(unkeyed)
     both = pl.concat([_unpacked(version, part) for version, part in parts.items()])
     order = np.argsort(np.argsort(np.array(wide), kind="stable"), kind="stable")
-    return both[order]
+    return both[order].with_columns(unkeyed)
 
 
 def _unpacked(version: int, blobs: Sequence[bytes]) -> pl.DataFrame:
@@ -86,8 +92,6 @@ def _unpacked(version: int, blobs: Sequence[bytes]) -> pl.DataFrame:
     if any(len(blob) != packed.itemsize for blob in blobs):
         raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes")
     unpacked = np.frombuffer(b"".join(blobs), packed)
-    if (unpacked["version"] != version).any():
-        raise StoreCorrupt("the sums of a partial are not of version 1 or 2; use a newer program")
     sums = pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
     typed = sums.cast(dict.fromkeys(AMOUNT_MEASURES, AMOUNT_SUM))
     if version == 1:

@@ -15,7 +15,14 @@ from hitmesh.adapters.answers import united
 from hitmesh.amounts import sums as exact_sums
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import TRAFFIC_SKETCHES
-from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
+from hitmesh.stream_columns import (
+    LEDGER_COLUMNS,
+    LEDGER_SUMS,
+    PARTIAL_COLUMNS,
+    PARTIAL_SUMS,
+    SERIES_COLUMNS,
+    UNKEYED_DIGESTS,
+)
 
 _WRITTEN: Final = "written"
 _COUNTS: Final = ("hits", "sum64", "xor64")
@@ -57,7 +64,7 @@ def series(partials: pl.DataFrame) -> pl.DataFrame:
 
     `partials` are the newest of their keys, or settled: SERIES_COLUMNS at least.
     """
-    sums = [*exact_sums(PARTIAL_SUMS), pl.col("digest").sum()]
+    sums = [*exact_sums(PARTIAL_SUMS), pl.col("digest", UNKEYED_DIGESTS).sum()]
     cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)
     with_sketches = cells.with_columns([united(cells[name]) for name in TRAFFIC_SKETCHES])
     return with_sketches.sort(_CELL).select(list(SERIES_COLUMNS))

@@ -100,6 +100,13 @@ class SiteDirectory(Protocol):
         Salts older than the day before `today` are destroyed. A date that has none gets today's.
         """
 
+    def mesh_secret(self) -> bytes:
+        """Returns the secret of the mesh, 32 bytes; makes it, durably, when there is none yet.
+
+        It keys hashes of texts that senders choose and that are stored (rule D0). It never changes, and no process
+        sends it anywhere.
+        """
+
 
 class Clock(Protocol):
     """The only source of time."""

@@ -26,6 +26,7 @@ from hitmesh.stream_columns import (
     PARTIAL_SUMS,
     SERIES_COLUMNS,
     STREAM_GENERATION,
+    UNKEYED_DIGESTS,
 )
 from processor.live.rows import SignedRows
 
@@ -150,7 +151,7 @@ def _summed_cells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
         *exact_sums(PARTIAL_SUMS),
-        pl.col("digest").sum(),
+        pl.col("digest", UNKEYED_DIGESTS).sum(),
         pl.col("visitors").drop_nulls(),
         pl.col(_CHANGED).any(),
     )

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.keys import hash64_column
 from hitmesh.rollup_rows import with_escaped_names
-from hitmesh.row_digest import NOT_SET_HASH
+from hitmesh.row_digest import NOT_SET_HASH, RowDigest
 from processor.live.exact_index import HASH_BITS, ExactIndex, seed
 
 U64Array = npt.NDArray[np.uint64]
@@ -29,14 +28,18 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class Texts:
-    """Texts by code, and what stands for them in rows: reserved words escaped (hitmesh.rollup_rows), and its hash64.
+    """Texts by code, and what stands for them in rows: reserved words escaped (hitmesh.rollup_rows), and its hash.
 
     Args:
         texts: those of codes 1, 2, …, distinct, none null.
+        digest: hashes what stands in rows.
         hash_bits: as of ExactIndex.
     """
 
-    def __init__(self, texts: pl.Series | None = None, hash_bits: int = HASH_BITS) -> None:
+    def __init__(
+        self, texts: pl.Series | None = None, digest: RowDigest | None = None, hash_bits: int = HASH_BITS
+    ) -> None:
+        self._digest = digest or RowDigest()
         self._texts = pl.Series([None], dtype=pl.String)
         self._names = pl.Series([None], dtype=pl.String)
         self._name_hashes = np.full(1, NOT_SET_HASH, np.uint64)
@@ -92,7 +95,7 @@ class Texts:
         return self._names.gather(codes.astype(np.uint32))
 
     def name_hashes(self, codes: npt.NDArray[np.integer]) -> U64Array:
-        """Return hash64 of what stands for each code in rows (n,), NOT_SET_HASH for null."""
+        """Return RowDigest.texts of what stands for each code in rows (n,)."""
         hashes: U64Array = self._name_hashes[codes]
         return hashes
 
@@ -104,7 +107,7 @@ class Texts:
         names = with_escaped_names(texts.alias("text").to_frame())["text"]
         codes = len(self) + np.arange(len(texts))
         self._texts, self._names = self._texts.append(texts), self._names.append(names)
-        self._name_hashes = np.concatenate([self._name_hashes, hash64_column(names).to_numpy()])
+        self._name_hashes = np.concatenate([self._name_hashes, self._digest.texts(names)])
         return codes
 
 
@@ -171,18 +174,28 @@ class Tuples:
 
 
 class Interned:
-    """Texts, and tuples of the named columns of them."""
+    """Texts, and tuples of the named columns of them.
+
+    Args:
+        columns: the names.
+        texts: as of Texts.
+        codes: as of Tuples.
+        digest: hashes what stands in rows.
+        hash_bits: as of ExactIndex.
+    """
 
     def __init__(
         self,
         columns: Sequence[str],
         texts: pl.Series | None = None,
         codes: I32Array | None = None,
+        digest: RowDigest | None = None,
         hash_bits: int = HASH_BITS,
     ) -> None:
         self.columns = tuple(columns)
-        self._hash_bits = hash_bits
-        self._begin(Texts(texts, hash_bits), Tuples(len(columns), codes, hash_bits))
+        self.digest = digest or RowDigest()
+        self.hash_bits = hash_bits
+        self._begin(texts, codes)
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
         """Return the numbers of these tuples with another value in one column."""
@@ -200,9 +213,10 @@ class Interned:
 
         return self._seen.numbers(hashes, are_equal, lambda places: self._new_numbers(own[places])).astype(np.int32)
 
-    def _begin(self, texts: Texts, tuples: Tuples) -> None:
-        self.texts, self.tuples = texts, tuples
-        self._seen, self._seed = ExactIndex(self._hash_bits), seed()  # rows that were numbered before
+    def _begin(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
+        self.texts = Texts(texts, self.digest, self.hash_bits)
+        self.tuples = Tuples(len(self.columns), codes, self.hash_bits)
+        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that were numbered before
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
         """Return whether each of these numbers is that of the row's tuple."""
@@ -221,7 +235,7 @@ class Interned:
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
     ) -> tuple[list[pl.Series], dict[str, U64Array]]:
-        """Return these columns of each tuple as they stand in rows, and their hash64, NOT_SET_HASH for null."""
+        """Return these columns of each tuple as they stand in rows, and RowDigest.texts of them."""
         codes = self.tuples.codes(numbers)
         of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
         names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]
@@ -233,7 +247,7 @@ class Interned:
         tuples = self.tuples.codes(used)
         kept, of_code = np.unique(np.concatenate([[NULL], tuples.ravel(), codes]), return_inverse=True)
         texts = self.texts.texts(kept)
-        self._begin(Texts(hash_bits=self._hash_bits), Tuples(len(self.columns), hash_bits=self._hash_bits))
+        self._begin()
         renamed = self.texts.codes(texts)[of_code]
         split = 1 + tuples.size
         renumbered = self.tuples.numbers(renamed[1:split].reshape(tuples.shape))

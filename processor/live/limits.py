@@ -23,6 +23,7 @@ class Limits:
         filter_ids: ids for which the smallest filter has room.
         index_bits: binary logarithm of the places of the smallest table of timelines.
         compared_copies: hits of one id that are compared all at once; those beyond are compared one by one.
+        hash_bits: bits of the hashes by which texts, tuples and rows are found before they are compared.
         replay_hits: hits that a recovery reads at once, about.
         chunk_bytes: of a snapshot, in one value of a store: some refuse more than 8 MiB.
         texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). The only limit that
@@ -37,6 +38,7 @@ class Limits:
     filter_ids: int = 1 << 10
     index_bits: int = 10
     compared_copies: int = 16
+    hash_bits: int = 64
     replay_hits: int = 50_000
     chunk_bytes: int = 1_000_000
     texts_per_hour: int = 50_000

@@ -16,6 +16,7 @@ from hitmesh.cells import CELL_MS
 from hitmesh.closing import CLOSED_AFTER_MS
 from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress
 from hitmesh.rollup_rows import RowSource
+from hitmesh.row_digest import RowDigest
 from hitmesh.zones import DAY_MS
 from processor.live.batch import epoch_of
 from processor.live.epochs import EpochSums
@@ -29,13 +30,17 @@ _MICROS: Final = 1_000
 
 @dataclass(slots=True)
 class RefusalsState:
-    """What is known of a partition of refusals after its records up to a position; attributes as of LiveState."""
+    """What is known of a partition of refusals after its records up to a position; attributes as of LiveState.
+
+    `digest` makes the digests of its rows.
+    """
 
     partition: PartitionId
     next_offset: int = 0
     log_time: int = 0
     written: int = 0
     sums: EpochSums = field(default_factory=EpochSums)
+    digest: RowDigest = field(default_factory=RowDigest)
 
     @property
     def position(self) -> PartitionProgress:
@@ -68,7 +73,8 @@ def take_refusals(
     traffic = of_refusals(
         counted.group_by("site", (pl.col("collect_time") - pl.col("collect_time") % CELL_MS).alias("cell")).agg(
             pl.col("hits").sum().alias("rejected_hits")
-        )
+        ),
+        state.digest,
     )
     visits = no_rows(RowSource.VISITS)
     state.sums.add_rows(traffic, visits)

@@ -18,8 +18,6 @@ import polars as pl
 from hitmesh.amounts import as_rows
 from hitmesh.amounts import sums as exact_sums
 from hitmesh.cells import CELL_MS
-from hitmesh.hit_types import HitType
-from hitmesh.keys import hash64, hash64_column
 from hitmesh.rollup_rows import (
     HIT_DIMENSIONS,
     TRAFFIC_MEASURES,
@@ -28,9 +26,11 @@ from hitmesh.rollup_rows import (
     RowSource,
     with_escaped_names,
 )
-from hitmesh.row_digest import NOT_SET_HASH, row_digests
+from hitmesh.row_digest import RowDigest
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
 from hitmesh.zones import DAY_MS
+from processor.live.exact_index import seed
+from processor.live.hash_index import HashIndex
 from processor.live.interning import Interned
 from processor.live.sites import Sites
 from processor.live.visit_table import VisitColumns
@@ -45,8 +45,6 @@ _DIMENSIONS: Final = ("site", *HIT_DIMENSIONS, "dims")
 _TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
 _NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
 _VISITS_KEY: Final = ("site", "cell", "excluded", "dims", "exit")
-_HIT_TYPE_HASHES: Final = np.full(256, NOT_SET_HASH, np.uint64)
-_HIT_TYPE_HASHES[list(HitType)] = [hash64(hit_type.name) for hit_type in HitType]
 _NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have none
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -117,20 +115,15 @@ def folded_traffic(parts: Sequence[pl.DataFrame], sites: Sites, interned: Intern
     if not parts:
         return no_rows(RowSource.TRAFFIC)
     contributions = with_escaped_names(pl.concat([*parts, _NO_VISITORS], how="diagonal").rechunk())
-    keys, hashes = _keys(contributions)
-    keyed = contributions.with_columns(pl.Series("key", keys), pl.int_range(pl.len(), dtype=pl.UInt32).alias("at"))
-    sums = _that_are_not_zero(keyed, (*TRAFFIC_MEASURES, MOVED_VISITORS))
-    groups = keyed.group_by("key").agg(*exact_sums(sums), pl.col("at").first(), pl.col("visitor"))
+    sums = _that_are_not_zero(contributions, (*TRAFFIC_MEASURES, MOVED_VISITORS))
+    groups = _grouped(contributions, sums, interned.hash_bits)
     groups = groups.with_columns(visitor_sketches(groups["visitor"])).drop("visitor")
     says = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
     groups = as_rows(groups.filter(says))
     named = contributions.select("site", "cell", "excluded", *HIT_DIMENSIONS, "dims")[groups["at"]]
     texts, known = interned.names(named["dims"].to_numpy(), VISIT_DIMENSIONS)
-    at = groups["at"].to_numpy()
-    known |= {name: of_texts[at] for name, of_texts in hashes.items()}
-    known["hit_type"] = _HIT_TYPE_HASHES[named["hit_type"].to_numpy()]
-    rows = named.drop("site", "dims").with_columns(hit_type_name(), *texts, *groups.drop("key", "at"))
-    return _of_sites(rows, named["site"].to_numpy(), sites, RowSource.TRAFFIC, known)
+    rows = named.drop("site", "dims").with_columns(hit_type_name(), *texts, *groups.drop("at"))
+    return _of_sites(rows, named["site"].to_numpy(), sites, interned.digest, RowSource.TRAFFIC, known)
 
 
 def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
@@ -143,13 +136,13 @@ def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interne
     exits = groups["exit"].to_numpy()
     known["exit_page"] = interned.texts.name_hashes(exits)
     rows = groups.drop("site", "dims", "exit").with_columns(*names, interned.texts.names(exits).alias("exit_page"))
-    return _of_sites(rows, groups["site"].to_numpy(), sites, RowSource.VISITS, known)
+    return _of_sites(rows, groups["site"].to_numpy(), sites, interned.digest, RowSource.VISITS, known)
 
 
-def of_refusals(hits_by_cell: pl.DataFrame) -> SignedRows:
+def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
     """Return rows of refused hits: `site`, `cell` of collect time, `rejected_hits`."""
     rows = hits_by_cell.with_columns(pl.lit(value=False).alias("excluded"), _day())
-    return _signed(rows, RowSource.TRAFFIC, {})
+    return _signed(rows, digest, RowSource.TRAFFIC, {})
 
 
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
@@ -165,16 +158,21 @@ def no_rows(source: RowSource) -> SignedRows:
 
 
 def _of_sites(
-    rows: pl.DataFrame, numbers: I32Array, sites: Sites, source: RowSource, known: Mapping[str, U64Array]
+    rows: pl.DataFrame,
+    numbers: I32Array,
+    sites: Sites,
+    digest: RowDigest,
+    source: RowSource,
+    known: Mapping[str, U64Array],
 ) -> SignedRows:
     named = rows.with_columns(sites.texts(numbers).alias("site"), _day())
-    return _signed(named, source, {**known, "site": sites.hashes(numbers)})
+    return _signed(named, digest, source, {**known, "site": sites.hashes(numbers)})
 
 
-def _signed(rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
+def _signed(rows: pl.DataFrame, digest: RowDigest, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
     """Return rows with all columns, the names in them escaped, and their digests."""
     complete = filled_rows(rows, {"generation": STREAM_GENERATION}, STREAM_COLUMNS[source])
-    return SignedRows(complete, row_digests(complete, source, known))
+    return SignedRows(complete, digest.of(complete, source, known))
 
 
 def _day() -> pl.Expr:
@@ -188,29 +186,55 @@ def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]
     return [name for name, is_there in zip(there, found, strict=True) if is_there]
 
 
-def _keys(contributions: pl.DataFrame) -> tuple[U64Array, dict[str, U64Array]]:
-    """Return a hash of each contribution's row key, and those of its texts, NOT_SET_HASH for null.
+def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
+    """Return the sums of the contributions of each row, their visitors, and the place of the first as `at`.
 
-    Grouping by one number is cheap, by eight texts it is not. Texts that are null everywhere are left out.
+    Grouping by one number is cheap, by eight texts it is not: rows are grouped by a hash of their keys, and by the keys
+    themselves where two of them share a hash (rule D0).
     """
-    keys = np.full(contributions.height, _MIX, np.uint64)
+    texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
+    keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)
+    place = pl.int_range(pl.len(), dtype=pl.UInt32).alias("at")
+    keyed = contributions.with_columns(pl.Series("key", keys), place)
+    values = (*exact_sums(sums), pl.col("at").first(), pl.col("visitor"))
+    groups = keyed.group_by("key").agg(*values)
+    if _are_told_apart(contributions, texts, _first_places(keys, groups)):
+        return groups.drop("key")
+    return keyed.group_by(*_NUMBERS, *texts).agg(*values).drop(*_NUMBERS, *texts)
+
+
+def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
+    """Return a hash of each contribution's row key, which means nothing outside of this call."""
+    start = seed()
+    keys = np.full(contributions.height, start, np.uint64)
     for name in _NUMBERS:
         keys = _mixed(keys, contributions[name].to_numpy().astype(np.int64).view(np.uint64))
-    hashes = {}
-    for place, name in enumerate(_TEXTS, start=1):
-        column = contributions[name]
-        if column.null_count() < len(column):
-            hashes[name] = _hashes_of(column)
-            keys = _mixed(keys, hashes[name] + np.uint64(place))
-    return keys, hashes
+    for name in texts:
+        keys = _mixed(keys, contributions[name].hash(start).to_numpy())
+    return keys
 
 
-def _hashes_of(texts: pl.Series) -> U64Array:
-    """Return hash64 of each text, NOT_SET_HASH for null; most texts are null in columns that only few hits have."""
-    hashes = np.full(len(texts), NOT_SET_HASH, np.uint64)
-    there = texts.is_not_null().to_numpy()
-    hashes[there] = hash64_column(texts.drop_nulls()).to_numpy()
-    return hashes
+def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
+    """Return where the first contribution with the key of each one stands (n,)."""
+    index = HashIndex(groups.height)
+    index.add(groups["key"].to_numpy() * _STEP, groups["at"].to_numpy().astype(np.int64))
+    return index.find(keys * _STEP)
+
+
+def _are_told_apart(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
+    """Return whether every contribution has the row key of the one at its place in `first`."""
+    for name in _NUMBERS:
+        values = contributions[name].to_numpy()
+        if (values[first] != values).any():
+            return False
+    places = pl.Series(first)
+    return all(_are_equal(contributions[name].gather(places), contributions[name]) for name in texts)
+
+
+def _are_equal(texts: pl.Series, others: pl.Series) -> bool:
+    """Return whether all texts are the others; null is null."""
+    equal = texts == others
+    return bool(equal.all()) and bool((texts.is_null() == others.is_null()).all())
 
 
 def _mixed(keys: U64Array, values: U64Array) -> U64Array:

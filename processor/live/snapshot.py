@@ -21,10 +21,9 @@ import polars as pl
 from hitmesh.columns import as_int64_where_they_fit
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
+from hitmesh.row_digest import RowDigest
 from hitmesh.stored import decoding, opened, sealed
-from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
-from processor.live.interning import Interned
 from processor.live.kept import KEPT_COLUMNS
 from processor.live.limits import PRODUCTION, Limits
 from processor.live.refusals import RefusalsState
@@ -32,7 +31,7 @@ from processor.live.sites import Sites
 from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
 
-_FORMAT: Final = b"HMS2"  # 2: sums by currency; 1 had no such mark
+_FORMAT: Final = b"HMS3"  # 3: digests of rows with a secret; 2: sums by currency; 1 had no such mark
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
 _KEPT_LOG_TIME: Final = "kept_log_time"
@@ -68,7 +67,11 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
 
 
 def restored(
-    tables: Mapping[str, pl.DataFrame], partition: PartitionId, cache: Path, limits: Limits = PRODUCTION
+    tables: Mapping[str, pl.DataFrame],
+    partition: PartitionId,
+    cache: Path,
+    limits: Limits = PRODUCTION,
+    digest: RowDigest | None = None,
 ) -> LiveState:
     """Return the state without its kept hits and ids."""
     numbers = tables["numbers"].row(0, named=True)
@@ -77,13 +80,14 @@ def restored(
         partition,
         cache,
         limits,
+        digest or RowDigest(),
         **{name: numbers[name] for name in _NUMBERS},
         sites=Sites(tables["sites"]["name"].to_list()),
-        interned=Interned(CARRIED_DIMENSIONS, tables["texts"]["text"], codes),
         closing=VisitColumns.of_frame(tables["closing"]),
         pinned=tables["pinned"].select(*KEPT_COLUMNS),
         sums=EpochSums(numbers["epoch"], tables["cells"], tables["counts"]),
     )
+    state.intern(tables["texts"]["text"], codes)
     if "folded" in tables:  # older ones folded nothing
         state.texts.restore(tables["folded"])
     now = tables["now"]
@@ -106,11 +110,13 @@ def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
     }
 
 
-def restored_refusals(tables: Mapping[str, pl.DataFrame], partition: PartitionId) -> RefusalsState:
+def restored_refusals(
+    tables: Mapping[str, pl.DataFrame], partition: PartitionId, digest: RowDigest | None = None
+) -> RefusalsState:
     """Return the state of a partition of refusals."""
     numbers = tables["numbers"].row(0, named=True)
     sums = EpochSums(numbers.pop("epoch"), tables["cells"], tables["counts"])
-    return RefusalsState(partition, **numbers, sums=sums)
+    return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:

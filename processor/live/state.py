@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hitmesh.ports import PartitionId, PartitionProgress
+from hitmesh.row_digest import RowDigest
 from processor.carry import CARRIED_DIMENSIONS
 from processor.live.epochs import EpochSums
 from processor.live.folding import FoldedTexts
@@ -46,6 +49,7 @@ class LiveState:
         partition: which one.
         cache: directory for kept hits.
         limits: when its tables grow, spill and are tidied.
+        digest: makes the digests of its rows.
         next_offset: the next record.
         log_time: of the last record, ms.
         ended_through: log time up to which visits that have ended were counted as such.
@@ -68,13 +72,14 @@ class LiveState:
     partition: PartitionId
     cache: Path
     limits: Limits = PRODUCTION
+    digest: RowDigest = field(default_factory=RowDigest)
     next_offset: int = 0
     log_time: int = 0
     ended_through: int = 0
     written: int = 0
     horizon: int = 0
     sites: Sites = field(default_factory=Sites)
-    interned: Interned = field(default_factory=lambda: Interned(CARRIED_DIMENSIONS))
+    interned: Interned = field(init=False)
     timelines: Timelines = field(init=False)
     closing: VisitColumns = field(default_factory=VisitColumns.empty)
     pinned: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KEPT_COLUMNS))
@@ -85,10 +90,15 @@ class LiveState:
     tidied: int = 0
 
     def __post_init__(self) -> None:
+        self.intern()
         self.timelines = Timelines(self.limits)
         self.ids = IdFilter(self.limits)
         self.kept = KeptHits(self.cache, self.limits)
         self.texts = FoldedTexts(self.limits)
+
+    def intern(self, texts: pl.Series | None = None, codes: npt.NDArray[np.int32] | None = None) -> None:
+        """Begin with these texts and tuples, as of Interned."""
+        self.interned = Interned(CARRIED_DIMENSIONS, texts, codes, self.digest, self.limits.hash_bits)
 
     @property
     def position(self) -> PartitionProgress:

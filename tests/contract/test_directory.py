@@ -18,6 +18,11 @@ KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER, None, True, 5)
 
 
 class TestSiteDirectory:
+    def test_secret_of_the_mesh_is_made_once_and_stays(self, opener: Opener) -> None:
+        secret = opener().directory.mesh_secret()
+        assert len(secret) == 32
+        assert opener().directory.mesh_secret() == secret
+
     def test_site_comes_back_as_it_was_created(self, opener: Opener) -> None:
         site = replace(
             SHOP,

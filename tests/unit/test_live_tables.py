@@ -10,8 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from hitmesh.keys import hash64_column
-from hitmesh.row_digest import NOT_SET_HASH
+from hitmesh.row_digest import RowDigest
 from processor.live.batch import hit_ids, timeline_keys, visitors_of
 from processor.live.hash_index import MISSING, HashIndex
 from processor.live.id_filter import IdFilter
@@ -76,7 +75,7 @@ def test_equal_texts_have_one_code_and_null_has_its_own() -> None:
 def shown(interned: Interned, numbers: npt.NDArray[np.int32]) -> pl.DataFrame:
     names, hashes = interned.names(numbers, interned.columns)
     for name in names:
-        assert (hash64_column(name).fill_null(NOT_SET_HASH).to_numpy() == hashes[name.name]).all()
+        assert (RowDigest().texts(name) == hashes[name.name]).all()
     return pl.DataFrame(names)
 
 

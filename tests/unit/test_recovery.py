@@ -105,7 +105,7 @@ def test_snapshot_of_an_older_format_is_as_good_as_none(tmp_path: Path) -> None:
     found = states.load(partition, LOGIC_VERSION)
     assert found is not None
     manifest, chunks = found
-    unmarked = [bytes(opened(b"".join(chunks), "a snapshot", "no cure")).removeprefix(b"HMS2")]
+    unmarked = [bytes(opened(b"".join(chunks), "a snapshot", "no cure")).removeprefix(b"HMS3")]
     older = replace(manifest, writer=99, chunks=1)
     states.save_chunks(partition, 99, manifest.position.next_offset, unmarked)
     assert states.save_manifest(older)

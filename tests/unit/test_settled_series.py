@@ -15,6 +15,7 @@ from hitmesh.stream_columns import MOVED_VISITORS, SERIES_COLUMNS, STREAM_GENERA
 from processor.attempt import Attempt
 from processor.settled_series import settled_series
 from processor.settlement import Settled
+from processor.stream_stores import digest_of
 from tests.reference.hits import RefHit, RefItem
 from tests.small_mesh import SmallMesh, settler_stores
 
@@ -86,7 +87,8 @@ def test_settlement_and_stream_of_the_same_hits_read_the_same() -> None:
     mesh = a_mesh()
     streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, STREAM_GENERATION)
     settled = settled_today(mesh)
-    assert_frame_equal(with_estimates(settled_series(settled.traffic, settled.visits)), with_estimates(streamed))
+    read = settled_series(settled.traffic, settled.visits, digest_of(mesh.stores.directory))
+    assert_frame_equal(with_estimates(read), with_estimates(streamed))
 
 
 def test_money_is_apart_by_currency_and_visits_are_of_none() -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.directory_rules import (
+    MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
     oldest_salted,
@@ -68,6 +69,7 @@ class CassandraSiteDirectory:
         self._salt_lock = threading.Lock()
         self._salts: dict[tuple[str, date], bytes] = {}
         self._salted_on: dict[str, date] = {}
+        self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
         """Returns a site."""
@@ -188,6 +190,23 @@ class CassandraSiteDirectory:
             if (site, salted) not in self._salts:
                 self._salts[site, salted] = self._stored_salt(site, salted)
             return self._salts[site, salted]
+
+    def mesh_secret(self) -> bytes:
+        """Returns the secret of the mesh; makes it when there is none yet."""
+        if self._mesh_secret is None:
+            self._mesh_secret = self._stored_mesh_secret()
+        return self._mesh_secret
+
+    def _stored_mesh_secret(self) -> bytes:
+        asked = "SELECT secret FROM mesh_secrets WHERE zero = 0"
+        rows = self._session.run(asked, (), serial=True)
+        if not rows:
+            self._session.apply(
+                "INSERT INTO mesh_secrets (zero, secret) VALUES (0, ?) IF NOT EXISTS",
+                (secrets.token_bytes(MESH_SECRET_BYTES),),
+            )
+            rows = self._session.run(asked, (), serial=True)
+        return bytes(rows[0].secret)
 
     def _stored_salt(self, site: str, salted: date) -> bytes:
         self._session.run("INSERT INTO salt_dates (zero, local_date) VALUES (0, ?)", (salted,))

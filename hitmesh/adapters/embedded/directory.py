@@ -17,6 +17,7 @@ from datetime import date
 from typing import Final
 
 from hitmesh.adapters.directory_rules import (
+    MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
     oldest_salted,
@@ -56,6 +57,7 @@ class EmbeddedSiteDirectory:
         self._salts: dict[tuple[str, date], bytes] = {}
         self._salted_on: dict[str, date] = {}
         self._forgot_on = date.min
+        self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
         """Returns a site."""
@@ -185,6 +187,24 @@ class EmbeddedSiteDirectory:
             if kept is not None and self._salted_on.get(site) == today:
                 return kept
             return self._stored_salt(site, salted, today)
+
+    def mesh_secret(self) -> bytes:
+        """Returns the secret of the mesh; makes it when there is none yet."""
+        if self._mesh_secret is None:
+            self._mesh_secret = self._stored_mesh_secret()
+        return self._mesh_secret
+
+    def _stored_mesh_secret(self) -> bytes:
+        asked = "SELECT secret FROM mesh_secrets WHERE one = 1"
+        with self._database.reading() as transaction:
+            secret = transaction.first(bytes, asked)
+        if secret is None:
+            made = secrets.token_bytes(MESH_SECRET_BYTES)
+            with self._database.writing() as transaction:
+                transaction.run("INSERT OR IGNORE INTO mesh_secrets VALUES (1, ?)", (made,))
+                secret = transaction.first(bytes, asked)
+        assert secret is not None  # inserted, or there
+        return secret
 
     def _stored_salt(self, site: str, salted: date, today: date) -> bytes:
         oldest = oldest_salted(today)

@@ -431,4 +431,5 @@ DIRECTORY_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, local_date)
         ) WITHOUT ROWID""",
     ),
+    ("CREATE TABLE mesh_secrets (one INTEGER PRIMARY KEY CHECK (one = 1), secret BLOB NOT NULL)",),
 )

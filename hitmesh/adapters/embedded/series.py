@@ -16,7 +16,7 @@ from hitmesh.adapters.partials import as_kept, as_settled, newest, series
 from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
 from hitmesh.columns import pack_record, unpack_record
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS
+from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
 
 # SQLite has no booleans, and only signed integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
@@ -38,7 +38,7 @@ class EmbeddedSeriesStore:
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Stores partials durably in one transaction; one older than what is there changes nothing."""
         put = newest(as_kept(partials, PARTIAL_COLUMNS), PARTIAL_COLUMNS).sort("site", "day", "generation", "cell")
-        plain = put.drop(PARTIAL_SUMS).with_columns(pl.col("digest").reinterpret(signed=True))
+        plain = put.drop(*PARTIAL_SUMS, UNKEYED_DIGESTS).with_columns(pl.col("digest").reinterpret(signed=True))
         with self._database.writing() as transaction:
             transaction.run_many(
                 _PUT, ((*row, sums) for row, sums in zip(plain.iter_rows(), sealed_sums(put), strict=True))

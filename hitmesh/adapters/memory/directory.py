@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import date
 
 from hitmesh.adapters.directory_rules import (
+    MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
     oldest_salted,
@@ -29,6 +30,7 @@ class MemorySiteDirectory:
         self._sites: dict[str, Site] = {}
         self._keys: dict[bytes, IngestKey] = {}
         self._salts: dict[tuple[str, date], bytes] = {}
+        self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
         """Returns a site."""
@@ -98,3 +100,7 @@ class MemorySiteDirectory:
             }
             key = (site, salted_date(local_date, today))
             return self._salts.setdefault(key, secrets.token_bytes(SALT_BYTES))
+
+    def mesh_secret(self) -> bytes:
+        """Returns the secret of the mesh."""
+        return self._mesh_secret

@@ -1,0 +1,79 @@
+"""Texts with one hash64 on the way from the log to settled rows (rule D0): they are as different as any others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from hitmesh.keys import hash64
+from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.zones import DAY_MS
+from tests.reference.hits import RefHit
+from tests.small_mesh import SmallMesh, differences, expected_rows
+from tests.twins import PATHS, SOURCES, TWINS
+
+VICTIM, ATTACKER = "merchants/victim/sites/shop", "merchants/attacker/sites/x"
+NOON = 20_000 * DAY_MS + DAY_MS // 2
+
+
+def a_hit(site: str, number: int, **fields: object) -> RefHit:
+    return replace(RefHit(site, f"v{number}", f"h{number}", NOON + number * 1_000), **fields)  # type: ignore[arg-type]  # fields of a RefHit
+
+
+def settled_mesh(*records: Sequence[RefHit]) -> SmallMesh:
+    """A mesh that took these records one after the other, checked against the reference before and after settling."""
+    mesh = SmallMesh(NOON + 60_000, sites=[VICTIM, ATTACKER])
+    for record in records:
+        mesh.send(record)
+        mesh.heartbeat()
+        mesh.stream()
+    mesh.clock.advance(40 * 60_000)
+    mesh.heartbeat()
+    mesh.stream()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    return mesh
+
+
+def confirmed(mesh: SmallMesh, site: str) -> list[tuple[bool, bool]]:
+    return [(one.confirmed, one.rows_differ) for one in mesh.stores.generations.drifts(site, 0, 10**6).values()]
+
+
+def test_golden_twins_have_one_hash() -> None:
+    for twins in TWINS:
+        assert len(set(twins)) == 2
+        assert len({hash64(text) for text in twins}) == 1
+
+
+@pytest.mark.parametrize(
+    "field", ["page_path", "hostname", "source", "referrer_host", "browser", "event_name", "product"]
+)
+def test_a_twin_that_another_site_sent_first_stays_out_of_a_sites_rows(field: str) -> None:
+    text, twin = PATHS
+    mesh = settled_mesh(
+        [a_hit(ATTACKER, 1, **{field: twin})],
+        [a_hit(VICTIM, number, **{field: text}) for number in range(2, 6)],
+    )
+    assert confirmed(mesh, VICTIM) == [(True, False)]
+
+
+@pytest.mark.parametrize("field", ["page_path", "source", "event_name", "product", "category", "brand"])
+def test_twins_in_one_record_are_two_rows(field: str) -> None:
+    text, twin = SOURCES
+    hits = [a_hit(VICTIM, number, **{field: text if number % 2 else twin}) for number in range(1, 6)]
+    assert confirmed(settled_mesh(hits), VICTIM) == [(True, False)]
+
+
+def test_stored_digests_depend_on_the_secret_of_the_mesh() -> None:
+    hits = [a_hit(VICTIM, number) for number in range(3)]
+    found = []
+    for _ in range(2):
+        mesh = SmallMesh(NOON + 60_000, sites=[VICTIM])
+        mesh.send(hits)
+        mesh.stream()
+        mesh.runner.flush()
+        found.append(mesh.stores.series.read(VICTIM, 0, 10**6, STREAM_GENERATION)["digest"].sum())
+    assert found[0] != found[1]
