@@ -18,6 +18,7 @@ from hitmesh.stream_columns import (
     SERIES_COLUMNS,
     STREAM_COLUMNS,
     STREAM_GENERATION,
+    UNKEYED_DIGESTS,
     LedgerClass,
     LedgerKind,
 )
@@ -91,7 +92,7 @@ def live(stores: Stores, *dimensions: str, **asked: object) -> pl.DataFrame:
 def a_partial(**values: object) -> dict[str, object]:
     key = {"site": SHOP, "day": DAY, "cell": START, "excluded": False, "currency": ""}
     key |= {"generation": STREAM_GENERATION}
-    return key | {"log": "hits.1", "partition": 0, "epoch": NOON, "written": 1} | values
+    return key | {"log": "hits.1", "partition": 0, "epoch": NOON, "written": 1, UNKEYED_DIGESTS: 0} | values
 
 
 def partials(*rows: Mapping[str, object]) -> pl.DataFrame:
