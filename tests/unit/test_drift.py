@@ -7,6 +7,7 @@ import pytest
 
 from hitmesh.ports import Drift
 from hitmesh.rollup_rows import RowSource
+from hitmesh.row_digest import RowDigest
 from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS
 from processor.drift import drift_of, with_stored_rows
 from processor.settled_series import settled_series
@@ -31,7 +32,7 @@ def stored(**added: int) -> dict[str, int]:
 
 
 def a_drift(**added: int) -> Drift:
-    drift = drift_of(TRAFFIC, VISITS, streamed(**added))
+    drift = drift_of(TRAFFIC, VISITS, streamed(**added), RowDigest())
     assert drift is not None
     return drift
 
@@ -54,7 +55,7 @@ def test_stream_of_which_a_row_differs_is_not_confirmed() -> None:
 
 
 def test_stream_without_partials_has_no_drift() -> None:
-    assert drift_of(TRAFFIC, VISITS, streamed().clear()) is None
+    assert drift_of(TRAFFIC, VISITS, streamed().clear(), RowDigest()) is None
 
 
 @pytest.mark.parametrize("changed", [{"hits": 7}, {"hits": -1}, {"visits": 2}, {"gross_revenue": 2**62}])
