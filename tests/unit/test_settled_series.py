@@ -17,7 +17,7 @@ from processor.settled_series import settled_series
 from processor.settlement import Settled
 from processor.stream_stores import digest_of
 from tests.reference.hits import RefHit, RefItem
-from tests.small_mesh import SmallMesh, settler_stores
+from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000
@@ -109,3 +109,21 @@ def test_nothing_settled_is_no_rows_of_the_same_columns() -> None:
         pl.DataFrame(schema=ROW_COLUMNS[RowSource.TRAFFIC]), pl.DataFrame(schema=ROW_COLUMNS[RowSource.VISITS])
     )
     assert (dict(nothing.schema), nothing.height) == (SERIES_COLUMNS, 0)
+
+
+def test_visitors_of_a_cell_are_exact_beyond_what_a_small_sketch_holds() -> None:
+    """600 visitors of two pages of one cell, in several records: more than 256, fewer than 4,096."""
+    mesh = SmallMesh(MIDNIGHT + 600 * MINUTE, sites=[SITE])
+    for first in range(0, 600, 200):
+        visitors = range(first, first + 200)
+        mesh.send(
+            [RefHit(SITE, f"v{n}", f"h{n}", MIDNIGHT + 601 * MINUTE + n, page_path=f"/{n % 2}") for n in visitors]
+        )
+        mesh.stream()
+    mesh.runner.flush()
+    streamed = mesh.stores.series.read(SITE, DAY, DAY + 1, STREAM_GENERATION)
+    assert with_estimates(streamed)["visitors"].sum() == 600
+    mesh.settle()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
+    settled = settled_today(mesh)
+    assert with_estimates(settled_series(settled.traffic, settled.visits))["visitors"].sum() == 600
