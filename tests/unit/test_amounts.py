@@ -20,9 +20,9 @@ from hitmesh.columns import pack_record, unpack_record
 from hitmesh.errors import RefusedError, StoreCorrupt
 from hitmesh.money import MAX_ABS_MICROS, MICROS
 from hitmesh.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, RowSource
-from hitmesh.row_digest import row_digests
+from hitmesh.row_digest import RowDigest
 from hitmesh.stored import opened
-from hitmesh.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS
+from hitmesh.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
 from processor.drift import drift_of
 from processor.live.epochs import EpochSums
 from processor.settled_series import settled_series
@@ -78,7 +78,7 @@ class TestSums:
         one_by_one = frame(RowSource.TRAFFIC, [traffic(hits=1, gross_revenue=MOST)] * 25)
         by_key = [name for name in one_by_one.columns if name not in ("hits", "gross_revenue")]
         together = as_rows(one_by_one.group_by(by_key).agg(*sums(["hits", "gross_revenue"])))
-        digests = [int(row_digests(rows, RowSource.TRAFFIC).sum()) for rows in (one_by_one, together)]
+        digests = [int(RowDigest().of(rows, RowSource.TRAFFIC).sum()) for rows in (one_by_one, together)]
         assert together.height < 10
         assert digests[0] == digests[1]
 
@@ -88,15 +88,19 @@ class TestStored:
     def test_sums_come_back_from_their_blobs(self, values: list[tuple[int, int]]) -> None:
         rows = [{name: n for n, name in enumerate(PARTIAL_SUMS)} | {"tax": a, "refunds": b} for a, b in values]
         sent = pl.DataFrame(rows, schema={name: SERIES_COLUMNS[name] for name in PARTIAL_SUMS})
-        assert unpacked_sums(packed_sums(sent)).equals(sent)
+        read = unpacked_sums(packed_sums(sent))
+        assert read.drop(UNKEYED_DIGESTS).equals(sent)
+        assert not read[UNKEYED_DIGESTS].any()
 
-    def test_blob_of_sums_that_fit_is_as_it_always_was(self) -> None:
+    def test_blob_of_sums_that_fit_is_as_it_always_was_but_for_its_version(self) -> None:
         row = {name: -n for n, name in enumerate(PARTIAL_SUMS)}
         [blob] = packed_sums(pl.DataFrame([row], schema={name: SERIES_COLUMNS[name] for name in PARTIAL_SUMS}))
-        assert blob == b"\x01" + np.array(list(row.values()), "<i8").tobytes()
+        as_before = np.array(list(row.values()), "<i8").tobytes()
+        assert blob == b"\x03" + as_before
+        assert unpacked_sums([b"\x01" + as_before, blob])[UNKEYED_DIGESTS].to_list() == [1, 0]
 
     def test_blob_of_another_version_or_size_is_corrupt(self) -> None:
-        for blob in (b"\x02" + bytes(8 * len(PARTIAL_SUMS)), b"\x03" + bytes(8 * len(PARTIAL_SUMS)), b""):
+        for blob in (b"\x02" + bytes(8 * len(PARTIAL_SUMS)), b"\x05" + bytes(8 * len(PARTIAL_SUMS)), b""):
             with pytest.raises(StoreCorrupt):
                 unpacked_sums([blob])
 
@@ -122,10 +126,10 @@ def _rows(values: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def test_drift_of_a_day_beyond_an_int64_is_exact() -> None:
     most, fewer = _rows([MOST] * 30), _rows([MOST] * 9)
-    drift = drift_of(*most, settled_series(*fewer))
+    drift = drift_of(*most, settled_series(*fewer), RowDigest())
     assert drift is not None
     assert drift.measures == {"orders": 21, "gross_revenue": 21 * MOST}
-    same = drift_of(*most, settled_series(*most))
+    same = drift_of(*most, settled_series(*most), RowDigest())
     assert same is not None
     assert (same.rows_differ, same.measures) == (False, {})
 
