@@ -41,6 +41,7 @@ from processor.duplicates import COPY_WINDOW_MS
 from processor.orders import HitAt, seen_claims, with_flags
 from processor.refunds import claims_refund, takes_total, with_totals
 from processor.rollups import RowOwner
+from processor.settled_series import settled_series
 from processor.settlement import DERIVE_MS, DayInputs, Settled, settle
 from processor.stream_stores import digest_of
 from processor.window import Window, read_window
@@ -142,6 +143,10 @@ class Attempt:
         streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
         digest = digest_of(self._stores.directory)
         return drift_of(settled.traffic, settled.visits, streamed, digest, settled.full_refunds)
+
+    def series_of(self, settled: Settled) -> pl.DataFrame:
+        """Return the series of the settlement's rows."""
+        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory))
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""

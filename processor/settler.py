@@ -42,8 +42,6 @@ from processor.attempt import Attempt, SettlerStores
 from processor.collisions import collision_refusals
 from processor.drift import with_stored_rows
 from processor.metering import count_not_settled, count_settled, count_store_error
-from processor.settled_series import settled_series
-from processor.stream_stores import digest_of
 from processor.wave import Computed, Pass
 
 _LOOK_EVERY_S: Final = 0.05
@@ -249,8 +247,7 @@ class Settler:
     def _publish(self, this: Pass, one: Computed) -> None:
         stores, site_day, settled = self._stores, one.attempt.site_day, one.settled
         generation = STREAM_GENERATION if one.is_confirmed else one.attempt.generation
-        series = settled_series(settled.traffic, settled.visits, digest_of(stores.directory))
-        stores.series.put_settled(site_day, generation, series)
+        stores.series.put_settled(site_day, generation, one.attempt.series_of(settled))
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
         disturbed = one.attempt.disturbed_days(settled) - {day.day for day in this.waiting if day.site == site_day.site}

@@ -63,7 +63,7 @@ SMALLEST = Limits(
     filter_ids=4,
     index_bits=1,
     compared_copies=1,
-    hash_bits=6,
+    hash_bits=16,
     replay_hits=3,
     chunk_bytes=100,
 )
