@@ -30,10 +30,10 @@ _NAMES_OF_UPPER: Final = {name: f"{name}_upper" for name in AMOUNT_MEASURES}
 
 
 def packed_sums(rows: pl.DataFrame) -> list[bytes]:
-    """Returns the sums of each row as one blob."""
+    """Returns the sums of each row as one blob; rows have UNKEYED_DIGESTS too."""
     amounts = rows.select(AMOUNT_MEASURES)
     if all(fits(amount) is not None for amount in amounts):
-        return _blobs(1, rows.select(pl.col(PARTIAL_SUMS).cast(pl.Int64)))
+        return _blobs(1, rows, rows.select(pl.col(PARTIAL_SUMS).cast(pl.Int64)))
     does_fit = rows.select(
         pl.all_horizontal(pl.col(name).is_between(INT64_MIN, INT64_MAX) for name in AMOUNT_MEASURES)
     ).to_series()
@@ -46,6 +46,7 @@ def _wide(rows: pl.DataFrame) -> list[bytes]:
     lower = {name: pl.col(name) - one * pl.lit(_UPPER, AMOUNT_SUM) for name, one in upper.items()}
     return _blobs(
         2,
+        rows,
         rows.select(
             lower[name].cast(pl.UInt64).reinterpret(signed=True).alias(name) if name in lower else pl.col(name)
             for name in PARTIAL_SUMS
@@ -54,10 +55,10 @@ def _wide(rows: pl.DataFrame) -> list[bytes]:
     )
 
 
-def _blobs(version: int, sums: pl.DataFrame, upper: pl.DataFrame | None = None) -> list[bytes]:
-    packed = _PACKED[version]
+def _blobs(layout: int, rows: pl.DataFrame, sums: pl.DataFrame, upper: pl.DataFrame | None = None) -> list[bytes]:
+    packed = _PACKED[layout]
     blobs = np.empty(sums.height, packed)
-    blobs["version"] = version + _KEYED
+    blobs["version"] = np.where(rows[UNKEYED_DIGESTS].to_numpy() == 0, layout + _KEYED, layout)
     blobs["sums"] = sums.to_numpy()
     if upper is not None:
         blobs["upper"] = upper.to_numpy()

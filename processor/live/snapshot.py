@@ -23,6 +23,7 @@ from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
 from hitmesh.row_digest import RowDigest
 from hitmesh.stored import decoding, opened, sealed
+from hitmesh.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
 from processor.live.epochs import EpochSums
 from processor.live.kept import KEPT_COLUMNS
 from processor.live.limits import PRODUCTION, Limits
@@ -32,6 +33,7 @@ from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
 
 _FORMAT: Final = b"HMS3"  # 3: digests of rows with a secret; 2: sums by currency; 1 had no such mark
+_READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
 _KEPT_LOG_TIME: Final = "kept_log_time"
@@ -85,7 +87,7 @@ def restored(
         sites=Sites(tables["sites"]["name"].to_list()),
         closing=VisitColumns.of_frame(tables["closing"]),
         pinned=tables["pinned"].select(*KEPT_COLUMNS),
-        sums=EpochSums(numbers["epoch"], tables["cells"], tables["counts"]),
+        sums=_sums_of(tables, numbers["epoch"]),
     )
     state.intern(tables["texts"]["text"], codes)
     if "folded" in tables:  # older ones folded nothing
@@ -115,7 +117,7 @@ def restored_refusals(
 ) -> RefusalsState:
     """Return the state of a partition of refusals."""
     numbers = tables["numbers"].row(0, named=True)
-    sums = EpochSums(numbers.pop("epoch"), tables["cells"], tables["counts"])
+    sums = _sums_of(tables, numbers.pop("epoch"))
     return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
 
 
@@ -130,13 +132,12 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
     """Return the tables.
 
     Raises:
-        StoreCorrupt: the bytes are not what `packed` returns, or what it returned in another format.
+        StoreCorrupt: the bytes are not what `packed` returns, or returned before sums were told apart by currency.
     """
     value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
-    if not value.startswith(_FORMAT):
-        raise StoreCorrupt(
-            f"a snapshot of {len(value)} bytes is not of format {_FORMAT.decode()}: the log is read instead"
-        )
+    if not value.startswith(_READ):
+        formats = " or ".join(known.decode() for known in _READ)
+        raise StoreCorrupt(f"a snapshot of {len(value)} bytes is not of format {formats}: the log is read instead")
     with decoding(f"a snapshot of {len(value)} bytes", "the log is read instead"):
         (length,) = _LENGTH.unpack_from(value, len(_FORMAT))
         begin = len(_FORMAT) + _LENGTH.size
@@ -168,6 +169,15 @@ def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np
     """Return the rows that are copies per record offset, of the kept hits."""
     groups = tables["copies"].group_by("offset").agg("row")
     return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
+
+
+def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int) -> EpochSums:
+    """Return the sums of the epoch; those of format 2 have digests without the secret, which confirm nothing."""
+    cells = tables["cells"]
+    if UNKEYED_DIGESTS not in cells.columns:
+        cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
+        cells = cells.select(*SERIES_COLUMNS, pl.exclude(SERIES_COLUMNS))
+    return EpochSums(epoch, cells, tables["counts"])
 
 
 def _stream_of(table: pl.DataFrame) -> bytes:

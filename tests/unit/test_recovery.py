@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +15,22 @@ from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import PartitionsMoved
 from hitmesh.ports import PartitionId, SnapshotManifest, Topic
 from hitmesh.stored import opened
-from hitmesh.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS
+from hitmesh.stream_columns import (
+    MOVED_VISITORS,
+    PARTIAL_COLUMNS,
+    PARTIAL_SUMS,
+    STREAM_GENERATION,
+    UNKEYED_DIGESTS,
+)
 from processor.__main__ import stream_stores
+from processor.live.snapshot import packed, unpacked
 from processor.recovery import Recovered, recover
 from processor.runner import Runner
 from processor.stream_stores import StreamStores
 from tests.live_mesh import SMALLEST, LiveMesh
 from tests.reference.hits import RefHit
 from tests.reference.streamed import stream
-from tests.small_mesh import Rows, SmallMesh, folded_rows
+from tests.small_mesh import Rows, SmallMesh, differences, expected_rows, folded_rows
 
 SITE = "merchants/m/sites/s"
 MINUTE = 60_000
@@ -99,18 +106,47 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 
 
-def test_snapshot_of_an_older_format_is_as_good_as_none(tmp_path: Path) -> None:
-    mesh = a_mesh()
+def put_instead(mesh: SmallMesh, change: Callable[[bytes], bytes]) -> None:
+    """Replace the snapshot of the first partition by another one, made of its bytes."""
     states, partition = mesh.stores.states, first_partition(mesh)
     found = states.load(partition, LOGIC_VERSION)
     assert found is not None
     manifest, chunks = found
-    unmarked = [bytes(opened(b"".join(chunks), "a snapshot", "no cure")).removeprefix(b"HMS3")]
-    older = replace(manifest, writer=99, chunks=1)
-    states.save_chunks(partition, 99, manifest.position.next_offset, unmarked)
-    assert states.save_manifest(older)
+    other = change(bytes(opened(b"".join(chunks), "a snapshot", "no cure")))
+    states.save_chunks(partition, 99, manifest.position.next_offset, [other])
+    assert states.save_manifest(replace(manifest, writer=99, chunks=1))
+
+
+def test_snapshot_without_a_format_is_as_good_as_none(tmp_path: Path) -> None:
+    mesh = a_mesh()
+    put_instead(mesh, lambda value: value.removeprefix(b"HMS3"))
     assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
     assert after_a_crash(mesh, tmp_path) == undisturbed()
+
+
+def as_format_2(value: bytes) -> bytes:
+    """The snapshot as it was when digests had no secret."""
+    tables = unpacked(value)
+    tables["cells"] = tables["cells"].drop(UNKEYED_DIGESTS)
+    return b"HMS2" + bytes(opened(packed(tables), "a snapshot", "no cure")).removeprefix(b"HMS3")
+
+
+def test_snapshot_of_format_2_is_read_and_its_epoch_confirms_nothing(tmp_path: Path) -> None:
+    mesh = a_mesh()
+    whole = recovered(stream_stores(mesh.stores), tmp_path / "3").replayed
+    put_instead(mesh, as_format_2)
+    assert recovered(stream_stores(mesh.stores), tmp_path / "2").replayed == whole < HITS
+    assert after_a_crash(mesh, tmp_path) == undisturbed()
+    mesh.runner.flush()
+    stored = mesh.stores.series.read(SITE, 20_000, 20_001, STREAM_GENERATION)
+    assert 0 < stored[UNKEYED_DIGESTS].sum() < stored.height
+    mesh.clock.advance(3 * 86_400_000)
+    mesh.heartbeat()
+    mesh.stream()
+    mesh.settle()
+    [drift] = mesh.stores.generations.drifts(SITE, 20_000, 20_001).values()
+    assert (drift.confirmed, drift.rows_differ, drift.measures) == (False, False, {})
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
 
 
 class PutPartials(MemorySeriesStore):
