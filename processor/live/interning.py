@@ -6,7 +6,7 @@ state only. A hash finds candidates; texts are told apart by their bytes, tuples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -72,27 +72,17 @@ class Texts:
         codes[texts.is_not_null().to_numpy() if nulls else slice(None)] = found
         return codes
 
-    def are(self, codes: I32Array, texts: pl.Series) -> BoolArray:
-        """Return whether each of these codes is that of the text (n,)."""
-        if texts.null_count() == len(texts):
-            return np.asarray(codes == NULL)
-        equal = self.texts(codes) == texts
-        if not equal.null_count():
-            return np.asarray(equal.to_numpy())
-        same: BoolArray = equal.fill_null(value=False).to_numpy() | (texts.is_null().to_numpy() & (codes == NULL))
-        return same
-
     def texts(self, codes: npt.NDArray[np.integer]) -> pl.Series:
         """Return the text of each code (n,)."""
         if self._texts.n_chunks() > 1:
             self._texts = self._texts.rechunk()
-        return self._texts.gather(codes.astype(np.uint32))
+        return self._texts[codes.astype(np.uint32)]
 
     def names(self, codes: npt.NDArray[np.integer]) -> pl.Series:
         """Return what stands for each code in rows (n,)."""
         if self._names.n_chunks() > 1:
             self._names = self._names.rechunk()
-        return self._names.gather(codes.astype(np.uint32))
+        return self._names[codes.astype(np.uint32)]
 
     def name_hashes(self, codes: npt.NDArray[np.integer]) -> U64Array:
         """Return RowDigest.texts of what stands for each code in rows (n,)."""
@@ -173,6 +163,19 @@ class Tuples:
         return hashes * _MIX
 
 
+def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
+    """Return whether each text is the other one (n,); null is null."""
+    equal = texts == others  # null where either is
+    return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
+
+
+def _is_constant(texts: pl.Series) -> bool:
+    """Return whether all texts (n,), n > 0, are equal; null is null."""
+    if texts.null_count():
+        return texts.null_count() == len(texts)
+    return texts[0] == texts[-1] and bool((texts == texts[0]).all())
+
+
 class Interned:
     """Texts, and tuples of the named columns of them.
 
@@ -205,7 +208,7 @@ class Interned:
 
     def numbers(self, rows: pl.DataFrame) -> I32Array:
         """Return the number of each row's tuple."""
-        own = rows.select(self.columns)
+        own = rows[list(self.columns)]
         hashes = own.hash_rows(self._seed).to_numpy()
 
         def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
@@ -219,12 +222,27 @@ class Interned:
         self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that were numbered before
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each of these numbers is that of the row's tuple."""
+        """Return whether each of these numbers is that of the row's tuple (n,), n > 0.
+
+        Columns that are null everywhere, or the same text, cost a look at the codes.
+        """
         codes = self.tuples.codes(numbers)
+        differ = [
+            (known, sent)
+            for known, sent in self._to_compare(codes, rows)
+            if not are_all_equal(known, sent)  # a hash that two tuples share: nearly never
+        ]
         same = np.ones(len(numbers), np.bool_)
-        for place, name in enumerate(self.columns):
-            same &= self.texts.are(codes[:, place], rows[name])
+        for known, sent in differ:
+            same &= pl.select(known.eq_missing(sent)).to_series().to_numpy()
         return same
+
+    def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
+        """Yield the texts of codes (n, width) beside those of rows, one text where each is the same everywhere."""
+        for place, name in enumerate(self.columns):
+            of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]
+            is_constant = (of_column == of_column[0]).all() and _is_constant(sent)
+            yield (self.texts.texts(of_column[:1]), sent[:1]) if is_constant else (self.texts.texts(of_column), sent)
 
     def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
         codes = np.empty((rows.height, len(self.columns)), np.int32)

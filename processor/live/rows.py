@@ -31,7 +31,7 @@ from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERA
 from hitmesh.zones import DAY_MS
 from processor.live.exact_index import seed
 from processor.live.hash_index import HashIndex
-from processor.live.interning import Interned
+from processor.live.interning import Interned, are_all_equal
 from processor.live.sites import Sites
 from processor.live.visit_table import VisitColumns
 from processor.rollups import copy_contributions, filled_rows, hit_contributions, hit_type_name, visitor_sketches
@@ -228,13 +228,7 @@ def _are_told_apart(contributions: pl.DataFrame, texts: Sequence[str], first: I6
         if (values[first] != values).any():
             return False
     places = pl.Series(first)
-    return all(_are_equal(contributions[name].gather(places), contributions[name]) for name in texts)
-
-
-def _are_equal(texts: pl.Series, others: pl.Series) -> bool:
-    """Return whether all texts are the others; null is null."""
-    equal = texts == others
-    return bool(equal.all()) and bool((texts.is_null() == others.is_null()).all())
+    return all(are_all_equal(contributions[name].gather(places), contributions[name]) for name in texts)
 
 
 def _mixed(keys: U64Array, values: U64Array) -> U64Array:
