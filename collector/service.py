@@ -30,6 +30,7 @@ from collector.slots import KEYLESS_STREAM, SlotLimits, StreamSlots, too_many_st
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
+from hitmesh.logs import Seldom, logger
 from hitmesh.ports import Clock
 from hitmesh.rpc_errors import abort
 from hitmesh.telemetry import Metrics, unmeasured
@@ -61,6 +62,7 @@ class CollectorService:
         self._clock = clock
         self._settings = settings
         self._budget = ByteBudget(settings.inflight_bytes)
+        self._seldom = Seldom(settings.complain_every_s)
         self._gate = Gate(batcher.directory, RefusalBudget(settings.refused_bytes_s))
         self._streams: StreamSlots[HitStream] = StreamSlots(
             SlotLimits(
@@ -103,6 +105,7 @@ class CollectorService:
             context.set_trailing_metadata(_trailers(acknowledged))
         except HitmeshError as error:
             self._meter.ended(error)
+            self._complain(error)
             abort(context, error, _trailers(acknowledged))
         finally:
             stream.end()
@@ -173,11 +176,22 @@ class CollectorService:
         """Returns what became of a unary call's batch, or ends the call when it was refused whole."""
         try:
             outcome = send(message, context)
+        except HitmeshError as error:
+            self._complain(error)
+            abort(context, error, _trailers(0))
+        try:
             _raise_refused_whole(outcome)
         except HitmeshError as error:
             abort(context, error, _trailers(0))
         context.set_trailing_metadata(_trailers(outcome.accepted))
         return outcome
+
+    def _complain(self, error: HitmeshError) -> None:
+        """Log that calls and streams end before admission: a line in a while per reason, without what was sent."""
+        calls = self._seldom.due(error.reason)
+        if calls:
+            cause = error.message if isinstance(error, RetryError) else "the caller was told"
+            logger().warning("calls_refused", reason=error.reason, cause=cause, calls=calls)
 
     def _send_message(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         batch = read_unary_frame(message)

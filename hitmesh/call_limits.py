@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import grpc
 
 from hitmesh.errors import RetryError
+from hitmesh.logs import Seldom, logger
 from hitmesh.rpc_errors import abort
 from hitmesh.telemetry.rpc import Handler
 
@@ -64,10 +65,15 @@ class CallLimit(grpc.ServerInterceptor):
 
     gRPC asks for a handler right before it hands the call to the pool, in the same thread, so no other call comes
     between. The first of a server's interceptors.
+
+    Args:
+        pool: of the server.
+        complain_every_s: pause between two lines in the log that say how many were refused.
     """
 
-    def __init__(self, pool: CallPool) -> None:
+    def __init__(self, pool: CallPool, *, complain_every_s: float = 10.0) -> None:
         self._pool = pool
+        self._seldom = Seldom(complain_every_s)
         self._refusing = ThreadPoolExecutor(1, thread_name_prefix="rpc-refuser")
 
     def intercept_service(
@@ -80,6 +86,9 @@ class CallLimit(grpc.ServerInterceptor):
         pool = next((getattr(each, POOL_ATTRIBUTE, None) or self._pool for each in _behaviours(handler)), self._pool)
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
+        calls = self._seldom.due("TOO_MANY_CALLS")
+        if calls:
+            logger().warning("calls_refused", reason="TOO_MANY_CALLS", max_calls=pool.max_calls, calls=calls)
         # As a stream, since a call that waits for its request would hold the thread.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 

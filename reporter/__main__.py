@@ -24,7 +24,7 @@ from hitmesh.telemetry.labels import Part
 from reporter.breaker import Breaker, Breakers
 from reporter.route import Path
 from reporter.rpc.backend import Backend
-from reporter.service import MAX_CALLS, SERVICES, WORKERS, build_server
+from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 
 # Reflection behind the one door is answered here, for the services of the collector and the processor too.
 _REFLECTED = tuple(
@@ -58,6 +58,9 @@ class ReporterSettings(ServiceSettings):
     open_reads: bool = Field(default=False, description="Whether sites are read without a key")
     workers: int = Field(default=WORKERS, ge=1, le=256, description="Questions answered at the same time")
     max_calls: int = Field(default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; more are refused")
+    question_s: float = Field(
+        default=QUESTION_S, gt=0, le=55, description="A question that takes longer is given up; the door waits for 60 s"
+    )
 
 
 def main() -> int:
@@ -89,7 +92,13 @@ def main() -> int:
             open_reads=settings.open_reads,
             breakers=breakers_of(settings.store),
         )
-        server = build_server(backend, settings.workers, telemetry.metrics, max_calls=settings.max_calls)
+        server = build_server(
+            backend,
+            settings.workers,
+            telemetry.metrics,
+            max_calls=settings.max_calls,
+            question_s=settings.question_s,
+        )
         return serve(server, listen=settings.listen, services=SERVICES, reflected=_REFLECTED, stop=stop)
     finally:
         stores.close()

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.money import MICROS, exponent, format_micros
 from reporter.catalogue import Unit
 from reporter.question import TIME
@@ -29,6 +30,9 @@ from reporter.sum_range import json_number, refuse_beyond_files
 MIN_DECIMALS: Final = 6
 # A quotient of a sum of money has up to 25 digits before it is rounded; a tie shows within twice as many.
 _WIDE: Final = Context(prec=80)
+# About 20 ms of work.
+ROWS_BETWEEN_LOOKS: Final = 4_096
+_StepT = TypeVar("_StepT")
 _QUOTED: Final = ('"', ",", "\n", "\r")
 # How a cell begins that spreadsheets run; a plain number is none of these.
 _FORMULA: Final = re.compile(r"[=+\-@\t\r\n]")
@@ -50,7 +54,14 @@ CONTENT_TYPES: Final = {
 }
 
 
-def to_file(form: Format, rows: Series, totals: Series | None, meta: Mapping[str, object], currency: str) -> bytes:
+def to_file(
+    form: Format,
+    rows: Series,
+    totals: Series | None,
+    meta: Mapping[str, object],
+    currency: str,
+    checkpoint: Checkpoint = unwatched,
+) -> bytes:
     """Returns the file of an answer. Totals and meta are in JSON only.
 
     Args:
@@ -59,31 +70,34 @@ def to_file(form: Format, rows: Series, totals: Series | None, meta: Mapping[str
         totals: its totals, one row, when they were asked for.
         meta: how it came about; values that JSON knows.
         currency: of money columns.
+        checkpoint: looked at before each column and every few thousand rows.
 
     Raises:
+        Abandoned: the checkpoint said so.
         RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what answers hold, or has more digits than a number of JSON.
     """
     for one in (rows, *([totals] if totals is not None else [])):
         refuse_beyond_files(one)
     match form:
         case Format.CSV:
-            return to_csv(rows, currency)
+            return to_csv(rows, currency, checkpoint)
         case Format.NDJSON:
-            return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _records(rows, currency))
+            records = _records(rows, currency, checkpoint)
+            return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in records)
         case Format.JSON:
-            document: dict[str, object] = {"rows": list(_records(rows, currency))}
+            document: dict[str, object] = {"rows": list(_records(rows, currency, checkpoint))}
             if totals is not None:
-                document["totals"] = next(_records(totals, currency))
+                document["totals"] = next(_records(totals, currency, checkpoint))
             return orjson.dumps(document | {"meta": meta}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def to_csv(rows: Series, currency: str) -> bytes:
+def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> bytes:
     """Returns the header `time` (if grained), dimensions, metric ids, then a line per row."""
     keys = [list(map(without_formula, values)) for values in _keys(rows)]
-    columns = [*keys, *(cell_texts(column, currency) for column in rows.columns)]
+    columns = [*keys, *(cell_texts(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
     lines = [",".join(_header(rows))]
     # A line of one empty cell would be a blank line, which readers skip.
-    lines += [",".join(map(_quoted, line)) or '""' for line in zip(*columns, strict=True)]
+    lines += [",".join(map(_quoted, line)) or '""' for line in _watched(zip(*columns, strict=True), checkpoint)]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -189,10 +203,19 @@ def _keys(rows: Series) -> list[list[str]]:
     return [[labels[bucket] for bucket in rows.buckets.tolist()], *rows.dimensions]
 
 
-def _records(rows: Series, currency: str) -> Iterator[dict[str, object]]:
+def _records(rows: Series, currency: str, checkpoint: Checkpoint) -> Iterator[dict[str, object]]:
     names = _header(rows)
-    columns = [*_keys(rows), *(cell_numbers(column, currency) for column in rows.columns)]
-    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+    columns = [*_keys(rows), *(cell_numbers(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
+    lines = _watched(zip(*columns, strict=True), checkpoint)
+    return (dict(zip(names, values, strict=True)) for values in lines)
+
+
+def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_BETWEEN_LOOKS) -> Iterator[_StepT]:
+    """Yields the steps, and looks at the checkpoint before the first and every so many of them."""
+    for number, step in enumerate(steps):
+        if number % every == 0:
+            checkpoint()
+        yield step
 
 
 def _quoted(value: str) -> str:

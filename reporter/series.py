@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hitmesh.amounts import fits
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import RefusedError
 from hitmesh.filters import null_name
 from hitmesh.money import MICROS
@@ -80,15 +81,18 @@ class Series:
         return len(self.buckets)
 
 
-def series(question: Question, parts: Parts) -> Series:
+def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched) -> Series:
     """Returns the rows of a question in their order, at most `limit` of them.
 
     Raises:
+        Abandoned: the checkpoint said so; it is looked at before each step and each column.
         RefusedError: TOO_MANY_ROWS when filling every bucket of every dimension value was asked for and is too much.
     """
     rows, sketches = _with_visitors(parts.table)
     rows = rows.filter(pl.col(_HAPPENED))
+    checkpoint()
     rows, warnings = _fill_gaps(question, rows)
+    checkpoint()
     if warnings:
         question = replace(question, gap_fill=GapFill.NONE)
     rows = rows.with_columns(
@@ -102,13 +106,15 @@ def series(question: Question, parts: Parts) -> Series:
     is_empty = np.zeros(len(rows), np.bool_)
     if question.gap_fill is GapFill.NULL:
         is_empty = ~rows[_HAPPENED].to_numpy()
+    columns = []
+    for metric in question.metrics:
+        checkpoint()
+        columns.append(_said_folded(_column(metric, rows, sketches, parts, is_empty), parts))
     return Series(
         question=question,
         buckets=rows[BUCKET].to_numpy(),
         dimensions=tuple(rows[name].to_list() for name in dimension_columns(question)),
-        columns=tuple(
-            _said_folded(_column(metric, rows, sketches, parts, is_empty), parts) for metric in question.metrics
-        ),
+        columns=tuple(columns),
         total_rows=total_rows,
         warnings=warnings,
     )

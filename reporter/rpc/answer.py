@@ -66,15 +66,14 @@ def answer(
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
     found = _find_on_a_path(backend, _Asked(question, sites, currency, query_id))
-    backend.checkpoint()
-    rows = series(question, found.parts)
+    rows = series(question, found.parts, backend.checkpoint)
     backend.checkpoint()
     missing = found.parts.missing_currencies
     return Answer(
         sites=sites,
         currency=currency,
         rows=rows,
-        totals=None if found.totals is None else series(question.of_totals(), found.totals),
+        totals=None if found.totals is None else series(question.of_totals(), found.totals, backend.checkpoint),
         freshness=found.freshness,
         data_version=found.version,
         missing_currencies=missing,

@@ -79,7 +79,7 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
     if not request.limit:
         _refuse_cut(answer)
     meta = meta_values(answer, backend.store_of(answer.path)) if form is Format.JSON else {}
-    content = to_file(form, answer.rows, answer.totals, meta, answer.currency)
+    content = to_file(form, answer.rows, answer.totals, meta, answer.currency, backend.checkpoint)
     return File(CONTENT_TYPES[form], content, answer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import polars as pl
@@ -15,7 +16,7 @@ from grpc_status import rpc_status
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.admin.v1 import admin_pb2_grpc, operations_pb2_grpc
 from hitmesh.clock import ManualClock
-from hitmesh.ports import IngestKey, KeyKind, LedgerEntry, PartitionProgress, Site, SiteDay, Topic
+from hitmesh.ports import IngestKey, KeyKind, LedgerEntry, MetricStore, PartitionProgress, Site, SiteDay, Topic
 from hitmesh.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.rollup_rows import RowSource
 from hitmesh.telemetry import Metrics
@@ -89,8 +90,13 @@ class Mesh:
         self.stores.series.note_flushed(progress)
 
 
-def start(open_reads: bool, metrics: Metrics | None = None, limits: Mapping[str, int] | None = None) -> Iterator[Mesh]:
-    """Run a reporter; `limits` are those of build_server."""
+def start(
+    open_reads: bool,
+    metrics: Metrics | None = None,
+    limits: Mapping[str, Any] | None = None,
+    around: Callable[[MetricStore], MetricStore] = lambda store: store,
+) -> Iterator[Mesh]:
+    """Run a reporter; `limits` are those of build_server, `around` puts something around the store of metrics."""
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
     tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
@@ -98,7 +104,7 @@ def start(open_reads: bool, metrics: Metrics | None = None, limits: Mapping[str,
         directory=stores.directory,
         generations=stores.generations,
         dirty=stores.dirty,
-        metrics=stores.metrics,
+        metrics=around(stores.metrics),
         series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
@@ -108,7 +114,7 @@ def start(open_reads: bool, metrics: Metrics | None = None, limits: Mapping[str,
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
         open_reads=open_reads,
     )
-    server = build_server(backend, workers=2, metrics=metrics, **(limits or {}))
+    server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog.testing
 from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -237,6 +238,20 @@ def test_a_stream_whose_refusals_cost_too_much_is_cut_off(backend: Backend) -> N
         stream.raw(sequenced(2, without_type(a_batch("again"))))
         assert ended_with(stream) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert health_of(collector) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_what_is_refused_before_admission_is_logged_once_in_a_while(backend: Backend) -> None:
+    batch = b"\x12" + bytes([len(BROWSER)]) + BROWSER.encode() + b"\x32\x01\x07" * 2_000
+    with (
+        structlog.testing.capture_logs() as logged,
+        running(backend, refused_bytes_s=1, complain_every_s=3_600) as collector,
+    ):
+        for _ in range(4):
+            code_of(collector, batch)
+        ended_with(a_stream(collector, "hms_nobody"))
+    lines = [(line["reason"], line["calls"]) for line in logged if line["event"] == "calls_refused"]
+    assert lines == [("QUOTA", 1), ("UNKNOWN_KEY", 1)]
+    assert "hms_" not in str(logged)
 
 
 def without_type(batch: hit_pb2.HitBatch) -> hit_pb2.HitBatch:

@@ -16,7 +16,7 @@ from hitmesh.adapters.druid.client import DruidClient, refusal
 from hitmesh.adapters.druid.marks import Marks
 from hitmesh.adapters.druid.sink import DruidRollupSink
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, HitmeshError, RefusedError, Unavailable
+from hitmesh.errors import Abandoned, FatalError, HitmeshError, RefusedError, Unavailable
 from hitmesh.ports import PartitionId, PartitionProgress, SiteDay, Topic
 from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
 from tests.e2e.waiting import eventually
@@ -75,6 +75,17 @@ class TestClient:
     def test_answer_that_stops_in_the_middle_is_asked_for_again_later(self, headers: dict[str, str]) -> None:
         with a_druid(lambda *_: (200, b'[["a",1],["b"', headers)) as servers, pytest.raises(Unavailable):
             DruidClient(servers).query(QUERY)
+
+    def test_answer_that_nobody_waits_for_is_read_no_further(self) -> None:
+        def leave() -> None:
+            raise Abandoned("the caller left")
+
+        with a_druid(lambda *_: (200, b'[["a",1]]')) as servers:
+            client = DruidClient(servers)
+            with pytest.raises(Abandoned):
+                client.query(QUERY, leave)
+            assert client.query(QUERY) == [["a", 1]], "the connection is not used for what was left of the answer"
+            client.close()
 
     def test_server_that_is_not_there_is_asked_again_later(self) -> None:
         with socket.socket() as nobody:

@@ -8,7 +8,11 @@ from hitmesh.adapters.answers import answer, needed_columns
 from hitmesh.errors import Abandoned, RefusedError
 from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.rollup_rows import RowSource
-from tests.settled_rows import DAY, MIDNIGHT, SITE, frame, traffic
+from reporter.formats import Format, to_file
+from reporter.parts import combine
+from reporter.plan import legs
+from reporter.series import series
+from tests.settled_rows import DAY, MIDNIGHT, SITE, RowsStore, a_question, frame, traffic
 
 QUERY = MetricQuery(
     RowSource.TRAFFIC,
@@ -32,6 +36,35 @@ def test_a_question_ends_when_its_caller_leaves() -> None:
     assert len(answer(ROWS, QUERY)) == 4
     with pytest.raises(Abandoned):
         answer(ROWS, QUERY, leave)
+
+
+class Patience:
+    """A checkpoint that ends the work at its n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            leave()
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_work_behind_the_store_ends_too(form: Format) -> None:
+    store = RowsStore([traffic(page_path=f"/{page}", hits=1) for page in range(3)], [])
+    question = a_question("hits,visitors,orders", dimensions="page_path")
+    answered = [(leg, store.query(leg.query)) for leg in legs(question, store.generations)]
+    parts = combine(question, answered, "USD")
+    rows = series(question, parts)
+    for work in (
+        lambda checkpoint: series(question, parts, checkpoint),
+        lambda checkpoint: to_file(form, rows, None, {}, "USD", checkpoint),
+    ):
+        for looks in range(len(question.metrics)):
+            with pytest.raises(Abandoned):
+                work(Patience(looks))
+        work(Patience(100))
 
 
 def test_too_many_cells_are_refused_with_the_arithmetic() -> None:

@@ -16,6 +16,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from hitmesh.adapters.servers import Servers
+from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.errors import FatalError, HitmeshError, RefusedError, Unavailable
 
 QUERY_S: Final = 30.0
@@ -46,10 +47,11 @@ class DruidClient:
         self._servers = servers
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=_POOL, block=False, retries=_FOLLOW)
 
-    def query(self, query: dict[str, Any]) -> list[Any]:
+    def query(self, query: dict[str, Any], checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Returns the rows of a native query, as arrays.
 
         Raises:
+            Abandoned: the checkpoint said so; it is looked at before each MiB of the answer.
             Unavailable: the broker does not answer, or not in time.
             RefusedError: the answer, or what it takes to find it, is too large.
             FatalError: Druid does not understand the query.
@@ -62,7 +64,8 @@ class DruidClient:
             "finalize": False,
             "resultAsArray": True,
         }
-        rows: list[Any] = self._ask("POST", f"{self._servers.broker}/druid/v2", {**query, "context": context}, QUERY_S)
+        url, asked = f"{self._servers.broker}/druid/v2", {**query, "context": context}
+        rows: list[Any] = self._ask("POST", url, asked, QUERY_S, checkpoint=checkpoint)
         return rows
 
     def coordinator(self, method: str, path: str, body: Any = None, *, missing: Any = None) -> Any:
@@ -78,8 +81,17 @@ class DruidClient:
         """Closes connections. A second call changes nothing."""
         self._pool.clear()
 
-    def _ask(self, method: str, url: str, body: Any, timeout_s: float, *, missing: Any = None) -> Any:
-        status, data = self._exchange(method, url, b"" if body is None else orjson.dumps(body), timeout_s)
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        timeout_s: float,
+        *,
+        missing: Any = None,
+        checkpoint: Checkpoint = unwatched,
+    ) -> Any:
+        status, data = self._exchange(method, url, b"" if body is None else orjson.dumps(body), timeout_s, checkpoint)
         if status == 404 and missing is not None:
             return missing
         if status >= 300:
@@ -92,7 +104,9 @@ class DruidClient:
                 f"Druid's answer on {url} stops in the middle; ask again", retry_after_s=_RETRY_S
             ) from error
 
-    def _exchange(self, method: str, url: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+    def _exchange(
+        self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
+    ) -> tuple[int, bytes]:
         """Returns status and body of an answer that is whole, small enough and in time."""
         deadline = time.monotonic() + timeout_s + _CONNECT_S
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -102,7 +116,7 @@ class DruidClient:
                 method, url, body=body or None, headers=headers, timeout=timeout, preload_content=False
             )
             try:
-                data = _body(answer, url, deadline)
+                data = _body(answer, url, deadline, checkpoint)
             except BaseException:
                 answer.close()  # what is still to come must not be taken for the next answer
                 raise
@@ -132,10 +146,11 @@ def refusal(status: int, data: bytes) -> HitmeshError:
     return Unavailable(message, retry_after_s=_RETRY_S) if is_later else FatalError(message)
 
 
-def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
+def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoint: Checkpoint) -> bytes:
     pieces: list[bytes] = []
     size = 0
     for piece in answer.stream(_PIECE):
+        checkpoint()
         size += len(piece)
         if size > MAX_BYTES:
             raise RefusedError(

@@ -137,7 +137,7 @@ class DruidMetricStore:
     def _rows(self, query: Json, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Returns the rows of a query, all that were there when the proof was made."""
         checkpoint()
-        return proof.checked(query, self._client.query(proof.asked_in(query)))
+        return proof.checked(query, self._client.query(proof.asked_in(query), checkpoint))
 
     def _asked(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Returns the groups of a question: added up by Druid, or here where sketches make that dear or wrong."""

@@ -1,0 +1,130 @@
+"""A question that nobody waits for any more ends, and one that waits for a thread never begins (a real server)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import polars as pl
+import pytest
+
+from hitmesh.checkpoints import Checkpoint, unwatched
+from hitmesh.config import load
+from hitmesh.errors import Abandoned, RefusedError
+from hitmesh.ports import MetricQuery, MetricStore, PartitionId, PartitionProgress, SiteDay
+from reporter.__main__ import ReporterSettings
+from tests.e2e.waiting import eventually
+from tests.integration.reporters import Mesh, a_question, refusal, some_rows, start
+
+LONG = "channel"
+"""A question with this dimension takes until its checkpoint ends it."""
+
+
+@dataclass
+class LongQuestions:
+    """Puts questions that never end in front of a store."""
+
+    inner: MetricStore
+    began: int = 0
+    ended: list[Abandoned] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
+        if LONG not in question.dimensions:
+            return self.inner.query(question, checkpoint)
+        with self._lock:
+            self.began += 1
+        step = threading.Event()
+        try:
+            while not step.wait(0.01):
+                checkpoint()
+        except Abandoned as error:
+            self.ended.append(error)
+            raise
+        raise AssertionError("nobody sets the event")
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        return self.inner.ingested_through()
+
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        return self.inner.stream_sums(site_days)
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        return self.inner.dimension_values(question, dimension, limit)
+
+
+@contextmanager
+def asked(**limits: float) -> Iterator[tuple[Mesh, LongQuestions]]:
+    """Yields a reporter and its store."""
+    stores: list[LongQuestions] = []
+
+    def around(store: MetricStore) -> MetricStore:
+        stores.append(LongQuestions(store))
+        return stores[0]
+
+    running = start(open_reads=True, limits=limits, around=around)
+    mesh = next(running)
+    some_rows(mesh)
+    yield mesh, stores[0]
+    assert next(running, None) is None
+
+
+def long(mesh: Mesh, timeout_s: float = 60.0) -> grpc.Future:  # type: ignore[type-arg]  # the stubs do not say of what
+    return mesh.reporter.RunReport.future(a_question("hits", dimensions=[LONG]), timeout=timeout_s)
+
+
+def short(mesh: Mesh) -> int:
+    return len(mesh.reporter.RunReport(a_question("hits"), timeout=60).rows)
+
+
+def waiting_for(store: LongQuestions, questions: int) -> Callable[[], bool]:
+    return lambda: store.began == questions
+
+
+def test_work_stops_when_the_caller_leaves() -> None:
+    with asked(workers=1) as (mesh, store):
+        question = long(mesh)
+        eventually(waiting_for(store, 1), "the question has begun")
+        question.cancel()
+        assert short(mesh) > 0
+        assert [error.reason for error in store.ended] == ["CANCELLED"]
+
+
+def test_work_stops_when_the_callers_deadline_has_passed() -> None:
+    with asked(workers=1) as (mesh, store):
+        question = long(mesh, timeout_s=0.5)
+        with pytest.raises(grpc.RpcError) as caught:
+            question.result()
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert short(mesh) > 0
+        assert len(store.ended) == store.began
+
+
+def test_work_stops_at_the_servers_own_limit_and_says_so() -> None:
+    with asked(workers=1, question_s=0.2) as (mesh, store):
+        refused = refusal(lambda: long(mesh).result())
+        assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert "the server's limit is 0.2 s: ask for a shorter range" in refused.message
+        assert len(store.ended) == 1
+
+
+def test_queued_calls_of_callers_who_left_are_dropped_before_they_run() -> None:
+    with asked(workers=1) as (mesh, store):
+        first = long(mesh)
+        eventually(waiting_for(store, 1), "the question has begun")
+        queued = [long(mesh) for _ in range(5)]
+        for call in [*queued, first]:
+            call.cancel()
+        assert short(mesh) > 0
+        assert (store.began, len(store.ended)) == (1, 1)
+
+
+@pytest.mark.parametrize("seconds", ["0", "56"])
+def test_the_limit_is_below_that_of_the_door(seconds: str) -> None:
+    environment = {"HITMESH_REPORTER_STORE": "memory:", "HITMESH_REPORTER_QUESTION_S": "12.5"}
+    assert load(ReporterSettings, environment).question_s == 12.5
+    with pytest.raises(RefusedError, match="HITMESH_REPORTER_QUESTION_S"):
+        load(ReporterSettings, environment | {"HITMESH_REPORTER_QUESTION_S": seconds})
