@@ -17,7 +17,7 @@ NOON = 1_750_000_000_000
 Opener = Callable[[], Stores]
 SERVERS = "servers"
 # What is in these modules goes through Druid, whose tasks take seconds to start.
-WITH_DRUID = ("test_rows", "test_streaming")
+WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 
 

@@ -5,13 +5,10 @@ Also values that are good but hard: they come back from reports as they were sen
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -21,7 +18,7 @@ from grpc_status import rpc_status
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from tests.e2e.asking import DAY, NOON_MS, short
 from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh
@@ -29,10 +26,7 @@ from tests.e2e.messages import page_view, timestamp
 from tests.e2e.rest import Rest, reason_of
 from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
 from tests.e2e.tenants import authorized
-from tests.pieces import joined
 
-NOON_MS = round(datetime(2026, 3, 5, 12, tzinfo=UTC).timestamp()) * 1_000
-DAY = datetime(2026, 3, 5, tzinfo=UTC).date()
 HOUR_MS = 3_600_000
 HIT_FIELD, PAGE_FIELD, EVENT_FIELD = 6, 20, 22
 
@@ -171,11 +165,6 @@ def test_the_good_neighbours_of_bad_hits_are_all_in_the_report(mesh: Mesh, sent:
 def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent: Sent) -> None:
     out = mesh.cli("query", "--site", short(sent.site), "--metrics", "rejected_hits", "--last", "2d", "-o", "csv")
     assert out == f"rejected_hits\n{len(BAD_HITS)}\n"
-
-
-def short(site: str) -> str:
-    merchant, _, name = site.removeprefix("merchants/").partition("/sites/")
-    return f"{merchant}/{name}"
 
 
 # ------------------------------------------------------------------------------------------------- frames and batches
@@ -331,99 +320,3 @@ def test_json_hits_of_wrong_types_cost_their_neighbours_nothing(mesh: Mesh, new_
     assert (answer["acceptedCount"], answer["rejectedCount"]) == (str(len(bad)), str(len(bad)))
     assert [issue["index"] for issue in answer["issues"]] == list(range(1, 2 * len(bad), 2))
     assert {issue["outcome"] for issue in answer["issues"]} == {"OUTCOME_REJECTED"}
-
-
-# ------------------------------------------------------------------------------------------------------- hard values
-
-HARD_PATHS = (
-    '/quote"in"it',
-    "/it's",
-    "/ends-with-backslash\\",
-    "/comma,semi;colon",
-    "/two\nlines",
-    "/carriage\r\nreturn",
-    "/tab\there",
-    "/עברית-مرحبا",
-    "/emoji-🛒👩‍👩‍👧",
-    "/combining-é",
-    "/=cmd()",
-    "/%2F%zz",
-    "/back`tick$(x)",
-    "/\u2028separator",
-)
-
-
-@pytest.fixture(scope="module")
-def hard_site(mesh: Mesh, new_site: NewSite) -> str:
-    """A site with one page view per hard path, as screens so that no URL rule takes part."""
-    site = new_site("hard-values")
-    with StreamClient(mesh.channel(), mesh.key, site) as stream:
-        hits = []
-        for number, path in enumerate(HARD_PATHS):
-            hit = page_view(f"hard-{number}", NOON_MS, visitor=f"v-{number}")
-            hit.type = hit_pb2.HIT_TYPE_SCREEN_VIEW
-            hit.screen_view.screen_name = path
-            hits.append(hit)
-        stream.send(hit_pb2.HitBatch(hits=hits))
-        told = stream.finish()
-    assert told.issues == []
-    mesh.wait_visible(site, told.receipts)
-    return site
-
-
-@pytest.mark.timeout(60)
-def test_hard_values_come_back_as_they_were_sent_in_typed_answers(mesh: Mesh, hard_site: str) -> None:
-    question = Question(hard_site, DAY, DAY, metrics=("hits", "visits"), dimensions=("page_path",))
-    answer = ask(mesh.reporter(), question)
-    assert answer == {("", path): {"hits": 1, "visits": 1} for path in HARD_PATHS}
-
-
-@pytest.mark.timeout(60)
-def test_hard_values_come_back_as_they_were_sent_in_csv_and_json(mesh: Mesh, hard_site: str) -> None:
-    arguments = ("--metrics", "hits", "--dimensions", "page_path", "--since", f"{DAY}", "--until", f"{DAY}")
-    out = run_query(mesh, hard_site, *arguments, "-o", "csv")
-    rows = list(csv.reader(io.StringIO(out, newline="")))
-    assert rows[0] == ["page_path", "hits"]
-    assert sorted(path for path, _ in rows[1:]) == sorted(HARD_PATHS)
-    answer = json.loads(run_query(mesh, hard_site, *arguments, "-o", "json"))
-    assert sorted(row["page_path"] for row in answer["rows"]) == sorted(HARD_PATHS)
-
-
-def run_query(mesh: Mesh, site: str, *arguments: str) -> str:
-    return mesh.cli("query", "--site", short(site), *arguments)
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("path", HARD_PATHS)
-def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> None:
-    escaped = "".join(f"\\{char}" if char in "\\,;()" else char for char in path)
-    pieces = mesh.exporter().ExportReport(
-        export_pb2.ExportReportRequest(
-            site=hard_site,
-            metrics=["hits"],
-            dimensions=["page_path"],
-            since=f"{DAY}",
-            until=f"{DAY}",
-            filter=f"page_path=={escaped}",
-            format="json",
-        ),
-        timeout=60,
-    )
-    assert json.loads(joined(pieces).data)["rows"] == [{"page_path": path, "hits": 1}]
-    typed_filter = reporter_pb2.Filter(
-        dimension_filter=reporter_pb2.DimensionFilter(
-            dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=[path, "/never"]
-        )
-    )
-    day = reporter_pb2.Date(year=DAY.year, month=DAY.month, day=DAY.day)
-    report = mesh.reporter().RunReport(
-        reporter_pb2.RunReportRequest(
-            site=hard_site,
-            metrics=["hits"],
-            dimensions=["page_path"],
-            time_range=reporter_pb2.TimeRange(dates=reporter_pb2.DateRange(since=day, until=day)),
-            filter=typed_filter,
-        ),
-        timeout=60,
-    )
-    assert [(row.dimension_values[0], row.cells[0].int64_value) for row in report.rows] == [(path, 1)]

@@ -10,11 +10,11 @@ import pytest
 
 from hitmesh import __version__
 from hitmesh.hit.v1 import hit_pb2
+from tests.e2e.asking import NOON_MS, run_query, short
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh, one_json_line, run_command
 from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient
-from tests.e2e.test_bad_input import NOON_MS, run_query, short
 from tests.e2e.waiting import eventually
 
 USAGE, UNREACHABLE, NOT_READY, NOT_FOUND, INVALID = 2, 5, 6, 64 + 5, 64 + 3

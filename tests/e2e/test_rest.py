@@ -19,13 +19,13 @@ from hitmesh.admin.v1 import admin_pb2
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from tests.e2e.asking import DAY, NOON_MS, short
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh
 from tests.e2e.messages import page_view
 from tests.e2e.rest import Rest, reason_of
 from tests.e2e.streams import StreamClient
 from tests.e2e.tenants import authorized
-from tests.e2e.test_bad_input import DAY, NOON_MS, short
 from tests.e2e.waiting import eventually
 from tests.pieces import joined
 

@@ -15,13 +15,13 @@ from grpc_status import rpc_status
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.hit.v1 import hit_pb2
+from tests.e2e.asking import DAY, NOON_MS
 from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite
 from tests.e2e.mesh import Mesh
 from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient, bytes_of, sequenced
 from tests.e2e.tenants import authorized
-from tests.e2e.test_bad_input import DAY, NOON_MS
 from tests.e2e.test_generated import create_site
 from tests.e2e.waiting import eventually
 from tests.patience import patient

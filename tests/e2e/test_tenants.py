@@ -15,13 +15,13 @@ from hitmesh.collector.v1 import collector_pb2
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.ports import Site
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from tests.e2e.asking import DAY, NOON_MS
 from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite, running_mesh, site_maker
 from tests.e2e.mesh import Mesh
 from tests.e2e.messages import page_view
 from tests.e2e.streams import StreamClient
 from tests.e2e.tenants import authorized, new_merchant
-from tests.e2e.test_bad_input import DAY, NOON_MS
 from tests.pieces import joined
 
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED

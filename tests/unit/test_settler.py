@@ -1,10 +1,10 @@
-"""When a site-day is settled, what is cleared, and that a crash anywhere costs only a repetition."""
+"""When a site-day is settled and what is cleared."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -26,53 +26,27 @@ from hitmesh.ports import (
 )
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
-from processor.attempt import SettlerStores
 from processor.settler import Pace, Settler
 from tests.contract.stream_builders import signed
-from tests.reference.hits import RefHit, RefItem
 from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
-
-SITE, OTHER = "merchants/m/sites/s", "merchants/m/sites/t"
-DAY = 20_000
-MINUTE = 60_000
-MIDNIGHT = DAY * 86_400_000
-NOON = MIDNIGHT + 5 * 86_400_000 + 720 * MINUTE  # when all days here are closed: what comes is history
-TODAY, YESTERDAY, TOMORROW = SiteDay(SITE, DAY), SiteDay(SITE, DAY - 1), SiteDay(SITE, DAY + 1)
-LAST_DAY = 10**6
-EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear", "drop", "forget")
-
-
-def a_hit(minute: float, visitor: str = "v", hit_id: str | None = None) -> RefHit:
-    at_ms = MIDNIGHT + round(minute * MINUTE)
-    return RefHit(SITE, visitor, hit_id or f"{visitor}-{minute}", at_ms, page_path=f"/{minute:g}")
-
-
-def an_order(minute: float, order_id: str, visitor: str = "v", hit_id: str | None = None) -> RefHit:
-    items = (RefItem("sku", unit_price_micros=5),)
-    order = a_hit(minute, visitor, hit_id)
-    return replace(order, type="ORDER", order_id=order_id, total_micros=5, currency="USD", items=items)
-
-
-def a_mesh(*hits: RefHit) -> SmallMesh:
-    mesh = SmallMesh(NOON, sites=[SITE])
-    mesh.send(hits)
-    return mesh
-
-
-def taken_in(*hits: RefHit) -> SmallMesh:
-    """A mesh whose hits are raw and dirty, not settled."""
-    mesh = a_mesh(*hits)
-    mesh.heartbeat()
-    mesh.stream()
-    return mesh
-
-
-def entry(mesh: SmallMesh, site_day: SiteDay = TODAY) -> GenerationEntry | None:
-    return mesh.stores.generations.current(site_day.site, site_day.day, site_day.day + 1).get(site_day.day)
-
-
-def dirty(mesh: SmallMesh) -> list[SiteDay]:
-    return [one.site_day for one in mesh.stores.dirty.take(99, LAST_DAY)]
+from tests.unit.settling import (
+    DAY,
+    LAST_DAY,
+    MIDNIGHT,
+    MINUTE,
+    NOON,
+    OTHER,
+    SITE,
+    TODAY,
+    TOMORROW,
+    YESTERDAY,
+    a_hit,
+    a_mesh,
+    an_order,
+    dirty,
+    entry,
+    taken_in,
+)
 
 
 def test_settled_day_is_published_with_the_positions_it_was_read_through() -> None:
@@ -337,72 +311,6 @@ def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:
         mesh.runner.step(0.0)
         done.append([site_day.site for site_day in mesh.ledgers()])
     assert done[-1] == [SITE, "merchants/m/sites/z"]
-
-
-class Crash(BaseException):
-    """The process ends here. No Exception, so that nothing handles it."""
-
-
-class Crashing:
-    """A port whose n-th effect, counted over all ports of a settler, is the last thing that happens, or does not."""
-
-    def __init__(self, port: object, countdown: Iterator[int], *, after: bool) -> None:
-        self._port, self._countdown, self._after = port, countdown, after
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        return self._effect(found) if name in EFFECTS else found
-
-    def _effect(self, effect: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **named: Any) -> Any:
-            last = next(self._countdown) == 0
-            if last and not self._after:
-                raise Crash
-            result = effect(*arguments, **named)
-            if last:
-                raise Crash
-            return result
-
-        return run
-
-
-def crashing(stores: SettlerStores, effects: int, *, after: bool) -> SettlerStores:
-    countdown = iter(range(effects, -(10**6), -1))
-    ports = {one.name: getattr(stores, one.name) for one in fields(stores)}
-    return SettlerStores(**{name: Crashing(port, countdown, after=after) for name, port in ports.items()})
-
-
-ROUNDS = (
-    [a_hit(-10), a_hit(30), an_order(1_500, "o"), a_hit(60, "w", "x"), a_hit(0, "u")],
-    [a_hit(5), an_order(90, "o", "w", "x"), an_order(-20, "p"), an_order(40, "p", "u")],
-)
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.timeout(60)
-def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
-    whole = SmallMesh(NOON, sites=[SITE])
-    for hits in ROUNDS:
-        whole.send(hits)
-        whole.settle()
-    expected = whole.rows()
-    for effects in range(40):
-        mesh = SmallMesh(NOON, sites=[SITE])
-        for hits in ROUNDS:
-            mesh.send(hits)
-            mesh.heartbeat()
-            mesh.stream()
-            settler = Settler(
-                crashing(settler_stores(mesh.stores), effects, after=after), mesh.clock, Pace(resettle_after_ms=0)
-            )
-            try:
-                while dirty(mesh):
-                    mesh.clock.advance(1)
-                    settler.run_once()
-            except Crash:
-                mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, Pace(resettle_after_ms=0))
-            mesh.settle()
-        assert mesh.rows() == expected, f"after a crash at effect {effects}"
 
 
 def test_stopped_settler_ends_its_loop() -> None:
