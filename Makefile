@@ -24,7 +24,7 @@ test: static ## Everything: the checks, then every test, on real Kafka, Cassandr
 test-fast: static ## The checks and the tests that need no servers, but for the longest replays.
 	@dev/test.sh fast
 
-test-long: setup ## What takes too long for every day: whole files, long outages.
+test-long: setup ## What takes too long for every day: whole files, long outages, properties on many examples.
 	@dev/test.sh long
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.

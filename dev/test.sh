@@ -3,7 +3,7 @@
 # files; then real Kafka, Cassandra and Druid, started once; at last the tests that kill those.
 #   test.sh        everything but the tests marked `long`
 #   test.sh fast   the same without servers
-#   test.sh long   the tests marked `long` alone: whole files, and what takes minutes by its nature
+#   test.sh long   the tests marked `long`: whole files, and what takes minutes by its nature; properties on many examples
 # A part that fails ends the run. Whatever ends it, servers are stopped and no process is left behind.
 set -eu
 cd "$(dirname "$0")/.."
@@ -49,6 +49,8 @@ trap 'exit 143' TERM
 .venv/bin/python dev/yardstick.py
 if [ "$mode" = long ]; then
     part "whole files" $pytest -q --durations 10 $spread -m "long and not servers" $alone
+    part "properties on ten times the examples" env EXAMPLES=10 $pytest -q --durations 10 $spread -m "not servers" \
+        tests/property
     part "servers" .venv/bin/hitmesh stack up --home .stack
     part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
 else

@@ -1,8 +1,8 @@
 """Settings for all tests: the Hypothesis profiles, and the meshes on real servers that tests share.
 
 `ci` (chosen by the environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples at every run, so
-that a failure there fails everywhere; `dev` tries new ones. Neither has a deadline per example: the time-out
-per test is pytest's, and a slow machine is no failure.
+that a failure there fails everywhere; `dev` tries new ones. Both try as many (tests/examples.py), and neither has a
+deadline per example: the time-out per test is pytest's, and a slow machine is no failure.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.examples import examples
 from tests.patience import lengthen_timeouts
 from tests.servers import Meshes
 
 settings.register_profile(
     "dev",
-    max_examples=40,
+    parent=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile(
     "ci",
-    max_examples=80,
+    parent=examples(40),
     deadline=None,
     derandomize=True,
     database=None,

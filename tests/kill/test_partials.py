@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.columns import pack_record
@@ -20,6 +20,7 @@ from processor.intake import take_in, windows
 from processor.live.sites import SiteRules
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, prepare
+from tests.examples import examples
 from tests.generate.facts import ADVERT, DIRECT, NEWSLETTER, Origin
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import policies, ref_hits
@@ -87,7 +88,7 @@ def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=12)
+@examples(12)
 @given(ref_hits(20), policies(), st.integers(0, 2**16))
 def test_every_cell_that_a_record_could_have_left_something_in_is_known_to_any_redo(
     hits: list[RefHit], policy: RefPolicy, seed: int

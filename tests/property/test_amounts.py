@@ -8,10 +8,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.money import MAX_ABS_MICROS
+from tests.examples import examples
 from tests.generate.arrivals import Arrival
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import MIDNIGHT_MS
@@ -39,7 +40,7 @@ def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=6)
+@examples(6)
 @given(HITS, SEEDS)
 def test_sums_beyond_an_int64_are_those_of_the_reference(amounts: list[tuple[int, str]], seed: int) -> None:
     dice = Random(seed)

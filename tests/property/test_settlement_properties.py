@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.ports import MetricQuery, SiteDay
@@ -20,6 +20,7 @@ from hitmesh.zones import DAY_MS
 from processor.carry import no_open_visits, open_rows
 from processor.duplicates import find_copies
 from processor.visits import build_visits, open_at
+from tests.examples import examples
 from tests.generate.hits import generate_hits, second_file
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.reference.hits import Position, RefHit
@@ -40,7 +41,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 """In the middle of the hits' times, so that some are late."""
 
 SEEDS = st.integers(0, 2**16)
-FEW = settings(max_examples=25)
+FEW = examples(25)
 """For properties that settle several days of two sites per example."""
 
 

@@ -4,11 +4,12 @@ from random import Random
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.sketches import cell_sketches, merge_by_group, union, union_by_group
 from hitmesh.theta import Theta
+from tests.examples import examples
 
 # A part is a run of a fixed sequence of keys: overlaps, empty parts, and sizes around every change of mode.
 runs = st.tuples(
@@ -28,7 +29,7 @@ def same(left: Theta, right: Theta) -> bool:
 
 
 @given(st.lists(runs, max_size=6), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_union_is_commutative_associative_and_idempotent(parts_of: list[tuple[int, int]], random: Random) -> None:
     parts = [sketch_of_run(run) for run in parts_of]
     whole = union(parts)
@@ -43,7 +44,7 @@ def test_union_is_commutative_associative_and_idempotent(parts_of: list[tuple[in
 
 
 @given(st.lists(runs, min_size=1, max_size=6))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list[tuple[int, int]]) -> None:
     parts = [sketch_of_run(run) for run in parts_of]
     counts = [union([part]).estimate() for part in parts]
@@ -60,7 +61,7 @@ def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list
 
 
 @given(st.lists(st.tuples(runs, st.integers(0, 3)), max_size=8))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_union_by_group_is_the_union_of_each_group(parts_of: list[tuple[tuple[int, int], int]]) -> None:
     parts = [sketch_of_run(run) for run, _ in parts_of]
     groups = np.array([group for _, group in parts_of], np.int64)

@@ -9,7 +9,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from hitmesh.errors import CommitInDoubt, Fenced
@@ -18,6 +18,7 @@ from hitmesh.zones import DAY_MS
 from processor.__main__ import stream_stores
 from processor.live.limits import PRODUCTION, Limits
 from reporter.freshness import State, Waiting, freshness
+from tests.examples import examples
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
@@ -37,8 +38,8 @@ SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
-FEW = settings(max_examples=20)
-FEWER = settings(max_examples=10)
+FEW = examples(20)
+FEWER = examples(10)
 """For properties that start many runners, or settle several days."""
 
 ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)
@@ -155,7 +156,7 @@ def test_net_rows_are_those_of_the_reference_at_any_time(
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=3)
+@examples(3)
 @given(stream_hits(), SEEDS)
 def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[RefHit], seed: int) -> None:
     with Stream(url="embedded:HOME/data", limits=SMALLEST) as mesh:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.cells import CELL_MS, Grain, buckets, buckets_between, civil_day_range
@@ -43,7 +43,6 @@ FINER_TO_COARSER = [
 
 
 @given(zones, dates, st.integers(0, 45), st.integers(0, 6))
-@settings(deadline=None)
 def test_every_finer_grain_partitions_the_coarser_one_exactly(
     zone: str, first: dt.date, n_days: int, week_start: int
 ) -> None:
@@ -60,7 +59,6 @@ def test_every_finer_grain_partitions_the_coarser_one_exactly(
 
 
 @given(zones, st.integers(1_420_070_400_000 // CELL_MS, 1_924_991_999_000 // CELL_MS), st.integers(0, 4_000))
-@settings(deadline=None)
 def test_buckets_of_any_absolute_range_are_its_partition(zone: str, first_cell: int, n_cells: int) -> None:
     start_ms, end_ms = first_cell * CELL_MS, (first_cell + n_cells) * CELL_MS
     for grain in Grain:
@@ -73,7 +71,6 @@ def test_buckets_of_any_absolute_range_are_its_partition(zone: str, first_cell: 
 
 
 @given(zones, dates)
-@settings(deadline=None)
 def test_a_civil_day_holds_the_instants_that_zoneinfo_dates_so(zone: str, day: dt.date) -> None:
     tz = load_zone(zone)
     start_ms, end_ms = civil_day_range(zone, day)
@@ -84,7 +81,6 @@ def test_a_civil_day_holds_the_instants_that_zoneinfo_dates_so(zone: str, day: d
 
 
 @given(zones, st.lists(st.integers(0, 4_102_444_800), min_size=1, max_size=50))
-@settings(deadline=None)
 def test_offsets_are_those_of_zoneinfo(zone: str, instants_s: list[int]) -> None:
     tz = load_zone(zone)
     expected = [dt.datetime.fromtimestamp(at, tz).utcoffset() for at in instants_s]

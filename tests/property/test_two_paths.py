@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from hitmesh.cells import Grain, buckets
 from hitmesh.ports import Site
@@ -17,6 +17,7 @@ from reporter.question import GapFill, Question
 from reporter.route import Path
 from reporter.rpc.answer import Answer, answer
 from tests.e2e.comparison import normal
+from tests.examples import examples
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.property.test_stream_properties import ANY_MS, BEAT_MS, SEEDS, SITES, Stream, stream_hits, with_delays
 from tests.reference.hits import RefHit
@@ -115,7 +116,7 @@ def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=25)
+@examples(25)
 @given(stream_hits(), SEEDS)
 def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
@@ -129,7 +130,7 @@ def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit],
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=10)
+@examples(10)
 @given(stream_hits(), SEEDS)
 def test_both_paths_say_what_the_reference_says_of_settled_days(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.money import MAX_ABS_MICROS
+from tests.examples import examples
 from tests.generate.facts import ORIGINS, PEOPLE, SHOPS
 from tests.generate.maker import HitMaker
 from tests.generate.scenarios import HOUR, MINUTE, Moment
@@ -55,7 +56,7 @@ def _widened(hit: RefHit, number: int, dice: Random) -> RefHit:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=4)
+@examples(4)
 @given(SEEDS, st.sampled_from((1, 2, 10**6)), URLS)
 def test_wild_hits_are_counted_as_the_reference_counts_them(seed: int, visitors: int, url: str) -> None:
     dice = Random(seed)
