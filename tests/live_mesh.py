@@ -52,6 +52,7 @@ RECORD_HITS = 1_500
 RECORD_MS = 8 * MINUTE
 """… or after so long, so that a hit delayed by 50 minutes is on time still."""
 CLOSES_AFTER_MS = 51 * HOUR
+CLOSING_BEAT_MS = 17 * HOUR  # every beat is a window of its own
 """So long after a hit's event time its day is closed for sure: 24 h to the day's end, 26 h, and one to spare."""
 OUTCOME_S = 60.0
 SMALLEST = Limits(
@@ -236,7 +237,7 @@ class LiveMesh:
 
     def settle(self) -> None:
         """Lets every day close, then settles until nothing waits."""
-        self.idle(CLOSES_AFTER_MS, HOUR)
+        self.idle(CLOSES_AFTER_MS, CLOSING_BEAT_MS)
         self.runner.flush()
         for _ in range(MAX_PASSES):
             self.clock.advance(1)

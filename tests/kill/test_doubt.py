@@ -18,7 +18,7 @@ from tests.live_faults import Fuse, fused
 from tests.live_mesh import LiveMesh
 
 NOW = 1_743_854_400_000
-VISITORS = 60
+VISITORS = 30
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
 """Chances that a fuse lets pass: it blows before the transaction, or when it is done."""

@@ -40,7 +40,7 @@ def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
 
 
 @pytest.mark.timeout(300)
-@examples(6)
+@examples(3)
 @given(HITS, SEEDS)
 def test_sums_beyond_an_int64_are_those_of_the_reference(amounts: list[tuple[int, str]], seed: int) -> None:
     dice = Random(seed)

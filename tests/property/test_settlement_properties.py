@@ -41,7 +41,7 @@ NOW = MIDNIGHT_MS + DAY_MS
 """In the middle of the hits' times, so that some are late."""
 
 SEEDS = st.integers(0, 2**16)
-FEW = examples(25)
+FEW = examples(10)
 """For properties that settle several days of two sites per example."""
 
 

@@ -29,7 +29,7 @@ def same(left: Theta, right: Theta) -> bool:
 
 
 @given(st.lists(runs, max_size=6), st.randoms(use_true_random=False))
-@examples(60)
+@examples(40)
 def test_union_is_commutative_associative_and_idempotent(parts_of: list[tuple[int, int]], random: Random) -> None:
     parts = [sketch_of_run(run) for run in parts_of]
     whole = union(parts)
@@ -44,7 +44,7 @@ def test_union_is_commutative_associative_and_idempotent(parts_of: list[tuple[in
 
 
 @given(st.lists(runs, min_size=1, max_size=6))
-@examples(60)
+@examples(40)
 def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list[tuple[int, int]]) -> None:
     parts = [sketch_of_run(run) for run in parts_of]
     counts = [union([part]).estimate() for part in parts]
@@ -61,7 +61,7 @@ def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list
 
 
 @given(st.lists(st.tuples(runs, st.integers(0, 3)), max_size=8))
-@examples(60)
+@examples(40)
 def test_union_by_group_is_the_union_of_each_group(parts_of: list[tuple[tuple[int, int], int]]) -> None:
     parts = [sketch_of_run(run) for run, _ in parts_of]
     groups = np.array([group for _, group in parts_of], np.int64)

@@ -38,8 +38,8 @@ SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
-FEW = examples(20)
-FEWER = examples(10)
+FEW = examples(8)
+FEWER = examples(4)
 """For properties that start many runners, or settle several days."""
 
 ON_TIME_MS = (0, 0, 0, 1, SECOND, 5 * MINUTE, 29 * MINUTE, 40 * MINUTE)

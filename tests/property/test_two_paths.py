@@ -116,7 +116,7 @@ def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
 
 
 @pytest.mark.timeout(300)
-@examples(25)
+@examples(8)
 @given(stream_hits(), SEEDS)
 def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
@@ -130,7 +130,7 @@ def test_both_paths_say_what_the_reference_says_of_live_days(hits: list[RefHit],
 
 
 @pytest.mark.timeout(300)
-@examples(10)
+@examples(4)
 @given(stream_hits(), SEEDS)
 def test_both_paths_say_what_the_reference_says_of_settled_days(hits: list[RefHit], seed: int) -> None:
     dice = Random(seed)
