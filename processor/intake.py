@@ -58,6 +58,10 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
+# Made once: to make a frame of so many columns takes longer than a small window does.
+_NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
+_NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
+
 
 @dataclass(slots=True)
 class PartitionIntake:
@@ -71,8 +75,8 @@ class PartitionIntake:
     """
 
     ends: list[tuple[int, int]] = field(default_factory=list)
-    hits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HIT_COLUMNS))
-    refused: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_REFUSAL_COLUMNS))
+    hits: pl.DataFrame = field(default_factory=_NO_HITS.clone)
+    refused: pl.DataFrame = field(default_factory=_NO_REFUSALS.clone)
     siteless: list[pl.DataFrame] = field(default_factory=list)
 
 

@@ -42,6 +42,11 @@ _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
+# Made once: to make a frame of so many columns takes longer than a small window does.
+_NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
+_NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
+_NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
+_NO_LEDGER: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,8 @@ class EpochSums:
     """
 
     epoch: int = -1
-    cells: pl.DataFrame = field(default_factory=lambda: _empty(SERIES_COLUMNS))
-    counts: pl.DataFrame = field(default_factory=lambda: _empty(LEDGER_SUMS))
+    cells: pl.DataFrame = field(default_factory=_NO_CELLS.clone)
+    counts: pl.DataFrame = field(default_factory=_NO_COUNTS.clone)
 
     def __post_init__(self) -> None:
         """Give sums that were stored as int64 their type."""
@@ -73,7 +78,7 @@ class EpochSums:
     def begin(self, epoch: int) -> None:
         """Start an epoch from nothing; the one before must have been taken."""
         self.epoch = epoch
-        self.cells, self.counts = _empty(SERIES_COLUMNS), _empty(LEDGER_SUMS)
+        self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
 
     def add_rows(self, traffic: SignedRows, visits: SignedRows) -> None:
         """Add emitted rows."""
@@ -108,6 +113,8 @@ class EpochSums:
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
         """Return what changed since it was last taken, as of the write timestamp."""
+        if not self.has_changed:
+            return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
         self.cells = self.cells.with_columns(pl.lit(value=False).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=False).alias(_CHANGED))
@@ -184,5 +191,3 @@ def _owned(rows: pl.DataFrame, owner: dict[str, str | int], columns: dict[str, p
     )
 
 
-def _empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    return pl.DataFrame(schema={**columns, _CHANGED: pl.Boolean()})

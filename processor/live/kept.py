@@ -39,6 +39,7 @@ KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "wins_order": pl.Boolean(),
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
+_NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ class KeptHits:
 
     def where(self, wanted: pl.Expr, of_keys: Callable[[U64Array], BoolArray]) -> pl.DataFrame:
         """Return all kept hits for which an expression holds, and then a condition on their timelines."""
-        parts = [pl.DataFrame(schema=KEPT_COLUMNS)]
+        parts = [_NO_HITS]
         for chunk in self._chunks():
             found = chunk.rows.select(pl.arg_where(wanted), pl.col("key").filter(wanted))
             chosen = of_keys(found["key"].to_numpy())

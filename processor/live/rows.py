@@ -46,6 +46,7 @@ _TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
 _NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
 _VISITS_KEY: Final = ("site", "cell", "excluded", "dims", "exit")
 _NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have none
+_NO_ROWS: Final = {source: pl.DataFrame(schema=columns) for source, columns in STREAM_COLUMNS.items()}
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -154,7 +155,7 @@ def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
 
 def no_rows(source: RowSource) -> SignedRows:
     """Return nothing."""
-    return SignedRows(pl.DataFrame(schema=STREAM_COLUMNS[source]), np.empty(0, np.uint64))
+    return SignedRows(_NO_ROWS[source].clone(), np.empty(0, np.uint64))
 
 
 def _of_sites(
