@@ -189,5 +189,3 @@ def _owned(rows: pl.DataFrame, owner: dict[str, str | int], columns: dict[str, p
         (pl.lit(owner[name]) if name in owner else pl.col(name)).cast(dtype).alias(name)
         for name, dtype in columns.items()
     )
-
-
