@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench.collector_run import run_collector
 from tests.bench.core_run import run_core
+from tests.bench.dear_run import run_dear
 from tests.bench.explained import where_the_time_goes
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
@@ -49,6 +50,7 @@ def main() -> int:
         finally:
             process.stop()
         results["reports"] = run_reports(Path(store), scale)
+        results["dear_questions"] = run_dear(Path(store), scale.series_days, scale.dear_questions)
     results["mesh"] = run_mesh(scale)
     right = [results["collector"]["sample"], *(part["checks"] for part in results.values() if "checks" in part)]
     results["where_the_time_goes"] = where_the_time_goes(results)

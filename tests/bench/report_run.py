@@ -30,7 +30,7 @@ READY_TIMEOUT_S = 20.0
 
 def run_reports(store: Path, scale: Scale) -> Result:
     """Returns p50 and p99 of three questions about the second site of the store, in ms."""
-    with _reporter(store) as mesh:
+    with reporter_on(store) as mesh:
         return {
             "days": scale.series_days,
             "hits_a_day": scale.series_hits,
@@ -42,19 +42,24 @@ def run_reports(store: Path, scale: Scale) -> Result:
         }
 
 
-def _questions(days: int) -> dict[str, pb.RunReportRequest]:
+def days_of(days: int) -> pb.TimeRange:
+    """Returns the first days of the site that reports are asked about."""
     first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
     last = first + timedelta(days=days - 1)
     dates = pb.DateRange(
         since=pb.Date(year=first.year, month=first.month, day=first.day),
         until=pb.Date(year=last.year, month=last.month, day=last.day),
     )
+    return pb.TimeRange(dates=dates)
+
+
+def _questions(days: int) -> dict[str, pb.RunReportRequest]:
     filtered = pb.Filter(
         dimension_filter=pb.DimensionFilter(
             dimension="device_type", operator=pb.FILTER_OPERATOR_IN, values=["desktop", "mobile"]
         )
     )
-    common = pb.RunReportRequest(site=SERIES_SITE.name, metrics=METRICS, time_range=pb.TimeRange(dates=dates))
+    common = pb.RunReportRequest(site=SERIES_SITE.name, metrics=METRICS, time_range=days_of(days))
     by_day, by_channel, by_day_filtered = pb.RunReportRequest(), pb.RunReportRequest(), pb.RunReportRequest()
     for request in (by_day, by_channel, by_day_filtered):
         request.CopyFrom(common)
@@ -83,7 +88,7 @@ def _timed(mesh: Mesh, name: str, request: pb.RunReportRequest, calls: int) -> R
 
 
 @contextmanager
-def _reporter(store: Path) -> Iterator[Mesh]:
+def reporter_on(store: Path) -> Iterator[Mesh]:
     """Runs the production reporter on the store."""
     listen = f"{HOST}:{any_free(1)[0]}"
     settings = {"HITMESH_REPORTER_STORE": f"embedded:{store}", "HITMESH_REPORTER_LISTEN": listen}

@@ -40,6 +40,7 @@ class Scale:
         big_hits: hits of the day that is settled.
         series_days, series_hits: days of the site that reports are asked about, and hits of each.
         settlements, calls: how often the day is settled, and each question asked.
+        dear_questions: as many as are asked at once, before a small one.
         rates: hits per second that are offered to the mesh, ascending, until one is not held.
         trial_s, mesh_s: seconds of each trial, and of the run that counts.
     """
@@ -57,6 +58,7 @@ class Scale:
     series_hits: int
     settlements: int
     calls: int
+    dear_questions: int
     rates: tuple[int, ...]
     trial_s: int
     mesh_s: int
@@ -78,6 +80,7 @@ FULL: Final = Scale(
     series_hits=5_000,
     settlements=7,
     calls=200,
+    dear_questions=50,
     rates=(12_000, 20_000, 30_000, 45_000, 65_000),
     trial_s=15,
     mesh_s=60,
@@ -96,6 +99,7 @@ SMALL: Final = Scale(
     series_hits=500,
     settlements=1,
     calls=2,
+    dear_questions=3,
     rates=(200,),
     trial_s=2,
     mesh_s=2,
