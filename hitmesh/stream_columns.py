@@ -76,6 +76,7 @@ class LedgerKind(StrEnum):
 
     CELL = "cell"  # cell of collect time, UTC ms of its start: received = rejected + accepted
     DAY = "day"  # UTC day of event time: accepted = counted + duplicate + excluded + pending
+    WAITS = "waits"  # UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
 
 
 class LedgerClass(StrEnum):

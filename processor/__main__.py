@@ -122,6 +122,7 @@ def build_settler(
             directory=stores.directory,
             series=stores.series,
             metrics=stores.metrics,
+            ledger=stores.ledger,
         ),
         clock,
         pace,

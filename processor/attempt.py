@@ -19,6 +19,7 @@ from hitmesh.ports import (
     Drift,
     GenerationEntry,
     Generations,
+    Ledger,
     MetricStore,
     OrderClaim,
     OrderClaims,
@@ -63,6 +64,7 @@ class SettlerStores:
     progress: ProgressReader
     directory: SiteDirectory
     series: SeriesStore
+    ledger: Ledger
     metrics: MetricStore
 
 
@@ -142,7 +144,10 @@ class Attempt:
         site, day = self.site_day
         streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
         digest = digest_of(self._stores.directory)
-        return drift_of(settled.traffic, settled.visits, streamed, digest, settled.full_refunds)
+        visits_wait = bool(self._stores.ledger.waiting(site, day, day + 1))
+        return drift_of(
+            settled.traffic, settled.visits, streamed, digest, settled.full_refunds, visits_wait=visits_wait
+        )
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
         """Return the series of the settlement's rows."""

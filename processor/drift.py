@@ -1,8 +1,8 @@
 """How a settled day differs from what the stream said of it (step S of the journey, decision A8).
 
 Decides whether the stream's own rows may be published as they are: when no row differs, by a digest over all of them,
-no sketch holds a visitor that left it, and the rows of the metric store add up to what the stream counted. Pure
-functions. Refuses to know why they differ.
+no sketch holds a visitor that left it, no hit waited for its visit, and the rows of the metric store add up to what the
+stream counted. Pure functions. Refuses to know why they differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from hitmesh.stream_columns import MOVED_VISITORS, UNKEYED_DIGESTS
 
 
 def drift_of(
-    traffic: pl.DataFrame, visits: pl.DataFrame, streamed: pl.DataFrame, digest: RowDigest, full_refunds: int = 0
+    traffic: pl.DataFrame,
+    visits: pl.DataFrame,
+    streamed: pl.DataFrame,
+    digest: RowDigest,
+    full_refunds: int = 0,
+    *,
+    visits_wait: bool = False,
 ) -> Drift | None:
     """Return the drift of a site-day; None when the stream counted nothing of it.
 
@@ -32,6 +38,7 @@ def drift_of(
             the rows cannot be compared: nothing is confirmed, and rows are said to differ where a measure does.
         digest: of the mesh.
         full_refunds: what refunds that named no amount got from their orders; it is listed apart.
+        visits_wait: whether hits of the day were in no visit until now (rule S9): answers said so, and say so no more.
     """
     if streamed.is_empty():
         return None
@@ -47,7 +54,7 @@ def drift_of(
     differences["refunds"] -= full_refunds
     is_comparable = int(streamed[UNKEYED_DIGESTS].sum()) == 0
     return Drift(
-        confirmed=is_comparable and not differ and not moved,
+        confirmed=is_comparable and not differ and not moved and not visits_wait,
         rows_differ=differ if is_comparable else any(differences.values()),
         sketch_provisional=moved,
         measures={name: value for name, value in differences.items() if value},

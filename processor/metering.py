@@ -97,6 +97,7 @@ class StreamMeter:
         for path, hits in (
             (HitPath.FAST, counts.fast),
             (HitPath.SLOW, counts.slow),
+            (HitPath.WAITING, counts.waiting),
             (HitPath.LATE, counts.late),
             (HitPath.HISTORY, counts.history),
             (HitPath.COPY, counts.copies),

@@ -26,7 +26,7 @@ from processor.live.kept import KEPT_COLUMNS
 from processor.live.limits import PRODUCTION, Limits
 from processor.live.refusals import RefusalsState, take_refusals
 from processor.live.sites import SiteRules
-from processor.live.snapshot import copies_of, joined, kept_log_time, restored, restored_refusals, unpacked
+from processor.live.snapshot import copies_of, joined, kept_log_time, restored, restored_refusals, unpacked, waiting_of
 from processor.live.state import LiveState
 from processor.live.step import RecordsOf, apply, placed, prepare
 from processor.refunds import with_wins
@@ -89,10 +89,10 @@ def _hits_state(
         manifest, tables = found
         state = restored(tables, partition, state.cache, limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names))
-        copies = copies_of(tables)
+        copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, stay, limits):
-            recovered.replayed += _keep_again(stores, state, records, copies)
+            recovered.replayed += _keep_again(stores, state, records, copies, waiting)
     # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
     state.sums.all_changed()
     due = list(_replay(stores, state, committed.next_offset, recovered, stay))
@@ -128,14 +128,15 @@ def _keep_again(
     state: LiveState,
     records: Sequence[LoggedRecord],
     copies: Mapping[int, npt.NDArray[np.int64]],
+    waiting: Mapping[int, npt.NDArray[np.int64]],
 ) -> int:
-    """Keep the hits of records before a snapshot again; which of them are copies, the snapshot says."""
+    """Keep the hits of records before a snapshot again; which are copies and which wait, the snapshot says."""
     intake = take_in(records)
     known = placed(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
     known = replace(known, rows=rows)
     wins = wins_of({state.partition: known}, intake.claims, stores.claims)[state.partition]
-    kept = with_wins(rows, wins).select(*KEPT_COLUMNS)
+    kept = with_wins(rows, wins).with_columns(_among(rows, waiting).alias("waits")).select(*KEPT_COLUMNS)
     kept = state.texts.again(kept, records[0].log_time)
     state.kept.add(kept, epoch_of(records[0].log_time))
     epochs = epochs_of(kept["log_time"].to_numpy())
@@ -145,7 +146,7 @@ def _keep_again(
 
 
 def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> pl.Series:
-    """Return whether each row is one of the copies."""
+    """Return whether each row is one of these."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)
     for offset in np.unique(offsets).tolist():

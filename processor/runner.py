@@ -234,8 +234,15 @@ class Runner:
             if name in self._refusals
         ]
         self._meter.did(Stage.VISITS)
+        self._note_waiting(stepped)
         self._commit(stepped)
         self._is_certain = True
+
+    def _note_waiting(self, stepped: Sequence[Stepped]) -> None:
+        """Say before rows are seen that visits of their days are provisional (rule S9); a redo says the same."""
+        waiting = [one.waiting for one in stepped if one.waiting is not None]
+        if waiting:
+            self._stores.ledger.put(pl.concat(waiting))
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {one.partition: one.position for one in self._states()}

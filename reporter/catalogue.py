@@ -137,6 +137,11 @@ def _count(id_: str, unit: Unit, description: str) -> Metric:
     return Metric(id_, ColumnType.COUNT, scope, unit, Kind.SUM, (id_,), description)
 
 
+def needs_visits(metric: Metric) -> bool:
+    """Returns whether a part of a metric counts visits."""
+    return any(PARTS[part].source is RowSource.VISITS for part in metric.parts)
+
+
 def _amount(id_: str, description: str) -> Metric:
     return Metric(id_, ColumnType.MONEY, Scope.HIT, Unit.CURRENCY, Kind.SUM, (id_,), description)
 

@@ -22,7 +22,7 @@ from hitmesh.money import MICROS
 from hitmesh.rollup_rows import AMOUNT_SUM
 from hitmesh.sketches import merge_by_group
 from hitmesh.theta import Thetas
-from reporter.catalogue import VISITORS, Kind, Metric, Unit
+from reporter.catalogue import VISITORS, Kind, Metric, Unit, needs_visits
 from reporter.parts import BUCKET, Parts, dimension_columns
 from reporter.question import MAX_ROWS, TIME, GapFill, Question
 
@@ -39,6 +39,7 @@ class Exactness(StrEnum):
     PARTIAL = "partial"
     SKETCH_PROVISIONAL = "sketch_provisional"
     TEXTS_FOLDED = "texts_folded"
+    VISITS_PROVISIONAL = "visits_provisional"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 def _said_folded(column: Column, parts: Parts) -> Column:
     """Returns the column; where something of it stands under another name it says so, unless something is missing."""
     is_folded = any(part in parts.folded for part in column.metric.parts)
-    if not is_folded or column.exactness is Exactness.PARTIAL:
+    if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
         return column
     return replace(column, exactness=Exactness.TEXTS_FOLDED)
 
@@ -218,6 +219,8 @@ def _column(
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.PARTIAL if is_partial else Exactness.EXACT
+    if parts.visits_wait and needs_visits(metric):
+        exactness = Exactness.VISITS_PROVISIONAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 
 

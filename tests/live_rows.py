@@ -122,7 +122,8 @@ def ledger_faults(entries: pl.DataFrame) -> list[str]:
     return [
         f"{key}: {classes}"
         for key, classes in sorted(counts.items())
-        if _added(classes, parts[LedgerKind(key[1])]) != classes.get(whole[LedgerKind(key[1])], (0, 0, 0))
+        if key[1] in whole
+        and _added(classes, parts[LedgerKind(key[1])]) != classes.get(whole[LedgerKind(key[1])], (0, 0, 0))
     ]
 
 
@@ -138,6 +139,15 @@ def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]
     """Hits of a site by (event day, class) as the ledger has them, ACCEPTED included; zeros are left out."""
     of_days = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.DAY) & (pl.col("hits") != 0))
     return Counter({(at, of_class): hits for at, of_class, hits in of_days.select("at", "class", "hits").iter_rows()})
+
+
+def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
+    """Hits of a site that wait for settlement in no visit, by event day, as the ledger has them (rule S9)."""
+    waiting = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.WAITS) & (pl.col("hits") != 0))
+    found: Counter[int] = Counter()
+    for at, hits in waiting.select("at", "hits").iter_rows():
+        found[at] += hits
+    return found
 
 
 def expected_classes(streamed: Streamed) -> Counter[tuple[int, str]]:

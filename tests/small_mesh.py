@@ -246,6 +246,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
         directory=stores.directory,
         series=stores.series,
         metrics=stores.metrics,
+        ledger=stores.ledger,
     )
 
 

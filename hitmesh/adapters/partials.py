@@ -22,6 +22,7 @@ from hitmesh.stream_columns import (
     PARTIAL_SUMS,
     SERIES_COLUMNS,
     UNKEYED_DIGESTS,
+    LedgerKind,
 )
 
 _WRITTEN: Final = "written"
@@ -78,6 +79,13 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
         .sort(_ENTRY)
         .select([pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items()])
     )
+
+
+def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
+    """Returns the days of which LEDGER_SUMS say that hits wait for settlement (rule S9)."""
+    inside = pl.col("at").is_between(first_day, end_day, closed="left")
+    waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
+    return set(waiting["at"].to_list())
 
 
 NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)

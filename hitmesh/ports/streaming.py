@@ -102,6 +102,9 @@ class Ledger(Protocol):
         Hits and Σ add (Σ mod 2⁶⁴), ⊕ is combined by exclusive or. Ordered by key.
         """
 
+    def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
+        """Returns the days of [first_day, end_day) with hits that are in no visit until their day is settled (S9)."""
+
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Returns what `read` does of the next sites behind one, no site among them, in an order of the store's own.
 

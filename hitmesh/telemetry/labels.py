@@ -94,10 +94,11 @@ class StoreReason(_Bounded):
 
 
 class HitPath(StrEnum):
-    """Which way a hit went in the stream (decisions A7, A8)."""
+    """Which way a hit went in the stream (decisions A7, A8; rule S9)."""
 
     FAST = "fast"
     SLOW = "slow"
+    WAITING = "waiting"
     LATE = "late"
     HISTORY = "history"
     COPY = "copy"

@@ -17,7 +17,7 @@ import polars as pl
 from processor.duplicates import COPY_WINDOW_MS
 from processor.live.batch import hit_ids, visitors_of
 from processor.live.id_filter import IdFilter
-from processor.live.kept import KeptHits
+from processor.live.kept import Chosen, KeptHits
 from processor.live.limits import PRODUCTION
 
 U64Array = npt.NDArray[np.uint64]
@@ -56,7 +56,7 @@ def find_stream_copies(
     """
     copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
     suspect = seen.may_hold(ids)
-    earlier = kept.of_visitors(np.unique(visitors_of(keys[suspect])), ("key", *_COLUMNS)) if suspect.any() else None
+    earlier = _same_ids(kept, keys[suspect], ids[suspect]) if suspect.any() else None
     suspect |= _repeated(ids)
     if not suspect.any():
         return copies
@@ -64,13 +64,20 @@ def find_stream_copies(
     own = rows.select(_COLUMNS)[places].with_columns(pl.Series("id", ids[places]), pl.Series("place", places))
     if earlier is not None:
         known = hit_ids(earlier["key"].to_numpy(), earlier["hit_hash"].to_numpy())
-        same = np.flatnonzero(np.isin(known, ids[places]))
-        before = earlier.select(_COLUMNS)[same].with_columns(
-            pl.Series("id", known[same]), pl.lit(-1, pl.Int64).alias("place")
-        )
+        before = earlier.select(_COLUMNS).with_columns(pl.Series("id", known), pl.lit(-1, pl.Int64).alias("place"))
         own = pl.concat([before, own])
     _judge(own.sort("id", "offset", "row"), copies, at_once)
     return copies
+
+
+def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
+    """Return the kept hits that have these ids; a visitor may have a million others."""
+
+    def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
+        return np.isin(hit_ids(known, hashes), ids)
+
+    columns = ("key", *_COLUMNS)
+    return kept.of_visitors(np.unique(visitors_of(keys)), columns, Chosen("hit_hash", are_same))
 
 
 def _repeated(ids: U64Array) -> BoolArray:

@@ -27,6 +27,7 @@ from hitmesh.stream_columns import (
     SERIES_COLUMNS,
     STREAM_GENERATION,
     UNKEYED_DIGESTS,
+    LedgerKind,
 )
 from processor.live.rows import SignedRows
 
@@ -118,19 +119,26 @@ class EpochSums:
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
         self.cells = self.cells.with_columns(pl.lit(value=False).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=False).alias(_CHANGED))
-        owner: dict[str, str | int] = {
+        owner = self._owner(partition, written)
+        return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
+
+    def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
+        """Return LEDGER_COLUMNS of the hits of the epoch that wait for settlement, taken before or not (rule S9)."""
+        return _owned(self.counts.filter(kind=LedgerKind.WAITS), self._owner(partition, written), LEDGER_COLUMNS)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self.cells[_CHANGED].any() or self.counts[_CHANGED].any())
+
+    def _owner(self, partition: PartitionId, written: int) -> dict[str, str | int]:
+        return {
             "generation": STREAM_GENERATION,
             "log": partition.log,
             "partition": partition.partition,
             "epoch": self.epoch,
             "written": written,
         }
-        return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self.cells[_CHANGED].any() or self.counts[_CHANGED].any())
 
     def all_changed(self) -> None:
         """Have everything taken again: after a recovery the values are written anew."""

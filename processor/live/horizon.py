@@ -14,6 +14,7 @@ from processor.live.batch import LATENESS_MS
 from processor.live.building import Built, build
 from processor.live.contributions import Contributions
 from processor.live.copies import COPY_LOG_MS
+from processor.live.kept import forms_visits
 from processor.live.rows import of_visits
 from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
@@ -69,7 +70,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
     """Return the kept hits in timelines that lie between two horizons, of the slots that are wanted."""
     time = pl.col("event_time")
-    formed = pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & (time >= old) & (time < new)
+    formed = forms_visits() & (time >= old) & (time < new)
 
     def are_wanted(keys: U64Array) -> BoolArray:
         slots = state.timelines.find(keys)

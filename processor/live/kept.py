@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +37,15 @@ KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "on_time": pl.Boolean(),
     "is_copy": pl.Boolean(),
     "wins_order": pl.Boolean(),
+    "waits": pl.Boolean(),  # for settlement, in no visit until then (rule S9)
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
 _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
+
+
+def forms_visits() -> pl.Expr:
+    """Return whether a kept hit forms visits in the stream."""
+    return pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & ~pl.col("waits")
 
 
 @dataclass(slots=True)
@@ -71,11 +77,28 @@ class _Chunk:
         places: I64Array = np.repeat(begins, counts) + within
         return places if self.order is None else self.order[places]
 
+    def counts(self, visitors: U64Array) -> I64Array:
+        """Return how many hits each of these visitors has: sorted, distinct keys with the lowest bit 0."""
+        begins, ends = (
+            np.searchsorted(self.keys, visitors),
+            np.searchsorted(self.keys, visitors | np.uint64(1), "right"),
+        )
+        counts: I64Array = ends - begins
+        return counts
+
     def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
         """Return the rows with these columns."""
         if names not in self.selected:
             self.selected[names] = self.rows.select(names)
         return self.selected[names]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which hits are wanted, by their timelines and the values of a column."""
+
+    column: str
+    wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]
 
 
 class KeptHits:
@@ -110,11 +133,29 @@ class KeptHits:
         else:
             self._merge_small()
 
-    def of_visitors(self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS)) -> pl.DataFrame:
-        """Return the kept hits of these visitors (sorted, distinct keys with the lowest bit 0), excluded or not."""
+    def counts(self, visitors: U64Array) -> I64Array:
+        """Return how many kept hits each of these visitors has (sorted, distinct keys with the lowest bit 0)."""
+        counts = np.zeros(len(visitors), np.int64)
+        for chunk in self._chunks():
+            counts += chunk.counts(visitors)
+        return counts
+
+    def of_visitors(
+        self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS), chosen: Chosen | None = None
+    ) -> pl.DataFrame:
+        """Return the kept hits of these visitors, excluded or not.
+
+        Args:
+            keys: sorted, distinct, with the lowest bit 0.
+            columns: of the hits.
+            chosen: which hits are wanted; a visitor may have a million others.
+        """
         parts = []
         for chunk in self._chunks():
             found = chunk.of_visitors(keys)
+            if chosen is not None and len(found):
+                keys_of, values = (chunk.rows[name].to_numpy()[found] for name in ("key", chosen.column))
+                found = found[chosen.wanted(keys_of, values)]
             if len(found):
                 parts.append(chunk.columns(columns)[found])
         if not parts:

@@ -54,6 +54,15 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
     ]
 
 
+def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return LEDGER_SUMS of hits that wait for settlement: site (its name), event_time, hit_hash, excluded."""
+    if hits.is_empty():
+        return []
+    fate = pl.when("excluded").then(pl.lit(str(LedgerClass.EXCLUDED))).otherwise(pl.lit(str(LedgerClass.COUNTED)))
+    named = hits.select("site", "event_time", pl.col("hit_hash").alias("hash"), fate.alias("class"))
+    return [_named(_grouped(named, _DAY, "class"), LedgerKind.WAITS, None)]
+
+
 def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
     """Return LEDGER_SUMS of refused hits: site, collect_time, hits, and the hash64 of each row's id as `hash`."""
     if refused.is_empty():

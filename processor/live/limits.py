@@ -1,6 +1,6 @@
 """Numbers of the live stream that matter only at scale (step 5 of the journey), with what a processor uses.
 
-Decides nothing about hits: whatever they are, what goes out is the same, but for texts beyond a limit. Tests run with
+Decides nothing about hits: whatever they are, what goes out is the same, but for rules S9 and S10. Tests run with
 the smallest, so that a table is tidied, spilled and merged within a handful of hits.
 """
 
@@ -25,9 +25,11 @@ class Limits:
         compared_copies: hits of one id that are compared all at once; those beyond are compared one by one.
         hash_bits: bits of the hashes by which texts, tuples and rows are found before they are compared.
         replay_hits: hits that a recovery reads at once, about.
+        kept_of_visitor: beyond so many kept hits of a visitor its hits out of order wait for settlement (rule S9):
+            what goes out depends on it.
         chunk_bytes: of a snapshot, in one value of a store: some refuse more than 8 MiB.
-        texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). The only limit that
-            changes what goes out: what is beyond it is `(other)` until its day is settled.
+        texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). What goes
+            out depends on it: what is beyond it is `(other)` until its day is settled.
     """
 
     tidy_from: int = 10_000
@@ -40,6 +42,7 @@ class Limits:
     compared_copies: int = 16
     hash_bits: int = 64
     replay_hits: int = 50_000
+    kept_of_visitor: int = 5_000
     chunk_bytes: int = 1_000_000
     texts_per_hour: int = 50_000
 

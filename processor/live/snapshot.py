@@ -8,7 +8,7 @@ none, the log has everything. Refuses to know where it is stored.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -36,13 +36,14 @@ _FORMAT: Final = b"HMS3"  # 3: digests of rows with a secret; 2: sums by currenc
 _READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
+_PLACES: Final[dict[str, pl.DataType]] = {"offset": pl.Int64(), "row": pl.Int64()}
 _KEPT_LOG_TIME: Final = "kept_log_time"
 
 
 def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
     """Return the state as tables."""
     timelines = state.timelines
-    copies = [rows.filter("is_copy").select("offset", "row") for rows in state.kept.columns("offset", "row", "is_copy")]
+    kept = list(state.kept.columns("offset", "row", "is_copy", "waits"))
     codes = state.interned.tuples.all()
     return {
         "numbers": pl.DataFrame(
@@ -64,7 +65,8 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
         "cells": state.sums.cells,
         "counts": state.sums.counts,
         "folded": state.texts.to_frame(),
-        "copies": pl.concat([pl.DataFrame(schema={"offset": pl.Int64, "row": pl.Int64}), *copies]),
+        "copies": _places(rows.filter("is_copy") for rows in kept),
+        "waiting": _places(rows.filter("waits") for rows in kept),
     }
 
 
@@ -86,7 +88,7 @@ def restored(
         **{name: numbers[name] for name in _NUMBERS},
         sites=Sites(tables["sites"]["name"].to_list()),
         closing=VisitColumns.of_frame(tables["closing"]),
-        pinned=tables["pinned"].select(*KEPT_COLUMNS),
+        pinned=_with_waits(tables["pinned"]).select(*KEPT_COLUMNS),
         sums=_sums_of(tables, numbers["epoch"]),
     )
     state.intern(tables["texts"]["text"], codes)
@@ -167,7 +169,20 @@ def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
 
 def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
     """Return the rows that are copies per record offset, of the kept hits."""
-    groups = tables["copies"].group_by("offset").agg("row")
+    return _by_offset(tables["copies"])
+
+
+def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+    """Return the rows that wait for settlement per record offset, of the kept hits; older snapshots have none."""
+    return _by_offset(tables["waiting"]) if "waiting" in tables else {}
+
+
+def _places(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=_PLACES), *(rows.select(*_PLACES) for rows in parts)])
+
+
+def _by_offset(places: pl.DataFrame) -> Mapping[int, npt.NDArray[np.int64]]:
+    groups = places.group_by("offset").agg("row")
     return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
 
 
@@ -178,6 +193,10 @@ def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int) -> EpochSums:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
         cells = cells.select(*SERIES_COLUMNS, pl.exclude(SERIES_COLUMNS))
     return EpochSums(epoch, cells, tables["counts"])
+
+
+def _with_waits(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows if "waits" in rows.columns else rows.with_columns(pl.lit(value=False).alias("waits"))
 
 
 def _stream_of(table: pl.DataFrame) -> bytes:

@@ -27,10 +27,11 @@ from processor.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """How many hits took which path (decisions A7, A8)."""
+    """How many hits took which path (decisions A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
+    waiting: int = 0
     late: int = 0
     history: int = 0
     copies: int = 0

@@ -29,12 +29,13 @@ from processor.live.contributions import Contributions
 from processor.live.copies import find_stream_copies
 from processor.live.epochs import DueValues
 from processor.live.horizon import advance, move_horizon, tidy
-from processor.live.kept import KEPT_COLUMNS
-from processor.live.ledger import ledger_of
+from processor.live.kept import KEPT_COLUMNS, forms_visits
+from processor.live.ledger import ledger_of, waiting_of
 from processor.live.rows import added, folded_traffic, folded_visits, named_cells, of_copies
 from processor.live.sites import SiteRules
 from processor.live.state import LiveState, PathCounts
 from processor.live.timelines_step import take_hits
+from processor.live.waiting import waiting_hits
 from processor.refunds import claims_refund, with_wins
 
 BoolArray = npt.NDArray[np.bool_]
@@ -93,11 +94,14 @@ class Stepped:
         rows: to be committed with its positions.
         due: values of the epoch before, which are final; None when no epoch ended.
         counts: hits by path.
+        waiting: LEDGER_COLUMNS of the hits of the epoch that wait for settlement, where the step has such; whoever sees
+            the rows must find them (rule S9).
     """
 
     rows: FoldedRows
     due: DueValues | None
     counts: PathCounts
+    waiting: pl.DataFrame | None = None
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
@@ -158,7 +162,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     advance(state, contributions)
     if due is not None:
         move_horizon(state, state.sums.epoch)
-    rows = with_wins(prepared.rows, wins).select(*KEPT_COLUMNS)
+    rows = _to_be_kept(state, with_wins(prepared.rows, wins))
     rows = state.texts.take(rows, prepared.records.ends[0][1])
     counts = _take_rows(state, rows, contributions)
     counts.history = int(prepared.is_history.sum())
@@ -170,9 +174,11 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     if is_redo:
         state.sums.touch(named_cells(contributions.cells(), state.sites))
     counted = ledger_of(prepared.records.hits, prepared.is_history, rows["is_copy"])
-    state.sums.add_counts([*counted, *prepared.records.siteless])
+    waiting = _waiting_counts(state, rows) if counts.waiting else []
+    state.sums.add_counts([*counted, *waiting, *prepared.records.siteless])
+    noted = state.sums.waiting(state.partition, state.written) if counts.waiting else None
     tidy(state)
-    return Stepped(FoldedRows(state.partition, traffic.rows, visits.rows), due, counts)
+    return Stepped(FoldedRows(state.partition, traffic.rows, visits.rows), due, counts, noted)
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
@@ -192,18 +198,35 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
         state.written = max(log_time * _MICROS, state.written + 1)
 
 
+def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows as KEPT_COLUMNS: which of them wait is known now."""
+    rows = rows.with_columns(pl.lit(value=False).alias("waits"))
+    forming = rows.select(forms_visits()).to_series().to_numpy()
+    waits = waiting_hits(state, rows, forming)
+    return rows.with_columns(pl.Series("waits", waits)).select(*KEPT_COLUMNS)
+
+
+def _waiting_counts(state: LiveState, rows: pl.DataFrame) -> list[pl.DataFrame]:
+    hits = rows.filter("waits").select("site", "event_time", "hit_hash", "excluded")
+    return waiting_of(hits.with_columns(state.sites.texts(hits["site"].to_numpy()).alias("site")))
+
+
 def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contributions) -> PathCounts:
     """Add what the rows add, each on its path; return how many took which."""
-    is_copy, on_time, offline = (rows[name].to_numpy() for name in ("is_copy", "on_time", "offline"))
+    is_copy, on_time, offline, waits = (rows[name].to_numpy() for name in ("is_copy", "on_time", "offline", "waits"))
     contributions.of_hits += of_copies(rows.filter(pl.Series(is_copy)) if is_copy.any() else rows.clear())
-    alone = ~is_copy & (~on_time | offline)
+    alone = ~is_copy & (~on_time | offline | waits)
     if alone.any():
         hits = rows.filter(pl.Series(alone))
         contributions.of_hits += added(hits, own_dimensions(hits, state.interned))
-    in_time = ~is_copy & on_time
+    in_time = ~is_copy & on_time & ~waits
     forming = in_time & ~offline
     fast, slow = take_hits(state, rows if forming.all() else rows.filter(pl.Series(forming)), contributions)
     offline_hits = int((in_time & offline).sum())  # they need no more than themselves
     return PathCounts(
-        fast=fast + offline_hits, slow=slow, late=int((~is_copy & ~on_time).sum()), copies=int(is_copy.sum())
+        fast=fast + offline_hits,
+        slow=slow,
+        waiting=int(waits.sum()),
+        late=int((~is_copy & ~on_time).sum()),
+        copies=int(is_copy.sum()),
     )

@@ -17,7 +17,7 @@ import polars as pl
 from processor.live.batch import visitors_of
 from processor.live.building import Built, build, dimensions_of
 from processor.live.contributions import Contributions, moved_in_smaller_steps
-from processor.live.kept import KEPT_COLUMNS
+from processor.live.kept import KEPT_COLUMNS, Chosen, forms_visits
 from processor.live.rows import added, of_visits, taken_back
 from processor.live.state import LiveState
 from processor.live.visit_table import VisitColumns
@@ -44,13 +44,13 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
     is_slow = touched.slow[touched.timeline_of]
     state.timelines.seen[touched.slots] = np.maximum(state.timelines.seen[touched.slots], touched.latest)
     if touched.slow.all():
-        _slow(state, hits, touched.keys, touched.slots, contributions)
+        _slow(state, hits, touched, contributions)
     elif not touched.slow.any():
         _fast(state, hits, touched.slots, contributions)
     else:
         fast_rows, slow_rows = np.flatnonzero(~is_slow), np.flatnonzero(is_slow)
         _fast(state, hits[fast_rows], touched.slots[~touched.slow], contributions)
-        _slow(state, hits[slow_rows], touched.keys[touched.slow], touched.slots[touched.slow], contributions)
+        _slow(state, hits[slow_rows], touched, contributions)
     slow = int(is_slow.sum())
     return hits.height - slow, slow
 
@@ -64,6 +64,7 @@ class _Touched:
         slots: their slots; new ones where there was none.
         latest: event time of the latest new hit of each.
         slow: whether each takes the slow path.
+        lands_only: … since the first view of its visit comes, and for no other reason.
         is_first_after_horizon: whether no hit of it is kept one by one yet.
         timeline_of: (n,) which of them each hit belongs to.
     """
@@ -72,6 +73,7 @@ class _Touched:
     slots: I64Array
     latest: I64Array
     slow: BoolArray
+    lands_only: BoolArray
     is_first_after_horizon: BoolArray
     timeline_of: I64Array
 
@@ -99,6 +101,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
         slots=slots,
         latest=latest,
         slow=(earliest <= seen) | lands_late,
+        lands_only=lands_late & (earliest > seen),
         is_first_after_horizon=seen < state.horizon,
         timeline_of=timeline_of.astype(np.int64),
     )
@@ -129,9 +132,10 @@ def _fast(state: LiveState, hits: pl.DataFrame, slots: I64Array, contributions: 
     _keep_now(state, after)
 
 
-def _slow(state: LiveState, hits: pl.DataFrame, keys: U64Array, slots: I64Array, contributions: Contributions) -> None:
-    kept = _kept_hits(state, keys)
-    bases = _bases(state, slots)
+def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions: Contributions) -> None:
+    begin = _begin_of(state, touched)
+    kept = _kept_hits(state, begin)
+    bases = _bases(state, begin.slots[begin.since <= state.horizon])
     before = build(kept, bases, state.sites, state.interned)
     together = pl.concat([kept, hits.select(*KEPT_COLUMNS)])
     contributions.rebuilt.append(together)
@@ -146,26 +150,69 @@ def _slow(state: LiveState, hits: pl.DataFrame, keys: U64Array, slots: I64Array,
         if pinned.height:
             contributions.rebuilt.append(pinned)
             _move(pinned, _dims_of_bases(before, of_base), _dims_of_bases(after, of_base), contributions)
-    state.closing = state.closing.take(~_are_rebuilt(state, keys, bases))
+    state.closing = state.closing.take(~_are_rebuilt(state, begin, bases))
     _keep_now(state, after)
 
 
-def _are_rebuilt(state: LiveState, keys: U64Array, bases: VisitColumns) -> BoolArray:
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """From where timelines are built anew (k,), by key.
+
+    Where only the first view of a visit comes, all hits are later than every one before: no other visit changes, and
+    a visitor may have a million hits before this one.
+
+    Attributes:
+        keys: of the timelines, ascending.
+        slots: of the timelines.
+        since: event time of the first hit that is needed, at least the horizon.
+        first_hash: hit_hash of that hit; hits of the same time with a smaller one are of the visit before.
+    """
+
+    keys: U64Array
+    slots: I64Array
+    since: I64Array
+    first_hash: U64Array
+
+    def are_needed(self, keys: U64Array, times: I64Array, hashes: U64Array) -> BoolArray:
+        """Return which hits are those or later ones."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        since = self.since[places]
+        is_later = (times > since) | ((times == since) & (hashes >= self.first_hash[places]))
+        needed: BoolArray = (self.keys[places] == keys) & is_later
+        return needed
+
+
+def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
+    keys, slots = touched.keys[touched.slow], touched.slots[touched.slow]
+    now = state.timelines.now
+    from_visit = touched.lands_only[touched.slow] & (now.start[slots] > state.horizon)
+    return _Begin(
+        keys,
+        slots,
+        np.where(from_visit, now.start[slots], state.horizon),
+        np.where(from_visit, now.first_hash[slots], np.uint64(0)),
+    )
+
+
+def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
     """Return which closing visits are among those that were built anew: those since the horizon, and the bases."""
     closing = state.closing
     since = closing.last >= state.horizon
-    return np.isin(closing.key, keys) & (
+    return np.isin(closing.key, begin.keys[begin.since <= state.horizon]) & (
         since | np.isin(closing.first_hash ^ closing.key, bases.first_hash ^ bases.key)
     )
 
 
-def _kept_hits(state: LiveState, keys: U64Array) -> pl.DataFrame:
+def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
     """Return the kept hits that the visits of these timelines are made of."""
-    rows = state.kept.of_visitors(np.unique(visitors_of(keys)))
-    formed = rows.select(
-        pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & (pl.col("event_time") >= state.horizon)
-    ).to_series()
-    return rows.filter(formed & pl.Series(np.isin(rows["key"].to_numpy(), keys)))
+
+    def are_late_enough(keys: U64Array, times: I64Array) -> BoolArray:
+        return begin.are_needed(keys, times, np.full(len(keys), np.iinfo(np.uint64).max))
+
+    visitors = np.unique(visitors_of(begin.keys))
+    rows = state.kept.of_visitors(visitors, chosen=Chosen("event_time", are_late_enough))
+    needed = begin.are_needed(*(rows[name].to_numpy() for name in ("key", "event_time", "hit_hash")))
+    return rows.filter(pl.Series(needed) & rows.select(forms_visits()).to_series())
 
 
 def _bases(state: LiveState, slots: I64Array) -> VisitColumns:

@@ -7,12 +7,14 @@ again behind the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from hitmesh.errors import Unavailable
-from hitmesh.ports import Site
+from hitmesh.ports import Site, SiteDay
+from hitmesh.stream_columns import STREAM_GENERATION
+from reporter.catalogue import needs_visits
 from reporter.freshness import Freshness, freshness
 from reporter.parts import Parts, combine, with_folded
 from reporter.plan import excluded_hits_leg, folded_leg, legs
@@ -195,10 +197,13 @@ def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
     answered = list(zip(planned, told.tables, strict=True))
     begin = len(own) + len(of_totals)
     counted = [(leg, rows) for (leg, _), (_, rows) in zip(folded, answered[begin : begin + len(folded)], strict=True)]
-    parts = with_folded(combine(question, answered[: len(own)], one.currency), counted)
+    visits_wait = _visits_wait(backend, question, standing.generations)
+    own_parts = with_folded(combine(question, answered[: len(own)], one.currency), counted)
+    parts = replace(own_parts, visits_wait=visits_wait)
     totals = parts if question.include_totals else None
     if has_own_totals:
-        totals = with_folded(combine(whole, answered[len(own) : begin], one.currency), counted)
+        of_all = with_folded(combine(whole, answered[len(own) : begin], one.currency), counted)
+        totals = replace(of_all, visits_wait=visits_wait)
     return _Found(
         path=path,
         freshness=reached,
@@ -210,6 +215,29 @@ def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
         store_rows=told.rows,
         warnings=_age_warnings(standing, backend.clock.now()),
     )
+
+
+def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
+    """Returns whether hits of the days that the stream answers for are in no visit yet; yes where nobody says.
+
+    Read behind the rows: a hit that waits is noted before it is in any row.
+    """
+    if not any(needs_visits(metric) for metric in question.metrics):
+        return False
+    days: dict[str, list[int]] = {}
+    for (site, day), generation in generations.items():
+        if generation == STREAM_GENERATION:
+            days.setdefault(site, []).append(day)
+
+    def wait() -> bool:
+        return any(
+            backend.ledger.waiting(site, min(of_site), max(of_site) + 1) & {*of_site} for site, of_site in days.items()
+        )
+
+    try:
+        return backend.breakers.books.call(backend.clock, wait)
+    except Unavailable:
+        return True
 
 
 def _excluded_hits(told: Told) -> int:

@@ -209,6 +209,15 @@ class TestLedger:
             stores.ledger.put(entries(an_entry(written=written, hits=hits, sum64=hits, xor64=hits)))
         assert stores.ledger.read(SHOP).rows() == [(SHOP, "day", DAY, "counted", 2, 2, 2)]
 
+    def test_days_with_hits_that_wait_are_found(self, opener: Opener) -> None:
+        waits = [an_entry(kind=LedgerKind.WAITS, at=DAY + n, hits=1, partition=n % 2) for n in (0, 2, 5)]
+        of_none = an_entry(kind=LedgerKind.WAITS, at=DAY + 1, hits=0)
+        opener().ledger.put(entries(*waits, of_none, an_entry(at=DAY + 3, hits=1), waits[0] | {"site": OTHER}))
+        assert opener().ledger.waiting(SHOP, DAY, DAY + 5) == {DAY, DAY + 2}
+        assert opener().ledger.waiting(SHOP, DAY + 3, DAY + 9) == {DAY + 5}
+        assert opener().ledger.waiting(OTHER, 0, DAY + 9) == {DAY}
+        assert opener().ledger.waiting("merchants/m/sites/none", 0, DAY + 9) == set()
+
     def test_all_sites_and_no_site_are_read_together_in_order(self, stores: Stores) -> None:
         rows = [
             an_entry(site="", kind=LedgerKind.CELL, at=START),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.live_faults import Fuse, Killed, fused
 from tests.live_mesh import FOLDING, SMALLEST, LiveMesh, partition_of
-from tests.live_rows import classes_by_day, expected_classes, ledger_faults
+from tests.live_rows import classes_by_day, expected_classes, ledger_faults, waiting_by_day
 from tests.reference.hits import RefHit
 from tests.reference.settled import settle
 from tests.reference.streamed import drift, stream
@@ -38,6 +39,7 @@ SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
 MAX_HITS = 40
+DAY = 24 * HOUR
 FEW = examples(8)
 FEWER = examples(4)
 """For properties that start many runners, or settle several days."""
@@ -131,7 +133,9 @@ class Stream(LiveMesh):
         assert ledger_faults(entries) == []
         for site in SITES:
             expected = stream(self.logged[site], self.clock.now(), self.policy, self.limits.texts_per_hour)
+            expected = stream(self.logged[site], self.clock.now(), self.policy, self.limits.kept_of_visitor)
             assert self.seen(site).differences_from(folded_rows(expected.entries)) == []
+            assert waiting_by_day(entries, site) == Counter(hit.event_time // DAY for hit in expected.waiting)
             assert classes_by_day(entries, site) == expected_classes(expected)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from tests.reference.folded import folded, shown
 from tests.reference.hits import RefHit
@@ -21,6 +22,8 @@ DAY_MS = 24 * HOUR_MS
 ALLOWED_LATENESS_MS = 60 * MINUTE_MS
 CLOSED_AFTER_MS = 26 * HOUR_MS
 COPIES_KNOWN_MS = 90 * MINUTE_MS
+EPOCH_MS = 15 * MINUTE_MS
+KEPT_OF_VISITOR = 5_000
 
 AT_ONCE = ("visits", "bounces", "entries", "order_visits")
 """What a visit adds while it may still go on (S7)."""
@@ -31,15 +34,20 @@ SiteDay = tuple[str, int]
 
 @dataclass
 class Streamed(Settled):
-    """What the stream counts; `pending` waits for settlement, `late` is counted in no visit."""
+    """What the stream counts; `pending` waits for settlement, `late` and `waiting` are counted in no visit."""
 
     pending: list[RefHit] = field(default_factory=list)
     late: list[RefHit] = field(default_factory=list)
+    waiting: list[RefHit] = field(default_factory=list)
     open_visits: list[RefVisit] = field(default_factory=list)
 
 
 def stream(
-    hits: Iterable[RefHit], log_time: int | None = None, policy: RefPolicy = V1, texts_per_hour: int | None = None
+    hits: Iterable[RefHit],
+    log_time: int | None = None,
+    policy: RefPolicy = V1,
+    texts_per_hour: int | None = None,
+    kept_of_visitor: int = KEPT_OF_VISITOR,
 ) -> Streamed:
     """The stream of all sites once everything up to `log_time` is applied; None: once all visits have ended.
 
@@ -55,6 +63,7 @@ def stream(
     is_copy = {id(hit) for hit in streamed.copies}
     streamed.counted = [hit for hit in known if id(hit) not in is_copy]
     streamed.late = [hit for hit in streamed.counted if hit.is_late]
+    streamed.waiting = waiting_in_the_stream(known, is_copy, kept_of_visitor)
     _build_visits(streamed, log_time, policy)
     decide_orders(streamed)
     decide_refunds(streamed, orders_are_known=False)
@@ -94,17 +103,44 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
     return copies
 
 
+def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
+    """The hits in no visit until their day is settled, of hits that are not history and in log order (S9).
+
+    A hit waits that would form a visit, is not later than such a hit of its timeline in an earlier record, and whose
+    visitor has so many hits in earlier records that were taken in the epochs of the last 90 minutes.
+    """
+    taken: dict[tuple[str, str], list[int]] = defaultdict(list)
+    latest: dict[tuple[str, str, bool], int] = {}
+    waiting = []
+    for _, in_record in groupby(known, key=lambda hit: hit.position[1:4]):
+        record = list(in_record)
+        first_epoch = record[0].position[0] // EPOCH_MS * EPOCH_MS - COPIES_KNOWN_MS
+        forming = [hit for hit in record if not (id(hit) in copies or hit.is_late or hit.offline)]
+        for hit in forming:
+            kept = sum(log_time >= first_epoch for log_time in taken[hit.site, hit.visitor])
+            is_behind = hit.event_time <= latest.get((hit.site, hit.visitor, hit.excluded), hit.event_time - 1)
+            if kept >= kept_of_visitor and is_behind:
+                waiting.append(hit)
+        for hit in record:
+            taken[hit.site, hit.visitor].append(hit.position[0])
+        for hit in forming:
+            timeline = (hit.site, hit.visitor, hit.excluded)
+            latest[timeline] = max(hit.event_time, latest.get(timeline, hit.event_time))
+    return waiting
+
+
 def _build_visits(streamed: Streamed, log_time: int | None, policy: RefPolicy) -> None:
-    """Visits of the hits on time; a late one stands alone, like an orphan."""
+    """Visits of the hits on time; a late one and one that waits stand alone, like an orphan."""
+    waits = {id(hit) for hit in streamed.waiting}
     timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
     for hit in streamed.counted:
-        if not hit.is_late:
+        if not hit.is_late and id(hit) not in waits:
             timelines[hit.site, hit.visitor, hit.excluded].append(hit)
     for timeline in timelines.values():
         visits, orphans = visits_of_one(timeline, policy)
         streamed.visits += visits
         streamed.orphans += orphans
-    streamed.orphans += streamed.late
+    streamed.orphans += [*streamed.late, *streamed.waiting]
     streamed.open_visits = [
         visit for visit in streamed.visits if log_time is not None and log_time <= visit.last + policy.gap_ms
     ]

@@ -12,6 +12,7 @@ import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
+from hitmesh.errors import Unavailable
 from hitmesh.ports import (
     DirtyMark,
     DirtySiteDay,
@@ -26,11 +27,14 @@ from hitmesh.ports import (
     Topic,
 )
 from hitmesh.rollup_rows import RowSource
+from hitmesh.stream_columns import LedgerKind
 from processor.settled_series import settled_series
 from reporter.freshness import CellState
 from reporter.route import Path
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
+from reporter.series import Exactness
+from tests.contract.stream_builders import an_entry, entries
 from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
 
 NOW = MIDNIGHT + 12 * 3_600_000
@@ -123,9 +127,9 @@ class Scene:
         for one in waiting:
             self.stores.dirty.clear(one)
 
-    def ask(self) -> Answer:
+    def ask(self, metrics: str = "hits") -> Answer:
         dimensions = "channel" if self.path is Path.METRICS else ""
-        question = a_question("hits", dimensions=dimensions, since="2015-05-17", until="2015-05-17")
+        question = a_question(metrics, dimensions=dimensions, since="2015-05-17", until="2015-05-17")
         found = answer(self.backend, question, (self.site,), "USD", ())
         assert found.path is self.path
         return found
@@ -221,6 +225,36 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
 
     scene.backend = replace(scene.backend, dirty=Waiting())  # type: ignore[arg-type]  # the rest by __getattr__
     assert hits(scene.ask()) == 5
+
+
+def test_visits_are_provisional_while_hits_of_their_day_wait_for_settlement(scene: Scene) -> None:
+    scene.stream(3)
+
+    def exactness() -> list[Exactness]:
+        return [column.exactness for column in scene.ask("hits,visits,bounce_rate").rows.columns]
+
+    assert exactness() == [Exactness.EXACT] * 3
+    entry = an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)
+    scene.stores.ledger.put(entries(entry | {"at": UTC_DAY + 1}))
+    assert exactness() == [Exactness.EXACT] * 3, "another day has such hits"
+    scene.stores.ledger.put(entries(entry))
+    assert exactness() == [Exactness.EXACT, Exactness.VISITS_PROVISIONAL, Exactness.VISITS_PROVISIONAL]
+    scene.settle(3)
+    assert exactness() == [Exactness.EXACT] * 3
+
+
+def test_visits_are_provisional_where_nobody_says_whether_hits_wait(scene: Scene) -> None:
+    scene.stream(3)
+
+    class Silent:
+        """A ledger that does not answer."""
+
+        def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
+            raise Unavailable("no answer")
+
+    scene.backend = replace(scene.backend, ledger=Silent())  # type: ignore[arg-type]  # nothing else is asked
+    hits, visits = scene.ask("hits,visits").rows.columns
+    assert (hits.exactness, visits.exactness) == (Exactness.EXACT, Exactness.VISITS_PROVISIONAL)
 
 
 def test_the_version_is_of_the_sites_own_partitions_and_of_refusals(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,45 @@ def test_windows_are_cut_where_an_epoch_ends() -> None:
     offsets = [[one.position.offset for one in group if one.position.partition == 0] for group in cut]
     assert offsets == [[0, 1], [2, 3], [4, 5]]
     assert sum(len(group) for group in cut) == 7
+
+
+def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_path: Path) -> None:
+    stream = Stream(tmp_path, replace(PRODUCTION, kept_of_visitor=3))
+    stream.at(600, a_hit(599), a_hit(600))
+    assert stream.at(600.1, a_hit(598)) == {"hits": 1, "pageviews": 1, MOVED_VISITORS: 2}, "two are kept"
+    assert stream.at(600.2, a_hit(598.5)) == {"hits": 1, "pageviews": 1}, "three are kept"
+    assert stream.at(600.3, a_hit(601), a_hit(600.5)) == {"hits": 2, "pageviews": 2}, "both behind earlier records"
+    assert stream.at(600.4, a_hit(601, "same time")) == {"hits": 1, "pageviews": 1}
+    assert stream.at(600.5, a_hit(598, "other", visitor="other")) == {
+        "hits": 1,
+        "pageviews": 1,
+        "visits": 1,
+        "bounces": 1,
+        "entries": 1,
+    }
+    assert (stream.counts.slow, stream.counts.waiting) == (1, 2)
+    ended = stream.at(640)
+    assert ended == {"visit_duration_total": 3 * MINUTE, "visit_views": 6, "exits": 2}
+
+
+def test_first_view_of_a_visit_changes_its_landing_page_however_many_hits_came_before(tmp_path: Path) -> None:
+    stream = Stream(tmp_path, replace(PRODUCTION, kept_of_visitor=3))
+    stream.at(540, *[a_hit(500 + n, page_path="/early") for n in range(5)])
+    first = [a_hit(600 + n, type="EVENT", event_name="e", page_path="/e") for n in range(2)]
+    stream.at(602, *first)
+    changed = stream.at(603, a_hit(603, page_path="/landing"))
+    assert changed == {"hits": 1, "pageviews": 1, "entries": 1, MOVED_VISITORS: 2}
+    assert (stream.counts.slow, stream.counts.waiting) == (1, 0)
+
+
+def test_hits_that_wait_are_in_no_visit_once_their_visitor_has_few_hits_again(tmp_path: Path) -> None:
+    stream = Stream(tmp_path, replace(PRODUCTION, kept_of_visitor=3))
+    stream.at(600, a_hit(598), a_hit(599), a_hit(600))
+    stream.at(600.1, a_hit(597))
+    assert stream.counts.waiting == 1
+    assert stream.last.waiting is not None
+    assert stream.last.waiting.select("at", "hits").rows() == [(20_000, 1)]
+    stream.at(650, a_hit(650))
+    # 105 minutes on, none of them is kept any more.
+    assert stream.at(720, a_hit(720))["visits"] == 1
+    assert stream.at(721, a_hit(719)) == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}

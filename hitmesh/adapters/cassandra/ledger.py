@@ -13,13 +13,14 @@ import polars as pl
 
 from hitmesh.adapters.bits import to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.adapters.partials import as_kept, ledger_sums, newest
-from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS
+from hitmesh.adapters.partials import as_kept, ledger_sums, newest, waiting_days
+from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, LedgerKind
 
 _PUT: Final = """INSERT INTO ledger (site, zero, kind, at, of_class, log, partition, epoch, hits, sum64, xor64)
     VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
 _READ: Final = "SELECT site, kind, at, of_class, hits, sum64, xor64 FROM ledger"
 _READ_SITE: Final = f"{_READ} WHERE site = ? AND zero = 0"
+_READ_WAITING: Final = f"{_READ_SITE} AND kind = ? AND at >= ? AND at < ?"
 _SITES: Final = "SELECT DISTINCT site, zero FROM ledger"
 _BEHIND: Final = "WHERE token(site, zero) > token(?, 0)"
 _PARTITION: Final = 1  # site
@@ -44,6 +45,11 @@ class CassandraLedger:
         """Returns LEDGER_SUMS of a site, or of all sites and of no site."""
         rows = self._session.stream(_READ) if site is None else self._session.stream(_READ_SITE, (site,))
         return _summed(rows)
+
+    def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
+        """Returns the days with hits that wait for settlement: few sites ever have such a row."""
+        rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
+        return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Returns the sums of the next sites by token, and the last of them; None at the end."""

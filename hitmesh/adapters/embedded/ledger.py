@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
-from hitmesh.adapters.partials import as_kept, ledger_sums, newest, of_some_sites
-from hitmesh.stream_columns import LEDGER_COLUMNS
+from hitmesh.adapters.partials import as_kept, ledger_sums, newest, of_some_sites, waiting_days
+from hitmesh.stream_columns import LEDGER_COLUMNS, LedgerKind
 from hitmesh.zones import DAY_MS
 
 # An epoch is written again by a redo since the last snapshot, minutes back. A state that is made anew from further
@@ -67,6 +67,16 @@ class EmbeddedLedger:
                 return ledger_sums(_entries(transaction, "ledger", ()))
             of_site = "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) WHERE site = ?"
             return ledger_sums(_entries(transaction, of_site, (site,)))
+
+    def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
+        """Returns the days with hits that wait for settlement: a look per epoch, as for `read`."""
+        of_kind = (
+            "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) "
+            "WHERE site = ? AND kind = ? AND at >= ? AND at < ?"
+        )
+        with self._database.reading() as transaction:
+            entries = _entries(transaction, of_kind, (site, LedgerKind.WAITS, first_day, end_day))
+        return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Returns the sums of the next sites by name, and the last of them; None at the end.

@@ -18,6 +18,7 @@ from hitmesh.adapters.partials import (
     newest,
     of_some_sites,
     series,
+    waiting_days,
 )
 from hitmesh.adapters.positions import refuse_rows_behind
 from hitmesh.adapters.snapshots import replaces
@@ -164,6 +165,10 @@ class MemoryLedger:
         with self._lock:
             entries = self._entries
         return ledger_sums(entries if site is None else entries.filter(pl.col("site") == site))
+
+    def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
+        """Returns the days with hits that wait for settlement."""
+        return waiting_days(self.read(site), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
         """Returns the sums of the next sites by name, and the last of them; None at the end."""

@@ -194,6 +194,8 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     """A site sent more texts within an hour than are told apart while hits come in: some of what is asked for may stand
     under "(other)". Totals are right; exact once the days are settled.
     """
+    EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
+    """Hits of a visitor with too many of them are in no visit yet: exact once the days are settled. Hits are all counted."""
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
     """How exact a column is."""
@@ -212,6 +214,8 @@ EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
 """A site sent more texts within an hour than are told apart while hits come in: some of what is asked for may stand
 under "(other)". Totals are right; exact once the days are settled.
 """
+EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
+"""Hits of a visitor with too many of them are in no visit yet: exact once the days are settled. Hits are all counted."""
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
 class _CellState:

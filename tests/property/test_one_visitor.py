@@ -1,0 +1,145 @@
+"""One visitor id for everybody (rule S9), with a threshold of three kept hits: bounded work that no cut can change.
+
+A shop whose tag sends `undefined` for every visitor is the case: all its hits are of one timeline, and any of them may
+come out of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from hitmesh.errors import CommitInDoubt
+from hitmesh.ports import SiteDay
+from processor.__main__ import stream_stores
+from tests.generate.arrivals import Arrival, in_slices
+from tests.generate.scenarios import HOUR, MINUTE
+from tests.generate.strategies import policies
+from tests.live_faults import Killed, fused
+from tests.live_mesh import SMALLEST
+from tests.property.test_stream_properties import (
+    ANY_MS,
+    BEAT_MS,
+    DAY,
+    FEW,
+    FEWER,
+    ON_TIME_MS,
+    SEEDS,
+    SITES,
+    SLICE_MS,
+    Stream,
+    a_fuse,
+    in_order,
+    stream_hits,
+    with_delays,
+)
+from tests.reference.hits import RefHit
+from tests.reference.streamed import stream
+from tests.reference.visits import RefPolicy
+from tests.small_mesh import expected_rows
+
+_THREE = 3
+
+
+def everybody(policy: RefPolicy) -> Stream:
+    """A mesh in which a visitor's hits out of order wait beyond three kept hits."""
+    return Stream(policy, limits=replace(SMALLEST, kept_of_visitor=_THREE))
+
+
+@st.composite
+def hits_of_one(draw: st.DrawFn) -> list[RefHit]:
+    """Hits of all visitors under one id, or under two: others must go on as ever."""
+    hits = draw(stream_hits(unique_ids=True))
+    others = draw(st.sampled_from([(), ("other",)]))
+    return [replace(hit, visitor=("undefined", *others)[number % (1 + len(others))]) for number, hit in enumerate(hits)]
+
+
+def arrivals(hits: Sequence[RefHit], dice: Random) -> list[Arrival]:
+    """Hits with any delays, or all on time and every one before the last within the half hour before it."""
+    if dice.random() < 0.5:
+        return with_delays(hits, dice, ANY_MS)
+    backwards = []
+    for arrival in in_order(hits):
+        window = arrival.at_ms // (30 * MINUTE) * 30 * MINUTE
+        backwards.append(Arrival(window + 30 * MINUTE + (window + 30 * MINUTE - arrival.at_ms), arrival.hit))
+    return sorted(backwards, key=lambda arrival: arrival.at_ms)
+
+
+@pytest.mark.timeout(300)
+@FEW
+@given(hits_of_one(), policies(), SEEDS)
+def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    sent = arrivals(hits, dice)
+    cut = dice.randint(0, len(sent))
+    with everybody(policy) as mesh:
+        mesh.feed(sent[:cut], dice)
+        mesh.check()
+        mesh.feed(sent[cut:], dice)
+        mesh.check()
+        waiting = sum(len(stream(mesh.logged[site], kept_of_visitor=_THREE).waiting) for site in SITES)
+        event("some wait" if waiting else "none waits")
+        assert mesh.runner.counts.waiting == waiting
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(hits_of_one(), policies(), SEEDS)
+def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
+    dice = Random(seed)
+    with everybody(policy) as mesh:
+        for part in in_slices(arrivals(hits, dice), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            try:
+                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), a_fuse(dice)))
+                mesh.step()
+                mesh.runner.flush()
+                mesh.runner.snapshot()
+            except (Killed, CommitInDoubt):
+                mesh.crash()
+        mesh.crash()
+        mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(hits_of_one(), policies(), SEEDS)
+def test_replay_in_other_steps_from_a_snapshot_anywhere_changes_no_row(
+    hits: list[RefHit], policy: RefPolicy, seed: int
+) -> None:
+    dice = Random(seed)
+    with everybody(policy) as mesh:
+        for part in in_slices(arrivals(hits, dice), dice.randint(1, 20), SLICE_MS):
+            mesh.arrive(part)
+            if dice.random() < 0.6:
+                mesh.step()
+            if dice.random() < 0.3:
+                mesh.runner.snapshot()
+            if dice.random() < 0.3:
+                mesh.crash()
+        mesh.check()
+
+
+@pytest.mark.timeout(300)
+@FEWER
+@given(hits_of_one(), policies(), SEEDS)
+def test_settlement_has_all_visits_and_confirms_no_day_with_hits_that_wait(
+    hits: list[RefHit], policy: RefPolicy, seed: int
+) -> None:
+    dice = Random(seed)
+    with everybody(policy) as mesh:
+        mesh.feed(with_delays(hits, dice, ON_TIME_MS) if seed % 2 else arrivals(hits, dice), dice)
+        mesh.idle(HOUR, BEAT_MS)
+        mesh.settle()
+        for site in SITES:
+            logged = mesh.logged[site]
+            assert mesh.seen(site).differences_from(expected_rows(logged, policy)) == []
+            waiting = stream(logged, policy=policy, kept_of_visitor=_THREE).waiting
+            drifts = mesh.stores.generations.drifts(site, 0, 10**6)
+            for day in {hit.event_time // DAY for hit in waiting}:
+                assert not drifts[SiteDay(site, day)].confirmed
