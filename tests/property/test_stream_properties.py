@@ -132,8 +132,8 @@ class Stream(LiveMesh):
         entries = self.stores.ledger.read(None)
         assert ledger_faults(entries) == []
         for site in SITES:
-            expected = stream(self.logged[site], self.clock.now(), self.policy, self.limits.texts_per_hour)
-            expected = stream(self.logged[site], self.clock.now(), self.policy, self.limits.kept_of_visitor)
+            texts, kept = self.limits.texts_per_hour, self.limits.kept_of_visitor
+            expected = stream(self.logged[site], self.clock.now(), self.policy, texts, kept)
             assert self.seen(site).differences_from(folded_rows(expected.entries)) == []
             assert waiting_by_day(entries, site) == Counter(hit.event_time // DAY for hit in expected.waiting)
             assert classes_by_day(entries, site) == expected_classes(expected)
