@@ -1,17 +1,30 @@
 """Step 6 of the journey: the order in which the effects of a window become durable (decision A6), written once.
 
-raw records, refusals | marks | claims | transaction of rows and positions | state kept | partials and ledger |
-snapshot chunks | manifest. Everything before the transaction is keyed by position and may be done twice; what comes
-after is absolute, and written again by whoever cannot know that it was. Decides nothing about hits.
+raw records, refusals | marks | claims | hits that wait | transaction of rows and positions | state kept | partials and
+ledger | snapshot chunks | manifest. Everything before the transaction is keyed by position, or absolute, and may be
+done twice; what comes after is absolute, and written again by whoever cannot know that it was. Decides nothing about
+hits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 
+import polars as pl
+
 from hitmesh.closing import is_closed
-from hitmesh.ports import ClaimKind, DirtyDays, DirtyMark, OrderClaim, OrderClaims, RawStore, RejectedStore, SiteDay
+from hitmesh.ports import (
+    ClaimKind,
+    DirtyDays,
+    DirtyMark,
+    Ledger,
+    OrderClaim,
+    OrderClaims,
+    RawStore,
+    RejectedStore,
+    SiteDay,
+)
 from processor.intake import Intake
 
 
@@ -67,6 +80,16 @@ def store_before_transaction(
     if late_orders:
         dirty.mark(late_orders)
     reached(CommitStep.CLAIMS)
+
+
+def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
+    """Note the hits of each partition that wait for settlement before rows without their visits are seen (rule S9).
+
+    Entries are absolute per epoch, like all of the ledger: a redo writes the same.
+    """
+    noted = [entries for entries in waiting if entries is not None]
+    if noted:
+        ledger.put(pl.concat(noted))
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:

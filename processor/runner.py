@@ -35,7 +35,7 @@ from hitmesh.stream_columns import EPOCH_MS
 from hitmesh.telemetry import unmeasured
 from hitmesh.telemetry.labels import Stage
 from processor.collisions import collision_refusals
-from processor.commit import CommitStep, store_before_transaction
+from processor.commit import CommitStep, note_waiting, store_before_transaction
 from processor.intake import Intake, PartitionIntake, never_back, take_in, windows
 from processor.live.epochs import DueValues
 from processor.live.limits import PRODUCTION, Limits
@@ -234,15 +234,9 @@ class Runner:
             if name in self._refusals
         ]
         self._meter.did(Stage.VISITS)
-        self._note_waiting(stepped)
+        note_waiting(self._stores.ledger, (one.waiting for one in stepped))
         self._commit(stepped)
         self._is_certain = True
-
-    def _note_waiting(self, stepped: Sequence[Stepped]) -> None:
-        """Say before rows are seen that visits of their days are provisional (rule S9); a redo says the same."""
-        waiting = [one.waiting for one in stepped if one.waiting is not None]
-        if waiting:
-            self._stores.ledger.put(pl.concat(waiting))
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
         positions = {one.partition: one.position for one in self._states()}
