@@ -23,6 +23,7 @@ from tests.bench.dear_run import run_dear
 from tests.bench.explained import where_the_time_goes
 from tests.bench.measured import Child, Result, progress, run
 from tests.bench.mesh_run import run_mesh
+from tests.bench.one_visitor_run import run_one_visitor
 from tests.bench.refused_run import run_refused
 from tests.bench.report_run import run_reports
 from tests.bench.scale import FULL, SMALL
@@ -40,6 +41,7 @@ def main() -> int:
     results["refused"] = run_refused(scale.refused_s)
     results["core"], results["core_many"] = run_core(scale.core), run_core(scale.core_many)
     results["texts"] = run_texts(scale.pages, scale.texts_per_hour)
+    results["one_visitor"] = run_one_visitor(scale.one_visitor_hits, scale.kept_of_visitor)
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-") as store:
         progress(f"filling a store with a day of many hits and {scale.series_days} days of fewer")
         run("tests.bench.filled_store", store, *map(str, (scale.big_hits, scale.series_days, scale.series_hits)))

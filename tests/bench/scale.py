@@ -37,6 +37,7 @@ class Scale:
         collector_batches: distinct batches of 100 hits that are sent, over and over; more than a stream remembers.
         core, core_many: the processor's core with the visits of a large shop, and with many more.
         pages, texts_per_hour: distinct pages of one site, and how many of an hour are kept apart.
+        one_visitor_hits, kept_of_visitor: hits of one visitor id, and how many are kept before its hits wait.
         big_hits: hits of the day that is settled.
         series_days, series_hits: days of the site that reports are asked about, and hits of each.
         settlements, calls: how often the day is settled, and each question asked.
@@ -53,6 +54,8 @@ class Scale:
     core_many: Core
     pages: int
     texts_per_hour: int
+    one_visitor_hits: int
+    kept_of_visitor: int
     big_hits: int
     series_days: int
     series_hits: int
@@ -75,6 +78,8 @@ FULL: Final = Scale(
     core_many=Core(2_000_000, 107, 15, 0),
     pages=2_000_000,
     texts_per_hour=PRODUCTION.texts_per_hour,
+    one_visitor_hits=1_000_000,
+    kept_of_visitor=PRODUCTION.kept_of_visitor,
     big_hits=210_000,
     series_days=90,
     series_hits=5_000,
@@ -94,6 +99,8 @@ SMALL: Final = Scale(
     core_many=Core(1_000, 92, 16, 0, window_hits=200),
     pages=2_000,
     texts_per_hour=100,
+    one_visitor_hits=6_000,
+    kept_of_visitor=1_000,
     big_hits=2_000,
     series_days=3,
     series_hits=500,

@@ -13,14 +13,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from hitmesh.columns import HITS_COLUMNS, pack_record
-from hitmesh.hit_types import HitType
-from hitmesh.keys import hash64_column
-from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+from hitmesh.ports import LoggedRecord
 from processor.live.limits import Limits
 from processor.live.state import LiveState
 from tests.bench.core_process import PARTITION, Core
 from tests.bench.core_records import START_MS
+from tests.bench.plain_records import a_record, page_views
 
 HITS_OF_A_RECORD: Final = 10_000
 RECORDS_OF_A_WINDOW: Final = 5
@@ -58,27 +56,10 @@ def _record(offset: int) -> LoggedRecord:
     numbers = np.arange(offset * HITS_OF_A_RECORD, (offset + 1) * HITS_OF_A_RECORD)
     at_ms = START_MS + numbers * 1_000 // HITS_OF_A_SECOND
     number = pl.Series(numbers)
-    ids = hash64_column(number.cast(pl.String)).to_numpy()
-    visitors = pl.Series(numbers % VISITORS).cast(pl.UInt64)
-    columns: dict[str, Any] = {
-        "site": pl.Series(["merchants/m/sites/s"]).new_from_index(0, len(numbers)),
-        "visitor_hi": visitors,
-        "visitor_lo": visitors,
-        "hit_hash": ids,
-        "content_hash": ids,
-        "event_time": at_ms,
-        "collect_time": at_ms,
-        "hit_type": np.full(len(numbers), int(HitType.PAGE_VIEW), np.uint8),
-        "interactive": np.ones(len(numbers), np.bool_),
-        "offline": np.zeros(len(numbers), np.bool_),
-        "flags": np.zeros(len(numbers), np.uint32),
-        "campaign_hash": np.zeros(len(numbers), np.uint64),
-        "hit_id": number.cast(pl.String),
-        "page_path": pl.select(pl.format("/a/page/that/nobody/else/asks/for/{}", number)).to_series(),
-    }
-    rows = pl.DataFrame(columns).select(pl.col(name).cast(HITS_COLUMNS[name]) for name in columns)
-    record = Record(RecordKind.HITS, pack_record(rows), rows.height, int(at_ms[0]), int(at_ms[-1]), int(at_ms[-1]))
-    return LoggedRecord(Position(*PARTITION, offset), int(at_ms[-1]), record)
+    visitors = pl.Series(numbers % VISITORS)
+    pages = pl.select(pl.format("/a/page/that/nobody/else/asks/for/{}", number)).to_series()
+    columns = {"visitor_hi": visitors, "visitor_lo": visitors, "page_path": pages}
+    return a_record(offset, int(at_ms[-1]), page_views("merchants/m/sites/s", numbers, at_ms, columns))
 
 
 def _private_mib() -> int:

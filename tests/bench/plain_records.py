@@ -1,0 +1,47 @@
+"""Records of one site with page views that are alike but for what a measurement is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.columns import HITS_COLUMNS, pack_record
+from hitmesh.hit_types import HitType
+from hitmesh.keys import hash64_column
+from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+from tests.bench.core_process import PARTITION
+
+I64Array = npt.NDArray[np.int64]
+
+
+def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """Returns page views whose ids are their numbers; `columns` has visitors, pages and all that is not as usual."""
+    number = pl.Series(numbers)
+    ids = hash64_column(number.cast(pl.String)).to_numpy()
+    usual: dict[str, Any] = {
+        "site": pl.Series([site]).new_from_index(0, len(numbers)),
+        "hit_hash": ids,
+        "content_hash": ids,
+        "event_time": at_ms,
+        "collect_time": at_ms,
+        "hit_type": np.full(len(numbers), int(HitType.PAGE_VIEW), np.uint8),
+        "interactive": np.ones(len(numbers), np.bool_),
+        "offline": np.zeros(len(numbers), np.bool_),
+        "flags": np.zeros(len(numbers), np.uint32),
+        "campaign_hash": np.zeros(len(numbers), np.uint64),
+        "hit_id": number.cast(pl.String),
+    }
+    rows = pl.DataFrame({**usual, **columns})
+    return rows.select(pl.col(name).cast(HITS_COLUMNS[name]) for name in rows.columns)
+
+
+def a_record(offset: int, log_time: int, *parts: pl.DataFrame) -> LoggedRecord:
+    """Returns a record of the measured partition with these rows."""
+    rows = pl.concat(parts)
+    first, last = rows.select(pl.col("event_time").min(), pl.col("event_time").max().alias("last")).row(0)
+    record = Record(RecordKind.HITS, pack_record(rows), rows.height, first, last, log_time)
+    return LoggedRecord(Position(*PARTITION, offset), log_time, record)
