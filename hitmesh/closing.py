@@ -1,7 +1,8 @@
-"""When a UTC day is closed (decision A8): the stream can no longer change it, and settlement recomputes it from raw.
+"""When a hit is late (rule T4) and a UTC day closed (decision A8), by log time; and when log time itself is ahead.
 
-Decides the one number that collectors, processors and reports must share: 26 hours after its end, which is the cap of
-a visit (24 h), the allowed lateness (1 h) and a margin. Knows no hits and no stores.
+Decides the numbers that collectors, processors and reports must share. A day is closed 26 hours after its end, which is
+the cap of a visit (24 h), the allowed lateness (1 h) and a margin: the stream can no longer change it, and settlement
+recomputes it from raw. Knows no hits and no stores.
 """
 
 from __future__ import annotations
@@ -11,11 +12,20 @@ from typing import Final
 from hitmesh.zones import DAY_MS
 
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
+LATENESS_MS: Final = 3_600_000
+"""allowed_lateness: later than this, a hit forms no visit in the stream."""
+AHEAD_TOLERANCE_MS: Final = 15 * 60_000
+"""So far log time may be ahead of the present: a log whose clock is wrong is 10 min ahead at most (rule L1)."""
 
 
 def is_closed(day: int, log_time: int) -> bool:
     """Return whether a UTC day (days since 1970-01-01) is closed for a record of that log time in ms."""
     return log_time > (day + 1) * DAY_MS + CLOSED_AFTER_MS
+
+
+def visits_wait_until(log_time: int) -> int:
+    """Return from when on a hit that comes at once is on time, where log time is ahead and stands still, in ms."""
+    return log_time - LATENESS_MS
 
 
 def first_open_day(log_time: int) -> int:

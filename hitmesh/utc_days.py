@@ -24,3 +24,9 @@ def day_of(field: str, text: str) -> int:
 def date_text(day: int) -> str:
     """Returns a day as `2026-11-01`."""
     return date_of(day).isoformat()
+
+
+def iso_instant(ms: int) -> str:
+    """Returns an instant in UTC ms as `2015-05-17T00:00:00.000Z`."""
+    at = dt.datetime.fromtimestamp(ms // 1_000, dt.UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"

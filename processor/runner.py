@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from hitmesh.closing import AHEAD_TOLERANCE_MS
 from hitmesh.columns import LOGIC_VERSION
 from hitmesh.errors import HitmeshError, PartitionsMoved, RetryError, as_disk_full
 from hitmesh.logs import logger
@@ -34,6 +35,7 @@ from hitmesh.ports import (
 from hitmesh.stream_columns import EPOCH_MS
 from hitmesh.telemetry import unmeasured
 from hitmesh.telemetry.labels import Stage
+from processor.clock_ahead import ClockAhead
 from processor.collisions import collision_refusals
 from processor.commit import CommitStep, note_waiting, store_before_transaction
 from processor.intake import Intake, PartitionIntake, never_back, take_in, windows
@@ -62,6 +64,7 @@ class Pace:
         quiet_ms: a window ends sooner when no record came for so long: whoever sends little need not wait.
         flush_ms: partials and ledger are written this often, and when nothing comes.
         snapshot_ms: the state of a partition is saved this often at most (`processor.turns`).
+        ahead_tolerance_ms: log time that is further ahead of the clock is told in the log (`processor.clock_ahead`).
     """
 
     max_hits: int = 50_000
@@ -69,6 +72,7 @@ class Pace:
     quiet_ms: int = 250
     flush_ms: int = 10_000
     snapshot_ms: int = 180_000
+    ahead_tolerance_ms: int = AHEAD_TOLERANCE_MS
 
 
 class Runner:
@@ -102,6 +106,7 @@ class Runner:
         self._kept = home / KEPT_DIRECTORY
         self._limits = limits
         self._meter = meter or StreamMeter(unmeasured())
+        self._ahead = ClockAhead(clock, self._pace.ahead_tolerance_ms)
         self._readers: dict[Topic, LogReader] = {}
         self._hits: dict[PartitionId, LiveState] = {}
         self._refusals: dict[PartitionId, RefusalsState] = {}
@@ -133,7 +138,8 @@ class Runner:
         self._meter.begin()
         if not self._waiting:
             reached = {one.partition: one.log_time for one in self._states()}
-            self._waiting = windows(never_back(self._polled(timeout_s), reached), EPOCH_MS)
+            polled = never_back(self._polled(timeout_s), reached)
+            self._waiting = windows(self._ahead.passed(polled, reached), EPOCH_MS)
             self._meter.did(Stage.POLL)
         taken = len(self._waiting[0]) if self._waiting else 0
         if taken:

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from hitmesh.closing import AHEAD_TOLERANCE_MS
 from hitmesh.config import ServiceSettings
 from processor.runner import Pace
 
@@ -35,6 +36,9 @@ class ProcessorSettings(ServiceSettings):
     quiet_ms: int = Field(default=250, ge=0, description="A window ends when no record came for so long")
     flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
     snapshot_ms: int = Field(default=180_000, ge=1_000, description="A partition's state is saved this often at most")
+    ahead_tolerance_ms: int = Field(
+        default=AHEAD_TOLERANCE_MS, ge=0, description="A log time that is further ahead of the clock is logged"
+    )
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
     settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for site-days to settle")
     resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
@@ -62,6 +66,7 @@ class ProcessorSettings(ServiceSettings):
             quiet_ms=self.quiet_ms,
             flush_ms=self.flush_ms,
             snapshot_ms=self.snapshot_ms,
+            ahead_tolerance_ms=self.ahead_tolerance_ms,
         )
 
     @property

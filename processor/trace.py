@@ -16,14 +16,14 @@ from typing import Final
 import polars as pl
 
 from hitmesh.cells import cell_of, utc_day_of
-from hitmesh.closing import is_closed
+from hitmesh.closing import LATENESS_MS, is_closed
 from hitmesh.hit_types import HitType
 from hitmesh.keys import hash64
 from hitmesh.ports import ClaimKind, GenerationEntry, OrderClaim, PartitionId, Position, Site
 from hitmesh.stream_columns import STREAM_GENERATION
 from processor.carry import no_open_visits
 from processor.duplicates import COPY_WINDOW_MS, find_copies
-from processor.live.batch import LATENESS_MS, are_on_time
+from processor.live.batch import are_on_time
 from processor.live.copies import COPY_LOG_MS
 from processor.visits import ORPHAN, build_visits
 

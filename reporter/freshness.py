@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -30,12 +30,18 @@ DELAYED_AFTER_MS: Final = 15 * 60_000
 DEGRADED_AFTER_MS: Final = 60 * 60_000
 
 
+# Who wrote the record is not known here; the processor logs it.
+_CAUSE: Final = (
+    "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; the processor's log "
+    "names the record: log_time_ahead"
+)
+
 Progress = Mapping[PartitionId, PartitionProgress]
 NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """How far behind the numbers are (rule L2)."""
+    """How far behind the numbers are, or how far ahead the log time of a partition is (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -58,11 +64,20 @@ class Waiting:
     awaited: Sequence[int] = ()
 
 
+class Ahead(NamedTuple):
+    """A partition whose log time is ahead of the present: it hides a lag, and makes hits late."""
+
+    partition: PartitionId
+    log_time: int
+    cause: str
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """How fresh numbers are, in UTC ms. `partitions` are those that matter, each with what is visible of it.
 
-    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. Cells from `live_from` on
+    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. It is never later than the
+    present. `ahead` are partitions whose log time is later by more than AHEAD_TOLERANCE_MS. Cells from `live_from` on
     are live. `unsettled_days`, ascending, are UTC days of any of the sites; every day from `open_from_day` on is not
     settled either. The last three count site-days: marked ones, those of them that settlement itself marked, and those
     that the live stream counts until they close.
@@ -78,6 +93,7 @@ class Freshness:
     dirty_days: int
     resettling_days: int
     open_days: int
+    ahead: tuple[Ahead, ...] = ()
 
     @property
     def live_from(self) -> int:
@@ -118,13 +134,14 @@ def freshness(
     for site, one in zip(sites, of_sites, strict=True):
         for partition, reached in _visible(site, progress, one.marked).items():
             visible[partition] = earlier(visible.get(partition, reached), reached)
-    complete_through = min((reached.log_time for reached in visible.values()), default=0)
+    complete_through = min([now_ms, *(reached.log_time for reached in visible.values())]) if visible else 0
     marked = [dirty for one in of_sites for dirty in one.marked]
-    lag_ms = max(0, now_ms - complete_through)
+    lag_ms = now_ms - complete_through
+    ahead = _ahead({name: progress[name] for name in visible}, now_ms)
     return Freshness(
         complete_through=complete_through,
         lag_ms=lag_ms,
-        state=state_of(lag_ms),
+        state=state_of(max([lag_ms, *(one.log_time - now_ms for one in ahead)])),
         partitions=visible,
         stalled=tuple(
             partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS
@@ -136,6 +153,16 @@ def freshness(
         dirty_days=len(marked),
         resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in marked),
         open_days=sum(len(one.awaited) for one in of_sites),
+        ahead=ahead,
+    )
+
+
+def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
+    """Returns the partitions whose log time is ahead, whatever of them is visible."""
+    return tuple(
+        Ahead(partition, reached.log_time, _CAUSE)
+        for partition, reached in sorted(progress.items())
+        if reached.log_time - now_ms > closing.AHEAD_TOLERANCE_MS
     )
 
 

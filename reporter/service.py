@@ -25,6 +25,7 @@ from hitmesh.rpc_errors import translating, translating_stream
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS
 from hitmesh.telemetry.rpc import CallMeter
+from hitmesh.utc_days import iso_instant
 from reporter.rpc.admin.create_ingest_key import create_ingest_key
 from reporter.rpc.admin.create_site import create_site
 from reporter.rpc.admin.get_site import get_site
@@ -36,7 +37,7 @@ from reporter.rpc.export_report import PIECE_BYTES, export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
-from reporter.rpc.messages import MAX_RESPONSE_BYTES, iso_instant
+from reporter.rpc.messages import MAX_RESPONSE_BYTES
 from reporter.rpc.operations.get_drift import get_drift
 from reporter.rpc.operations.get_ledger import get_ledger, get_siteless_ledger
 from reporter.rpc.run_report import run_report

@@ -54,7 +54,17 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
         for one in found
     ]
     headers = ("site", "state", "complete through", "settled to", "lag s", "days to settle", "open days")
-    print_table(headers, rows, right_from=4)
+    print_table(headers, rows, right_from=4, caption="\n".join(_about_ahead(found)) or None)
+
+
+def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence per partition that is ahead."""
+    ahead = {(one["log"], one["partition"]): one for site in found for one in site["ahead"]}
+    return [
+        f"{log}/{partition} is ahead of the present, at {one['log_time']}: hits with a right clock are in visits when "
+        f"their day is settled, those from {one['visits_wait_until']} on at once. Cause: {one['cause']}."
+        for (log, partition), one in sorted(ahead.items())
+    ]
 
 
 def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
@@ -72,6 +82,16 @@ def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
         "live_from": fresh.live_from.ToJsonString(),
         "lag_s": fresh.lag.ToMilliseconds() / 1000,
         "stalled_partitions": list(fresh.stalled_partitions),
+        "ahead": [
+            {
+                "log": one.log,
+                "partition": one.partition,
+                "log_time": one.log_time.ToJsonString(),
+                "visits_wait_until": one.visits_wait_until.ToJsonString(),
+                "cause": one.cause,
+            }
+            for one in fresh.ahead
+        ],
         "dirty_days": answer.dirty_days,
         "resettling_days": answer.resettling_days,
         "open_days": answer.open_days,

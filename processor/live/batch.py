@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from hitmesh.closing import CLOSED_AFTER_MS
+from hitmesh.closing import CLOSED_AFTER_MS, LATENESS_MS
 from hitmesh.stream_columns import EPOCH_MS
 from hitmesh.zones import DAY_MS
 
@@ -19,7 +19,6 @@ U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-LATENESS_MS: Final = 3_600_000  # allowed_lateness: later than this, a hit forms no visit in the stream
 _MULTIPLIERS: Final = tuple(
     np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
 )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from processor.live.batch import LATENESS_MS
+from hitmesh.closing import LATENESS_MS
 from processor.live.building import Built, build
 from processor.live.contributions import Contributions
 from processor.live.copies import COPY_LOG_MS

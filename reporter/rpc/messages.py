@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -12,9 +11,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
 
 from hitmesh.checkpoints import Checkpoint, unwatched
+from hitmesh.closing import visits_wait_until
 from hitmesh.errors import RefusedError
 from hitmesh.money import MICROS
 from hitmesh.reporter.v1 import reporter_pb2 as pb
+from hitmesh.utc_days import iso_instant
 from hitmesh.zones import TZDB_VERSION
 from reporter.catalogue import METRIC_VERSION, ColumnType, Scope, Unit
 from reporter.check import GAP_FILLS
@@ -122,6 +123,16 @@ def freshness_message(reached: Freshness) -> pb.Freshness:
         state=_STATES[reached.state],
         stalled_partitions=[f"{log}/{partition}" for log, partition in reached.stalled],
         live_from=timestamp(reached.live_from),
+        ahead=[
+            pb.PartitionAhead(
+                log=one.partition.log,
+                partition=one.partition.partition,
+                log_time=timestamp(one.log_time),
+                visits_wait_until=timestamp(visits_wait_until(one.log_time)),
+                cause=one.cause,
+            )
+            for one in reached.ahead
+        ],
     )
 
 
@@ -136,6 +147,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "lag_s": reached.lag_ms / 1_000,
         "state": reached.state.value.upper(),
         "stalled_partitions": [f"{log}/{partition}" for log, partition in reached.stalled],
+        "partitions_ahead": [f"{log}/{partition}" for (log, partition), *_ in reached.ahead],
         "data_version": answer.data_version,
         "metric_version": METRIC_VERSION,
         "policy_version": answer.policy_version,
@@ -162,12 +174,6 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
 def timestamp(ms: int) -> Timestamp:
     """Returns the message of an instant in UTC ms."""
     return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
-
-
-def iso_instant(ms: int) -> str:
-    """Returns an instant in UTC ms as `2015-05-17T00:00:00.000Z`."""
-    at = dt.datetime.fromtimestamp(ms // 1_000, dt.UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"
 
 
 def _duration(ms: int) -> Duration:

@@ -161,6 +161,7 @@ def test_a_day_that_nobody_counts_is_not_asked_for(scene: Scene) -> None:
 
 def test_a_confirmed_day_is_read_as_the_stream_has_it_and_is_settled(scene: Scene) -> None:
     scene.stream(3, log_time=MIDNIGHT + 3 * DAY)
+    scene.backend = replace(scene.backend, clock=ManualClock(MIDNIGHT + 3 * DAY))
     assert scene.ask().freshness.state_between(MIDNIGHT, MIDNIGHT + DAY) is CellState.PROVISIONAL
     scene.settle(3, CONFIRMED)
     found = scene.ask()

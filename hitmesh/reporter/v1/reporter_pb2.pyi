@@ -934,6 +934,50 @@ class PartitionProgress(_message.Message):
 Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 
 @_typing.final
+class PartitionAhead(_message.Message):
+    """A partition whose log time is ahead of the present, because a clock was. It stands still until the present has caught
+    up: hits count, and those with a right clock are in visits once their day is settled.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    LOG_TIME_FIELD_NUMBER: _builtins.int
+    VISITS_WAIT_UNTIL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    log: _builtins.str
+    """The log."""
+    partition: _builtins.int
+    """The partition."""
+    cause: _builtins.str
+    """Whose clock it was, in plain English."""
+    @_builtins.property
+    def log_time(self) -> _timestamp_pb2.Timestamp:
+        """Its log time."""
+
+    @_builtins.property
+    def visits_wait_until(self) -> _timestamp_pb2.Timestamp:
+        """Hits that come at once are in visits at once again from here on."""
+
+    def __init__(
+        self,
+        *,
+        log: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        log_time: _timestamp_pb2.Timestamp | None = ...,
+        visits_wait_until: _timestamp_pb2.Timestamp | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log_time", b"log_time", "visits_wait_until", b"visits_wait_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "log", b"log", "log_time", b"log_time", "partition", b"partition", "visits_wait_until", b"visits_wait_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartitionAhead: _TypeAlias = PartitionAhead  # noqa: Y015
+
+@_typing.final
 class Freshness(_message.Message):
     """How fresh numbers are."""
 
@@ -945,8 +989,9 @@ class Freshness(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STALLED_PARTITIONS_FIELD_NUMBER: _builtins.int
     LIVE_FROM_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED."""
+    """LIVE, DELAYED or DEGRADED. A partition that is ahead counts as one that is as far behind."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
         """Every hit acknowledged before this is in the answer."""
@@ -967,6 +1012,10 @@ class Freshness(_message.Message):
     def live_from(self) -> _timestamp_pb2.Timestamp:
         """Cells from here on are live."""
 
+    @_builtins.property
+    def ahead(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionAhead]:
+        """Partitions more than 15 minutes ahead."""
+
     def __init__(
         self,
         *,
@@ -976,10 +1025,11 @@ class Freshness(_message.Message):
         state: Global___FreshnessState.ValueType = ...,
         stalled_partitions: _abc.Iterable[_builtins.str] | None = ...,
         live_from: _timestamp_pb2.Timestamp | None = ...,
+        ahead: _abc.Iterable[Global___PartitionAhead] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
