@@ -4,12 +4,13 @@ Decides per hit whether an earlier record of the log holds the same (visitor, hi
 hours away, counted or not: so the verdict depends only on what lies within two hours, and never on how far a window
 reaches beyond that. Refuses to know of days, visits and stores.
 
-Ids are compared by `hit_hash`, 64 bits of XXH3 within one visitor.
+Ids are found by `hit_hash`, 64 bits of XXH3, and told apart by their text (rule D0).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
     """Return which hits of one site are copies.
 
     Args:
-        hits: columns visitor_hi, visitor_lo, hit_hash, content_hash, event_time; rows in log order.
+        hits: columns visitor_hi, visitor_lo, hit_hash, hit_id, content_hash, event_time; rows in log order.
         window_ms: copies are at most this far apart in event time.
     """
     original = np.full(hits.height, -1, np.int64)
@@ -74,11 +75,11 @@ def _suspects(hits: pl.DataFrame) -> I64Array:
 
 def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:
     """Set `original` of every copy among `rows`, which are ascending."""
-    keys = hits.select(*_KEY, "event_time")[rows]
-    order = keys.select(pl.arg_sort_by(list(_KEY), maintain_order=True)).to_series().to_numpy()
-    high, low, hit_hash = (keys[name].to_numpy()[order] for name in _KEY)
+    keys = hits.select(*_KEY, "hit_id", "event_time")[rows]
+    order, first = _groups(keys, _KEY)
+    if are_apart(keys["hit_id"][order], first).any():
+        order, first = _groups(keys, (*_KEY, "hit_id"))
     times = keys["event_time"].to_numpy()[order]
-    first = np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1]) | (hit_hash[1:] != hit_hash[:-1])])
     begins = np.flatnonzero(first)
     spread = np.maximum.reduceat(times, begins) - np.minimum.reduceat(times, begins)
     group = np.cumsum(first) - 1
@@ -88,6 +89,21 @@ def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I
     ends = np.append(begins[1:], len(times))
     for far in np.flatnonzero(spread > window_ms):
         _mark_far_copies(sorted_rows[begins[far] : ends[far]], times[begins[far] : ends[far]], window_ms, original)
+
+
+def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
+    """Return the rows sorted by these columns, and where a group of equal ones begins; rows of one keep their order."""
+    order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
+    changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
+    first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()
+    first[:1] = True
+    return order, first
+
+
+def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
+    """Return whether each text is another one than that before it in the group that begins where `first` is set."""
+    changed: BoolArray = (texts != texts.shift(1)).fill_null(value=False).to_numpy()
+    return changed & ~first
 
 
 def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:

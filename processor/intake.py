@@ -40,7 +40,7 @@ from processor.window import READ_COLUMNS, read_rows
 KEPT_BYTES: Final = 4_096  # of the original of what is refused
 
 # Everything settlement will read is decoded here, so that what is stored raw is known to decode.
-_READ: Final = (*READ_COLUMNS, "hit_id", "collect_time")
+_READ: Final = (*READ_COLUMNS, "collect_time")
 _SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
 _HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in _READ},

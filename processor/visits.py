@@ -88,7 +88,7 @@ class Summaries:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Hits and carried-in visits, sorted by timeline, event time and hit_hash; the latter stand as one hit each.
+    """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id; visits stand as one hit each.
 
     All (n,). `row` is a row of the hits, or −1 − i for open visit i. `weight`, `acts` and `views` are how many hits,
     interactive hits and views stand there. `number` is the visit, ORPHAN in none.
@@ -198,6 +198,17 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
     return summarise(before.only(is_open[before.number]))
 
 
+def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
+    """Return whether two neighbours are equal in all these columns: hits of one instant whose ids share a hash."""
+    tied = np.ones(max(line.height - 1, 0), np.bool_)
+    for name in reversed(names):  # nearly nothing is left after the hash
+        if not tied.any():
+            return False
+        values = line[name].to_numpy()
+        tied &= values[1:] == values[:-1]
+    return bool(tied.any())
+
+
 def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
     """Return hits and open visits as one sorted line, still without visits."""
     of_hits = hits.select(
@@ -225,6 +236,9 @@ def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequen
         "campaign_hash",
     )
     line = (pl.concat([of_hits, carried]) if carried.height else of_hits).sort(*timeline, "time", "hash")
+    if _are_tied(line, (*timeline, "time", "hash")):
+        ids = hits["hit_id"].gather(line["row"].clip(0))
+        line = line.with_columns(ids).sort(*timeline, "time", "hash", "hit_id")
     names = ("row", "time", "start", "first_hash", "weight", "acts", "views", "campaign_hash")
     row, time, start, first_hash, weight, acts, views, campaign = (line[name].to_numpy() for name in names)
     changes = line.select(

@@ -22,12 +22,13 @@ from hitmesh.hit_types import EXCLUDING_FLAGS
 from hitmesh.ports import Position, RawRecord
 from hitmesh.stored import decoding, opened
 
-# What settlement reads of a hit. `hit_id` is not among them: `hit_hash` stands for it (rule S0).
+# What settlement reads of a hit.
 READ_COLUMNS: Final[tuple[str, ...]] = (
     "site",
     "visitor_hi",
     "visitor_lo",
     "hit_hash",
+    "hit_id",
     "content_hash",
     "event_time",
     "hit_type",

@@ -2,7 +2,7 @@
 
 A hit is a copy if an earlier one in log order, counted or not, has the same (site, visitor, hit id), an event time at
 most two hours away and a log time at most 90 minutes before. Nearly all ids are new to the filter and cost a look at
-it; only the others are compared with the kept hits. Refuses to know visits.
+it; only the others are compared with the kept hits, by their texts (rule D0). Refuses to know visits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from processor.duplicates import COPY_WINDOW_MS
+from processor.duplicates import COPY_WINDOW_MS, are_apart
 from processor.live.batch import hit_ids, visitors_of
 from processor.live.id_filter import IdFilter
 from processor.live.kept import Chosen, KeptHits
@@ -25,7 +25,7 @@ I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 COPY_LOG_MS: Final = 5_400_000
-_COLUMNS: Final = ("hit_hash", "content_hash", "event_time", "log_time", "offset", "row")
+_COLUMNS: Final = ("hit_hash", "hit_id", "content_hash", "event_time", "log_time", "offset", "row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def find_stream_copies(
     """Return which hits are copies of earlier ones.
 
     Args:
-        rows: hits that are not history, in log order: hit_hash, content_hash, event_time, log_time, offset, row.
+        rows: hits that are not history, in log order: hit_hash, hit_id, content_hash, event_time,
+            log_time, offset, row.
         keys: of their timelines (n,).
         ids: `hit_ids` of them (n,).
         seen: ids of the hits before.
@@ -66,7 +67,10 @@ def find_stream_copies(
         known = hit_ids(earlier["key"].to_numpy(), earlier["hit_hash"].to_numpy())
         before = earlier.select(_COLUMNS).with_columns(pl.Series("id", known), pl.lit(-1, pl.Int64).alias("place"))
         own = pl.concat([before, own])
-    _judge(own.sort("id", "offset", "row"), copies, at_once)
+    ordered = own.sort("id", "offset", "row")
+    if are_apart(ordered["hit_id"], _begins(ordered)).any():
+        ordered = own.sort("id", "hit_id", "offset", "row")
+    _judge(ordered, copies, at_once)
     return copies
 
 
@@ -87,14 +91,22 @@ def _repeated(ids: U64Array) -> BoolArray:
     return np.isin(ids, again) if len(again) else np.zeros(len(ids), np.bool_)
 
 
+def _begins(hits: pl.DataFrame) -> BoolArray:
+    """Return where the hits of an id begin; `hits` are sorted by id."""
+    ids = hits["id"].to_numpy()
+    begins: BoolArray = np.concatenate([[True], ids[1:] != ids[:-1]])
+    return begins
+
+
 def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     """Compare each hit with those before it in its group; `hits` are sorted by id and log order."""
-    ids, events, logs, contents, places = (
-        hits[name].to_numpy() for name in ("id", "event_time", "log_time", "content_hash", "place")
+    events, logs, contents, places = (
+        hits[name].to_numpy() for name in ("event_time", "log_time", "content_hash", "place")
     )
-    first = np.concatenate([[True], ids[1:] != ids[:-1]])
-    rank = np.arange(len(ids)) - np.flatnonzero(first)[np.cumsum(first) - 1]
-    original = np.full(len(ids), -1, np.int64)
+    first = _begins(hits)
+    first |= are_apart(hits["hit_id"], first)
+    rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+    original = np.full(len(first), -1, np.int64)
     # The earliest original is the one the content is compared with, so near ones are looked at last.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)

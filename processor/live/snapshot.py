@@ -88,7 +88,7 @@ def restored(
         **{name: numbers[name] for name in _NUMBERS},
         sites=Sites(tables["sites"]["name"].to_list()),
         closing=VisitColumns.of_frame(tables["closing"]),
-        pinned=_with_waits(tables["pinned"]).select(*KEPT_COLUMNS),
+        pinned=_as_kept(tables["pinned"]),
         sums=_sums_of(tables, numbers["epoch"]),
     )
     state.intern(tables["texts"]["text"], codes)
@@ -186,6 +186,12 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, npt.NDArray[np.int64]]:
     return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
 
 
+def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return KEPT_COLUMNS; in older snapshots hits have no ids, and none waits."""
+    missing = (pl.lit(None, dtype).alias(name) for name, dtype in KEPT_COLUMNS.items() if name not in rows.columns)
+    return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
+
+
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int) -> EpochSums:
     """Return the sums of the epoch; those of format 2 have digests without the secret, which confirm nothing."""
     cells = tables["cells"]
@@ -193,10 +199,6 @@ def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int) -> EpochSums:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
         cells = cells.select(*SERIES_COLUMNS, pl.exclude(SERIES_COLUMNS))
     return EpochSums(epoch, cells, tables["counts"])
-
-
-def _with_waits(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows if "waits" in rows.columns else rows.with_columns(pl.lit(value=False).alias("waits"))
 
 
 def _stream_of(table: pl.DataFrame) -> bytes:

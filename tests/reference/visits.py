@@ -108,7 +108,7 @@ def visits_of_one(hits: Sequence[RefHit], policy: RefPolicy = V1) -> tuple[list[
     """
     visits: list[RefVisit] = []
     orphans: list[RefHit] = []
-    for hit in sorted(hits, key=lambda hit: (hit.event_time, hit.hit_hash)):
+    for hit in sorted(hits, key=lambda hit: (hit.event_time, hit.hit_hash, hit.hit_id)):
         if hit.offline:
             orphans.append(hit)
             continue

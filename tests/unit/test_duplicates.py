@@ -10,13 +10,14 @@ HOUR = 3_600_000
 
 
 def copies(*hits: tuple[str, str, int, int], window_ms: int = 2 * HOUR) -> Copies:
-    """Hits are (visitor, id, event time, content), in log order; visitors and ids are single letters."""
+    """Hits are (visitor, id, event time, content), in log order; ids with one initial have one hash."""
     return find_copies(
         pl.DataFrame(
             {
                 "visitor_hi": pl.Series([ord(hit[0]) for hit in hits], dtype=pl.UInt64),
                 "visitor_lo": pl.Series([ord(hit[0]) + 1 for hit in hits], dtype=pl.UInt64),
-                "hit_hash": pl.Series([ord(hit[1]) for hit in hits], dtype=pl.UInt64),
+                "hit_hash": pl.Series([ord(hit[1][0]) for hit in hits], dtype=pl.UInt64),
+                "hit_id": [hit[1] for hit in hits],
                 "event_time": pl.Series([hit[2] for hit in hits], dtype=pl.Int64),
                 "content_hash": pl.Series([hit[3] for hit in hits], dtype=pl.UInt64),
             }
@@ -29,6 +30,12 @@ def test_hits_sent_twice_are_counted_once() -> None:
     found = copies(("v", "a", 0, 1), ("v", "b", 5, 1), ("v", "a", 0, 1), ("v", "b", 5, 1))
     assert found.is_copy.tolist() == [False, False, True, True]
     assert found.original.tolist() == [-1, -1, 0, 1]
+
+
+def test_ids_with_one_hash_are_no_copies_of_each_other() -> None:
+    found = copies(("v", "a1", 0, 1), ("v", "a2", 0, 1), ("v", "a1", 3 * HOUR, 1), ("v", "b", 0, 1), ("v", "a2", 1, 2))
+    assert found.original.tolist() == [-1, -1, -1, -1, 1]
+    assert found.collides.tolist() == [False, False, False, False, True]
 
 
 def test_same_id_of_another_visitor_is_no_copy() -> None:

@@ -12,7 +12,7 @@ from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
 from tests.reference.hits import RefHit
 from tests.small_mesh import SmallMesh, differences, expected_rows
-from tests.twins import PATHS, SOURCES, TWINS
+from tests.twins import IDS, PATHS, SOURCES, TWINS
 
 VICTIM, ATTACKER = "merchants/victim/sites/shop", "merchants/attacker/sites/x"
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -42,6 +42,10 @@ def confirmed(mesh: SmallMesh, site: str) -> list[tuple[bool, bool]]:
     return [(one.confirmed, one.rows_differ) for one in mesh.stores.generations.drifts(site, 0, 10**6).values()]
 
 
+def total(mesh: SmallMesh, measure: str) -> int:
+    return sum(row.get(measure, 0) for key, row in mesh.rows().items() if not key[1])
+
+
 def test_golden_twins_have_one_hash() -> None:
     for twins in TWINS:
         assert len(set(twins)) == 2
@@ -65,6 +69,34 @@ def test_twins_in_one_record_are_two_rows(field: str) -> None:
     text, twin = SOURCES
     hits = [a_hit(VICTIM, number, **{field: text if number % 2 else twin}) for number in range(1, 6)]
     assert confirmed(settled_mesh(hits), VICTIM) == [(True, False)]
+
+
+IN_TIME = 60_000
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("before", [0, IN_TIME])
+def test_ids_with_one_hash_of_one_visitor_are_two_hits_and_each_may_be_sent_again(before: int, apart: bool) -> None:
+    first, second = (
+        replace(a_hit(VICTIM, number), visitor="v", hit_id=text, event_time=NOON - before + number)
+        for number, text in enumerate(IDS)
+    )
+    records = [[first], [second], [first], [second]] if apart else [[first, second, first, second]]
+    mesh = settled_mesh(*records)
+    assert total(mesh, "hits") == 2
+    assert total(mesh, "duplicate_hits") == 2
+
+
+@pytest.mark.parametrize(
+    ("type_", "id_field", "amount", "measure"),
+    [("ORDER", "order_id", "total_micros", "gross_revenue"), ("REFUND", "refund_id", "refund_micros", "refunds")],
+)
+def test_orders_and_refunds_whose_ids_have_one_hash_count_both(
+    type_: str, id_field: str, amount: str, measure: str
+) -> None:
+    hits = [a_hit(VICTIM, n, type=type_, currency="USD", **{id_field: IDS[n % 2], amount: 7}) for n in range(4)]
+    mesh = settled_mesh(*([hit] for hit in hits))
+    assert total(mesh, measure) == 14
 
 
 def test_stored_digests_depend_on_the_secret_of_the_mesh() -> None:
