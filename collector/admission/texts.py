@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -18,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.admission.verdicts import Mask, Reason, Verdicts, shown
-from hitmesh.keys import hash64
 
 Codes = npt.NDArray[np.int32]
 _NUL: Final = 0
 # An identifier that is too long ends in "~" and the 16 hex digits of its hash, so that two of them stay two.
-_HASH_ENDING_BYTES: Final = 17
+_HASH_BYTES: Final = 16
+_HASH_ENDING_BYTES: Final = 1 + 2 * _HASH_BYTES
 # Control characters, line and paragraph separators: terminals obey them, lines end at them.
 _CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
 _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -193,7 +194,12 @@ def _cut(value: str, max_bytes: int) -> str:
 
 
 def shortened(value: str, max_bytes: int) -> str:
-    """Returns an identifier that may be too long in at most `max_bytes`: its end gives way to a hash of all of it."""
-    if len(value.encode()) <= max_bytes:
+    """Returns an identifier that may be too long in at most `max_bytes`: its end gives way to a hash of all of it.
+
+    The hash stands for the text for good, so no two texts with one can be found (rule D0): BLAKE2b-128.
+    """
+    encoded = value.encode()
+    if len(encoded) <= max_bytes:
         return value
-    return f"{_cut(value, max_bytes - _HASH_ENDING_BYTES)}~{hash64(value):016x}"
+    ending = blake2b(encoded, digest_size=_HASH_BYTES).hexdigest()
+    return f"{_cut(value, max_bytes - _HASH_ENDING_BYTES)}~{ending}"
