@@ -128,6 +128,7 @@ def as_format_2(value: bytes) -> bytes:
     """The snapshot as it was when digests had no secret."""
     tables = unpacked(value)
     tables["cells"] = tables["cells"].drop(UNKEYED_DIGESTS)
+    tables["pinned"] = tables["pinned"].drop("hit_id", "waits")
     return b"HMS2" + bytes(opened(packed(tables), "a snapshot", "no cure")).removeprefix(b"HMS3")
 
 
