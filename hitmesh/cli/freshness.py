@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hitmesh.cli.options import connect, examples, mesh_options, output_option, site_option
-from hitmesh.cli.output import print_json, print_table
+from hitmesh.cli.output import print_json, print_table, visible
 from hitmesh.names import short_site_name
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
     """Return a sentence per partition that is ahead."""
     ahead = {(one["log"], one["partition"]): one for site in found for one in site["ahead"]}
     return [
-        f"{log}/{partition} is ahead of the present, at {one['log_time']}: hits with a right clock are in visits when "
-        f"their day is settled, those from {one['visits_wait_until']} on at once. Cause: {one['cause']}."
+        visible(
+            f"{log}/{partition} is ahead of the present, at {one['log_time']}: hits with a right clock are in visits "
+            f"when their day is settled, those from {one['visits_wait_until']} on at once. Cause: {one['cause']}."
+        )
         for (log, partition), one in sorted(ahead.items())
     ]
 

@@ -87,6 +87,7 @@ class ScriptedMesh(
     siteless: operations_pb2.LedgerTotals | None = None
     drifts: dict[str, operations_pb2.GetDriftResponse] = field(default_factory=dict)
     traces: dict[str, trace_pb2.TraceHitResponse] = field(default_factory=dict)
+    ahead: list[reporter_pb2.PartitionAhead] = field(default_factory=list)
     questions: list[Message] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -157,7 +158,7 @@ class ScriptedMesh(
             self.polls_until_visible -= 1
             return reporter_pb2.GetFreshnessResponse(dirty_days=1)
         progress = reporter_pb2.PartitionProgress(log=LOG, partition=0, next_offset=1_000_000)
-        fresh = reporter_pb2.Freshness(state=reporter_pb2.FRESHNESS_STATE_LIVE)
+        fresh = reporter_pb2.Freshness(state=reporter_pb2.FRESHNESS_STATE_LIVE, ahead=self.ahead)
         return reporter_pb2.GetFreshnessResponse(freshness=fresh, partitions=[progress], data_version="v1")
 
     def RunReport(

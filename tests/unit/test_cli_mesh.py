@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.cli.__main__ import run
+from hitmesh.reporter.v1 import reporter_pb2
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import KEY, ScriptedMesh
 
@@ -70,3 +72,22 @@ def test_freshness_of_one_site_is_an_object_and_of_all_a_list(
     assert json.loads(capsys.readouterr().out) == [one]
     assert run(["freshness", "-o", "table"]) == 0
     assert "demo/weblog" in capsys.readouterr().out
+
+
+def test_freshness_names_partitions_that_are_ahead_once(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
+    times = {"log_time": Timestamp(seconds=7_200), "visits_wait_until": Timestamp(seconds=3_600)}
+    mesh.ahead = [reporter_pb2.PartitionAhead(log="hits-1", partition=3, cause="a clock", **times)]
+    mesh.sites |= {name: admin_pb2.Site(name=name) for name in (WEBLOG, f"{WEBLOG}2")}
+    assert run(["freshness", "--site", "demo/weblog", "-o", "json"]) == 0
+    (ahead,) = json.loads(capsys.readouterr().out)["ahead"]
+    assert ahead == {
+        "log": "hits-1",
+        "partition": 3,
+        "log_time": "1970-01-01T02:00:00Z",
+        "visits_wait_until": "1970-01-01T01:00:00Z",
+        "cause": "a clock",
+    }
+    assert run(["freshness", "-o", "table"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hits-1/3 is ahead")]
+    assert "those from 1970-01-01T01:00:00Z on at once" in line
+    assert line.endswith("Cause: a clock.")
