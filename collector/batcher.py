@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 
 from collector.admission import Admitted, Frame, Issue, admit, decode, read_frames
-from collector.admission.envelopes import Envelope, Sender, spans_by_hits
+from collector.admission.batches import Answer, refused_senders
+from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
@@ -39,6 +40,7 @@ ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
 Told = Callable[[BatchOutcome], None]
+Grants = Mapping[tuple[str, str], Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,31 +249,35 @@ class MicroBatcher:
         frames = [one.frame for one in waiting]
         try:
             envelopes, senders = read_frames(frames)
-            parts = spans_by_hits(envelopes, self._settings.micro_batch_hits)
-            admitted = self._admitted(frames, envelopes, senders) if len(parts) == 1 else None
-        except RetryError as error:
+            grants = resolve(senders, self._directory)
+        except BaseException as error:
+            self._not_admitted(waiting, error)
+            return
+        for start, end in spans_by_hits(envelopes, self._settings.micro_batch_hits, refused_senders(grants)):
+            try:
+                admitted = self._admitted(frames[start:end], envelopes[start:end], grants)
+            except BaseException as error:
+                self._not_admitted(waiting[start:end], error)
+            else:
+                self._meter.admitted(frames[start:end], admitted)
+                self._split(waiting[start:end], admitted)
+
+    def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
+        """Tell batches to come again; called where the error is caught."""
+        if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
             _tell_all(waiting, [again] * len(waiting), self._meter)
-        except BaseException:
+        elif len(waiting) > 1:
             # A bug in admission, or a panic, must cost the batch that shows it, not its neighbours.
-            if len(waiting) > 1:
-                for one in waiting:
-                    self._admit([one])
-                return
+            for one in waiting:
+                self._admit([one])
+        else:
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
             broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
             _tell_all(waiting, [broken], self._meter)
-        else:
-            if admitted is None:
-                for start, end in parts:
-                    self._admit(waiting[start:end])
-                return
-            self._meter.admitted(frames, admitted)
-            self._split(waiting, admitted)
 
-    def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], senders: Sequence[Sender]) -> Admitted:
-        grants = resolve(senders, self._directory)
+    def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:
         return admit(
             decode(frames, envelopes, grants),
             grants,

@@ -55,6 +55,11 @@ Answer = Grant | Refusal
 UNKNOWN: Final = Refusal(Reason.UNKNOWN_KEY, _NO_GRANT)
 
 
+def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple[str, str]]:
+    """Returns the senders who may not send: their hits are counted, not read."""
+    return frozenset(sender for sender, answer in grants.items() if isinstance(answer, Refusal))
+
+
 @dataclass(frozen=True, slots=True)
 class Senders:
     """Facts per distinct sender; those of refused senders mean nothing. `site` is the position in `sites`."""

@@ -6,7 +6,7 @@ counting its hits. Refuses to know what a hit means and who may send.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -87,11 +87,19 @@ def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
     return tuple(dict.fromkeys(envelope.sender for envelope in envelopes))
 
 
-def spans_by_hits(envelopes: Sequence[Envelope], most: int) -> list[tuple[int, int]]:
-    """Return (first, end) of neighbours that hold at most so many hits that are read, or of one that holds more."""
+def spans_by_hits(
+    envelopes: Sequence[Envelope], most: int, unread: Collection[tuple[str, str]] = ()
+) -> list[tuple[int, int]]:
+    """Return (first, end) of neighbours that hold at most so many hits that are read, or of one that holds more.
+
+    Args:
+        envelopes: of the frames.
+        most: hits of a span.
+        unread: senders whose hits are counted, not read.
+    """
     spans, first, held = [], 0, 0
     for number, envelope in enumerate(envelopes):
-        hits = 0 if envelope.fault else envelope.hits
+        hits = 0 if envelope.fault or envelope.sender in unread else envelope.hits
         if number > first and held + hits > most:
             spans.append((first, number))
             first, held = number, 0

@@ -80,6 +80,11 @@ class Identified:
     sent_id: Texts | None
 
 
+_NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
+NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
+"""Of no rows."""
+
+
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:
     """Returns the rows to be read."""
     frame = np.repeat(np.arange(len(decoded.counts), dtype=np.int32), decoded.counts)

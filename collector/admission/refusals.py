@@ -67,10 +67,10 @@ def rejected_of(
 ) -> pl.DataFrame:
     """Returns one row per refused batch or hit; none of what may be sent again."""
     whole, single = of_batches.refusals, of_hits.refusals
-    if not len(whole.rows) and not len(single.rows):
-        return _nothing()
-    parts = [_rejected_batches(whole, decoded, batches), _rejected_hits(single, decoded, batches, hits, identified)]
-    return pl.concat([part for part in parts if part.height]) if any(part.height for part in parts) else _nothing()
+    parts = [_rejected_batches(whole, decoded, batches)] if len(whole.rows) else []
+    if len(single.rows):
+        parts.append(_rejected_hits(single, decoded, batches, hits, identified))
+    return pl.concat(parts) if parts else _nothing()
 
 
 @cache

@@ -142,6 +142,12 @@ def test_a_merchant_key_is_resolved_per_site_header() -> None:
     assert found.accepted.tolist() == [1, 0, 1]
 
 
+def test_where_no_hit_is_read_the_columns_are_the_same() -> None:
+    found = admitted(a_batch(a_hit(), key="nobody's"))
+    assert (found.hits.height, found.accepted.tolist()) == (0, [0])
+    assert found.hits.schema == admitted(a_batch(a_hit())).hits.schema
+
+
 def test_nothing_in_is_nothing_out_with_all_columns() -> None:
     found = admitted()
     assert found.hits.columns == [*HITS_COLUMNS, "frame", "partition"]

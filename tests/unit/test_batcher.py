@@ -113,6 +113,23 @@ def test_no_more_hits_are_admitted_at_once_than_the_bound_or_one_batch(
     assert backend.rows().height == sum(sizes)
 
 
+def test_hits_that_are_not_read_do_not_split_what_is_admitted_at_once(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def seen(frames: Sequence[Frame], *more: Any) -> Any:
+        at_once.append(len(frames))
+        return decode(frames, *more)
+
+    monkeypatch.setattr(batcher_module, "decode", seen)
+    with batching(backend, micro_batch_hits=3) as batcher:
+        told = [submit(batcher, hit("a"), hit("b"), key=key) for key in ("nobody's", KEY, "nobody's", "nobody's")]
+        batcher.start()
+        assert [one.result(WAIT_S).rejected for one in told] == [2, 0, 2, 2]
+    assert at_once == [4]
+
+
 def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None:
     with batching(backend) as batcher:
         good, mixed, refused = (
