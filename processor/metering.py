@@ -39,14 +39,14 @@ _STAGES: Final = {
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
     """Return how many seconds ago the log time was that each partition has reached, by number.
 
-    A partition that has reached nothing yet has no age.
+    A partition that has reached nothing yet has no age. One whose log time is ahead of the present has a negative age.
 
     Args:
         progress: of the partitions of one topic.
         now: UTC ms.
     """
     reached = {name.partition: one.log_time for name, one in progress.items() if one.log_time}
-    return {number: max(0, now - log_time) / 1_000 for number, log_time in reached.items()}
+    return {number: (now - log_time) / 1_000 for number, log_time in reached.items()}
 
 
 class StreamMeter:

@@ -93,13 +93,13 @@ PROCESSOR_ROWS: Final = Counter(
 PROCESSOR_LAG_SECONDS: Final = Gauge(
     "hitmesh_processor_lag_seconds",
     Unit.SECONDS,
-    "Now minus the log time up to which a partition is committed",
+    "Now minus the log time up to which a partition is committed; negative while log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
     "hitmesh_processor_watermark_age_seconds",
     Unit.SECONDS,
-    "Now minus the watermark of a partition",
+    "Now minus the watermark of a partition; negative while log time is ahead",
     labels.by_partition,
 )
 PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
