@@ -45,10 +45,14 @@ Grants = Mapping[tuple[str, str], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A batch that waits for its outcome; `tell` is called exactly once, from any thread."""
+    """A batch that waits for its outcome; `tell` is called exactly once, from any thread.
+
+    `let_pass` is called right before admission, and raises RetryError where too much of the sender's was refused since.
+    """
 
     frame: Frame
     tell: Told
+    let_pass: Callable[[], None] = field(default=lambda: None)
     arrived_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -254,13 +258,28 @@ class MicroBatcher:
             self._not_admitted(waiting, error)
             return
         for start, end in spans_by_hits(envelopes, self._settings.micro_batch_hits, refused_senders(grants)):
-            try:
-                admitted = self._admitted(frames[start:end], envelopes[start:end], grants)
-            except BaseException as error:
-                self._not_admitted(waiting[start:end], error)
-            else:
-                self._meter.admitted(frames[start:end], admitted)
-                self._split(waiting[start:end], admitted)
+            passing = [number for number in range(start, end) if self._passes(waiting[number])]
+            if passing:
+                self._admit_part([(waiting[number], envelopes[number]) for number in passing], grants)
+
+    def _passes(self, one: Waiting) -> bool:
+        try:
+            one.let_pass()
+        except RetryError as error:
+            _tell_all([one], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
+            return False
+        return True
+
+    def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
+        waiting = [one for one, _ in part]
+        frames = [one.frame for one in waiting]
+        try:
+            admitted = self._admitted(frames, [envelope for _, envelope in part], grants)
+        except BaseException as error:
+            self._not_admitted(waiting, error)
+        else:
+            self._meter.admitted(frames, admitted)
+            self._split(waiting, admitted)
 
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Tell batches to come again; called where the error is caught."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
 from hitmesh.errors import KeyNotLookedUp, RetryError, Unauthenticated
@@ -44,6 +45,20 @@ class Gate:
                 reason="QUOTA",
                 retry_after_s=max(1.0, wait_s),
             )
+
+    def check_again(self, frame: Frame, key: str | None, address: str) -> None:
+        """Let a batch pass that was let pass when it came.
+
+        Args:
+            frame: the batch; its key is read from it where `key` is None.
+            key: as `check`.
+            address: as `check`.
+
+        Raises:
+            RetryError: too much of the sender's was refused since (QUOTA).
+        """
+        if self.is_watchful:
+            self.check(read_envelope(frame).sender.key if key is None else key, address)
 
     def charge(self, key: str, address: str, size: int, outcome: BatchOutcome) -> None:
         """Charge the sender of a batch of `size` bytes for what was refused of it."""

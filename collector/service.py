@@ -226,14 +226,15 @@ class CollectorService:
             told.set_result(outcome)
 
         frame = Frame(batch, "", _site_header(context), self._clock.now())
-        self._batcher.submit(Waiting(frame, tell))
+        address = _address(context)
+        self._batcher.submit(Waiting(frame, tell, lambda: self._gate.check_again(frame, charged_key, address)))
         try:
             outcome = told.result(timeout_s)
         except FutureTimeout as error:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
         if outcome.is_charged:
             key = read_envelope(frame).sender.key if charged_key is None else charged_key
-            self._gate.charge(key, _address(context), len(batch), outcome)
+            self._gate.charge(key, address, len(batch), outcome)
         return outcome
 
 

@@ -295,7 +295,7 @@ class HitStream:
                 self._sequence.finish(batch_seq, outcome, is_garbage=is_garbage)
                 self._changed.notify_all()
 
-        self._batcher.submit(Waiting(frame, tell))
+        self._batcher.submit(Waiting(frame, tell, lambda: self._gate.check_again(frame, None, self.address)))
 
     def _wait_for_room(self, size: int) -> None:
         """Blocks a client that goes beyond its credit: its messages stay in the transport's window."""

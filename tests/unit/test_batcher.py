@@ -19,6 +19,7 @@ from collector.classify import Classifier
 from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.errors import RetryError
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.logs import Seldom
 from hitmesh.ports import EventLog, LoggedPosition, Record, Topic
@@ -128,6 +129,29 @@ def test_hits_that_are_not_read_do_not_split_what_is_admitted_at_once(
         batcher.start()
         assert [one.result(WAIT_S).rejected for one in told] == [2, 0, 2, 2]
     assert at_once == [4]
+
+
+def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend: Backend) -> None:
+    asked: list[None] = []
+
+    def let_pass() -> None:
+        asked.append(None)
+        if len(asked) > 1:
+            raise RetryError("too many hits of this sender were refused", reason="QUOTA", retry_after_s=7.0)
+
+    with batching(backend, micro_batch_hits=2) as batcher:
+        told: list[Future[BatchOutcome]] = [Future() for _ in range(3)]
+        for name, future in zip("abc", told, strict=True):
+            batch = hit_pb2.HitBatch(hits=[hit(name), hit(f"{name}2")]).SerializeToString()
+            batcher.submit(Waiting(Frame(batch, KEY, SITE, NOW_MS), future.set_result, let_pass))
+        neighbour = submit(batcher, hit("d"))
+        batcher.start()
+        outcomes = [future.result(WAIT_S) for future in told]
+        assert neighbour.result(WAIT_S).accepted == 1
+    assert [outcome.accepted for outcome in outcomes] == [2, 0, 0]
+    assert [(issue.outcome, issue.reason) for issue in outcomes[1].issues] == [("RETRY", "QUOTA")]
+    assert outcomes[1].retry_s == 7.0
+    assert sorted(backend.rows()["hit_id"].to_list()) == ["a", "a2", "d"]
 
 
 def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None:
