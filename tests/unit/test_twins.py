@@ -10,9 +10,15 @@ import pytest
 from hitmesh.keys import hash64
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
+from reporter.question import Question
+from reporter.route import Path
+from reporter.rpc.answer import answer
+from reporter.series import Series
 from tests.reference.hits import RefHit
+from tests.settled_rows import a_question
 from tests.small_mesh import SmallMesh, differences, expected_rows
 from tests.twins import IDS, PATHS, SOURCES, TWINS
+from tests.two_paths import Faulty
 
 VICTIM, ATTACKER = "merchants/victim/sites/shop", "merchants/attacker/sites/x"
 NOON = 20_000 * DAY_MS + DAY_MS // 2
@@ -97,6 +103,47 @@ def test_orders_and_refunds_whose_ids_have_one_hash_count_both(
     hits = [a_hit(VICTIM, n, type=type_, currency="USD", **{id_field: IDS[n % 2], amount: 7}) for n in range(4)]
     mesh = settled_mesh(*([hit] for hit in hits))
     assert total(mesh, measure) == 14
+
+
+def said(mesh: SmallMesh, question: Question, path: Path) -> Series:
+    """What a report of the victim says on a path."""
+    reporter = Faulty(mesh.stores, mesh.clock)
+    reporter.series.is_silent = path is Path.METRICS
+    site = mesh.stores.directory.site(VICTIM)
+    assert site is not None
+    found = answer(reporter.backend, question, (site,), site.currency, ())
+    assert found.path is path
+    return found.rows
+
+
+def test_reports_on_both_paths_tell_twins_apart_before_and_after_the_day_is_settled() -> None:
+    text, twin = PATHS
+    mesh = SmallMesh(NOON + 60_000, sites=[VICTIM, ATTACKER])
+    others = [a_hit(ATTACKER, n, page_path=twin, hit_id=IDS[n % 2], visitor="v") for n in range(2)]
+    views = [a_hit(VICTIM, n, page_path=text, hit_id=IDS[n % 2], visitor="v") for n in range(4)]
+    orders = [
+        a_hit(VICTIM, n, type="ORDER", order_id=IDS[n % 2], currency="USD", total_micros=7) for n in range(10, 14)
+    ]
+    for record in (others, views[:2], [*views[2:], a_hit(VICTIM, 20, page_path=twin)], orders):
+        mesh.send(record)
+        mesh.stream()
+    mesh.runner.flush()
+    for is_settled in (False, True):
+        if is_settled:
+            mesh.clock.advance(3 * DAY_MS)
+            mesh.heartbeat()
+            mesh.stream()
+            mesh.settle()
+            assert confirmed(mesh, VICTIM) == [(True, False)]
+        asked = a_question(
+            "pageviews,duplicate_hits,orders,gross_revenue,visitors", since="2024-10-04", until="2024-10-04"
+        )
+        for path in Path:
+            totals = [int(column.numerators[0]) for column in said(mesh, asked, path).columns]
+            assert totals == [3, 2, 2, 14, 6]
+        by_page = a_question("pageviews", dimensions="page_path", since="2024-10-04", until="2024-10-04")
+        rows = said(mesh, by_page, Path.METRICS)
+        assert dict(zip(rows.dimensions[0], rows.columns[0].numerators.tolist(), strict=True)) == {text: 2, twin: 1}
 
 
 def test_stored_digests_depend_on_the_secret_of_the_mesh() -> None:
