@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,10 +11,13 @@ import pytest
 from hitmesh.keys import hash64
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.zones import DAY_MS
+from processor.__main__ import stream_stores
+from processor.runner import Runner
 from reporter.question import Question
 from reporter.route import Path
 from reporter.rpc.answer import answer
 from reporter.series import Series
+from tests.live_mesh import SMALLEST
 from tests.reference.hits import RefHit
 from tests.settled_rows import a_question
 from tests.small_mesh import SmallMesh, differences, expected_rows
@@ -144,6 +148,21 @@ def test_reports_on_both_paths_tell_twins_apart_before_and_after_the_day_is_sett
         by_page = a_question("pageviews", dimensions="page_path", since="2024-10-04", until="2024-10-04")
         rows = said(mesh, by_page, Path.METRICS)
         assert dict(zip(rows.dimensions[0], rows.columns[0].numerators.tolist(), strict=True)) == {text: 2, twin: 1}
+
+
+def test_rows_of_one_record_are_apart_whatever_hash_they_share(tmp_path: pathlib.Path) -> None:
+    mesh = SmallMesh(NOON + 60_000, sites=[VICTIM])
+    limits = replace(SMALLEST, hash_bits=1)
+    mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=tmp_path, limits=limits)
+    for first in (0, 5):
+        mesh.send(
+            [a_hit(VICTIM, number % 7, page_path=f"/{number % 4}", hit_id=f"{number}") for number in range(first, 9)]
+        )
+        mesh.stream()
+    mesh.clock.advance(40 * 60_000)
+    mesh.heartbeat()
+    mesh.stream()
+    assert differences(mesh.rows(), expected_rows(mesh.sent)) == []
 
 
 def test_stored_digests_depend_on_the_secret_of_the_mesh() -> None:
