@@ -35,6 +35,7 @@ from hitmesh.ports import (
     VisitPolicy,
 )
 from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.waiting_visits import days_with_provisional_visits
 from hitmesh.zones import DAY_MS
 from processor.carry import Carry
 from processor.drift import drift_of
@@ -144,7 +145,7 @@ class Attempt:
         site, day = self.site_day
         streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
         digest = digest_of(self._stores.directory)
-        visits_wait = bool(self._stores.ledger.waiting(site, day, day + 1))
+        visits_wait = bool(days_with_provisional_visits(self._stores.ledger, site, day, day + 1))
         return drift_of(
             settled.traffic, settled.visits, streamed, digest, settled.full_refunds, visits_wait=visits_wait
         )

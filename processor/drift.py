@@ -38,7 +38,8 @@ def drift_of(
             the rows cannot be compared: nothing is confirmed, and rows are said to differ where a measure does.
         digest: of the mesh.
         full_refunds: what refunds that named no amount got from their orders; it is listed apart.
-        visits_wait: whether hits of the day were in no visit until now (rule S9): answers said so, and say so no more.
+        visits_wait: whether a hit that waited may be of a visit of the day (rule S9): answers said so, and say so no
+            more.
     """
     if streamed.is_empty():
         return None

@@ -14,6 +14,7 @@ from typing import Final
 from hitmesh.errors import Unavailable
 from hitmesh.ports import Site, SiteDay
 from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.waiting_visits import days_with_provisional_visits
 from reporter.catalogue import needs_visits
 from reporter.freshness import Freshness, freshness
 from reporter.parts import Parts, combine, with_folded
@@ -231,7 +232,8 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
 
     def wait() -> bool:
         return any(
-            backend.ledger.waiting(site, min(of_site), max(of_site) + 1) & {*of_site} for site, of_site in days.items()
+            days_with_provisional_visits(backend.ledger, site, min(of_site), max(of_site) + 1) & {*of_site}
+            for site, of_site in days.items()
         )
 
     try:

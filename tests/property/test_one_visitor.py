@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from hitmesh.errors import CommitInDoubt
 from hitmesh.ports import SiteDay
+from hitmesh.rollup_rows import RowSource
+from hitmesh.waiting_visits import days_with_provisional_visits
 from processor.__main__ import stream_stores
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import policies
 from tests.live_faults import Killed, fused
 from tests.live_mesh import SMALLEST
+from tests.live_rows import ALL_DAYS
 from tests.property.test_stream_properties import (
     ANY_MS,
     BEAT_MS,
@@ -135,6 +138,7 @@ def test_settlement_has_all_visits_and_confirms_no_day_with_hits_that_wait(
     with everybody(policy) as mesh:
         mesh.feed(with_delays(hits, dice, ON_TIME_MS) if seed % 2 else arrivals(hits, dice), dice)
         mesh.idle(HOUR, BEAT_MS)
+        streamed = {site: mesh.seen(site) for site in SITES}
         mesh.settle()
         for site in SITES:
             logged = mesh.logged[site]
@@ -143,3 +147,8 @@ def test_settlement_has_all_visits_and_confirms_no_day_with_hits_that_wait(
             drifts = mesh.stores.generations.drifts(site, 0, 10**6)
             for day in {hit.event_time // DAY for hit in waiting}:
                 assert not drifts[SiteDay(site, day)].confirmed
+            changed = {key[3] // DAY for key in streamed[site].changed(mesh.seen(site)) if key[0] == RowSource.VISITS}
+            if seed % 2:
+                provisional = days_with_provisional_visits(mesh.stores.ledger, site, *ALL_DAYS)
+                assert changed <= provisional, "no hit was late, and a report said EXACT"
+                assert not any(drifts[SiteDay(site, day)].confirmed for day in changed)

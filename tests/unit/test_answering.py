@@ -228,7 +228,8 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     assert hits(scene.ask()) == 5
 
 
-def test_visits_are_provisional_while_hits_of_their_day_wait_for_settlement(scene: Scene) -> None:
+@pytest.mark.parametrize("by", [-1, 0, 1])
+def test_visits_are_provisional_while_hits_wait_that_may_be_of_them(scene: Scene, by: int) -> None:
     scene.stream(3)
 
     def exactness() -> list[Exactness]:
@@ -236,9 +237,9 @@ def test_visits_are_provisional_while_hits_of_their_day_wait_for_settlement(scen
 
     assert exactness() == [Exactness.EXACT] * 3
     entry = an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)
-    scene.stores.ledger.put(entries(entry | {"at": UTC_DAY + 1}))
-    assert exactness() == [Exactness.EXACT] * 3, "another day has such hits"
-    scene.stores.ledger.put(entries(entry))
+    scene.stores.ledger.put(entries(*(entry | {"at": UTC_DAY + by} for by in (-2, 2))))
+    assert exactness() == [Exactness.EXACT] * 3, "no visit of the day reaches so far"
+    scene.stores.ledger.put(entries(entry | {"at": UTC_DAY + by}))
     assert exactness() == [Exactness.EXACT, Exactness.VISITS_PROVISIONAL, Exactness.VISITS_PROVISIONAL]
     scene.settle(3)
     assert exactness() == [Exactness.EXACT] * 3
