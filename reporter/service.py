@@ -26,6 +26,7 @@ from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS
 from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.utc_days import iso_instant
+from reporter.lanes import QUESTIONS_AT_ONCE, Lanes
 from reporter.rpc.admin.create_ingest_key import create_ingest_key
 from reporter.rpc.admin.create_site import create_site
 from reporter.rpc.admin.get_site import get_site
@@ -54,8 +55,8 @@ SERVICES: Final = tuple(
 )
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
-WORKERS: Final = 8
-# Calls that run or wait for a thread; more are refused.
+WORKERS: Final = QUESTIONS_AT_ONCE
+# Calls that run or wait; more are refused.
 MAX_CALLS: Final = 64
 # A question that takes longer is given up; the door waits for a minute.
 QUESTION_S: Final = 30.0
@@ -85,9 +86,9 @@ def build_server(
 
     Args:
         backend: what the services answer from.
-        workers: calls that run at once, exports apart.
+        workers: questions that are answered at once, dear ones and others half each (reporter.lanes).
         metrics: what calls are measured by.
-        max_calls: calls that run or wait, exports apart.
+        max_calls: calls that run or wait, exports apart; each has a thread, since a question waits for its turn in it.
         question_s: a question that takes longer is given up.
         export_workers: exports that run at once.
         max_exports: exports that run or wait.
@@ -95,7 +96,8 @@ def build_server(
         piece_bytes: of a file, in a message.
     """
     metrics = metrics or unmeasured()
-    pool = CallPool(workers, max_calls)
+    pool = CallPool(max(workers, max_calls))
+    backend = replace(backend, lanes=Lanes(workers))
     server = grpc.server(
         pool,
         interceptors=[CallLimit(pool), CallMeter(metrics)],

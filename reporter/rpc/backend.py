@@ -19,6 +19,7 @@ from hitmesh.ports import (
 )
 from hitmesh.reporter.v1 import reporter_pb2 as pb
 from reporter.breaker import Breakers
+from reporter.lanes import Lanes
 from reporter.route import Path
 from reporter.rpc.standing import Books, LastKnown
 
@@ -31,6 +32,7 @@ class Backend:
     `new_token`: returns a random text of at least 256 bits in URL-safe characters.
     `served_by`: what the store of each path is called in answers.
     `checkpoint`: of the call that is answered; looked at between steps.
+    `lanes`: turns of questions, so that small ones do not wait behind dear ones.
     """
 
     directory: SiteDirectory
@@ -48,6 +50,7 @@ class Backend:
     checkpoint: Checkpoint = unwatched
     breakers: Breakers = field(default_factory=Breakers)
     known: LastKnown = field(default_factory=LastKnown)
+    lanes: Lanes = field(default_factory=Lanes)
 
     @property
     def books(self) -> Books:

@@ -38,7 +38,8 @@ def run_report(
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
     """Returns the answer before it becomes a message or a file."""
     asked = checked_question(backend, caller, request)
-    return answer(backend, asked.question, asked.sites, asked.currency, asked.warnings)
+    with backend.lanes.turn(asked.question, backend.checkpoint):
+        return answer(backend, asked.question, asked.sites, asked.currency, asked.warnings)
 
 
 @dataclass(frozen=True, slots=True)

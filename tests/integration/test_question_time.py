@@ -122,6 +122,19 @@ def test_queued_calls_of_callers_who_left_are_dropped_before_they_run() -> None:
         assert (store.began, len(store.ended)) == (1, 1)
 
 
+def test_a_small_question_does_not_wait_behind_dear_ones_whose_callers_wait() -> None:
+    with asked(workers=2) as (mesh, store):
+        dear = a_question("hits", dimensions=[LONG, "browser", "os"])
+        calls = [mesh.reporter.RunReport.future(dear, timeout=60.0) for _ in range(9)]
+        eventually(waiting_for(store, 1), "a dear question has begun")
+        assert short(mesh) > 0
+        assert (store.began, [call for call in calls if call.done()]) == (1, [])
+        calls[0].cancel()
+        eventually(waiting_for(store, 2), "the next one has its turn")
+        for call in calls:
+            call.cancel()
+
+
 @pytest.mark.parametrize("seconds", ["0", "56"])
 def test_the_limit_is_below_that_of_the_door(seconds: str) -> None:
     environment = {"HITMESH_REPORTER_STORE": "memory:", "HITMESH_REPORTER_QUESTION_S": "12.5"}

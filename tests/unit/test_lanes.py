@@ -1,0 +1,52 @@
+"""Dear questions have turns of their own; what is dear is said by the shape of a question."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitmesh.cells import Grain
+from hitmesh.errors import Abandoned
+from hitmesh.filters import Comparison, Filter, Not, Operator
+from reporter.lanes import Lanes, is_dear
+from tests.settled_rows import a_question
+
+DEAR = a_question("hits", dimensions="page_path,browser,os")
+SMALL = a_question("hits", dimensions="page_path")
+
+
+@pytest.mark.parametrize(
+    ("tree", "dear"),
+    [
+        (None, False),
+        (Comparison("page_path", Operator.IN, ("/a", "/b")), False),
+        (Not(Comparison("page_path", Operator.RE2, ("a",))), True),
+    ],
+)
+def test_patterns_are_dear(tree: Filter | None, dear: bool) -> None:
+    assert is_dear(a_question("hits", tree=tree)) is dear
+
+
+@pytest.mark.parametrize(("until", "dear"), [("2015-06-01", False), ("2015-06-02", True)])
+def test_many_buckets_of_a_dimension_are_dear(until: str, dear: bool) -> None:
+    hours = {"grain": Grain.HOUR, "since": "2015-05-17", "until": until}
+    assert is_dear(a_question("hits", dimensions="page_path", **hours)) is dear  # type: ignore[arg-type]
+    assert not is_dear(a_question("hits", **hours))  # type: ignore[arg-type]
+    assert (is_dear(SMALL), is_dear(DEAR)) == (False, True)
+
+
+def leave() -> None:
+    raise Abandoned("the caller left")
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_small_question_has_its_turn_while_dear_ones_wait(at_once: int) -> None:
+    lanes = Lanes(at_once)
+    with lanes.turn(DEAR, leave):
+        with pytest.raises(Abandoned), lanes.turn(DEAR, leave):
+            raise AssertionError("two dear questions at once")
+        with lanes.turn(SMALL, leave):
+            pass
+    with pytest.raises(ZeroDivisionError), lanes.turn(DEAR, leave):
+        raise ZeroDivisionError
+    with lanes.turn(DEAR, leave):
+        pass
