@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.golden_answers import QUESTIONS, GoldenAnswers, Table, are_same
 from tests.e2e.mesh import Mesh
 from tests.e2e.waiting import eventually
 
@@ -18,17 +17,12 @@ RANGES = {
     "shop": ("2026-09-28", "2026-10-06"),
     "live": ("2026-11-24", "2026-11-30"),
 }
-QUESTIONS = {
-    "day": ("--grain", "day", "--metrics"),
-    "page": ("--dimensions", "page_path", "--metrics"),
-    "channel": ("--dimensions", "channel", "--metrics"),
-}
 # The stream counts a hit that is two hours late in no visit, and an exit when the visit has ended. Settlement adds the
 # late visit, which has one hit.
 CHANGED_BY_SETTLEMENT = ("visits", "bounces", "entries", "exits", "visit_duration_total")
 LATE_VISITS = 1
 
-Table = list[dict[str, str]]
+ANSWERS = GoldenAnswers(GOLDEN, RANGES)
 
 
 @pytest.fixture
@@ -60,15 +54,15 @@ def test_a_home_of_the_first_release_opens_and_keeps_its_numbers(old_home: Path)
 
 def same(mesh: Mesh, site: str, kind: str) -> bool:
     """Whether a table is the golden one, but for what settlement may have changed of the live site."""
-    wanted, found = golden(site, kind), asked(mesh, site, kind)
+    wanted, found = ANSWERS.wanted(site, kind), ANSWERS.found(mesh, site, kind)
     if site == "live":
         wanted, found = without_visits(wanted), without_visits(found)
-    return sorted(map(str, wanted)) == sorted(map(str, found))
+    return are_same(wanted, found)
 
 
 def visits_are_right(mesh: Mesh) -> bool:
     """Whether the live days have the visits of the stream, and the late one once they are settled."""
-    wanted, found = totals(golden("live", "day")), totals(asked(mesh, "live", "day"))
+    wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]
     return (
         added in (0, LATE_VISITS)
@@ -83,16 +77,3 @@ def totals(table: Table) -> dict[str, int]:
 
 def without_visits(table: Table) -> Table:
     return [{name: value for name, value in row.items() if name not in CHANGED_BY_SETTLEMENT} for row in table]
-
-
-def golden(site: str, kind: str) -> Table:
-    return list(csv.DictReader(io.StringIO((GOLDEN / f"{site}-{kind}.csv").read_text())))
-
-
-def asked(mesh: Mesh, site: str, kind: str) -> Table:
-    since, until = RANGES[site]
-    metrics = [name for name in golden(site, kind)[0] if name not in ("time", "page_path", "channel")]
-    question = ("query", "--site", f"demo/{site}", "--since", since, "--until", until, "-o", "csv")
-    said = mesh.run(*question, *QUESTIONS[kind], ",".join(metrics))
-    assert said.code == 0, said.err
-    return list(csv.DictReader(io.StringIO(said.out, newline="")))
