@@ -16,6 +16,8 @@ from hitmesh.load.expected import Counts
 from hitmesh.load.visits import NO_CAMPAIGN, QUIET
 from hitmesh.money import MAX_ABS_MICROS
 
+# Two texts with one XXH3-64, in the framing of hash64.
+TWINS: Final = ("/checkout", "/t-ica9GNU_gUnkca9GNU_gnu18FezZha9GNU_gnu18FkYola9GNU_gnu18F")
 # What reports, files, terminals and spreadsheets take for something else.
 PRINTABLE: Final = (
     "(other)", "(not set)", "(direct)", "a,b;c|d", "\"quoted\" 'n back\\", "🛒👩\u200d👩\u200d👧", "\u202eשלם\u200f",
@@ -38,7 +40,9 @@ AMOUNTS: Final = (MOST, MOST, MOST - 1, -MOST, -1, 0, 1, 9_990_000)
 LINES: Final = ((MOST, 1), (-MOST, 1), (10**12, 10**6), (10**12, -(10**6)), (MOST, 0), (0, 10**6), (4_990_000, 2))
 """Prices and quantities; no product leaves what an amount may be."""
 REPEAT_SHARE: Final = 0.5
+TWIN_SHARE: Final = 0.05
 _LONG_PATH_BYTES: Final = 2_000
+_TWIN_BYTES: Final = max(map(len, TWINS))
 _QUIET_TYPES: Final = frozenset(("ENGAGEMENT", "PERFORMANCE", "REFUND", "EXCEPTION", "IDENTIFY"))
 
 
@@ -95,6 +99,8 @@ class WildDoings:
 
     def _text(self, most_bytes: int, among: tuple[str, ...] = TEXTS) -> str:
         """Returns a text of at most so many bytes that no other hit has, mostly."""
+        if most_bytes >= _TWIN_BYTES and self._random.random() < TWIN_SHARE:
+            return self._random.choice(TWINS)
         piece = self._random.choice(among)
         text = piece if self._random.random() < 0.1 else f"{piece}{self._number:x}"
         return text.encode()[:most_bytes].decode(errors="ignore")

@@ -8,10 +8,12 @@ import pytest
 
 from collector.admission import Frame
 from hitmesh.hit.v1 import hit_pb2
+from hitmesh.keys import hash64
 from hitmesh.load import scenery, visitors
 from hitmesh.load.expected import Counts, Expected
 from hitmesh.load.plan import LoadPlan
 from hitmesh.load.visits import VisitCounts
+from hitmesh.load.wild import TWINS
 from hitmesh.load.wild_traffic import traffic_of
 from tests.reference.hits import NO_CAMPAIGN, RefHit
 from tests.reference.visits import visits_of_one
@@ -49,6 +51,12 @@ def test_every_hit_is_taken_whatever_its_texts_and_every_type_is_there() -> None
     assert len(paths) > 100
     assert len({hit.visitor_id for site, hit in hits if site % 2}) == 2
     assert len({hit.visitor_id for site, hit in hits if site % 2 == 0}) > 200
+
+
+def test_texts_that_share_a_hash_are_among_them() -> None:
+    assert len({hash64(text) for text in TWINS}) == 1
+    names = {hit.screen_view.screen_name or hit.event.name for _, hit in wild()[0]}
+    assert names.issuperset(TWINS)
 
 
 def test_totals_are_those_of_the_bytes_and_visits_those_of_the_reference() -> None:
