@@ -21,8 +21,6 @@ from hitmesh.theta import MAX_THETA, SEED, I64Array, Theta, Thetas, U64Array, pa
 
 LG_K_CELL: Final = 12
 LG_K_UNION: Final = 14
-# An update sketch of lg k 12 owns 8,192 slots and samples itself when they are more than 15/16 full.
-EXACT_LIMIT: Final = (2 << LG_K_CELL) * 15 // 16
 
 _U64 = np.uint64
 _C1: Final = _U64(0x87C37B91114253D5)
@@ -32,6 +30,14 @@ _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
 _STATE: Final = _U64(SEED ^ 8)  # seed, mixed with a key's length in bytes
 _HASH_CHUNK: Final = 8_192  # keys; the working arrays stay in the L2 cache
 _HASHES_PER_SORT: Final = 16  # a group; below it, the call to sort each group costs more than it saves
+
+
+def exact_limit(lg_k: int = LG_K_CELL) -> int:
+    """Return the most distinct keys that a cell's sketch holds exactly; above it, it is a sample.
+
+    An update sketch of lg k 12 owns 8,192 slots and samples itself when they are more than 15/16 full.
+    """
+    return (2 << lg_k) * 15 // 16
 
 
 def theta_hashes(keys: U64Array) -> U64Array:
@@ -46,28 +52,31 @@ def theta_hashes(keys: U64Array) -> U64Array:
     return hashes
 
 
-def cell_sketches(keys: U64Array, group_ids: npt.NDArray[np.integer], n_groups: int) -> pa.LargeBinaryArray:
+def cell_sketches(
+    keys: U64Array, group_ids: npt.NDArray[np.integer], n_groups: int, lg_k: int = LG_K_CELL
+) -> pa.LargeBinaryArray:
     """Return the visitor sketch of each group, `n_groups` rows, empty sketches where a group has no key.
 
     Args:
         keys: visitor keys, uint64 (n,), repeated at will.
         group_ids: the group of each key, 0 <= id < n_groups, (n,), in any order.
         n_groups: rows of the result.
+        lg_k: a sample keeps at least 2**lg_k hashes.
 
-    Same bytes as `update_theta_sketch(12)` updated with each key of the group in the order given. The order
-    matters to the sample of groups above `EXACT_LIMIT` distinct keys only.
+    Same bytes as `update_theta_sketch(lg_k)` updated with each key of the group in the order given. The order
+    matters to the sample of groups above `exact_limit(lg_k)` distinct keys only.
     """
     _check_group_ids(len(keys), group_ids, n_groups)
     hashes = theta_hashes(keys)
     groups = group_ids.astype(np.int64, copy=False)
     counts, distinct = _distinct_by_group(groups, hashes, n_groups)
     thetas = np.full(n_groups, MAX_THETA, np.uint64)
-    sampled = np.flatnonzero(counts > EXACT_LIMIT)
+    sampled = np.flatnonzero(counts > exact_limit(lg_k))
     if len(sampled) == 0:
         return Thetas(thetas, counts, distinct).to_arrow()
     parts = np.split(distinct, np.cumsum(counts)[:-1])
     for group in sampled:
-        theta, kept = _sample_as_updated(hashes[groups == group])
+        theta, kept = _sample_as_updated(hashes[groups == group], lg_k)
         thetas[group], counts[group], parts[group] = theta, len(kept), kept
     return Thetas(thetas, counts, np.concatenate(parts)).to_arrow()
 
@@ -210,17 +219,17 @@ def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
     return groups, hashes
 
 
-def _sample_as_updated(hashes: U64Array) -> tuple[int, U64Array]:
+def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
     """Return (theta, sorted hashes) of an update sketch that took `hashes` in this order.
 
-    Whenever more than `EXACT_LIMIT` are kept, the 2**12 smallest stay and theta becomes the next one.
+    Whenever more than `exact_limit(lg_k)` are kept, the 2**lg_k smallest stay and theta becomes the next one.
     """
-    nominal = 1 << LG_K_CELL
+    nominal, limit = 1 << lg_k, exact_limit(lg_k)
     first_seen = np.sort(np.unique(hashes, return_index=True)[1])
     waiting = hashes[first_seen]
     theta, kept = MAX_THETA, np.empty(0, np.uint64)
-    while len(kept) + len(waiting) > EXACT_LIMIT:
-        taken = EXACT_LIMIT + 1 - len(kept)
+    while len(kept) + len(waiting) > limit:
+        taken = limit + 1 - len(kept)
         full = np.sort(np.concatenate([kept, waiting[:taken]]))
         theta, kept = int(full[nominal]), full[:nominal]
         waiting = waiting[taken:]

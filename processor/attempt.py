@@ -34,6 +34,7 @@ from hitmesh.ports import (
     SiteDirectory,
     VisitPolicy,
 )
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.waiting_visits import days_with_provisional_visits
 from hitmesh.zones import DAY_MS
@@ -94,6 +95,7 @@ class Attempt:
         hits_before: offsets of hits that the scan stays below.
         read_through: offsets of all topics that the scan stays below.
         handed: what days before it hand on that are computed but not published yet.
+        lg_k: of the sketches of visitors; the same as the stream's.
     """
 
     def __init__(
@@ -103,6 +105,8 @@ class Attempt:
         hits_before: Mapping[PartitionId, int],
         read_through: Mapping[PartitionId, int],
         handed: Handed = NOTHING_HANDED,
+        *,
+        lg_k: int = LG_K_CELL,
     ) -> None:
         site, day = site_day
         entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day, day + 2)
@@ -117,6 +121,7 @@ class Attempt:
         self._next_is_settled = day + 1 in entries
         self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
         self._flags = handed.flags
+        self._lg_k = lg_k
         self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
 
     @property
@@ -152,7 +157,7 @@ class Attempt:
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
         """Return the series of the settlement's rows."""
-        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory))
+        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
         """Return the other days that must be settled (again) because of this settlement (rule L4)."""
@@ -180,6 +185,7 @@ class Attempt:
             refund_days=refund_days,
             rejected=rejected,
             read_through=self._current.read_through if self._current else {},
+            lg_k=self._lg_k,
         )
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:

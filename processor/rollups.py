@@ -30,7 +30,7 @@ from hitmesh.rollup_rows import (
     VISITS_MEASURES,
     with_escaped_names,
 )
-from hitmesh.sketches import EXACT_LIMIT, cell_sketches
+from hitmesh.sketches import LG_K_CELL, cell_sketches, exact_limit
 from hitmesh.stream_columns import MOVED_VISITORS
 from processor.visits import VIEW_TYPES, Summaries
 
@@ -66,7 +66,11 @@ class RowOwner:
 
 
 def traffic_rows(
-    owner: RowOwner, counted: pl.DataFrame, copies: pl.DataFrame, rejected: Mapping[int, int]
+    owner: RowOwner,
+    counted: pl.DataFrame,
+    copies: pl.DataFrame,
+    rejected: Mapping[int, int],
+    lg_k: int = LG_K_CELL,
 ) -> pl.DataFrame:
     """Return the day's `TRAFFIC_COLUMNS`.
 
@@ -76,6 +80,7 @@ def traffic_rows(
             dimensions of the hit's visit, and `wins_order`.
         copies: the day's copies: window columns.
         rejected: refused hits per cell of collect time.
+        lg_k: of the sketches of visitors.
     """
     parts = hit_contributions(counted, TRAFFIC_DIMENSIONS)
     if copies.height:
@@ -84,7 +89,7 @@ def traffic_rows(
         parts.append(_refusals(rejected))
     # Without the rechunk the grouping of a day costs four times as much.
     contributions = pl.concat(parts, how="diagonal").rechunk()
-    folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, visitors=True)
+    folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, lg_k)
     return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
 
 
@@ -136,7 +141,7 @@ def visits_rows(
         pl.Series("exits", viewed.astype(np.int64)),
         pl.Series("order_visits", order_visits.astype(np.int64)),
     )
-    folded = _folded(contributions, _VISITS_KEY, VISITS_MEASURES, visitors=False)
+    folded = _folded(contributions, _VISITS_KEY, VISITS_MEASURES)
     return complete_rows(folded, owner.columns, VISITS_COLUMNS)
 
 
@@ -234,30 +239,34 @@ def hit_type_name() -> pl.Expr:
 
 
 def _folded(
-    contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], *, visitors: bool
+    contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], lg_k: int | None = None
 ) -> pl.DataFrame:
-    """Return one row per key with sums, and the sketch of its visitors; more where a sum is beyond an int64."""
+    """Return one row per key with sums, and the sketch of its visitors; more where a sum is beyond an int64.
+
+    Without `lg_k` there are no sketches.
+    """
     sums = [name for name in measures if name in contributions.columns and (contributions[name] != 0).any()]
     rows = contributions.group_by(key).agg(
         *exact_sums(sums),
-        *([pl.col("visitor")] if visitors else []),
+        *([pl.col("visitor")] if lg_k is not None else []),
     )
-    if visitors:
-        rows = rows.with_columns(visitor_sketches(rows["visitor"])).drop("visitor")
+    if lg_k is not None:
+        rows = rows.with_columns(visitor_sketches(rows["visitor"], lg_k)).drop("visitor")
     return as_rows(rows)
 
 
-def visitor_sketches(visitors: pl.Series) -> pl.Series:
-    """Return a sketch per list of visitors, null where the list holds nothing but nulls."""
+def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
+    """Return a sketch per list of visitors, null where the list holds nothing but nulls; `lg_k` of cell_sketches."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
     known = keys.is_not_null().to_numpy()
     groups, present = groups[known], keys.drop_nulls().to_numpy()
     counts = np.bincount(groups, minlength=len(visitors))
-    if counts.max(initial=0) > EXACT_LIMIT:
+    if counts.max(initial=0) > exact_limit(lg_k):
         order = np.lexsort((present, groups))  # a sample must not depend on the order of arrival (P1)
         groups, present = groups[order], present[order]
-    sketches = pl.Series("visitors", pl.from_arrow(cell_sketches(present, groups, len(visitors))), pl.Binary)
+    made = cell_sketches(present, groups, len(visitors), lg_k)
+    sketches = pl.Series("visitors", pl.from_arrow(made), pl.Binary)
     return pl.select(pl.when(pl.Series(counts > 0)).then(sketches).alias("visitors")).to_series()
 
 

@@ -10,21 +10,25 @@ import polars as pl
 
 from hitmesh.rollup_rows import RowSource
 from hitmesh.row_digest import RowDigest
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
 from processor.live.epochs import EpochSums
 from processor.live.rows import SignedRows
 from processor.rollups import filled_rows
 
 
-def settled_series(traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None) -> pl.DataFrame:
+def settled_series(
+    traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None, lg_k: int = LG_K_CELL
+) -> pl.DataFrame:
     """Return SERIES_COLUMNS of a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
         traffic: its settled rows (hitmesh.rollup_rows); nobody ever left a sketch of them.
         visits: its settled rows.
         digest: of the mesh.
+        lg_k: of the sketches of cells; the same as the stream's.
     """
-    sums = EpochSums()
+    sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()
     sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _as_signed(visits, RowSource.VISITS, digest))
     return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")

@@ -22,6 +22,7 @@ import polars as pl
 from hitmesh.hit_types import HitType
 from hitmesh.ports import ClaimKind, LedgerEntry, OrderClaim, PartitionId, Position, VisitPolicy
 from hitmesh.rollup_rows import VISIT_DIMENSIONS
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.zones import DAY_MS
 from processor.carry import Carry, digest, no_open_visits, open_rows, visit_dimensions
 from processor.duplicates import Copies, find_copies
@@ -53,6 +54,7 @@ class DayInputs:
         refund_days: days of refunds that take the total of their order, per order of the window.
         rejected: refused hits per cell of the day (by collect time).
         read_through: what the current generation was read through; empty without one.
+        lg_k: of the sketches of visitors; the same as the stream's.
     """
 
     owner: RowOwner
@@ -65,6 +67,7 @@ class DayInputs:
     refund_days: Mapping[str, Collection[int]] = field(default_factory=dict)
     rejected: Mapping[int, int] = field(default_factory=dict)
     read_through: Mapping[PartitionId, int] = field(default_factory=dict)
+    lg_k: int = LG_K_CELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def settle(inputs: DayInputs) -> Settled:
     built = _build(inputs, times, copies, orders)
     counted = _with_visit_dimensions(built)
     return Settled(
-        traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected),
+        traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
         visits=_visits_rows(owner, built),
         ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
         carry=_carry(built, inputs.policy),

@@ -4,10 +4,8 @@ A day is taken once it is closed for every partition: first because the stream c
 marked it. Site-days are settled in waves: their rows are written and awaited together, since a store takes seconds to
 make rows readable however few they are; then they are published one by one. Decides what is settled when, and in
 which order effects become durable: `Settler._publish_wave` is the one place. Every effect before a publication may be
-repeated, marks are cleared last, so a crash at any point costs a repetition. Refuses to know what a settlement says:
-that is `settlement`.
-
-One settler at a time works on a site: a carry is handed from day to day.
+repeated, marks are cleared last, so a crash at any point costs a repetition. One settler at a time works on a site: a
+carry is handed from day to day. Refuses to know what a settlement says: that is `settlement`.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from hitmesh.ports import (
     SiteDay,
     Topic,
 )
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.labels import SettledResult
@@ -86,8 +85,8 @@ class Settler:
         pace: how much at once.
         stop: ends the work when it is set.
         metrics: counts.
-        marks: the partition of this settler's own marks. Two settlers must differ, since a mark is cleared by its
-            offset, which comes from a clock.
+        marks: the partition of its own marks, for each settler another: a mark is cleared by its offset, from a clock.
+        lg_k: of the sketches of visitors (processor.live.limits.Limits); the same as the stream's.
     """
 
     def __init__(
@@ -99,6 +98,7 @@ class Settler:
         metrics: Metrics | None = None,
         *,
         marks: int = 0,
+        lg_k: int = LG_K_CELL,
     ) -> None:
         self._stores = stores
         self._metrics = metrics or unmeasured()
@@ -110,6 +110,7 @@ class Settler:
         self._failures: dict[SiteDay, int] = {}
         self._own_marks = PartitionId(SETTLEMENT_LOG, marks)
         self._last_mark = 0
+        self._lg_k = lg_k
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
@@ -175,7 +176,8 @@ class Settler:
         site_day = covered.site_day
         started = self._clock.now()
         try:
-            attempt = Attempt(self._stores, site_day, this.hits_before, this.before, this.handed(site_day))
+            handed = this.handed(site_day)
+            attempt = Attempt(self._stores, site_day, this.hits_before, this.before, handed, lg_k=self._lg_k)
             settled = attempt.settle()
             if settled is not None:
                 this.wave.append(Computed(covered, attempt, settled, attempt.drift(settled), started))

@@ -88,7 +88,7 @@ class LiveMesh:
         sites: made with a server key that may send hits of any age.
         policy: of all sites.
         partitions: of the hits.
-        limits: of the runners.
+        limits: of the runners; the settler takes the size of sketches from them.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class LiveMesh:
         self._reader = self.stores.log_reader(Topic.HITS, "test")
         self._batches = 0
         self.runner = self.a_runner()
-        self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
+        pace = Pace(resettle_after_ms=0, pass_ms=10**9)
+        self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k)
 
     def __enter__(self) -> Self:
         return self

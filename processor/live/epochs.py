@@ -66,11 +66,13 @@ class EpochSums:
         epoch: its start, log time in ms; −1 before the first record.
         cells: SERIES_COLUMNS and whether the row changed.
         counts: LEDGER_SUMS and whether the row changed.
+        lg_k: a cell's visitors, where several rows have some, are a sample beyond 2**lg_k of them.
     """
 
     epoch: int = -1
     cells: pl.DataFrame = field(default_factory=_NO_CELLS.clone)
     counts: pl.DataFrame = field(default_factory=_NO_COUNTS.clone)
+    lg_k: int = LG_K_CELL
 
     def __post_init__(self) -> None:
         """Give sums that were stored as int64 their type."""
@@ -89,7 +91,7 @@ class EpochSums:
             if signed.rows.height
         ]
         if parts:
-            self.cells = _summed_cells([self.cells, *parts])
+            self.cells = _summed_cells([self.cells, *parts], self.lg_k)
 
     def touch(self, cells: pl.DataFrame) -> None:
         """Know cells (site, day, cell, excluded, currency, moved_visitors) even where nothing is added to them.
@@ -104,7 +106,7 @@ class EpochSums:
         keys = pl.concat([cells.select(of_none.columns), of_none])
         nothing = (pl.lit(None if name == "visitors" else 0, dtype).alias(name) for name, dtype in _SUMS.items())
         touched = keys.with_columns(*nothing, pl.lit(value=True).alias(_CHANGED))
-        self.cells = _summed_cells([self.cells, touched.select(self.cells.columns)])
+        self.cells = _summed_cells([self.cells, touched.select(self.cells.columns)], self.lg_k)
 
     def add_counts(self, counts: Sequence[pl.DataFrame]) -> None:
         """Add ledger rows (LEDGER_SUMS)."""
@@ -161,7 +163,7 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
     )
 
 
-def _summed_cells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
     """Return one row per key; digests add mod 2⁶⁴, sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
@@ -170,17 +172,17 @@ def _summed_cells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
         pl.col("visitors").drop_nulls(),
         pl.col(_CHANGED).any(),
     )
-    return summed.with_columns(_united(summed["visitors"])).select(*SERIES_COLUMNS, _CHANGED)
+    return summed.with_columns(_united(summed["visitors"], lg_k)).select(*SERIES_COLUMNS, _CHANGED)
 
 
-def _united(lists: pl.Series) -> pl.Series:
+def _united(lists: pl.Series, lg_k: int) -> pl.Series:
     """Return the union of each list of sketches; of none, null."""
     counts = lists.list.len().to_numpy()
     several = np.flatnonzero(counts > 1)
     united = lists.list.first()
     if len(several):
         groups = np.repeat(np.arange(len(several)), counts[several])
-        merged = merge_by_group(lists.gather(several).explode(), groups, len(several), LG_K_CELL)
+        merged = merge_by_group(lists.gather(several).explode(), groups, len(several), lg_k)
         united = united.scatter(several, pl.Series(merged.to_arrow(), dtype=pl.Binary))
     return united.alias("visitors")
 

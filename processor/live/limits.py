@@ -1,13 +1,16 @@
 """Numbers of the live stream that matter only at scale (step 5 of the journey), with what a processor uses.
 
-Decides nothing about hits: whatever they are, what goes out is the same, but for rules S9 and S10. Tests run with
-the smallest, so that a table is tidied, spilled and merged within a handful of hits.
+Decides nothing about hits: whatever they are, what goes out is the same, but for rules S9 and S10 and for the size of a
+sketch of visitors. Tests run with the smallest, so that a table is tidied, spilled and merged within a handful of hits,
+and a cell's visitors are a sample from 31 on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from hitmesh.sketches import LG_K_CELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,9 @@ class Limits:
         chunk_bytes: of a snapshot, in one value of a store: some refuse more than 8 MiB.
         texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). What goes
             out depends on it: what is beyond it is `(other)` until its day is settled.
+        lg_k: binary logarithm of how many visitors the sketch of a cell keeps once it is a sample, which a row's is
+            beyond `hitmesh.sketches.exact_limit` of them. What goes out depends on it: which numbers of visitors are
+            estimates, and how near they are. The settler must have the same.
     """
 
     tidy_from: int = 10_000
@@ -45,6 +51,7 @@ class Limits:
     kept_of_visitor: int = 5_000
     chunk_bytes: int = 1_000_000
     texts_per_hour: int = 50_000
+    lg_k: int = LG_K_CELL
 
 
 PRODUCTION: Final = Limits()

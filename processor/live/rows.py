@@ -27,6 +27,7 @@ from hitmesh.rollup_rows import (
     with_escaped_names,
 )
 from hitmesh.row_digest import RowDigest
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
 from hitmesh.zones import DAY_MS
 from processor.live.exact_index import seed
@@ -111,14 +112,16 @@ def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
     )
 
 
-def folded_traffic(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
-    """Return contributions of hits as signed rows, without rows that say nothing."""
+def folded_traffic(
+    parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned, lg_k: int = LG_K_CELL
+) -> SignedRows:
+    """Return contributions of hits as signed rows with sketches of `lg_k`, without rows that say nothing."""
     if not parts:
         return no_rows(RowSource.TRAFFIC)
     contributions = with_escaped_names(pl.concat([*parts, _NO_VISITORS], how="diagonal").rechunk())
     sums = _that_are_not_zero(contributions, (*TRAFFIC_MEASURES, MOVED_VISITORS))
     groups = _grouped(contributions, sums, interned.hash_bits)
-    groups = groups.with_columns(visitor_sketches(groups["visitor"])).drop("visitor")
+    groups = groups.with_columns(visitor_sketches(groups["visitor"], lg_k)).drop("visitor")
     says = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
     groups = as_rows(groups.filter(says))
     named = contributions.select("site", "cell", "excluded", *HIT_DIMENSIONS, "dims")[groups["at"]]

@@ -22,6 +22,7 @@ from hitmesh.columns import as_int64_where_they_fit
 from hitmesh.errors import StoreCorrupt
 from hitmesh.ports import PartitionId
 from hitmesh.row_digest import RowDigest
+from hitmesh.sketches import LG_K_CELL
 from hitmesh.stored import decoding, opened, sealed
 from hitmesh.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
 from processor.live.epochs import EpochSums
@@ -89,8 +90,8 @@ def restored(
         sites=Sites(tables["sites"]["name"].to_list()),
         closing=VisitColumns.of_frame(tables["closing"]),
         pinned=_as_kept(tables["pinned"]),
-        sums=_sums_of(tables, numbers["epoch"]),
     )
+    state.sums = _sums_of(tables, numbers["epoch"], limits.lg_k)
     state.intern(tables["texts"]["text"], codes)
     if "folded" in tables:  # older ones folded nothing
         state.texts.restore(tables["folded"])
@@ -192,13 +193,13 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
 
 
-def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int) -> EpochSums:
+def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
     """Return the sums of the epoch; those of format 2 have digests without the secret, which confirm nothing."""
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
         cells = cells.select(*SERIES_COLUMNS, pl.exclude(SERIES_COLUMNS))
-    return EpochSums(epoch, cells, tables["counts"])
+    return EpochSums(epoch, cells, tables["counts"], lg_k)
 
 
 def _stream_of(table: pl.DataFrame) -> bytes:

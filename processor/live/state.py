@@ -87,7 +87,7 @@ class LiveState:
     ids: IdFilter = field(init=False)
     kept: KeptHits = field(init=False)
     texts: FoldedTexts = field(init=False)
-    sums: EpochSums = field(default_factory=EpochSums)
+    sums: EpochSums = field(init=False)
     tidied: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +96,7 @@ class LiveState:
         self.ids = IdFilter(self.limits)
         self.kept = KeptHits(self.cache, self.limits)
         self.texts = FoldedTexts(self.limits)
+        self.sums = EpochSums(lg_k=self.limits.lg_k)
 
     def intern(self, texts: pl.Series | None = None, codes: npt.NDArray[np.int32] | None = None) -> None:
         """Begin with these texts and tuples, as of Interned."""

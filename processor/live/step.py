@@ -168,7 +168,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
     counts.history = int(prepared.is_history.sum())
     state.kept.add(rows, state.sums.epoch)
     state.ids.add(prepared.ids, state.sums.epoch)
-    traffic = folded_traffic(contributions.of_hits, state.sites, state.interned)
+    traffic = folded_traffic(contributions.of_hits, state.sites, state.interned, state.limits.lg_k)
     visits = folded_visits(contributions.of_visits, state.sites, state.interned)
     state.sums.add_rows(traffic, visits)
     if is_redo:

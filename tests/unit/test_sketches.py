@@ -14,9 +14,9 @@ from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 
 from hitmesh import sketches as sketches_module
 from hitmesh.sketches import (
-    EXACT_LIMIT,
     LG_K_CELL,
     cell_sketches,
+    exact_limit,
     merge_by_group,
     theta_hashes,
     union,
@@ -25,6 +25,7 @@ from hitmesh.sketches import (
 from hitmesh.theta import MAX_THETA
 
 Keys = npt.NDArray[np.uint64]
+EXACT_LIMIT = exact_limit(LG_K_CELL)
 GOLDEN = Path(__file__).parents[1] / "golden" / "theta_sketches.json"
 
 
@@ -33,8 +34,8 @@ def keys_from(first: int, n: int) -> Keys:
     return np.arange(first, first + n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
-def library_sketch(keys: Keys) -> bytes:
-    sketch = update_theta_sketch(12)
+def library_sketch(keys: Keys, lg_k: int = LG_K_CELL) -> bytes:
+    sketch = update_theta_sketch(lg_k)
     for key in keys.view(np.int64).tolist():
         sketch.update(key)
     return bytes(sketch.compact().serialize())
@@ -47,8 +48,8 @@ def library_union(parts: list[bytes]) -> compact_theta_sketch:
     return united.get_result()
 
 
-def sketch_of(keys: Keys) -> bytes:
-    return bytes(cell_sketches(keys, np.zeros(len(keys), np.int64), 1)[0].as_py())
+def sketch_of(keys: Keys, lg_k: int = LG_K_CELL) -> bytes:
+    return bytes(cell_sketches(keys, np.zeros(len(keys), np.int64), 1, lg_k)[0].as_py())
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 100, 4_096, 7_000, 7_680, 7_681, 7_682, 10_000, 60_000])
@@ -56,6 +57,14 @@ def test_bytes_of_a_cell_sketch_are_those_of_the_library(n: int) -> None:
     keys = keys_from(1, n)
     with_repeats = np.concatenate([keys[: n // 2], keys, keys[n // 3 :]])
     assert sketch_of(with_repeats) == library_sketch(with_repeats)
+
+
+@pytest.mark.parametrize("lg_k", [5, 6, 8])  # the library has no smaller ones
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 40, 700])
+def test_bytes_of_a_smaller_cell_sketch_are_those_of_the_library(lg_k: int, beyond: int) -> None:
+    keys = keys_from(1, exact_limit(lg_k) + beyond)
+    assert sketch_of(keys, lg_k) == library_sketch(keys, lg_k)
+    assert union([sketch_of(keys, lg_k)]).exact == (beyond <= 0)
 
 
 def test_bytes_of_a_cell_sketch_never_change() -> None:
