@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,9 @@ from hitmesh.adapters.factory import Stores
 from hitmesh.cells import CELL_MS
 from hitmesh.ports import MetricQuery, SiteDay
 from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_SKETCHES, VISITS_DIMENSIONS, RowSource
-from hitmesh.sketches import union_by_group
+from hitmesh.sketches import merge_by_group
 from hitmesh.stream_columns import MOVED_VISITORS, STREAM_GENERATION, STREAM_MEASURES, LedgerClass, LedgerKind
+from hitmesh.theta import Theta
 from hitmesh.zones import DAY_MS
 from tests.reference.streamed import Streamed
 from tests.small_mesh import Key, Rows
@@ -25,10 +26,11 @@ _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_D
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows as reports find them, and the keys whose visitors are provisional (rule S8)."""
+    """Rows as reports find them, the keys whose visitors are provisional (rule S8), and the sketches of visitors."""
 
     rows: Rows
     provisional: frozenset[Key]
+    sketches: Mapping[Key, Theta] = field(default_factory=dict)
 
     def differences_from(self, expected: Rows) -> list[str]:
         """What is missing, too much or other, one line per row; a provisional sketch may only know too many."""
@@ -71,7 +73,8 @@ def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
         if generations
     ]
     rows = {key: row for part in parts for key, row in part.rows.items()}
-    return Seen(rows, frozenset().union(*(part.provisional for part in parts)))
+    sketches = {key: sketch for part in parts for key, sketch in part.sketches.items()}
+    return Seen(rows, frozenset().union(*(part.provisional for part in parts)), sketches)
 
 
 def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Seen:
@@ -92,21 +95,21 @@ def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int]
             include_excluded=with_excluded,
         )
     )
-    visitors = np.zeros(found.height, np.int64)
-    if "visitors" in found.columns:
-        estimates, _ = union_by_group(found["visitors"], np.arange(found.height), found.height)
-        visitors = np.rint(estimates).astype(np.int64)
+    of_rows = found["visitors"] if "visitors" in found.columns else pl.Series([None] * found.height, dtype=pl.Binary)
+    merged = merge_by_group(of_rows, np.arange(found.height), found.height)
     rows: Rows = {}
+    sketches = {}
     provisional = set()
-    for row, count in zip(found.iter_rows(named=True), visitors.tolist(), strict=True):
+    for place, row in enumerate(found.iter_rows(named=True)):
         key = (source, with_excluded, site, start + row["bucket"] * CELL_MS, tuple(row[name] for name in dimensions))
-        values = {name: row[name] for name in measures} | {"visitors": count}
+        sketches[key] = merged[place]
+        values = {name: row[name] for name in measures} | {"visitors": round(merged[place].estimate())}
         if values.pop(MOVED_VISITORS, 0):
             provisional.add(key)
         kept = {name: value for name, value in values.items() if value}
         if kept:
             rows[key] = kept
-    return Seen(rows, frozenset(provisional))
+    return Seen(rows, frozenset(provisional), sketches)
 
 
 def ledger_faults(entries: pl.DataFrame) -> list[str]:

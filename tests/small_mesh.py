@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -282,18 +282,30 @@ def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
 def folded_rows(entries: Iterable[Entry]) -> Rows:
     """What the reference's entries come to, as rows."""
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    visitors: dict[Key, set[str]] = defaultdict(set)
-    for entry in entries:
-        for with_excluded in (False, True) if not entry.excluded else (True,):
-            key = _key(entry, with_excluded=with_excluded)
-            for name, value in entry.adds.items():
-                sums[key][name] += value
-            if entry.visitor is not None:
-                visitors[key].add(entry.visitor)
-    for key, names in visitors.items():
+    every = list(entries)
+    for key, entry in _keyed(every):
+        for name, value in entry.adds.items():
+            sums[key][name] += value
+    for key, names in visitors_by_row(every).items():
         sums[key]["visitors"] = len(names)
     kept = {key: {name: value for name, value in row.items() if value} for key, row in sums.items()}
     return {key: row for key, row in kept.items() if row}
+
+
+def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
+    """Who the visitors of each row are, where it has any."""
+    visitors: dict[Key, set[str]] = defaultdict(set)
+    for key, entry in _keyed(entries):
+        if entry.visitor is not None:
+            visitors[key].add(entry.visitor)
+    return visitors
+
+
+def _keyed(entries: Iterable[Entry]) -> Iterator[tuple[Key, Entry]]:
+    """Each entry under the key of every row that it adds to."""
+    for entry in entries:
+        for with_excluded in (False, True) if not entry.excluded else (True,):
+            yield _key(entry, with_excluded=with_excluded), entry
 
 
 def _key(entry: Entry, *, with_excluded: bool) -> Key:

@@ -1,0 +1,354 @@
+"""Visitors beyond what the sketch of a cell holds, with sketches so small that 31 visitors of a row are a sample.
+
+Which windows fold which hits decides what a sample keeps, so an estimate is not one number. What is certain of each:
+it holds exactly those visitors of its row whose hashes are below its threshold, at least 2**lg_k of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import count, islice
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from hitmesh.cells import Grain, buckets
+from hitmesh.errors import CommitInDoubt
+from hitmesh.ports import Site, SiteDay, Topic
+from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
+from hitmesh.sketches import exact_limit, theta_hashes, union
+from hitmesh.theta import MAX_THETA, Theta
+from processor.__main__ import stream_stores
+from processor.attempt import Attempt
+from processor.live.limits import PRODUCTION, Limits
+from reporter.catalogue import METRICS, Kind
+from reporter.question import GapFill, Question
+from reporter.rpc.answer import Answer
+from reporter.series import Column, Exactness, Series
+from tests.e2e.comparison import normal
+from tests.examples import examples
+from tests.generate.arrivals import Arrival, in_slices
+from tests.generate.scenarios import HOUR, MINUTE
+from tests.generate.strategies import MIDNIGHT_MS
+from tests.live_faults import Killed, fused
+from tests.live_mesh import SMALLEST, partition_of
+from tests.live_rows import ALL_DAYS, Seen
+from tests.property.test_stream_properties import (
+    ANY_MS,
+    BEAT_MS,
+    DAY,
+    ON_TIME_MS,
+    SEEDS,
+    SITES,
+    SLICE_MS,
+    Stream,
+    a_fuse,
+    with_delays,
+)
+from tests.property.test_two_paths import asked_both, days_around
+from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
+from tests.reference.report import METRICS as KNOWN_METRICS
+from tests.reference.report import report
+from tests.reference.settled import Entry, Settled, settle
+from tests.reference.streamed import drift, stream
+from tests.small_mesh import folded_rows, settler_stores, visitors_by_row
+from tests.two_paths import report_of
+
+LG_K = 4
+NOMINAL = 1 << LG_K
+CROWD = SITES[0]
+CELL = MIDNIGHT_MS + 10 * HOUR
+DELAYS = ((0,), ON_TIME_MS, ANY_MS)
+RECORD_HITS = (3, 400, 400)
+LIMITS = st.sampled_from([replace(SMALLEST, lg_k=LG_K), replace(PRODUCTION, lg_k=LG_K)])
+AWAY_MS = (*[0] * 8, 15 * MINUTE, 15 * HOUR)
+CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> list[RefHit]:
+    """10 to 80 visitors of one cell with a few visits each, of all partitions or of one; some come again next day."""
+    # The simplest crowd is the largest, of one partition: it is tried first.
+    names = visitors_of(80 - draw(st.integers(0, 70)), of_one=not draw(st.booleans()))
+    pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
+    return [
+        RefHit(
+            site=CROWD if dice.random() < 0.95 else SITES[1],
+            visitor=name,
+            hit_id=f"hit {number} of {name}",
+            event_time=CELL + dice.choice(AWAY_MS) + dice.randrange(15 * MINUTE),
+            type=dice.choice(("PAGE_VIEW", "PAGE_VIEW", "PAGE_VIEW", "ENGAGEMENT")),
+            excluded=dice.random() < 0.03,
+            campaign=dice.choice(CAMPAIGNS) if dice.random() < from_campaigns else NO_CAMPAIGN,
+            page_path=f"/{dice.randrange(pages)}",
+        )
+        for name in names
+        for number in range(dice.choice((1, 1, 2, 5)))
+    ]
+
+
+def visitors_of(how_many: int, *, of_one: bool) -> list[str]:
+    """Names of visitors, all of the first partition or of any."""
+    names = (f"visitor {number}" for number in count())
+    return list(islice((name for name in names if not of_one or partition_of(view_of(name)) == 0), how_many))
+
+
+def view_of(visitor: str) -> RefHit:
+    """A page view at the begin of the crowd's cell."""
+    return RefHit(CROWD, visitor, f"view of {visitor}", CELL, page_path="/")
+
+
+def entries_of(mesh: Stream, site: str, *, settled: bool) -> list[Entry]:
+    """What the reference counts of a site by now."""
+    logged = mesh.logged[site]
+    return (settle(logged) if settled else stream(logged, mesh.clock.now())).entries
+
+
+def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) -> None:
+    """Lets all hits arrive, in records and windows of any size; now and then the processor stops, at any write."""
+    for part in in_slices(sent, dice.choice(RECORD_HITS), SLICE_MS):
+        mesh.arrive(part)
+        if dice.random() < 0.6:
+            mesh.step()
+        if dice.random() < 0.2:
+            try:
+                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), a_fuse(dice)))
+                mesh.step()
+                mesh.runner.flush()
+                mesh.runner.snapshot()
+            except (Killed, CommitInDoubt):
+                event("a write failed")
+            mesh.crash()
+    mesh.idle(beat_ms=BEAT_MS)
+    mesh.runner.flush()
+
+
+def hashes_of(visitors: Iterable[str]) -> list[int]:
+    """Their hashes, ascending: what a sketch of all of them holds."""
+    keys = np.array([hash64("low", visitor) for visitor in visitors], np.uint64)
+    return sorted(theta_hashes(keys).tolist())
+
+
+def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> None:
+    """It holds the visitors below its threshold, all where it is exact; a provisional one has others beside them."""
+    below = [one for one in hashes_of(visitors) if one < sketch.theta]
+    kept = sketch.hashes.tolist()
+    assert set(below) <= set(kept) if provisional else below == kept
+    assert sketch.exact or len(kept) >= NOMINAL
+    assert sketch.exact or provisional or len(visitors) > exact_limit(LG_K)
+    assert sketch.lower_bound() <= sketch.estimate() <= sketch.upper_bound()
+
+
+def check_rows(seen: Seen, entries: list[Entry]) -> None:
+    """All but visitors is what the reference says; the sketches are of its visitors."""
+    assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
+    for key, visitors in visitors_by_row(entries).items():
+        check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
+
+
+def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
+    """A question of fixed shape for all metrics of the reference."""
+    days = days_around(hits)
+    axis = buckets("UTC", days[0], days[-1], dice.choice((Grain.NONE, Grain.HOUR, Grain.DAY)))
+    return Question(
+        metrics=tuple(METRICS[name] for name in KNOWN_METRICS),
+        buckets=axis,
+        start=int(axis.starts[0]),
+        end=int(axis.ends[-1]),
+        dates=(days[0], days[-1]),
+        gap_fill=GapFill.NONE,
+        include_totals=False,
+        include_excluded=dice.random() < 0.5,
+        limit=100_000,
+    )
+
+
+def check_answers(mesh: Stream, dice: Random, *, settled: bool) -> None:
+    """Both paths say what the reference says; visitors are exact, or within the bounds that come with them."""
+    for name in SITES:
+        site, entries = mesh.stores.directory.site(name), entries_of(mesh, name, settled=settled)
+        assert site is not None
+        for _ in range(2):
+            check_both(mesh, a_question(dice, mesh.logged[name]), site, entries)
+
+
+def check_both(mesh: Stream, question: Question, site: Site, entries: list[Entry]) -> None:
+    assert question.dates is not None
+    expected = report(
+        Settled(entries=entries),
+        sites=[site.name],
+        metrics=[metric.id for metric in question.metrics if metric.kind is not Kind.UNION],
+        grain=question.buckets.grain.name,
+        zone=question.zone,
+        first_date=question.dates[0],
+        last_date=question.dates[1],
+        include_excluded=question.include_excluded,
+    )
+    for answer in asked_both(mesh, question, site):
+        assert report_of(without_visitors(answer)) == normal(expected)
+        (visitors,) = (one for one in answer.rows.columns if one.metric.kind is Kind.UNION)
+        check_visitors(answer.rows, visitors, entries)
+
+
+def without_visitors(answer: Answer) -> Answer:
+    kept = tuple(one for one in answer.rows.columns if one.metric.kind is not Kind.UNION)
+    return replace(answer, rows=replace(answer.rows, columns=kept))
+
+
+def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
+    """A number without bounds is the number; one with bounds is an estimate from at least 2**lg_k visitors."""
+    question, lower, upper = rows.question, column.lower, column.upper
+    assert lower is not None
+    assert upper is not None
+    is_exact = np.isnan(lower)
+    if column.exactness is not Exactness.SKETCH_PROVISIONAL:
+        assert column.exactness is (Exactness.EXACT if is_exact.all() else Exactness.SKETCH)
+    assert (column.relative_standard_error > 0) == (not is_exact.all())
+    assert column.relative_standard_error <= NOMINAL**-0.5
+    for place, bucket in enumerate(rows.buckets.tolist()):
+        start, end = question.buckets.starts[bucket], question.buckets.ends[bucket]
+        known = hashes_of(
+            {
+                entry.visitor
+                for entry in entries
+                if entry.visitor is not None
+                and start <= entry.instant_ms < end
+                and (question.include_excluded or not entry.excluded)
+            }
+        )
+        value = column.values[place]
+        if is_exact[place]:
+            assert column.numerators[place] == value == len(known)
+            continue
+        assert len(known) > NOMINAL
+        # A threshold is the hash of a visitor, and all below it are kept.
+        assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
+        assert lower[place] <= value <= upper[place]
+
+
+def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -> None:
+    """Rows and answers, with nothing settled yet and when everything is; then settlement has nothing left to do."""
+    feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
+    for site in SITES:
+        check_rows(mesh.seen(site), entries_of(mesh, site, settled=False))
+    check_answers(mesh, dice, settled=False)
+    sampled = sum(not one.exact for one in mesh.seen(CROWD).sketches.values())
+    event(f"live: {sorted(said_of_visitors(mesh))}, {'some' if sampled else 'no'} row is a sample")
+    mesh.idle(HOUR)
+    mesh.settle()
+    for site in SITES:
+        check_rows(mesh.seen(site), entries_of(mesh, site, settled=True))
+        check_drifts(mesh, site)
+    check_answers(mesh, dice, settled=True)
+    before = {site: mesh.stores.generations.current(site, *ALL_DAYS) for site in SITES}
+    mesh.settle()
+    assert mesh.settler.run_once() == 0
+    assert {site: mesh.stores.generations.current(site, *ALL_DAYS) for site in SITES} == before
+
+
+def check_drifts(mesh: Stream, site: str) -> None:
+    """A day has drifted by what came late, and by nothing else: a sample that was cut differently is no drift."""
+    logged = mesh.logged[site]
+    expected = drift(settle(logged), stream(logged))
+    found = mesh.stores.generations.drifts(site, *ALL_DAYS)
+    for day, one in found.items():
+        assert one.measures == expected.get((day.site, day.day), {})
+        assert not one.row_measures
+        assert one.confirmed == (not one.rows_differ and not one.sketch_provisional)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("visitors", [NOMINAL, exact_limit(LG_K), exact_limit(LG_K) + 1, 80])
+def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(visitors: int) -> None:
+    exactness = Exactness.EXACT if visitors <= exact_limit(LG_K) else Exactness.SKETCH
+    with Stream(limits=replace(PRODUCTION, lg_k=LG_K)) as mesh:
+        sent = [Arrival(CELL, view_of(name)) for name in visitors_of(visitors, of_one=True)]
+        mesh.arrive(sent)
+        mesh.step()
+        for settled in (False, True):
+            mesh.idle(HOUR)
+            mesh.runner.flush()
+            check_rows(mesh.seen(CROWD), entries_of(mesh, CROWD, settled=settled))
+            check_answers(mesh, Random(visitors), settled=settled)
+            assert said_of_visitors(mesh) == {exactness}
+            mesh.settle()
+        (one,) = mesh.stores.generations.drifts(CROWD, *ALL_DAYS).values()
+        assert one.confirmed
+
+
+def said_of_visitors(mesh: Stream) -> set[Exactness]:
+    """How exact both paths say that the visitors of the crowd are."""
+    site = mesh.stores.directory.site(CROWD)
+    assert site is not None
+    both = asked_both(mesh, a_question(Random(0), mesh.logged[CROWD]), site)
+    return {one.exactness for answer in both for one in answer.rows.columns if one.metric.kind is Kind.UNION}
+
+
+@pytest.mark.timeout(300)
+@examples(4)
+@given(crowds(), SEEDS, LIMITS)
+def test_a_crowd_is_counted_within_bounds_through_any_crash(hits: list[RefHit], seed: int, limits: Limits) -> None:
+    with Stream(limits=limits) as mesh:
+        check_live_and_settled(mesh, hits, Random(seed))
+
+
+@pytest.mark.timeout(300)
+@examples(2)
+@given(crowds(), SEEDS, LIMITS)
+def test_a_crowd_on_files_is_counted_within_bounds_through_any_crash(
+    hits: list[RefHit], seed: int, limits: Limits
+) -> None:
+    with Stream(url="embedded:HOME/data", limits=limits) as mesh:
+        check_live_and_settled(mesh, hits, Random(seed))
+
+
+@pytest.mark.timeout(300)
+@examples(3)
+@given(crowds(), SEEDS, LIMITS)
+def test_any_order_of_arrival_is_settled_to_the_same_sketches(hits: list[RefHit], seed: int, limits: Limits) -> None:
+    dice = Random(seed)
+    with Stream(limits=limits) as one, Stream(limits=limits) as other:
+        for mesh in (one, other):
+            feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
+            mesh.settle()
+        for site, day in sorted({(hit.site, hit.event_time // DAY) for hit in hits}):
+            site_day = SiteDay(site, day)
+            assert stored_sketches(one, site_day) == stored_sketches(other, site_day)
+            rows = settled_sketches(one, site_day)
+            assert rows == settled_sketches(other, site_day)
+            check_settled(rows, day, entries_of(one, site, settled=True))
+
+
+def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]:
+    """The sketches of the series of a settled day, as they are stored."""
+    site, day = site_day
+    generation = mesh.stores.generations.current(site, *ALL_DAYS)[day].generation
+    stored = mesh.stores.series.read(site, day, day + 1, generation)
+    return stored.select("cell", "excluded", "currency", "visitors").rows()
+
+
+def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...], bytes]:
+    """The sketches of the rows that a settlement of the day makes now, by cell, whether excluded, and dimensions."""
+    before = {one: done.next_offset for one, done in mesh.stores.progress.progress(Topic.HITS).items()}
+    settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
+    assert settled is not None
+    rows = settled.traffic.select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
+    return {tuple(key): sketch for *key, sketch in rows if sketch is not None}
+
+
+def check_settled(found: dict[tuple[object, ...], bytes], day: int, entries: list[Entry]) -> None:
+    """The sketch of a settled row is exact up to the limit, and a sample beyond it."""
+    expected: dict[tuple[object, ...], set[str]] = {
+        (cell, False, *dimensions): visitors
+        for (_, with_excluded, _, cell, dimensions), visitors in visitors_by_row(entries).items()
+        if not with_excluded and cell // DAY == day
+    }
+    included = {key: sketch for key, sketch in found.items() if not key[1]}
+    assert included.keys() == expected.keys()
+    for key, sketch in included.items():
+        check_sketch(union([sketch]), expected[key], provisional=False)
+        assert union([sketch]).exact == (len(expected[key]) <= exact_limit(LG_K))
