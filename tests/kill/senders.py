@@ -12,7 +12,8 @@ from hitmesh.client.sender import HitSender, Patience, SendTotals
 from hitmesh.hit.v1 import hit_pb2
 from tests.patience import patient
 
-PATIENCE = Patience(attempts=200, first_s=0.05, max_s=0.2, stall_s=20.0)
+# Ten minutes: on a busy machine a collector takes half a minute to start again, and other waits end a test before.
+PATIENCE = Patience(attempts=3_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 DRAINED_S = 60.0
 
 Portion = Mapping[str, Sequence[hit_pb2.HitBatch]]
