@@ -1,8 +1,9 @@
 """A HitBatch as JSON becomes one as bytes, hit by hit, so that a hit that does not parse costs its neighbours nothing.
 
 Decides only what is JSON of a Hit. A hit that is not becomes bytes that no decoder takes, at its index, followed by its
-JSON: admission refuses it there like any hit that does not decode, and keeps what was sent. Unknown fields are ignored,
-as Envoy's transcoder does. A quantity of an item may have decimals, which is a field of its own in protobuf.
+JSON: admission refuses it there like any hit that does not decode, says which field was at fault and keeps what was
+sent. Unknown fields are ignored, as Envoy's transcoder does. A quantity of an item may have decimals, which is a field
+of its own in protobuf.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import copy
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
 
-from collector.admission.envelopes import MAX_HITS
+from collector.admission.envelopes import MAX_HITS, FoundFault
+from collector.admission.verdicts import Reason
+from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
 from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.log.v1 import view_pb2
@@ -25,20 +27,33 @@ from hitmesh.log.v1 import view_pb2
 _UNDECODABLE: Final = b"\x07"
 # A hit without fields in a HitBatch: it counts.
 _UNREAD_HIT: Final = b"\x32\x00"
-_MAX_NESTING: Final = 32
+_UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
+_MAX_ID_CHARS: Final = 128
+# How many hits of a batch that do not parse are looked at again, and how long their JSON may be for that.
+DETAILED_HITS: Final = 8
+DETAILED_BYTES: Final = 64 << 10
 # As the door takes them.
 MAX_JSON_BYTES: Final = 2 << 20
-_Broken = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError)
 
 
-def batch_of_json(body: bytes, may_send: Callable[[str], bool] = lambda key: True) -> bytes:
-    """Returns the bytes of the HitBatch that the JSON stands for.
+class JsonBatch(NamedTuple):
+    """A HitBatch as bytes, and what is known of hits in it, by index, that its bytes do not say."""
+
+    batch: bytes
+    faults: dict[int, FoundFault]
+
+
+def batch_of_json(
+    body: bytes, may_send: Callable[[str], bool] = lambda key: True, *, detailed: int = DETAILED_HITS
+) -> JsonBatch:
+    """Returns the HitBatch that the JSON stands for.
 
     Size, count and key come first: hits of a batch that is refused for these are counted, not read.
 
     Args:
         body: JSON.
         may_send: whether hits under this key are worth reading.
+        detailed: of how many hits that are wrong the field at fault is searched for.
 
     Raises:
         RefusedError: it is no JSON, no object, its hits are no list, or a field beside them is wrong (DECODE).
@@ -56,12 +71,14 @@ def batch_of_json(body: bytes, may_send: Callable[[str], bool] = lambda key: Tru
     try:
         message = hit_pb2.HitBatch()
         batch = _parsed(fields, message)
-    except _Broken as error:
+    except Broken as error:
         raise _refused(f"the batch is not the JSON of a HitBatch: {error}") from error
     if len(hits) > MAX_HITS or not may_send(message.ingest_key):
-        return batch + _UNREAD_HIT * len(hits)
+        return JsonBatch(batch + _UNREAD_HIT * len(hits), {})
+    reader = _HitReader(len(hits), detailed)
+    read = [reader.read(index, hit) for index, hit in enumerate(hits)]
     # Serialised one after the other, repeated and single fields add up to one message.
-    return batch + view_pb2.HitBatchEnvelope(hits=[_hit_of_json(hit) for hit in hits]).SerializeToString()
+    return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults)
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
@@ -84,19 +101,61 @@ def plain_body(body: bytes, encoding: str) -> bytes:
     return plain
 
 
-def _hit_of_json(hit: object) -> bytes:
+class _HitReader:
+    """Reads the hits of one batch; `faults` says what is wrong with those that are."""
+
+    def __init__(self, hits: int, detailed: int) -> None:
+        self.faults: dict[int, FoundFault] = {}
+        self._hits = hits
+        self._detailed = detailed
+
+    def read(self, index: int, hit: object) -> bytes:
+        """Returns the bytes of a hit, which do not decode where it does not parse."""
+        try:
+            fields: object = hit
+            for fields in _readings(hit):
+                message = hit_pb2.Hit()
+                try:
+                    found = _parsed(fields, message)
+                except Broken:
+                    continue
+                self._check_type(index, fields, message)
+                return found
+            broken = _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+            self._find_fault(index, fields, len(broken))
+            return broken
+        except RecursionError:
+            said = f"hit {index} of {self._hits} is nested too deep: the limit is {MAX_NESTING} objects in another"
+            self.faults[index] = FoundFault(Reason.DECODE, "", said, b"")
+            return _UNDECODABLE
+
+    def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
+        """A name that is none is read as no type, which admission refuses: say there what was sent."""
+        sent = fields.get("type")
+        if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:
+            self.faults[index] = FoundFault(Reason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
+
+    def _find_fault(self, index: int, hit: object, size: int) -> None:
+        if len(self.faults) < self._detailed and size <= DETAILED_BYTES:
+            field, said = wrong_in(hit)
+        else:
+            field = ""
+            said = f"hit {index} of {self._hits} is not the JSON of a Hit: send it in a smaller batch to learn why"
+        self.faults[index] = FoundFault(Reason.DECODE, field, said, _id_alone(hit))
+
+
+def _id_alone(hit: object) -> bytes:
+    """Returns a hit that has the id only, where it has one that is a text."""
+    sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
+    if not isinstance(sent, str) or len(sent) > _MAX_ID_CHARS:
+        return b""
     try:
-        for fields in _readings(hit):
-            try:
-                return _parsed(fields, hit_pb2.Hit())
-            except _Broken:
-                continue
-        return _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
-    except RecursionError:
-        return _UNDECODABLE
+        return hit_pb2.Hit(hit_id=sent).SerializeToString()
+    except ValueError:  # no UTF-8
+        return b""
 
 
-def _readings(hit: object) -> Iterator[dict[str, object]]:
+def _readings(hit: object) -> Iterator[dict[str, Any]]:
     """Yields a hit as it was sent, then with quantities that are not whole as `quantityExact`, where it has any."""
     if not isinstance(hit, dict):
         return
@@ -107,7 +166,7 @@ def _readings(hit: object) -> Iterator[dict[str, object]]:
         yield exact
 
 
-def _items(hit: dict[str, object]) -> Iterator[dict[str, object]]:
+def _items(hit: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for payload in ("order", "cart", "productView", "product_view"):
         fields = hit.get(payload)
         if isinstance(fields, dict):
@@ -117,7 +176,7 @@ def _items(hit: dict[str, object]) -> Iterator[dict[str, object]]:
                     yield item
 
 
-def _made_exact(item: dict[str, object]) -> bool:
+def _made_exact(item: dict[str, Any]) -> bool:
     quantity = item.get("quantity")
     try:
         number = float(quantity) if isinstance(quantity, float | str) else 0.0
@@ -130,8 +189,8 @@ def _made_exact(item: dict[str, object]) -> bool:
     return True
 
 
-def _parsed(fields: dict[str, object], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:
-    json_format.ParseDict(fields, message, ignore_unknown_fields=True, max_recursion_depth=_MAX_NESTING)
+def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:
+    json_format.ParseDict(fields, message, ignore_unknown_fields=True, max_recursion_depth=MAX_NESTING)
     return message.SerializeToString()
 
 

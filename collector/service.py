@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -16,7 +16,7 @@ import grpc
 from google.api import httpbody_pb2
 
 from collector.admission import Frame
-from collector.admission.envelopes import read_envelope
+from collector.admission.envelopes import FoundFault, read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
@@ -208,13 +208,19 @@ class CollectorService:
         if self._gate.is_watchful:
             self._gate.check(key, address)
         try:
-            batch = batch_of_json(body, self._gate.is_known)
+            batch, faults = batch_of_json(body, self._gate.is_known)
         except RefusedError:
             self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
             raise
-        return self._send(batch, context, key)
+        return self._send(batch, context, key, faults)
 
-    def _send(self, batch: bytes, context: grpc.ServicerContext, charged_key: str | None = None) -> BatchOutcome:
+    def _send(
+        self,
+        batch: bytes,
+        context: grpc.ServicerContext,
+        charged_key: str | None = None,
+        faults: Mapping[int, FoundFault] | None = None,
+    ) -> BatchOutcome:
         remaining = context.time_remaining()
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
         if not self._budget.take(len(batch), timeout_s):
@@ -225,7 +231,7 @@ class CollectorService:
             self._budget.give(len(batch))
             told.set_result(outcome)
 
-        frame = Frame(batch, "", _site_header(context), self._clock.now())
+        frame = Frame(batch, "", _site_header(context), self._clock.now(), faults or {})
         address = _address(context)
         self._batcher.submit(Waiting(frame, tell, lambda: self._gate.check_again(frame, charged_key, address)))
         try:

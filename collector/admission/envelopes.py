@@ -6,8 +6,8 @@ counting its hits. Refuses to know what a hit means and who may send.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -19,6 +19,18 @@ MAX_BATCH_BYTES: Final = 1 << 20
 MAX_HITS: Final = 2_000
 
 
+class FoundFault(NamedTuple):
+    """What was found to be wrong with a hit before its bytes were made.
+
+    `left` are the bytes of what is left of a hit that does not decode; None where the hit decodes.
+    """
+
+    reason: Reason
+    field: str
+    message: str
+    left: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A batch as it arrived.
@@ -28,12 +40,14 @@ class Frame:
         default_key: key of the stream's open, or "".
         site_header: metadata `hitmesh-site`, or "".
         received_at: when the collector had it, UTC ms; becomes collect_time.
+        found: faults of hits, by index, that the bytes do not say.
     """
 
     batch: bytes
     default_key: str
     site_header: str
     received_at: int
+    found: Mapping[int, FoundFault] = field(default_factory=dict)
 
 
 class Sender(NamedTuple):

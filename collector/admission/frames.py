@@ -7,7 +7,7 @@ means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from collector.admission.envelopes import (
     MAX_HITS,
     Envelope,
     Fault,
+    FoundFault,
     Frame,
     Sender,
     read_envelope,
@@ -120,8 +121,10 @@ class FrameDecoder:
                 draft.faults[number] = envelope.fault
             if envelope.fault is not None or envelope.sender in refused:
                 draft.batches[number] = _without_hits(envelope)
-            elif not is_sound(draft.batches[number], hit_pb2.HitBatch):
-                _set_aside_broken(draft, number)
+            else:
+                _take_found_faults(draft, number, frames[number].found)
+                if not is_sound(draft.batches[number], hit_pb2.HitBatch):
+                    _set_aside_broken(draft, number, frames[number].found)
         table = self._read(draft, envelopes)
         counts = np.diff(table.column("hits").offsets.to_numpy()).astype(np.int64)
         self._find_large_hits(draft)
@@ -180,13 +183,21 @@ def original_hits(batch: bytes) -> list[bytes]:
         return []
 
 
-def _set_aside_broken(draft: _Draft, number: int) -> None:
+def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
+    for index, fault in found.items():
+        draft.hit_faults[number, index] = HitFault(fault.reason, fault.message, fault.field)
+
+
+def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
     """Leave of each hit at fault what decodes; refuse the batch where its hits are not what is at fault."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):
         damage = without_damage(hit)
         if damage is None:
+            continue
+        if (known := found.get(index)) is not None:
+            envelope.hits[index] = damage.left if known.left is None else known.left
             continue
         envelope.hits[index] = damage.left
         what = damage.field and f"the payload {damage.field} of " if damage.field else ""

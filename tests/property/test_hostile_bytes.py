@@ -116,7 +116,7 @@ def test_json_nested_deeper_than_any_stack_is_refused(open_: str, close: str) ->
 def test_json_nested_too_deep_for_a_hit_is_refused_alone() -> None:
     deep = json.loads("[" * 400 + "]" * 400)
     good = {"type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "https://shop.example/"}}
-    batch = batch_of_json(json.dumps({"ingestKey": SERVER, "hits": [good, deep, good]}).encode())
-    found = admitted(batch)
+    body = json.dumps({"ingestKey": SERVER, "hits": [good, deep, good]}).encode()
+    found = admitted(batch_of_json(body).batch)
     assert found.accepted.tolist() == [2]
     assert refused_of(found) == 1
