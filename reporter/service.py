@@ -18,12 +18,15 @@ from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operatio
 from hitmesh.call_checkpoints import checkpoint_of
 from hitmesh.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.callers import caller_of
+from hitmesh.errors import HitmeshError, StoreCorrupt, Unavailable
 from hitmesh.lifecycle import SERVER_OPTIONS
+from hitmesh.logs import Seldom, logger
 from hitmesh.ports import IngestKey
 from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 from hitmesh.rpc_errors import translating, translating_stream
 from hitmesh.telemetry import Metrics, unmeasured
-from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS
+from hitmesh.telemetry.labels import StoreReason
+from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
 from hitmesh.telemetry.rpc import CallMeter
 from hitmesh.utc_days import iso_instant
 from reporter.lanes import QUESTIONS_AT_ONCE, Lanes
@@ -64,6 +67,8 @@ QUESTION_S: Final = 30.0
 EXPORT_WORKERS: Final = 8
 MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
+# Between two lines in the log about damage that a kind of call met.
+DAMAGE_EVERY_S: Final = 10.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
@@ -112,8 +117,8 @@ def build_server(
     own = CallPool(export_workers, max_exports, name="exports")
     exports.ExportReport = in_pool(own, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), server)
-    operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend), server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, metrics), server)
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, metrics), server)
     return server
 
 
@@ -124,6 +129,7 @@ class _Shell:
         self._backend = backend
         self._metrics = metrics or unmeasured()
         self._max_s = max_s
+        self._seldom = Seldom(DAMAGE_EVERY_S)
 
     def _answered(self, rows: int, complete_through: int, lag_s: float) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
@@ -149,7 +155,26 @@ class _Shell:
     ) -> _AnswerT:
         backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
         backend.checkpoint()  # the call may have waited for a thread for longer than its caller did
-        return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
+        try:
+            return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
+        except (StoreCorrupt, Unavailable) as error:
+            self._note_store_error(error, request)
+            raise
+
+    def _note_store_error(self, error: HitmeshError, request: Message) -> None:
+        """Count an error of a store; of damage write a line in a while, with what the call was about."""
+        self._metrics.add(REPORTER_STORE_ERRORS, 1, reason=StoreReason(error.reason))
+        calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
+        if calls:
+            logger().error(
+                "store_damaged",
+                damage=error.message,
+                site=str(getattr(request, "site", "")),
+                since=str(getattr(request, "since", "")),
+                until=str(getattr(request, "until", "")),
+                request=request.DESCRIPTOR.name,
+                calls=calls,
+            )
 
 
 class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):

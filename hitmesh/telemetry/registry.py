@@ -183,6 +183,12 @@ REPORTER_FRESHNESS_SECONDS: Final = Histogram(
     labels.unlabelled,
     _LAGS_S,
 )
+REPORTER_STORE_ERRORS: Final = Counter(
+    "hitmesh_reporter_store_errors_total",
+    Unit.ERRORS,
+    "Errors of stores that a call ended with, by reason",
+    labels.by_store_reason,
+)
 
 RPC_SECONDS: Final = Histogram(
     "hitmesh_rpc_server_call_duration_seconds",
