@@ -37,6 +37,7 @@ from hitmesh.sketches import LG_K_CELL
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.telemetry import Metrics, unmeasured
 from hitmesh.telemetry.labels import SettledResult
+from hitmesh.utc_days import date_text
 from processor.attempt import Attempt, SettlerStores
 from processor.collisions import collision_refusals
 from processor.drift import with_stored_rows
@@ -283,7 +284,8 @@ class Settler:
         after_ms = min(self._pace.retry_after_ms << min(failures - 1, _MAX_DOUBLINGS), self._pace.max_retry_after_ms)
         logger().error(
             "site_day_cannot_be_settled",
-            site_day=list(site_day),
+            site=site_day.site,
+            date=date_text(site_day.day),
             error=type(error).__name__,
             message=str(error),
             failures=failures,
@@ -299,7 +301,8 @@ class Settler:
         self._paced[one.attempt.site_day] = ended + max(self._pace.resettle_after_ms, ended - one.started)
         logger().info(
             "settled",
-            day=one.attempt.site_day.day,
+            site=one.attempt.site_day.site,
+            date=date_text(one.attempt.site_day.day),
             hits=one.settled.ledger.accepted,
             rows=one.settled.traffic.height + one.settled.visits.height,
             took_ms=ended - one.started,

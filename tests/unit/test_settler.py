@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import structlog
 
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.columns import LOGIC_VERSION
@@ -26,6 +27,7 @@ from hitmesh.ports import (
 )
 from hitmesh.rollup_rows import RowSource
 from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.utc_days import date_text
 from processor.settler import Pace, Settler
 from tests.contract.stream_builders import signed
 from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
@@ -320,3 +322,11 @@ def test_stopped_settler_ends_its_loop() -> None:
     stop.set()
     settler.run()
     assert dirty(mesh) == [TODAY]
+
+
+def test_line_about_a_settled_day_names_site_and_date() -> None:
+    mesh = taken_in(a_hit(0))
+    with structlog.testing.capture_logs() as logged:
+        assert mesh.settler.run_once() == 1
+    (line,) = (line for line in logged if line["event"] == "settled")
+    assert (line["site"], line["date"]) == (SITE, date_text(DAY))
