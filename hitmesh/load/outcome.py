@@ -93,7 +93,13 @@ class Outcome:
         return {
             "ok": not self.problems,
             "problems": self.problems,
-            "run": {"id": self.run, **asdict(self.plan), "frame_hits": self.plan.frame_hits, "streams": self.streams},
+            "run": {
+                "id": self.run,
+                **asdict(self.plan),
+                "out_of_order_percent": self.plan.offered_out_of_order_percent,
+                "frame_hits": self.plan.frame_hits,
+                "streams": self.streams,
+            },
             "hits": asdict(self.hits),
             "rates": {name: round(rate, 1) for name, rate in self.rates.items()},
             "ack_latency_s": self.latency_s.as_json(4),

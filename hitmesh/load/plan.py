@@ -20,6 +20,7 @@ MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"
 SHAPES: Final = ("shop", WILD)
+ALL_PERCENT: Final = 100.0
 WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
 # Wild hits are large, and a batch has at most 1 MiB.
 MAX_WILD_HITS: Final = 100
@@ -35,7 +36,8 @@ class LoadPlan:
         sites: how many sites there are; those that get no frame are never made.
         zipf: the site of rank r gets a share proportional to 1 / r^zipf; 0 = all alike.
         late_percent: of the hits, with an event time 61 minutes to 20 hours before they are sent.
-        out_of_order_percent: of the hits, with an event time up to 50 minutes before they are sent.
+        out_of_order_percent: of the hits, with an event time up to 50 minutes before they are sent; all that are
+            not late in the shape `wild`.
         duplicates_percent: of the hits, sent again 3 to 60 s later.
         bots_percent: of the visitors, with the user agent of a crawler.
         seed: of everything that is drawn.
@@ -59,6 +61,11 @@ class LoadPlan:
     def is_wild(self) -> bool:
         """Whether hits are as wild as they may be."""
         return self.shape == WILD
+
+    @property
+    def offered_out_of_order_percent(self) -> float:
+        """Percent of the hits that happened up to 50 minutes before they are sent."""
+        return ALL_PERCENT - self.late_percent if self.is_wild else self.out_of_order_percent
 
     @property
     def total_hits(self) -> int:

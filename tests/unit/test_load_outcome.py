@@ -130,3 +130,8 @@ def test_every_problem_is_named() -> None:
     assert rows["ledger"] == "NOT balanced: {'s': 4}"
     assert rows["  s"] == "hits: expected 2, reported 1"
     assert rows["  without visits"] == "why"
+
+
+def test_all_hits_of_the_shape_wild_that_are_not_late_are_said_to_be_out_of_order() -> None:
+    plan = LoadPlan(600, 6, late_percent=20, shape="wild")
+    assert an_outcome(plan=plan).as_json()["run"]["out_of_order_percent"] == 80.0
