@@ -7,6 +7,7 @@ are started when they are down, and outlive the mesh.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -243,10 +244,15 @@ class Mesh:
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
-                f"      curl '{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
+                f"      curl {self._curl_key()}'{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
                 "Ctrl-C stops everything (a second Ctrl-C at once).",
             ]
         )
+
+    def _curl_key(self) -> str:
+        """Returns what curl needs to show a key where reads need one."""
+        key = shlex.quote(str(self._home.server_key))
+        return f'-H "authorization: Bearer $(cat {key})" ' if self._options.closed_reads else ""
 
     def _mode(self) -> str:
         if self._choice.backend is Backend.STACK:
