@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,10 +13,9 @@ import click
 from click.core import ParameterSource
 
 from hitmesh.cli.exits import CommandFailed, Exit
-from hitmesh.cli.options import CommandT, connect, examples, find_home, mesh_options, output_option
+from hitmesh.cli.options import CommandT, connect, examples, find_endpoint, find_home, mesh_options, output_option
 from hitmesh.cli.output import note, print_json, print_table, stderr_console
 from hitmesh.cli.progress import LINE_EVERY_S
-from hitmesh.client.home import endpoint as resolve_endpoint
 from hitmesh.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -90,7 +88,7 @@ def load(
     Sends to this machine only, unless you say that the target is yours.
     """
     place = find_home(home)
-    address = resolve_endpoint(endpoint, place, os.environ)
+    address = find_endpoint(endpoint, place)
     if not (own_target or is_loopback(address)):
         raise RefusedError(
             f"{address} is not on this machine, and a load would hurt whoever owns it: "

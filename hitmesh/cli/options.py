@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hitmesh.client.home import check_reachable, home_dir, server_key
+from hitmesh.cli.output import note
+from hitmesh.client.home import (
+    ENDPOINT_VARIABLE,
+    START_TIMEOUT_S,
+    check_reachable,
+    home_dir,
+    server_key,
+    wait_until_started,
+)
 from hitmesh.client.home import endpoint as resolve_endpoint
 from hitmesh.errors import RefusedError
 from hitmesh.names import site_name
@@ -47,7 +55,8 @@ def mesh_options(command: CommandT) -> CommandT:
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Home of the mesh; else HITMESH_HOME, else hitmesh/ in the XDG data directory.",
+        help="Home of the mesh; else HITMESH_HOME, else hitmesh/ in the XDG data directory. Its server key is used "
+        "where neither HITMESH_KEY holds one nor HITMESH_KEY_FILE names a file with one.",
     )(command)
     return click.option(
         "--endpoint",
@@ -88,6 +97,18 @@ def find_home(home: Path | None) -> Path:
     return home_dir(home, os.environ)
 
 
+def find_endpoint(endpoint: str | None, home: Path) -> str:
+    """Returns `host:port` of the mesh that the options and the environment name; waits for one that is starting.
+
+    Raises:
+        NoMesh: none is running there.
+        RefusedError: an address or file is wrong.
+    """
+    if not (endpoint or os.environ.get(ENDPOINT_VARIABLE)):
+        wait_until_started(home, START_TIMEOUT_S, note)
+    return resolve_endpoint(endpoint, home, os.environ)
+
+
 def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False) -> Mesh:
     """Returns the mesh that the options, the environment and the home name.
 
@@ -96,7 +117,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
         RefusedError: an address or file is wrong, or a needed key is missing.
     """
     place = find_home(home)
-    address = resolve_endpoint(endpoint, place, os.environ)
+    address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
         # Before a key is asked for or a file is read: without a mesh neither helps.

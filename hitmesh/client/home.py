@@ -5,11 +5,13 @@ Decides the order of precedence: an option, then the environment, then the files
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
 KEY_VARIABLE: Final = "HITMESH_KEY"
 KEY_FILE_VARIABLE: Final = "HITMESH_KEY_FILE"
 READY_FILE: Final = "ready.json"
+LOCK_FILE: Final = "run/lock"
+START_TIMEOUT_S: Final = 30.0
+START_LOOK_S: Final = 0.1
 DEV_KEY_FILE: Final = "keys/dev-server"
 CONNECT_TIMEOUT_S: Final = 5.0
 CURE_NO_MESH: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
@@ -87,6 +92,39 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
     if pid > 0 and not _is_alive(pid):
         raise NoMesh(f"no mesh is running on {home} ({READY_FILE} is of process {pid}, which is gone): {CURE_NO_MESH}")
     return address
+
+
+def is_starting(home: Path) -> bool:
+    """Return whether a mesh holds the lock of a home without having said where it listens."""
+    try:
+        held = (home / LOCK_FILE).open(encoding="utf-8")
+    except OSError:
+        return False
+    with held:
+        pid = held.read().strip()
+        if (home / READY_FILE).exists() or not (pid.isdecimal() and _is_alive(int(pid))):
+            return False
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
+    """Wait while a mesh is starting on a home, and say so; return at once where none is.
+
+    Raises:
+        NoMesh: it is still starting after so long.
+    """
+    if not is_starting(home):
+        return
+    tell(f"a mesh is starting on {home}: waiting up to {timeout_s:g} s …")
+    ends = time.monotonic() + timeout_s
+    while is_starting(home):
+        if time.monotonic() >= ends:
+            raise NoMesh(f"a mesh is starting on {home} and was not ready within {timeout_s:g} s: try again")
+        time.sleep(START_LOOK_S)
 
 
 def _is_alive(pid: int) -> bool:

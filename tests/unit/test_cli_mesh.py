@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hitmesh.admin.v1 import admin_pb2
 from hitmesh.cli.__main__ import run
+from hitmesh.client.home import NoMesh, is_starting, wait_until_started
+from hitmesh.mesh.envoy import Address
+from hitmesh.mesh.home import Home, write_ready_file
 from hitmesh.reporter.v1 import reporter_pb2
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import KEY, ScriptedMesh
@@ -91,3 +95,24 @@ def test_freshness_names_partitions_that_are_ahead_once(mesh: ScriptedMesh, caps
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hits-1/3 is ahead")]
     assert "those from 1970-01-01T01:00:00Z on at once" in line
     assert line.endswith("Cause: a clock.")
+
+
+def test_commands_wait_for_a_mesh_that_is_starting(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path / "starting")
+    home.prepare()
+    lock = home.lock()
+    assert lock is not None
+    home.server_key.write_text(KEY)
+    assert is_starting(home.root)
+    host, _, port = mesh.endpoint.rpartition(":")
+    ready = threading.Timer(0.3, lambda: write_ready_file(home.ready_file, Address(host, int(port)), {}, {}))
+    ready.start()
+    assert run(["sites", "-o", "json", "--home", str(home.root)]) == 0
+    assert f"a mesh is starting on {home.root}: waiting up to 30 s" in capsys.readouterr().err
+    home.ready_file.unlink()
+    with pytest.raises(NoMesh, match="was not ready within 0 s"):
+        wait_until_started(home.root, 0, lambda _: None)
+    lock.close()
+    assert not is_starting(home.root)
