@@ -44,9 +44,10 @@ def main() -> int:
     service = CollectorService(batcher, clock, settings, telemetry.metrics)
     heartbeat = Heartbeat(stores.log, clock, settings.node, settings.heartbeat_s)
     pool = CallPool(settings.workers)
+    limit = CallLimit(pool)
     server = grpc.server(
         pool,
-        interceptors=[CallLimit(pool), CallMeter(telemetry.metrics)],
+        interceptors=[limit, CallMeter(telemetry.metrics)],
         options=(*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))
@@ -59,6 +60,7 @@ def main() -> int:
         stop=stop,
         drain=service.drain,
         failed=lambda: batcher.failed() or heartbeat.failed(),
+        complaints=(service.complaints, limit.complaints),
     )
     heartbeat.stop()
     batcher.stop()

@@ -23,14 +23,14 @@ from collector.frames import read_unary_frame
 from collector.gate import Gate, key_in_json
 from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
 from collector.metering import CollectorMeter
-from collector.outcome import BatchOutcome, issue_messages, receipt_messages
+from collector.outcome import WHOLE_BATCH, BatchOutcome, issue_messages, receipt_messages
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
 from collector.slots import KEYLESS_STREAM, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
-from hitmesh.logs import Seldom, logger
+from hitmesh.logs import Complaints
 from hitmesh.ports import Clock
 from hitmesh.rpc_errors import abort
 from hitmesh.telemetry import Metrics, unmeasured
@@ -62,7 +62,7 @@ class CollectorService:
         self._clock = clock
         self._settings = settings
         self._budget = ByteBudget(settings.inflight_bytes)
-        self._seldom = Seldom(settings.complain_every_s)
+        self.complaints = Complaints("calls_refused", settings.complain_every_s)
         self._gate = Gate(batcher.directory, RefusalBudget(settings.refused_bytes_s))
         self._streams: StreamSlots[HitStream] = StreamSlots(
             SlotLimits(
@@ -101,6 +101,7 @@ class CollectorService:
             self._open(stream)
             for response in stream.responses():
                 acknowledged += response.ack.accepted_count
+                self._complain_of_whole(response.ack)
                 yield response
             context.set_trailing_metadata(_trailers(acknowledged))
         except HitmeshError as error:
@@ -182,16 +183,22 @@ class CollectorService:
         try:
             _raise_refused_whole(outcome)
         except HitmeshError as error:
+            self._complain(error)
             abort(context, error, _trailers(0))
         context.set_trailing_metadata(_trailers(outcome.accepted))
         return outcome
 
     def _complain(self, error: HitmeshError) -> None:
-        """Log that calls and streams end before admission: a line in a while per reason, without what was sent."""
-        calls = self._seldom.due(error.reason)
-        if calls:
-            cause = error.message if isinstance(error, RetryError) else "the caller was told"
-            logger().warning("calls_refused", reason=error.reason, cause=cause, calls=calls)
+        """Log that calls, streams and batches are refused whole: a line in a while per reason, without what was sent.
+
+        What a refusal says may have something of it, so only the caller is told.
+        """
+        self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
+
+    def _complain_of_whole(self, ack: collector_pb2.Ack) -> None:
+        for issue in ack.issues:
+            if issue.index == WHOLE_BATCH and issue.outcome == collector_pb2.OUTCOME_REJECTED:
+                self.complaints.add(collector_pb2.Reason.Name(issue.reason).removeprefix("REASON_"))
 
     def _send_message(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         batch = read_unary_frame(message)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import grpc
 
 from hitmesh.errors import RetryError
-from hitmesh.logs import Seldom, logger
+from hitmesh.logs import Complaints
 from hitmesh.rpc_errors import abort
 from hitmesh.telemetry.rpc import Handler
 
@@ -73,7 +73,7 @@ class CallLimit(grpc.ServerInterceptor):
 
     def __init__(self, pool: CallPool, *, complain_every_s: float = 10.0) -> None:
         self._pool = pool
-        self._seldom = Seldom(complain_every_s)
+        self.complaints = Complaints("calls_refused", complain_every_s)
         self._refusing = ThreadPoolExecutor(1, thread_name_prefix="rpc-refuser")
 
     def intercept_service(
@@ -86,9 +86,7 @@ class CallLimit(grpc.ServerInterceptor):
         pool = next((getattr(each, POOL_ATTRIBUTE, None) or self._pool for each in _behaviours(handler)), self._pool)
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
-        calls = self._seldom.due("TOO_MANY_CALLS")
-        if calls:
-            logger().warning("calls_refused", reason="TOO_MANY_CALLS", max_calls=pool.max_calls, calls=calls)
+        self.complaints.add("TOO_MANY_CALLS", max_calls=pool.max_calls)
         # As a stream, since a call that waits for its request would hold the thread.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from hitmesh.call_limits import CallPool, in_pool
-from hitmesh.logs import logger, traceback_of
+from hitmesh.logs import Complaints, logger, traceback_of
 
 DRAIN_S = 5.0
 # Drivers make many small objects that live for a moment: with Python's 700 a processor spent a quarter of its time
@@ -63,6 +63,7 @@ def serve(
     ready: Callable[[], None] = lambda: None,
     drain: Callable[[], None] = lambda: None,
     failed: Callable[[], str | None] = lambda: None,
+    complaints: Sequence[Complaints] = (),
 ) -> int:
     """Serves until `stop` is set; returns the exit code: 0 after a stop, 1 when `failed` named a cause.
 
@@ -75,6 +76,7 @@ def serve(
         ready: called once the listener accepts calls.
         drain: called between NOT_SERVING and the end of the listener; ends live streams.
         failed: asked about every 0.5 s; a text is why the service cannot go on.
+        complaints: whose lines that were held back are written once it is time, and before the end.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
@@ -87,6 +89,8 @@ def serve(
     _collect_garbage_seldom()
     cause = None
     while not stop.wait(0.5):
+        for one in complaints:
+            one.write_pending()
         cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
             break
@@ -95,6 +99,8 @@ def serve(
         logger().error("cannot_go_on", cause=cause)
     drain()
     server.stop(DRAIN_S).wait()
+    for one in complaints:
+        one.write_pending(held_back=True)
     logger().info("stopped")
     return 0 if cause is None else 1
 

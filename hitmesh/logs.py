@@ -87,3 +87,43 @@ class Seldom:
             self._due_s[kind] = now_s + self._pause_s
             self._unsaid[kind] = 0
             return total
+
+    def overdue(self, *, held_back: bool = False) -> dict[str, int]:
+        """Return what no line stood for, by kind: where the pause is over, or all that was held back."""
+        now_s = self._now_s()
+        with self._lock:
+            kinds = [kind for kind, count in self._unsaid.items() if count]
+        due = kinds if held_back else [kind for kind in kinds if now_s >= self._due_s[kind]]
+        with self._lock:
+            for kind in due:
+                self._due_s[kind] = now_s
+        return {kind: count for kind in due if (count := self.due(kind, 0))}
+
+
+class Complaints:
+    """Writes warnings of one event: a line in a while for each reason, and none is lost when no more come.
+
+    Args:
+        event: name of the lines.
+        pause_s: between two lines of one reason.
+        now_s: a clock that never goes back.
+    """
+
+    def __init__(self, event: str, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._event = event
+        self._seldom = Seldom(pause_s, now_s)
+        self._values: dict[str, dict[str, Any]] = {}
+
+    def add(self, reason: str, **values: Any) -> None:
+        """Count a call; write a line if it is time for one."""
+        self._values[reason] = values
+        self._write(reason, self._seldom.due(reason))
+
+    def write_pending(self, *, held_back: bool = False) -> None:
+        """Write what was counted and not said: where the pause is over, or all that was held back."""
+        for reason, calls in self._seldom.overdue(held_back=held_back).items():
+            self._write(reason, calls)
+
+    def _write(self, reason: str, calls: int) -> None:
+        if calls:
+            logger().warning(self._event, reason=reason, **self._values[reason], calls=calls)

@@ -206,7 +206,8 @@ def main() -> int:
             Worker("watch", lambda: watch_balance(for_settler.ledger, settings.balance_every_s, metrics, halt), halt),
         ]
     pool = CallPool(settings.workers, settings.max_calls)
-    server = grpc.server(pool, interceptors=[CallLimit(pool), CallMeter(metrics)], options=SERVER_OPTIONS)
+    limit = CallLimit(pool)
+    server = grpc.server(pool, interceptors=[limit, CallMeter(metrics)], options=SERVER_OPTIONS)
     trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(trace_stores(for_settler, clock, settings)), server)
     code = serve(
         server,
@@ -215,6 +216,7 @@ def main() -> int:
         stop=stop,
         drain=halt.set,
         failed=lambda: next((worker.cause for worker in workers if worker.cause), None),
+        complaints=(limit.complaints,),
     )
     halt.set()
     if not end_within([worker.thread for worker in workers], ENDS_WITHIN_S):

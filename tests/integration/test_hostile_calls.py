@@ -252,6 +252,17 @@ def test_what_is_refused_before_admission_is_logged_once_in_a_while(backend: Bac
     lines = [(line["reason"], line["calls"]) for line in logged if line["event"] == "calls_refused"]
     assert lines == [("QUOTA", 1), ("UNKNOWN_KEY", 1)]
     assert "hms_" not in str(logged)
+    assert "the caller was told" not in str(logged)
+
+
+def test_batches_that_are_refused_whole_are_in_the_log_too(backend: Backend) -> None:
+    with structlog.testing.capture_logs() as logged, running(backend, complain_every_s=3_600) as collector:
+        code_of(collector, a_batch("nobody", key="hms_nobody").SerializeToString())
+        with a_stream(collector, BROWSER) as stream:
+            stream.raw(sequenced(7, a_batch("early")))
+            ended_with(stream)
+    lines = {line["reason"] for line in logged if line["event"] == "calls_refused"}
+    assert lines == {"UNKNOWN_KEY", "BATCH_OUT_OF_SEQUENCE"}
 
 
 def without_type(batch: hit_pb2.HitBatch) -> hit_pb2.HitBatch:

@@ -1,0 +1,27 @@
+"""Lines about refused calls: one in a while, and none is lost when no more come."""
+
+from __future__ import annotations
+
+import structlog
+
+from hitmesh.logs import Complaints
+
+
+def test_what_was_held_back_is_written_when_the_pause_is_over_and_at_the_end() -> None:
+    now_s = [0.0]
+    complaints = Complaints("calls_refused", 10.0, lambda: now_s[0])
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            complaints.add("QUOTA", cause="wait")
+        now_s[0] = 9.9
+        complaints.write_pending()
+        assert [line["calls"] for line in logged] == [1]
+        now_s[0] = 10.0
+        complaints.write_pending()
+        complaints.write_pending(held_back=True)
+        assert [line["calls"] for line in logged] == [1, 2]
+        complaints.add("QUOTA", cause="wait")
+        complaints.write_pending(held_back=True)
+    assert [(line["reason"], line["cause"], line["calls"]) for line in logged] == [
+        ("QUOTA", "wait", calls) for calls in (1, 2, 1)
+    ]
