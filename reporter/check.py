@@ -124,7 +124,8 @@ def _checked_limit(limit: int) -> int:
 
 def _checked_gap_fill(gap_fill: pb.GapFill.ValueType) -> GapFill:
     if gap_fill not in GAP_FILLS:
-        raise RefusedError(f"gap_fill {gap_fill} is not known: use NONE, ZERO or NULL", field="gap_fill")
+        cure = "use GAP_FILL_NONE, GAP_FILL_ZERO or GAP_FILL_NULL"
+        raise RefusedError(f"gap_fill {gap_fill} is not known: {cure}", field="gap_fill")
     return GAP_FILLS[gap_fill]
 
 

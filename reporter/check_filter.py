@@ -97,7 +97,8 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
         )
     operator = _OPERATORS.get(message.operator)
     if operator is None:
-        raise _refused(f"{path}.operator", f"operator {message.operator} is not EQ, NE, IN or RE2: set one of these")
+        cure = "use FILTER_OPERATOR_EQ, FILTER_OPERATOR_NE, FILTER_OPERATOR_IN or FILTER_OPERATOR_RE2"
+        raise _refused(f"{path}.operator", f"operator {message.operator} is not known: {cure}")
     max_values = MAX_VALUES if operator is Operator.IN else 1
     if not 1 <= len(message.values) <= max_values:
         rule = f"1 to {max_values}" if max_values > 1 else "exactly 1"

@@ -55,7 +55,8 @@ def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
     """
     if grain not in GRAINS:
         raise RefusedError(
-            f"time_grain {grain} is not known: use NONE, HOUR, DAY, WEEK or MONTH",
+            f"time_grain {grain} is not known: use TIME_GRAIN_NONE, TIME_GRAIN_HOUR, TIME_GRAIN_DAY, TIME_GRAIN_WEEK "
+            "or TIME_GRAIN_MONTH",
             field="time_grain",
             reason="UNKNOWN_GRAIN",
         )

@@ -65,7 +65,7 @@ def check_cart(part: Part, *, most_items: int = MAX_ITEMS) -> None:
     """CART_UPDATE: put in or taken out; the first item is the product the hit is about."""
     part.text("cart_id", MAX_TEXT_BYTES)
     action = part.numbers("action")
-    part.need("action", action != 0, "send ADD or REMOVE")
+    part.need("action", action != 0, "send CART_ACTION_ADD or CART_ACTION_REMOVE")
     part.within("action", action, CartAction.ADD, CartAction.REMOVE)
     part.keep_numbers("cart_action", action)
     part.within("value_micros", part.numbers("value_micros"), -MAX_ABS_MICROS, MAX_ABS_MICROS)

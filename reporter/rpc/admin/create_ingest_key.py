@@ -25,7 +25,8 @@ def create_ingest_key(
     require_owner(caller, merchant)
     kind = KINDS.get(request.kind)
     if kind is None:
-        raise RefusedError(f"kind {request.kind} is not a kind of key: use BROWSER, SERVER or EDGE", field="kind")
+        cure = "use KEY_KIND_BROWSER, KEY_KIND_SERVER or KEY_KIND_EDGE"
+        raise RefusedError(f"kind {request.kind} is not a kind of key: {cure}", field="kind")
     if kind is KeyKind.BROWSER and not request.site:
         raise RefusedError("a browser key is public and needs one site: set site", field="site")
     if request.site and (merchant_of(request.site) != merchant or backend.directory.site(request.site) is None):
