@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from collector.admission import Admitted, Frame, Issue, admit, decode, read_frames
@@ -26,7 +25,7 @@ from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
-from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, rejected_record
+from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
 from hitmesh.errors import HitmeshError, RetryError
@@ -48,11 +47,13 @@ class Waiting:
     """A batch that waits for its outcome; `tell` is called exactly once, from any thread.
 
     `let_pass` is called right before admission, and raises RetryError where too much of the sender's was refused since.
+    `is_over` says whether the caller has left: then the batch is not admitted.
     """
 
     frame: Frame
     tell: Told
     let_pass: Callable[[], None] = field(default=lambda: None)
+    is_over: Callable[[], bool] = field(default=lambda: False)
     arrived_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -249,7 +250,8 @@ class MicroBatcher:
             waits_ms.append(cutter_ms)
         return min(waits_ms) / 1000 if waits_ms else IDLE_WAIT_S
 
-    def _admit(self, waiting: Sequence[Waiting]) -> None:
+    def _admit(self, queued: Sequence[Waiting]) -> None:
+        waiting = [one for one in queued if self._is_awaited(one)]
         frames = [one.frame for one in waiting]
         try:
             envelopes, senders = read_frames(frames)
@@ -262,13 +264,21 @@ class MicroBatcher:
             if passing:
                 self._admit_part([(waiting[number], envelopes[number]) for number in passing], grants)
 
+    def _is_awaited(self, one: Waiting) -> bool:
+        if one.is_over():
+            _tell_all(
+                [one], [retry_later("LOG_FULL", "the caller left: send the batch again", RETRY_DELAY_S)], self._meter
+            )
+            return False
+        return True
+
     def _passes(self, one: Waiting) -> bool:
         try:
             one.let_pass()
         except RetryError as error:
             _tell_all([one], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
             return False
-        return True
+        return self._is_awaited(one)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
         waiting = [one for one, _ in part]
@@ -309,7 +319,7 @@ class MicroBatcher:
 
     def _split(self, waiting: Sequence[Waiting], admitted: Admitted) -> None:
         now, since_ms = self._clock.now(), waiting[0].arrived_ms
-        bounds = _partition_bounds(admitted.hits)
+        bounds = partition_bounds(admitted.hits)
         micro_batch = MicroBatch(waiting, admitted, len(bounds) + 1, self._meter)
         for partition, start, end in bounds:
             self._cutter.add(partition, Slice(admitted.hits.slice(start, end - start), micro_batch), since_ms)
@@ -386,13 +396,3 @@ class MicroBatcher:
 def _monotonic_ms() -> int:
     """Returns a time by which records are cut, whatever happens to the clock of the machine."""
     return int(time.perf_counter() * 1000)
-
-
-def _partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:
-    """Returns (partition, first row, end row) of hits that are sorted by partition."""
-    if not hits.height:
-        return []
-    partitions = hits["partition"].to_numpy()
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(partitions)) + 1])
-    ends = np.append(starts[1:], hits.height)
-    return [(int(partitions[start]), int(start), int(end)) for start, end in zip(starts, ends, strict=True)]

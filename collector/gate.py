@@ -7,6 +7,7 @@ are not limited; a directory that does not answer keeps nobody out.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from collector.admission.envelopes import Frame, read_envelope
@@ -60,15 +61,25 @@ class Gate:
         if self.is_watchful:
             self.check(read_envelope(frame).sender.key if key is None else key, address)
 
-    def charge(self, key: str, address: str, size: int, outcome: BatchOutcome) -> None:
-        """Charge the sender of a batch of `size` bytes for what was refused of it."""
+    def charge(self, key: str, address: str, size: int, sizes: Sequence[int], outcome: BatchOutcome) -> None:
+        """Charge the sender of a batch for what was refused of it.
+
+        Args:
+            key: the sender's.
+            address: the client's.
+            size: bytes of all that was sent.
+            sizes: bytes that were sent for each hit, where that is known.
+            outcome: what became of the batch.
+        """
         if outcome.is_charged:
-            refusals = sum(issue.outcome != "WARNED" for issue in outcome.issues)
+            refusals = [issue.index for issue in outcome.issues if issue.outcome != "WARNED"]
             hits = outcome.accepted + outcome.rejected
             share = outcome.rejected / hits if hits else 1.0
+            of_hits = sum(sizes[index] for index in set(refusals) if 0 <= index < len(sizes))
+            work = max(size * share, (size - sum(sizes)) * share + of_hits)
             # What admission said of the key is not looked up again: a key that nobody has would cost two look-ups.
             known = "" if outcome.issues[0].reason in _NO_KEY else key
-            self.charge_units(known, address, size * share + refusals * HIT_UNITS)
+            self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
     def charge_units(self, key: str, address: str, units: float) -> None:
         """Charge a sender for a call, and for work beside it."""

@@ -8,8 +8,6 @@ of its own in protobuf.
 
 from __future__ import annotations
 
-import copy
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -19,6 +17,7 @@ from google.protobuf import json_format
 from collector.admission.envelopes import MAX_HITS, FoundFault
 from collector.admission.verdicts import Reason
 from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
+from collector.json_split import SplitBatch, split_batch
 from hitmesh.errors import RefusedError
 from hitmesh.hit.v1 import hit_pb2
 from hitmesh.log.v1 import view_pb2
@@ -29,6 +28,7 @@ _UNDECODABLE: Final = b"\x07"
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
+_PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 # How many hits of a batch that do not parse are looked at again, and how long their JSON may be for that.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 64 << 10
@@ -37,10 +37,17 @@ MAX_JSON_BYTES: Final = 2 << 20
 
 
 class JsonBatch(NamedTuple):
-    """A HitBatch as bytes, and what is known of hits in it, by index, that its bytes do not say."""
+    """A HitBatch as bytes, and what its bytes do not say of its hits.
+
+    Attributes:
+        batch: its bytes.
+        faults: what is wrong with hits, by index.
+        sizes: how many bytes of JSON were sent for each hit.
+    """
 
     batch: bytes
     faults: dict[int, FoundFault]
+    sizes: list[int]
 
 
 def batch_of_json(
@@ -62,23 +69,23 @@ def batch_of_json(
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits in one"
         raise RefusedError(f"the body has {len(body):,} bytes; {limit}", field="body", reason="BATCH_TOO_LARGE")
     try:
-        fields = json.loads(body)
+        split = split_batch(body)
     except (ValueError, RecursionError) as error:
         raise _refused(f"the body is not JSON ({error}): send a HitBatch as JSON") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("hits", []), list):
+    if split is None:
         raise _refused('the body is not a HitBatch: send an object like {"ingestKey": "...", "hits": [...]}')
-    hits = fields.pop("hits", [])
+    hits, sizes = split.hits, split.sizes()
     try:
         message = hit_pb2.HitBatch()
-        batch = _parsed(fields, message)
+        batch = _parsed(split.fields, message)
     except Broken as error:
         raise _refused(f"the batch is not the JSON of a HitBatch: {error}") from error
     if len(hits) > MAX_HITS or not may_send(message.ingest_key):
-        return JsonBatch(batch + _UNREAD_HIT * len(hits), {})
-    reader = _HitReader(len(hits), detailed)
+        return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes)
+    reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
     # Serialised one after the other, repeated and single fields add up to one message.
-    return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults)
+    return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes)
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
@@ -104,9 +111,10 @@ def plain_body(body: bytes, encoding: str) -> bytes:
 class _HitReader:
     """Reads the hits of one batch; `faults` says what is wrong with those that are."""
 
-    def __init__(self, hits: int, detailed: int) -> None:
+    def __init__(self, split: SplitBatch, detailed: int) -> None:
         self.faults: dict[int, FoundFault] = {}
-        self._hits = hits
+        self._split = split
+        self._hits = len(split.hits)
         self._detailed = detailed
 
     def read(self, index: int, hit: object) -> bytes:
@@ -121,7 +129,7 @@ class _HitReader:
                     continue
                 self._check_type(index, fields, message)
                 return found
-            broken = _UNDECODABLE + json.dumps(hit, ensure_ascii=True).encode()
+            broken = _UNDECODABLE + self._split.sent(index)
             self._find_fault(index, fields, len(broken))
             return broken
         except RecursionError:
@@ -160,33 +168,35 @@ def _readings(hit: object) -> Iterator[dict[str, Any]]:
     if not isinstance(hit, dict):
         return
     yield hit
-    exact = copy.deepcopy(hit)
-    changed = [_made_exact(item) for item in _items(exact)]
-    if any(changed):
-        yield exact
+    exact = {payload: _made_exact(hit[payload]) for payload in _PAYLOADS if payload in hit}
+    if any(made is not hit[payload] for payload, made in exact.items()):
+        yield {**hit, **exact}
 
 
-def _items(hit: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for payload in ("order", "cart", "productView", "product_view"):
-        fields = hit.get(payload)
-        if isinstance(fields, dict):
-            items = fields.get("items")
-            for item in [*(items if isinstance(items, list) else ()), fields.get("item")]:
-                if isinstance(item, dict):
-                    yield item
+def _made_exact(payload: Any) -> Any:
+    """Returns a payload whose quantities that are not whole are `quantityExact`; itself where there are none."""
+    if not isinstance(payload, dict):
+        return payload
+    made = dict(payload)
+    if isinstance(payload.get("items"), list):
+        items = [_exact_item(item) for item in payload["items"]]
+        if any(new is not old for new, old in zip(items, payload["items"], strict=True)):
+            made["items"] = items
+    if "item" in payload:
+        made["item"] = _exact_item(payload["item"])
+    return made if any(made[name] is not payload[name] for name in made) else payload
 
 
-def _made_exact(item: dict[str, Any]) -> bool:
-    quantity = item.get("quantity")
+def _exact_item(item: Any) -> Any:
+    quantity = item.get("quantity") if isinstance(item, dict) else None
     try:
         number = float(quantity) if isinstance(quantity, float | str) else 0.0
     except ValueError:
-        return False
+        return item
     if number.is_integer() or "quantityExact" in item or "quantity_exact" in item:
-        return False
-    item["quantityExact"] = number
-    del item["quantity"]
-    return True
+        return item
+    exact = {name: value for name, value in item.items() if name != "quantity"}
+    return {**exact, "quantityExact": number}
 
 
 def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> bytes:

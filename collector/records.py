@@ -158,3 +158,13 @@ def heartbeat_record(collector: str, now: int) -> Record:
 def _checksums(hashes: npt.NDArray[np.uint64]) -> tuple[int, int]:
     """Returns Σ mod 2⁶⁴ and ⊕ of hashes."""
     return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))
+
+
+def partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:
+    """Returns (partition, first row, end row) of hits that are sorted by partition."""
+    if not hits.height:
+        return []
+    partitions = hits["partition"].to_numpy()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(partitions)) + 1])
+    ends = np.append(starts[1:], hits.height)
+    return [(int(partitions[start]), int(start), int(end)) for start, end in zip(starts, ends, strict=True)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -16,7 +17,7 @@ import grpc
 from google.api import httpbody_pb2
 
 from collector.admission import Frame
-from collector.admission.envelopes import FoundFault, read_envelope
+from collector.admission.envelopes import FoundFault, hit_sizes, read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
@@ -207,7 +208,7 @@ class CollectorService:
             raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
         if self._gate.is_watchful:
             self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))
-        return self._send(batch, context)
+        return self._send(_Sent(batch, context))
 
     def _send_json(self, sent: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         body = plain_body(sent, _metadata(context, "content-encoding"))
@@ -215,40 +216,85 @@ class CollectorService:
         if self._gate.is_watchful:
             self._gate.check(key, address)
         try:
-            batch, faults = batch_of_json(body, self._gate.is_known)
+            read = batch_of_json(body, self._gate.is_known)
         except RefusedError:
             self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
             raise
-        return self._send(batch, context, key, faults)
+        return self._send(_Sent(read.batch, context, key, read.faults, len(body), read.sizes))
 
-    def _send(
+    def _send(self, sent: _Sent) -> BatchOutcome:
+        if not self._budget.take(len(sent.batch), sent.left_s):
+            self._charge_abandoned(sent)
+            raise RetryError("the collector is busy: send the batch again with the same batch_id")
+        told: Future[BatchOutcome] = Future()
+        frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults)
+
+        def tell(outcome: BatchOutcome) -> None:
+            # Here, since the caller may be gone.
+            self._budget.give(len(sent.batch))
+            if outcome.is_charged:
+                self._charge(sent, frame, outcome)
+            elif outcome.retry_s is not None and sent.is_over():
+                self._charge_abandoned(sent)
+            told.set_result(outcome)
+
+        def let_pass() -> None:
+            self._gate.check_again(frame, sent.key, sent.address)
+
+        self._batcher.submit(Waiting(frame, tell, let_pass, sent.is_over))
+        try:
+            return told.result(sent.left_s)
+        except FutureTimeout as error:
+            raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
+
+    def _charge(self, sent: _Sent, frame: Frame, outcome: BatchOutcome) -> None:
+        key = read_envelope(frame).sender.key if sent.key is None else sent.key
+        sizes = hit_sizes(sent.batch) if sent.sizes is None else sent.sizes
+        self._gate.charge(key, sent.address, sent.size, sizes, outcome)
+
+    def _charge_abandoned(self, sent: _Sent) -> None:
+        """Charge for JSON that was read for a caller who did not wait for the answer."""
+        if sent.key is not None:
+            self._gate.charge_units(sent.key, sent.address, sent.size)
+
+
+class _Sent:
+    """A batch of a unary call, and what it is charged by.
+
+    Args:
+        batch: bytes of the HitBatch.
+        context: of the call.
+        key: the sender's, where it was found without reading the batch.
+        faults: of hits, as in Frame.
+        size: bytes that were sent; None = those of the batch.
+        sizes: bytes that were sent for each hit; None = those in the batch.
+    """
+
+    def __init__(
         self,
         batch: bytes,
         context: grpc.ServicerContext,
-        charged_key: str | None = None,
+        key: str | None = None,
         faults: Mapping[int, FoundFault] | None = None,
-    ) -> BatchOutcome:
+        size: int | None = None,
+        sizes: Sequence[int] | None = None,
+    ) -> None:
         remaining = context.time_remaining()
         timeout_s = UNARY_TIMEOUT_S if remaining is None else min(remaining, UNARY_TIMEOUT_S)
-        if not self._budget.take(len(batch), timeout_s):
-            raise RetryError("the collector is busy: send the batch again with the same batch_id")
-        told: Future[BatchOutcome] = Future()
+        self._ends_s = time.monotonic() + timeout_s
+        self._context = context
+        self.batch, self.key, self.faults, self.sizes = batch, key, faults or {}, sizes
+        self.size = len(batch) if size is None else size
+        self.site, self.address = _site_header(context), _address(context)
 
-        def tell(outcome: BatchOutcome) -> None:
-            self._budget.give(len(batch))
-            told.set_result(outcome)
+    @property
+    def left_s(self) -> float:
+        """Seconds until the caller waits no longer."""
+        return max(0.0, self._ends_s - time.monotonic())
 
-        frame = Frame(batch, "", _site_header(context), self._clock.now(), faults or {})
-        address = _address(context)
-        self._batcher.submit(Waiting(frame, tell, lambda: self._gate.check_again(frame, charged_key, address)))
-        try:
-            outcome = told.result(timeout_s)
-        except FutureTimeout as error:
-            raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
-        if outcome.is_charged:
-            key = read_envelope(frame).sender.key if charged_key is None else charged_key
-            self._gate.charge(key, address, len(batch), outcome)
-        return outcome
+    def is_over(self) -> bool:
+        """Return whether nobody waits for the answer any more."""
+        return not self.left_s or not self._context.is_active()
 
 
 def generic_handlers(service: CollectorService) -> tuple[grpc.GenericRpcHandler, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from collector.admission import Frame
-from collector.admission.envelopes import read_envelope
+from collector.admission.envelopes import hit_sizes, read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import GarbageFrame, OpenFrame, read_stream_frame
@@ -290,12 +290,16 @@ class HitStream:
         def tell(outcome: BatchOutcome) -> None:
             self._budget.give(size)
             if outcome.is_charged:
-                self._gate.charge(read_envelope(frame).sender.key, self.address, size, outcome)
+                key = read_envelope(frame).sender.key
+                self._gate.charge(key, self.address, size, hit_sizes(batch), outcome)
             with self._changed:
                 self._sequence.finish(batch_seq, outcome, is_garbage=is_garbage)
                 self._changed.notify_all()
 
-        self._batcher.submit(Waiting(frame, tell, lambda: self._gate.check_again(frame, None, self.address)))
+        def let_pass() -> None:
+            self._gate.check_again(frame, None, self.address)
+
+        self._batcher.submit(Waiting(frame, tell, let_pass, lambda: self._ended))
 
     def _wait_for_room(self, size: int) -> None:
         """Blocks a client that goes beyond its credit: its messages stay in the transport's window."""

@@ -96,6 +96,14 @@ def read_envelope(frame: Frame) -> Envelope:
     return Envelope(Sender(batch.ingest_key or frame.default_key, frame.site_header), batch.batch_id, hits, fault)
 
 
+def hit_sizes(batch: bytes) -> list[int]:
+    """Return how many bytes each hit of a batch has; none where that cannot be found out."""
+    try:
+        return [len(hit) for hit in view_pb2.HitBatchEnvelope.FromString(batch).hits]
+    except DecodeError:
+        return []
+
+
 def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
     """Return the distinct senders, in the order in which they appear."""
     return tuple(dict.fromkeys(envelope.sender for envelope in envelopes))

@@ -231,6 +231,37 @@ def code_of(collector: Running, batch: bytes, timeout_s: float = 60) -> grpc.Sta
     return grpc.StatusCode.OK
 
 
+def test_refusals_are_charged_when_they_are_known_though_the_caller_has_left(backend: Backend) -> None:
+    with running(backend, refused_bytes_s=1) as collector:
+        backend.log.shut()
+        stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+        request = collector_pb2.SendHitsRequest(batch=without_type(a_batch("refused", BROWSER)))
+        left = stub.SendHits.future(request, metadata=(("hitmesh-site", SITE),), timeout=60)
+        backend.log.wait_held(1)
+        left.cancel()
+        backend.log.open()
+        eventually(lambda: is_kept_out(collector), "the sender pays for what was refused after the call ended")
+
+
+def test_json_that_is_read_for_callers_who_leave_is_charged(backend: Backend) -> None:
+    body = json.dumps({"ingestKey": BROWSER, "hits": [{"visitorId": "v"}]}).encode()
+
+    def leave() -> bool:
+        call = json_pb2_grpc.JsonCollectorServiceStub(collector.channel).SendJsonHits
+        with pytest.raises(grpc.RpcError):
+            call(httpbody_pb2.HttpBody(data=body), timeout=0.1, metadata=(("hitmesh-site", SITE),))
+        return is_kept_out(collector)
+
+    with running(backend, refused_bytes_s=1, linger_ms=300) as collector:
+        eventually(leave, "callers with short deadlines pay for the reading")
+    assert not backend.refusals().height, "a batch of a caller who has left is not admitted"
+
+
+def is_kept_out(collector: Running) -> bool:
+    good = a_batch("good", BROWSER).SerializeToString()
+    return code_of(collector, good) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_a_stream_whose_refusals_cost_too_much_is_cut_off(backend: Backend) -> None:
     with running(backend, refused_bytes_s=1) as collector, a_stream(collector, BROWSER) as stream:
         stream.send(without_type(a_batch("refused")))

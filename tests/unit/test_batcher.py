@@ -154,6 +154,26 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
     assert sorted(backend.rows()["hit_id"].to_list()) == ["a", "a2", "d"]
 
 
+def test_a_batch_that_nobody_waits_for_any_more_is_not_admitted(backend: Backend) -> None:
+    asked: list[None] = []
+
+    def is_over() -> bool:  # over when it is looked at for the second time: between two parts of a round
+        asked.append(None)
+        return len(asked) > 1
+
+    with batching(backend, micro_batch_hits=1) as batcher:
+        told: list[Future[BatchOutcome]] = [Future(), Future()]
+        for name, future, over in zip("ab", told, (lambda: True, is_over), strict=True):
+            batch = hit_pb2.HitBatch(hits=[hit(name)]).SerializeToString()
+            batcher.submit(Waiting(Frame(batch, KEY, SITE, NOW_MS), future.set_result, is_over=over))
+        neighbour = submit(batcher, hit("c"))
+        batcher.start()
+        assert [future.result(WAIT_S).accepted for future in told] == [0, 0]
+        assert all(future.result().retry_s for future in told)
+        assert neighbour.result(WAIT_S).accepted == 1
+    assert backend.rows()["hit_id"].to_list() == ["c"]
+
+
 def test_issues_and_counts_go_to_the_batch_they_are_of(backend: Backend) -> None:
     with batching(backend) as batcher:
         good, mixed, refused = (

@@ -38,8 +38,8 @@ def hits_of(batch: bytes) -> list[bytes]:
 
 
 def frame_of(fields: dict[str, Any], *, detailed: int = DETAILED_HITS) -> Frame:
-    batch, faults = batch_of_json(json.dumps(fields).encode(), detailed=detailed)
-    return replace(a_frame(batch), found=faults)
+    read = batch_of_json(json.dumps(fields).encode(), detailed=detailed)
+    return replace(a_frame(read.batch), found=read.faults)
 
 
 def test_a_batch_is_what_its_json_says() -> None:
@@ -158,6 +158,54 @@ def test_what_is_no_batch_is_refused_whole_with_the_cause(body: bytes) -> None:
     with pytest.raises(RefusedError) as refused:
         batch_of_json(body)
     assert refused.value.reason == "DECODE"
+
+
+@pytest.mark.parametrize("around", ["", " ", "\n\t"])
+def test_every_hit_has_the_size_of_its_own_text(around: str) -> None:
+    texts = ['{"hitId":"é"}', '{ "type" : {} , "x":[[],{}]}', "null", "-1.5e3", '"]}"', "{}"]
+    listed = f",{around}".join(texts)
+    hits = f'"hits"{around}:{around}[{around}{listed}{around}]'
+    body = f'{around}{{{around}"a":{{"hits":[1]}},{around}{hits}{around}}}{around}'
+    read = batch_of_json(body.encode())
+    assert read.sizes == [len(text.encode()) for text in texts]
+    assert hits_of(read.batch)[1] == b"\x07" + texts[1].encode(), "kept as it was sent"
+    assert batch_of_json(body.encode("utf-16")).sizes == read.sizes
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", " { } ", '{"hits":[]}', '{"batchId":"b","hits":[ ]}', '{"hits":[{}],"hits":[]}']
+)
+def test_a_batch_without_hits_is_one(body: str) -> None:
+    read = batch_of_json(body.encode())
+    assert (hits_of(read.batch), read.sizes) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"hits":[{}]',
+        '{"hits":[{},]}',
+        '{"hits":[{}]}]',
+        '{"hits":[{}] 1}',
+        '{"a":1,}',
+        "{,}",
+        '{"a" 1}',
+        "{1:2}",
+        "{}1",
+    ],
+)
+def test_what_the_json_reader_refuses_is_refused(body: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(body)
+    with pytest.raises(RefusedError, match="the body is not JSON"):
+        batch_of_json(body.encode())
+
+
+def test_a_deep_hit_costs_its_neighbours_nothing_and_keeps_its_size() -> None:
+    deep = '{"type":{},"d":' + "[" * 800 + "]" * 800 + "}"
+    read = batch_of_json(f'{{"hits":[{json.dumps(GOOD)},{deep}]}}'.encode())
+    assert read.sizes[1] == len(deep)
+    assert hits_of(read.batch)[1] == b"\x07" + deep.encode()
 
 
 def test_unknown_fields_are_ignored() -> None:

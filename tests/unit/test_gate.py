@@ -1,0 +1,60 @@
+"""What a sender is charged for refused hits, in literal units of a refused byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from collector.admission import Issue
+from collector.gate import Gate
+from collector.outcome import BatchOutcome
+from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, RefusedSender
+from hitmesh.adapters.factory import open_stores
+from hitmesh.clock import ManualClock
+from hitmesh.ports import IngestKey, KeyKind, Site
+
+KEY, ADDRESS, SITE = "hms_browser", "1.2.3.4", "merchants/demo/sites/a"
+
+
+@pytest.fixture
+def budget() -> RefusalBudget:
+    return RefusalBudget(1_000.0, lambda: 0.0)
+
+
+@pytest.fixture
+def gate(budget: RefusalBudget) -> Gate:
+    directory = open_stores("memory:", ManualClock(0)).directory
+    directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
+    directory.create_key(IngestKey("k", "merchants/demo", KeyKind.BROWSER, SITE), KEY)
+    return Gate(directory, budget)
+
+
+def refused(accepted: int, *indexes: int) -> BatchOutcome:
+    issues = tuple(Issue(0, index, "", "REJECTED", "DECODE", "", "") for index in indexes)
+    return BatchOutcome(issues, accepted=accepted, rejected=len(indexes))
+
+
+def charged(budget: RefusalBudget) -> float:
+    """Returns what was charged beyond the 4,000 units that a full bucket has."""
+    return budget.wait_s(RefusedSender(KEY, ADDRESS)) * 1_000 + 4_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "work"),
+    [
+        ([10, 10, 10, 9_970], 9_970),  # by its own bytes, not by a fourth of all
+        ([1, 1, 1, 1], 9_996 / 4 + 1),  # and by its share of what is in no hit
+        ((), 2_500),  # where sizes are not known, by its share
+    ],
+)
+def test_a_refused_hit_is_charged_by_its_own_bytes(
+    gate: Gate, budget: RefusalBudget, sizes: Sequence[int], work: float
+) -> None:
+    gate.charge(KEY, ADDRESS, 10_000, sizes, refused(3, 3))
+    assert charged(budget) == pytest.approx(work + HIT_UNITS + CALL_UNITS)
+
+
+def test_a_batch_that_is_refused_whole_is_charged_whole(gate: Gate, budget: RefusalBudget) -> None:
+    gate.charge(KEY, ADDRESS, 10_000, [5_000], refused(0, -1))
+    assert charged(budget) == pytest.approx(10_000 + HIT_UNITS + CALL_UNITS)
