@@ -31,7 +31,7 @@ _MAX_ID_CHARS: Final = 128
 _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
 # How many hits of a batch that do not parse are looked at again, and how long their JSON may be for that.
 DETAILED_HITS: Final = 8
-DETAILED_BYTES: Final = 64 << 10
+DETAILED_BYTES: Final = 8 << 10
 # As the door takes them.
 MAX_JSON_BYTES: Final = 2 << 20
 

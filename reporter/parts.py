@@ -26,16 +26,16 @@ class Parts:
     """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
 
     `missing` holds, per part by currency, the currencies that are left out of it. `has_moved_visitors` says that some
-    visitor left a sketch that it could not be taken from (rule S8), `visits_wait` that hits of the days are in no visit
-    yet (rule S9). `folded` are the parts of which something stands under OTHER because its site had too many texts
-    (rule S10).
+    visitor left a sketch that it could not be taken from (rule S8). `of_waiting_visits` are the metrics that rest on
+    visits which hits of these days are not in yet (rule S9). `folded` are the parts of which something stands under
+    OTHER because its site had too many texts (rule S10).
     """
 
     table: pl.DataFrame
     missing: dict[str, tuple[str, ...]]
     has_moved_visitors: bool = False
     folded: frozenset[str] = frozenset()
-    visits_wait: bool = False
+    of_waiting_visits: frozenset[str] = frozenset()
 
     @property
     def missing_currencies(self) -> tuple[str, ...]:

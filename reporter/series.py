@@ -22,7 +22,7 @@ from hitmesh.money import MICROS
 from hitmesh.rollup_rows import AMOUNT_SUM
 from hitmesh.sketches import merge_by_group
 from hitmesh.theta import Thetas
-from reporter.catalogue import VISITORS, Kind, Metric, Unit, needs_visits
+from reporter.catalogue import VISITORS, Kind, Metric, Unit
 from reporter.parts import BUCKET, Parts, dimension_columns
 from reporter.question import MAX_ROWS, TIME, GapFill, Question
 
@@ -218,9 +218,9 @@ def _column(
     values = np.full(len(rows), np.nan)
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
-    exactness = Exactness.PARTIAL if is_partial else Exactness.EXACT
-    if parts.visits_wait and needs_visits(metric):
-        exactness = Exactness.VISITS_PROVISIONAL
+    exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
+    if is_partial:  # what is missing stays missing when the day is settled
+        exactness = Exactness.PARTIAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 
 
@@ -246,6 +246,8 @@ def _visitors_column(
         lower[row], upper[row] = sketch.lower_bound(), sketch.upper_bound()
         error = max(error, sketch.rse)
     exactness = Exactness.EXACT if is_exact.all() else Exactness.SKETCH
+    if metric.id in parts.of_waiting_visits:
+        exactness = Exactness.VISITS_PROVISIONAL
     return Column(
         metric=metric,
         exactness=Exactness.SKETCH_PROVISIONAL if parts.has_moved_visitors else exactness,

@@ -15,7 +15,6 @@ from hitmesh.errors import Unavailable
 from hitmesh.ports import Site, SiteDay
 from hitmesh.stream_columns import STREAM_GENERATION
 from hitmesh.waiting_visits import days_with_provisional_visits
-from reporter.catalogue import needs_visits
 from reporter.freshness import Freshness, freshness
 from reporter.parts import Parts, combine, with_folded
 from reporter.plan import excluded_hits_leg, folded_leg, legs
@@ -25,6 +24,7 @@ from reporter.rpc.backend import Backend
 from reporter.rpc.paths import Told, asked, reach_of
 from reporter.rpc.standing import Reach, Standing, days_between, remembered
 from reporter.series import Series, series
+from reporter.visits import resting_on_visits
 
 _VERSION_READS: Final = 3
 
@@ -200,11 +200,11 @@ def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
     counted = [(leg, rows) for (leg, _), (_, rows) in zip(folded, answered[begin : begin + len(folded)], strict=True)]
     visits_wait = _visits_wait(backend, question, standing.generations)
     own_parts = with_folded(combine(question, answered[: len(own)], one.currency), counted)
-    parts = replace(own_parts, visits_wait=visits_wait)
+    parts = replace(own_parts, of_waiting_visits=resting_on_visits(question) if visits_wait else frozenset())
     totals = parts if question.include_totals else None
     if has_own_totals:
         of_all = with_folded(combine(whole, answered[len(own) : begin], one.currency), counted)
-        totals = replace(of_all, visits_wait=visits_wait)
+        totals = replace(of_all, of_waiting_visits=resting_on_visits(whole) if visits_wait else frozenset())
     return _Found(
         path=path,
         freshness=reached,
@@ -223,7 +223,7 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
 
     Read behind the rows: a hit that waits is noted before it is in any row.
     """
-    if not any(needs_visits(metric) for metric in question.metrics):
+    if not resting_on_visits(question):
         return False
     days: dict[str, list[int]] = {}
     for (site, day), generation in generations.items():

@@ -13,6 +13,7 @@ import pytest
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.clock import ManualClock
 from hitmesh.errors import Unavailable
+from hitmesh.filters import Comparison, Operator
 from hitmesh.ports import (
     DirtyMark,
     DirtySiteDay,
@@ -34,6 +35,7 @@ from reporter.route import Path
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from reporter.series import Exactness
+from reporter.visits import resting_on_visits
 from tests.contract.stream_builders import an_entry, entries
 from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
 
@@ -240,7 +242,7 @@ def test_visits_are_provisional_while_hits_wait_that_may_be_of_them(scene: Scene
     scene.stores.ledger.put(entries(*(entry | {"at": UTC_DAY + by} for by in (-2, 2))))
     assert exactness() == [Exactness.EXACT] * 3, "no visit of the day reaches so far"
     scene.stores.ledger.put(entries(entry | {"at": UTC_DAY + by}))
-    assert exactness() == [Exactness.EXACT, Exactness.VISITS_PROVISIONAL, Exactness.VISITS_PROVISIONAL]
+    assert exactness() == [of_hits(scene), Exactness.VISITS_PROVISIONAL, Exactness.VISITS_PROVISIONAL]
     scene.settle(3)
     assert exactness() == [Exactness.EXACT] * 3
 
@@ -256,7 +258,29 @@ def test_visits_are_provisional_where_nobody_says_whether_hits_wait(scene: Scene
 
     scene.backend = replace(scene.backend, ledger=Silent())  # type: ignore[arg-type]  # nothing else is asked
     hits, visits = scene.ask("hits,visits").rows.columns
-    assert (hits.exactness, visits.exactness) == (Exactness.EXACT, Exactness.VISITS_PROVISIONAL)
+    assert (hits.exactness, visits.exactness) == (of_hits(scene), Exactness.VISITS_PROVISIONAL)
+
+
+def of_hits(scene: Scene) -> Exactness:
+    """Hits are exact while hits wait, but not told apart by the channel of their visits."""
+    return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "compared", "resting"),
+    [
+        ("", "hostname", {"visits"}),
+        ("page_path", "hostname", {"visits"}),
+        ("source", "hostname", {"hits", "gross_revenue", "visits"}),
+        ("", "source", {"hits", "gross_revenue", "visits"}),
+    ],
+)
+def test_numbers_told_apart_by_what_a_visit_gives_its_hits_rest_on_visits(
+    dimensions: str, compared: str, resting: set[str]
+) -> None:
+    metrics = "hits,gross_revenue" if "page_path" in dimensions else "hits,gross_revenue,visits"
+    question = a_question(metrics, dimensions=dimensions, tree=Comparison(compared, Operator.EQ, ("a",)))
+    assert resting_on_visits(question) == resting & {*metrics.split(",")}
 
 
 def test_the_version_is_of_the_sites_own_partitions_and_of_refusals(scene: Scene) -> None:
