@@ -102,6 +102,14 @@ class Gate:
             return True
         return found is not None and found.revoked_at is None
 
+    def is_secret(self, key: str) -> bool:
+        """Return whether a key is known to be a server's or an edge's."""
+        try:
+            found = self._directory.key(key)
+        except RetryError:
+            return False
+        return found is not None and found.kind is not KeyKind.BROWSER
+
     def require(self, key: str) -> IngestKey:
         """Return a key that may send; a sender without one is charged for a call.
 

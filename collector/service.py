@@ -27,7 +27,7 @@ from collector.metering import CollectorMeter
 from collector.outcome import WHOLE_BATCH, BatchOutcome, issue_messages, receipt_messages
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
-from collector.slots import KEYLESS_STREAM, SlotLimits, StreamSlots, too_many_streams
+from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.collector.v1 import collector_pb2, json_pb2
 from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
@@ -71,6 +71,7 @@ class CollectorService:
                 settings.max_streams_per_key,
                 settings.max_keyless_streams,
                 settings.max_unproven_streams,
+                settings.reserved_streams,
             )
         )
         self._no_streams = threading.Condition()
@@ -130,11 +131,14 @@ class CollectorService:
             self._gate.require(opened.ingest_key)
             self._prove(stream, opened.ingest_key)
         prove_within_s = self._settings.prove_within_s
-        stream.accept(opened, prove_within_s=prove_within_s, proved=lambda: self._prove(stream, KEYLESS_STREAM))
+        stream.accept(
+            opened, prove_within_s=prove_within_s, proved=lambda key: self._prove(stream, key, is_keyless=True)
+        )
 
-    def _prove(self, stream: HitStream, key: str) -> None:
+    def _prove(self, stream: HitStream, key: str, *, is_keyless: bool = False) -> None:
+        shown = ShownKey(key, self._gate.is_secret(key), is_keyless)
         with self._no_streams:
-            self._streams.prove(stream, key)
+            self._streams.prove(stream, shown)
 
     def send_hits(self, message: bytes, context: grpc.ServicerContext) -> collector_pb2.SendHitsResponse:
         """Handles one unary call."""

@@ -37,6 +37,9 @@ class CollectorSettings(ServiceSettings):
     max_streams: int = Field(default=48, ge=1, le=500, description="Open streams; below workers, so that calls run too")
     max_streams_per_key: int = Field(default=32, ge=1, le=500, description="Open streams of one key")
     max_keyless_streams: int = Field(default=16, ge=1, le=500, description="Open streams whose batches bring the key")
+    reserved_streams: int = Field(
+        default=8, ge=0, le=500, description="Of max_streams, so many are for secret keys; a quarter at most"
+    )
     max_unproven_streams: int = Field(
         default=16, ge=1, le=500, description="Streams that have shown no key yet; the oldest makes room for a new one"
     )

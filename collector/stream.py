@@ -83,7 +83,7 @@ class HitStream:
         self._site_header = site_header
         self.address = address
         self._gate = gate
-        self._proved: Callable[[], None] | None = None
+        self._proved: Callable[[str], None] | None = None
         self._prove_by_s: float | None = None
         self._first: OpenFrame | RefusedError | None = None
         self._is_accepted = False
@@ -114,13 +114,13 @@ class HitStream:
             f"no `open` came within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
         )
 
-    def accept(self, opened: OpenFrame, *, prove_within_s: float, proved: Callable[[], None]) -> None:
+    def accept(self, opened: OpenFrame, *, prove_within_s: float, proved: Callable[[str], None]) -> None:
         """Take batches from now on.
 
         Args:
             opened: the first message. Without a key in it, a batch with one that is known must come in time.
             prove_within_s: that time.
-            proved: called in the reader's thread when it did; may raise HitmeshError, which ends the stream.
+            proved: called with that key in the reader's thread; may raise HitmeshError, which ends the stream.
         """
         with self._changed:
             wanted = opened.max_inflight_bytes or self._credit_bytes
@@ -235,7 +235,7 @@ class HitStream:
             proved, self._proved = self._proved, None
             with self._changed:
                 self._prove_by_s = None
-            proved()
+            proved(key)
 
     def _grow_old(self) -> None:
         """Asks the client of a stream that is old to open another one; ends the stream of one that does not."""

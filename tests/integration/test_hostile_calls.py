@@ -145,10 +145,10 @@ def test_streams_are_capped_per_key_and_keyless_ones_apart(backend: Backend) -> 
         assert ended_with(a_stream(collector)) is grpc.StatusCode.RESOURCE_EXHAUSTED
         stack.enter_context(a_stream(collector, BROWSER))
         edge = stack.enter_context(a_stream(collector, ""))
-        edge.send(a_batch("edge", KEY))
+        edge.send(a_batch("edge", BROWSER))
         edge.wait_acked(1)
         with a_stream(collector, "") as second:
-            second.raw(sequenced(1, a_batch("second", KEY)))
+            second.raw(sequenced(1, a_batch("second", BROWSER)))
             assert ended_with(second) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

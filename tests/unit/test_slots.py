@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from collector.slots import KEYLESS_STREAM, SlotLimits, StreamSlots
+from collector.slots import ShownKey, SlotLimits, StreamSlots
 from hitmesh.errors import RetryError
 
 
-def the_slots(total: int = 4, per_key: int = 2, keyless: int = 1, unproven: int = 2) -> StreamSlots[str]:
-    return StreamSlots(SlotLimits(total, per_key, keyless, unproven))
+def the_slots(
+    total: int = 4, per_key: int = 2, keyless: int = 1, unproven: int = 2, reserved: int = 0
+) -> StreamSlots[str]:
+    return StreamSlots(SlotLimits(total, per_key, keyless, unproven, reserved))
+
+
+def secret(key: str, *, keyless: bool = False) -> ShownKey:
+    return ShownKey(key, is_secret=True, is_keyless=keyless)
+
+
+def public(key: str, *, keyless: bool = False) -> ShownKey:
+    return ShownKey(key, is_secret=False, is_keyless=keyless)
+
+
+def prove(slots: StreamSlots[str], stream: str, shown: ShownKey) -> None:
+    slots.enter(stream)
+    slots.prove(stream, shown)
 
 
 def test_the_oldest_unproven_stream_makes_room() -> None:
@@ -21,26 +36,46 @@ def test_the_oldest_unproven_stream_makes_room() -> None:
 def test_unproven_streams_take_no_more_than_proven_ones_leave() -> None:
     slots = the_slots(total=3, per_key=3, unproven=3)
     for name in ("a", "b"):
-        slots.enter(name)
-        slots.prove(name, "key")
+        prove(slots, name, secret("key"))
     assert [slots.enter("c"), slots.enter("d")] == [None, "c"]
-    slots.prove("d", "key")
+    slots.prove("d", secret("key"))
     with pytest.raises(RetryError, match="3 open streams; the limit is 3"):
         slots.enter("e")
 
 
-@pytest.mark.parametrize(("key", "most"), [("key", 2), (KEYLESS_STREAM, 1)])
-def test_streams_of_a_key_are_capped_and_leave_room(key: str, most: int) -> None:
+@pytest.mark.parametrize(("keyless", "most"), [(False, 2), (True, 1)])
+def test_streams_of_a_key_are_capped_and_leave_room(keyless: bool, most: int) -> None:
     slots = the_slots()
     for name in range(most):
-        slots.enter(str(name))
-        slots.prove(str(name), key)
+        prove(slots, str(name), secret("key", keyless=keyless))
     slots.enter("more")
     with pytest.raises(RetryError, match=f"the limit is {most}"):
-        slots.prove("more", key)
-    slots.prove("more", "another")
+        slots.prove("more", secret("key", keyless=keyless))
+    slots.prove("more", secret("another"))
     slots.leave("0")
     slots.leave("0")
-    slots.enter("again")
-    slots.prove("again", key)
+    prove(slots, "again", secret("key", keyless=keyless))
     assert len(slots) == most + 1
+
+
+def test_a_stream_counts_under_the_key_that_it_shows_later() -> None:
+    slots = the_slots(per_key=2)
+    prove(slots, "a", public("key"))
+    prove(slots, "b", public("key", keyless=True))
+    with pytest.raises(RetryError, match="2 open streams of this key"):
+        prove(slots, "c", public("key"))
+
+
+def test_streams_of_browser_keys_leave_slots_to_secret_keys() -> None:
+    slots = the_slots(total=8, reserved=3)
+    for number in range(6):  # a quarter of the slots is the most that is reserved
+        prove(slots, f"browser {number}", public(f"key {number}"))
+    with pytest.raises(RetryError, match="6 open streams of browser keys"):
+        prove(slots, "one more", public("another"))
+    slots.leave("one more")
+    slots.enter("silent")
+    prove(slots, "server", secret("server"))
+    assert slots.enter("server 2") == "silent"
+    slots.prove("server 2", secret("server"))
+    slots.leave("browser 0")
+    prove(slots, "one more", public("another"))
