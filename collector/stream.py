@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
+from collector.acks import acks
 from collector.admission import Frame
 from collector.admission.envelopes import hit_sizes, read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
 from collector.frames import GarbageFrame, OpenFrame, read_stream_frame
 from collector.gate import Gate
-from collector.outcome import BatchOutcome, issue_messages, receipt_messages
-from collector.sequence import Progress, Sequence, Verdict
+from collector.outcome import BatchOutcome
+from collector.sequence import Sequence, Verdict
 from hitmesh.collector.v1 import collector_pb2
 from hitmesh.errors import HitmeshError, RefusedError, Unauthenticated
 from hitmesh.logs import logger
@@ -170,13 +171,14 @@ class HitStream:
                 self._changed.wait_for(self._something_to_say, self._patience_s())
                 self._grow_old()
                 self._miss_proof()
-                progress = self._sequence.progress()
+                before, progress = self._sequence.acked_through, self._sequence.progress()
                 if progress is not None:
                     self._changed.notify_all()  # the reader may wait for the room that this makes
                 go_away, self._go_away = self._go_away, None
                 over = self._ended or (self._reader_done and self._sequence.idle)
             if progress is not None:
-                yield collector_pb2.StreamHitsResponse(ack=_ack(progress))
+                for ack in acks(before, progress):
+                    yield collector_pb2.StreamHitsResponse(ack=ack)
                 if progress.freed_bytes:
                     credit = collector_pb2.Credit(bytes=progress.freed_bytes)
                     yield collector_pb2.StreamHitsResponse(credit=credit)
@@ -324,15 +326,6 @@ def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:
     message = collector_pb2.GoAway(reason=reason)
     message.drain.FromMilliseconds(int(drain_s * 1000))
     return message
-
-
-def _ack(progress: Progress) -> collector_pb2.Ack:
-    ack = collector_pb2.Ack(acked_through=progress.acked_through)
-    for batch_seq, outcome in progress.outcomes:
-        ack.issues.extend(issue_messages(batch_seq, outcome))
-        ack.receipts.extend(receipt_messages(batch_seq, outcome))
-        ack.accepted_count += outcome.accepted
-    return ack
 
 
 def start_reader(stream: HitStream, messages: Iterator[bytes]) -> Callable[[], None]:

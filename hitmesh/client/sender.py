@@ -126,6 +126,7 @@ class HitSender:
         self._retries: list[tuple[float, int, _Batch]] = []
         self._tie = count()
         self._acked_through = 0
+        self._issues: dict[int, list[collector_pb2.HitIssue]] = {}
         self._failures = 0
         self._given_up: SendStopped | None = None
         self._totals = SendTotals()
@@ -208,6 +209,7 @@ class HitSender:
             self._totals.resent += sum(len(one.batch.hits) for one in self._unacked.values())
             self._waiting.extendleft(reversed(self._unacked.values()))
             self._unacked.clear()
+            self._issues.clear()
             self._failures = 0 if ended.progressed else self._failures + 1
         if ended.error is not None and ended.error.code() not in RETRYABLE:
             raise ended.error
@@ -291,13 +293,12 @@ class HitSender:
             if receipt.topic == HITS_TOPIC:
                 place = (receipt.log, receipt.partition)
                 self._totals.offsets[place] = max(self._totals.offsets.get(place, -1), receipt.offset)
-        issues: dict[int, list[collector_pb2.HitIssue]] = {}
-        for issue in ack.issues:
-            issues.setdefault(issue.batch_seq, []).append(issue)
+        for issue in ack.issues:  # of a batch with very many, some come before its number
+            self._issues.setdefault(issue.batch_seq, []).append(issue)
         for batch_seq in [batch_seq for batch_seq in self._unacked if batch_seq <= ack.acked_through]:
             stream.progressed = True
             self._acked_through = batch_seq
-            self._settle(self._unacked.pop(batch_seq), issues.get(batch_seq, []))
+            self._settle(self._unacked.pop(batch_seq), self._issues.pop(batch_seq, []))
 
     def _settle(self, acked: _Batch, issues: list[collector_pb2.HitIssue]) -> None:
         """Counts the hits of an acknowledged batch, and lines up those that must go again."""
