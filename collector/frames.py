@@ -11,6 +11,8 @@ from hitmesh.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
+# Of numbers of batches: half of what the field can hold, so that the one after it can always be told.
+MAX_BATCH_SEQ = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)

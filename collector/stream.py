@@ -17,7 +17,7 @@ from collector.admission import Frame
 from collector.admission.envelopes import hit_sizes, read_envelope
 from collector.batcher import MicroBatcher, Waiting
 from collector.budget import ByteBudget
-from collector.frames import GarbageFrame, OpenFrame, read_stream_frame
+from collector.frames import MAX_BATCH_SEQ, GarbageFrame, OpenFrame, read_stream_frame
 from collector.gate import Gate
 from collector.outcome import BatchOutcome
 from collector.sequence import Sequence, Verdict
@@ -110,6 +110,7 @@ class HitStream:
             if self._failure is not None:
                 raise self._failure
             if isinstance(self._first, OpenFrame):
+                _check_number("open.resume_from", self._first.resume_from)
                 return self._first
         raise self._first or RefusedError(
             f"no `open` came within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
@@ -261,6 +262,8 @@ class HitStream:
         frame = read_stream_frame(message)
         if isinstance(frame, OpenFrame):
             raise RefusedError("open came twice: it is the first message of a stream only", field="open")
+        if not isinstance(frame, GarbageFrame):
+            _check_number("batch.batch_seq", frame.batch_seq)
         self._let_pass(frame.original if isinstance(frame, GarbageFrame) else frame.batch)
         size = len(message)
         self._wait_for_room(size)
@@ -320,6 +323,16 @@ def _as_open(message: bytes | None) -> OpenFrame | RefusedError:
     if isinstance(frame, OpenFrame):
         return frame
     return RefusedError("the first message of a stream must be `open`: send StreamOpen", field="open")
+
+
+def _check_number(field: str, number: int) -> None:
+    if number > MAX_BATCH_SEQ:
+        raise RefusedError(
+            f"{field} is {number}; the largest number of a batch is {MAX_BATCH_SEQ}: resume from the last number that "
+            "was acknowledged, or from 0, and number batches from there",
+            field=field,
+            reason="BATCH_OUT_OF_SEQUENCE",
+        )
 
 
 def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:

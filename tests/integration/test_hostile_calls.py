@@ -17,6 +17,7 @@ from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from collector.classify import Classifier
+from collector.frames import MAX_BATCH_SEQ
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
@@ -94,6 +95,27 @@ def send(collector: Running, batch: bytes, timeout_s: float = 60) -> collector_p
 def test_a_stream_that_does_not_open_in_time_ends(backend: Backend) -> None:
     with running(backend, **SHORT) as collector:
         assert ended_with(silent(collector)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("number", [MAX_BATCH_SEQ + 1, 2**64 - 1])
+def test_numbers_that_cannot_be_counted_on_are_refused_by_name(backend: Backend, number: int) -> None:
+    with running(backend) as collector:
+        streams = [StreamClient(collector.channel, KEY, SITE, resume_from=number), a_stream(collector)]
+        streams[1].raw(sequenced(number, a_batch("late")))
+        for stream, field in zip(streams, ("open.resume_from", "batch.batch_seq"), strict=True):
+            with pytest.raises(grpc.RpcError, match=f"{field} is {number}; the largest .* {MAX_BATCH_SEQ}: ") as raised:
+                for _ in stream.call:
+                    pass
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_the_largest_number_is_taken(backend: Backend) -> None:
+    with running(backend) as collector:
+        stream = StreamClient(collector.channel, KEY, SITE, resume_from=MAX_BATCH_SEQ - 1)
+        with stream:
+            stream.send(a_batch("last"))
+            stream.raw(b"\xff")
+            assert stream.finish().acked_through == MAX_BATCH_SEQ + 1
 
 
 def test_calls_that_ended_leave_no_thread_in_their_client(backend: Backend) -> None:
