@@ -34,8 +34,8 @@ _WIDE: Final = Context(prec=80)
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
 _QUOTED: Final = ('"', ",", "\n", "\r")
-# How a cell begins that spreadsheets run; a plain number is none of these.
-_FORMULA: Final = re.compile(r"[=+\-@\t\r\n]")
+# How a cell begins that spreadsheets run, a plain number aside, or that looks like one which was made safe.
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 

@@ -51,6 +51,8 @@ def test_csv_values_come_back_through_a_csv_reader() -> None:
     ("value", "cell"),
     [
         ("=1+1", "'=1+1"),
+        ("'=1+1", "''=1+1"),
+        ("'quoted'", "'quoted'"),
         ('=HYPERLINK("http://x.example","y")', '\'=HYPERLINK("http://x.example","y")'),
         ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
         ("-2+3", "'-2+3"),
