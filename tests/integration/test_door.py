@@ -231,6 +231,34 @@ def test_a_body_packed_otherwise_is_refused_with_415(door: Address, encoding: st
     assert (answer.status, reason_of(json.loads(answer.body))) == (415, "UNSUPPORTED_ENCODING")
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "X-GZIP"])
+def test_a_batch_that_packs_well_is_taken(door: Address, encoding: str) -> None:
+    body = a_batch().replace(b"{", b"{" + b" " * 1_000_000, 1)
+    packed = gzip.compress(body)
+    assert len(body) > 500 * len(packed)
+    sent = {"content_type": "application/json", "content_encoding": encoding, "hitmesh_site": SITE}
+    answer = ask(door, "POST", "/v1/hits:send", packed, **sent)
+    assert (answer.status, json.loads(answer.body).get("acceptedCount")) == (200, "1")
+
+
+def test_a_packed_body_that_unpacks_to_too_much_is_refused_by_name(door: Address) -> None:
+    packed = gzip.compress(a_batch().replace(b"{", b"{" + b" " * 50_000_000, 1))
+    answer = ask(door, "POST", "/v1/hits:send", packed, content_type="application/json", content_encoding="gzip")
+    assert (answer.status, reason_of(json.loads(answer.body))) == (400, "BATCH_TOO_LARGE")
+
+
+def test_a_line_of_the_access_log_has_a_bounded_path(running_door: tuple[Door, Path]) -> None:
+    door, run = running_door
+    ask(door.http, "GET", "/v1/long-" + "x" * 50_000)
+
+    def logged() -> list[str]:
+        lines = (run / "access.jsonl").read_text().splitlines()
+        return [json.loads(line)["path"] for line in lines if "/v1/long-" in line]
+
+    eventually(lambda: bool(logged()), "the call is logged")
+    assert logged() == [("/v1/long-" + "x" * 256)[:256]]
+
+
 def test_a_packed_body_counts_by_its_unpacked_size(door: Address) -> None:
     packed = gzip.compress(os.urandom(4).hex().encode() * 400_000)
     answer = ask(door, "POST", "/v1/hits:send", packed, content_type="application/json", content_encoding="gzip")
