@@ -106,6 +106,7 @@ def paths_of(names: Sequence[str]) -> list[Path]:
         matching = [name] if is_one else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # takes any pattern
         files = [Path(each) for each in matching if each == _STDIN or Path(each).is_file()]
         if not files:
-            raise click.BadParameter(f"{name!r} does not exist, and no file matches it", param_hint="FILE")
+            is_there = "is a directory" if Path(name).is_dir() else "does not exist, and no file matches it"
+            raise click.BadParameter(f"{name!r} {is_there}: name files or a pattern", param_hint="FILE")
         found |= dict.fromkeys(files)
     return list(found)

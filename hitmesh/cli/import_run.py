@@ -32,6 +32,7 @@ from hitmesh.reporter.v1 import reporter_pb2
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
+_NAMED_FILES: Final = 3  # in a message
 GZIP_MAGIC: Final = b"\x1f\x8b"
 # The range in which the reporter knows days.
 FIRST_DAY_S: Final = 0
@@ -159,7 +160,8 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     """Reads everything once; sends nothing.
 
     Raises:
-        RefusedError: a file is none of its kind, or has lines of which none can be read (INVALID_FILE).
+        RefusedError: a file is none of its kind, or has lines of which none can be read, or all files are empty
+            (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
     total = Tally()
@@ -174,8 +176,12 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
                 last_s = max(last_s, hit.true_time.seconds)
                 progress.reached(total.lines + tally.lines)
         _check_readable(source, tally)
-        formats.append((source.name, tally.format))
+        if tally.lines:
+            formats.append((source.name, tally.format))
         total.add(tally)
+    if not total.lines:
+        names = ", ".join(source.name for source in sources[:_NAMED_FILES])
+        raise RefusedError(f"no line in {names}: import a file that is not empty", field="file", reason="INVALID_FILE")
     return Survey(total, tuple(formats), hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
 
 
@@ -191,8 +197,8 @@ def _check_readable(source: Source, tally: Tally) -> None:
     if tally.lines and tally.skipped[SkipReason.UNPARSABLE] == tally.lines:
         kind = f" as {tally.format}" if tally.format else ""
         raise RefusedError(
-            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of the right format, "
-            "or name its format",
+            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of that format, or "
+            "name the right one",
             field="file",
             reason="INVALID_FILE",
         )

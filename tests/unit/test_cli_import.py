@@ -136,12 +136,27 @@ def test_refused_hits_are_counted_and_the_first_shown(
     assert captured.err.count("INVALID_FIELD: because") == 5
 
 
-def test_empty_file_is_imported_as_nothing(
+def test_empty_file_alone_is_refused_and_makes_no_site(
     mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").write_bytes(b"")
-    printed = import_json(capsys, "access-log", tmp_path / "empty", "--site", "demo/weblog")
-    assert (printed["lines"], printed["sent"], printed["skipped"]) == (0, 0, {})
+    assert run(["import", "access-log", str(tmp_path / "empty"), "--site", "demo/new"]) == 2
+    assert "empty: import a file that is not empty" in capsys.readouterr().err
+    assert "merchants/demo/sites/new" not in mesh.sites
+
+
+def test_empty_file_beside_others_changes_nothing(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "access.log.1").write_bytes(b"")
+    path = an_access_log(tmp_path)
+    printed = import_json(capsys, "access-log", tmp_path / "access.log.1", path, "--site", "demo/weblog")
+    assert (printed["lines"], printed["sent"]) == (5, 3)
+
+
+def test_directory_is_named_as_one(mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", "access-log", str(tmp_path), "--site", "demo/weblog"]) == 2
+    assert "is a directory: name files or a pattern" in capsys.readouterr().err
 
 
 def test_shop_import_takes_the_currency_of_the_option_and_makes_the_site_with_it(
