@@ -7,7 +7,8 @@ are not limited; a directory that does not answer keeps nobody out.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from collector.admission.envelopes import Frame, read_envelope
@@ -41,11 +42,24 @@ class Gate:
         sender = self._charged_sender(key, address)
         wait_s = 0.0 if sender is None else self._budget.wait_s(sender)
         if wait_s:
-            raise RetryError(
-                f"too many hits of this sender were refused: wait {wait_s:.0f} s, and send a known key and valid hits",
-                reason="QUOTA",
-                retry_after_s=max(1.0, wait_s),
-            )
+            raise _kept_out("too many hits of this sender were refused", wait_s)
+
+    @contextmanager
+    def held(self, key: str, address: str, size: int) -> Iterator[None]:
+        """Let a sender pass for work on `size` bytes that runs in parallel; until it is done they count as refused.
+
+        Raises:
+            RetryError: too much of the sender's was refused lately, or is being read (QUOTA).
+        """
+        sender, units = self._charged_sender(key, address), size + CALL_UNITS
+        wait_s = 0.0 if sender is None else self._budget.hold(sender, units)
+        if wait_s:
+            raise _kept_out("too many hits of this sender were refused, or are being read", wait_s)
+        try:
+            yield
+        finally:
+            if sender is not None:
+                self._budget.let_go(sender, units)
 
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
         """Let a batch pass that was let pass when it came.
@@ -143,6 +157,11 @@ class Gate:
         if found is None or found.revoked_at is not None:
             return KEYLESS
         return RefusedSender(key, address) if found.kind is KeyKind.BROWSER else None
+
+
+def _kept_out(why: str, wait_s: float) -> RetryError:
+    message = f"{why}: wait {wait_s:.0f} s, and send a known key and valid hits"
+    return RetryError(message, reason="QUOTA", retry_after_s=max(1.0, wait_s))
 
 
 def key_in_json(body: bytes) -> str:

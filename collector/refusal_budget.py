@@ -44,6 +44,7 @@ class RefusalBudget:
         self._max_senders = max_senders
         self._lock = threading.Lock()
         self._buckets: OrderedDict[RefusedSender, tuple[float, float]] = OrderedDict()  # level, and when it was that
+        self._held: dict[RefusedSender, float] = {}  # only what is not 0
         self._debts_until_s = 0.0
 
     @property
@@ -57,10 +58,28 @@ class RefusalBudget:
         When all browsers together are in debt, those wait of whom much was refused lately; the others do not.
         """
         with self._lock:
-            own = self._level(sender)
-            if sender != KEYLESS and own < self._full / 2:
-                own = min(own, self._level(_ALL_BROWSERS))
-            return max(0.0, -own / self._units_s)
+            return self._wait_s(sender)
+
+    def hold(self, sender: RefusedSender, units: float) -> float:
+        """Set aside what work may cost before it is done; return how long the sender must wait, 0 = not at all.
+
+        Work is done for a sender whose bucket holds what is set aside already. After it `let_go` must be called, and
+        `charge` for what was refused.
+        """
+        with self._lock:
+            wait_s = self._wait_s(sender)
+            if not wait_s:
+                wait_s = max(0.0, (self._held.get(sender, 0.0) - self._level(sender)) / self._units_s)
+            if not wait_s:
+                self._held[sender] = self._held.get(sender, 0.0) + units
+            return wait_s
+
+    def let_go(self, sender: RefusedSender, units: float) -> None:
+        """Give back what was set aside."""
+        with self._lock:
+            self._held[sender] -= units
+            if self._held[sender] <= 0:
+                del self._held[sender]
 
     def charge(self, sender: RefusedSender, units: float) -> None:
         """Take refused work out of the sender's bucket."""
@@ -73,6 +92,12 @@ class RefusalBudget:
                     self._debts_until_s = max(self._debts_until_s, self._now_s() - level / self._units_s)
             while len(self._buckets) > self._max_senders:
                 self._buckets.popitem(last=False)
+
+    def _wait_s(self, sender: RefusedSender) -> float:
+        own = self._level(sender)
+        if sender != KEYLESS and own < self._full / 2:
+            own = min(own, self._level(_ALL_BROWSERS))
+        return max(0.0, -own / self._units_s)
 
     @property
     def _full(self) -> float:

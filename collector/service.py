@@ -217,14 +217,13 @@ class CollectorService:
     def _send_json(self, sent: bytes, context: grpc.ServicerContext) -> BatchOutcome:
         body = plain_body(sent, _metadata(context, "content-encoding"))
         key, address = key_in_json(body), _address(context)
-        if self._gate.is_watchful:
-            self._gate.check(key, address)
-        try:
-            read = batch_of_json(body, self._gate.is_known)
-        except RefusedError:
-            self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
-            raise
-        return self._send(_Sent(read.batch, context, key, read.faults, len(body), read.sizes))
+        with self._gate.held(key, address, min(len(body), MAX_JSON_BYTES)):
+            try:
+                read = batch_of_json(body, self._gate.is_known)
+            except RefusedError:
+                self._gate.charge_units(key, address, min(len(body), MAX_JSON_BYTES))
+                raise
+            return self._send(_Sent(read.batch, context, key, read.faults, len(body), read.sizes))
 
     def _send(self, sent: _Sent) -> BatchOutcome:
         if not self._budget.take(len(sent.batch), sent.left_s):

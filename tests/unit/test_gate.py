@@ -12,6 +12,7 @@ from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, RefusedSender
 from hitmesh.adapters.factory import open_stores
 from hitmesh.clock import ManualClock
+from hitmesh.errors import RetryError
 from hitmesh.ports import IngestKey, KeyKind, Site
 
 KEY, ADDRESS, SITE = "hms_browser", "1.2.3.4", "merchants/demo/sites/a"
@@ -58,3 +59,15 @@ def test_a_refused_hit_is_charged_by_its_own_bytes(
 def test_a_batch_that_is_refused_whole_is_charged_whole(gate: Gate, budget: RefusalBudget) -> None:
     gate.charge(KEY, ADDRESS, 10_000, [5_000], refused(0, -1))
     assert charged(budget) == pytest.approx(10_000 + HIT_UNITS + CALL_UNITS)
+
+
+@pytest.mark.parametrize("key", [KEY, ""])
+def test_calls_in_parallel_do_not_all_pass_before_one_is_charged(gate: Gate, key: str) -> None:
+    with (
+        gate.held(key, ADDRESS, 100),
+        pytest.raises(RetryError, match="or are being read"),
+        gate.held(key, ADDRESS, 100),
+    ):
+        pytest.fail("more is set aside than the bucket holds")
+    with gate.held(key, ADDRESS, 100):
+        pass

@@ -56,3 +56,16 @@ def test_few_senders_are_remembered() -> None:
     for number in range(50):
         budget.charge(RefusedSender("shop", str(number)), 100.0)
     assert len(budget._buckets) == 3
+
+
+def test_work_in_parallel_is_set_aside_before_it_is_charged() -> None:
+    budget, _ = a_budget()
+    assert [budget.hold(SHOP, BURST_S), budget.hold(SHOP, 2.0)] == [0.0, 0.0], "the bucket holds what is set aside"
+    assert [budget.hold(SHOP, 1.0), budget.hold(SHOP, 1.0)] == [2.0, 2.0], "who waits has nothing set aside"
+    assert (budget.wait_s(SHOP), budget.hold(OTHER, 1.0)) == (0.0, 0.0)
+    budget.let_go(SHOP, 2.0)
+    assert budget.hold(SHOP, 1.0) == 0.0
+    budget.let_go(SHOP, 1.0)
+    budget.let_go(SHOP, BURST_S)
+    budget.charge(SHOP, BURST_S + 1.0)
+    assert budget.hold(SHOP, 1.0) == 1.0
