@@ -279,6 +279,16 @@ def test_json_that_is_read_for_callers_who_leave_is_charged(backend: Backend) ->
     assert not backend.refusals().height, "a batch of a caller who has left is not admitted"
 
 
+def test_batches_of_a_stream_that_has_ended_are_not_admitted(backend: Backend) -> None:
+    with running(backend, linger_ms=2_000) as collector, a_stream(collector) as stream:
+        stream.send(a_batch("left"))
+        eventually(lambda: collector.service._budget.taken > 0, "the batch waits for its record")
+        stream.call.cancel()
+        eventually(lambda: not collector.service._streams.streams, "the stream has ended")
+        assert send(collector, a_batch("stays", KEY, hits=2).SerializeToString()).accepted_count == 2
+    assert backend.rows()["hit_id"].to_list() == ["stays-0", "stays-1"]
+
+
 def is_kept_out(collector: Running) -> bool:
     good = a_batch("good", BROWSER).SerializeToString()
     return code_of(collector, good) is grpc.StatusCode.RESOURCE_EXHAUSTED
