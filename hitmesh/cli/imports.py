@@ -124,6 +124,8 @@ def run(
     for name, format_ in imported.survey.formats:
         if format_:
             note(f"{name}: read as {format_}")
+    for line in imported.survey.tally.unread:
+        note(f"line {line.number} cannot be read: {line.text}")
     for refusal in imported.examples:
         note(f"refused {refusal.hit_id or 'a whole batch'}: {refusal.reason}: {refusal.message}")
     if output == "json":

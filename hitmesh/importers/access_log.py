@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 
 from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers.lines import MAX_LINE_BYTES, LineIds, Skipped, SkipReason, Tally, unparsable
+from hitmesh.importers.lines import MAX_LINE_BYTES, SHOWN_CHARS, LineIds, Skipped, SkipReason, Tally, unparsable
 from hitmesh.importers.log_formats import LineReader, LogFormat, found_format, reader_of
 from hitmesh.importers.log_requests import Request, text_of
 
@@ -62,7 +62,7 @@ def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT
     format_, lines = found_format(options.format, _without_ends(raw_lines))
     tally.format = format_.value
     parse, ids = reader_of(format_), LineIds()
-    for raw in lines:
+    for number, raw in enumerate(lines, start=1):
         try:
             request = _parsed(raw, parse)
             if request is None:
@@ -71,7 +71,7 @@ def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT
             hit = page_view(request, options)
         except Skipped as skipped:
             tally.lines += skipped.reason is SkipReason.UNPARSABLE
-            tally.skipped[skipped.reason] += 1
+            tally.skip(skipped.reason, number, raw[: 4 * SHOWN_CHARS + 4].decode("utf-8", "replace"))
         else:
             hit.hit_id = ids.of(raw)
             yield hit

@@ -18,6 +18,9 @@ import xxhash
 
 # Nothing that long is a line of the formats read here, and its hit would be refused anyway.
 MAX_LINE_BYTES: Final = 1 << 20
+# Of the lines that cannot be read so many are shown, and so much of each.
+SHOWN_LINES: Final = 5
+SHOWN_CHARS: Final = 100
 
 
 class SkipReason(StrEnum):
@@ -38,16 +41,27 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What was read so far: lines that could have been hits, those left out by reason, the format where it is found."""
+    """What was read so far: lines that could have been hits, those left out by reason, the format where it is found.
+
+    `unread` are the first lines that cannot be read.
+    """
 
     lines: int = 0
     skipped: Counter[SkipReason] = field(default_factory=Counter)
     format: str = ""
+    unread: list[Line] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Adds what was read of another file."""
         self.lines += other.lines
         self.skipped.update(other.skipped)
+        self.unread = [*self.unread, *other.unread][:SHOWN_LINES]
+
+    def skip(self, reason: SkipReason, number: int, text: str) -> None:
+        """Counts a line that is left out."""
+        self.skipped[reason] += 1
+        if reason is SkipReason.UNPARSABLE and len(self.unread) < SHOWN_LINES:
+            self.unread.append(Line(number, text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"))
 
 
 class Skipped(Exception):

@@ -107,7 +107,7 @@ def read(
                 continue
             hit = _view_or_cart(row, currency)
         except Skipped as skipped:
-            tally.skipped[skipped.reason] += 1
+            tally.skip(skipped.reason, line.number, line.text)
         else:
             yield hit
     yield from orders.by_id.values()

@@ -219,7 +219,8 @@ def test_several_files_and_patterns_are_one_import_and_the_format_is_said(
     assert json.loads(captured.out)["lines"] == 8 + 4 + 4
     said = captured.err.splitlines()
     assert [line.rpartition("/")[2] for line in said] == [
-        f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")
+        *(f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")),
+        "line 8 cannot be read: junk",
     ]
     ids = [hit.hit_id for sent in mesh.batches for hit in sent.batch.hits]
     assert (len(ids), len(set(ids))) == (6 + 4 + 4, 6)
@@ -289,3 +290,15 @@ def test_progress_on_a_terminal_writes_nothing_to_stdout(capsys: pytest.CaptureF
         progress.phase("sending", 10)
         progress.reached(10)
     assert capsys.readouterr().out == ""
+
+
+def test_lines_that_cannot_be_read_are_shown(
+    mesh: ScriptedMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = an_access_log(tmp_path)
+    path.write_text(path.read_text() + "".join(f"junk {number} {'x' * 200}\n" for number in range(7)))
+    assert run(["import", "access-log", str(path), "--site", "demo/weblog"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    shown = [line for line in said if " cannot be read: " in line]
+    assert shown[:2] == ["line 5 cannot be read: junk", f"line 6 cannot be read: junk 0 {'x' * 93}…"]
+    assert len(shown) == 5
