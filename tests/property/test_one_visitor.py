@@ -19,6 +19,7 @@ from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import RowSource
 from hitmesh.waiting_visits import days_with_provisional_visits
 from processor.__main__ import stream_stores
+from tests.examples import examples
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import policies
@@ -91,7 +92,7 @@ def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], pol
 
 
 @pytest.mark.timeout(300)
-@FEWER
+@examples(2)
 @given(hits_of_one(), policies(), SEEDS)
 def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
     dice = Random(seed)

@@ -289,7 +289,7 @@ def said_of_visitors(mesh: Stream) -> set[Exactness]:
 
 
 @pytest.mark.timeout(300)
-@examples(4)
+@examples(2)
 @given(crowds(), SEEDS, LIMITS)
 def test_a_crowd_is_counted_within_bounds_through_any_crash(hits: list[RefHit], seed: int, limits: Limits) -> None:
     with Stream(limits=limits) as mesh:
@@ -307,7 +307,7 @@ def test_a_crowd_on_files_is_counted_within_bounds_through_any_crash(
 
 
 @pytest.mark.timeout(300)
-@examples(3)
+@examples(2)
 @given(crowds(), SEEDS, LIMITS)
 def test_any_order_of_arrival_is_settled_to_the_same_sketches(hits: list[RefHit], seed: int, limits: Limits) -> None:
     dice = Random(seed)

@@ -243,7 +243,7 @@ def test_drift_is_the_effect_of_what_came_late(
 
 
 @pytest.mark.timeout(300)
-@FEWER
+@examples(2)
 @given(stream_hits(), policies(), SEEDS, ALL_LIMITS)
 def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits) -> None:
     dice = Random(seed)
