@@ -30,7 +30,7 @@ class Seen:
 
     rows: Rows
     provisional: frozenset[Key]
-    sketches: Mapping[Key, Theta] = field(default_factory=dict)
+    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # the numbers of visitors are compared
 
     def differences_from(self, expected: Rows) -> list[str]:
         """What is missing, too much or other, one line per row; a provisional sketch may only know too many."""
