@@ -21,9 +21,10 @@ from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
 from hitmesh.adapters.embedded.outbox import EmbeddedOutbox
 from hitmesh.adapters.embedded.raw import EmbeddedRawStore
+from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
-from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink, Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
 from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore, SegmentColumns
-from hitmesh.adapters.embedded.schema import LOG_SCHEMA, RAW_SCHEMA, SETTLED_SCHEMA
+from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
+from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA
 from hitmesh.adapters.embedded.segments import MAX_FILES, EmbeddedRollupSink, Segments
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows

@@ -11,7 +11,8 @@ import pytest
 
 from hitmesh.adapters.embedded.compaction import FAN, MAX_BATCHES, Compaction
 from hitmesh.adapters.embedded.ledger import FINAL_AFTER_MS
-from hitmesh.adapters.embedded.schema import RAW_SCHEMA, STATE_SCHEMA
+from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
+from hitmesh.adapters.embedded.schema import STATE_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows, add_chunks, chunked, unpacked
 from hitmesh.adapters.factory import Stores

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.embedded.log import EmbeddedLog, LogCatalogue
+from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
-from hitmesh.adapters.embedded.schema import LOG_SCHEMA, RAW_SCHEMA
+from hitmesh.adapters.embedded.schema import LOG_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.memory.log import MemoryLog

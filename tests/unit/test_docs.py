@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hitmesh.adapters.embedded import schema
+from hitmesh.adapters.embedded import raw_schema, schema
 from hitmesh.cli.__main__ import root as hitmesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_every_table_of_the_stores_is_in_the_walk() -> None:
     walk = text_of("docs/walk.md")
     schemas = (
         schema.LOG_SCHEMA,
-        schema.RAW_SCHEMA,
+        raw_schema.RAW_SCHEMA,
         schema.SETTLED_SCHEMA,
         schema.STATE_SCHEMA,
         schema.DIRECTORY_SCHEMA,

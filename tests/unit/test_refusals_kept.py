@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.cassandra.rejected import CassandraRejectedStore
+from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
-from hitmesh.adapters.embedded.schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import KEEP_REFUSED_DAYS, open_stores
 from hitmesh.clock import SystemClock

@@ -1,9 +1,8 @@
 """Sites, keys and salts on one machine: directory.db.
 
 Decides how old an answer may be: what was found is kept until the file changes, looked at every half second at most;
-what is not kept is looked up, so a new site or key works at once; how many unknown keys, hitmesh.adapters.known_keys
-decides. Secrets of keys are stored as SHA-256 only; deleted
-salts are overwritten.
+what is not kept is looked up, so a new site or key works at once. How many unknown keys are looked up,
+hitmesh.adapters.known_keys decides. Secrets of keys are stored as SHA-256 only; deleted salts are overwritten.
 """
 
 from __future__ import annotations

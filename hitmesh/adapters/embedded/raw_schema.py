@@ -1,0 +1,259 @@
+"""Tables of raw.db: raw records, refusals, marks, claims, the stream's rows, partials and ledger.
+
+Decides names, keys and versions, like `schema`; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.adapters.embedded.schema import Migration
+
+
+def _claims_table(table: str) -> str:
+    """Return the table of claims on orders or refunds, as it first was."""
+    return f"""CREATE TABLE {table} (
+        log_id TEXT NOT NULL,
+        partition_no INTEGER NOT NULL,
+        record_offset INTEGER NOT NULL,
+        row_no INTEGER NOT NULL,
+        site TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        log_time INTEGER NOT NULL,
+        visitor_hi INTEGER NOT NULL,
+        visitor_lo INTEGER NOT NULL,
+        hit_id TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        excluded INTEGER NOT NULL,
+        duplicate INTEGER NOT NULL,
+        PRIMARY KEY (log_id, partition_no, record_offset, row_no)
+    ) WITHOUT ROWID"""
+
+
+def _holders_table(table: str) -> str:
+    """Return the table of who holds an order or a refund in the stream."""
+    return f"""CREATE TABLE {table} (
+        site TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        excluded INTEGER NOT NULL,
+        log_id TEXT NOT NULL,
+        partition_no INTEGER NOT NULL,
+        record_offset INTEGER NOT NULL,
+        row_no INTEGER NOT NULL,
+        PRIMARY KEY (site, order_id, excluded)
+    ) WITHOUT ROWID"""
+
+
+def _claim_totals(table: str) -> tuple[str, str]:
+    return (
+        f"ALTER TABLE {table} ADD COLUMN total INTEGER",
+        f"ALTER TABLE {table} ADD COLUMN currency TEXT NOT NULL DEFAULT ''",
+    )
+
+
+RAW_SCHEMA: Final[tuple[Migration, ...]] = (
+    (
+        """CREATE TABLE raw_records (
+            record INTEGER PRIMARY KEY,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            min_event_time INTEGER NOT NULL,
+            max_event_time INTEGER NOT NULL,
+            schema_version INTEGER NOT NULL,
+            site_days TEXT NOT NULL,
+            value BLOB NOT NULL,
+            UNIQUE (log_id, partition_no, record_offset)
+        )""",
+        """CREATE TABLE raw_index (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            record INTEGER NOT NULL,
+            PRIMARY KEY (site, day, record)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE rejected (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            row_no INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            collect_time INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            field TEXT NOT NULL,
+            message TEXT NOT NULL,
+            hit_id TEXT NOT NULL,
+            hits INTEGER NOT NULL,
+            original BLOB NOT NULL,
+            PRIMARY KEY (log_id, partition_no, record_offset, row_no)
+        )""",
+        "CREATE INDEX rejected_by_time ON rejected (site, collect_time, hits)",
+        """CREATE TABLE dirty_marks (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            record_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (site, day, log_id, partition_no, record_offset)
+        ) WITHOUT ROWID""",
+        _claims_table("order_claims"),
+        "CREATE INDEX order_claims_by_order ON order_claims (site, order_id)",
+        """CREATE TABLE reader_positions (
+            topic TEXT NOT NULL,
+            group_name TEXT NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (topic, group_name, log_id, partition_no)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        "ALTER TABLE dirty_marks ADD COLUMN hits INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE dirty_marks ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE dirty_marks ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE awaited_days (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        # Who holds an order in the stream; the claims themselves are what settlement decides from.
+        _holders_table("order_holders"),
+        "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
+        # The fence: one row, the number of the newest writer.
+        "CREATE TABLE writers (newest INTEGER NOT NULL)",
+        "INSERT INTO writers VALUES (0)",
+        # Rows as they were committed: all rows of a transaction and source whose site's bucket is in the range.
+        # Numbers are never used twice: readers keep what they read under them.
+        """CREATE TABLE stream_chunks (
+            chunk INTEGER PRIMARY KEY AUTOINCREMENT,
+            batch INTEGER NOT NULL,
+            source TEXT NOT NULL,
+            first_bucket INTEGER NOT NULL,
+            end_bucket INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )""",
+        # Rows of many transactions, folded; a greater level is older.
+        """CREATE TABLE stream_blobs (
+            blob INTEGER PRIMARY KEY AUTOINCREMENT,
+            source TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            level INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )""",
+        "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
+        # Site-days whose rows are gone for every reader, though they may still lie in a chunk or a blob.
+        """CREATE TABLE stream_dropped (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            bucket INTEGER NOT NULL,
+            PRIMARY KEY (site, day)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE flushed (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            next_offset INTEGER NOT NULL,
+            log_time INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE series_partials (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            cell INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            written INTEGER NOT NULL,
+            sums BLOB NOT NULL,
+            digest INTEGER NOT NULL,
+            visitors BLOB,
+            PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        # By epoch first: what is written at a time lies together; a site is found by one look per epoch.
+        """CREATE TABLE ledger (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            class TEXT NOT NULL,
+            written INTEGER NOT NULL,
+            hits INTEGER NOT NULL,
+            sum64 INTEGER NOT NULL,
+            xor64 INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, epoch, site, kind, at, class)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE ledger_epochs (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        # Epochs before this one are final and were added up, per length of what they were added up to.
+        """CREATE TABLE ledger_folds (
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            span_ms INTEGER NOT NULL,
+            end_epoch INTEGER NOT NULL,
+            PRIMARY KEY (log_id, partition_no, span_ms)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        # Sums by currency. What is there counts all currencies together and stays so, as of none; a redo overwrites it.
+        "ALTER TABLE series_partials RENAME TO series_of_none",
+        """CREATE TABLE series_partials (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            cell INTEGER NOT NULL,
+            excluded INTEGER NOT NULL,
+            currency TEXT NOT NULL,
+            log_id TEXT NOT NULL,
+            partition_no INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            written INTEGER NOT NULL,
+            sums BLOB NOT NULL,
+            digest INTEGER NOT NULL,
+            visitors BLOB,
+            PRIMARY KEY (site, day, generation, cell, excluded, currency, log_id, partition_no, epoch)
+        ) WITHOUT ROWID""",
+        """INSERT INTO series_partials
+        SELECT site, day, generation, cell, excluded, '', log_id, partition_no, epoch, written, sums, digest, visitors
+        FROM series_of_none""",
+        "DROP TABLE series_of_none",
+        """CREATE TABLE settled_series (
+            site TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            value BLOB NOT NULL,
+            PRIMARY KEY (site, day, generation)
+        )""",
+    ),
+    (
+        # What an order came to; not known of claims that are there. A refund has none.
+        *_claim_totals("order_claims"),
+        # Claims on refunds are like those on orders.
+        _claims_table("refund_claims"),
+        *_claim_totals("refund_claims"),
+        "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
+        _holders_table("refund_holders"),
+        "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
+        # Days of refunds that take the total of their order.
+        """CREATE TABLE whole_refunds (
+            site TEXT NOT NULL,
+            order_id TEXT NOT NULL,
+            day INTEGER NOT NULL,
+            PRIMARY KEY (site, order_id, day)
+        ) WITHOUT ROWID""",
+    ),
+    # How `original` is written: 0 as it was sent, 1 by zlib.
+    ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
+)
