@@ -42,7 +42,7 @@ from processor.attempt import Attempt, SettlerStores
 from processor.collisions import collision_refusals
 from processor.drift import with_stored_rows
 from processor.metering import count_not_settled, count_settled, count_store_error
-from processor.wave import Computed, Pass
+from processor.wave import Computed, Pass, covered_by
 
 _LOOK_EVERY_S: Final = 0.05
 _MAX_DOUBLINGS: Final = 20
@@ -146,7 +146,7 @@ class Settler:
             if self._stop.is_set() or self._clock.now() - started > self._pace.pass_ms:
                 break
             self._last_site = entry.site_day.site
-            covered = _covered(entry, before)
+            covered = covered_by(entry, before)
             if covered is not None and not self._must_wait(covered):
                 this.waiting.discard(entry.site_day)
                 self._compute_if_possible(this, covered)
@@ -373,7 +373,12 @@ def _with_stored_rows(one: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) 
         return one
     drift = with_stored_rows(one.drift, settled.traffic, settled.visits, sums[site_day])
     if drift.row_measures:
-        logger().error("stream_rows_differ", site_day=list(site_day), stored_minus_counted=dict(drift.row_measures))
+        logger().error(
+            "stream_rows_differ",
+            site=site_day.site,
+            date=date_text(site_day.day),
+            stored_minus_counted=dict(drift.row_measures),
+        )
     return replace(one, drift=drift)
 
 
@@ -384,20 +389,3 @@ def _closed_before(reached: Mapping[PartitionId, PartitionProgress], declared: I
 
 def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:
     return {partition: done.next_offset for partition, done in progress.progress(topic).items()}
-
-
-def _covered(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none.
-
-    Marks of settlements are of no record: a scan that begins now sees what they stand for.
-    """
-    if not entry.marks:
-        return entry  # its day has closed, that is all
-    marks = tuple(
-        one
-        if one.partition.log == SETTLEMENT_LOG
-        else replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
-        for one in entry.marks
-        if one.partition.log == SETTLEMENT_LOG or one.first_offset < before.get(one.partition, 0)
-    )
-    return replace(entry, marks=marks) if marks else None

@@ -1,11 +1,14 @@
-"""A pass of the settler and its waves, as values (step S of the journey). Decides what is handed from day to day."""
+"""A pass of the settler and its waves, as values (step S of the journey).
+
+Decides what is handed from day to day, and which marks a pass sees.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from hitmesh.ports import DirtySiteDay, Drift, PartitionId, SiteDay
+from hitmesh.ports import SETTLEMENT_LOG, DirtySiteDay, Drift, PartitionId, SiteDay
 from processor.attempt import Attempt, Handed
 from processor.settlement import Settled
 
@@ -50,3 +53,20 @@ class Pass:
         before = (one.settled.carry for one in own if one.attempt.site_day.day == site_day.day - 1)
         flags = {claim: flag for one in own for claim, flag in one.settled.orders.changed_flags.items()}
         return Handed(next(before, None), flags)
+
+
+def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
+    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none.
+
+    Marks of settlements are of no record: a scan that begins now sees what they stand for.
+    """
+    if not entry.marks:
+        return entry  # its day has closed, that is all
+    marks = tuple(
+        one
+        if one.partition.log == SETTLEMENT_LOG
+        else replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
+        for one in entry.marks
+        if one.partition.log == SETTLEMENT_LOG or one.first_offset < before.get(one.partition, 0)
+    )
+    return replace(entry, marks=marks) if marks else None
