@@ -19,15 +19,18 @@ QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
 # Of a question with a dimension: hours of 16 days, days of a year.
 DEAR_BUCKETS: Final = 400
+# Buckets times metrics of any question: 20 metrics in the hours of 40 days.
+DEAR_CELLS: Final = 20_000
 # How long a question that waits for its turn does not look whether its caller is there.
 _LOOK_S: Final = 0.1
 
 
 def is_dear(question: Question) -> bool:
-    """Return whether a question may take seconds: patterns, many dimensions, or many buckets of a dimension."""
+    """Return whether a question may take seconds: patterns, many dimensions, buckets of a dimension, or cells."""
     has_pattern = any(each.operator is Operator.RE2 for each in comparisons_in(question.filter))
     has_many_rows = bool(question.dimensions) and len(question.buckets) > DEAR_BUCKETS
-    return has_pattern or has_many_rows or len(question.dimensions) >= DEAR_DIMENSIONS
+    has_many_cells = len(question.buckets) * len(question.metrics) > DEAR_CELLS
+    return has_pattern or has_many_rows or has_many_cells or len(question.dimensions) >= DEAR_DIMENSIONS
 
 
 class Lanes:

@@ -7,6 +7,7 @@ import pytest
 from hitmesh.cells import Grain
 from hitmesh.errors import Abandoned
 from hitmesh.filters import Comparison, Filter, Not, Operator
+from reporter.catalogue import METRICS
 from reporter.lanes import Lanes, is_dear
 from tests.settled_rows import a_question
 
@@ -32,6 +33,13 @@ def test_many_buckets_of_a_dimension_are_dear(until: str, dear: bool) -> None:
     assert is_dear(a_question("hits", dimensions="page_path", **hours)) is dear  # type: ignore[arg-type]
     assert not is_dear(a_question("hits", **hours))  # type: ignore[arg-type]
     assert (is_dear(SMALL), is_dear(DEAR)) == (False, True)
+
+
+@pytest.mark.parametrize(("until", "dear"), [("2015-06-25", False), ("2015-06-27", True)])
+def test_many_cells_are_dear_without_a_dimension(until: str, dear: bool) -> None:
+    question = a_question(",".join(list(METRICS)[:20]), grain=Grain.HOUR, since="2015-05-17", until=until)
+    assert len(question.metrics) == 20
+    assert is_dear(question) is dear
 
 
 def leave() -> None:
