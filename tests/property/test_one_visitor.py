@@ -14,16 +14,13 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from hitmesh.errors import CommitInDoubt
 from hitmesh.ports import SiteDay
 from hitmesh.rollup_rows import RowSource
 from hitmesh.waiting_visits import days_with_provisional_visits
-from processor.__main__ import stream_stores
 from tests.examples import examples
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import policies
-from tests.live_faults import Killed, fused
 from tests.live_mesh import SMALLEST
 from tests.live_rows import ALL_DAYS
 from tests.property.test_stream_properties import (
@@ -37,7 +34,6 @@ from tests.property.test_stream_properties import (
     SITES,
     SLICE_MS,
     Stream,
-    a_fuse,
     in_order,
     stream_hits,
     with_delays,
@@ -97,16 +93,7 @@ def test_net_rows_are_those_of_the_reference_at_any_time(hits: list[RefHit], pol
 def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int) -> None:
     dice = Random(seed)
     with everybody(policy) as mesh:
-        for part in in_slices(arrivals(hits, dice), dice.randint(1, 20), SLICE_MS):
-            mesh.arrive(part)
-            try:
-                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), a_fuse(dice)))
-                mesh.step()
-                mesh.runner.flush()
-                mesh.runner.snapshot()
-            except (Killed, CommitInDoubt):
-                mesh.crash()
-        mesh.crash()
+        mesh.feed_through_crashes(arrivals(hits, dice), dice)
         mesh.check()
 
 

@@ -17,12 +17,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from hitmesh.cells import Grain, buckets
-from hitmesh.errors import CommitInDoubt
 from hitmesh.ports import Site, SiteDay, Topic
 from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
 from hitmesh.sketches import exact_limit, theta_hashes, union
 from hitmesh.theta import MAX_THETA, Theta
-from processor.__main__ import stream_stores
 from processor.attempt import Attempt
 from processor.live.limits import PRODUCTION, Limits
 from reporter.catalogue import METRICS, Kind
@@ -34,7 +32,6 @@ from tests.examples import examples
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import MIDNIGHT_MS
-from tests.live_faults import Killed, fused
 from tests.live_mesh import SMALLEST, partition_of
 from tests.live_rows import ALL_DAYS, Seen
 from tests.property.test_stream_properties import (
@@ -46,7 +43,6 @@ from tests.property.test_stream_properties import (
     SITES,
     SLICE_MS,
     Stream,
-    a_fuse,
     with_delays,
 )
 from tests.property.test_two_paths import asked_both, days_around
@@ -115,12 +111,7 @@ def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) ->
         if dice.random() < 0.6:
             mesh.step()
         if dice.random() < 0.2:
-            try:
-                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), a_fuse(dice)))
-                mesh.step()
-                mesh.runner.flush()
-                mesh.runner.snapshot()
-            except (Killed, CommitInDoubt):
+            if mesh.step_and_fail(dice):
                 event("a write failed")
             mesh.crash()
     mesh.idle(beat_ms=BEAT_MS)

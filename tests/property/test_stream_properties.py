@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -124,6 +125,27 @@ class Stream(LiveMesh):
             self.arrive(part)
             if dice.random() < 0.7:
                 self.step()
+
+    def step_and_fail(self, dice: Random) -> str:
+        """A runner that takes over streams and saves until one of its writes fails; returns where, "" for nowhere."""
+        fuse = a_fuse(dice)
+        with suppress(Killed, CommitInDoubt):
+            self.runner = self.a_runner(fused(stream_stores(self.stores), fuse))
+            self.step()
+            self.runner.flush()
+            self.runner.snapshot()
+            return ""
+        return fuse.blown
+
+    def feed_through_crashes(self, sent: Sequence[Arrival], dice: Random) -> None:
+        """Lets all hits arrive; writes fail, and another runner takes over where they did, and at the end."""
+        for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
+            self.arrive(part)
+            failed = self.step_and_fail(dice)
+            if failed:
+                self.crash()
+            event(failed or "nowhere")  # with --hypothesis-show-statistics: where it stopped
+        self.crash()
 
     def check(self) -> None:
         """The stream is what the reference says it is now, and every hit is accounted for (P12)."""
@@ -248,18 +270,7 @@ def test_drift_is_the_effect_of_what_came_late(
 def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits) -> None:
     dice = Random(seed)
     with Stream(policy, limits=limits) as mesh:
-        for part in in_slices(with_delays(hits, dice, ANY_MS), dice.randint(1, 20), SLICE_MS):
-            mesh.arrive(part)
-            fuse = a_fuse(dice)
-            try:
-                mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), fuse))
-                mesh.step()
-                mesh.runner.flush()
-                mesh.runner.snapshot()
-            except (Killed, CommitInDoubt):
-                mesh.crash()
-            event(fuse.blown or "nowhere")  # with --hypothesis-show-statistics: where it stopped
-        mesh.crash()
+        mesh.feed_through_crashes(with_delays(hits, dice, ANY_MS), dice)
         mesh.check()
 
 
