@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from hitmesh.ports import (
     DirtyDays,
@@ -71,6 +72,9 @@ def wins_of(
 ) -> Mapping[PartitionId, BoolArray]:
     """Return whether each row of each partition holds what it claims (rule D3), taking what nobody holds.
 
+    A claim of history takes its order or refund too, though the stream does not count its hit: the same order in a
+    later hit is a repeat. Which hits of history are copies only settlement knows.
+
     Args:
         prepared: steps that are about to be applied.
         claims: those of all their hits.
@@ -81,11 +85,21 @@ def wins_of(
         places = np.flatnonzero(one.claiming)
         for place, (offset, row) in zip(places.tolist(), one.rows.select("offset", "row")[places].rows(), strict=True):
             claiming[Position(partition.log, partition.partition, offset), row] = (partition, place)
-    asked = [claim for claim in claims if (claim.position, claim.row) in claiming]
+    history = {place for partition, one in prepared.items() for place in _history_of(partition, one)}
+    asked = [claim for claim in claims if (at := (claim.position, claim.row)) in claiming or at in history]
     asked.sort(key=lambda claim: (claim.log_time, claim.position, claim.row))
     wins = {partition: np.zeros(one.rows.height, np.bool_) for partition, one in prepared.items()}
     if asked:
         for claim, won in zip(asked, holders.first(asked), strict=True):
-            partition, place = claiming[claim.position, claim.row]
-            wins[partition][place] = won
+            if (found := claiming.get((claim.position, claim.row))) is not None:
+                partition, place = found
+                wins[partition][place] = won
     return wins
+
+
+def _history_of(partition: PartitionId, prepared: Prepared) -> Iterator[tuple[Position, int]]:
+    """Yield the places of the hits of a step that are history."""
+    if prepared.is_history.any():
+        places = prepared.records.hits.select("offset", "row").filter(pl.Series(prepared.is_history))
+        for offset, row in places.iter_rows():
+            yield Position(partition.log, partition.partition, offset), row

@@ -238,7 +238,6 @@ def _wins_order(hit: _Hit, known: Known) -> bool | None:
             claim
             for claim in known.claims
             if (claim.kind, claim.order_id, claim.excluded, claim.duplicate) == (kind, claimed, hit.excluded, False)
-            and (hit.day in known.entries or not is_closed(claim.day, claim.log_time))
         ),
         None,
     )

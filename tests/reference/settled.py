@@ -69,22 +69,28 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
     return settled
 
 
-def decide_orders(settled: Settled) -> None:
-    """The first claim on (site, order id) in log order wins, excluded hits and the others apart (D3)."""
+def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
+    """The first claim on (site, order id) in log order wins, excluded hits and the others apart (D3).
+
+    Hits that are pending claim their orders too, and are not counted.
+    """
+    is_pending = {id(hit) for hit in pending}
     taken = set()
-    for hit in settled.counted:
+    for hit in sorted([*settled.counted, *pending], key=lambda hit: hit.position):
         if hit.type != "ORDER":
             continue
         claim = (hit.site, hit.order_id, hit.excluded)
-        (settled.repeats if claim in taken else settled.winners).append(hit)
+        if id(hit) not in is_pending:
+            (settled.repeats if claim in taken else settled.winners).append(hit)
         taken.add(claim)
 
 
-def decide_refunds(settled: Settled, *, orders_are_known: bool) -> None:
+def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
     """The first claim on (site, refund id) takes off its amount, a repeat nothing; 0 stands for its order (D3)."""
+    is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
     taken = set()
-    for hit in settled.counted:
+    for hit in sorted([*settled.counted, *pending], key=lambda hit: hit.position):
         if hit.type != "REFUND":
             continue
         micros, currency = hit.refund_micros or 0, hit.currency
@@ -96,7 +102,8 @@ def decide_refunds(settled: Settled, *, orders_are_known: bool) -> None:
             settled.full_refunds[id(hit)] = micros
         if hit.refund_id is not None:
             taken.add(claim)
-        settled.refunds[id(hit)] = (micros, currency)
+        if id(hit) not in is_pending:
+            settled.refunds[id(hit)] = (micros, currency)
 
 
 def hit_entries(settled: Settled) -> Iterator[Entry]:

@@ -65,8 +65,8 @@ def stream(
     streamed.late = [hit for hit in streamed.counted if hit.is_late]
     streamed.waiting = waiting_in_the_stream(known, is_copy, kept_of_visitor)
     _build_visits(streamed, log_time, policy)
-    decide_orders(streamed)
-    decide_refunds(streamed, orders_are_known=False)
+    decide_orders(streamed, streamed.pending)
+    decide_refunds(streamed, streamed.pending, orders_are_known=False)
     streamed.entries = shown([*hit_entries(streamed), *_visit_entries(streamed)])
     return streamed
 

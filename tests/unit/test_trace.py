@@ -164,7 +164,7 @@ def a_claim(offset: int, *, excluded: bool = False, duplicate: bool = False, log
         ([a_claim(3), a_claim(4)], False),
         ([a_claim(3, excluded=True), a_claim(4)], True),
         ([a_claim(3, duplicate=True), a_claim(4)], True),
-        ([a_claim(3, log_time=NOON + 3 * DAY_MS), a_claim(4)], True),
+        ([a_claim(3, log_time=NOON + 3 * DAY_MS), a_claim(4)], False),
     ],
 )
 def test_the_first_claim_on_an_order_wins(claims: list[OrderClaim], wins: bool) -> None:

@@ -1026,7 +1026,9 @@ class Item(_message.Message):
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Category from the widest to the narrowest, at most 5 levels of 64 bytes."""
+        """Category from the widest to the narrowest, at most 5 levels of 64 bytes. Reports show the levels joined by "/", so
+        that a level with a "/" in it reads as two levels.
+        """
 
     def __init__(
         self,

@@ -183,7 +183,9 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     EXACTNESS_UNSPECIFIED: _Exactness.ValueType  # 0
     """Not set."""
     EXACTNESS_EXACT: _Exactness.ValueType  # 1
-    """Exact."""
+    """Counted, not estimated. Until a cell is SETTLED, late hits count as hits, and as part of a visit only once the day
+    is settled.
+    """
     EXACTNESS_SKETCH: _Exactness.ValueType  # 2
     """Estimated from a sketch."""
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
@@ -203,7 +205,9 @@ class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
 EXACTNESS_UNSPECIFIED: Exactness.ValueType  # 0
 """Not set."""
 EXACTNESS_EXACT: Exactness.ValueType  # 1
-"""Exact."""
+"""Counted, not estimated. Until a cell is SETTLED, late hits count as hits, and as part of a visit only once the day
+is settled.
+"""
 EXACTNESS_SKETCH: Exactness.ValueType  # 2
 """Estimated from a sketch."""
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
