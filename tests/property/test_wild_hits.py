@@ -21,7 +21,7 @@ from tests.generate.strategies import MIDNIGHT_MS
 from tests.live_mesh import SMALLEST
 from tests.property.test_stream_properties import ANY_MS, SEEDS, Stream, with_delays
 from tests.reference.hits import INTERACTIVE_TYPES, RefHit
-from tests.twins import IDS, TWINS
+from tests.twins import IDS, TEXTS, with_twins
 
 TYPES = (*sorted(INTERACTIVE_TYPES), "ENGAGEMENT", "PERFORMANCE", "REFUND", "EXCEPTION", "IDENTIFY")
 URLS = st.sampled_from(("memory:", "memory:", "embedded:HOME/data"))
@@ -41,19 +41,15 @@ def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
         )
         visitor = f"v{dice.randrange(visitors)}"
         made = maker.hit(SHOPS[number % 2], visitor, at, MIDNIGHT_MS, dice.choice(PEOPLE), dice.choice(ORIGINS))
-        hits.append(_with_twins(_widened(made, number, dice), dice))
+        widened = _widened(made, number, dice)
+        hits.append(_with_twins(widened, dice) if dice.random() <= TWIN_SHARE else widened)
     return hits
 
 
 def _with_twins(hit: RefHit, dice: Random) -> RefHit:
-    """A fifth of the hits has texts that share a hash64 with those of other hits, in any field that it has."""
-    if dice.random() > TWIN_SHARE:
-        return hit
-    names = ("page_path", "hostname", "source", "referrer_host", "event_name", "product", "refund_id", "order_id")
-    fields = {name: dice.choice(dice.choice(TWINS)) for name in names if getattr(hit, name) is not None}
     # A copy says the same as its original, or the order of arrival would decide which of the two counts.
     hit_id = dice.choice(IDS) if hit.type == "IDENTIFY" else hit.hit_id
-    return replace(hit, hit_id=hit_id, **fields)  # type: ignore[arg-type]  # fields of RefHit
+    return replace(with_twins(hit, dice, (*TEXTS, "refund_id", "order_id")), hit_id=hit_id)
 
 
 def _widened(hit: RefHit, number: int, dice: Random) -> RefHit:

@@ -1,7 +1,8 @@
 """A weekend of two sites, in the order in which it arrives: some thousand hits, and all that makes numbers hard.
 
-Visitors walk through a shop whose pages, products and campaigns have quirky names; bots come too. Hits arrive shuffled,
-late, and after their day has closed; some come again. Orders are in the currency of the mesh's sites and in others.
+Visitors walk through a shop whose pages, products and campaigns have quirky names, some of them with one hash64; bots
+come too. Hits arrive shuffled, late, and after their day has closed; some come again. Orders are in the currency of the
+mesh's sites and in others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.generate.maker import HitMaker
 from tests.generate.scenarios import GAP, HOUR, MINUTE, SCENARIOS, SECOND, Moment
 from tests.generate.strategies import MIDNIGHT_MS
 from tests.reference.hits import NO_CAMPAIGN, RefHit
+from tests.twins import with_twins
 
 SEED: Final = 20_250_405
 START: Final = MIDNIGHT_MS
@@ -37,6 +39,7 @@ HISTORY_SHARE: Final = 0.02
 SHOPS_ASKED: Final = SHOPS[:2]
 SITES: Final = tuple(shop.site for shop in SHOPS_ASKED)
 VISITORS: Final = 150
+TWIN_SHARE: Final = 0.1
 PLAN: Final = Plan("on-servers", 10 * MINUTE, delayed=0.06, far_delayed=0.04, resent=0.03, far_resent=0.02)
 _TYPES: Final = {
     "PAGE_VIEW": 40,
@@ -87,6 +90,7 @@ def _walks(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
             begins = dice.randrange(*dice.choice(AWAKE))
             for at in _walk(dice):
                 hit = maker.hit(shop, f"{shop.hostname}-{number}", at, begins, client, dice.choice((DIRECT, *ORIGINS)))
+                hit = with_twins(hit, dice) if dice.random() < TWIN_SHARE else hit
                 # Half of the money is in the currency in which both sites are asked.
                 yield replace(hit, currency="USD") if hit.currency and dice.random() < 0.5 else hit
 
