@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import queue
 import threading
@@ -277,6 +278,62 @@ def test_json_that_is_read_for_callers_who_leave_is_charged(backend: Backend) ->
     with running(backend, refused_bytes_s=1, linger_ms=300) as collector:
         eventually(leave, "callers with short deadlines pay for the reading")
     assert not backend.refusals().height, "a batch of a caller who has left is not admitted"
+
+
+def json_of(name: str) -> bytes:
+    hit = {"hitId": name, "visitorId": name, "type": "HIT_TYPE_PAGE_VIEW", "pageView": {"url": "https://shop.example/"}}
+    return json.dumps({"ingestKey": BROWSER, "hits": [hit]}).encode()
+
+
+def send_json(collector: Running, body: bytes, timeout_s: float = 60, encoding: str = "identity") -> grpc.Future:  # type: ignore[type-arg]  # the stubs do not say of what
+    call = json_pb2_grpc.JsonCollectorServiceStub(collector.channel).SendJsonHits
+    metadata = (("hitmesh-site", SITE), ("content-encoding", encoding))
+    return call.future(httpbody_pb2.HttpBody(data=body), timeout=timeout_s, metadata=metadata)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_json_that_is_being_read_is_set_aside_by_its_unpacked_bytes(backend: Backend, encoding: str) -> None:
+    body = json_of("one").replace(b"{", b"{" + b" " * 1_000_000, 1)
+    with running(backend, refused_bytes_s=100_000) as collector:
+        backend.log.shut()
+        first = send_json(collector, gzip.compress(body) if encoding == "gzip" else body, encoding=encoding)
+        backend.log.wait_held(1)
+        with pytest.raises(grpc.RpcError, match="or are being read") as raised:
+            send_json(collector, json_of("two")).result()
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        backend.log.open()
+        assert first.result().accepted_count == 1
+        assert send_json(collector, json_of("two")).result().accepted_count == 1
+
+
+def test_json_for_which_there_is_no_room_is_charged(backend: Backend) -> None:
+    limits: dict[str, Any] = {"refused_bytes_s": 1, "inflight_bytes": 4 << 20, "complain_every_s": 3_600}
+    with structlog.testing.capture_logs() as logged, running(backend, **limits) as collector:
+        backend.log.shut()
+        large = a_batch("large", KEY)
+        large.batch_id = "x" * (4 << 20)  # it is refused once the log answers; until then it takes all the room
+        stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
+        request = collector_pb2.SendHitsRequest(batch=large)
+        held = stub.SendHits.future(request, metadata=(("hitmesh-site", SITE),), timeout=60)
+        backend.log.wait_held(1)
+
+        def found_no_room() -> bool:
+            with pytest.raises(grpc.RpcError):
+                send_json(collector, json_of("one"), timeout_s=0.2).result()
+            return any("the collector is busy" in str(line.get("cause")) for line in logged)
+
+        eventually(found_no_room, "JSON was read, and there was no room for its batch")
+        assert is_kept_out(collector)
+        held.cancel()
+
+
+def test_browser_keys_leave_slots_to_secret_ones(backend: Backend) -> None:
+    limits: dict[str, Any] = {"max_streams": 4, "max_streams_per_key": 4, "reserved_streams": 1}
+    with running(backend, **limits) as collector, ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(a_stream(collector, BROWSER))
+        assert ended_with(a_stream(collector, BROWSER)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        stack.enter_context(a_stream(collector))
 
 
 def test_batches_of_a_stream_that_has_ended_are_not_admitted(backend: Backend) -> None:

@@ -53,3 +53,11 @@ def test_issues_that_fit_into_one_message_come_with_their_number() -> None:
 def test_garbage_and_repeats_take_no_number_back() -> None:
     (ack,) = acks(7, Progress(8, ((0, BatchOutcome()), (3, BatchOutcome())), 0))
     assert ack.acked_through == 8
+
+
+def test_a_client_with_default_options_can_read_every_message() -> None:
+    long = Issue(0, 1, "i" * 128, "REJECTED", "DECODE", "f" * 100, "m" * 400)
+    progress = Progress(5, tuple((number, BatchOutcome((long,) * 2_000, (), 0, 2_000)) for number in range(1, 6)), 0)
+    told = [collector_pb2.StreamHitsResponse(ack=ack) for ack in acks(0, progress)]
+    assert sum(len(response.ack.issues) for response in told) == 10_000
+    assert max(response.ByteSize() for response in told) <= 4 << 20

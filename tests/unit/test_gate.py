@@ -71,3 +71,12 @@ def test_calls_in_parallel_do_not_all_pass_before_one_is_charged(gate: Gate, key
         pytest.fail("more is set aside than the bucket holds")
     with gate.held(key, ADDRESS, 100):
         pass
+
+
+@pytest.mark.parametrize("key", [KEY, ""])
+def test_work_that_fails_gives_back_what_was_set_aside(gate: Gate, budget: RefusalBudget, key: str) -> None:
+    with pytest.raises(ZeroDivisionError), gate.held(key, ADDRESS, 100_000):
+        raise ZeroDivisionError
+    assert not budget._held, "nothing is remembered of who has no work that runs"
+    with gate.held(key, ADDRESS, 100):
+        pass

@@ -93,6 +93,17 @@ class TestKnownKeys:
         self.known.forget()
         assert self.of(b"key") == KEY
 
+    def test_what_was_found_before_the_directory_changed_is_not_remembered(self) -> None:
+        def changes(forget: Callable[[], None], found: IngestKey | None) -> IngestKey | None:
+            forget()
+            return found
+
+        self.known = KnownKeys(self.clock, 3, max_unknown=9)
+        assert self.known.of(b"revoked", lambda: changes(self.known.forget, KEY)) == KEY
+        assert self.known.of(b"new", lambda: changes(self.known.forget_unknown, None)) is None
+        self.store.keys = {b"new": KEY}
+        assert (self.of(b"revoked"), self.of(b"new")) == (None, KEY)
+
     def test_keys_known_earlier_are_bounded(self) -> None:
         self.known = KnownKeys(self.clock, 3, max_kept=2)
         for name in (b"a", b"b", b"c"):
