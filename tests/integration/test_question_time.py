@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import polars as pl
@@ -15,9 +19,12 @@ from hitmesh.checkpoints import Checkpoint, unwatched
 from hitmesh.config import load
 from hitmesh.errors import Abandoned, RefusedError
 from hitmesh.ports import MetricQuery, MetricStore, PartitionId, PartitionProgress, SiteDay
+from hitmesh.reporter.v1 import export_pb2, reporter_pb2_grpc
 from reporter.__main__ import ReporterSettings
+from tests.e2e.mesh import environment
 from tests.e2e.waiting import eventually
 from tests.integration.reporters import Mesh, a_question, refusal, some_rows, start
+from tests.settled_rows import SITE
 
 LONG = "channel"
 """A question with this dimension takes until its checkpoint ends it."""
@@ -111,6 +118,15 @@ def test_work_stops_at_the_servers_own_limit_and_says_so() -> None:
         assert len(store.ended) == 1
 
 
+def test_a_file_has_the_same_limit() -> None:
+    with asked(question_s=0.2) as (mesh, store):
+        file = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], dimensions=[LONG], last="3d")
+        refused = refusal(lambda: list(mesh.exports.ExportReport(file, timeout=60.0)))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert "the server's limit is 0.2 s: " in refused.message
+        assert len(store.ended) == 1
+
+
 def test_queued_calls_of_callers_who_left_are_dropped_before_they_run() -> None:
     with asked(workers=1) as (mesh, store):
         first = long(mesh)
@@ -142,3 +158,19 @@ def test_the_limit_is_below_that_of_the_door(seconds: str) -> None:
     assert load(ReporterSettings, environment).question_s == 12.5
     with pytest.raises(RefusedError, match="HITMESH_REPORTER_QUESTION_S"):
         load(ReporterSettings, environment | {"HITMESH_REPORTER_QUESTION_S": seconds})
+
+
+@pytest.mark.timeout(60)
+def test_a_reporter_gives_questions_up_when_its_setting_says_so() -> None:
+    settings = {"HITMESH_REPORTER_STORE": "memory:", "HITMESH_REPORTER_QUESTION_S": "1e-9"}
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, "-m", "reporter"], env=environment(**settings), **output) as reporter:
+        try:
+            port = next(json.loads(line)["port"] for line in reporter.stdout or () if b'"serving"' in line)
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = reporter_pb2_grpc.ReporterServiceStub(channel)
+                refused = refusal(lambda: stub.RunReport(a_question("hits"), timeout=30))
+        finally:
+            reporter.terminate()
+    assert refused.reason == "DEADLINE_EXCEEDED"
+    assert "the server's limit is 1e-09 s: " in refused.message

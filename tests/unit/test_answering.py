@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.cells import Grain
 from hitmesh.clock import ManualClock
 from hitmesh.errors import Unavailable
 from hitmesh.filters import Comparison, Operator
@@ -245,6 +246,38 @@ def test_visits_are_provisional_while_hits_wait_that_may_be_of_them(scene: Scene
     assert exactness() == [of_hits(scene), Exactness.VISITS_PROVISIONAL, Exactness.VISITS_PROVISIONAL]
     scene.settle(3)
     assert exactness() == [Exactness.EXACT] * 3
+
+
+def test_totals_are_as_provisional_as_the_rows_they_are_of(scene: Scene) -> None:
+    scene.stream(3)
+    scene.stores.ledger.put(entries(an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)))
+    dimensions = "channel" if scene.path is Path.METRICS else ""
+    question = a_question("hits,visits", dimensions=dimensions, grain=Grain.DAY, until="2015-05-17")
+    found = answer(scene.backend, replace(question, include_totals=True), (scene.site,), "USD", ())
+    assert found.path is scene.path
+    assert found.totals is not None
+    assert [column.exactness for column in found.totals.columns] == [Exactness.EXACT, Exactness.VISITS_PROVISIONAL]
+
+
+def test_hits_that_waited_on_a_day_between_confirmed_ones_make_no_visit_provisional(scene: Scene) -> None:
+    scene.stream(3, log_time=MIDNIGHT + 9 * DAY)
+    generations = scene.stores.generations
+    for day in (SITE_DAY, SiteDay(SITE, UTC_DAY + 4)):
+        generations.publish(
+            day,
+            generations.begin(day),
+            logic_version=1,
+            read_through={scene.partition: scene.offset},
+            seen_sequence=0,
+            ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
+            carry=b"",
+            now=NOW,
+            drift=CONFIRMED,
+        )
+    scene.stores.ledger.put(entries(an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY + 2, hits=1)))
+    question = a_question("visits", until="2015-05-21")
+    (visits,) = answer(scene.backend, question, (scene.site,), "USD", ()).rows.columns
+    assert visits.exactness is Exactness.EXACT
 
 
 def test_visits_are_provisional_where_nobody_says_whether_hits_wait(scene: Scene) -> None:

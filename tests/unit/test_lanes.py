@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from hitmesh.cells import Grain
@@ -9,6 +11,7 @@ from hitmesh.errors import Abandoned
 from hitmesh.filters import Comparison, Filter, Not, Operator
 from reporter.catalogue import METRICS
 from reporter.lanes import Lanes, is_dear
+from reporter.question import Question
 from tests.settled_rows import a_question
 
 DEAR = a_question("hits", dimensions="page_path,browser,os")
@@ -58,3 +61,13 @@ def test_a_small_question_has_its_turn_while_dear_ones_wait(at_once: int) -> Non
         raise ZeroDivisionError
     with lanes.turn(DEAR, leave):
         pass
+
+
+@pytest.mark.parametrize(("question", "most"), [(DEAR, 2), (SMALL, 3)])
+def test_each_kind_has_half_of_the_turns(question: Question, most: int) -> None:
+    lanes = Lanes(5)
+    with ExitStack() as turns:
+        for _ in range(most):
+            turns.enter_context(lanes.turn(question, leave))
+        with pytest.raises(Abandoned):
+            turns.enter_context(lanes.turn(question, leave))
