@@ -237,7 +237,7 @@ class TestPartials:
 
     def test_those_of_a_file_without_currencies_are_read_as_of_none(self, tmp_path: Path) -> None:
         before = Database(tmp_path / "raw.db", RAW_SCHEMA[:2])
-        sums = b"\x01" + np.arange(len(PARTIAL_SUMS), dtype="<i8").tobytes()
+        sums = b"\x01" + np.arange(1, len(PARTIAL_SUMS) + 1, dtype="<i8").tobytes()
         with before.writing() as transaction:
             transaction.run(
                 "INSERT INTO series_partials VALUES (?, ?, 0, ?, 0, 'hits.1', 0, ?, 1, ?, -1, NULL)",
@@ -245,10 +245,10 @@ class TestPartials:
             )
         before.close()
         stores = opened(tmp_path)
-        old = a_partial(digest=2**64 - 1, unkeyed_digests=1) | {name: n for n, name in enumerate(PARTIAL_SUMS)}
+        old = a_partial(digest=2**64 - 1, unkeyed_digests=1) | {name: n for n, name in enumerate(PARTIAL_SUMS, 1)}
         assert stores.series.read(SHOP, DAY, DAY + 1, 0).equals(settled(old))
-        stores.series.put_partials(partials(a_partial(hits=1), a_partial(currency="EUR", hits=2)))
-        assert stores.series.read(SHOP, DAY, DAY + 1, 0)["hits"].to_list() == [1, 2]
+        stores.series.put_partials(partials(a_partial(hits=5), a_partial(currency="EUR", hits=2)))
+        assert stores.series.read(SHOP, DAY, DAY + 1, 0)["hits"].to_list() == [5, 2], "a redo replaces its epoch"
         stores.close()
 
 

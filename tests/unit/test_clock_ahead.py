@@ -166,3 +166,18 @@ def test_a_record_of_another_run_is_the_cause_where_log_time_was_ahead_before() 
     with structlog.testing.capture_logs() as logged:
         ClockAhead(ManualClock(NOON)).passed([a_record(7, NOON + HOUR)], {LOG: NOON + HOUR})
     assert [line["cause"] for line in logged] == ["a record before offset 7"]
+
+
+def test_a_cause_is_forgotten_once_time_has_caught_up() -> None:
+    clock, now_s = ManualClock(NOON), [0.0]
+    ahead = ClockAhead(clock, MINUTE, Seldom(60.0, lambda: now_s[0]))
+    with structlog.testing.capture_logs() as logged:
+        ahead.passed([a_record(0, NOON + HOUR)], {})
+        clock.advance(HOUR)
+        ahead.passed([a_record(1, NOON + HOUR)], {LOG: NOON + HOUR})
+        now_s[0] = 60.0
+        # Meanwhile another process had the partition.
+        ahead.passed([a_record(9, NOON + 5 * HOUR)], {LOG: NOON + 5 * HOUR})
+    causes = [line["cause"] for line in logged]
+    assert causes[0].startswith("the record at offset 0 of collector one")
+    assert causes[1:] == ["a record before offset 9"]

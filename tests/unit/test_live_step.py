@@ -47,12 +47,19 @@ class Stream:
 
     def at(self, minute: float, *hits: RefHit) -> dict[str, int]:
         """Take a record that the log took at a minute; return the net of what goes out, without zeros."""
+        return net(self._step([self._logged(minute, hits)]))
+
+    def at_once(self, minute: float, *records: Sequence[RefHit]) -> None:
+        """Take several records in one step."""
+        self._step([self._logged(minute, hits) for hits in records])
+
+    def _logged(self, minute: float, hits: Sequence[RefHit]) -> LoggedRecord:
         record = (
             Record(RecordKind.HITS, pack_record(hit_rows(hits)), len(hits)) if hits else Record(RecordKind.HEARTBEAT)
         )
         logged = LoggedRecord(Position(*PARTITION, self._offset), MIDNIGHT + round(minute * MINUTE), record)
         self._offset += 1
-        return net(self._step([logged]))
+        return logged
 
     def _step(self, records: Sequence[LoggedRecord]) -> Stepped:
         own = take_in(records).partitions[PARTITION]
@@ -252,6 +259,27 @@ def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_pat
     assert (stream.counts.slow, stream.counts.waiting) == (1, 2)
     ended = stream.at(640)
     assert ended == {"visit_duration_total": 3 * MINUTE, "visit_views": 6, "exits": 2}
+
+
+@pytest.mark.parametrize(
+    ("later", "waiting"),
+    [
+        ([[a_hit(601, "same time")]], 1),
+        ([[a_hit(600)], [a_hit(600.5)]], 2),  # later than the record before it, not than those before that
+        ([[a_hit(602)], [a_hit(601.5)], [a_hit(602.5)]], 1),
+    ],
+)
+def test_the_same_hits_wait_however_records_are_cut_into_steps(
+    tmp_path: Path, later: Sequence[Sequence[RefHit]], waiting: int
+) -> None:
+    records = [[a_hit(598), a_hit(599), a_hit(601)], *later]
+    one_by_one, at_once = (
+        Stream(tmp_path / name, replace(PRODUCTION, kept_of_visitor=3)) for name in ("one by one", "at once")
+    )
+    for record in records:
+        one_by_one.at(603, *record)
+    at_once.at_once(603, *records)
+    assert (one_by_one.counts.waiting, at_once.counts.waiting) == (waiting, waiting)
 
 
 def test_first_view_of_a_visit_changes_its_landing_page_however_many_hits_came_before(tmp_path: Path) -> None:

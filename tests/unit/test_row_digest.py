@@ -39,6 +39,13 @@ def test_hashes_of_texts_do_not_depend_on_what_is_remembered_or_how_many_there_a
     assert len(set(hashes.tolist())) == 3
 
 
+def test_few_texts_are_remembered() -> None:
+    digest = RowDigest(max_remembered=3)
+    for begin in range(0, 200, 100):
+        digest.texts(pl.Series([f"/{number}" for number in range(begin, begin + 100)]))
+    assert len(digest._remembered) <= 3
+
+
 def test_digests_of_older_partials_confirm_nothing_and_are_no_drift_by_themselves() -> None:
     of_hits = frame(RowSource.TRAFFIC, [traffic(page_path="/", hits=2), traffic(page_path="/a", hits=1)])
     of_visits = frame(RowSource.VISITS, [visits(landing_page="/", visits=1)])

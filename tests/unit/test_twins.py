@@ -97,6 +97,13 @@ def test_ids_with_one_hash_of_one_visitor_are_two_hits_and_each_may_be_sent_agai
     assert total(mesh, "duplicate_hits") == 2
 
 
+def test_of_ids_with_one_hash_the_one_in_the_earlier_record_counts() -> None:
+    first, second = (a_hit(VICTIM, number, visitor="v", hit_id=text) for number, text in enumerate(IDS))
+    mesh = settled_mesh([a_hit(VICTIM, 2), first], [first, second])
+    assert total(mesh, "hits") == 3
+    assert total(mesh, "duplicate_hits") == 1
+
+
 @pytest.mark.parametrize(
     ("type_", "id_field", "amount", "measure"),
     [("ORDER", "order_id", "total_micros", "gross_revenue"), ("REFUND", "refund_id", "refund_micros", "refunds")],
