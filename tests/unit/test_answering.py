@@ -248,6 +248,14 @@ def test_visits_are_provisional_while_hits_wait_that_may_be_of_them(scene: Scene
     assert exactness() == [Exactness.EXACT] * 3
 
 
+def test_hits_that_begin_to_wait_while_rows_are_read_are_known(scene: Scene) -> None:
+    scene.stream(3)
+    waits = an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)
+    scene.meanwhile += [lambda: scene.stores.ledger.put(entries(waits))]
+    (visits,) = scene.ask("visits").rows.columns
+    assert visits.exactness is Exactness.VISITS_PROVISIONAL
+
+
 def test_totals_are_as_provisional_as_the_rows_they_are_of(scene: Scene) -> None:
     scene.stream(3)
     scene.stores.ledger.put(entries(an_entry(site=SITE, kind=LedgerKind.WAITS, at=UTC_DAY, hits=1)))
