@@ -306,6 +306,15 @@ def test_json_that_is_being_read_is_set_aside_by_its_unpacked_bytes(backend: Bac
         assert send_json(collector, json_of("two")).result().accepted_count == 1
 
 
+@pytest.mark.parametrize(
+    "body", [json_of("cut")[:-1], json_of("refused").replace(b"PAGE_VIEW", b"NONE")], ids=["whole", "hit"]
+)
+def test_packed_json_that_is_refused_is_charged_by_its_unpacked_bytes(backend: Backend, body: bytes) -> None:
+    with running(backend, refused_bytes_s=10_000) as collector:
+        send_json(collector, gzip.compress(body.replace(b"{", b"{" + b" " * 1_000_000, 1)), encoding="gzip").exception()
+        assert is_kept_out(collector)
+
+
 def test_json_for_which_there_is_no_room_is_charged(backend: Backend) -> None:
     limits: dict[str, Any] = {"refused_bytes_s": 1, "inflight_bytes": 4 << 20, "complain_every_s": 3_600}
     with structlog.testing.capture_logs() as logged, running(backend, **limits) as collector:
