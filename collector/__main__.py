@@ -13,15 +13,15 @@ from collector.heartbeat import Heartbeat
 from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
-from hitmesh.call_limits import CallLimit, CallPool
-from hitmesh.clock import SystemClock
-from hitmesh.config import load
-from hitmesh.errors import HitmeshError, RefusedError
-from hitmesh.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
-from hitmesh.logs import configure
-from hitmesh.telemetry.exposition import open_telemetry
-from hitmesh.telemetry.labels import Part
-from hitmesh.telemetry.rpc import CallMeter
+from hitmesh.model.errors import HitmeshError, RefusedError
+from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.config import load
+from hitmesh.runtime.lifecycle import SERVER_OPTIONS, serve, stop_on_signals
+from hitmesh.runtime.logs import configure
+from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.labels import Part
+from hitmesh.runtime.telemetry.rpc import CallMeter
 
 EXIT_CONFIG = 3
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from collector.outcome import issue_messages, receipt_messages
 from collector.sequence import Progress
-from hitmesh.collector.v1 import collector_pb2
+from hitmesh.api.collector.v1 import collector_pb2
 
 MAX_ACK_BYTES: Final = 3 << 20
 # Tag and length of a part that has up to 2 MiB.

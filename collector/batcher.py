@@ -28,10 +28,12 @@ from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
-from hitmesh.errors import HitmeshError, RetryError
-from hitmesh.logs import Seldom, logger, traceback_of
-from hitmesh.ports import Clock, EventLog, LoggedPosition, Record, SiteDirectory, Topic
-from hitmesh.telemetry import Metrics, unmeasured
+from hitmesh.model.errors import HitmeshError, RetryError
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record
+from hitmesh.ports import Clock, EventLog, SiteDirectory
+from hitmesh.runtime.logs import Seldom, logger, traceback_of
+from hitmesh.runtime.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
 # Worth admitting without waiting for more: half the credit of a stream, so that one stream alone keeps both sides busy.

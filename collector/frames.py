@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.log.v1 import view_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80

@@ -14,8 +14,9 @@ from typing import Final
 from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
-from hitmesh.errors import KeyNotLookedUp, RetryError, Unauthenticated
-from hitmesh.ports import IngestKey, KeyKind, SiteDirectory
+from hitmesh.model.errors import KeyNotLookedUp, RetryError, Unauthenticated
+from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.ports import SiteDirectory
 
 _NO_KEY: Final = frozenset(("UNKNOWN_KEY", "KEY_REVOKED", "QUOTA"))
 _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')

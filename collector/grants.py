@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.admission import Grant, Refusal
-from hitmesh.errors import KeyNotLookedUp, RefusedError
-from hitmesh.names import site_name
+from hitmesh.model.errors import KeyNotLookedUp, RefusedError
+from hitmesh.model.names import site_name
 from hitmesh.ports import SiteDirectory
 
 Sender = tuple[str, str]  # (key secret, site header)

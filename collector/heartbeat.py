@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 
 from collector.records import heartbeat_record
-from hitmesh.errors import RetryError
-from hitmesh.logs import logger, traceback_of
-from hitmesh.ports import Clock, EventLog, Topic
+from hitmesh.model.errors import RetryError
+from hitmesh.model.positions import Topic
+from hitmesh.ports import Clock, EventLog
+from hitmesh.runtime.logs import logger, traceback_of
 
 
 class Heartbeat:

@@ -18,9 +18,9 @@ from collector.admission.envelopes import MAX_HITS, FoundFault
 from collector.admission.verdicts import Reason
 from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
 from collector.json_split import SplitBatch, split_batch
-from hitmesh.errors import RefusedError
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.errors import RefusedError
 
 # Field number 0 with wire type 7: neither exists.
 _UNDECODABLE: Final = b"\x07"

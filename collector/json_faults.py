@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from collector.admission.verdicts import shown
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 
 MAX_NESTING: Final = 32
 Broken = (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from collector.admission import Admitted, Frame
 from collector.outcome import BatchOutcome
-from hitmesh.errors import HitmeshError, RetryError
-from hitmesh.ports import Topic
-from hitmesh.telemetry import Metrics
-from hitmesh.telemetry import registry as known
-from hitmesh.telemetry.labels import HitOutcome, IssueOutcome, LogTopic, Reason, StoreReason
+from hitmesh.model.errors import HitmeshError, RetryError
+from hitmesh.model.positions import Topic
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry import registry as known
+from hitmesh.runtime.telemetry.labels import HitOutcome, IssueOutcome, LogTopic, Reason, StoreReason
 
 
 class CollectorMeter:

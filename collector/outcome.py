@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from collector.admission import Issue
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.ports import LoggedPosition, Topic
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.model.positions import LoggedPosition, Topic
 
 WHOLE_BATCH = -1
 RETRY_DELAY_S = 1.0

@@ -11,8 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.cells import CELL_MS
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.zones import DAY_MS
 
 HOUR_MS: Final = 3_600_000
 # An hour may use such a part of its day's cap, so that a flood in the morning leaves room for the evening.

@@ -29,16 +29,16 @@ from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
 from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
-from hitmesh.collector.v1 import collector_pb2, json_pb2
-from hitmesh.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
-from hitmesh.logs import Complaints
+from hitmesh.api.collector.v1 import collector_pb2, json_pb2
+from hitmesh.model.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
 from hitmesh.ports import Clock
-from hitmesh.rpc_errors import abort
-from hitmesh.telemetry import Metrics, unmeasured
-from hitmesh.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECTOR_OPEN_STREAMS
+from hitmesh.runtime.logs import Complaints
+from hitmesh.runtime.rpc_errors import abort
+from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECTOR_OPEN_STREAMS
 
-SERVICE = "hitmesh.collector.v1.CollectorService"
-JSON_SERVICE = "hitmesh.collector.v1.JsonCollectorService"
+SERVICE = "hitmesh.api.collector.v1.CollectorService"
+JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
 # Trailer of every call: hits acknowledged in it. Envoy adds them up per door.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from hitmesh.config import ServiceSettings
+from hitmesh.runtime.config import ServiceSettings
 
 # How long a thread keeps the interpreter when others want it. With the default of 5 ms the threads of the streams push
 # the micro-batcher out in the middle of its steps; 20 ms made a collector at full load 15 % cheaper a hit.

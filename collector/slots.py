@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from hitmesh.errors import RetryError
+from hitmesh.model.errors import RetryError
 
 StreamT = TypeVar("StreamT")
 

@@ -21,10 +21,10 @@ from collector.frames import MAX_BATCH_SEQ, GarbageFrame, OpenFrame, read_stream
 from collector.gate import Gate
 from collector.outcome import BatchOutcome
 from collector.sequence import Sequence, Verdict
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.errors import HitmeshError, RefusedError, Unauthenticated
-from hitmesh.logs import logger
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.model.errors import HitmeshError, RefusedError, Unauthenticated
 from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger
 
 MIN_CREDIT_BYTES = 1 << 20
 

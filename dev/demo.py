@@ -22,7 +22,7 @@ from pathlib import Path
 
 ACCESS_LOG = Path(__file__).resolve().parents[2] / "shared" / "data" / "access.log"
 LIVE = ("--rate", "2000", "--duration", "10", "--sites", "10", "--late", "1", "--duplicates", "1", "--bots", "2")
-HITMESH = [sys.executable, "-m", "hitmesh.cli"]
+HITMESH = [sys.executable, "-m", "hitmesh.tools.cli"]
 READY_TIMEOUT_S = 120.0
 STEP_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0

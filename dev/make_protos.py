@@ -1,7 +1,7 @@
 """Step 0, the contract: compile `proto/` into stubs, type stubs and Envoy's descriptor set.
 
-The package of a proto file is its Python path, so `proto/hitmesh/hit/v1/hit.proto` becomes
-`hitmesh/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored
+The package of a proto file is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
+`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored
 for the compiler and for buf only: their Python modules come from googleapis-common-protos. This file knows
 nothing of what the messages mean.
 
@@ -26,7 +26,7 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent.parent
 PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
-DESCRIPTOR_SET = Path("hitmesh/descriptors/hitmesh.binpb")
+DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
 #: Travel inside `google.protobuf.Any` only, so no proto imports them; Envoy puts them into JSON errors.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)

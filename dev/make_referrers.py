@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from hitmesh.urls import ascii_host
+from collector.urls import ascii_host
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "collector" / "classify" / "data"

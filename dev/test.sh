@@ -17,7 +17,7 @@ export RUN_OF_TESTS
 
 # Longest first: the short ones fill up what is left at the end.
 alone="tests/replays tests/integration tests/property tests/contract tests/unit"
-of_servers="tests/servers_cassandra tests/servers_kafka tests/servers_druid tests/servers_paths"
+of_servers="tests/real/cassandra tests/real/kafka tests/real/druid tests/real/paths"
 spread="-n 2 --dist worksteal"
 # A mesh mostly waits, so two of them share two cores; files of tests stay together, the longest come first.
 side_by_side="-n 2 --dist loadfile --no-loadscope-reorder"
@@ -56,12 +56,12 @@ if [ "$mode" = long ]; then
 else
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
     part "a small pass of the benchmark" sh -c '.venv/bin/python -m tests.bench --small >/dev/null'
-    part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/kill tests/e2e
+    part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e
     if [ "$mode" = all ]; then
         part "servers" .venv/bin/hitmesh stack up --home .stack
         part "meshes on servers" $pytest -q --durations 40 $side_by_side -m "servers and not long" \
-            tests/kill tests/faults tests/e2e tests/contract $of_servers
-        part "servers that die" $pytest -q --durations 10 -m "not long" tests/outages
+            tests/breaking/kill tests/breaking/faults tests/e2e tests/contract $of_servers
+        part "servers that die" $pytest -q --durations 10 -m "not long" tests/breaking/outages
     fi
 fi
 echo "test: all passed in $(($(date +%s) - started)) s" >&2

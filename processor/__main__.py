@@ -14,29 +14,30 @@ from collections.abc import Callable, Mapping
 import grpc
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
-from hitmesh.admin.v1 import trace_pb2_grpc
-from hitmesh.call_limits import CallLimit, CallPool
-from hitmesh.clock import SystemClock
-from hitmesh.config import load
-from hitmesh.errors import HitmeshError, RefusedError, RetryError, as_disk_full
-from hitmesh.lifecycle import SERVER_OPTIONS, end_within, serve, stop_on_signals
-from hitmesh.logs import configure, logger, traceback_of
-from hitmesh.ports import Clock, PartitionId, PartitionProgress, Topic
-from hitmesh.telemetry import Metrics
-from hitmesh.telemetry.exposition import open_telemetry
-from hitmesh.telemetry.labels import Part
-from hitmesh.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
-from hitmesh.telemetry.rpc import CallMeter
-from hitmesh.zones import DAY_MS
-from processor.attempt import SettlerStores
-from processor.balance_watch import watch_balance
+from hitmesh.api.control.v1 import trace_pb2_grpc
+from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, as_disk_full
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Clock
+from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.config import load
+from hitmesh.runtime.lifecycle import SERVER_OPTIONS, end_within, serve, stop_on_signals
+from hitmesh.runtime.logs import configure, logger, traceback_of
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.labels import Part
+from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
+from hitmesh.runtime.telemetry.rpc import CallMeter
 from processor.fail_points import dying_at
-from processor.metering import StreamMeter, ages_s
-from processor.rpc import SERVICE, TraceService, TraceStores
-from processor.runner import Runner
+from processor.service import SERVICE, TraceService, TraceStores
 from processor.settings import ProcessorSettings, Role
-from processor.settler import Pace, Settler
-from processor.stream_stores import StreamStores
+from processor.settle.attempt import SettlerStores
+from processor.settle.settler import Pace, Settler
+from processor.stream.balance_watch import watch_balance
+from processor.stream.metering import StreamMeter, ages_s
+from processor.stream.runner import Runner
+from processor.stream.stores import StreamStores
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 3

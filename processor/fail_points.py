@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-from processor.commit import CommitStep, Reached, nowhere
+from processor.stream.commit import CommitStep, Reached, nowhere
 
 
 def dying_at(where: str) -> Reached:

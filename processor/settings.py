@@ -10,9 +10,9 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from hitmesh.closing import AHEAD_TOLERANCE_MS
-from hitmesh.config import ServiceSettings
-from processor.runner import Pace
+from hitmesh.model.limits import AHEAD_TOLERANCE_MS
+from hitmesh.runtime.config import ServiceSettings
+from processor.stream.runner import Pace
 
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 

@@ -11,18 +11,18 @@ from pydantic_settings import SettingsConfigDict
 
 from hitmesh.adapters.factory import open_stores
 from hitmesh.adapters.servers import SCHEME
-from hitmesh.admin.v1 import trace_pb2
-from hitmesh.clock import SystemClock
-from hitmesh.collector.v1 import collector_pb2, json_pb2
-from hitmesh.config import ServiceSettings, load
-from hitmesh.errors import HitmeshError, RefusedError
-from hitmesh.lifecycle import serve, stop_on_signals
-from hitmesh.logs import configure, logger
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from hitmesh.telemetry.exposition import open_telemetry
-from hitmesh.telemetry.labels import Part
-from reporter.breaker import Breaker, Breakers
-from reporter.route import Path
+from hitmesh.api.collector.v1 import collector_pb2, json_pb2
+from hitmesh.api.control.v1 import trace_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import HitmeshError, RefusedError
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.config import ServiceSettings, load
+from hitmesh.runtime.lifecycle import serve, stop_on_signals
+from hitmesh.runtime.logs import configure, logger
+from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.labels import Part
+from reporter.answer.breaker import Breaker, Breakers
+from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 

@@ -14,22 +14,22 @@ import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
-from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
-from hitmesh.call_checkpoints import checkpoint_of
-from hitmesh.call_limits import CallLimit, CallPool, in_pool
-from hitmesh.callers import caller_of
-from hitmesh.errors import HitmeshError, StoreCorrupt, Unavailable
-from hitmesh.lifecycle import SERVER_OPTIONS
-from hitmesh.logs import Seldom, logger
-from hitmesh.ports import IngestKey
-from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
-from hitmesh.rpc_errors import translating, translating_stream
-from hitmesh.telemetry import Metrics, unmeasured
-from hitmesh.telemetry.labels import StoreReason
-from hitmesh.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
-from hitmesh.telemetry.rpc import CallMeter
-from hitmesh.utc_days import iso_instant
-from reporter.lanes import QUESTIONS_AT_ONCE, Lanes
+from hitmesh.access.callers import caller_of
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.days import iso_instant
+from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.model.sites import IngestKey
+from hitmesh.runtime.call_checkpoints import checkpoint_of
+from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
+from hitmesh.runtime.lifecycle import SERVER_OPTIONS
+from hitmesh.runtime.logs import Seldom, logger
+from hitmesh.runtime.rpc_errors import translating, translating_stream
+from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.telemetry.labels import StoreReason
+from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
+from hitmesh.runtime.telemetry.rpc import CallMeter
+from reporter.answer.lanes import QUESTIONS_AT_ONCE, Lanes
 from reporter.rpc.admin.create_ingest_key import create_ingest_key
 from reporter.rpc.admin.create_site import create_site
 from reporter.rpc.admin.get_site import get_site
@@ -87,11 +87,11 @@ def build_server(
     answer_bytes: int = MAX_RESPONSE_BYTES,
     piece_bytes: int = PIECE_BYTES,
 ) -> grpc.Server:
-    """Returns a server with the services added, not started: hitmesh.lifecycle.serve runs it.
+    """Returns a server with the services added, not started: hitmesh.runtime.lifecycle.serve runs it.
 
     Args:
         backend: what the services answer from.
-        workers: questions that are answered at once, dear ones and others half each (reporter.lanes).
+        workers: questions that are answered at once, dear ones and others half each (reporter.answer.lanes).
         metrics: what calls are measured by.
         max_calls: calls that run or wait, exports apart; each has a thread, since a question waits for its turn in it.
         question_s: a question that takes longer is given up.

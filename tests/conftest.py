@@ -1,7 +1,7 @@
 """Settings for all tests: the Hypothesis profiles, and the meshes on real servers that tests share.
 
 `ci` (chosen by the environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples at every run, so
-that a failure there fails everywhere; `dev` tries new ones. Both try as many (tests/examples.py), and neither has a
+that a failure there fails everywhere; `dev` tries new ones. Both try as many (support/examples.py), and neither has a
 deadline per example: the time-out per test is pytest's, and a slow machine is no failure.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.examples import examples
-from tests.patience import lengthen_timeouts
-from tests.servers import Meshes
+from tests.support.examples import examples
+from tests.support.patience import lengthen_timeouts
+from tests.support.servers import Meshes
 
 settings.register_profile(
     "dev",

@@ -22,7 +22,7 @@ from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
 from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.ports import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")

@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from collector.admission.payloads import PAYLOAD_FIELDS
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitType
-from hitmesh.log.v1 import view_pb2
-from hitmesh.wire import is_sound
+from collector.wire import is_sound
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.hit_types import HitType
 
 
 class Damage(NamedTuple):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from collector.admission.texts import Texts, picked
 from collector.admission.verdicts import Mask
-from hitmesh.columns import HITS_COLUMNS
+from hitmesh.model.rows.columns import HITS_COLUMNS
 
 Rows = npt.NDArray[np.integer]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import xxhash
 
 from collector.admission.texts import Texts, byte_lengths
-from hitmesh.keys import hash64, hash64_column
+from hitmesh.model.keys import hash64, hash64_column
 
 _FEW: Final = 500
 U64 = npt.NDArray[np.uint64]

@@ -25,7 +25,7 @@ from collector.admission.hits import NOBODY, Hits, Tools, hits_of, read_hits
 from collector.admission.identity import SaltOf
 from collector.admission.refusals import issues_of, rejected_of
 from collector.admission.verdicts import Issue, Verdicts
-from hitmesh.keys import hash64, partition_of
+from hitmesh.model.keys import hash64, partition_of
 
 _MOST_SITES: Final = 100_000
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from collector.admission.verdicts import Reason
-from hitmesh.log.v1 import view_pb2
+from hitmesh.internal.log.v1 import view_pb2
 
 MAX_BATCH_BYTES: Final = 1 << 20
 MAX_HITS: Final = 2_000

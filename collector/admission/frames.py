@@ -30,10 +30,10 @@ from collector.admission.envelopes import (
 )
 from collector.admission.texts import byte_lengths
 from collector.admission.verdicts import Reason
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitType
-from hitmesh.log.v1 import view_pb2
-from hitmesh.wire import MessageReader, Undecodable, is_sound
+from collector.wire import MessageReader, Undecodable, is_sound
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.hit_types import HitType
 
 __all__ = [
     "MAX_BATCH_BYTES",

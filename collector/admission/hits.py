@@ -42,8 +42,8 @@ from collector.admission.properties import read_properties
 from collector.admission.texts import Texts, limited
 from collector.admission.times import EventTimes, Instants, SentTimes, event_times
 from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.hit_types import NON_INTERACTIVE, HitFlag, HitType
-from hitmesh.keys import hash64
+from hitmesh.model.hit_types import NON_INTERACTIVE, HitFlag, HitType
+from hitmesh.model.keys import hash64
 
 MAX_HIT_ID_BYTES: Final = 64
 _CHECKS: Final = (

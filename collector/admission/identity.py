@@ -21,8 +21,8 @@ from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts
 from collector.admission.verdicts import Mask, Reason, Verdicts
 from collector.admission.visitor_memory import VisitorMemory
-from hitmesh.keys import visitor_key
-from hitmesh.ports import Site
+from hitmesh.model.keys import visitor_key
+from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
 """(site, its local date of the hit, its local date of today) → the salt of that date (rule I2)."""

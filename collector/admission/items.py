@@ -18,15 +18,14 @@ import pyarrow as pa
 from collector.admission.payloads import text_of
 from collector.admission.texts import Texts
 from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.money import MAX_ABS_MICROS
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.limits import MAX_ABS_MICROS
 
 MAX_TEXT_BYTES: Final = 64
 MAX_QUANTITY: Final = 1_000_000
 MAX_LEVELS: Final = 5
 MAX_LEVEL_BYTES: Final = 64
 MAX_NAME_BYTES: Final = 128
-
-I64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

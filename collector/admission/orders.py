@@ -16,9 +16,10 @@ from collector.admission.items import MAX_TEXT_BYTES, Items, item_lists, read_it
 from collector.admission.payloads import Part, text_of
 from collector.admission.texts import Texts, byte_lengths
 from collector.admission.verdicts import Mask, Reason, shown
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import CartAction
-from hitmesh.money import CURRENCIES, MAX_ABS_MICROS
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.hit_types import CartAction
+from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.money import CURRENCIES
 
 MAX_ID_BYTES: Final = 255  # as payment providers ask for
 MAX_ITEMS: Final = 1_000

@@ -2,7 +2,7 @@
 
 Decides host, path and query of a URL, once per distinct URL; refuses to know what a page means. An absolute URL has a
 scheme and `://`, anything else must be a path from the root; the fragment is no part of a page. Host and path are
-stored in their normal form (`hitmesh/urls.py`), so that one address is one row.
+stored in their normal form (`collector/urls.py`), so that one address is one row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from collector.admission.texts import Texts, byte_lengths, limited, refuse_nul
 from collector.admission.verdicts import Mask, Reason, Verdicts, shown
-from hitmesh.urls import PATH_TO_NORMALISE, normal_host, normal_path
+from collector.urls import PATH_TO_NORMALISE, normal_host, normal_path
 
 MAX_PATH_BYTES: Final = 2_000
 MAX_QUERY_BYTES: Final = 2_000

@@ -19,9 +19,9 @@ import pyarrow as pa
 from collector.admission.columns import Columns
 from collector.admission.texts import Texts, limited
 from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitType
-from hitmesh.wire import MessageReader, Undecodable
+from collector.wire import MessageReader, Undecodable
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.hit_types import HitType
 
 # Field of Hit by type. The page view is part of the view message; the others are bytes there.
 PAYLOAD_FIELDS: Final = {

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from collector.admission.texts import Texts, byte_lengths, limited
 from collector.admission.verdicts import Reason, Verdicts, shown
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
-from hitmesh.wire import MessageReader, Undecodable
+from collector.wire import MessageReader, Undecodable
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
 
 MAX_PROPERTIES: Final = 30
 MAX_KEY_BYTES: Final = 64

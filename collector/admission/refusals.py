@@ -21,7 +21,7 @@ from collector.admission.batches import Answer, Batches, Grant, Refusal
 from collector.admission.frames import Decoded, original_hits
 from collector.admission.hits import Hits, Identified
 from collector.admission.verdicts import Issue, Notes, Outcome, Verdicts
-from hitmesh.columns import REJECTED_COLUMNS
+from hitmesh.model.rows.columns import REJECTED_COLUMNS
 
 MAX_KEPT_BYTES: Final = 4 << 10
 WHOLE_BATCH: Final = -1

@@ -16,14 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.hit_types import TimeSource
+from hitmesh.model.hit_types import TimeSource
+from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
 
 Millis = npt.NDArray[np.int64]
 
-MAX_SKEW_MS: Final = 5 * 60_000
-MAX_AHEAD_MS: Final = 24 * 3_600_000
-MAX_AGE_MS: Final = 72 * 3_600_000
-MAX_SERVER_AGE_MS: Final = 397 * 86_400_000  # the longest 13 months there are
 # Far beyond any time that is taken, and small enough that differences of two stay whole.
 _FAR_MS: Final = 1 << 60
 _FIELDS: Final = {

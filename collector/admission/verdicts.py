@@ -22,7 +22,7 @@ _NO_ROWS: Final[npt.NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """What became of a hit; names of hitmesh.collector.v1.Outcome without their prefix."""
+    """What became of a hit; names of hitmesh.api.collector.v1.Outcome without their prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why; names of hitmesh.collector.v1.Reason without their prefix."""
+    """Why; names of hitmesh.api.collector.v1.Reason without their prefix."""
 
     UNKNOWN_KEY = "UNKNOWN_KEY"
     KEY_REVOKED = "KEY_REVOKED"

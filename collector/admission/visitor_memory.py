@@ -1,6 +1,6 @@
 """Visitor keys of ids that were seen before, so that most ids are looked up instead of hashed.
 
-Decides what is forgotten and when; what is remembered is a pure function of its key (`hitmesh.keys.visitor_key`), so
+Decides what is forgotten and when; what is remembered is a pure function of its key (`keys.visitor_key`), so
 forgetting changes nothing but time. A key costs about 0.7 µs to make and 0.1 µs to remember.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from hitmesh.urls import normal_host
+from collector.urls import normal_host
 
 # A referrer is read up to here: scheme, host (at most 253) and the path segments that lists distinguish.
 MAX_READ_CHARS = 512

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from collector.classify.hosts import Place, place_of
 from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
-from hitmesh.urls import ascii_host
+from collector.urls import ascii_host
 
 # Two-letter top-level domains of countries (ISO 3166-1, with eu and uk): what `{}` stands for.
 COUNTRIES: Final = frozenset(

@@ -31,7 +31,6 @@ from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.states import EmbeddedStateStore
 from hitmesh.adapters.embedded.stream_rows import StreamRows
-from hitmesh.adapters.known_keys import UNKNOWN_KEYS_S
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
 from hitmesh.adapters.memory.generations import MemoryGenerations
 from hitmesh.adapters.memory.log import MemoryLog, MemoryLogReader, MemoryLogScan, MemoryProgress
@@ -41,8 +40,10 @@ from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryOrderClaims
 from hitmesh.adapters.memory.streaming import MemoryLedger, MemoryOutbox, MemorySeriesStore, MemoryStateStore
 from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
-from hitmesh.errors import RefusedError
-from hitmesh.ports import Clock, Topic
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.model.positions import Topic
+from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 

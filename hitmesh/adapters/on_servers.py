@@ -28,9 +28,9 @@ from hitmesh.adapters.kafka.log_scan import KafkaLogScan
 from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.outbox import KafkaOutbox
 from hitmesh.adapters.kafka.rollups import RollupProducer
-from hitmesh.adapters.known_keys import UNKNOWN_KEYS_S
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
+from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.ports import Clock
 
 

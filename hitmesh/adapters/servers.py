@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
 
-from hitmesh.errors import RefusedError
-from hitmesh.ports import Topic
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.positions import Topic
+from hitmesh.model.rows.rollup_rows import RowSource
 
 SCHEME: Final = "servers:"
 DEFAULT_NAME: Final = "hitmesh"

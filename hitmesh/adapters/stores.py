@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hitmesh.model.positions import Topic
 from hitmesh.ports import (
     DirtyDays,
     EventLog,
@@ -23,7 +24,6 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
     StateStore,
-    Topic,
 )
 
 # How long bytes of refused hits are kept.

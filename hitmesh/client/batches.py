@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from hitmesh import __version__
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 
 MAX_BATCH_HITS: Final = 500
 # A batch may have 1 MiB; the difference is room for its envelope.

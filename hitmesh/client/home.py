@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from hitmesh.errors import RefusedError, Unavailable
+from hitmesh.model.errors import RefusedError, Unavailable
 
 HOME_VARIABLE: Final = "HITMESH_HOME"
 ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from hitmesh.admin.v1 import operations_pb2
+from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from hitmesh.errors import RefusedError
+from hitmesh.model.errors import RefusedError
 
 if TYPE_CHECKING:
-    from hitmesh.admin.v1.admin_pb2_grpc import AdminServiceStub
-    from hitmesh.admin.v1.operations_pb2_grpc import OperationsServiceStub
-    from hitmesh.admin.v1.trace_pb2_grpc import TraceServiceStub
-    from hitmesh.collector.v1.collector_pb2_grpc import CollectorServiceStub
-    from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
-    from hitmesh.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
+    from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
+    from hitmesh.api.control.v1.admin_pb2_grpc import AdminServiceStub
+    from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
+    from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
+    from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
+    from hitmesh.api.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -73,41 +73,41 @@ class Mesh:
     @property
     def admin(self) -> AdminServiceStub:
         """Sites and keys."""
-        from hitmesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+        from hitmesh.api.control.v1.admin_pb2_grpc import AdminServiceStub
 
         return AdminServiceStub(self.channel)
 
     @property
     def collector(self) -> CollectorServiceStub:
         """Where hits go."""
-        from hitmesh.collector.v1.collector_pb2_grpc import CollectorServiceStub
+        from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
 
         return CollectorServiceStub(self.channel)
 
     @property
     def reporter(self) -> ReporterServiceStub:
         """Typed questions."""
-        from hitmesh.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
+        from hitmesh.api.reporter.v1.reporter_pb2_grpc import ReporterServiceStub
 
         return ReporterServiceStub(self.channel)
 
     @property
     def exports(self) -> ExportServiceStub:
         """Reports as files."""
-        from hitmesh.reporter.v1.export_pb2_grpc import ExportServiceStub
+        from hitmesh.api.reporter.v1.export_pb2_grpc import ExportServiceStub
 
         return ExportServiceStub(self.channel)
 
     @property
     def operations(self) -> OperationsServiceStub:
         """Ledger and drift."""
-        from hitmesh.admin.v1.operations_pb2_grpc import OperationsServiceStub
+        from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
 
         return OperationsServiceStub(self.channel)
 
     @property
     def traces(self) -> TraceServiceStub:
         """Where a hit is."""
-        from hitmesh.admin.v1.trace_pb2_grpc import TraceServiceStub
+        from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
 
         return TraceServiceStub(self.channel)

@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import part_of
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.stream import OpenStream
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.errors import Unavailable
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.model.errors import Unavailable
 
 HITS_TOPIC: Final = "hits"
 WHOLE_BATCH: Final = -1

@@ -7,9 +7,9 @@ from typing import Final
 
 import grpc
 
-from hitmesh.admin.v1 import admin_pb2
+from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
-from hitmesh.errors import RefusedError
+from hitmesh.model.errors import RefusedError
 
 DEFAULT_CURRENCY: Final = "USD"
 DEFAULT_ZONE: Final = "UTC"

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 
 import grpc
 
+from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.mesh import SITE_METADATA, Mesh
-from hitmesh.collector.v1 import collector_pb2
 
 Responded = Callable[["OpenStream", collector_pb2.StreamHitsResponse], None]
 Ended = Callable[["OpenStream", grpc.RpcError | None], None]

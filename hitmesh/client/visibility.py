@@ -9,9 +9,9 @@ from typing import Final
 
 import grpc
 
+from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
-from hitmesh.errors import RetryError
-from hitmesh.reporter.v1 import reporter_pb2
+from hitmesh.model.errors import RetryError
 
 POLL_S: Final = 0.2
 # A reporter or proxy that restarts answers with these for a moment.

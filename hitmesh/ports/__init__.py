@@ -2,96 +2,35 @@
 
 Each protocol states its promises; tests/contract holds one test class per port that every adapter passes. Values that
 cross a port are frozen. All times are UTC milliseconds, all ranges half-open. Every call may raise
-hitmesh.errors.Unavailable; other errors are named where they occur.
+hitmesh.model.errors.Unavailable; other errors are named where they occur.
 """
 
 from __future__ import annotations
 
-from hitmesh.ports.directory import Clock, IngestKey, KeyKind, Site, SiteDirectory, VisitPolicy
-from hitmesh.ports.log import (
-    EventLog,
-    LoggedPosition,
-    LoggedRecord,
-    LogReader,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Record,
-    RecordKind,
-    Topic,
-)
-from hitmesh.ports.raw import RawRecord, RawStore, RejectedHit, RejectedStore, SiteDay
-from hitmesh.ports.reporting import MetricQuery, MetricStore, ProgressReader
-from hitmesh.ports.settling import (
-    SETTLEMENT_LOG,
-    ClaimKind,
-    DirtyDays,
-    DirtyMark,
-    DirtySiteDay,
-    Drift,
-    GenerationEntry,
-    Generations,
-    LedgerEntry,
-    MarkRange,
-    OrderClaim,
-    OrderClaims,
-    RollupSink,
-    WholeRefund,
-)
-from hitmesh.ports.streaming import (
-    FoldedRows,
-    Ledger,
-    LogScan,
-    Outbox,
-    SeriesStore,
-    SnapshotManifest,
-    StateStore,
-)
+from hitmesh.ports.clock import Clock
+from hitmesh.ports.directory import SiteDirectory
+from hitmesh.ports.log import EventLog, LogReader
+from hitmesh.ports.raw import RawStore, RejectedStore
+from hitmesh.ports.reporting import MetricStore, ProgressReader
+from hitmesh.ports.settling import DirtyDays, Generations, OrderClaims, RollupSink
+from hitmesh.ports.streaming import Ledger, LogScan, Outbox, SeriesStore, StateStore
 
 __all__ = [
-    "SETTLEMENT_LOG",
-    "ClaimKind",
     "Clock",
     "DirtyDays",
-    "DirtyMark",
-    "DirtySiteDay",
-    "Drift",
     "EventLog",
-    "FoldedRows",
-    "GenerationEntry",
     "Generations",
-    "IngestKey",
-    "KeyKind",
     "Ledger",
-    "LedgerEntry",
     "LogReader",
     "LogScan",
-    "LoggedPosition",
-    "LoggedRecord",
-    "MarkRange",
-    "MetricQuery",
     "MetricStore",
-    "OrderClaim",
     "OrderClaims",
     "Outbox",
-    "PartitionId",
-    "PartitionProgress",
-    "Position",
     "ProgressReader",
-    "RawRecord",
     "RawStore",
-    "Record",
-    "RecordKind",
-    "RejectedHit",
     "RejectedStore",
     "RollupSink",
     "SeriesStore",
-    "Site",
-    "SiteDay",
     "SiteDirectory",
-    "SnapshotManifest",
     "StateStore",
-    "Topic",
-    "VisitPolicy",
-    "WholeRefund",
 ]

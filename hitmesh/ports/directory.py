@@ -3,59 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class VisitPolicy:
-    """How hits become visits (rules §4)."""
-
-    version: str = "v1"
-    gap_ms: int = 1_800_000
-    cap_ms: int = 86_400_000
-    max_hits: int = 5_000
-    campaign_splits: bool = True
-    split_at_local_midnight: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A site. `secret` keys visitor hashes and never leaves the back end."""
-
-    name: str
-    time_zone: str
-    currency: str
-    secret: bytes = field(repr=False)
-    created_at: int = 0
-    spread: int = 1
-    policy: VisitPolicy = VisitPolicy()
-    cookieless_counting: bool = False
-    consent_by_default: bool = True
-    identify_by_user_id: bool = False
-
-
-class KeyKind(StrEnum):
-    """What a key may do."""
-
-    BROWSER = "browser"
-    SERVER = "server"
-    EDGE = "edge"
-
-
-@dataclass(frozen=True, slots=True)
-class IngestKey:
-    """A key. Its secret is kept only as SHA-256. `site` None = every site of `merchant` ("merchants/m")."""
-
-    key_id: str
-    merchant: str
-    kind: KeyKind
-    site: str | None = None
-    unbounded_history: bool = False
-    created_at: int = 0
-    revoked_at: int | None = None
+from hitmesh.model.sites import IngestKey, Site
 
 
 class SiteDirectory(Protocol):
@@ -106,10 +57,3 @@ class SiteDirectory(Protocol):
         It keys hashes of texts that senders choose and that are stored (rule D0). It never changes, and no process
         sends it anywhere.
         """
-
-
-class Clock(Protocol):
-    """The only source of time."""
-
-    def now(self) -> int:
-        """Returns UTC ms."""

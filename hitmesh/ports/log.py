@@ -4,71 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class Topic(StrEnum):
-    """The topics of the log."""
-
-    HITS = "hits"
-    REJECTED = "rejected"
-
-
-class RecordKind(IntEnum):
-    """What a record holds; the numbers of hitmesh.log.v1.RecordKind."""
-
-    HITS = 1
-    REJECTED = 2
-    HEARTBEAT = 3
-    END = 4
-
-
-class PartitionId(NamedTuple):
-    """A partition of a log. A topic made anew is a new log (decision A4)."""
-
-    log: str
-    partition: int
-
-
-class Position(NamedTuple):
-    """Where a record is. Order of positions in one partition is the order of the log."""
-
-    log: str
-    partition: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record to append: `value` as hitmesh.columns packs it; the rest is the header (log.v1.RecordHeader).
-
-    `hits` is how many hits the record announces and `sum64`, `xor64` are Σ mod 2⁶⁴ and ⊕ of their hash64 (rule D5);
-    `hits` is None where a writer announced nothing.
-    """
-
-    kind: RecordKind
-    value: bytes = b""
-    rows: int = 0
-    min_event_time: int = 0
-    max_event_time: int = 0
-    max_collect_time: int = 0
-    schema_version: int = 1
-    collector: str = ""
-    classifier_version: str = ""
-    hits: int | None = None
-    sum64: int = 0
-    xor64: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedRecord:
-    """A record that is in the log. `log_time` never decreases within a partition (rule L1)."""
-
-    position: Position
-    log_time: int
-    record: Record
+from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import LoggedRecord, Record
 
 
 class EventLog(Protocol):
@@ -98,21 +37,6 @@ class EventLog(Protocol):
 
     def close(self) -> None:
         """Flushes and lets go. A second call changes nothing."""
-
-
-class LoggedPosition(NamedTuple):
-    """Where a record went, and when the log took it."""
-
-    position: Position
-    log_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionProgress:
-    """How far a reader got: the next offset to read, and the log time up to which everything is applied."""
-
-    next_offset: int
-    log_time: int
 
 
 class LogReader(Protocol):

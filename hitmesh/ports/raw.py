@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from hitmesh.ports.log import PartitionId, Position
-
-
-class SiteDay(NamedTuple):
-    """A UTC day of a site: days since 1970-01-01. The unit of settlement."""
-
-    site: str
-    day: int
-
-
-@dataclass(frozen=True, slots=True)
-class RawRecord:
-    """A stored record of accepted hits and the site-days that occur in it."""
-
-    position: Position
-    log_time: int
-    rows: int
-    min_event_time: int
-    max_event_time: int
-    value: bytes
-    schema_version: int
-    site_days: frozenset[SiteDay]
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord, RejectedHit
 
 
 class RawStore(Protocol):
@@ -50,22 +29,6 @@ class RawStore(Protocol):
 
     def days(self, site: str) -> Sequence[int]:
         """Returns the UTC days for which the site has hits, ascending."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedHit:
-    """A refused hit as it is kept: reason and at most 4 KiB of the original bytes."""
-
-    position: Position
-    row: int
-    site: str
-    collect_time: int
-    reason: str
-    field: str
-    message: str
-    hit_id: str
-    hits: int
-    original: bytes
 
 
 class RejectedStore(Protocol):

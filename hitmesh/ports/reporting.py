@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
 
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.filters import Filter
-from hitmesh.ports.log import PartitionId, PartitionProgress, Topic
-from hitmesh.ports.raw import SiteDay
-from hitmesh.rollup_rows import RowSource
-
-
-@dataclass(frozen=True, slots=True)
-class MetricQuery:
-    """One question to a metric store: sums and sketches of one row source, by bucket and dimensions.
-
-    `bucket_starts` are ascending UTC ms, multiples of 15 min; bucket i is [bucket_starts[i], bucket_starts[i+1]), the
-    last one ends at `end`. One start means one bucket for the whole range.
-    `generations` names the generation to read per site-day; other rows do not exist for the query.
-    """
-
-    source: RowSource
-    generations: Mapping[SiteDay, int]
-    start: int
-    end: int
-    bucket_starts: tuple[int, ...]
-    dimensions: tuple[str, ...] = ()
-    measures: tuple[str, ...] = ()
-    sketches: tuple[str, ...] = ()
-    filter: Filter | None = None
-    include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the question → column, where they differ
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.sites import SiteDay
 
 
 class MetricStore(Protocol):

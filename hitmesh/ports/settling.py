@@ -3,53 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import polars as pl
 
-from hitmesh.ports.log import PartitionId, Position
-from hitmesh.ports.raw import SiteDay
-
-# Marks that settlement itself makes (a changed carry, a changed order winner) come from this log.
-SETTLEMENT_LOG = "settlement"
-
-
-@dataclass(frozen=True, slots=True)
-class DirtyMark:
-    """Says that a record at `position` changed what is known of a site-day.
-
-    `hits` of the record are of the site-day, with Σ and ⊕ of their hit_hash (rule D5, pending).
-    """
-
-    site_day: SiteDay
-    position: Position
-    log_time: int
-    hits: int = 0
-    sum64: int = 0
-    xor64: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MarkRange:
-    """The marks of one partition on one site-day: [first_offset, last_offset], both marked."""
-
-    partition: PartitionId
-    first_offset: int
-    last_offset: int
-    first_log_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class DirtySiteDay:
-    """A site-day that waits to be settled, with the marks as they were when it was taken.
-
-    One that only waited for its day to close has no marks.
-    """
-
-    site_day: SiteDay
-    marks: tuple[MarkRange, ...]
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.sites import SiteDay
 
 
 class DirtyDays(Protocol):
@@ -80,55 +41,10 @@ class DirtyDays(Protocol):
         """Returns the marks of a site, ordered by (day, position), with what they count."""
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationEntry:
-    """A published generation of a site-day. The highest sequence wins (decision A9)."""
-
-    generation: int
-    sequence: int
-    logic_version: int
-    read_through: Mapping[PartitionId, int]  # the scan saw every record below these offsets
-    published_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What became of the accepted hits of a site-day in a generation (rule D5), with checksums over hash64(hit)."""
-
-    accepted: int
-    counted: int
-    duplicate: int
-    excluded: int
-    sum64: int
-    xor64: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How a settled site-day differs from what the stream said of it (decision A8): 0 where nothing came late.
-
-    Attributes:
-        confirmed: whether the stream's own rows were published.
-        rows_differ: whether any row differs, by the digest over all rows.
-        sketch_provisional: whether a visitor left a sketch it could not be taken from (rule S8).
-        measures: settled − stream, of excluded and other rows together; those that are not 0. Without what refunds of
-            whole orders got, which the stream cannot know.
-        row_measures: rows in the metric store − stream, likewise: rows of the stream were lost or doubled there.
-        full_refunds: what refunds that named no amount got from their orders, all currencies together (rule D3).
-    """
-
-    confirmed: bool
-    rows_differ: bool
-    sketch_provisional: bool
-    measures: Mapping[str, int]
-    row_measures: Mapping[str, int] = field(default_factory=dict)
-    full_refunds: int = 0
-
-
 class Generations(Protocol):
     """Which generation of a site-day is read. Conditional writes.
 
-    A site-day without an entry is read as the stream has it: STREAM_GENERATION of hitmesh.stream_columns.
+    A site-day without an entry is read as the stream has it: STREAM_GENERATION of hitmesh.model.rows.stream_columns.
     """
 
     def begin(self, site_day: SiteDay) -> int:
@@ -179,45 +95,6 @@ class Generations(Protocol):
         """Forgets a superseded generation after its rows are gone. The current one is never forgotten."""
 
 
-class ClaimKind(StrEnum):
-    """What is claimed: the id of an order or of a refund. Equal ids of two kinds have nothing to do with each other."""
-
-    ORDER = "order"
-    REFUND = "refund"
-
-
-@dataclass(frozen=True, slots=True)
-class OrderClaim:
-    """A hit's claim on (site, kind, id), keyed by position and row (rule D3): of an ORDER, or of a REFUND with an id.
-
-    `order_id` is the id of either. `total` and `currency` are those of an order; None and "" of a refund, and of a
-    claim that was made before claims carried them.
-    """
-
-    site: str
-    order_id: str
-    log_time: int
-    position: Position
-    row: int
-    visitor_hi: int
-    visitor_lo: int
-    hit_id: str
-    day: int
-    excluded: bool
-    duplicate: bool = False
-    kind: ClaimKind = ClaimKind.ORDER
-    total: int | None = None
-    currency: str = ""
-
-
-class WholeRefund(NamedTuple):
-    """A REFUND hit that named no amount: at the settlement of its day it takes the total of its order (rule D3)."""
-
-    site: str
-    order_id: str
-    day: int
-
-
 class OrderClaims(Protocol):
     """Who claimed an order or a refund first, and which refunds take the total of their order."""
 
@@ -248,7 +125,7 @@ class RollupSink(Protocol):
     """Where settled rows go. Rows of a generation are invisible until the generation is published."""
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Stores rows (hitmesh.rollup_rows columns) durably. Each (site, day, generation) is written once."""
+        """Stores rows (rollup_rows columns) durably. Each (site, day, generation) is written once."""
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Returns whether the metric store can answer from the generation's rows."""

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
 
-from hitmesh.ports.log import LoggedRecord, PartitionId, PartitionProgress
-from hitmesh.ports.raw import SiteDay
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedRows:
-    """What one partition adds in one transaction: signed rows of STREAM_GENERATION.
-
-    `traffic` and `visits` have the columns of hitmesh.stream_columns.STREAM_COLUMNS; any number of sites and days.
-    """
-
-    partition: PartitionId
-    traffic: pl.DataFrame
-    visits: pl.DataFrame
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.records import LoggedRecord
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
 
 
 class Outbox(Protocol):
@@ -115,21 +104,6 @@ class Ledger(Protocol):
         Returns:
             The sums, and the last site; None where no more sites follow.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotManifest:
-    """Makes the chunks of a snapshot one: the state of a partition as of a position.
-
-    `kept_from` is the first record whose hits belong to the state but not to the snapshot: they are read again.
-    """
-
-    partition: PartitionId
-    writer: int
-    position: PartitionProgress
-    logic_version: int
-    kept_from: int
-    chunks: int
 
 
 class StateStore(Protocol):

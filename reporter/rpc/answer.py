@@ -1,7 +1,7 @@
 """Reading what a question needs and putting the answer together; shared by RunReport and ExportReport.
 
 Decides which path is tried after which one failed. The order of reads is the promise behind `complete_through` (rule
-P15): what the store has taken in, then how the sites stand (reporter.rpc.standing), then rows; the version is read
+P15): what the store has taken in, then how the sites stand (reporter.answer.standing), then rows; the version is read
 again behind the rows.
 """
 
@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from hitmesh.errors import Unavailable
-from hitmesh.ports import Site, SiteDay
-from hitmesh.stream_columns import STREAM_GENERATION
-from hitmesh.waiting_visits import days_with_provisional_visits
-from reporter.freshness import Freshness, freshness
-from reporter.parts import Parts, combine, with_folded
-from reporter.plan import excluded_hits_leg, folded_leg, legs
-from reporter.question import Question
-from reporter.route import Path, Route, route
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.waiting_visits import days_with_provisional_visits
+from reporter.answer.freshness import Freshness, freshness
+from reporter.answer.parts import Parts, combine, with_folded
+from reporter.answer.paths import Told, asked, reach_of
+from reporter.answer.route import Path, Route, route
+from reporter.answer.series import Series, series
+from reporter.answer.standing import Reach, Standing, days_between, remembered
+from reporter.answer.visits import resting_on_visits
+from reporter.question.asked import Question
+from reporter.question.plan import excluded_hits_leg, folded_leg, legs
 from reporter.rpc.backend import Backend
-from reporter.rpc.paths import Told, asked, reach_of
-from reporter.rpc.standing import Reach, Standing, days_between, remembered
-from reporter.series import Series, series
-from reporter.visits import resting_on_visits
 
 _VERSION_READS: Final = 3
 
@@ -232,7 +233,8 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
 
     def wait() -> bool:
         return any(
-            days_with_provisional_visits(backend.ledger, site, min(of_site), max(of_site) + 1) & {*of_site}
+            days_with_provisional_visits(partial(backend.ledger.waiting, site), min(of_site), max(of_site) + 1)
+            & {*of_site}
             for site, of_site in days.items()
         )
 

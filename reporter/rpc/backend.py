@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hitmesh.checkpoints import Checkpoint, unwatched
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.ports import (
     Clock,
     DirtyDays,
@@ -17,11 +18,10 @@ from hitmesh.ports import (
     SeriesStore,
     SiteDirectory,
 )
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.breaker import Breakers
-from reporter.lanes import Lanes
-from reporter.route import Path
-from reporter.rpc.standing import Books, LastKnown
+from reporter.answer.breaker import Breakers
+from reporter.answer.lanes import Lanes
+from reporter.answer.route import Path
+from reporter.answer.standing import Books, LastKnown
 
 
 @dataclass(frozen=True)

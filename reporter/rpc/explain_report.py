@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from hitmesh.errors import RefusedError
-from hitmesh.ports import IngestKey, MetricQuery
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.from_series import Run, runs
-from reporter.plan import Leg, excluded_hits_leg, folded_leg, legs
-from reporter.route import Path, Route, route
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.sites import IngestKey
+from reporter.answer.from_series import Run, runs
+from reporter.answer.paths import reach_of
+from reporter.answer.route import Path, Route, route
+from reporter.answer.standing import days_between
+from reporter.question.plan import Leg, excluded_hits_leg, folded_leg, legs
 from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import PATHS, understood
-from reporter.rpc.paths import reach_of
 from reporter.rpc.run_report import checked_question
-from reporter.rpc.standing import days_between
 
 SERIES_SOURCE: Final = "series"
 

@@ -15,17 +15,17 @@ from typing import Final, TypeVar
 
 from google.api import httpbody_pb2
 
-from hitmesh.errors import RefusedError
-from hitmesh.ports import IngestKey
-from hitmesh.reporter.v1 import export_pb2
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from hitmesh.zones import CivilTimeError, relative_dates
-from reporter.catalogue import nearest
-from reporter.check_filter import message_of
-from reporter.check_time import checked_zone
-from reporter.filter_text import parse
-from reporter.formats import CONTENT_TYPES, Format, to_file
-from reporter.question import MAX_ROWS
+from hitmesh.api.reporter.v1 import export_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.sites import IngestKey
+from hitmesh.model.zones import CivilTimeError, relative_dates
+from reporter.answer.formats import CONTENT_TYPES, Format, to_file
+from reporter.question.asked import MAX_ROWS
+from reporter.question.catalogue import nearest
+from reporter.question.check_filter import message_of
+from reporter.question.check_time import checked_zone
+from reporter.question.filter_text import parse
 from reporter.rpc.answer import Answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import meta_values

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from hitmesh.errors import Unavailable
-from hitmesh.ports import IngestKey, Site
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.freshness import Progress, freshness, least
-from reporter.route import Path
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.sites import IngestKey, Site
+from reporter.answer.freshness import Progress, freshness, least
+from reporter.answer.paths import reach_of
+from reporter.answer.route import Path
+from reporter.answer.standing import NO_DAYS, Reach, Standing
 from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import PATHS, freshness_message, timestamp
-from reporter.rpc.paths import reach_of
 from reporter.rpc.sites import readable_sites
-from reporter.rpc.standing import NO_DAYS, Reach, Standing
 
 
 def get_freshness(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.catalogue import DIMENSIONS
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from reporter.question.catalogue import DIMENSIONS
 from reporter.rpc.messages import SCOPES
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.catalogue import METRICS, allowed_dimensions
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from reporter.question.catalogue import METRICS, allowed_dimensions
 from reporter.rpc.messages import SCOPES, TYPES
 
 

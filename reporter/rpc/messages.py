@@ -10,24 +10,24 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
 
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.closing import visits_wait_until
-from hitmesh.errors import RefusedError
-from hitmesh.money import MICROS
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from hitmesh.utc_days import iso_instant
-from hitmesh.zones import TZDB_VERSION
-from reporter.catalogue import METRIC_VERSION, ColumnType, Scope, Unit
-from reporter.check import GAP_FILLS
-from reporter.check_filter import message_of
-from reporter.check_time import GRAINS
-from reporter.filter_text import format_filter
-from reporter.freshness import CellState, Freshness, State
-from reporter.question import Question
-from reporter.route import Path
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.closing import visits_wait_until
+from hitmesh.model.days import iso_instant
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.money import MICROS
+from hitmesh.model.zones import TZDB_VERSION
+from reporter.answer.freshness import CellState, Freshness, State
+from reporter.answer.route import Path
+from reporter.answer.series import Column, Exactness, Series
+from reporter.answer.sum_range import refuse_beyond_messages
+from reporter.question.asked import Question
+from reporter.question.catalogue import METRIC_VERSION, ColumnType, Scope, Unit
+from reporter.question.check import GAP_FILLS
+from reporter.question.check_filter import message_of
+from reporter.question.check_time import GRAINS
+from reporter.question.filter_text import format_filter
 from reporter.rpc.answer import Answer
-from reporter.series import Column, Exactness, Series
-from reporter.sum_range import refuse_beyond_messages
 
 TYPES: Final = {
     ColumnType.COUNT: pb.COLUMN_TYPE_COUNT,

@@ -1,16 +1,16 @@
 """RunReport: a typed question in, a typed answer with freshness and exactness out.
 
-Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.check*), 3 MiB of answer.
+Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.question.check*), 3 MiB of answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hitmesh.ports import IngestKey, Site
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.check import checked
-from reporter.question import Question
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.sites import IngestKey, Site
+from reporter.question.asked import Question
+from reporter.question.check import checked
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import MAX_RESPONSE_BYTES, response_of

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from hitmesh.callers import may_read, site_not_found
-from hitmesh.errors import RefusedError
-from hitmesh.names import SITE_PATTERN, merchant_of
-from hitmesh.ports import IngestKey, Site
-from reporter.catalogue import Metric
+from hitmesh.access.callers import may_read, site_not_found
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.sites import IngestKey, Site
+from reporter.question.catalogue import Metric
 from reporter.rpc.backend import Backend
 
 MAX_SITES: Final = 1_000

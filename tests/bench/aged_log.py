@@ -32,10 +32,11 @@ from hitmesh.adapters.kafka.offsets import offset_of
 from hitmesh.adapters.kafka.records import header_of
 from hitmesh.adapters.servers import Servers, parse_servers
 from hitmesh.adapters.stores import Stores
-from hitmesh.clock import SystemClock
-from hitmesh.columns import HITS_COLUMNS, unpack_record
-from hitmesh.keys import hash64, hash64_column
-from hitmesh.ports import PartitionId, PartitionProgress, RecordKind, Topic
+from hitmesh.model.keys import hash64, hash64_column
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import RecordKind
+from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
+from hitmesh.runtime.clock import SystemClock
 from tests.bench.measured import progress
 
 RECORD_ROWS: Final = 750

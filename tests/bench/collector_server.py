@@ -22,9 +22,9 @@ from collector.classify import Classifier
 from collector.service import MAX_MESSAGE_BYTES, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.lifecycle import SERVER_OPTIONS
-from hitmesh.logs import configure
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.lifecycle import SERVER_OPTIONS
+from hitmesh.runtime.logs import configure
 from tests.bench.discarding_log import DiscardingLog
 from tests.bench.sites import create_sites
 from tests.bench.stages import StageTimer

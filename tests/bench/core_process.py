@@ -16,21 +16,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import processor.live.rows
-import processor.live.step
-import processor.live.timelines_step
+import processor.stream.live.rows
+import processor.stream.live.step
+import processor.stream.live.timelines_step
 from hitmesh.adapters.memory.settling import MemoryOrderClaims
-from hitmesh.logs import configure
-from hitmesh.ports import FoldedRows, LoggedRecord, PartitionId
-from hitmesh.stream_columns import EPOCH_MS
-from processor.intake import take_in, windows
-from processor.live.epochs import EpochSums
-from processor.live.id_filter import IdFilter
-from processor.live.kept import KeptHits
-from processor.live.sites import DEFAULT_RULES
-from processor.live.state import LiveState, PathCounts
-from processor.live.step import RecordsOf, apply, prepare
-from processor.stream_stores import wins_of
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.records import LoggedRecord
+from hitmesh.model.rows.stream_columns import EPOCH_MS
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.runtime.logs import configure
+from processor.stream.intake import take_in, windows
+from processor.stream.live.epochs import EpochSums
+from processor.stream.live.id_filter import IdFilter
+from processor.stream.live.kept import KeptHits
+from processor.stream.live.sites import DEFAULT_RULES
+from processor.stream.live.state import LiveState, PathCounts
+from processor.stream.live.step import RecordsOf, apply, prepare
+from processor.stream.stores import wins_of
 from tests.bench.core_records import MINUTE_MS, START_MS
 from tests.bench.record_file import LOG, read_records, write_record
 from tests.bench.stages import StageTimer
@@ -38,21 +40,21 @@ from tests.bench.stages import StageTimer
 PARTITION: Final = PartitionId(LOG, 0)
 STAGES: Final = (
     (sys.modules[__name__], "take_in", "read_records"),
-    (processor.live.step, "find_stream_copies", "copies"),
+    (processor.stream.live.step, "find_stream_copies", "copies"),
     (IdFilter, "add", "copies"),
     (sys.modules[__name__], "prepare", "timelines"),
-    (processor.live.step, "advance", "endings"),
-    (processor.live.step, "move_horizon", "horizon"),
-    (processor.live.step, "take_hits", "timelines"),
-    (processor.live.timelines_step, "_fast", "visits_fast"),
-    (processor.live.timelines_step, "_slow", "visits_slow"),
-    (processor.live.timelines_step, "added", "contributions"),
-    (processor.live.timelines_step, "taken_back", "contributions"),
-    (processor.live.timelines_step, "of_visits", "contributions"),
-    (processor.live.step, "folded_traffic", "traffic_rows"),
-    (processor.live.step, "folded_visits", "visits_rows"),
-    (processor.live.rows, "visitor_sketches", "sketches"),
-    (processor.live.step, "ledger_of", "sums"),
+    (processor.stream.live.step, "advance", "endings"),
+    (processor.stream.live.step, "move_horizon", "horizon"),
+    (processor.stream.live.step, "take_hits", "timelines"),
+    (processor.stream.live.timelines_step, "_fast", "visits_fast"),
+    (processor.stream.live.timelines_step, "_slow", "visits_slow"),
+    (processor.stream.live.timelines_step, "added", "contributions"),
+    (processor.stream.live.timelines_step, "taken_back", "contributions"),
+    (processor.stream.live.timelines_step, "of_visits", "contributions"),
+    (processor.stream.live.step, "folded_traffic", "traffic_rows"),
+    (processor.stream.live.step, "folded_visits", "visits_rows"),
+    (processor.stream.live.rows, "visitor_sketches", "sketches"),
+    (processor.stream.live.step, "ledger_of", "sums"),
     (EpochSums, "add_rows", "sums"),
     (EpochSums, "add_counts", "sums"),
     (KeptHits, "add", "kept_hits"),

@@ -18,19 +18,17 @@ import polars as pl
 
 from collector.records import hits_record
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.columns import HITS_COLUMNS, concat, unpack_record
-from hitmesh.hit_types import EXCLUDING_FLAGS, HitType
-from hitmesh.keys import hash64_column
-from hitmesh.ports import RecordKind, Topic
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.keys import hash64_column
+from hitmesh.model.positions import Topic
+from hitmesh.model.records import RecordKind
+from hitmesh.model.rows.columns import HITS_COLUMNS, concat, unpack_record
+from hitmesh.runtime.clock import SystemClock
 from tests.bench.filled_store import append
 from tests.bench.record_file import write_record
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
-
-I64Array = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-U64Array = npt.NDArray[np.uint64]
 
 START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # an epoch begins here
 MINUTE_MS: Final = 60_000

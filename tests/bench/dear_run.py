@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import grpc
 
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.client.mesh import Mesh
-from hitmesh.reporter.v1 import reporter_pb2 as pb
 from tests.bench.filled_store import SERIES_SITE
 from tests.bench.measured import Result, progress
 from tests.bench.report_run import days_of, reporter_on

@@ -6,8 +6,9 @@ import threading
 from collections import Counter
 from concurrent.futures import Future
 
-from hitmesh.clock import SystemClock
-from hitmesh.ports import LoggedPosition, Position, Record, Topic
+from hitmesh.model.positions import LoggedPosition, Position, Topic
+from hitmesh.model.records import Record
+from hitmesh.runtime.clock import SystemClock
 
 PARTITIONS = 8
 LOG_ID = "discarded"

@@ -17,10 +17,12 @@ from collector.outcome import BatchOutcome
 from collector.records import heartbeat_record
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.logs import configure
-from hitmesh.ports import Clock, SiteDay, Topic
-from hitmesh.telemetry import unmeasured
+from hitmesh.model.positions import Topic
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.logs import configure
+from hitmesh.runtime.telemetry import unmeasured
 from processor.__main__ import build_runner
 from processor.settings import ProcessorSettings
 from tests.bench.sites import KEYS, SITES, create_sites

@@ -56,7 +56,7 @@ def run_mesh(scale: Scale) -> Result:
 def _mesh(home: Path) -> Iterator[None]:
     """Runs a mesh of its own, with the settings of `hitmesh dev`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "hitmesh.cli", "dev", "--home", str(home), "--no-demo-data"],
+        [sys.executable, "-m", "hitmesh.tools.cli", "dev", "--home", str(home), "--no-demo-data"],
         cwd=ROOT,
         env=_environment(),
         stdout=subprocess.DEVNULL,
@@ -86,7 +86,7 @@ def _offered(home: str, rate: int, duration_s: int) -> Result:
     load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))
     mix = ("--out-of-order", "2", "--duplicates", "1", "--bots", "3", "-o", "json")
     done = subprocess.run(
-        [sys.executable, "-m", "hitmesh.cli", *load, *mix],
+        [sys.executable, "-m", "hitmesh.tools.cli", *load, *mix],
         cwd=ROOT,
         env=_environment(),
         stdout=subprocess.PIPE,

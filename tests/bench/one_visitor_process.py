@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from hitmesh.hit_types import HitType
-from hitmesh.ports import LoggedRecord
-from processor.live.limits import Limits
-from processor.live.state import LiveState
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.records import LoggedRecord
+from processor.stream.live.limits import Limits
+from processor.stream.live.state import LiveState
 from tests.bench.core_process import PARTITION, Core
 from tests.bench.core_records import START_MS
 from tests.bench.plain_records import a_record, page_views

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any, Final
 
-from processor.live.limits import PRODUCTION
+from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 AIM_S: Final = 1.0

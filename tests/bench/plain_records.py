@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hitmesh.columns import HITS_COLUMNS, pack_record
-from hitmesh.hit_types import HitType
-from hitmesh.keys import hash64_column
-from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.keys import hash64_column
+from hitmesh.model.positions import Position
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record
 from tests.bench.core_process import PARTITION
-
-I64Array = npt.NDArray[np.int64]
 
 
 def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[str, Any]) -> pl.DataFrame:

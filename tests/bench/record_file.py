@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+from hitmesh.model.positions import Position
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 LOG: Final = "bench"
 _HEADER: Final = struct.Struct("<qqqqqQQQ")

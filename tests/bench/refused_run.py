@@ -16,9 +16,9 @@ from typing import Final
 import grpc
 from google.api import httpbody_pb2
 
-from hitmesh.collector.v1 import collector_pb2, json_pb2
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
+from hitmesh.api.collector.v1 import collector_pb2, json_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
 from tests.bench.measured import Child, Result, progress
 from tests.bench.sites import BROWSER_KEY
 
@@ -27,8 +27,8 @@ BYTES_S: Final = 1 << 20
 CLIENTS: Final = 4
 # Calls of a client that wait for an answer: some wait until a micro-batch has lingered.
 WAITING: Final = 32
-SEND_HITS: Final = "/hitmesh.collector.v1.CollectorService/SendHits"
-SEND_JSON: Final = "/hitmesh.collector.v1.JsonCollectorService/SendJsonHits"
+SEND_HITS: Final = "/hitmesh.api.collector.v1.CollectorService/SendHits"
+SEND_JSON: Final = "/hitmesh.api.collector.v1.JsonCollectorService/SendJsonHits"
 _TIMEOUT_S: Final = 60.0
 _SENDERS: Final[Mapping[str, str]] = {"without_key": "", "browser_key": BROWSER_KEY}
 

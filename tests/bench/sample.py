@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hitmesh.columns import HITS_COLUMNS, unpack_record
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.keys import hash64, visitor_key
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.keys import hash64, visitor_key
+from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
 from tests.bench.measured import Result
 from tests.bench.sites import KEYS, SITES
 from tests.reference.files import shown_path

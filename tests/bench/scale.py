@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from processor.live.limits import PRODUCTION
+from processor.stream.live.limits import PRODUCTION
 
 
 @dataclass(frozen=True)

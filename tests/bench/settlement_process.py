@@ -11,26 +11,26 @@ import sys
 import threading
 import time
 
-import processor.attempt
-import processor.settlement
+import processor.settle.attempt
+import processor.settle.settlement
 from hitmesh.adapters.embedded.segments import EmbeddedRollupSink
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.logs import configure
-from hitmesh.ports import DirtyMark
+from hitmesh.model.generations import DirtyMark
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.logs import configure
 from processor.__main__ import build_settler
 from processor.settings import ProcessorSettings
-from processor.settlement import Settled
-from processor.settler import Settler
+from processor.settle.settlement import Settled
+from processor.settle.settler import Settler
 from tests.bench.filled_store import BIG_DAY
 from tests.bench.stages import StageTimer
 
 STAGES = (
-    (processor.attempt, "read_window", "read_and_decode"),
-    (processor.settlement, "find_copies", "duplicates"),
-    (processor.settlement, "build_visits", "visits"),
-    (processor.settlement, "traffic_rows", "traffic_rows"),
-    (processor.settlement, "visits_rows", "visits_rows"),
+    (processor.settle.attempt, "read_window", "read_and_decode"),
+    (processor.settle.settlement, "find_copies", "duplicates"),
+    (processor.settle.settlement, "build_visits", "visits"),
+    (processor.settle.settlement, "traffic_rows", "traffic_rows"),
+    (processor.settle.settlement, "visits_rows", "visits_rows"),
     (EmbeddedRollupSink, "write", "write"),
 )
 
@@ -44,7 +44,7 @@ def main() -> None:
     timer, last = StageTimer(), _Last()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)
-    timer.wrap(processor.attempt, "settle", "carry_ledger_and_rest", seen=last.note)
+    timer.wrap(processor.settle.attempt, "settle", "carry_ledger_and_rest", seen=last.note)
     settings = ProcessorSettings(store=store, resettle_after_ms=0, keep_superseded_ms=0)
     while build_settler(stores, clock, settings, threading.Event()).run_once():
         pass

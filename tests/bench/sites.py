@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hitmesh.ports import IngestKey, KeyKind, Site, SiteDirectory
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.ports import SiteDirectory
 from tests.bench.traffic import CURRENCY
 
 MERCHANT = "merchants/bench"

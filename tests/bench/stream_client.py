@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 
-from hitmesh.collector.v1 import collector_pb2
+from hitmesh.api.collector.v1 import collector_pb2
 from tests.bench.traffic import sequenced
 
-STREAM_HITS = "/hitmesh.collector.v1.CollectorService/StreamHits"
+STREAM_HITS = "/hitmesh.api.collector.v1.CollectorService/StreamHits"
 JOIN_TIMEOUT_S = 30.0
 
 

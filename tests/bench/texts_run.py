@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Final
 
-from processor.live.limits import PRODUCTION
+from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 SPARE_MIB: Final = 256

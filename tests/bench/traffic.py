@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import urljoin
 
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 from tests.generate.hits import generate_hits
 from tests.reference.files import read_access_log
 from tests.reference.hits import RefHit

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.adapters.log_time import MAX_LEAD_MS
-from hitmesh.clock import ManualClock, SystemClock
+from hitmesh.model.limits import MAX_LEAD_MS
 from hitmesh.ports import Clock
-from tests.servers import Meshes
+from hitmesh.runtime.clock import ManualClock, SystemClock
+from tests.support.opened import NOON, Opener
+from tests.support.servers import Meshes
 
-NOON = 1_750_000_000_000
-Opener = Callable[[], Stores]
 SERVERS = "servers"
 # What is in these modules goes through Druid, whose tasks take seconds to start.
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.clock import ManualClock
-from hitmesh.errors import AlreadyExists, NotFound
-from hitmesh.ports import IngestKey, KeyKind, Site, VisitPolicy
-from tests.contract.conftest import Opener
+from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.runtime.clock import ManualClock
+from tests.support.opened import Opener
 
 SHOP = Site("merchants/m/sites/shop", "Asia/Kathmandu", "NPR", b"0123456789abcdef", 7, 2)
 KEY = IngestKey("k1", "merchants/m", KeyKind.SERVER, None, True, 5)

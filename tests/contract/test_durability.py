@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.ports import (
-    MetricQuery,
-    PartitionId,
-    Position,
-    SiteDay,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.positions import PartitionId, Position, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
 from tests.contract.doomed_writer import GROUP, LIVE, SHOP, SNAPSHOT, chunks_of, value_of
 from tests.contract.test_embedded_store import REPOSITORY, opened
 

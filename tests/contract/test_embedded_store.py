@@ -19,24 +19,16 @@ from hitmesh.adapters.embedded.segments import MAX_FILES, EmbeddedRollupSink, Se
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.clock import ManualClock, SystemClock
-from hitmesh.errors import CommitInDoubt, RefusedError, StoreCorrupt, Unavailable
-from hitmesh.ports import (
-    DirtyMark,
-    IngestKey,
-    KeyKind,
-    MetricQuery,
-    Position,
-    RawRecord,
-    Record,
-    RecordKind,
-    Site,
-    SiteDay,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.errors import CommitInDoubt, RefusedError, StoreCorrupt, Unavailable
+from hitmesh.model.generations import DirtyMark
+from hitmesh.model.positions import Position, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.records import RawRecord, Record, RecordKind
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
+from hitmesh.runtime.clock import ManualClock, SystemClock
 from tests.contract.doomed_writer import NOON, SHOP, value_of
-from tests.contract.test_rows import DAY, START, a_row, ask, frame, write
+from tests.support.stored_rows import DAY, START, a_row, ask, frame, write
 
 REPOSITORY = Path(__file__).parents[2]
 

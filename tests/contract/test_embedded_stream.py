@@ -16,13 +16,16 @@ from hitmesh.adapters.embedded.schema import STATE_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows, add_chunks, chunked, unpacked
 from hitmesh.adapters.factory import Stores
-from hitmesh.adapters.kept_frames import KeptFrames
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import EPOCH_MS, MOVED_VISITORS, PARTIAL_SUMS
+from hitmesh.adapters.shared.kept_frames import KeptFrames
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import EPOCH_MS, MOVED_VISITORS, PARTIAL_SUMS
+from hitmesh.model.sites import SiteDay
 from tests.contract.doomed_writer import NOON
-from tests.contract.stream_builders import (
+from tests.contract.test_embedded_store import opened
+from tests.support.stored_rows import DAY, OTHER, SHOP, START, a_row, a_sketch, ask
+from tests.support.stream_builders import (
     LIVE,
     TODAY,
     a_manifest,
@@ -37,8 +40,6 @@ from tests.contract.stream_builders import (
     settled,
     signed,
 )
-from tests.contract.test_embedded_store import opened
-from tests.contract.test_rows import DAY, OTHER, SHOP, START, a_row, a_sketch, ask
 
 
 def counted(home: Path, sql: str) -> int:

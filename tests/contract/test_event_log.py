@@ -17,21 +17,12 @@ from hitmesh.adapters.embedded.schema import LOG_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.memory.log import MemoryLog
-from hitmesh.clock import ManualClock
-from hitmesh.errors import LogFull, RetryError, Unavailable
-from hitmesh.ports import (
-    Clock,
-    EventLog,
-    LoggedPosition,
-    LoggedRecord,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Record,
-    RecordKind,
-    Topic,
-)
-from tests.contract.conftest import NOON, Opener
+from hitmesh.model.errors import LogFull, RetryError, Unavailable
+from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.ports import Clock, EventLog
+from hitmesh.runtime.clock import ManualClock
+from tests.support.opened import NOON, Opener
 
 FullLog = Callable[[Path, ManualClock], AbstractContextManager[tuple[EventLog, ExitStack]]]
 

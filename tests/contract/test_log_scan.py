@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.clock import ManualClock
-from hitmesh.ports import (
-    LoggedRecord,
-    LogReader,
-    Record,
-    RecordKind,
-    Topic,
-)
-from tests.contract.conftest import NOON
-from tests.contract.stream_builders import (
+from hitmesh.model.positions import Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.ports import LogReader
+from hitmesh.runtime.clock import ManualClock
+from tests.support.opened import NOON
+from tests.support.stored_rows import VISIBLE_S
+from tests.support.stream_builders import (
     a_partition,
 )
-from tests.contract.test_rows import VISIBLE_S
-from tests.e2e.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def append(stores: Stores, partition: int, *values: bytes) -> None:

@@ -6,8 +6,9 @@ import threading
 from dataclasses import replace
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.ports import ClaimKind, OrderClaim, Position, WholeRefund
-from tests.contract.conftest import Opener
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.positions import Position
+from tests.support.opened import Opener
 
 SHOP = "merchants/m/sites/shop"
 

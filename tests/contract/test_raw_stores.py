@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit, SiteDay
-from tests.contract.conftest import Opener
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.sites import SiteDay
+from tests.support.opened import Opener
 
 SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
 DAY_MS, CELL_MS = 86_400_000, 900_000

@@ -5,114 +5,35 @@ A store may take seconds until rows that were written are in answers: `write` wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.errors import RefusedError
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.sketches import cell_sketches, union
-from tests.contract.conftest import Opener
-from tests.e2e.waiting import eventually
-
-SHOP, OTHER = "merchants/m/sites/shop", "merchants/m/sites/other"
-DAY = 20_000
-DAY_MS, CELL_MS = 86_400_000, 900_000
-START = DAY * DAY_MS
-VISIBLE_S = 60.0
-QUIRKY = [
-    'a"b',
-    "it's",
-    "ends in \\",
-    "\\",
-    "line\nbreak\r\n\ttab",
-    "",
-    " ",
-    "null",
-    "שלום \u202e",
-    "👩‍👩‍👧 é e\u0301",
-    "%_*?[x]{y}$",
-    "--; DROP TABLE manifest",
-    "\x01\x7f\ufeff",
-]
-
-
-def a_sketch(*visitors: int) -> bytes:
-    return bytes(cell_sketches(np.array(visitors, np.uint64), np.zeros(len(visitors), np.int64), 1)[0].as_py())
-
-
-def a_row(cell: int = 0, **values: object) -> dict[str, object]:
-    """A row of SHOP's first day, generation 1; `cell` counts from the day's start."""
-    return {"site": SHOP, "day": DAY, "generation": 1, "excluded": False, "cell": START + cell * CELL_MS} | values
-
-
-def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
-    schema = ROW_COLUMNS[source]
-    whole = [{name: row.get(name, 0 if dtype == pl.Int64 else None) for name, dtype in schema.items()} for row in rows]
-    return pl.DataFrame(whole, schema=schema)
-
-
-def write(stores: Stores, *rows: Mapping[str, object]) -> None:
-    """Writes rows of hits, and waits until they are in answers."""
-    write_both(stores, frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
-
-
-def write_both(stores: Stores, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-    """Writes rows of both sources, and waits until they are in answers."""
-    stores.sink.write(traffic, visits)
-    await_ingested(stores, traffic, visits)
-
-
-def await_ingested(stores: Stores, *written: pl.DataFrame) -> None:
-    """Waits until written rows are in answers."""
-    owners = pl.concat(rows.select("site", "day", "generation") for rows in written).unique().rows()
-    eventually(
-        lambda: all(stores.sink.ingested(SiteDay(site, day), generation) for site, day, generation in owners),
-        f"rows of {owners[:3]} are in answers",
-        VISIBLE_S,
-    )
-
-
-def ask(
-    stores: Stores,
-    *dimensions: str,
-    generations: Mapping[SiteDay, int] | None = None,
-    filter: Filter | None = None,
-    buckets: tuple[int, ...] = (START,),
-    end: int = START + DAY_MS,
-    measures: tuple[str, ...] = ("hits",),
-    sketches: tuple[str, ...] = (),
-    source: RowSource = RowSource.TRAFFIC,
-    columns: Mapping[str, str] | None = None,
-    include_excluded: bool = False,
-) -> pl.DataFrame:
-    question = MetricQuery(
-        source,
-        {SiteDay(SHOP, DAY): 1} if generations is None else generations,
-        buckets[0],
-        end,
-        buckets,
-        dimensions,
-        measures,
-        sketches,
-        filter,
-        include_excluded,
-        columns or {},
-    )
-    return stores.metrics.query(question)
-
-
-def hits_by(answer: pl.DataFrame, dimension: str) -> dict[str | None, int]:
-    return dict(zip(answer[dimension], answer["hits"], strict=True))
-
-
-def is_(dimension: str, operator: Operator, *values: str) -> Comparison:
-    return Comparison(dimension, operator, values)
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import And, Filter, Not, Operator, Or
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import union
+from tests.support.opened import Opener
+from tests.support.stored_rows import (
+    CELL_MS,
+    DAY,
+    DAY_MS,
+    OTHER,
+    QUIRKY,
+    SHOP,
+    START,
+    a_row,
+    a_sketch,
+    ask,
+    await_ingested,
+    frame,
+    hits_by,
+    is_,
+    write,
+    write_both,
+)
 
 
 class TestRollupSinkAndMetricStore:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.errors import StaleGeneration
-from hitmesh.ports import (
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.generations import (
     SETTLEMENT_LOG,
     DirtyMark,
     DirtySiteDay,
@@ -17,12 +17,11 @@ from hitmesh.ports import (
     GenerationEntry,
     LedgerEntry,
     MarkRange,
-    PartitionId,
-    Position,
-    SiteDay,
 )
-from hitmesh.stream_columns import STREAM_GENERATION
-from tests.contract.conftest import Opener
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from tests.support.opened import Opener
 
 SHOP = "merchants/m/sites/shop"
 MONDAY = SiteDay(SHOP, 20_000)

@@ -7,13 +7,9 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.adapters.partials import ledger_sums
-from hitmesh.ports import (
-    PartitionId,
-    PartitionProgress,
-)
-from hitmesh.sketches import union
-from hitmesh.stream_columns import (
+from hitmesh.adapters.shared.partials import ledger_sums
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.stream_columns import (
     EPOCH_MS,
     LEDGER_SUMS,
     PARTIAL_SUMS,
@@ -22,8 +18,10 @@ from hitmesh.stream_columns import (
     LedgerClass,
     LedgerKind,
 )
-from tests.contract.conftest import NOON, Opener
-from tests.contract.stream_builders import (
+from hitmesh.model.sketches.unions import union
+from tests.support.opened import NOON, Opener
+from tests.support.stored_rows import CELL_MS, DAY, DAY_MS, OTHER, SHOP, START, a_sketch
+from tests.support.stream_builders import (
     CHUNKS,
     P0,
     TODAY,
@@ -35,7 +33,6 @@ from tests.contract.stream_builders import (
     save,
     settled,
 )
-from tests.contract.test_rows import CELL_MS, DAY, DAY_MS, OTHER, SHOP, START, a_sketch
 
 
 class TestSeriesStore:

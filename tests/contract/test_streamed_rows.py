@@ -9,19 +9,19 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.ports import (
-    FoldedRows,
-    SiteDay,
-)
-from hitmesh.rollup_rows import RowSource
-from hitmesh.sketches import union
-from hitmesh.stream_columns import (
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import (
     MOVED_VISITORS,
     ROW_SUMS,
     STREAM_GENERATION,
 )
-from tests.contract.conftest import Opener
-from tests.contract.stream_builders import (
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import union
+from hitmesh.model.stream_values import FoldedRows
+from tests.support.opened import Opener
+from tests.support.stored_rows import CELL_MS, DAY, DAY_MS, OTHER, QUIRKY, SHOP, START, a_row, a_sketch, ask, hits_by
+from tests.support.stored_rows import write as write_settled
+from tests.support.stream_builders import (
     TODAY,
     a_partial,
     a_partition,
@@ -35,8 +35,6 @@ from tests.contract.stream_builders import (
     some_rows,
     transact,
 )
-from tests.contract.test_rows import CELL_MS, DAY, DAY_MS, OTHER, QUIRKY, SHOP, START, a_row, a_sketch, ask, hits_by
-from tests.contract.test_rows import write as write_settled
 
 
 class TestStreamedRows:

@@ -11,18 +11,14 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores
-from hitmesh.errors import Fenced, PartitionsMoved
-from hitmesh.ports import (
-    FoldedRows,
-    PartitionId,
-    PartitionProgress,
-    Record,
-    RecordKind,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
-from tests.contract.conftest import NOON, Opener
-from tests.contract.stream_builders import (
+from hitmesh.model.errors import Fenced, PartitionsMoved
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.stream_values import FoldedRows
+from tests.support.opened import NOON, Opener
+from tests.support.stored_rows import a_row
+from tests.support.stream_builders import (
     a_partition,
     await_answers,
     commit,
@@ -31,7 +27,6 @@ from tests.contract.stream_builders import (
     some_rows,
     transact,
 )
-from tests.contract.test_rows import a_row
 
 
 class TestOutbox:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tests.e2e.mesh import Mesh
+from tests.support.mesh import Mesh
 
 NOON_MS = round(datetime(2026, 3, 5, 12, tzinfo=UTC).timestamp()) * 1_000
 DAY = datetime(2026, 3, 5, tzinfo=UTC).date()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
-from tests import servers
-from tests.e2e.mesh import ROOT, Mesh
-from tests.e2e.tenants import authorized
+from hitmesh.api.control.v1 import admin_pb2
+from tests.support import servers
+from tests.support.mesh import ROOT, Mesh
+from tests.support.tenants import authorized
 
 SHARED = ROOT.parent / "shared" / "data"
 NewSite = Callable[..., str]

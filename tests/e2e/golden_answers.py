@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.mesh import Mesh
+from tests.support.mesh import Mesh
 
 Table = list[dict[str, str]]
 QUESTIONS = {

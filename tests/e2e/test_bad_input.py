@@ -15,17 +15,17 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 from tests.e2e.asking import DAY, NOON_MS, short
-from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import page_view, timestamp
-from tests.e2e.rest import Rest, reason_of
-from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
-from tests.e2e.tenants import authorized
+from tests.support.comparison import Question, ask
+from tests.support.mesh import Mesh
+from tests.support.messages import page_view, timestamp
+from tests.support.rest import Rest, reason_of
+from tests.support.streams import StreamClient, bytes_of, length_delimited, sequenced
+from tests.support.tenants import authorized
 
 HOUR_MS = 3_600_000
 HIT_FIELD, PAGE_FIELD, EVENT_FIELD = 6, 20, 22
@@ -244,7 +244,7 @@ def test_a_clock_a_little_ahead_is_mended_and_said(mesh: Mesh, new_site: NewSite
 
 @pytest.mark.timeout(30)
 def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
-    method = "/hitmesh.collector.v1.CollectorService/SendHits"
+    method = "/hitmesh.api.collector.v1.CollectorService/SendHits"
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
     with pytest.raises(grpc.RpcError) as error:
         call(b"\xff\xff\xff\xff", timeout=60, metadata=(("hitmesh-site", "demo/any"),))
@@ -253,7 +253,7 @@ def test_a_unary_call_with_broken_protobuf_is_invalid(mesh: Mesh) -> None:
 
 @pytest.mark.timeout(30)
 def test_a_unary_call_that_is_too_large_is_told_the_limit_and_the_cure(mesh: Mesh) -> None:
-    method = "/hitmesh.collector.v1.CollectorService/SendHits"
+    method = "/hitmesh.api.collector.v1.CollectorService/SendHits"
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = mesh.channel().unary_unary(method)
     with pytest.raises(grpc.RpcError) as error:
         call(length_delimited(1, b"x" * (3 << 20)), timeout=60, metadata=(("hitmesh-site", "demo/any"),))

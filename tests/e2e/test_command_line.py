@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from hitmesh import __version__
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 from tests.e2e.asking import NOON_MS, run_query, short
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh, one_json_line, run_command
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient
-from tests.e2e.waiting import eventually
+from tests.support.mesh import Mesh, one_json_line, run_command
+from tests.support.messages import page_view
+from tests.support.streams import StreamClient
+from tests.support.waiting import eventually
 
 USAGE, UNREACHABLE, NOT_READY, NOT_FOUND, INVALID = 2, 5, 6, 64 + 5, 64 + 3
 LINE = '198.51.100.7 - - [{time}] "GET {target} HTTP/1.1" 200 512 "-" "Mozilla/5.0 (X11; Linux x86_64) Firefox/136.0"\n'

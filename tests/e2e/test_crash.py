@@ -9,13 +9,13 @@ from random import Random
 
 import pytest
 
-from hitmesh.mesh import ports
-from tests.e2e.comparison import Model, Question, ask, assert_equal, by_zone
-from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
+from hitmesh.tools.dev import ports
 from tests.e2e.test_stream_protocol import MESSAGES_STAT
-from tests.e2e.waiting import eventually
-from tests.patience import patient
 from tests.reference.files import read_access_log
+from tests.support.comparison import Model, Question, ask, assert_equal, by_zone
+from tests.support.mesh import Mesh, environment, hitmesh_command, one_json_line
+from tests.support.patience import patient
+from tests.support.waiting import eventually
 
 SITE = "merchants/demo/sites/crash"
 LINES = 40_000

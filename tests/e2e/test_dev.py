@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.stack.servers import NAMES
-from tests.e2e import processes
-from tests.e2e.mesh import Mesh, environment, run_command
-from tests.e2e.waiting import eventually
-from tests.patience import patient
+from hitmesh.tools.stack.servers import NAMES
+from tests.support import processes
+from tests.support.mesh import Mesh, environment, run_command
+from tests.support.patience import patient
+from tests.support.waiting import eventually
 
 MEMORY_BYTES = 800 << 20
 CANNOT_START = 4

@@ -12,17 +12,17 @@ from random import Random
 
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.ports import Site
-from tests.e2e.comparison import Model, Question, ask, assert_equal, by_zone, questions
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import message_of
-from tests.e2e.streams import StreamClient, in_batches, send_all
-from tests.e2e.tenants import authorized, new_merchant
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.model.sites import Site
 from tests.generate.facts import SHOPS
 from tests.generate.hits import DAYS, FIRST_DAY, generate_hits, second_file
 from tests.reference.hits import RefHit
+from tests.support.comparison import Model, Question, ask, assert_equal, by_zone, questions
+from tests.support.mesh import Mesh
+from tests.support.messages import message_of
+from tests.support.streams import StreamClient, in_batches, send_all
+from tests.support.tenants import authorized, new_merchant
 
 SPAN = (FIRST_DAY - timedelta(days=3), FIRST_DAY + timedelta(days=DAYS + 2))
 CURRENCIES = {shop.site: shop.currency for shop in SHOPS}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.golden_answers import QUESTIONS, GoldenAnswers, Table, are_same
-from tests.e2e.mesh import Mesh
-from tests.e2e.waiting import eventually
+from tests.support.mesh import Mesh
+from tests.support.waiting import eventually
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "home_v1"
 RANGES = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.golden_answers import QUESTIONS, GoldenAnswers, are_same
-from tests.e2e.mesh import Mesh, run_command
-from tests.e2e.waiting import eventually
+from tests.support.mesh import Mesh, run_command
+from tests.support.waiting import eventually
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "stack_v1"
 ANSWERS = GoldenAnswers(

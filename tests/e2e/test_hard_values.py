@@ -8,15 +8,15 @@ import json
 
 import pytest
 
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.asking import DAY, NOON_MS, run_query
-from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient
-from tests.pieces import joined
+from tests.support.comparison import Question, ask
+from tests.support.mesh import Mesh
+from tests.support.messages import page_view
+from tests.support.pieces import joined
+from tests.support.streams import StreamClient
 
 HARD_PATHS = (
     '/quote"in"it',

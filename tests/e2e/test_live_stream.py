@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.clock import SystemClock
-from hitmesh.reporter.v1 import reporter_pb2
-from tests.e2e.comparison import Model, Question, ask, assert_equal, questions
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.runtime.clock import SystemClock
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import message_of
-from tests.e2e.streams import in_batches, send_all
-from tests.e2e.waiting import eventually
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.reference.files import read_shop_csv
 from tests.reference.hits import RefHit
 from tests.reference.streamed import ALLOWED_LATENESS_MS, stream
 from tests.reference.visits import V1
+from tests.support.comparison import Model, Question, ask, assert_equal, questions
+from tests.support.mesh import Mesh
+from tests.support.messages import message_of
+from tests.support.streams import in_batches, send_all
+from tests.support.waiting import eventually
 
 VISIBLE_S = 10.0
 SLACK_MS = 4 * MINUTE

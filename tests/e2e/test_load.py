@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.mesh import Mesh, environment, hitmesh_command, one_json_line
-from tests.e2e.waiting import eventually
-from tests.patience import patient
+from tests.support.mesh import Mesh, environment, hitmesh_command, one_json_line
+from tests.support.patience import patient
+from tests.support.waiting import eventually
 
 PROBLEMS_FOUND = 7
 MIXED = ("--late", "3", "--out-of-order", "5", "--duplicates", "4", "--bots", "8")

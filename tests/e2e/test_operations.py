@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.names import short_site_name
-from hitmesh.reporter.v1 import reporter_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.model.names import short_site_name
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh, one_json_line
-from tests.e2e.messages import page_view
-from tests.e2e.rest import Rest, reason_of
-from tests.e2e.waiting import eventually
+from tests.support.mesh import Mesh, one_json_line
+from tests.support.messages import page_view
+from tests.support.rest import Rest, reason_of
+from tests.support.waiting import eventually
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

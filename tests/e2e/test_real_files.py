@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.comparison import Model, Question, ask, assert_equal, questions
-from tests.e2e.mesh import Mesh, one_json_line
 from tests.reference.files import read_access_log, read_shop_csv
 from tests.reference.report import Report
+from tests.support.comparison import Model, Question, ask, assert_equal, questions
+from tests.support.mesh import Mesh, one_json_line
 
 WEBLOG, SHOP = "merchants/demo/sites/weblog", "merchants/demo/sites/shop"
 WEB_DAYS = (date(2015, 5, 16), date(2015, 5, 21))

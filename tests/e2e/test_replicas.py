@@ -8,15 +8,15 @@ import time
 
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
+from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.batches import batches
-from hitmesh.clock import SystemClock
-from tests.e2e import processes
-from tests.e2e.mesh import Mesh, one_json_line
-from tests.e2e.messages import page_view
-from tests.e2e.tenants import authorized
-from tests.e2e.waiting import eventually
-from tests.kill.senders import Portion, Senders
+from hitmesh.runtime.clock import SystemClock
+from tests.support import processes
+from tests.support.mesh import Mesh, one_json_line
+from tests.support.messages import page_view
+from tests.support.senders import Portion, Senders
+from tests.support.tenants import authorized
+from tests.support.waiting import eventually
 
 SITES = tuple(f"merchants/demo/sites/replica-{number}" for number in range(4))
 BATCHES, BATCH_HITS = 10, 25

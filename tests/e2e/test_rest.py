@@ -15,26 +15,26 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.asking import DAY, NOON_MS, short
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import page_view
-from tests.e2e.rest import Rest, reason_of
-from tests.e2e.streams import StreamClient
-from tests.e2e.tenants import authorized
-from tests.e2e.waiting import eventually
-from tests.pieces import joined
+from tests.support.mesh import Mesh
+from tests.support.messages import page_view
+from tests.support.pieces import joined
+from tests.support.rest import Rest, reason_of
+from tests.support.streams import StreamClient
+from tests.support.tenants import authorized
+from tests.support.waiting import eventually
 
 NOON = "2026-03-05T12:00:00Z"
 SERVICES = {
-    "hitmesh.collector.v1.CollectorService",
-    "hitmesh.reporter.v1.ReporterService",
-    "hitmesh.reporter.v1.ExportService",
-    "hitmesh.admin.v1.AdminService",
+    "hitmesh.api.collector.v1.CollectorService",
+    "hitmesh.api.reporter.v1.ReporterService",
+    "hitmesh.api.reporter.v1.ExportService",
+    "hitmesh.api.control.v1.AdminService",
 }
 
 
@@ -360,7 +360,7 @@ def test_buf_curl_calls_an_rpc_by_reflection_alone(mesh: Mesh) -> None:
     buf = str(beside) if beside.exists() else shutil.which("buf")
     if buf is None:
         pytest.skip("buf is not installed")
-    url = f"{mesh.url}/hitmesh.reporter.v1.ReporterService/ListMetrics"
+    url = f"{mesh.url}/hitmesh.api.reporter.v1.ReporterService/ListMetrics"
     done = subprocess.run(
         [buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--data", "{}", url],
         capture_output=True,

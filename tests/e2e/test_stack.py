@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hitmesh.stack import commands
-from hitmesh.stack.servers import NAMES
-from tests.e2e import processes
-from tests.e2e.mesh import Finished, run_command
+from hitmesh.tools.stack import commands
+from hitmesh.tools.stack.servers import NAMES
+from tests.support import processes
+from tests.support.mesh import Finished, run_command
 
 pytestmark = pytest.mark.servers
 UP_S = 300.0

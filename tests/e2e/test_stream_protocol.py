@@ -12,22 +12,22 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 from tests.e2e.asking import DAY, NOON_MS
-from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient, bytes_of, sequenced
-from tests.e2e.tenants import authorized
 from tests.e2e.test_generated import create_site
-from tests.e2e.waiting import eventually
-from tests.patience import patient
+from tests.support.comparison import Question, ask
+from tests.support.mesh import Mesh
+from tests.support.messages import page_view
+from tests.support.patience import patient
+from tests.support.streams import StreamClient, bytes_of, sequenced
+from tests.support.tenants import authorized
+from tests.support.waiting import eventually
 
 STREAMS = 32  # of one key
-MESSAGES_STAT = "cluster.collector.grpc.hitmesh.collector.v1.CollectorService.StreamHits.request_message_count"
+MESSAGES_STAT = "cluster.collector.grpc.hitmesh.api.collector.v1.CollectorService.StreamHits.request_message_count"
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 
 
@@ -203,7 +203,7 @@ def _collector_health(mesh: Mesh) -> int:
     direct = re.search(r"direct: collector ([\d.]+:\d+)", mesh.output.read_text())
     assert direct is not None
     with grpc.insecure_channel(direct[1]) as channel:
-        request = health_pb2.HealthCheckRequest(service="hitmesh.collector.v1.CollectorService")
+        request = health_pb2.HealthCheckRequest(service="hitmesh.api.collector.v1.CollectorService")
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from hitmesh.telemetry.kinds import TOTAL, Counter
-from hitmesh.telemetry.registry import REGISTRY
+from hitmesh.runtime.telemetry.kinds import TOTAL, Counter
+from hitmesh.runtime.telemetry.registry import REGISTRY
 from tests.e2e.conftest import NewSite
-from tests.e2e.mesh import Mesh
-from tests.e2e.waiting import eventually
+from tests.support.mesh import Mesh
+from tests.support.waiting import eventually
 
 SERVICES = ("collector", "processor", "reporter")
 PAGE = "https://shop.example/p"
@@ -87,6 +87,6 @@ def test_hits_answers_and_calls_are_counted(mesh: Mesh, new_site: NewSite) -> No
         return value(scrape(reporter), "hitmesh_reporter_freshness_lag_seconds_count") >= 1
 
     eventually(is_fresh, "every partition has a heartbeat, so that answers have a lag", 40)
-    method = "hitmesh.reporter.v1.ExportService/ExportReport"
+    method = "hitmesh.api.reporter.v1.ExportService/ExportReport"
     answers = scrape(reporter)
     assert value(answers, "hitmesh_rpc_server_call_duration_seconds_count", rpc_method=method) >= 1

@@ -10,19 +10,19 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from hitmesh.admin.v1 import admin_pb2, admin_pb2_grpc
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.ports import Site
-from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.sites import Site
 from tests.e2e.asking import DAY, NOON_MS
-from tests.e2e.comparison import Question, ask
 from tests.e2e.conftest import NewSite, running_mesh, site_maker
-from tests.e2e.mesh import Mesh
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient
-from tests.e2e.tenants import authorized, new_merchant
-from tests.pieces import joined
+from tests.support.comparison import Question, ask
+from tests.support.mesh import Mesh
+from tests.support.messages import page_view
+from tests.support.pieces import joined
+from tests.support.streams import StreamClient
+from tests.support.tenants import authorized, new_merchant
 
 NOT_FOUND, DENIED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED

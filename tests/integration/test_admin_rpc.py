@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
-from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
-from tests.pieces import joined
-from tests.settled_rows import SITE
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from tests.support.pieces import joined
+from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, start
+from tests.support.settled_rows import SITE
 
 
 @pytest.fixture

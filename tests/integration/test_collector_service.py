@@ -13,13 +13,13 @@ from grpc_status import rpc_status
 
 from collector.classify import Classifier
 from hitmesh.adapters.memory.log import MemoryLog
-from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc
-from hitmesh.hit.v1 import hit_pb2
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient, bytes_of, length_delimited, sequenced
-from tests.e2e.waiting import eventually
-from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
-from tests.patience import patient
+from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc
+from hitmesh.api.hit.v1 import hit_pb2
+from tests.support.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
+from tests.support.messages import page_view
+from tests.support.patience import patient
+from tests.support.streams import StreamClient, bytes_of, length_delimited, sequenced
+from tests.support.waiting import eventually
 
 METADATA = (("hitmesh-site", SITE),)
 

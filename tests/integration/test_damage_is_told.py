@@ -9,12 +9,12 @@ import grpc
 import pytest
 import structlog
 
-from hitmesh.errors import StoreCorrupt
+from hitmesh.model.errors import StoreCorrupt
 from hitmesh.ports import MetricStore
-from hitmesh.telemetry.registry import REPORTER_STORE_ERRORS
-from tests.integration.reporters import a_question, some_rows, start
-from tests.settled_rows import SITE
-from tests.unit.measuring import Measured
+from hitmesh.runtime.telemetry.registry import REPORTER_STORE_ERRORS
+from tests.support.measuring import Measured
+from tests.support.reporters import a_question, some_rows, start
+from tests.support.settled_rows import SITE
 
 
 class Damaged:

@@ -18,13 +18,13 @@ import grpc
 import pytest
 
 from collector.classify import Classifier
-from hitmesh.mesh import children, ports
-from hitmesh.mesh.envoy import ADMIN_SOCKET, Address, Door, binary, render
-from reporter.filter_text import MAX_TEXT
-from tests.e2e.rest import reason_of
-from tests.e2e.waiting import eventually
-from tests.integration.collectors import KEY, SITE, new_backend, running
-from tests.integration.reporters import start
+from hitmesh.tools.dev import children, ports
+from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
+from reporter.question.filter_text import MAX_TEXT
+from tests.support.collectors import KEY, SITE, new_backend, running
+from tests.support.reporters import start
+from tests.support.rest import reason_of
+from tests.support.waiting import eventually
 
 STRANGER = "rebound.evil.example"
 PREFLIGHT = {
@@ -147,7 +147,7 @@ def test_names_of_this_machine_are_the_doors_own_on_any_port(door: Address, host
 def test_a_grpc_call_to_another_host_name_is_refused(door: Address) -> None:
     with grpc.insecure_channel(str(door), options=[("grpc.default_authority", STRANGER)]) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-            "/hitmesh.reporter.v1.ReporterService/ListMetrics"
+            "/hitmesh.api.reporter.v1.ReporterService/ListMetrics"
         )
         with pytest.raises(grpc.RpcError) as raised:
             call(b"", timeout=10)

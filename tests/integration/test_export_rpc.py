@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
-from tests.integration.reporters import Mesh, a_question, last_days, refusal, some_rows, start
-from tests.pieces import joined
-from tests.settled_rows import SITE, traffic
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from tests.support.pieces import joined
+from tests.support.reporters import Mesh, a_question, last_days, refusal, some_rows, start
+from tests.support.settled_rows import SITE, traffic
 
 
 @pytest.fixture

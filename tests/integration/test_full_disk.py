@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.columns import pack_record
-from hitmesh.errors import LogFull
-from hitmesh.ports import LoggedPosition, Record, RecordKind, Site, Topic
-from hitmesh.telemetry import unmeasured
+from hitmesh.model.errors import LogFull
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.rows.columns import pack_record
+from hitmesh.model.sites import Site
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.telemetry import unmeasured
 from processor.__main__ import Worker, run_stream
 from processor.settings import ProcessorSettings
-from tests.e2e.waiting import eventually
 from tests.reference.hits import RefHit
-from tests.small_mesh import hit_rows
+from tests.support.small_mesh import hit_rows
+from tests.support.waiting import eventually
 
 SITE = "merchants/m/sites/s"
 DISK_BYTES = 3 << 20

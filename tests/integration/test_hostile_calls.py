@@ -22,17 +22,17 @@ from collector.frames import MAX_BATCH_SEQ
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2_grpc
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.ports import IngestKey, KeyKind, Site
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient, end_requests_with, sequenced
-from tests.e2e.waiting import eventually
-from tests.integration.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
+from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc, json_pb2_grpc
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from tests.support.collectors import KEY, MERCHANT, NOW_MS, SITE, Backend, Running, new_backend, running
+from tests.support.messages import page_view
+from tests.support.streams import StreamClient, end_requests_with, sequenced
+from tests.support.waiting import eventually
 
 BROWSER = "hms_browser"
 SHORT: dict[str, Any] = {"open_within_s": 0.2, "prove_within_s": 0.2}
-CALLS = "/hitmesh.collector.v1.CollectorService"
+CALLS = "/hitmesh.api.collector.v1.CollectorService"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hitmesh.admin.v1 import trace_pb2 as pb
-from hitmesh.ports import SiteDay
-from hitmesh.stream_columns import STREAM_GENERATION
-from processor.rpc import TraceStores, trace_hit
-from reporter.ledger import Day, SiteLedger, site_ledger
+from hitmesh.api.control.v1 import trace_pb2 as pb
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from processor.service import TraceStores, trace_hit
+from reporter.answer.ledger import Day, SiteLedger, site_ledger
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh
+from tests.support.small_mesh import SmallMesh
 
 SITE = "merchants/demo/sites/shop"
 MINUTE = 60_000

@@ -10,23 +10,23 @@ import pytest
 
 from collector.classify import Classifier
 from hitmesh.adapters.memory.log import MemoryLog
-from hitmesh.collector.v1 import collector_pb2, collector_pb2_grpc
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2
-from hitmesh.telemetry import registry as known
-from tests.e2e.messages import page_view
-from tests.e2e.streams import StreamClient
-from tests.e2e.waiting import eventually
-from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
-from tests.integration.reporters import Mesh, a_question, start
-from tests.patience import patient
-from tests.pieces import joined
-from tests.settled_rows import traffic
-from tests.unit.measuring import Measured
+from hitmesh.api.collector.v1 import collector_pb2, collector_pb2_grpc
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.runtime.telemetry import registry as known
+from tests.support.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, Running, new_backend, running
+from tests.support.measuring import Measured
+from tests.support.messages import page_view
+from tests.support.patience import patient
+from tests.support.pieces import joined
+from tests.support.reporters import Mesh, a_question, start
+from tests.support.settled_rows import traffic
+from tests.support.streams import StreamClient
+from tests.support.waiting import eventually
 
-SEND_HITS = "hitmesh.collector.v1.CollectorService/SendHits"
-RUN_REPORT = "hitmesh.reporter.v1.ReporterService/RunReport"
-EXPORT_REPORT = "hitmesh.reporter.v1.ExportService/ExportReport"
+SEND_HITS = "hitmesh.api.collector.v1.CollectorService/SendHits"
+RUN_REPORT = "hitmesh.api.reporter.v1.ReporterService/RunReport"
+EXPORT_REPORT = "hitmesh.api.reporter.v1.ExportService/ExportReport"
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_calls_are_measured_by_method_and_status(collector: Running, measured: M
 
 
 def test_a_method_that_nobody_serves_is_not_counted(collector: Running, measured: Measured) -> None:
-    method = "/hitmesh.collector.v1.CollectorService/Anything"
+    method = "/hitmesh.api.collector.v1.CollectorService/Anything"
     unknown: grpc.UnaryUnaryMultiCallable[bytes, bytes] = collector.channel.unary_unary(method)
     with pytest.raises(grpc.RpcError):
         unknown(b"", timeout=60)

@@ -10,15 +10,18 @@ import grpc
 import polars as pl
 import pytest
 
-from hitmesh.admin.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
-from hitmesh.ports import Drift, IngestKey, KeyKind, LedgerEntry, Position, RawRecord, RejectedHit, SiteDay, Topic
-from hitmesh.reporter.v1 import reporter_pb2
-from hitmesh.stream_columns import LEDGER_COLUMNS
-from processor.rpc import TraceService, TraceStores
-from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
+from hitmesh.api.control.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.model.generations import Drift, LedgerEntry
+from hitmesh.model.positions import Position, Topic
+from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
+from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
+from processor.service import TraceService, TraceStores
 from tests.reference.hits import RefHit
-from tests.settled_rows import DAY, MIDNIGHT, SITE, traffic
-from tests.unit.test_trace import a_record
+from tests.support.raw_hits import a_record
+from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, traffic
 
 RIVAL_SITE = "merchants/rival/sites/shop"
 UTC_DAY = MIDNIGHT // DAY

@@ -15,16 +15,19 @@ import grpc
 import polars as pl
 import pytest
 
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.config import load
-from hitmesh.errors import Abandoned, RefusedError
-from hitmesh.ports import MetricQuery, MetricStore, PartitionId, PartitionProgress, SiteDay
-from hitmesh.reporter.v1 import export_pb2, reporter_pb2_grpc
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2_grpc
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import Abandoned, RefusedError
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import MetricStore
+from hitmesh.runtime.config import load
 from reporter.__main__ import ReporterSettings
-from tests.e2e.mesh import environment
-from tests.e2e.waiting import eventually
-from tests.integration.reporters import Mesh, a_question, refusal, some_rows, start
-from tests.settled_rows import SITE
+from tests.support.mesh import environment
+from tests.support.reporters import Mesh, a_question, refusal, some_rows, start
+from tests.support.settled_rows import SITE
+from tests.support.waiting import eventually
 
 LONG = "channel"
 """A question with this dimension takes until its checkpoint ends it."""

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from hitmesh.ports import DirtyMark, Position, SiteDay
-from hitmesh.reporter.v1 import reporter_pb2
-from reporter.catalogue import METRICS
-from tests.integration.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, some_rows, start
-from tests.settled_rows import DAY, MIDNIGHT, SITE, sketch_of, traffic
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.model.generations import DirtyMark
+from hitmesh.model.positions import Position
+from hitmesh.model.sites import SiteDay
+from reporter.question.catalogue import METRICS
+from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, a_site, bearer, refusal, some_rows, start
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, sketch_of, traffic
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hitmesh import __version__
-from tests.patience import patient
+from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("hitmesh", "collector", "processor", "reporter")
@@ -70,7 +70,7 @@ def test_the_wheel_holds_what_runs_and_nothing_of_the_tests(wheel: Path) -> None
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
     assert "hitmesh/py.typed" in names
     assert any(name.startswith("hitmesh/_envoy/") for name in names)
-    assert any(name.startswith("hitmesh/descriptors/") and name.endswith(".binpb") for name in names)
+    assert any(name.startswith("hitmesh/api/descriptors/") and name.endswith(".binpb") for name in names)
 
 
 @pytest.mark.timeout(60)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from collector.admission import Admitted, Frame
-from hitmesh.columns import HITS_COLUMNS
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
-from tests.unit.admitting import BROWSER, EDGE, FIREFOX, IMPORT, NOW, SERVER, a_frame, a_hit, admitted
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.rows.columns import HITS_COLUMNS
+from tests.support.admitting import BROWSER, EDGE, FIREFOX, IMPORT, NOW, SERVER, a_frame, a_hit, admitted
 
 DAY_MS = 86_400_000
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.money import MAX_ABS_MICROS
-from tests.examples import examples
+from hitmesh.model.limits import MAX_ABS_MICROS
 from tests.generate.arrivals import Arrival
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import MIDNIGHT_MS
@@ -20,6 +19,7 @@ from tests.property.test_stream_properties import SEEDS, SITES, Stream
 from tests.property.test_two_paths import check_paths, streamed_entries
 from tests.reference.hits import RefHit, RefItem
 from tests.reference.settled import settle
+from tests.support.examples import examples
 
 MOST = MAX_ABS_MICROS
 AMOUNTS = st.sampled_from((MOST, MOST, MOST, MOST - 1, -MOST, 1, 0)) | st.integers(-MOST, MOST)

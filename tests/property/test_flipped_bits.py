@@ -11,16 +11,16 @@ import pytest
 
 from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.packed_sums import packed_sums
-from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
-from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
-from hitmesh.errors import StoreCorrupt
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stored import ARROW_STREAM, opened, sealed
-from hitmesh.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, STREAM_COLUMNS, UNKEYED_DIGESTS
-from processor.carry import CARRY_COLUMNS, Carry
-from processor.live.snapshot import packed, unpacked
-from processor.window import READ_COLUMNS, read_rows
+from hitmesh.adapters.shared.packed_sums import packed_sums
+from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, STREAM_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.model.stored import ARROW_STREAM, opened, sealed
+from processor.rules.carry import CARRY_COLUMNS, Carry
+from processor.settle.window import READ_COLUMNS, read_rows
+from processor.stream.live.snapshot import packed, unpacked
 
 FLIPS = 48
 SECRET = "what-a-visitor-sent"

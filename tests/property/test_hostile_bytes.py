@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from collector.admission import Admitted
 from collector.json_batches import batch_of_json
-from hitmesh.errors import RefusedError
-from hitmesh.hit.v1 import hit_pb2
-from tests.unit.admitting import SERVER, a_batch, a_frame, a_hit, admitted
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.errors import RefusedError
+from tests.support.admitting import SERVER, a_batch, a_frame, a_hit, admitted
 
 START, END = 3, 4
 # Far beyond what any stack holds, with one byte a level; a batch holds no more than 1 MiB.

@@ -11,13 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hitmesh.ports import VisitPolicy
-from processor import duplicates, settlement, visits
-from processor.carry import Carry
+from hitmesh.model.limits import COPY_WINDOW_MS
+from hitmesh.model.sites import VisitPolicy
+from processor.rules import copies, visits
+from processor.rules.carry import Carry
+from processor.settle import settlement
 from tests.generate.facts import SHOPS
 from tests.generate.hits import FIRST_DAY, generate_hits
 from tests.reference.hits import RefHit
-from tests.small_mesh import Rows, SmallMesh, differences, expected_rows
+from tests.support.small_mesh import Rows, SmallMesh, differences, expected_rows
 
 NOW = (FIRST_DAY.toordinal() - 719_163 + 4) * 86_400_000
 
@@ -59,7 +61,7 @@ def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Calla
 
 
 def patch_settle(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    monkeypatch.setattr("processor.attempt.settle", wrap(settlement.settle))
+    monkeypatch.setattr("processor.settle.attempt.settle", wrap(settlement.settle))
 
 
 @pytest.mark.timeout(60)
@@ -121,9 +123,9 @@ def test_dropped_carry_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(60)
 def test_dedup_key_without_the_visitor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = duplicates.find_copies
+    find = copies.find_copies
 
-    def anyone(rows: pl.DataFrame) -> duplicates.Copies:
+    def anyone(rows: pl.DataFrame) -> copies.Copies:
         one = pl.lit(1, pl.UInt64)
         return find(rows.with_columns(one.alias("visitor_hi"), one.alias("visitor_lo")))
 
@@ -133,6 +135,6 @@ def test_dedup_key_without_the_visitor_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.timeout(60)
 def test_copy_window_that_is_a_millisecond_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = duplicates.find_copies
-    monkeypatch.setattr(settlement, "find_copies", lambda rows: find(rows, duplicates.COPY_WINDOW_MS - 1))
+    find = copies.find_copies
+    monkeypatch.setattr(settlement, "find_copies", lambda rows: find(rows, COPY_WINDOW_MS - 1))
     assert found_differences()

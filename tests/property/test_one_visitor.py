@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.waiting_visits import days_with_provisional_visits
-from tests.examples import examples
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.waiting_visits import days_with_provisional_visits
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import policies
-from tests.live_mesh import SMALLEST
-from tests.live_rows import ALL_DAYS
 from tests.property.test_stream_properties import (
     ANY_MS,
     BEAT_MS,
@@ -41,7 +39,10 @@ from tests.property.test_stream_properties import (
 from tests.reference.hits import RefHit
 from tests.reference.streamed import stream
 from tests.reference.visits import RefPolicy
-from tests.small_mesh import expected_rows
+from tests.support.examples import examples
+from tests.support.live_mesh import SMALLEST
+from tests.support.live_rows import ALL_DAYS
+from tests.support.small_mesh import expected_rows
 
 _THREE = 3
 
@@ -137,6 +138,6 @@ def test_settlement_has_all_visits_and_confirms_no_day_with_hits_that_wait(
                 assert not drifts[SiteDay(site, day)].confirmed
             changed = {key[3] // DAY for key in streamed[site].changed(mesh.seen(site)) if key[0] == RowSource.VISITS}
             if seed % 2:
-                provisional = days_with_provisional_visits(mesh.stores.ledger, site, *ALL_DAYS)
+                provisional = days_with_provisional_visits(partial(mesh.stores.ledger.waiting, site), *ALL_DAYS)
                 assert changed <= provisional, "no hit was late, and a report said EXACT"
                 assert not any(drifts[SiteDay(site, day)].confirmed for day in changed)

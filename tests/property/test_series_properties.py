@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cells import CELL_MS, Grain
-from hitmesh.filters import Comparison, Not, Operator
-from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
-from reporter.catalogue import METRICS, Kind, allowed_dimensions
-from reporter.question import GapFill
-from reporter.series import Series
-from tests.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
+from hitmesh.model.cells import CELL_MS, Grain
+from hitmesh.model.filters import Comparison, Not, Operator
+from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from reporter.answer.series import Series
+from reporter.question.asked import GapFill
+from reporter.question.catalogue import METRICS, Kind, allowed_dimensions
+from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
 
 # Random stores are drawn and asked many times over.
 pytestmark = pytest.mark.timeout(120)

@@ -13,19 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.sketches import union_by_group
-from hitmesh.zones import DAY_MS
-from processor.carry import no_open_visits, open_rows
-from processor.duplicates import find_copies
-from processor.visits import build_visits, open_at
-from tests.examples import examples
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import union_by_group
+from hitmesh.model.zones import DAY_MS
+from processor.rules.carry import no_open_visits, open_rows
+from processor.rules.copies import find_copies
+from processor.rules.visits import build_visits, open_at
 from tests.generate.hits import generate_hits, second_file
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
 from tests.reference.hits import Position, RefHit
 from tests.reference.visits import V1, RefPolicy, duplicates, visits_of_one
-from tests.small_mesh import (
+from tests.support.examples import examples
+from tests.support.small_mesh import (
     PARTITIONS,
     Key,
     Rows,

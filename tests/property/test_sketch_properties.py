@@ -7,9 +7,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.sketches import cell_sketches, merge_by_group, union, union_by_group
-from hitmesh.theta import Theta
-from tests.examples import examples
+from hitmesh.model.sketches.theta import Theta
+from hitmesh.model.sketches.unions import cell_sketches, merge_by_group, union, union_by_group
+from tests.support.examples import examples
 
 # A part is a run of a fixed sequence of keys: overlaps, empty parts, and sizes around every change of mode.
 runs = st.tuples(

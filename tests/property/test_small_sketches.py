@@ -16,24 +16,21 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from hitmesh.cells import Grain, buckets
-from hitmesh.ports import Site, SiteDay, Topic
-from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
-from hitmesh.sketches import exact_limit, theta_hashes, union
-from hitmesh.theta import MAX_THETA, Theta
-from processor.attempt import Attempt
-from processor.live.limits import PRODUCTION, Limits
-from reporter.catalogue import METRICS, Kind
-from reporter.question import GapFill, Question
+from hitmesh.model.cells import Grain, buckets
+from hitmesh.model.positions import Topic
+from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS
+from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.sketches.theta import MAX_THETA, Theta
+from hitmesh.model.sketches.unions import exact_limit, theta_hashes, union
+from processor.settle.attempt import Attempt
+from processor.stream.live.limits import PRODUCTION, Limits
+from reporter.answer.series import Column, Exactness, Series
+from reporter.question.asked import GapFill, Question
+from reporter.question.catalogue import METRICS, Kind
 from reporter.rpc.answer import Answer
-from reporter.series import Column, Exactness, Series
-from tests.e2e.comparison import normal
-from tests.examples import examples
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.generate.strategies import MIDNIGHT_MS
-from tests.live_mesh import SMALLEST, partition_of
-from tests.live_rows import ALL_DAYS, Seen
 from tests.property.test_stream_properties import (
     ANY_MS,
     BEAT_MS,
@@ -51,8 +48,12 @@ from tests.reference.report import METRICS as KNOWN_METRICS
 from tests.reference.report import report
 from tests.reference.settled import Entry, Settled, settle
 from tests.reference.streamed import drift, stream
-from tests.small_mesh import folded_rows, settler_stores, visitors_by_row
-from tests.two_paths import report_of
+from tests.support.comparison import normal
+from tests.support.examples import examples
+from tests.support.live_mesh import SMALLEST, partition_of
+from tests.support.live_rows import ALL_DAYS, Seen
+from tests.support.small_mesh import folded_rows, settler_stores, visitors_by_row
+from tests.support.two_paths import report_of
 
 LG_K = 4
 NOMINAL = 1 << LG_K

@@ -14,24 +14,24 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from hitmesh.errors import CommitInDoubt, Fenced
-from hitmesh.ports import PartitionId, Topic
-from hitmesh.zones import DAY_MS
+from hitmesh.model.errors import CommitInDoubt, Fenced
+from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
-from processor.live.limits import PRODUCTION, Limits
-from reporter.freshness import State, Waiting, freshness
-from tests.examples import examples
+from processor.stream.live.limits import PRODUCTION, Limits
+from reporter.answer.freshness import State, Waiting, freshness
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import MIDNIGHT_MS, policies, ref_hits
-from tests.live_faults import Fuse, Killed, fused
-from tests.live_mesh import FOLDING, SMALLEST, LiveMesh, partition_of
-from tests.live_rows import classes_by_day, expected_classes, ledger_faults, waiting_by_day
 from tests.reference.hits import RefHit
 from tests.reference.settled import settle
 from tests.reference.streamed import drift, stream
 from tests.reference.visits import V1, RefPolicy
-from tests.small_mesh import Rows, expected_rows, folded_rows
+from tests.support.examples import examples
+from tests.support.live_faults import Fuse, Killed, fused
+from tests.support.live_mesh import FOLDING, SMALLEST, LiveMesh, partition_of
+from tests.support.live_rows import classes_by_day, expected_classes, ledger_faults, waiting_by_day
+from tests.support.small_mesh import Rows, expected_rows, folded_rows
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR

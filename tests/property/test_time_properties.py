@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cells import CELL_MS, Grain, buckets, buckets_between, civil_day_range
-from hitmesh.zones import DAY_MS, day_number, day_starts, load_zone, offsets_at, zone_names
+from hitmesh.model.cells import CELL_MS, Grain, buckets, buckets_between, civil_day_range
+from hitmesh.model.zones import DAY_MS, day_number, day_starts, load_zone, offsets_at, zone_names
 
 # Zones whose clocks do something unusual, drawn as often as all the others together.
 ODD_ZONES = [
@@ -100,7 +100,7 @@ def test_every_civil_day_of_every_zone_in_use_begins_on_a_cell(every: int) -> No
 
 
 def test_no_zone_changes_its_offset_twice_within_two_days_since_1969() -> None:
-    """`hitmesh.zones` looks at offsets once a day, which finds every change as long as this holds."""
+    """`hitmesh.model.zones` looks at offsets once a day, which finds every change as long as this holds."""
     for zone in sorted(zone_names()):
         changes = offset_changes_s(zone)
         assert all(later - earlier > 2 * 86_400 for earlier, later in pairwise(changes)), zone

@@ -6,18 +6,15 @@ import datetime as dt
 from collections.abc import Sequence
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import given
 
-from hitmesh.cells import Grain, buckets
-from hitmesh.ports import Site
-from reporter.catalogue import METRICS
-from reporter.question import GapFill, Question
-from reporter.route import Path
+from hitmesh.model.cells import Grain, buckets
+from hitmesh.model.sites import Site
+from reporter.answer.route import Path
+from reporter.question.asked import GapFill, Question
+from reporter.question.catalogue import METRICS
 from reporter.rpc.answer import Answer, answer
-from tests.e2e.comparison import normal
-from tests.examples import examples
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.property.test_stream_properties import ANY_MS, BEAT_MS, SEEDS, SITES, Stream, stream_hits, with_delays
 from tests.reference.hits import RefHit
@@ -25,7 +22,9 @@ from tests.reference.report import METRICS as KNOWN_METRICS
 from tests.reference.report import report
 from tests.reference.settled import Entry, Settled, settle
 from tests.reference.streamed import stream
-from tests.two_paths import Faulty, report_of
+from tests.support.comparison import normal
+from tests.support.examples import examples
+from tests.support.two_paths import Faulty, check_same, report_of
 
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
 GRAINS = (Grain.NONE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH)
@@ -90,24 +89,6 @@ def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> 
                 include_excluded=question.include_excluded,
             )
             assert report_of(both[0]) == normal(expected)
-
-
-def check_same(one: Answer, other: Answer) -> None:
-    """Everything that is told of the numbers, and how fresh they are, is the same."""
-    assert one.missing_currencies == other.missing_currencies
-    assert one.excluded_hits == other.excluded_hits
-    assert one.freshness == other.freshness
-    assert one.data_version == other.data_version
-    assert (one.totals is None) == (other.totals is None)
-    pairs = [(one.rows, other.rows)]
-    if one.totals is not None and other.totals is not None:
-        pairs.append((one.totals, other.totals))
-    for of_one, of_other in pairs:
-        assert of_one.buckets.tolist() == of_other.buckets.tolist()
-        for mine, theirs in zip(of_one.columns, of_other.columns, strict=True):
-            assert mine.exactness is theirs.exactness
-            np.testing.assert_array_equal(mine.numerators, theirs.numerators, mine.metric.id)
-            np.testing.assert_array_equal(mine.values, theirs.values, mine.metric.id)
 
 
 def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:

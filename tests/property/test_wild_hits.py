@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.money import MAX_ABS_MICROS
-from tests.examples import examples
+from hitmesh.model.limits import MAX_ABS_MICROS
 from tests.generate.facts import ORIGINS, PEOPLE, SHOPS
 from tests.generate.maker import HitMaker
 from tests.generate.scenarios import HOUR, MINUTE, Moment
 from tests.generate.strategies import MIDNIGHT_MS
-from tests.live_mesh import SMALLEST
 from tests.property.test_stream_properties import ANY_MS, SEEDS, Stream, with_delays
 from tests.reference.hits import INTERACTIVE_TYPES, RefHit
-from tests.twins import IDS, TEXTS, with_twins
+from tests.support.examples import examples
+from tests.support.live_mesh import SMALLEST
+from tests.support.twins import IDS, TEXTS, with_twins
 
 TYPES = (*sorted(INTERACTIVE_TYPES), "ENGAGEMENT", "PERFORMANCE", "REFUND", "EXCEPTION", "IDENTIFY")
 URLS = st.sampled_from(("memory:", "memory:", "embedded:HOME/data"))

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from collector.admission import Frame
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.ports import Drift, IngestKey, KeyKind, SiteDay
-from hitmesh.zones import DAY_MS
-from tests.e2e.messages import timestamp
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.generations import Drift
+from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
+from hitmesh.model.zones import DAY_MS
 from tests.generate.arrivals import (
     DELAYED,
     EVERYTHING,
@@ -35,13 +35,14 @@ from tests.generate.arrivals import (
 )
 from tests.generate.hits import FIRST_DAY, generate_hits
 from tests.generate.scenarios import MINUTE, SECOND
-from tests.live_mesh import LiveMesh
-from tests.live_rows import ALL_DAYS, Seen, classes_by_day, expected_classes, ledger_faults
 from tests.reference.files import read_access_log, read_shop_csv
 from tests.reference.hits import RefHit, hash64
 from tests.reference.settled import settle
 from tests.reference.streamed import Streamed, drift, full_refunds, stream
-from tests.small_mesh import expected_rows, folded_rows
+from tests.support.live_mesh import LiveMesh
+from tests.support.live_rows import ALL_DAYS, Seen, classes_by_day, expected_classes, ledger_faults
+from tests.support.messages import timestamp
+from tests.support.small_mesh import expected_rows, folded_rows
 
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hitmesh.telemetry import Metrics, registry
-from hitmesh.telemetry.labels import HitOutcome, HitPath, Reason, Stage
+from hitmesh.runtime.telemetry import Metrics, registry
+from hitmesh.runtime.telemetry.labels import HitOutcome, HitPath, Reason, Stage
 
 
 def a_label_is_one_that_the_metric_has(metrics: Metrics) -> None:

@@ -5,27 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.clock import ManualClock
-from hitmesh.ports import (
-    Clock,
-    DirtyMark,
-    EventLog,
-    GenerationEntry,
-    Generations,
-    LogReader,
-    MetricQuery,
-    MetricStore,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    RawStore,
-    Record,
-    RecordKind,
-    SiteDay,
-    SiteDirectory,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.generations import DirtyMark, GenerationEntry
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock, EventLog, Generations, LogReader, MetricStore, RawStore, SiteDirectory
+from hitmesh.runtime.clock import ManualClock
 
 
 def a_topic_is_no_string(log: EventLog, record: Record) -> None:

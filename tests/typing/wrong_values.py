@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.errors import NotFound, RefusedError, RetryError
-from hitmesh.filters import Comparison
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitFlag, HitType
-from hitmesh.keys import partition_of, visitor_key
-from hitmesh.ports import KeyKind
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.errors import NotFound, RefusedError, RetryError
+from hitmesh.model.filters import Comparison
+from hitmesh.model.hit_types import HitFlag, HitType
+from hitmesh.model.keys import partition_of, visitor_key
+from hitmesh.model.sites import KeyKind
 
 
 def a_site_secret_is_bytes() -> None:

@@ -15,7 +15,9 @@ import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
-from hitmesh.admin.v1 import (
+from hitmesh.api.collector.v1 import collector_pb2 as pb
+from hitmesh.api.collector.v1 import collector_pb2_grpc
+from hitmesh.api.control.v1 import (
     admin_pb2,
     admin_pb2_grpc,
     operations_pb2,
@@ -23,9 +25,7 @@ from hitmesh.admin.v1 import (
     trace_pb2,
     trace_pb2_grpc,
 )
-from hitmesh.collector.v1 import collector_pb2 as pb
-from hitmesh.collector.v1 import collector_pb2_grpc
-from hitmesh.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
 
 KEY = "secret"
 LOG = "hits-1"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hitmesh.ports import (
-    GenerationEntry,
-    SiteDay,
-)
+from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.sites import SiteDay
 from tests.reference.hits import RefHit, RefItem
-from tests.small_mesh import SmallMesh
+from tests.support.small_mesh import SmallMesh
 
 SITE, OTHER = "merchants/m/sites/s", "merchants/m/sites/t"
 DAY = 20_000

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.cli.import_log import FORMATS
-from hitmesh.errors import RefusedError
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers.access_log import DEFAULT, LogOptions, read
-from hitmesh.importers.lines import LineIds, Tally
-from hitmesh.importers.log_formats import LogFormat
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.cli.import_log import FORMATS
+from hitmesh.tools.importers.access_log import DEFAULT, LogOptions, read
+from hitmesh.tools.importers.lines import LineIds, Tally
+from hitmesh.tools.importers.log_formats import LogFormat
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 COMBINED = (

@@ -8,8 +8,8 @@ from collector.acks import acks
 from collector.admission import Issue
 from collector.outcome import BatchOutcome
 from collector.sequence import Progress
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.ports import LoggedPosition, Position
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.model.positions import LoggedPosition, Position
 
 AN_ISSUE = 24  # bytes of one of those below, with its tag and length
 

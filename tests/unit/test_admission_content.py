@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from collector.admission.content import ContentHash
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.keys import hash64
-from tests.unit.admitting import EDGE, NOW, a_batch, a_hit, a_page, admitted, stored
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.keys import hash64
+from tests.support.admitting import EDGE, NOW, a_batch, a_hit, a_page, admitted, stored
 
 
 def content_of(hit: hit_pb2.Hit) -> int:

@@ -6,11 +6,11 @@ import pytest
 
 from collector.admission import Admitted, Outcome, Reason, Refusal
 from collector.admission.frames import MAX_BATCH_BYTES, MAX_HITS
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
-from tests.unit.admitting import NOW, SERVER, SITE, a_batch, a_frame, a_hit, a_page, admitted, grants
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS
+from tests.support.admitting import NOW, SERVER, SITE, a_batch, a_frame, a_hit, a_page, admitted, grants
 
 GOOD = a_hit("good").SerializeToString()
 

@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 
 from collector.admission import Admitted
-from hitmesh.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
-from hitmesh.hit.v1 import hit_pb2
-from tests.unit.admitting import EDGE, FIREFOX, NOW, a_batch, a_hit, admitted
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, pack_record, unpack_record
+from tests.support.admitting import EDGE, FIREFOX, NOW, a_batch, a_hit, admitted
 from tests.unit.test_admission_payloads import ONE_OF_EACH
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from collector.admission.batches import truncated_network
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.keys import visitor_key
-from tests.unit.admitting import (
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.keys import visitor_key
+from tests.support.admitting import (
     EDGE,
     FIREFOX,
     NOW,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collector.admission.visitor_memory import VisitorMemory
-from hitmesh.keys import visitor_key
+from hitmesh.model.keys import visitor_key
 
 SECRETS = [b"secret of one", b"secret of other"]
 

@@ -12,11 +12,11 @@ from collector.admission.orders import check_order
 from collector.admission.payloads import PAYLOAD_FIELDS, Part
 from collector.admission.texts import Texts
 from collector.admission.verdicts import Verdicts
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import NON_INTERACTIVE, CartAction, HitType
-from hitmesh.money import MAX_ABS_MICROS
-from hitmesh.wire import MessageReader
-from tests.unit.admitting import SITE, a_batch, a_hit, admitted, stored, verdict
+from collector.wire import MessageReader
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.hit_types import NON_INTERACTIVE, CartAction, HitType
+from hitmesh.model.limits import MAX_ABS_MICROS
+from tests.support.admitting import SITE, a_batch, a_hit, admitted, stored, verdict
 
 LAMP = hit_pb2.Item(sku="lamp", category=["home", "light"], brand="Lux", unit_price_micros=19_990_000, quantity=2)
 SOFA = hit_pb2.Item(sku="sofa", unit_price_micros=5_000_000)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from collector.admission.texts import Texts
-from hitmesh.hit.v1 import hit_pb2
-from tests.unit.admitting import a_batch, a_hit, a_page, admitted, stored, verdict
+from hitmesh.api.hit.v1 import hit_pb2
+from tests.support.admitting import a_batch, a_hit, a_page, admitted, stored, verdict
 
 
 def test_a_long_string_is_cut_at_a_character_with_a_warning() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.hit_types import HitFlag, TimeSource
-from tests.unit.admitting import BROWSER, EDGE, IMPORT, NOW, SERVER, a_batch, a_hit, admitted, stored, verdict
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.hit_types import HitFlag, TimeSource
+from tests.support.admitting import BROWSER, EDGE, IMPORT, NOW, SERVER, a_batch, a_hit, admitted, stored, verdict
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 

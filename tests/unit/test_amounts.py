@@ -13,23 +13,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.adapters.packed_sums import packed_sums, unpacked_sums
-from hitmesh.adapters.stream_rows import folded
-from hitmesh.amounts import INT64_MAX, INT64_MIN, as_rows, sums, total
-from hitmesh.columns import pack_record, unpack_record
-from hitmesh.errors import RefusedError, StoreCorrupt
-from hitmesh.money import MAX_ABS_MICROS, MICROS
-from hitmesh.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, RowSource
-from hitmesh.row_digest import RowDigest
-from hitmesh.stored import opened
-from hitmesh.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
-from processor.drift import drift_of
-from processor.live.epochs import EpochSums
-from processor.settled_series import settled_series
-from reporter.formats import Format, to_csv, to_file
-from reporter.series import Series
-from reporter.sum_range import MAX_UNITS, refuse_beyond_messages
-from tests.settled_rows import DAY, MIDNIGHT, RowsStore, a_question, ask, frame, sketch_of, stream_frame, traffic
+from hitmesh.adapters.shared.packed_sums import packed_sums, unpacked_sums
+from hitmesh.adapters.shared.stream_rows import folded
+from hitmesh.model.amounts import INT64_MAX, INT64_MIN, as_rows, sums, total
+from hitmesh.model.errors import RefusedError, StoreCorrupt
+from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.money import MICROS
+from hitmesh.model.rows.columns import pack_record, unpack_record
+from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, RowSource
+from hitmesh.model.rows.row_digest import RowDigest
+from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.model.stored import opened
+from processor.settle.drift import drift_of
+from processor.settle.series import settled_series
+from processor.stream.live.epochs import EpochSums
+from reporter.answer.formats import Format, to_csv, to_file
+from reporter.answer.series import Series
+from reporter.answer.sum_range import MAX_UNITS, refuse_beyond_messages
+from tests.support.settled_rows import (
+    DAY,
+    MIDNIGHT,
+    RowsStore,
+    a_question,
+    ask,
+    frame,
+    sketch_of,
+    stream_frame,
+    traffic,
+)
 
 MOST = MAX_ABS_MICROS
 WIDE = [0, 1, -1, INT64_MAX, INT64_MIN, INT64_MAX + 1, INT64_MIN - 1, 2**64, -(2**64), 2**90, -(2**90) + 1]

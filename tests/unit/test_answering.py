@@ -11,34 +11,25 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.cells import Grain
-from hitmesh.clock import ManualClock
-from hitmesh.errors import Unavailable
-from hitmesh.filters import Comparison, Operator
-from hitmesh.ports import (
-    DirtyMark,
-    DirtySiteDay,
-    Drift,
-    FoldedRows,
-    LedgerEntry,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Site,
-    SiteDay,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import LedgerKind
-from processor.settled_series import settled_series
-from reporter.freshness import CellState
-from reporter.route import Path
+from hitmesh.model.cells import Grain
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.filters import Comparison, Operator
+from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, LedgerEntry
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import LedgerKind
+from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.runtime.clock import ManualClock
+from processor.settle.series import settled_series
+from reporter.answer.freshness import CellState
+from reporter.answer.route import Path
+from reporter.answer.series import Exactness
+from reporter.answer.visits import resting_on_visits
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
-from reporter.series import Exactness
-from reporter.visits import resting_on_visits
-from tests.contract.stream_builders import an_entry, entries
-from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
+from tests.support.stream_builders import an_entry, entries
 
 NOW = MIDNIGHT + 12 * 3_600_000
 UTC_DAY = MIDNIGHT // DAY

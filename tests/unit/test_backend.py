@@ -10,12 +10,12 @@ import pytest
 
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import parse_servers
-from hitmesh.cli.__main__ import run
-from hitmesh.cli.init import init
-from hitmesh.mesh import backend
-from hitmesh.mesh.backend import Backend, Choice, OtherBackend, choose
-from hitmesh.mesh.home import Home
-from hitmesh.mesh.schema import apply
+from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.init import init
+from hitmesh.tools.dev import backend
+from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend, choose
+from hitmesh.tools.dev.home import Home
+from hitmesh.tools.dev.schema import apply
 from processor.settings import ProcessorSettings
 
 DEFAULT = Path("/srv/default")

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hitmesh.adapters.memory.streaming import MemoryLedger
-from hitmesh.stream_columns import LedgerClass, LedgerKind
-from hitmesh.telemetry import registry as known
-from processor.balance import unbalanced_hits, unbalanced_sites
-from processor.balance_watch import watch_balance
-from tests.contract.stream_builders import an_entry, entries
-from tests.e2e.waiting import eventually
-from tests.unit.measuring import Measured
+from hitmesh.model.rows.stream_columns import LedgerClass, LedgerKind
+from hitmesh.runtime.telemetry import registry as known
+from processor.stream.balance import unbalanced_hits, unbalanced_sites
+from processor.stream.balance_watch import watch_balance
+from tests.support.measuring import Measured
+from tests.support.stream_builders import an_entry, entries
+from tests.support.waiting import eventually
 
 
 def a_ledger(*lost_of: tuple[str, int]) -> MemoryLedger:

@@ -19,13 +19,15 @@ from collector.classify import Classifier
 from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog
-from hitmesh.errors import RetryError
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.logs import Seldom
-from hitmesh.ports import EventLog, LoggedPosition, Record, Topic
-from tests.e2e.messages import page_view
-from tests.integration.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
-from tests.patience import patient
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.errors import RetryError
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record
+from hitmesh.ports import EventLog
+from hitmesh.runtime.logs import Seldom
+from tests.support.collectors import KEY, NOW_MS, SITE, Backend, GatedLog, new_backend
+from tests.support.messages import page_view
+from tests.support.patience import patient
 
 WAIT_S = patient(10)
 POISON = "a user agent that breaks the classifier"

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
-from tests.patience import patient
+from tests.support.patience import patient
 
 WITHIN_S = patient(10)
 

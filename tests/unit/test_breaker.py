@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.clock import ManualClock
-from hitmesh.errors import RefusedError, Unavailable
-from reporter.breaker import PAUSE_MS, Breaker
+from hitmesh.model.errors import RefusedError, Unavailable
+from hitmesh.runtime.clock import ManualClock
+from reporter.answer.breaker import PAUSE_MS, Breaker
 
 
 class Store:

@@ -8,13 +8,13 @@ from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import ErrorMessage
 
-from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.migrator import check, migrations
 from hitmesh.adapters.cassandra.row_types import rows_of
 from hitmesh.adapters.cassandra.sweep import Sweep
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.errors import FatalError, HitmeshError, Unavailable
+from hitmesh.adapters.shared.bits import to_signed, to_unsigned
+from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 
 class TestMigrations:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from reporter.catalogue import (
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from reporter.question.catalogue import (
     DIMENSIONS,
     ITEM_METRICS,
     METRICS,

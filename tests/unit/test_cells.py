@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from hitmesh.cells import (
+from hitmesh.model.cells import (
     CELL_MS,
     HOUR_MS,
     Bucket,
@@ -19,8 +19,8 @@ from hitmesh.cells import (
     day_start_ms,
     utc_day_of,
 )
-from hitmesh.errors import RefusedError
-from hitmesh.zones import (
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.zones import (
     DAY_MS,
     TZDB_VERSION,
     CivilTimeError,

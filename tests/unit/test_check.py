@@ -6,13 +6,13 @@ import datetime as dt
 
 import pytest
 
-from hitmesh.cells import Grain
-from hitmesh.errors import RefusedError
-from hitmesh.filters import And, Comparison, Not, Operator, Or
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from reporter.check import checked
-from reporter.check_filter import checked_filter, message_of
-from reporter.question import GapFill, Order
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.cells import Grain
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import And, Comparison, Not, Operator, Or
+from reporter.question.asked import GapFill, Order
+from reporter.question.check import checked
+from reporter.question.check_filter import checked_filter, message_of
 
 NOW = 1_431_907_200_000  # 2015-05-18T00:00:00Z
 DAY = 86_400_000

@@ -16,12 +16,12 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh import __version__
-from hitmesh.cli.__main__ import COMMANDS, root, run, wants_json
-from hitmesh.cli.dates import resolve_dates, utc_date
-from hitmesh.cli.exits import CommandFailed, Exit, failure_of
-from hitmesh.cli.lazy import LazyGroup
-from hitmesh.cli.output import json_line
-from hitmesh.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
+from hitmesh.model.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
+from hitmesh.tools.cli.__main__ import COMMANDS, root, run, wants_json
+from hitmesh.tools.cli.dates import resolve_dates, utc_date
+from hitmesh.tools.cli.exits import CommandFailed, Exit, failure_of
+from hitmesh.tools.cli.lazy import LazyGroup
+from hitmesh.tools.cli.output import json_line
 
 NOWHERE = "127.0.0.1:9"
 QUERY = ["query", "--site", "demo/shop", "--metrics", "visits"]
@@ -75,7 +75,7 @@ def test_summary_in_a_groups_help_is_the_commands_own() -> None:
 
 def test_help_imports_neither_grpc_nor_rich_nor_polars() -> None:
     code = (
-        "import sys\nfrom hitmesh.cli.__main__ import run\nrun(['--help'])\n"
+        "import sys\nfrom hitmesh.tools.cli.__main__ import run\nrun(['--help'])\n"
         "print(' '.join({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -310,7 +310,7 @@ def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> N
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_what_an_encoding_lacks_is_written_as_an_escape(encoding: str) -> None:
     code = (
-        "from hitmesh.cli import output; output.escape_what_cannot_be_written();"
+        "from hitmesh.tools.cli import output; output.escape_what_cannot_be_written();"
         "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"
         "output.print_json(['\U0001f600']); output.note('done')"
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.cli.__main__ import run
-from hitmesh.cli.import_run import Stored, duplicates
-from hitmesh.cli.progress import Progress
+from hitmesh.api.collector.v1 import collector_pb2 as pb
+from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.sender import SendTotals
-from hitmesh.collector.v1 import collector_pb2 as pb
+from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.import_run import Stored, duplicates
+from hitmesh.tools.cli.progress import Progress
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import Requests, Responses, ScriptedMesh, ack, issue, ready
 

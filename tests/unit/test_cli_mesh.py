@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.cli.__main__ import run
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.home import NoMesh, is_starting, wait_until_started
-from hitmesh.mesh.envoy import Address
-from hitmesh.mesh.home import Home, write_ready_file
-from hitmesh.reporter.v1 import reporter_pb2
+from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.dev.envoy import Address
+from hitmesh.tools.dev.home import Home, write_ready_file
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import KEY, ScriptedMesh
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.cli.output import visible
-from hitmesh.cli.plot import bars, columns
-from hitmesh.cli.report_table import caption, number_texts
+from hitmesh.tools.cli.output import visible
+from hitmesh.tools.cli.plot import bars, columns
+from hitmesh.tools.cli.report_table import caption, number_texts
 
 
 def test_numbers_of_a_column_have_equally_many_decimals() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.admin.v1 import admin_pb2
-from hitmesh.cli.__main__ import run
+from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.tools.cli.__main__ import run
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import ScriptedMesh
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.home import NoMesh, check_reachable, endpoint, home_dir, parse_endpoint, server_key
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.sites import ensure_site, list_sites
 from hitmesh.client.visibility import NotVisibleYet, Wait, Watch, wait_until_visible
-from hitmesh.errors import RefusedError
-from hitmesh.names import site_name
-from hitmesh.reporter.v1 import reporter_pb2
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import site_name
 from tests.unit.scripted_mesh import KEY, LOG, ScriptedMesh, running
 
 SITE = "merchants/demo/sites/shop"

@@ -9,11 +9,11 @@ from itertools import pairwise
 import grpc
 import pytest
 
+from hitmesh.api.collector.v1 import collector_pb2 as pb
+from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import batches
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.sender import HitSender, Patience, SendStopped, SendTotals
-from hitmesh.collector.v1 import collector_pb2 as pb
-from hitmesh.hit.v1 import hit_pb2
 from tests.unit.scripted_mesh import (
     KEY,
     LOG,

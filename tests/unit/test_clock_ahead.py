@@ -10,18 +10,21 @@ import structlog
 
 from collector.records import heartbeat_record
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import ManualClock
-from hitmesh.closing import AHEAD_TOLERANCE_MS, visits_wait_until
-from hitmesh.logs import Seldom
-from hitmesh.ports import LoggedRecord, PartitionId, Position, Record, RecordKind, SiteDay, Topic
-from hitmesh.utc_days import iso_instant
-from processor.clock_ahead import ClockAhead
-from reporter.freshness import State, freshness
+from hitmesh.model.closing import visits_wait_until
+from hitmesh.model.days import iso_instant
+from hitmesh.model.limits import AHEAD_TOLERANCE_MS
+from hitmesh.model.positions import PartitionId, Position, Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.logs import Seldom
+from processor.stream.clock_ahead import ClockAhead
+from reporter.answer.freshness import State, freshness
 from reporter.rpc.messages import freshness_message
-from tests.live_mesh import LiveMesh, partition_of
 from tests.reference.hits import RefHit
 from tests.reference.visits import V1
-from tests.small_mesh import expected_rows
+from tests.support.live_mesh import LiveMesh, partition_of
+from tests.support.small_mesh import expected_rows
 
 SITE = "merchants/demo/sites/alpha"
 MINUTE = 60_000

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.ports import SiteDay, Topic
+from hitmesh.model.positions import Topic
+from hitmesh.model.sites import SiteDay
 from processor.__main__ import stream_stores
-from processor.runner import Pace, Runner
-from tests.live_mesh import CLOSES_AFTER_MS, LiveMesh, partition_of
+from processor.stream.runner import Pace, Runner
 from tests.reference.hits import RefHit
-from tests.small_mesh import expected_rows
+from tests.support.live_mesh import CLOSES_AFTER_MS, LiveMesh, partition_of
+from tests.support.small_mesh import expected_rows
 
 SITE = "merchants/demo/sites/alpha"
 DAY = 20_000

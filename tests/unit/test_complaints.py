@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from hitmesh.logs import Complaints
+from hitmesh.runtime.logs import Complaints
 
 
 def test_what_was_held_back_is_written_when_the_pause_is_over_and_at_the_end() -> None:

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from hitmesh.adapters.embedded import raw_schema, schema
-from hitmesh.cli.__main__ import root as hitmesh
+from hitmesh.tools.cli.__main__ import root as hitmesh
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "envoy/README.md", "k8s/README.md")]
@@ -25,7 +25,7 @@ TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
 # A path in backticks from the top of the repository, with `:name` for what is in it. `*` and `**` as in globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
-# A Python file anywhere in backticks: the end of a path is enough, `cli/exits.py` is hitmesh/cli/exits.py.
+# A Python file anywhere in backticks: the end of a path is enough, `cli/exits.py` is hitmesh/tools/cli/exits.py.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")
 MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)

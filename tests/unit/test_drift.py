@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hitmesh.ports import Drift
-from hitmesh.rollup_rows import RowSource
-from hitmesh.row_digest import RowDigest
-from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS
-from processor.drift import drift_of, with_stored_rows
-from processor.settled_series import settled_series
-from tests.settled_rows import MIDNIGHT, frame, traffic, visits
+from hitmesh.model.generations import Drift
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.row_digest import RowDigest
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
+from processor.settle.drift import drift_of, with_stored_rows
+from processor.settle.series import settled_series
+from tests.support.settled_rows import MIDNIGHT, frame, traffic, visits
 
 TRAFFIC = frame(RowSource.TRAFFIC, [traffic(MIDNIGHT, hits=3, gross_revenue=2**62), traffic(MIDNIGHT, hits=4)])
 VISITS = frame(RowSource.VISITS, [visits(MIDNIGHT, visits=2, bounces=1)])

@@ -16,10 +16,11 @@ from hitmesh.adapters.druid.client import DruidClient, refusal
 from hitmesh.adapters.druid.marks import Marks
 from hitmesh.adapters.druid.sink import DruidRollupSink
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import Abandoned, FatalError, HitmeshError, RefusedError, Unavailable
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay, Topic
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from tests.e2e.waiting import eventually
+from hitmesh.model.errors import Abandoned, FatalError, HitmeshError, RefusedError, Unavailable
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.sites import SiteDay
+from tests.support.waiting import eventually
 from tests.unit.scripted_druid import Answer, a_druid, servers_at
 
 QUERY = {"queryType": "groupBy", "context": {"vectorize": False}}

@@ -13,10 +13,11 @@ from hitmesh.adapters.druid.metrics import DruidMetricStore
 from hitmesh.adapters.druid.proof import Proof, proof_of
 from hitmesh.adapters.druid.question import MAX_ROWS, rows_query, values_query
 from hitmesh.adapters.druid.scan import scan_query
-from hitmesh.errors import Unavailable
-from hitmesh.filters import Comparison, Operator
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from tests.e2e.waiting import eventually
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.filters import Comparison, Operator
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.sites import SiteDay
+from tests.support.waiting import eventually
 from tests.unit.scripted_druid import Answer, a_druid
 from tests.unit.test_druid_client import Declared
 from tests.unit.test_druid_question import DAY_MS, START, a_question, no_pattern

@@ -16,9 +16,10 @@ import pytest
 from hitmesh.adapters.druid.columns import PRESENCE
 from hitmesh.adapters.druid.question import MAX_ROWS, exists, rows_query, values_query
 from hitmesh.adapters.druid.scan import scan_query
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
 
 DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, HIGH, MEASURES, SMALL, SORTED
 from hitmesh.adapters.druid.metrics import matching
@@ -20,11 +19,14 @@ from hitmesh.adapters.druid.question import MAX_ROWS
 from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
 from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.druid.scan import answered, scan_query
-from hitmesh.errors import RefusedError
-from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.sketches import cell_sketches, union
-from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.adapters.shared.answers import answer
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import cell_sketches, union
 
 DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS

@@ -14,9 +14,9 @@ from hitmesh.adapters.druid.schema import differences
 from hitmesh.adapters.druid.specs import KEEP_NOTHING, UNION_SIZE, compaction, retention, supervisor
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError
-from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.stream_columns import STREAM_COLUMNS
+from hitmesh.model.errors import FatalError
+from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from tests.unit.scripted_druid import Answer, a_druid, servers_at
 
 SERVERS = servers_at("http://127.0.0.1:1")

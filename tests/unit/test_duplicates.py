@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from processor.duplicates import Copies, find_copies
+from processor.rules.copies import Copies, find_copies
 
 HOUR = 3_600_000
 

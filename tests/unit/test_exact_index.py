@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hitmesh.keys import hash64
-from processor.live.exact_index import ExactIndex
-from processor.live.interning import NULL, Interned, Texts, Tuples
-from tests.twins import TWINS
+from hitmesh.model.keys import hash64
+from processor.stream.live.exact_index import ExactIndex
+from processor.stream.live.interning import NULL, Interned, Texts, Tuples
+from tests.support.twins import TWINS
 
 BITS = (0, 1, 3, 64)
 

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from hitmesh.config import load
-from hitmesh.errors import RefusedError
-from processor.commit import CommitStep, nowhere
+from hitmesh.model.errors import RefusedError
+from hitmesh.runtime.config import load
 from processor.fail_points import dying_at
 from processor.settings import ProcessorSettings
+from processor.stream.commit import CommitStep, nowhere
 
 STEPS_AND_SAYS = """
-from processor.commit import CommitStep
+from processor.stream.commit import CommitStep
 from processor.fail_points import dying_at
 
 reached = dying_at("claims:2")

@@ -6,32 +6,25 @@ import pytest
 from google.rpc import error_details_pb2
 
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import ManualClock
-from hitmesh.errors import Unavailable
-from hitmesh.ports import (
-    DirtyMark,
-    FoldedRows,
-    LedgerEntry,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Site,
-    SiteDay,
-    Topic,
-)
-from hitmesh.reporter.v1 import export_pb2
-from hitmesh.reporter.v1 import reporter_pb2 as pb
-from hitmesh.rollup_rows import RowSource
-from hitmesh.rpc_errors import status_of
-from reporter.breaker import PAUSE_MS
+from hitmesh.api.reporter.v1 import export_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.generations import DirtyMark, LedgerEntry
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import Site, SiteDay
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.rpc_errors import status_of
+from reporter.answer.breaker import PAUSE_MS
+from reporter.answer.standing import MAX_AGE_MS
 from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.run_report import run_report
-from reporter.rpc.standing import MAX_AGE_MS
-from tests.integration.reporters import a_question
-from tests.settled_rows import DAY, MIDNIGHT, SITE, partials_of, stream_frame, traffic
-from tests.two_paths import RETRY_AFTER_S, Faulty
+from tests.support.reporters import a_question
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, partials_of, stream_frame, traffic
+from tests.support.two_paths import RETRY_AFTER_S, Faulty
 
 NOW = MIDNIGHT + 12 * 3_600_000
 SITE_DAY = SiteDay(SITE, MIDNIGHT // DAY)

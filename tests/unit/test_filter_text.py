@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.errors import RefusedError
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or
-from reporter.filter_text import format_filter, parse
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
+from reporter.question.filter_text import format_filter, parse
 
 
 def eq(dimension: str, value: str) -> Comparison:

@@ -10,17 +10,17 @@ from random import Random
 import polars as pl
 import pytest
 
-from hitmesh.filters import Comparison, Filter, Not, Operator
-from hitmesh.rollup_rows import FOLDED
-from processor.live.folding import FOLDED_COLUMNS, HOUR_MS, FoldedTexts
-from processor.live.kept import KEPT_COLUMNS
-from processor.live.limits import Limits
+from hitmesh.model.filters import Comparison, Filter, Not, Operator
+from hitmesh.model.rows.rollup_rows import FOLDED
+from processor.stream.live.folding import FOLDED_COLUMNS, HOUR_MS, FoldedTexts
+from processor.stream.live.kept import KEPT_COLUMNS
+from processor.stream.live.limits import Limits
+from reporter.answer.series import Exactness
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
-from reporter.series import Exactness
-from tests.live_mesh import FOLDING, LiveMesh
 from tests.reference.hits import RefHit, RefItem
-from tests.settled_rows import MIDNIGHT, a_question
+from tests.support.live_mesh import FOLDING, LiveMesh
+from tests.support.settled_rows import MIDNIGHT, a_question
 
 SITE = "merchants/m/sites/s"
 NOON = MIDNIGHT + 12 * HOUR_MS

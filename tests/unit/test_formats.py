@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from hitmesh.cells import Grain
-from reporter.formats import Format, ratio_text, seconds_text, to_csv, to_file
-from reporter.question import GapFill
-from reporter.series import Series
-from tests.settled_rows import DAY, MIDNIGHT, RowsStore, a_question, ask, sketch_of, traffic, visits
+from hitmesh.model.cells import Grain
+from reporter.answer.formats import Format, ratio_text, seconds_text, to_csv, to_file
+from reporter.answer.series import Series
+from reporter.question.asked import GapFill
+from tests.support.settled_rows import DAY, MIDNIGHT, RowsStore, a_question, ask, sketch_of, traffic, visits
 
 
 def a_series() -> Series:

@@ -15,8 +15,8 @@ from collector.frames import (
     read_stream_frame,
     read_unary_frame,
 )
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
 
 
 def sequenced(batch_seq: int, batch: bytes) -> bytes:

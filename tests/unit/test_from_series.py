@@ -7,14 +7,15 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from hitmesh.cells import CELL_MS
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.sketches import union
-from hitmesh.stream_columns import SERIES_COLUMNS
-from processor.settled_series import settled_series
-from reporter.from_series import MAX_RUN_DAYS, Run, added, folded, runs, tells
-from tests.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import union
+from processor.settle.series import settled_series
+from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, runs, tells
+from tests.support.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 UTC_DAY = MIDNIGHT // DAY
 HOURLY = MetricQuery(

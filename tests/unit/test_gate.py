@@ -11,9 +11,9 @@ from collector.gate import Gate
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, RefusedSender
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import ManualClock
-from hitmesh.errors import RetryError
-from hitmesh.ports import IngestKey, KeyKind, Site
+from hitmesh.model.errors import RetryError
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.runtime.clock import ManualClock
 
 KEY, ADDRESS, SITE = "hms_browser", "1.2.3.4", "merchants/demo/sites/a"
 

@@ -7,10 +7,11 @@ from concurrent.futures import Future
 import pytest
 
 from collector.heartbeat import Heartbeat
-from hitmesh.clock import ManualClock
-from hitmesh.errors import Unavailable
-from hitmesh.ports import LoggedPosition, Record, Topic
-from tests.e2e.waiting import eventually
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record
+from hitmesh.runtime.clock import ManualClock
+from tests.support.waiting import eventually
 
 
 class FailingLog:

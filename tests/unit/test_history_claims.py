@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.rollup_rows import RowSource
-from tests.live_mesh import LiveMesh, partition_of
-from tests.live_rows import Seen
+from hitmesh.model.rows.rollup_rows import RowSource
 from tests.reference.hits import RefHit
 from tests.reference.streamed import stream
-from tests.small_mesh import expected_rows, folded_rows
+from tests.support.live_mesh import LiveMesh, partition_of
+from tests.support.live_rows import Seen
+from tests.support.small_mesh import expected_rows, folded_rows
 
 SITE = "merchants/demo/sites/alpha"
 DAY_MS = 86_400_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers import access_log
-from hitmesh.importers.lines import Line, Tally, hit_id, read_lines
-from hitmesh.keys import hash64
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.keys import hash64
+from hitmesh.tools.importers import access_log
+from hitmesh.tools.importers.lines import Line, Tally, hit_id, read_lines
 from tests.reference.files import read_access_log
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 
 from collector.admission import Frame
 from collector.json_batches import DETAILED_HITS, MAX_JSON_BYTES, batch_of_json, plain_body
-from hitmesh.errors import RefusedError
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
-from tests.unit.admitting import SERVER, a_frame, admitted
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.errors import RefusedError
+from tests.support.admitting import SERVER, a_frame, admitted
 
 GOOD = {"hitId": "good", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
 # Parsed, since unknown names are ignored; admission refuses what is left of them.

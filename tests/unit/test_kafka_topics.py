@@ -6,8 +6,8 @@ import pytest
 
 from hitmesh.adapters.kafka.schema import wanted_topics
 from hitmesh.adapters.schema_plan import SchemaOptions
-from hitmesh.rollup_rows import RowSource
-from hitmesh.zones import DAY_MS
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.zones import DAY_MS
 from tests.unit.scripted_druid import servers_at
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from hitmesh.keys import (
+from hitmesh.model.keys import (
     campaign_hashes,
     hash64,
     hash64_column,

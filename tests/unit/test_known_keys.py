@@ -14,14 +14,15 @@ from collector.grants import resolve
 from collector.refusal_budget import KEYLESS, RefusalBudget
 from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.adapters.directory_rules import secret_digest
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.known_keys import KnownKeys
-from hitmesh.clock import ManualClock
-from hitmesh.errors import KeyNotLookedUp, Unavailable
-from hitmesh.ports import IngestKey, KeyKind, Site, SiteDirectory
+from hitmesh.adapters.shared.directory_rules import secret_digest
+from hitmesh.adapters.shared.known_keys import KnownKeys
+from hitmesh.model.errors import KeyNotLookedUp, Unavailable
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.ports import SiteDirectory
+from hitmesh.runtime.clock import ManualClock
 
 KEY = IngestKey("k", "merchants/m", KeyKind.SERVER, "merchants/m/sites/s")
 SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from hitmesh.cells import Grain
-from hitmesh.errors import Abandoned
-from hitmesh.filters import Comparison, Filter, Not, Operator
-from reporter.catalogue import METRICS
-from reporter.lanes import Lanes, is_dear
-from reporter.question import Question
-from tests.settled_rows import a_question
+from hitmesh.model.cells import Grain
+from hitmesh.model.errors import Abandoned
+from hitmesh.model.filters import Comparison, Filter, Not, Operator
+from reporter.answer.lanes import Lanes, is_dear
+from reporter.question.asked import Question
+from reporter.question.catalogue import METRICS
+from tests.support.settled_rows import a_question
 
 DEAR = a_question("hits", dimensions="page_path,browser,os")
 SMALL = a_question("hits", dimensions="page_path")

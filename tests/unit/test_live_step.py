@@ -11,17 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hitmesh.columns import pack_record
-from hitmesh.ports import LoggedRecord, PartitionId, Position, Record, RecordKind
-from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES
-from hitmesh.stream_columns import MOVED_VISITORS
-from processor.intake import take_in, windows
-from processor.live.limits import PRODUCTION, Limits
-from processor.live.sites import DEFAULT_RULES
-from processor.live.state import LiveState, PathCounts
-from processor.live.step import RecordsOf, Stepped, apply, prepare
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.rows.columns import pack_record
+from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
+from processor.stream.intake import take_in, windows
+from processor.stream.live.limits import PRODUCTION, Limits
+from processor.stream.live.sites import DEFAULT_RULES
+from processor.stream.live.state import LiveState, PathCounts
+from processor.stream.live.step import RecordsOf, Stepped, apply, prepare
 from tests.reference.hits import RefHit
-from tests.small_mesh import hit_rows
+from tests.support.small_mesh import hit_rows
 
 SITE = "merchants/m/sites/s"
 MINUTE = 60_000

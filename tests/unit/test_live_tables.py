@@ -10,14 +10,14 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from hitmesh.row_digest import RowDigest
-from processor.live.batch import hit_ids, timeline_keys, visitors_of
-from processor.live.hash_index import MISSING, HashIndex
-from processor.live.id_filter import IdFilter
-from processor.live.interning import NULL, Interned, Texts, Tuples
-from processor.live.kept import KEPT_COLUMNS, KeptHits
-from processor.live.limits import Limits
-from processor.live.visit_table import Timelines, VisitColumns
+from hitmesh.model.rows.row_digest import RowDigest
+from processor.stream.live.batch import hit_ids, timeline_keys, visitors_of
+from processor.stream.live.hash_index import MISSING, HashIndex
+from processor.stream.live.id_filter import IdFilter
+from processor.stream.live.interning import NULL, Interned, Texts, Tuples
+from processor.stream.live.kept import KEPT_COLUMNS, KeptHits
+from processor.stream.live.limits import Limits
+from processor.stream.live.visit_table import Timelines, VisitColumns
 
 
 def some_keys(count: int, seed: int = 1) -> np.ndarray:

@@ -18,14 +18,14 @@ import polars as pl
 import pytest
 
 from collector.classify.classifier import Classifier
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.load import encoding, scenery
-from hitmesh.load.expected import Counts, Expected
-from hitmesh.load.plan import LoadPlan, site_name
-from hitmesh.load.producer import READY, encode
-from hitmesh.load.traffic import COPY_AFTER_MS, LATE_MS, OUT_OF_ORDER_MS, Frame, Traffic
-from hitmesh.load.visits import QUIET, VisitCounts, count_visits
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.tools.load import encoding, scenery
+from hitmesh.tools.load.expected import Counts, Expected
+from hitmesh.tools.load.plan import LoadPlan, site_name
+from hitmesh.tools.load.producer import READY, encode
+from hitmesh.tools.load.traffic import COPY_AFTER_MS, LATE_MS, OUT_OF_ORDER_MS, Frame, Traffic
+from hitmesh.tools.load.visits import QUIET, VisitCounts, count_visits
 from tests.reference.hits import NO_CAMPAIGN, RefHit
 from tests.reference.visits import visits_of_one
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.cli.__main__ import run
-from hitmesh.cli.load import is_loopback, sending_line
-from hitmesh.errors import HitmeshError
-from hitmesh.load.plan import LoadPlan
-from hitmesh.load.processes import ProcessWatch, descendants, mesh_pids
-from hitmesh.load.producer import Producer
-from hitmesh.load.show import Live
-from hitmesh.load.tally import Progress
-from hitmesh.load.traffic import Traffic
+from hitmesh.model.errors import HitmeshError
+from hitmesh.tools.cli.__main__ import run
+from hitmesh.tools.cli.load import is_loopback, sending_line
+from hitmesh.tools.load.plan import LoadPlan
+from hitmesh.tools.load.processes import ProcessWatch, descendants, mesh_pids
+from hitmesh.tools.load.producer import Producer
+from hitmesh.tools.load.show import Live
+from hitmesh.tools.load.tally import Progress
+from hitmesh.tools.load.traffic import Traffic
 
 PLAN = LoadPlan(rate=200, duration_s=1, sites=2, max_frame_hits=10)
 START_MS = 1_790_000_000_000

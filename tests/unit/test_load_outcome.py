@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from hitmesh.load.comparing import against_books
-from hitmesh.load.expected import METRICS, NOTHING, Copy, Counts, Difference, Expected, FrameFacts, differences
-from hitmesh.load.figures import Spread, per_second, percentile
-from hitmesh.load.outcome import Check, Outcome, Probes
-from hitmesh.load.plan import LoadPlan
-from hitmesh.load.processes import Usage
-from hitmesh.load.questions import Days, LedgerDays
-from hitmesh.load.tally import Progress
-from hitmesh.load.visits import VisitCounts
+from hitmesh.tools.load.comparing import against_books
+from hitmesh.tools.load.expected import METRICS, NOTHING, Copy, Counts, Difference, Expected, FrameFacts, differences
+from hitmesh.tools.load.figures import Spread, per_second, percentile
+from hitmesh.tools.load.outcome import Check, Outcome, Probes
+from hitmesh.tools.load.plan import LoadPlan
+from hitmesh.tools.load.processes import Usage
+from hitmesh.tools.load.questions import Days, LedgerDays
+from hitmesh.tools.load.tally import Progress
+from hitmesh.tools.load.visits import VisitCounts
 
 ONE_VIEW = Counts(1, 1, 0, 0, 0, 0, 0)
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
+from hitmesh.api.collector.v1 import collector_pb2 as pb
+from hitmesh.api.collector.v1 import collector_pb2_grpc
 from hitmesh.client.sender import Patience, SendStopped
-from hitmesh.collector.v1 import collector_pb2 as pb
-from hitmesh.collector.v1 import collector_pb2_grpc
-from hitmesh.load.expected import Expected
-from hitmesh.load.open_loop import OpenLoop
-from hitmesh.load.plan import LoadPlan
-from hitmesh.load.stream import Answer, FrameStream, Outgoing
-from hitmesh.load.tally import Tally
-from hitmesh.load.traffic import Frame, Traffic
-from tests.e2e.waiting import eventually
-from tests.patience import patient
+from hitmesh.tools.load.expected import Expected
+from hitmesh.tools.load.open_loop import OpenLoop
+from hitmesh.tools.load.plan import LoadPlan
+from hitmesh.tools.load.stream import Answer, FrameStream, Outgoing
+from hitmesh.tools.load.tally import Tally
+from hitmesh.tools.load.traffic import Frame, Traffic
+from tests.support.patience import patient
+from tests.support.waiting import eventually
 from tests.unit.scripted_mesh import Requests, Responses, ack, credit, issue, ready
 
 IMPATIENT = Patience(attempts=3, first_s=0.01, max_s=0.02, stall_s=0.2)

@@ -7,17 +7,17 @@ from collections import Counter, defaultdict
 import pytest
 
 from collector.admission import Frame
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.keys import hash64
-from hitmesh.load import scenery, visitors
-from hitmesh.load.expected import Counts, Expected
-from hitmesh.load.plan import LoadPlan
-from hitmesh.load.visits import VisitCounts
-from hitmesh.load.wild import TWINS
-from hitmesh.load.wild_traffic import traffic_of
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.keys import hash64
+from hitmesh.tools.load import scenery, visitors
+from hitmesh.tools.load.expected import Counts, Expected
+from hitmesh.tools.load.plan import LoadPlan
+from hitmesh.tools.load.visits import VisitCounts
+from hitmesh.tools.load.wild import TWINS
+from hitmesh.tools.load.wild_traffic import traffic_of
 from tests.reference.hits import NO_CAMPAIGN, RefHit
 from tests.reference.visits import visits_of_one
-from tests.unit.admitting import SERVER, admitted
+from tests.support.admitting import SERVER, admitted
 
 START_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.adapters.kafka.records import header_of, logged_behind
-from hitmesh.columns import pack_record
-from hitmesh.ports import LoggedRecord, PartitionId, Position, Record, RecordKind, Topic
+from hitmesh.model.positions import PartitionId, Position, Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.rows.columns import pack_record
 from processor.__main__ import stream_stores
-from processor.intake import never_back
-from tests.live_mesh import LiveMesh
+from processor.stream.intake import never_back
 from tests.reference.hits import RefHit
-from tests.small_mesh import hit_rows
+from tests.support.live_mesh import LiveMesh
+from tests.support.small_mesh import hit_rows
 
 SITE = "merchants/demo/sites/alpha"
 MINUTE = 60_000

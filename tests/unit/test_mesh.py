@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.mesh import children, home, ports
-from hitmesh.mesh.envoy import Address, Door, binary, descriptors, render
-from hitmesh.mesh.health import Silence, silent_instances, unhealthy_clusters
-from tests.patience import patient
+from hitmesh.tools.dev import children, home, ports
+from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
+from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
+from tests.support.patience import patient
 
 
 def a_door(access_log: Path) -> Door:
@@ -43,7 +43,7 @@ def test_time_outs_are_off_for_stream_hits_only(tmp_path: Path) -> None:
     assert (
         rendered.splitlines()[rendered.splitlines().index(without_time_out[0]) - 1]
         .strip()
-        .startswith("- match: {path: /hitmesh.collector.v1.CollectorService/StreamHits")
+        .startswith("- match: {path: /hitmesh.api.collector.v1.CollectorService/StreamHits")
     )
 
 
@@ -160,7 +160,7 @@ def test_a_command_that_is_not_there_is_named_in_the_log(tmp_path: Path) -> None
 def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     log = tmp_path / "orphan.log"
     parent = (
-        "import os, pathlib, sys; from hitmesh.mesh import children;"
+        "import os, pathlib, sys; from hitmesh.tools.dev import children;"
         "waits = 'import signal; print(1, flush=True); signal.pause()';"
         "child = children.start('orphan', [sys.executable, '-c', waits], os.environ, pathlib.Path(sys.argv[1]))\n"
         "while child.last_lines() != ['1']: pass\n"

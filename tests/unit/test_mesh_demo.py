@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.mesh.demo import main
-from hitmesh.mesh.home import Home
-from hitmesh.mesh.ports import HOST, any_free
+from hitmesh.tools.dev.demo import main
+from hitmesh.tools.dev.home import Home
+from hitmesh.tools.dev.ports import HOST, any_free
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hitmesh.ports import PartitionId, PartitionProgress
-from processor.metering import ages_s
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from processor.stream.metering import ages_s
 
 NOW = 1_700_000_000_000
 

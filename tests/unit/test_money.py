@@ -4,17 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from hitmesh.errors import RefusedError
-from hitmesh.money import (
-    CURRENCIES,
-    MAX_ABS_MICROS,
-    MoneyError,
-    convert,
-    exponent,
-    format_micros,
-    is_currency,
-    parse_micros,
-)
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.money import CURRENCIES, MoneyError, convert, exponent, format_micros, is_currency, parse_micros
 
 
 @pytest.mark.parametrize(("code", "places"), [("JPY", 0), ("EUR", 2), ("KWD", 3), ("IQD", 3), ("CLF", 4), ("XAU", 6)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.errors import RefusedError
-from hitmesh.names import merchant_of, short_site_name, site_name
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import merchant_of, short_site_name, site_name
 
 
 def test_site_names_have_a_short_form() -> None:

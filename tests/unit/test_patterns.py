@@ -7,8 +7,8 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.errors import Abandoned, RefusedError
-from hitmesh.patterns import matching_values, program_of, refuse_program
+from hitmesh.model.errors import Abandoned, RefusedError
+from hitmesh.model.patterns import matching_values, program_of, refuse_program
 
 PATTERNS = [
     "",

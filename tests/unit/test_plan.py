@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.cells import Grain
-from hitmesh.filters import Comparison, Operator
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
-from reporter.catalogue import DIMENSIONS, METRICS, allowed_dimensions
-from reporter.plan import excluded_hits_leg, legs
-from tests.settled_rows import DAY, MIDNIGHT, SITE, a_question
+from hitmesh.model.cells import Grain
+from hitmesh.model.filters import Comparison, Operator
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
+from hitmesh.model.sites import SiteDay
+from reporter.question.catalogue import DIMENSIONS, METRICS, allowed_dimensions
+from reporter.question.plan import excluded_hits_leg, legs
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, a_question
 
 GENERATIONS = {SiteDay(SITE, MIDNIGHT // DAY): 3}
 

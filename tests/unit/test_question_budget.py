@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.adapters.answers import answer, needed_columns
-from hitmesh.errors import Abandoned, RefusedError
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.rollup_rows import RowSource
-from reporter.formats import Format, to_file
-from reporter.parts import combine
-from reporter.plan import legs
-from reporter.series import series
-from tests.settled_rows import DAY, MIDNIGHT, SITE, RowsStore, a_question, frame, traffic
+from hitmesh.adapters.shared.answers import answer, needed_columns
+from hitmesh.model.errors import Abandoned, RefusedError
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from reporter.answer.formats import Format, to_file
+from reporter.answer.parts import combine
+from reporter.answer.series import series
+from reporter.question.plan import legs
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, RowsStore, a_question, frame, traffic
 
 QUERY = MetricQuery(
     RowSource.TRAFFIC,

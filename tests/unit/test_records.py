@@ -10,15 +10,15 @@ import polars as pl
 import pytest
 
 from collector.records import RecordCutter, Slice, heartbeat_record, hits_record, rejected_record
-from hitmesh.columns import (
+from hitmesh.model.keys import hash64
+from hitmesh.model.records import RecordKind
+from hitmesh.model.rows.columns import (
     HITS_COLUMNS,
     HITS_SCHEMA_VERSION,
     REJECTED_COLUMNS,
     REJECTED_SCHEMA_VERSION,
     unpack_record,
 )
-from hitmesh.keys import hash64
-from hitmesh.ports import RecordKind
 
 
 def rows(*times: int, collect_time: int = 9_000) -> pl.DataFrame:

@@ -10,27 +10,28 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
-from hitmesh.adapters.partials import newest
-from hitmesh.columns import LOGIC_VERSION
-from hitmesh.errors import PartitionsMoved
-from hitmesh.ports import PartitionId, SnapshotManifest, Topic
-from hitmesh.stored import opened
-from hitmesh.stream_columns import (
+from hitmesh.adapters.shared.partials import newest
+from hitmesh.model.errors import PartitionsMoved
+from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.rows.columns import LOGIC_VERSION
+from hitmesh.model.rows.stream_columns import (
     MOVED_VISITORS,
     PARTIAL_COLUMNS,
     PARTIAL_SUMS,
     STREAM_GENERATION,
     UNKEYED_DIGESTS,
 )
+from hitmesh.model.stored import opened
+from hitmesh.model.stream_values import SnapshotManifest
 from processor.__main__ import stream_stores
-from processor.live.snapshot import packed, unpacked
-from processor.recovery import Recovered, recover
-from processor.runner import Runner
-from processor.stream_stores import StreamStores
-from tests.live_mesh import SMALLEST, LiveMesh
+from processor.stream.live.snapshot import packed, unpacked
+from processor.stream.recovery import Recovered, recover
+from processor.stream.runner import Runner
+from processor.stream.stores import StreamStores
 from tests.reference.hits import RefHit
 from tests.reference.streamed import stream
-from tests.small_mesh import Rows, SmallMesh, differences, expected_rows, folded_rows
+from tests.support.live_mesh import SMALLEST, LiveMesh
+from tests.support.small_mesh import Rows, SmallMesh, differences, expected_rows, folded_rows
 
 SITE = "merchants/m/sites/s"
 MINUTE = 60_000
@@ -88,7 +89,7 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
 
 def test_snapshot_of_another_logic_version_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = a_mesh()
-    monkeypatch.setattr("processor.recovery.LOGIC_VERSION", LOGIC_VERSION + 1)
+    monkeypatch.setattr("processor.stream.recovery.LOGIC_VERSION", LOGIC_VERSION + 1)
     assert recovered(stream_stores(mesh.stores), tmp_path).replayed == HITS
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 

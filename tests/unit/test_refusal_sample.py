@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from collector.refusal_sample import HOUR_MS, RefusalSample
-from hitmesh.cells import CELL_MS
-from hitmesh.columns import REJECTED_COLUMNS
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.rows.columns import REJECTED_COLUMNS
+from hitmesh.model.zones import DAY_MS
 
 NOW = 20_000 * DAY_MS
 

@@ -11,9 +11,10 @@ from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.factory import KEEP_REFUSED_DAYS, open_stores
-from hitmesh.clock import SystemClock
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import Position, RejectedHit
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RejectedHit
+from hitmesh.runtime.clock import SystemClock
 from processor.settings import ProcessorSettings
 
 SITE = "merchants/demo/sites/shop"

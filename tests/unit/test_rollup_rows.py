@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hitmesh.rollup_rows import with_escaped_names
+from hitmesh.model.rows.rollup_rows import with_escaped_names
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from datasketches import compact_theta_sketch, update_theta_sketch
 
-from hitmesh.hit_types import CartAction, HitFlag, HitType
-from hitmesh.rollup_rows import TRAFFIC_COLUMNS, TRAFFIC_DIMENSIONS, VISIT_DIMENSIONS
-from processor.rollups import RowOwner, traffic_rows
-from processor.window import WINDOW_COLUMNS
+from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, TRAFFIC_DIMENSIONS, VISIT_DIMENSIONS
+from processor.rules.rollups import RowOwner, traffic_rows
+from processor.settle.window import WINDOW_COLUMNS
 
 OWNER = RowOwner("merchants/m/sites/s", 20_000, 3)
 MIDNIGHT = 20_000 * 86_400_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hitmesh.cells import Grain
-from hitmesh.filters import Comparison, Operator
-from reporter.route import Path, route
-from tests.settled_rows import a_question
+from hitmesh.model.cells import Grain
+from hitmesh.model.filters import Comparison, Operator
+from reporter.answer.route import Path, route
+from tests.support.settled_rows import a_question
 
 
 def test_totals_over_time_of_one_site_come_from_its_series_at_any_grain() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hitmesh.rollup_rows import RowSource
-from hitmesh.row_digest import NOT_SET_HASH, RowDigest
-from hitmesh.stream_columns import UNKEYED_DIGESTS
-from processor.drift import drift_of
-from processor.settled_series import settled_series
-from tests.settled_rows import frame, traffic, visits
-from tests.twins import TWINS
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.row_digest import NOT_SET_HASH, RowDigest
+from hitmesh.model.rows.stream_columns import UNKEYED_DIGESTS
+from processor.settle.drift import drift_of
+from processor.settle.series import settled_series
+from tests.support.settled_rows import frame, traffic, visits
+from tests.support.twins import TWINS
 
 DIGEST = RowDigest(b"secret of a mesh")
 

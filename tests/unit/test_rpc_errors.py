@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from hitmesh.call_limits import CallPool
-from hitmesh.errors import HitmeshError, RefusedError, Unavailable
-from hitmesh.rpc_errors import translating_stream
-from hitmesh.telemetry.rpc import Handler
-from tests.patience import patient
+from hitmesh.model.errors import HitmeshError, RefusedError, Unavailable
+from hitmesh.runtime.call_limits import CallPool
+from hitmesh.runtime.rpc_errors import translating_stream
+from hitmesh.runtime.telemetry.rpc import Handler
+from tests.support.patience import patient
 
 
 class Panic(BaseException):

@@ -11,15 +11,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hitmesh.columns import REJECTED_COLUMNS, pack_record
-from hitmesh.errors import PartitionsMoved, Unavailable
-from hitmesh.ports import PartitionId, Position, Record, RecordKind, SiteDay, Topic
-from hitmesh.stream_columns import EPOCH_MS, LedgerClass
+from hitmesh.model.errors import PartitionsMoved, Unavailable
+from hitmesh.model.positions import PartitionId, Position, Topic
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record
+from hitmesh.model.rows.stream_columns import EPOCH_MS, LedgerClass
+from hitmesh.model.sites import SiteDay
 from processor.__main__ import stream_stores
-from processor.intake import take_in
-from processor.runner import KEPT_DIRECTORY, Runner
+from processor.stream.intake import take_in
+from processor.stream.runner import KEPT_DIRECTORY, Runner
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh, hit_rows
+from tests.support.small_mesh import SmallMesh, hit_rows
 
 SITE = "merchants/m/sites/s"
 OTHER = "merchants/m/sites/other"

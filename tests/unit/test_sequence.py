@@ -6,7 +6,7 @@ import pytest
 
 from collector.outcome import BatchOutcome, retry_later
 from collector.sequence import REMEMBERED_BATCHES, UNNUMBERED, Sequence, Verdict
-from hitmesh.ports import LoggedPosition, Position
+from hitmesh.model.positions import LoggedPosition, Position
 
 
 def outcome(offset: int = 0, accepted: int = 1) -> BatchOutcome:

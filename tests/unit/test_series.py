@@ -5,15 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hitmesh.cells import Grain
-from hitmesh.errors import RefusedError
-from hitmesh.filters import Comparison, Operator
-from hitmesh.ports import SiteDay
-from reporter.parts import combine
-from reporter.plan import legs
-from reporter.question import GapFill, Order
-from reporter.series import Exactness, series
-from tests.settled_rows import DAY, HOUR, MIDNIGHT, RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
+from hitmesh.model.cells import Grain
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import Comparison, Operator
+from hitmesh.model.sites import SiteDay
+from reporter.answer.parts import combine
+from reporter.answer.series import Exactness, series
+from reporter.question.asked import GapFill, Order
+from reporter.question.plan import legs
+from tests.support.settled_rows import (
+    DAY,
+    HOUR,
+    MIDNIGHT,
+    RowsStore,
+    a_question,
+    ask,
+    sketch_of,
+    table_of,
+    traffic,
+    visits,
+)
 
 FIRST = "2015-05-17T00:00:00+00:00"
 SECOND = "2015-05-18T00:00:00+00:00"

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from hitmesh.admin.v1 import operations_pb2 as pb
-from hitmesh.errors import RefusedError
-from hitmesh.money import MAX_ABS_MICROS
-from hitmesh.ports import OrderClaim, Position, SiteDay
-from hitmesh.rollup_rows import TRAFFIC_DIMENSIONS
+from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.claims import OrderClaim
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.positions import Position
+from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS
+from hitmesh.model.sites import SiteDay
 from reporter.rpc.operations.get_drift import get_drift
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh
-from tests.two_paths import Faulty
+from tests.support.small_mesh import SmallMesh
+from tests.support.two_paths import Faulty
 from tests.unit.test_settlement import DAY, NOON, SITE, a_hit, an_order, settled, totals
 
 DAY_MINUTES = 24 * 60

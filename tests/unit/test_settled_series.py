@@ -8,16 +8,17 @@ from typing import Any
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from hitmesh.ports import PartitionId, SiteDay, Topic
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.sketches import union
-from hitmesh.stream_columns import MOVED_VISITORS, SERIES_COLUMNS, STREAM_GENERATION
-from processor.attempt import Attempt
-from processor.settled_series import settled_series
-from processor.settlement import Settled
-from processor.stream_stores import digest_of
+from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS, STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import union
+from processor.settle.attempt import Attempt
+from processor.settle.series import settled_series
+from processor.settle.settlement import Settled
+from processor.stream.stores import digest_of
 from tests.reference.hits import RefHit, RefItem
-from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from hitmesh.ports import LedgerEntry, SiteDay
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
 from tests.reference.hits import RefHit, RefItem, hash64
-from tests.small_mesh import SmallMesh
+from tests.support.small_mesh import SmallMesh
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000

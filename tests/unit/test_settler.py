@@ -12,25 +12,18 @@ import pytest
 import structlog
 
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.columns import LOGIC_VERSION
-from hitmesh.ports import (
-    SETTLEMENT_LOG,
-    DirtyMark,
-    FoldedRows,
-    GenerationEntry,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    RawRecord,
-    SiteDay,
-    Topic,
-)
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_GENERATION
-from hitmesh.utc_days import date_text
-from processor.settler import Pace, Settler
-from tests.contract.stream_builders import signed
-from tests.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from hitmesh.model.days import date_text
+from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, GenerationEntry
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.records import RawRecord
+from hitmesh.model.rows.columns import LOGIC_VERSION
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stream_values import FoldedRows
+from processor.settle.settler import Pace, Settler
+from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from tests.support.stream_builders import signed
 from tests.unit.settling import (
     DAY,
     LAST_DAY,

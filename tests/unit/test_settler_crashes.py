@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from processor.attempt import SettlerStores
-from processor.settler import Pace, Settler
-from tests.small_mesh import SmallMesh, settler_stores
+from processor.settle.attempt import SettlerStores
+from processor.settle.settler import Pace, Settler
+from tests.support.small_mesh import SmallMesh, settler_stores
 from tests.unit.settling import (
     NOON,
     SITE,

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.errors import RefusedError
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.importers import csv_rows, shop_csv
-from hitmesh.importers.lines import Line, Tally, hit_id, read_lines
-from hitmesh.money import MAX_ABS_MICROS, MICROS
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.money import MICROS
+from hitmesh.tools.importers import csv_rows, shop_csv
+from hitmesh.tools.importers.lines import Line, Tally, hit_id, read_lines
 from tests.reference.files import read_shop_csv
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 
-from hitmesh import sketches as sketches_module
-from hitmesh.sketches import (
+from hitmesh.model.sketches import unions as sketches_module
+from hitmesh.model.sketches.theta import MAX_THETA
+from hitmesh.model.sketches.unions import (
     LG_K_CELL,
     cell_sketches,
     exact_limit,
@@ -22,7 +23,6 @@ from hitmesh.sketches import (
     union,
     union_by_group,
 )
-from hitmesh.theta import MAX_THETA
 
 Keys = npt.NDArray[np.uint64]
 EXACT_LIMIT = exact_limit(LG_K_CELL)

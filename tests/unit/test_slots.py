@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collector.slots import ShownKey, SlotLimits, StreamSlots
-from hitmesh.errors import RetryError
+from hitmesh.model.errors import RetryError
 
 
 def the_slots(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.stack import fetch, layout, programs, versions
-from hitmesh.stack.errors import StackError
+from hitmesh.tools.stack import fetch, layout, programs, versions
+from hitmesh.tools.stack.errors import StackError
 
 
 def a_cache(root: Path) -> Path:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from hitmesh.mesh.ports import any_free
-from hitmesh.stack import health
+from hitmesh.tools.dev.ports import any_free
+from hitmesh.tools.stack import health
 
 # METADATA version 1: one broker (id 1, 127.0.0.1:9092, no rack), controller 1, no topics.
 BROKER = struct.pack(">i", 1) + struct.pack(">h", 9) + b"127.0.0.1" + struct.pack(">ih", 9092, -1)

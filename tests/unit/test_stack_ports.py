@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.stack import ports
-from hitmesh.stack.errors import StackError
+from hitmesh.tools.stack import ports
+from hitmesh.tools.stack.errors import StackError
 from tests.unit.stack_place import PORTS
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.stack import processes
-from hitmesh.stack.launcher import last_lines, obituary
-from hitmesh.stack.layout import StackHome
-from hitmesh.stack.processes import Note
-from tests.e2e.waiting import eventually
+from hitmesh.tools.stack import processes
+from hitmesh.tools.stack.launcher import last_lines, obituary
+from hitmesh.tools.stack.layout import StackHome
+from hitmesh.tools.stack.processes import Note
+from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
 # Says so once it ignores what should end it.

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import pytest
 
 from hitmesh.adapters.servers import parse_servers
-from hitmesh.cli.stack import SERVERS
-from hitmesh.stack import poms, ports, servers, versions
-from hitmesh.stack.cassandra import DATACENTER
-from hitmesh.stack.kafka import cluster_id
-from hitmesh.stack.server import HOST
+from hitmesh.tools.cli.stack import SERVERS
+from hitmesh.tools.stack import poms, ports, servers, versions
+from hitmesh.tools.stack.cassandra import DATACENTER
+from hitmesh.tools.stack.kafka import cluster_id
+from hitmesh.tools.stack.server import HOST
 from tests.unit.stack_place import PORTS, rendered
 
 ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")

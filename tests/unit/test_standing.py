@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from reporter.freshness import Waiting
-from reporter.rpc.standing import MAX_AGE_MS, LastKnown, Reach, Standing, days_between
-from tests.integration.reporters import a_site
-from tests.settled_rows import DAY, SITE
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.sites import SiteDay
+from reporter.answer.freshness import Waiting
+from reporter.answer.standing import MAX_AGE_MS, LastKnown, Reach, Standing, days_between
+from tests.support.reporters import a_site
+from tests.support.settled_rows import DAY, SITE
 
 HITS = PartitionId("hits.1", 0)
 SITES = (SITE,)

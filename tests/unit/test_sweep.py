@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.patience import patient
+from tests.support.patience import patient
 
 SWEEP = Path(__file__).parents[2] / "dev" / "sweep.py"
 

@@ -16,17 +16,24 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from hitmesh import __version__
-from hitmesh.collector.v1 import collector_pb2
-from hitmesh.config import ServiceSettings
-from hitmesh.errors import CommitInDoubt, DiskFull, FatalError, HitmeshError, KeyNotLookedUp, RefusedError, RetryError
-from hitmesh.mesh import ports
-from hitmesh.ports import Topic
-from hitmesh.rollup_rows import RowSource
-from hitmesh.telemetry import Metrics, unmeasured
-from hitmesh.telemetry import registry as known
-from hitmesh.telemetry.exposition import Telemetry, open_telemetry
-from hitmesh.telemetry.kinds import TOTAL, Counter, Gauge, Histogram, Metric, ReadCounter
-from hitmesh.telemetry.labels import (
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.model.errors import (
+    CommitInDoubt,
+    DiskFull,
+    FatalError,
+    HitmeshError,
+    KeyNotLookedUp,
+    RefusedError,
+    RetryError,
+)
+from hitmesh.model.positions import Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.telemetry import registry as known
+from hitmesh.runtime.telemetry.exposition import Telemetry, open_telemetry
+from hitmesh.runtime.telemetry.kinds import TOTAL, Counter, Gauge, Histogram, Metric, ReadCounter
+from hitmesh.runtime.telemetry.labels import (
     MAX_PARTITIONS,
     HitOutcome,
     HitPath,
@@ -38,9 +45,10 @@ from hitmesh.telemetry.labels import (
     Stage,
     StoreReason,
 )
-from hitmesh.telemetry.page import with_table
-from hitmesh.telemetry.registry import REGISTRY
-from tests.unit.measuring import Measured
+from hitmesh.runtime.telemetry.page import with_table
+from hitmesh.runtime.telemetry.registry import REGISTRY
+from hitmesh.tools.dev import ports
+from tests.support.measuring import Measured
 
 PAGE = Path(__file__).parents[2] / "docs" / "telemetry.md"
 
@@ -135,7 +143,7 @@ def test_a_reason_that_is_not_known_is_other() -> None:
 @pytest.mark.parametrize("kind", [RetryError, FatalError])
 def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError]) -> None:
     def below(error: type[HitmeshError]) -> set[str]:
-        mine = {error.reason} if error.__module__.startswith(("hitmesh.errors", "hitmesh.adapters")) else set()
+        mine = {error.reason} if error.__module__.startswith(("hitmesh.model.errors", "hitmesh.adapters")) else set()
         return mine.union(*map(below, error.__subclasses__()))
 
     assert issubclass(DiskFull, RetryError)
@@ -151,7 +159,7 @@ def test_partitions_beyond_the_bound_share_one_number() -> None:
 
 def test_the_page_has_the_table_of_the_registry() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == with_table(page), "run: python -m hitmesh.telemetry.page docs/telemetry.md"
+    assert page == with_table(page), "run: python -m hitmesh.runtime.telemetry.page docs/telemetry.md"
 
 
 # ----------------------------------------------------------------------------------------------------------- counting

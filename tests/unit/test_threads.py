@@ -14,9 +14,10 @@ import pytest
 
 from hitmesh.adapters.embedded.log import EmbeddedLog
 from hitmesh.adapters.factory import open_stores
-from hitmesh.clock import ManualClock
-from hitmesh.lifecycle import end_within, watch_threads
-from hitmesh.ports import LoggedPosition, Record, RecordKind, Topic
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.lifecycle import end_within, watch_threads
 from processor.__main__ import Worker
 
 PANIC = pl.exceptions.PanicException("a decoder panics")
@@ -24,7 +25,7 @@ PANIC = pl.exceptions.PanicException("a decoder panics")
 _WITHOUT_ROOM = """
 import sys, threading
 import polars as pl
-from hitmesh.logs import configure, logger
+from hitmesh.runtime.logs import configure, logger
 from processor.__main__ import Worker
 
 configure("info", "processor", "node")

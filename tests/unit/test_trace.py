@@ -9,17 +9,19 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.memory.raw import MemoryRawStore
-from hitmesh.clock import ManualClock
-from hitmesh.columns import pack_record
-from hitmesh.ports import ClaimKind, GenerationEntry, OrderClaim, PartitionId, Position, RawRecord, Site, SiteDay
-from processor import trace_search
-from processor.trace import Known, Timeliness, TracedCopy, Verdict, trace
-from processor.trace_search import search, traced_rows
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.sites import Site
+from hitmesh.runtime.clock import ManualClock
+from processor.inspect import search as trace_search
+from processor.inspect.fate import Known, Timeliness, TracedCopy, Verdict, trace
+from processor.inspect.search import search, traced_rows
 from tests.reference.hits import RefHit
-from tests.small_mesh import hit_rows
+from tests.support.raw_hits import LOG, a_record
 
 SITE = Site("merchants/demo/sites/shop", "UTC", "USD", b"s" * 32)
-LOG = "hits-1"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY_MS = 24 * HOUR
@@ -29,20 +31,6 @@ NOON = DAY * DAY_MS + 12 * HOUR
 
 def a_hit(at: int = NOON, hit_id: str = "h1", visitor: str = "v1", **fields: object) -> RefHit:
     return replace(RefHit(SITE.name, visitor, hit_id, at, page_path="/"), **fields)  # type: ignore[arg-type]  # its own fields
-
-
-def a_record(hits: Sequence[RefHit], log_time: int, offset: int, partition: int = 0) -> RawRecord:
-    times = [hit.event_time for hit in hits]
-    return RawRecord(
-        position=Position(LOG, partition, offset),
-        log_time=log_time,
-        rows=len(hits),
-        min_event_time=min(times),
-        max_event_time=max(times),
-        value=pack_record(hit_rows(hits)),
-        schema_version=1,
-        site_days=frozenset(SiteDay(hit.site, hit.event_time // DAY_MS) for hit in hits),
-    )
 
 
 def streamed(committed: int = 100, claims: Sequence[OrderClaim] = ()) -> Known:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.ports import PartitionId
-from processor.turns import LONGEST_REST_MS, REST, Turns
+from hitmesh.model.positions import PartitionId
+from processor.stream.turns import LONGEST_REST_MS, REST, Turns
 
 NAMES = tuple(PartitionId("log", number) for number in range(4))
 EVERY_MS = 180_000

@@ -8,21 +8,21 @@ from dataclasses import replace
 
 import pytest
 
-from hitmesh.keys import hash64
-from hitmesh.stream_columns import STREAM_GENERATION
-from hitmesh.zones import DAY_MS
+from hitmesh.model.keys import hash64
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
-from processor.runner import Runner
-from reporter.question import Question
-from reporter.route import Path
+from processor.stream.runner import Runner
+from reporter.answer.route import Path
+from reporter.answer.series import Series
+from reporter.question.asked import Question
 from reporter.rpc.answer import answer
-from reporter.series import Series
-from tests.live_mesh import SMALLEST
 from tests.reference.hits import RefHit
-from tests.settled_rows import a_question
-from tests.small_mesh import SmallMesh, differences, expected_rows
-from tests.twins import IDS, PATHS, SOURCES, TWINS
-from tests.two_paths import Faulty
+from tests.support.live_mesh import SMALLEST
+from tests.support.settled_rows import a_question
+from tests.support.small_mesh import SmallMesh, differences, expected_rows
+from tests.support.twins import IDS, PATHS, SOURCES, TWINS
+from tests.support.two_paths import Faulty
 
 VICTIM, ATTACKER = "merchants/victim/sites/shop", "merchants/attacker/sites/x"
 NOON = 20_000 * DAY_MS + DAY_MS // 2

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hitmesh.ports import PartitionProgress, Record, RecordKind, Topic
-from reporter.unread import Unread, unread
+from hitmesh.model.positions import PartitionProgress, Topic
+from hitmesh.model.records import Record, RecordKind
+from reporter.answer.unread import Unread, unread
 from tests.reference.hits import RefHit
-from tests.small_mesh import SmallMesh
+from tests.support.small_mesh import SmallMesh
 
 NOON = 20_000 * 86_400_000 + 43_200_000
 SITE = "merchants/m/sites/s"

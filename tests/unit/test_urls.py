@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.urls import HOST_TO_NORMALISE, PATH_TO_NORMALISE, ascii_host, normal_host, normal_path
+from collector.urls import HOST_TO_NORMALISE, PATH_TO_NORMALISE, ascii_host, normal_host, normal_path
 
 PIECES = st.sampled_from(
     [

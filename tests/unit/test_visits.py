@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import polars as pl
 import pytest
 
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import VisitPolicy
-from processor.carry import Carry, no_open_visits, open_rows
-from processor.visits import build_visits, open_at
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.sites import VisitPolicy
+from processor.rules.carry import Carry, no_open_visits, open_rows
+from processor.rules.visits import build_visits, open_at
 from tests.reference.hits import NO_CAMPAIGN, Campaign, RefHit
-from tests.small_mesh import hit_rows
+from tests.support.small_mesh import hit_rows
 
 MIDNIGHT = 20_000 * 86_400_000
 MINUTE = 60_000

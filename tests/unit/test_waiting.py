@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.ports import SiteDay
-from hitmesh.zones import DAY_MS
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
 from tests.generate.scenarios import HOUR, MINUTE
-from tests.live_faults import Fuse, Killed, fused
-from tests.live_mesh import SMALLEST, LiveMesh
 from tests.reference.hits import RefHit
+from tests.support.live_faults import Fuse, Killed, fused
+from tests.support.live_mesh import SMALLEST, LiveMesh
 
 SITE = "merchants/demo/sites/alpha"
 DAY = 20_000

@@ -7,11 +7,11 @@ from io import BytesIO
 import polars as pl
 import pytest
 
-from hitmesh.columns import HITS_COLUMNS
-from hitmesh.errors import StoreCorrupt
-from processor.window import READ_COLUMNS, read_rows
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.rows.columns import HITS_COLUMNS
+from processor.settle.window import READ_COLUMNS, read_rows
 from tests.reference.hits import RefHit
-from tests.small_mesh import hit_rows
+from tests.support.small_mesh import hit_rows
 
 SITE = "merchants/demo/sites/shop"
 ZSTD = b"\x28\xb5\x2f\xfd"

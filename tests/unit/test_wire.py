@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hitmesh.hit.v1 import hit_pb2
-from hitmesh.log.v1 import view_pb2
-from hitmesh.wire import MessageReader, Undecodable
+from collector.wire import MessageReader, Undecodable
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.internal.log.v1 import view_pb2
 
 HITS = MessageReader(view_pb2.HitView.DESCRIPTOR)
 

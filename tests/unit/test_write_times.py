@@ -14,10 +14,10 @@ from random import Random
 import polars as pl
 import pytest
 
-from hitmesh.ports import PartitionId
-from processor.live.refusals import RefusalsState, take_refusals
-from tests.live_mesh import SMALLEST, LiveMesh
+from hitmesh.model.positions import PartitionId
+from processor.stream.live.refusals import RefusalsState, take_refusals
 from tests.reference.hits import RefHit
+from tests.support.live_mesh import SMALLEST, LiveMesh
 
 SITE = "merchants/demo/sites/alpha"
 NOON = 20_000 * 86_400_000 + 12 * 3_600_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.ports import SiteDay
+from hitmesh.model.sites import SiteDay
 
 _PIECE_BYTES: Final = 512 << 10
 _PIECES_IN_FLIGHT: Final = 16

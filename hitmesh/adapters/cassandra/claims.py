@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.adapters.claim_rows import claim_of, claim_row
-from hitmesh.ports import ClaimKind, OrderClaim, Position, WholeRefund
+from hitmesh.adapters.shared.claim_rows import claim_of, claim_row
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.positions import Position
 
 _SPAN_BITS: Final = 10
 _PARTITION: Final = 3  # log, partition, span

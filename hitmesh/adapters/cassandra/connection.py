@@ -15,7 +15,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionP
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.row_types import rows_of
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError
+from hitmesh.model.errors import FatalError
 
 REQUEST_TIMEOUT_S: Final = 10.0
 SCHEMA_TIMEOUT_S: Final = 60.0

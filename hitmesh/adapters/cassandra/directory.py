@@ -2,8 +2,8 @@
 
 Decides how long what was read is believed: until the version of the directory changes, which is looked at twice a
 second; while Cassandra does not answer, what is known stays good for an hour. Names and secrets are taken once, by
-conditional writes. What is refused and destroyed, hitmesh.adapters.directory_rules decides, and how many unknown keys
-are looked up, hitmesh.adapters.known_keys.
+conditional writes. What is refused and destroyed, directory_rules decides, and how many unknown keys
+are looked up, hitmesh.adapters.shared.known_keys.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import date
 from typing import Any, Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.adapters.directory_rules import (
+from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
@@ -28,12 +28,14 @@ from hitmesh.adapters.directory_rules import (
     salted_date,
     secret_digest,
 )
-from hitmesh.adapters.known_keys import MAX_KEPT, UNKNOWN_KEYS_S, KnownKeys
-from hitmesh.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
-from hitmesh.keys import hash64
-from hitmesh.logs import logger
-from hitmesh.names import merchant_of
-from hitmesh.ports import Clock, IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
+from hitmesh.model.errors import AlreadyExists, HitmeshError, NotFound, Unavailable
+from hitmesh.model.keys import hash64
+from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.model.names import merchant_of
+from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger
 
 CHECK_INTERVAL_MS: Final = 500
 GOOD_FOR_MS: Final = 3_600_000

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.sweep import LONG_S, SHARE, Sweep
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.adapters.marks import gathered, taken_of, whole_sites
-from hitmesh.keys import hash64
-from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
+from hitmesh.adapters.shared.bits import to_signed, to_unsigned
+from hitmesh.adapters.shared.marks import gathered, taken_of, whole_sites
+from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
 _AWAITED_EVERY_S: Final = 10.0

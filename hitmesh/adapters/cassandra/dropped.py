@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.ports import SiteDay
+from hitmesh.model.sites import SiteDay
 
 _KEPT_S: Final = 1.0
 _MAX_KEPT: Final = 10_000

@@ -29,7 +29,7 @@ from cassandra.protocol import (
     TruncateError,
 )
 
-from hitmesh.errors import FatalError, HitmeshError, Unavailable
+from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 _RETRY_AFTER_S: Final = 1.0
 _CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for it

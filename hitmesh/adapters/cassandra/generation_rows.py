@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId
+from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.positions import PartitionId
 
 ENTRY: Final = (
     "version",

@@ -3,7 +3,7 @@
 Decides how a publication is all or nothing: the entry, its ledger, the name of its carry and what it replaces are one
 row, changed on condition that its version is the one that was read, in one batch with the highest sequence of the site.
 The carry itself is written before under the number of the attempt. What a publication makes current and what it
-supersedes, hitmesh.adapters.publication decides.
+supersedes, hitmesh.adapters.shared.publication decides.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Final
 from hitmesh.adapters.cassandra.carries import Carries
 from hitmesh.adapters.cassandra.generation_rows import ENTRY, SiteDayRow, columns_of, row_of
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.adapters.publication import published_generation, superseded_by
-from hitmesh.errors import StaleGeneration, Unavailable
-from hitmesh.keys import hash64
-from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay
+from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.model.errors import StaleGeneration, Unavailable
+from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
 _MAX_TRIES: Final = 20

@@ -1,6 +1,6 @@
 """What became of every hit (rule D5), on Cassandra: kept like partials, read by site or page by page.
 
-Decides how much is in memory when all sites are read. How entries add up, hitmesh.adapters.partials decides.
+Decides how much is in memory when all sites are read. How entries add up, hitmesh.adapters.shared.partials decides.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.adapters.bits import to_unsigned
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.adapters.partials import as_kept, ledger_sums, newest, waiting_days
-from hitmesh.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, LedgerKind
+from hitmesh.adapters.shared.bits import to_unsigned
+from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, waiting_days
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, LedgerKind
 
 _PUT: Final = """INSERT INTO ledger (site, zero, kind, at, of_class, log, partition, epoch, hits, sum64, xor64)
     VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.errors import FatalError, Unavailable
-from hitmesh.ports import PartitionId, Topic
+from hitmesh.model.errors import FatalError, Unavailable
+from hitmesh.model.positions import PartitionId, Topic
 
 _MAX_TRIES: Final = 8
 

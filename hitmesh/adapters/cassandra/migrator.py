@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.errors import FatalError
+from hitmesh.model.errors import FatalError
 
 _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.cql")
 _TABLE: Final = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.ports import PartitionId, PartitionProgress, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
 _START: Final = PartitionProgress(0, 0)
 _MICROSECONDS: Final = 1_000

@@ -14,10 +14,12 @@ from typing import Final
 from hitmesh.adapters.cassandra.raw_index import SPAN_BITS, RawIndex
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import PartitionId, Position, RawRecord, SiteDay
-from hitmesh.stored import decoding
-from hitmesh.zones import DAY_MS
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import decoding
+from hitmesh.model.zones import DAY_MS
 
 # What is under way is bounded by bytes: 64 pieces of 256 KiB, half of what a node takes from all its clients.
 _PIECE_BYTES: Final = 256 * 1024

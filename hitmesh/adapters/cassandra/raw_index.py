@@ -17,11 +17,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import xxhash
 
-from hitmesh.adapters.bits import to_signed
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.errors import StoreCorrupt
-from hitmesh.keys import hash64
-from hitmesh.ports import PartitionId, Position, RawRecord
+from hitmesh.adapters.shared.bits import to_signed
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord
 
 SPAN_BITS: Final = 10  # offsets of a Cassandra partition of raw records: 1,024 of them
 _BUCKETS: Final = 256

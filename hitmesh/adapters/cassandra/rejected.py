@@ -11,9 +11,10 @@ from typing import Final
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS
-from hitmesh.cells import CELL_MS
-from hitmesh.ports import Position, RejectedHit
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RejectedHit
+from hitmesh.model.zones import DAY_MS
 
 _ZERO: Final = 0
 _CELLS_PER_PAGE: Final = 64

@@ -13,7 +13,7 @@ from hitmesh.adapters.cassandra.migrator import Migration, applied_to, check, mi
 from hitmesh.adapters.cassandra.session import CassandraSession
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.zones import DAY_MS
+from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000

@@ -2,7 +2,7 @@
 
 Decides which value stays without reading it: the write timestamp of a partial is its `written`, so the newest wins
 whatever the order of the writes, and one that is stale changes nothing. What a settlement counted is a version of its
-own, made visible by one row. How partials add up, hitmesh.adapters.partials decides.
+own, made visible by one row. How partials add up, hitmesh.adapters.shared.partials decides.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import polars as pl
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
-from hitmesh.adapters.partials import as_kept, as_settled, newest, series
-from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
-from hitmesh.errors import Unavailable
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import PARTIAL_COLUMNS
+from hitmesh.adapters.shared.partials import as_kept, as_settled, newest, series
+from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS
+from hitmesh.model.sites import SiteDay
 
 _MICROSECONDS: Final = 1_000
 _MAX_TRIES: Final = 8

@@ -18,7 +18,7 @@ from hitmesh.adapters.cassandra.connection import REQUEST_TIMEOUT_S, SCHEMA_TIME
 from hitmesh.adapters.cassandra.errors import EXPECTED, translated
 from hitmesh.adapters.cassandra.portions import portions
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, Unavailable
+from hitmesh.model.errors import FatalError, Unavailable
 
 # What the driver made of a row: a named tuple with the columns of the statement.
 Row: TypeAlias = Any

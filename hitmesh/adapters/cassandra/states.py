@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
-from hitmesh.adapters.snapshots import replaces
-from hitmesh.errors import Unavailable
-from hitmesh.ports import PartitionId, PartitionProgress, SnapshotManifest
+from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.stream_values import SnapshotManifest
 
 # Of at most 1 MiB each. More of them time out on a node that has much to do, and those hold up all other requests.
 _CHUNKS_IN_FLIGHT: Final = 4

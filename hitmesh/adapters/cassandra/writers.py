@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.adapters.cassandra.session import CassandraSession
-from hitmesh.errors import Unavailable
+from hitmesh.model.errors import Unavailable
 
 _MAX_TRIES: Final = 50
 

@@ -13,8 +13,8 @@ import polars as pl
 
 from hitmesh.adapters.druid.columns import ABOUT, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS, sum_columns
-from hitmesh.errors import RefusedError
-from hitmesh.ports import MetricQuery
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.queries import MetricQuery
 
 # Of the header of a compact sketch: Druid answers an empty one where no row of a group has any.
 _FLAGS: Final = 5

@@ -16,8 +16,8 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from hitmesh.adapters.servers import Servers
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.errors import FatalError, HitmeshError, RefusedError, Unavailable
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import FatalError, HitmeshError, RefusedError, Unavailable
 
 QUERY_S: Final = 30.0
 ADMIN_S: Final = 30.0

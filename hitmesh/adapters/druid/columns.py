@@ -1,4 +1,4 @@
-"""The columns of Druid's data sources beside those of rows (hitmesh.rollup_rows): what makes rows and marks findable.
+"""The columns of Druid's data sources beside those of rows (rollup_rows): what makes rows and marks findable.
 
 `presence` is a linear combination of a row's counts, so that it adds up like them; every count is at least 0 in the net
 of a key, so a key or a group has presence 0 exactly when its rows come to nothing.
@@ -10,8 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, TRAFFIC_DIMENSIONS, VISITS_DIMENSIONS, RowSource
-from hitmesh.stream_columns import STREAM_MEASURES
+from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, TRAFFIC_DIMENSIONS, VISITS_DIMENSIONS, RowSource
+from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 
 TIME: Final = "t"  # of the row that is sent; Druid calls it __time
 PRESENCE: Final = "presence"

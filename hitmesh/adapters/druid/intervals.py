@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from hitmesh.cells import CELL_MS
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.zones import DAY_MS
 
 _DAYS_AHEAD: Final = 1  # the log's clock may be ahead of ours
 _MAX_DAYS: Final = 32

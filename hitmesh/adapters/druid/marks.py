@@ -18,11 +18,11 @@ from hitmesh.adapters.druid.intervals import mark_intervals
 from hitmesh.adapters.druid.rows import mark_of
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import HitmeshError
-from hitmesh.logs import logger, traceback_of
-from hitmesh.ports import PartitionId, PartitionProgress, Topic
-from hitmesh.rollup_rows import RowSource
-from hitmesh.zones import DAY_MS
+from hitmesh.model.errors import HitmeshError
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.zones import DAY_MS
+from hitmesh.runtime.logs import logger, traceback_of
 
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)

@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
-from hitmesh.adapters.answers import needed_columns, patterns_of
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.marks import Marks
@@ -25,13 +24,16 @@ from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.errors import RefusedError, RetryError
-from hitmesh.filters import Comparison, null_name
-from hitmesh.logs import logger
-from hitmesh.patterns import matching_values
-from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import MOVED_VISITORS, ROW_SUMS
+from hitmesh.adapters.shared.answers import needed_columns, patterns_of
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import RefusedError, RetryError
+from hitmesh.model.filters import Comparison, null_name
+from hitmesh.model.patterns import matching_values
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
+from hitmesh.model.sites import SiteDay
+from hitmesh.runtime.logs import logger
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000

@@ -14,9 +14,9 @@ from typing import Any, Final
 from hitmesh.adapters.druid.columns import MARK, MARK_OFFSET
 from hitmesh.adapters.druid.intervals import mark_intervals
 from hitmesh.adapters.druid.rows import mark_of
-from hitmesh.errors import Unavailable
-from hitmesh.ports import PartitionId, PartitionProgress
-from hitmesh.zones import DAY_MS
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.zones import DAY_MS
 
 Json = dict[str, Any]
 

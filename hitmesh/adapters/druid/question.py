@@ -17,9 +17,10 @@ from pydruid.utils.aggregators import doublesum, longsum
 from hitmesh.adapters.druid.columns import ABOUT, HIGH, PRESENCE
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.specs import UNION_SIZE
-from hitmesh.filters import And, Comparison, Filter, Not, Operator, Or, null_name
-from hitmesh.ports import MetricQuery, SiteDay
-from hitmesh.zones import DAY_MS
+from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, null_name
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
 
 Json = dict[str, Any]
 Matches = Callable[[Comparison], Sequence[str]]

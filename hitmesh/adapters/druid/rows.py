@@ -25,10 +25,10 @@ from hitmesh.adapters.druid.columns import (
     SORTED,
     TIME,
 )
-from hitmesh.ports import PartitionId, PartitionProgress
-from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.stream_columns import STREAM_GENERATION, STREAM_MEASURES
-from hitmesh.zones import DAY_MS
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION, STREAM_MEASURES
+from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
 _MAX_BYTES: Final = 4 << 20  # a sketch is at most 32 KiB; a message is below 8 MiB
@@ -43,7 +43,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
     Rows that have what few rows have come last, so that the others go without those columns.
 
     Args:
-        rows: columns of hitmesh.rollup_rows, or those of the stream, which has one more measure.
+        rows: columns of hitmesh.model.rows.rollup_rows, or those of the stream, which has one more measure.
         source: which rows they are.
 
     Raises:

@@ -1,7 +1,7 @@
 """Rows of a question brought here, where unions of sketches cost what is in them (step 8 of the journey).
 
 Druid gives every group of a question with sketches the room of a full one, 256 KiB, so a thousand small groups are what
-it does worst. Then, and where visitors left a sketch, the rows themselves are asked for and hitmesh.adapters.answers
+it does worst. Then, and where visitors left a sketch, the rows themselves are asked for and shared.answers
 does the rest. Decides which rows come to nothing: those of a key whose presence adds up to 0 go with their sketches.
 """
 
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from hitmesh.adapters.answers import answer
 from hitmesh.adapters.druid.answer import refuse_too_many
 from hitmesh.adapters.druid.columns import DIMENSIONS, HIGH, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import MAX_ROWS, Json, Matches, exists, interval
-from hitmesh.ports import MetricQuery
-from hitmesh.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
+from hitmesh.adapters.shared.answers import answer
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 
 _TIME: Final = "__time"
 _NUMBERS: Final = (_TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())

@@ -16,8 +16,8 @@ from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.specs import KEEP_NOTHING, Spec, compaction, retention, supervisor
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, Unavailable
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.errors import FatalError, Unavailable
+from hitmesh.model.rows.rollup_rows import RowSource
 
 _SERVER: Final = "druid"
 _INDEXER: Final = "/druid/indexer/v1"

@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
-from hitmesh.adapters.answers import as_stored
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.columns import SENT
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.servers import Servers
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.zones import DAY_MS
+from hitmesh.adapters.shared.answers import as_stored
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
 
 # What is remembered of what this process sent: far more than settlements that wait at a time.
 MAX_REMEMBERED: Final = 20_000

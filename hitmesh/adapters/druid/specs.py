@@ -19,8 +19,8 @@ from hitmesh.adapters.druid.columns import (
 )
 from hitmesh.adapters.schema_plan import SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.sketches import LG_K_UNION
+from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
+from hitmesh.model.sketches.unions import LG_K_UNION
 
 Spec = dict[str, Any]
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from hitmesh.adapters.druid.columns import HALF, HIGH
 from hitmesh.adapters.druid.intervals import iso
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
-from hitmesh.stream_columns import STREAM_GENERATION
-from hitmesh.zones import DAY_MS
+from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
 
 MAX_SITES: Final = 256  # of a question
 SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource.VISITS: VISITS_MEASURES}

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hitmesh.adapters.claim_rows import claim_of, claim_row
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.ports import ClaimKind, OrderClaim, PartitionId, Position, WholeRefund
+from hitmesh.adapters.shared.claim_rows import claim_of, claim_row
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.positions import PartitionId, Position
 
 _COLUMNS: Final = """site, order_id, log_id, partition_no, record_offset, row_no, log_time, visitor_hi,
     visitor_lo, hit_id, day, excluded, duplicate, total, currency"""

@@ -2,7 +2,7 @@
 
 Decides when and what is merged, so that a question reads few pieces and a row is rewritten a logarithmic number of
 times: chunks become blobs of level 1, eight blobs of a level one of the next. Days that no longer change become one
-blob, and rows of dropped site-days go. What a merge keeps, decides hitmesh.adapters.stream_rows. Computed outside of
+blob, and rows of dropped site-days go. What a merge keeps, decides shared.stream_rows. Computed outside of
 any write: a commit waits for a few statements only.
 """
 
@@ -16,10 +16,10 @@ import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.embedded.stream_rows import buckets_of, of_site_days, packed, unpacked
-from hitmesh.adapters.stream_rows import folded
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_COLUMNS
+from hitmesh.adapters.shared.stream_rows import folded
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
+from hitmesh.model.sites import SiteDay
 
 MAX_BATCHES: Final = 32  # transactions whose chunks wait
 MAX_ROWS: Final = 100_000  # rows that wait

@@ -2,7 +2,7 @@
 
 Decides how old an answer may be: what was found is kept until the file changes, looked at every half second at most;
 what is not kept is looked up, so a new site or key works at once. How many unknown keys are looked up,
-hitmesh.adapters.known_keys decides. Secrets of keys are stored as SHA-256 only; deleted salts are overwritten.
+hitmesh.adapters.shared.known_keys decides. Secrets of keys are stored as SHA-256 only; deleted salts are overwritten.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import asdict
 from datetime import date
 from typing import Final
 
-from hitmesh.adapters.directory_rules import (
+from hitmesh.adapters.embedded.sqlite import Database, Watch
+from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
@@ -24,11 +25,12 @@ from hitmesh.adapters.directory_rules import (
     salted_date,
     secret_digest,
 )
-from hitmesh.adapters.embedded.sqlite import Database, Watch
-from hitmesh.adapters.known_keys import MAX_KEPT, UNKNOWN_KEYS_S, KnownKeys
-from hitmesh.errors import AlreadyExists, NotFound
-from hitmesh.names import merchant_of
-from hitmesh.ports import Clock, IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.adapters.shared.known_keys import MAX_KEPT, KnownKeys
+from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.model.names import merchant_of
+from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
+from hitmesh.ports import Clock
 
 CHECK_INTERVAL_MS: Final = 500
 _SITE_COLUMNS: Final = """name, time_zone, currency, secret, created_at, spread, policy, cookieless_counting,

@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.publication import published_generation, superseded_by
-from hitmesh.errors import StaleGeneration
-from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay
+from hitmesh.adapters.shared.bits import to_signed, to_unsigned
+from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.sites import SiteDay
 
 _CURRENT: Final = """SELECT {columns}, max(sequence) FROM generations
     WHERE site = ? AND day >= ? AND day < ? GROUP BY day"""

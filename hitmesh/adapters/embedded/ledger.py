@@ -2,7 +2,7 @@
 
 Decides when the entries of epochs are added up: an epoch is final some time after it ended, and a redo of it changes
 nothing, so its entry may become part of that of an hour, and later of a day. A site's ledger stays short, however long
-it runs. What an entry says, hitmesh.adapters.partials decides.
+it runs. What an entry says, hitmesh.adapters.shared.partials decides.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
-from hitmesh.adapters.partials import as_kept, ledger_sums, newest, of_some_sites, waiting_days
-from hitmesh.stream_columns import LEDGER_COLUMNS, LedgerKind
-from hitmesh.zones import DAY_MS
+from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, of_some_sites, waiting_days
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LedgerKind
+from hitmesh.model.zones import DAY_MS
 
 # An epoch is written again by a redo since the last snapshot, minutes back. A state that is made anew from further
 # back writes what was added up already.

@@ -14,13 +14,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hitmesh.adapters.bits import to_signed
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.log_time import log_time_of
-from hitmesh.errors import DiskFull, LogFull, RetryError, Unavailable
-from hitmesh.logs import logger, traceback_of
-from hitmesh.ports import Clock, LoggedPosition, PartitionId, Position, Record, Topic
+from hitmesh.adapters.shared.bits import to_signed
+from hitmesh.adapters.shared.log_time import log_time_of
+from hitmesh.model.errors import DiskFull, LogFull, RetryError, Unavailable
+from hitmesh.model.positions import LoggedPosition, PartitionId, Position, Topic
+from hitmesh.model.records import Record
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger, traceback_of
 
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 MAX_QUEUED_BYTES: Final = 32 << 20

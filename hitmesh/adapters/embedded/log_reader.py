@@ -12,19 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from hitmesh.adapters.bits import to_unsigned
 from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
-from hitmesh.ports import (
-    LoggedRecord,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Record,
-    RecordKind,
-    Topic,
-)
+from hitmesh.adapters.shared.bits import to_unsigned
+from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_WAIT_S: Final = 0.05

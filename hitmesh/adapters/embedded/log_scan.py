@@ -11,7 +11,8 @@ from typing import Final
 from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.log_reader import records_between
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.ports import LoggedRecord, PartitionId, Topic
+from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.records import LoggedRecord
 
 _CHUNK_RECORDS: Final = 32
 

@@ -1,7 +1,7 @@
 """Step 8 of the journey on one machine: questions answered from segments and from the stream's rows.
 
 Decides which columns of which files are read, and keeps the ones used last; what the answer is, decides
-hitmesh.adapters.answers. Another process merges and deletes files while this one reads. Site-days of the stream's
+shared.answers. Another process merges and deletes files while this one reads. Site-days of the stream's
 generation come from hitmesh.adapters.embedded.stream_rows.
 """
 
@@ -14,17 +14,20 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.adapters.answers import answer, as_asked, distinct_values, needed_columns, settled_columns
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
-from hitmesh.adapters.stream_rows import sums_of
-from hitmesh.adapters.work_limits import MAX_CELLS, refuse_cells
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.errors import Unavailable
-from hitmesh.filters import comparisons_in
-from hitmesh.ports import MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.adapters.shared.answers import answer, as_asked, distinct_values, needed_columns, settled_columns
+from hitmesh.adapters.shared.stream_rows import sums_of
+from hitmesh.adapters.shared.work_limits import MAX_CELLS, refuse_cells
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.filters import comparisons_in
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import ProgressReader
 
 MAX_CACHED_BYTES: Final = 64 << 20
 _ATTEMPTS: Final = 3

@@ -15,12 +15,13 @@ from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions, committed_positions, save_positions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.embedded.stream_rows import Chunk, add_chunks, chunked
-from hitmesh.adapters.positions import refuse_rows_behind
-from hitmesh.adapters.stream_rows import as_streamed
-from hitmesh.errors import Fenced
-from hitmesh.logs import logger
-from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, Topic
-from hitmesh.rollup_rows import RowSource
+from hitmesh.adapters.shared.positions import refuse_rows_behind
+from hitmesh.adapters.shared.stream_rows import as_streamed
+from hitmesh.model.errors import Fenced
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.runtime.logs import logger
 
 _START = PartitionProgress(0, 0)
 

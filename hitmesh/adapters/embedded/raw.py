@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.ports import PartitionId, Position, RawRecord, SiteDay
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.sites import SiteDay
 
 _SCAN_CHUNK_RECORDS: Final = 32
 _RECORD_COLUMNS: Final = """log_id, partition_no, record_offset, log_time, row_count, min_event_time,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.ports import PartitionId, PartitionProgress, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
 
 class ReaderPositions:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.cells import CELL_MS
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import Position, RejectedHit
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RejectedHit
+from hitmesh.model.zones import DAY_MS
 
 _REJECTED_COLUMNS: Final = """log_id, partition_no, record_offset, row_no, site, collect_time, reason, field, message,
     hit_id, hits, original, packing"""

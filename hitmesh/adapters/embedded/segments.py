@@ -20,13 +20,14 @@ from typing import Final, NamedTuple
 import polars as pl
 import xxhash
 
-from hitmesh.adapters.answers import as_stored
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.errors import StoreCorrupt, as_disk_full
-from hitmesh.logs import logger
-from hitmesh.ports import Clock, SiteDay
-from hitmesh.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.stored import SETTLED_CURE
+from hitmesh.adapters.shared.answers import as_stored
+from hitmesh.model.errors import StoreCorrupt, as_disk_full
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stored import SETTLED_CURE
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger
 
 MAX_FILES: Final = 16
 _STRAY_AGE_MS: Final = 600_000

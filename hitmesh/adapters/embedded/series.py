@@ -1,7 +1,7 @@
 """Step 6 of the journey on one machine: what an epoch contributed to a cell, in raw.db (decision A6).
 
 Decides how a partial is stored: sums as one blob, so that a row is small and a new sum needs no new column; a settled
-site-day is one blob. What a partial says and how partials add up, hitmesh.adapters.partials decides.
+site-day is one blob. What a partial says and how partials add up, hitmesh.adapters.shared.partials decides.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.adapters.partials import as_kept, as_settled, newest, series
-from hitmesh.adapters.sealed_sums import opened_sums, sealed_sums
-from hitmesh.columns import pack_record, unpack_record
-from hitmesh.ports import PartitionId, PartitionProgress, SiteDay
-from hitmesh.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.adapters.shared.partials import as_kept, as_settled, newest, series
+from hitmesh.adapters.shared.sealed_sums import opened_sums, sealed_sums
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.columns import pack_record, unpack_record
+from hitmesh.model.rows.stream_columns import PARTIAL_COLUMNS, PARTIAL_SUMS, SERIES_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.model.sites import SiteDay
 
 # SQLite has no booleans, and only signed integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}

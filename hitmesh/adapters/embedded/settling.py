@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from hitmesh.adapters.bits import to_signed, to_unsigned
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.marks import gathered, taken_of, whole_sites
-from hitmesh.ports import DirtyMark, DirtySiteDay, MarkRange, PartitionId, Position, SiteDay
+from hitmesh.adapters.shared.bits import to_signed, to_unsigned
+from hitmesh.adapters.shared.marks import gathered, taken_of, whole_sites
+from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.sites import SiteDay
 
 _RANGES: Final = """SELECT site, day, log_id, partition_no, min(record_offset), max(record_offset), min(log_time)
     FROM dirty_marks WHERE {which} GROUP BY site, day, log_id, partition_no ORDER BY site, day, log_id, partition_no"""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from hitmesh.adapters.embedded.schema import Migration
-from hitmesh.errors import CommitInDoubt, DiskFull, HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.model.errors import CommitInDoubt, DiskFull, HitmeshError, StoreCorrupt, Unavailable
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None

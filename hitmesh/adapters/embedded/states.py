@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.snapshots import replaces
-from hitmesh.ports import PartitionId, PartitionProgress, SnapshotManifest
+from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.stream_values import SnapshotManifest
 
 _COLUMNS: Final = "log_id, partition_no, writer, next_offset, log_time, logic_version, kept_from, chunks"
 _OF_PARTITION: Final = "log_id = ? AND partition_no = ?"

@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
-from hitmesh.adapters.kept_frames import KeptFrames
-from hitmesh.adapters.stream_rows import counts_something, folded
-from hitmesh.columns import pack_record, unpack_record
-from hitmesh.keys import hash64, hash64_column
-from hitmesh.ports import SiteDay
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.adapters.shared.kept_frames import KeptFrames
+from hitmesh.adapters.shared.stream_rows import counts_something, folded
+from hitmesh.model.keys import hash64, hash64_column
+from hitmesh.model.rows.columns import pack_record, unpack_record
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
 
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20

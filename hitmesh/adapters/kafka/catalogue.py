@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hitmesh.ports import PartitionId, PartitionProgress, Topic
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
 
 class Catalogue(Protocol):

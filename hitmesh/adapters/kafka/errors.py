@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from hitmesh.errors import CommitInDoubt, FatalError, Fenced, HitmeshError, PartitionsMoved, Unavailable
+from hitmesh.model.errors import CommitInDoubt, FatalError, Fenced, HitmeshError, PartitionsMoved, Unavailable
 
 _FENCED: Final = frozenset(
     {

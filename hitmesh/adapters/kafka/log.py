@@ -15,11 +15,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.records import header_of, place_of
-from hitmesh.adapters.log_time import log_time_of
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import LogFull, RetryError, Unavailable
-from hitmesh.logs import logger, traceback_of
-from hitmesh.ports import LoggedPosition, PartitionId, Position, Record, Topic
+from hitmesh.adapters.shared.log_time import log_time_of
+from hitmesh.model.errors import LogFull, RetryError, Unavailable
+from hitmesh.model.positions import LoggedPosition, PartitionId, Position, Topic
+from hitmesh.model.records import Record
+from hitmesh.runtime.logs import logger, traceback_of
 
 MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_QUEUED_RECORDS: Final = 20_000

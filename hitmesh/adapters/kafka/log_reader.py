@@ -19,8 +19,9 @@ from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, offset_of
 from hitmesh.adapters.kafka.records import logged_of, place_of
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, PartitionsMoved, Unavailable
-from hitmesh.ports import LoggedRecord, PartitionId, PartitionProgress, Topic
+from hitmesh.model.errors import FatalError, PartitionsMoved, Unavailable
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import LoggedRecord
 
 SESSION_MS: Final = 15_000
 # The group takes a member for dead that does not read for so long.

@@ -18,8 +18,9 @@ from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.records import logged_behind, place_of
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import Unavailable
-from hitmesh.ports import LoggedRecord, PartitionId
+from hitmesh.model.errors import Unavailable
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.records import LoggedRecord
 
 LOOK_BACK: Final = 64
 _CALL_S: Final = 10.0

@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from hitmesh.errors import PartitionsMoved
-from hitmesh.ports import Topic
+from hitmesh.model.errors import PartitionsMoved
+from hitmesh.model.positions import Topic
 
 
 class GroupMembers:

@@ -9,8 +9,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from hitmesh.adapters.kafka.errors import error_of, unavailable
-from hitmesh.errors import StoreCorrupt
-from hitmesh.ports import PartitionId, PartitionProgress
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
 # A transaction that another member left pending ends by itself after its own time-out.

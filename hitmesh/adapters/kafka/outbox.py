@@ -18,13 +18,14 @@ from hitmesh.adapters.kafka.members import GroupMembers
 from hitmesh.adapters.kafka.offsets import committed_by, offset_of
 from hitmesh.adapters.kafka.rollups import RollupTopics
 from hitmesh.adapters.kafka.transactions import Message, Offsets, TransactionalProducer
-from hitmesh.adapters.positions import refuse_rows_behind
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.stream_rows import as_streamed
-from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError, PartitionsMoved
-from hitmesh.logs import logger
-from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, Topic
-from hitmesh.rollup_rows import RowSource
+from hitmesh.adapters.shared.positions import refuse_rows_behind
+from hitmesh.adapters.shared.stream_rows import as_streamed
+from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, PartitionsMoved
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.runtime.logs import logger
 
 _START: Final = PartitionProgress(0, 0)
 

@@ -12,11 +12,12 @@ from typing import Final
 from confluent_kafka import Message
 from google.protobuf.message import DecodeError
 
-from hitmesh.adapters.log_time import log_time_of
-from hitmesh.columns import LOGIC_VERSION
-from hitmesh.errors import FatalError
-from hitmesh.log.v1 import record_pb2
-from hitmesh.ports import LoggedRecord, Position, Record, RecordKind
+from hitmesh.adapters.shared.log_time import log_time_of
+from hitmesh.internal.log.v1 import record_pb2
+from hitmesh.model.errors import FatalError
+from hitmesh.model.positions import Position
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.rows.columns import LOGIC_VERSION
 
 HEADER: Final = "h"
 _KINDS: Final = frozenset(int(kind) for kind in RecordKind)

@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.kafka.transactions import Message, TransactionalProducer
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, Unavailable
-from hitmesh.keys import hash64
-from hitmesh.ports import PartitionId, PartitionProgress
-from hitmesh.rollup_rows import RowSource
+from hitmesh.model.errors import FatalError, Unavailable
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.rows.rollup_rows import RowSource
 
 _CALL_S = 10.0
 

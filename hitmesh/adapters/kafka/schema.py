@@ -29,10 +29,10 @@ from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.log import MAX_VALUE_BYTES
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import FatalError, RefusedError, Unavailable
-from hitmesh.ports import Topic
-from hitmesh.rollup_rows import RowSource
-from hitmesh.zones import DAY_MS
+from hitmesh.model.errors import FatalError, RefusedError, Unavailable
+from hitmesh.model.positions import Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "kafka"
 _CALL_S: Final = 30.0

@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from hitmesh.adapters.kafka.bounded_calls import BoundedCalls, CallHangs
 from hitmesh.adapters.kafka.errors import error_of, of_transaction, unavailable
 from hitmesh.adapters.servers import Servers
-from hitmesh.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
-from hitmesh.logs import logger
+from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
+from hitmesh.runtime.logs import logger
 
 # Shorter than any waiting for a pending transaction's end: see hitmesh.adapters.kafka.offsets.
 TRANSACTION_MS: Final = 30_000

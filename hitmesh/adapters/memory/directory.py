@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from hitmesh.adapters.directory_rules import (
+from hitmesh.adapters.shared.directory_rules import (
     MESH_SECRET_BYTES,
     SALT_BYTES,
     agreed,
@@ -17,9 +17,9 @@ from hitmesh.adapters.directory_rules import (
     salted_date,
     secret_digest,
 )
-from hitmesh.errors import AlreadyExists, NotFound
-from hitmesh.names import merchant_of
-from hitmesh.ports import IngestKey, Site
+from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.names import merchant_of
+from hitmesh.model.sites import IngestKey, Site
 
 
 class MemorySiteDirectory:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hitmesh.adapters.publication import published_generation, superseded_by
-from hitmesh.errors import StaleGeneration
-from hitmesh.ports import Drift, GenerationEntry, LedgerEntry, PartitionId, SiteDay
+from hitmesh.adapters.shared.publication import published_generation, superseded_by
+from hitmesh.model.errors import StaleGeneration
+from hitmesh.model.generations import Drift, GenerationEntry, LedgerEntry
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.sites import SiteDay
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Final
 
-from hitmesh.adapters.log_time import log_time_of
-from hitmesh.errors import LogFull, Unavailable
-from hitmesh.ports import (
-    Clock,
-    LoggedPosition,
-    LoggedRecord,
-    PartitionId,
-    PartitionProgress,
-    Position,
-    Record,
-    Topic,
-)
+from hitmesh.adapters.shared.log_time import log_time_of
+from hitmesh.model.errors import LogFull, Unavailable
+from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Position, Topic
+from hitmesh.model.records import LoggedRecord, Record
+from hitmesh.ports import Clock
 
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 MAX_BYTES: Final = 256 << 20

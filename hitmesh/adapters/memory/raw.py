@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from hitmesh.cells import CELL_MS
-from hitmesh.ports import PartitionId, Position, RawRecord, RejectedHit
-from hitmesh.zones import DAY_MS
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.records import RawRecord, RejectedHit
+from hitmesh.model.zones import DAY_MS
 
 
 class MemoryRawStore:

@@ -8,12 +8,16 @@ from typing import Protocol
 
 import polars as pl
 
-from hitmesh.adapters.answers import answer, as_asked, as_stored, distinct_values, needed_columns
-from hitmesh.adapters.stream_rows import as_streamed, folded, sums_of
-from hitmesh.checkpoints import Checkpoint, unwatched
-from hitmesh.ports import FoldedRows, MetricQuery, PartitionId, PartitionProgress, ProgressReader, SiteDay, Topic
-from hitmesh.rollup_rows import RowSource
-from hitmesh.stream_columns import STREAM_GENERATION
+from hitmesh.adapters.shared.answers import answer, as_asked, as_stored, distinct_values, needed_columns
+from hitmesh.adapters.shared.stream_rows import as_streamed, folded, sums_of
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stream_values import FoldedRows
+from hitmesh.ports import ProgressReader
 
 
 class DropsSeries(Protocol):

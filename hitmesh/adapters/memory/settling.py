@@ -6,8 +6,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hitmesh.adapters.marks import gathered, ranges_of, taken_of, whole_sites
-from hitmesh.ports import ClaimKind, DirtyMark, DirtySiteDay, OrderClaim, Position, SiteDay, WholeRefund
+from hitmesh.adapters.shared.marks import gathered, ranges_of, taken_of, whole_sites
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.generations import DirtyMark, DirtySiteDay
+from hitmesh.model.positions import Position
+from hitmesh.model.sites import SiteDay
 
 
 class MemoryDirtyDays:

@@ -9,7 +9,7 @@ import polars as pl
 
 from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.partials import (
+from hitmesh.adapters.shared.partials import (
     NO_ENTRIES,
     NO_PARTIALS,
     as_kept,
@@ -20,11 +20,13 @@ from hitmesh.adapters.partials import (
     series,
     waiting_days,
 )
-from hitmesh.adapters.positions import refuse_rows_behind
-from hitmesh.adapters.snapshots import replaces
-from hitmesh.errors import Fenced
-from hitmesh.ports import FoldedRows, PartitionId, PartitionProgress, SiteDay, SnapshotManifest, Topic
-from hitmesh.stream_columns import LEDGER_COLUMNS, PARTIAL_COLUMNS, SERIES_COLUMNS
+from hitmesh.adapters.shared.positions import refuse_rows_behind
+from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.model.errors import Fenced
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, PARTIAL_COLUMNS, SERIES_COLUMNS
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
 
 
 class MemoryOutbox:

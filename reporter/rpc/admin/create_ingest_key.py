@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.callers import require_owner, site_not_found
-from hitmesh.errors import RefusedError
-from hitmesh.names import merchant_of
-from hitmesh.ports import IngestKey, KeyKind
+from hitmesh.access.callers import require_owner, site_not_found
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import merchant_of
+from hitmesh.model.sites import IngestKey, KeyKind
 from reporter.rpc.admin.names import KINDS, checked_merchant, key_message
 from reporter.rpc.backend import Backend
 

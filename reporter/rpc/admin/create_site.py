@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.callers import require_owner
-from hitmesh.errors import RefusedError
-from hitmesh.money import CURRENCIES
-from hitmesh.names import SITE_PATTERN
-from hitmesh.ports import IngestKey, Site, VisitPolicy
-from hitmesh.zones import UnknownTimeZoneError, load_zone
+from hitmesh.access.callers import require_owner
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.money import CURRENCIES
+from hitmesh.model.names import SITE_PATTERN
+from hitmesh.model.sites import IngestKey, Site, VisitPolicy
+from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 from reporter.rpc.admin.names import checked_merchant, site_message
 from reporter.rpc.backend import Backend
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.callers import may_read, site_not_found
-from hitmesh.errors import RefusedError
-from hitmesh.names import SITE_PATTERN, merchant_of
-from hitmesh.ports import IngestKey
+from hitmesh.access.callers import may_read, site_not_found
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.sites import IngestKey
 from reporter.rpc.admin.names import site_message
 from reporter.rpc.backend import Backend
 

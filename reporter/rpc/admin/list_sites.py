@@ -9,11 +9,11 @@ import base64
 import binascii
 from typing import Final
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.callers import may_read
-from hitmesh.errors import NotFound, RefusedError, Unauthenticated
-from hitmesh.keys import hash64
-from hitmesh.ports import IngestKey, KeyKind
+from hitmesh.access.callers import may_read
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import NotFound, RefusedError, Unauthenticated
+from hitmesh.model.keys import hash64
+from hitmesh.model.sites import IngestKey, KeyKind
 from reporter.rpc.admin.names import checked_merchant, site_message
 from reporter.rpc.backend import Backend
 

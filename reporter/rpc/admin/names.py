@@ -7,9 +7,9 @@ from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.errors import RefusedError
-from hitmesh.ports import IngestKey, KeyKind, Site
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.sites import IngestKey, KeyKind, Site
 from reporter.rpc.sites import MERCHANT_PATTERN
 
 KINDS: Final = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hitmesh.admin.v1 import admin_pb2 as pb
-from hitmesh.callers import require_owner
-from hitmesh.ports import IngestKey
+from hitmesh.access.callers import require_owner
+from hitmesh.api.control.v1 import admin_pb2 as pb
+from hitmesh.model.sites import IngestKey
 from reporter.rpc.admin.names import checked_key_name, key_message
 from reporter.rpc.backend import Backend
 

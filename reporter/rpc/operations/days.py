@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from hitmesh.errors import RefusedError
-from hitmesh.utc_days import day_of
+from hitmesh.model.days import day_of
+from hitmesh.model.errors import RefusedError
 
 DEFAULT_DAYS: Final = 60
 MAX_DAYS: Final = 400

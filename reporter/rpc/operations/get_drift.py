@@ -5,12 +5,13 @@ Limits: 400 days in an answer.
 
 from __future__ import annotations
 
-from hitmesh.admin.v1 import operations_pb2 as pb
-from hitmesh.amounts import INT64_MAX, INT64_MIN
-from hitmesh.callers import readable_site
-from hitmesh.errors import RefusedError
-from hitmesh.ports import Drift, IngestKey
-from hitmesh.utc_days import date_text
+from hitmesh.access.callers import readable_site
+from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.amounts import INT64_MAX, INT64_MIN
+from hitmesh.model.days import date_text
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.generations import Drift
+from hitmesh.model.sites import IngestKey
 from reporter.rpc.backend import Backend
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 

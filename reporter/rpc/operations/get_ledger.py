@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from hitmesh.admin.v1 import operations_pb2 as pb
-from hitmesh.callers import readable_site, require_open_reads
-from hitmesh.ports import IngestKey, Topic
-from hitmesh.utc_days import date_text
-from reporter.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
+from hitmesh.access.callers import readable_site, require_open_reads
+from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.days import date_text
+from hitmesh.model.positions import Topic
+from hitmesh.model.sites import IngestKey
+from reporter.answer.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
+from reporter.answer.unread import unread
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import timestamp
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
-from reporter.unread import unread
 
 _NO_SITE: Final = ""
 # Stores are read one after the other: what is published in between would look like a loss.

@@ -1,0 +1,118 @@
+"""Who calls, and what that key may do. Every tenant boundary of reads and of the admin service is here.
+
+A site that does not exist and one that is another merchant's are the same NOT_FOUND, in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hitmesh.model.errors import NotFound, PermissionDenied, RefusedError, Unauthenticated
+from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.ports import SiteDirectory
+
+_SCHEME = "bearer "
+
+
+def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
+    """Returns the key in `authorization: Bearer …`, None when there is no such metadata.
+
+    Raises:
+        Unauthenticated: UNKNOWN_KEY or KEY_REVOKED.
+    """
+    header = next((value for name, value in metadata if name == "authorization"), None)
+    if header is None:
+        return None
+    text = header.decode("utf-8", "replace") if isinstance(header, bytes) else header
+    key = directory.key(text[len(_SCHEME) :].strip()) if text.lower().startswith(_SCHEME) else None
+    if key is None:
+        raise Unauthenticated(
+            "the key is unknown: send a server key as authorization: Bearer <key>", field="authorization"
+        )
+    if key.revoked_at is not None:
+        raise Unauthenticated(
+            f"the key {key.key_id} was revoked: create another", field="authorization", reason="KEY_REVOKED"
+        )
+    return key
+
+
+def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: str | None) -> bool:
+    """Returns whether the caller may read a site, or with None every site, of a merchant.
+
+    Raises:
+        Unauthenticated: reads need a key and there is none.
+    """
+    if open_reads:
+        return True
+    if caller is None:
+        raise _no_key()
+    return caller.kind is KeyKind.SERVER and caller.merchant == merchant and caller.site in (None, site)
+
+
+def require_open_reads(caller: IngestKey | None, open_reads: bool) -> None:
+    """Returns when whoever reaches the listener may read everything; what no merchant owns is for nobody else.
+
+    Raises:
+        Unauthenticated: reads are not open and there is no key.
+        PermissionDenied: reads are not open, whatever the key.
+    """
+    if open_reads:
+        return
+    if caller is None:
+        raise _no_key()
+    raise PermissionDenied("this is of no merchant: only a mesh whose reads are open shows it", field="authorization")
+
+
+def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
+    """Returns the caller's key when it may change sites and keys of the merchant.
+
+    Raises:
+        Unauthenticated: there is no key.
+        PermissionDenied: it is not a server key for all sites of that merchant.
+    """
+    if caller is None:
+        raise _no_key()
+    if caller.merchant != merchant:
+        raise PermissionDenied(
+            f"the key is not one of {merchant}: use a server key of that merchant", field="authorization"
+        )
+    if caller.kind is not KeyKind.SERVER:
+        raise PermissionDenied(
+            f"a {caller.kind.value} key cannot change sites and keys: use a server key", field="authorization"
+        )
+    if caller.site is not None:
+        raise PermissionDenied(
+            "the key is for one site only: use a server key for every site of the merchant", field="authorization"
+        )
+    return caller
+
+
+def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey | None, name: str) -> Site:
+    """Returns the one site of this name.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's.
+        RefusedError: the text is no name of one site.
+    """
+    if not SITE_PATTERN.fullmatch(name):
+        raise RefusedError(
+            f"site {name[:160]!r} is not the name of one site: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 "
+            "and '-'",
+            field="site",
+        )
+    site = directory.site(name) if may_read(caller, open_reads, merchant_of(name), name) else None
+    if site is None:
+        raise site_not_found(name, "site")
+    return site
+
+
+def site_not_found(name: str, field: str) -> NotFound:
+    """Returns the one error for a site that does not exist or is not the caller's."""
+    return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field)
+
+
+def _no_key() -> Unauthenticated:
+    return Unauthenticated(
+        "no key: send a server key of the merchant as authorization: Bearer <key>", field="authorization"
+    )

@@ -1,0 +1,1 @@
+"""Rules that every store obeys, so that adapters cannot differ in them."""

@@ -1,0 +1,236 @@
+"""Step 8 of the journey without a query engine: settled rows in, the answer to a question out.
+
+Decides filters, buckets, sums and unions over rows already in memory, with polars and the project's own sketches;
+refuses to know where the rows come from. Every row is of a generation that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.shared.work_limits import MAX_CELLS, MAX_GROUPS, refuse_cells, refuse_groups
+from hitmesh.model.amounts import sums
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in, null_name
+from hitmesh.model.patterns import matching_values
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource, sum_type
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
+from hitmesh.model.sketches.unions import merge_by_group
+
+_BUCKET = "bucket"
+
+
+def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
+    """Returns the rows with the columns of their source, in the order and types of the schema."""
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
+
+
+def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str]:
+    """Returns the stored columns that the question reads, each once.
+
+    Raises:
+        RefusedError: the row source has no such column.
+    """
+    asked = [*dimensions, *(comparison.dimension for comparison in comparisons_in(question.filter))]
+    columns = ["cell", "excluded", *(_column(question, dimension) for dimension in asked)]
+    columns += [*question.measures, *question.sketches]
+    known = STREAM_COLUMNS[question.source]
+    for column in columns:
+        if column not in known:
+            raise RefusedError(
+                f"{question.source} rows have no column {column!r}; they have {', '.join(known)}",
+                field="dimensions",
+            )
+    return list(dict.fromkeys(columns))
+
+
+def settled_columns(columns: Sequence[str]) -> list[str]:
+    """Returns those of the needed columns that settled rows have."""
+    return [column for column in columns if column != MOVED_VISITORS]
+
+
+def as_asked(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
+    """Returns all rows with exactly `columns`; nobody ever left the sketch of a settled row."""
+    schema = {column: STREAM_COLUMNS[source][column] for column in columns}
+    if not parts:
+        return pl.DataFrame(schema=schema)
+    nobody = pl.lit(0, pl.Int64()).alias(MOVED_VISITORS)
+    return pl.concat(
+        [(part if schema.keys() <= set(part.columns) else part.with_columns(nobody)).select(columns) for part in parts]
+    )
+
+
+def answer(
+    rows: pl.DataFrame,
+    question: MetricQuery,
+    checkpoint: Checkpoint = unwatched,
+    *,
+    max_cells: int = MAX_CELLS,
+    max_groups: int = MAX_GROUPS,
+) -> pl.DataFrame:
+    """Returns bucket, dimensions, sums and united sketches of the rows that match, one row per group with a match.
+
+    A sketch is null where no row of the group has one.
+
+    Args:
+        rows: `needed_columns` of rows of the asked generations, any order.
+        question: what to answer; rows outside its range, of excluded hits or failing its filter do not count.
+        checkpoint: looked at between steps.
+        max_cells: rows × (columns + comparisons).
+        max_groups: rows of the answer.
+
+    Raises:
+        RefusedError: QUESTION_TOO_DEAR, TOO_MANY_ROWS or FILTER_TOO_DEAR.
+    """
+    refuse_cells(len(rows), rows.width, len(comparisons_in(question.filter)), max_cells)
+    kept = matching(rows, question, checkpoint)
+    keys = [_BUCKET, *question.dimensions]
+    keyed = kept.select(
+        _buckets(kept["cell"], question.bucket_starts),
+        *(pl.col(_column(question, dimension)).alias(dimension) for dimension in question.dimensions),
+        *question.measures,
+        *question.sketches,
+    )
+    sketches = [pl.col(sketch) for sketch in question.sketches]
+    if len(keyed) == 0:
+        return keyed.cast({measure: sum_type(measure) for measure in question.measures})
+    checkpoint()
+    groups = keyed.group_by(keys).agg(*sums(question.measures), *sketches)
+    refuse_groups(len(groups), max_groups)
+    checkpoint()
+    return groups.with_columns([united(groups[sketch]) for sketch in question.sketches])
+
+
+def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+    """Returns at most `limit` distinct values of the dimension among matching rows, ascending; null is none."""
+    values = matching(rows, question)[_column(question, dimension)].drop_nulls().unique()
+    return [str(value) for value in values.sort().head(limit)]
+
+
+def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
+    """Returns the rows inside the question's range that pass its filter.
+
+    Raises:
+        RefusedError: a pattern is not one of RE2, or patterns and values are too many together.
+    """
+    first, end = max(question.start, question.bucket_starts[0]), question.end
+    holds = (pl.col("cell") >= first) & (pl.col("cell") < end)
+    if not question.include_excluded:
+        holds &= ~pl.col("excluded")
+    kept = rows.filter(holds)
+    if question.filter is None:
+        return kept
+    return kept.filter(_Conditions(kept, question, checkpoint).of(question.filter))
+
+
+def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
+    """Returns the index of each cell's bucket; no cell lies before the first start."""
+    if len(starts) == 1:
+        return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
+    found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1
+    return pl.Series(_BUCKET, found.astype(np.int32))
+
+
+def united(parts: pl.Series) -> pl.Series:
+    """Returns the union of each list of sketches; a single one is its own union, none is null."""
+    flat = parts.explode(empty_as_null=False)
+    group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())
+    if flat.null_count():
+        group_ids = group_ids[flat.is_not_null().to_numpy()]
+        flat = flat.drop_nulls()
+    counts = np.bincount(group_ids, minlength=len(parts))
+    several = np.flatnonzero(counts > 1)
+    single = counts[group_ids] == 1
+    ranks = np.cumsum(counts > 1) - 1
+    if not single.any():
+        merged = merge_by_group(flat, ranks[group_ids], len(several))
+        united = pl.Series(merged.to_arrow(), dtype=pl.Binary)
+    else:
+        merged = merge_by_group(flat.filter(pl.Series(~single)), ranks[group_ids[~single]], len(several))
+        united = pl.concat([flat.filter(pl.Series(single)), pl.Series(merged.to_arrow(), dtype=pl.Binary)])
+    row_of_group = np.full(len(parts), len(united))
+    row_of_group[np.concatenate([group_ids[single], several])] = np.arange(len(united))
+    united = united.extend(pl.Series([None], dtype=pl.Binary))
+    return united.gather(row_of_group).alias(parts.name)
+
+
+def _column(question: MetricQuery, dimension: str) -> str:
+    return question.columns.get(dimension, dimension)
+
+
+class _Conditions:
+    """Which rows a filter holds for: a comparison at a time, so that the caller is asked in between."""
+
+    def __init__(self, rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint) -> None:
+        self._rows = rows
+        self._question = question
+        self._checkpoint = checkpoint
+        self._texts: dict[str, pl.Series] = {}
+        self._matches: dict[str, dict[str, list[str]]] = {}
+
+    def of(self, tree: Filter) -> pl.Series:
+        """Return a boolean for each row."""
+        match tree:
+            case Comparison():
+                self._checkpoint()
+                return self._compared(tree)
+            case Not(part):
+                return ~self.of(part)
+            case And(parts):
+                held = pl.repeat(True, len(self._rows), dtype=pl.Boolean, eager=True)
+                for part in parts:
+                    held &= self.of(part)
+                return held
+            case Or(parts):
+                held = pl.repeat(False, len(self._rows), dtype=pl.Boolean, eager=True)
+                for part in parts:
+                    held |= self.of(part)
+                return held
+            case _:
+                assert_never(tree)
+
+    def _compared(self, comparison: Comparison) -> pl.Series:
+        texts = self._text(comparison.dimension)
+        match comparison.operator:
+            case Operator.EQ:
+                return texts == comparison.values[0]
+            case Operator.NE:
+                return texts != comparison.values[0]
+            case Operator.IN:
+                return texts.is_in(list(comparison.values))
+            case Operator.RE2:
+                return texts.is_in(self._matching(comparison.dimension)[comparison.values[0]])
+            case _:
+                assert_never(comparison.operator)
+
+    def _text(self, dimension: str) -> pl.Series:
+        """Return the values as text, where null is the text that names it."""
+        if dimension not in self._texts:
+            self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
+        return self._texts[dimension]
+
+    def _matching(self, dimension: str) -> dict[str, list[str]]:
+        r"""Return the values that each pattern of the dimension matches, all patterns together.
+
+        RE2 itself, once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
+        """
+        if dimension not in self._matches:
+            patterns = patterns_of(self._question.filter, dimension)
+            distinct = self._text(dimension).unique().to_list()
+            self._matches[dimension] = matching_values(patterns, distinct, self._checkpoint)
+        return self._matches[dimension]
+
+
+def patterns_of(tree: Filter | None, dimension: str) -> list[str]:
+    """Return the patterns that a filter compares a dimension with."""
+    return [
+        comparison.values[0]
+        for comparison in comparisons_in(tree)
+        if comparison.dimension == dimension and comparison.operator is Operator.RE2
+    ]

@@ -1,0 +1,55 @@
+"""A claim on an order or a refund as the columns of a row, in one order for every store.
+
+The order: site, id, log, partition, offset, row, log time, visitor (high and low 64 bits, signed), hit id, day,
+excluded, duplicate, total, currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hitmesh.adapters.shared.bits import to_signed, to_unsigned
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.positions import Position
+
+
+def claim_row(claim: OrderClaim) -> tuple[Any, ...]:
+    """Returns the columns of a claim."""
+    return (
+        claim.site,
+        claim.order_id,
+        *claim.position,
+        claim.row,
+        claim.log_time,
+        to_signed(claim.visitor_hi),
+        to_signed(claim.visitor_lo),
+        claim.hit_id,
+        claim.day,
+        claim.excluded,
+        claim.duplicate,
+        claim.total,
+        claim.currency,
+    )
+
+
+def claim_of(kind: ClaimKind, row: Sequence[Any]) -> OrderClaim:
+    """Returns the claim that has these columns; an older one has no currency."""
+    site, order_id, log, partition, offset, row_no, log_time, high, low, hit_id, day, *flags, total, currency = row
+    excluded, duplicate = map(bool, flags)
+    return OrderClaim(
+        site=site,
+        order_id=order_id,
+        log_time=log_time,
+        position=Position(log, partition, offset),
+        row=row_no,
+        visitor_hi=to_unsigned(high),
+        visitor_lo=to_unsigned(low),
+        hit_id=hit_id,
+        day=day,
+        excluded=excluded,
+        duplicate=duplicate,
+        kind=kind,
+        total=total,
+        currency=currency or "",
+    )

@@ -1,0 +1,53 @@
+"""Which dirty site-days a settler gets, and in what shape. Decides order and limits; knows no storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hitmesh.model.generations import DirtyMark, DirtySiteDay, MarkRange
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.sites import SiteDay
+
+
+def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
+    """Returns at most `limit` of the ordered `site_days`, cutting no site in two unless the first alone is longer.
+
+    Args:
+        site_days: ordered by (site, day); more than `limit` of them when there are more.
+        limit: how many may be returned, at least 1.
+    """
+    if len(site_days) <= limit:
+        return site_days
+    cut_site = site_days[limit].site
+    whole = [site_day for site_day in site_days[:limit] if site_day.site != cut_site]
+    return whole or site_days[:limit]
+
+
+def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
+    """Returns one entry per site-day, in the order of `ranges`, which come site-day by site-day."""
+    by_site_day: dict[SiteDay, list[MarkRange]] = {}
+    for site_day, mark_range in ranges:
+        by_site_day.setdefault(site_day, []).append(mark_range)
+    return [DirtySiteDay(site_day, tuple(marks)) for site_day, marks in by_site_day.items()]
+
+
+def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
+    """Returns one entry per site-day, with its marks if it has any: one that only waited to close has none."""
+    by_site_day = {one.site_day: one for one in marked}
+    return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
+
+
+def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
+    """Returns the marks of each (site, day, partition) as one range, ordered by those."""
+    found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
+    for mark in marks:
+        partition = PartitionId(mark.position.log, mark.position.partition)
+        key, offset = (mark.site_day, partition), mark.position.offset
+        old = found.get(key, MarkRange(partition, offset, offset, mark.log_time))
+        found[key] = MarkRange(
+            partition,
+            min(old.first_offset, offset),
+            max(old.last_offset, offset),
+            min(old.first_log_time, mark.log_time),
+        )
+    return [(site_day, found[site_day, partition]) for site_day, partition in sorted(found)]

@@ -1,0 +1,60 @@
+"""The sums of a partial with a checksum over all that is read of it: sums, sketch, digest, cell.
+
+Decides that the checksum lies behind the sums, so that no column is needed for it; the highest bit of the version says
+that it is there. Sums that were stored before there were checksums are read as they are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import polars as pl
+import xxhash
+
+from hitmesh.adapters.shared.packed_sums import packed_sums, unpacked_sums
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.stored import COPY_CURE
+
+_SEALED: Final = 0x80
+_DIGEST_BYTES: Final = 8
+_BOUND: Final = ("site", "day", "cell", "excluded", "currency", "digest", "visitors")
+_KEY: Final = struct.Struct("<qq?Q")
+
+
+def sealed_sums(rows: pl.DataFrame) -> list[bytes]:
+    """Returns the sums of each row as one blob with its checksum; `rows` have SERIES_COLUMNS at least."""
+    blobs = [bytes([blob[0] | _SEALED]) + blob[1:] for blob in packed_sums(rows)]
+    return [blob + digest for blob, digest in zip(blobs, _digests(rows, blobs), strict=True)]
+
+
+def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
+    """Returns the sums of blobs as columns; `rows` are what was stored beside them.
+
+    Raises:
+        StoreCorrupt: a blob or what lies beside it is not what was stored.
+    """
+    inner = [_without_seal(blob) for blob in blobs]
+    if any(one is not blob for one, blob in zip(inner, blobs, strict=True)):
+        signed = [blob[:-_DIGEST_BYTES] for blob in blobs]
+        for number, (digest, one, blob) in enumerate(zip(_digests(rows, signed), inner, blobs, strict=True)):
+            if one is not blob and blob[-_DIGEST_BYTES:] != digest:
+                site, day = rows.select("site", "day").row(number)
+                place = f"a partial of {site} of UTC day {day}"
+                raise StoreCorrupt(f"{place} is damaged: its checksum does not match; {COPY_CURE}")
+    return unpacked_sums(inner)
+
+
+def _without_seal(blob: bytes) -> bytes:
+    """Returns the sums alone; the blob itself where it has no checksum."""
+    is_sealed = len(blob) > _DIGEST_BYTES and blob[0] & _SEALED
+    return bytes([blob[0] ^ _SEALED]) + blob[1:-_DIGEST_BYTES] if is_sealed else blob
+
+
+def _digests(rows: pl.DataFrame, blobs: Sequence[bytes]) -> Iterator[bytes]:
+    for blob, (site, day, cell, excluded, currency, digest, visitors) in zip(
+        blobs, rows.select(_BOUND).iter_rows(), strict=True
+    ):
+        key = _KEY.pack(day, cell, excluded, digest)
+        yield xxhash.xxh3_64_digest(b"\0".join((blob, key, site.encode(), (currency or "").encode(), visitors or b"")))

@@ -1,0 +1,43 @@
+"""What one question may cost a store that adds up rows itself; refusals name the numbers and the cure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.model.errors import RefusedError
+
+# Rows × (columns + comparisons): a second or two of one core at a few nanoseconds a cell.
+MAX_CELLS: Final = 500_000_000
+# Rows of one query's answer, before order and limit: 300 MB with a page and ten sums each.
+MAX_GROUPS: Final = 1_000_000
+
+
+def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX_CELLS) -> None:
+    """Refuse a question that reads too much, before it reads.
+
+    Raises:
+        RefusedError: QUESTION_TOO_DEAR.
+    """
+    cells = rows * (columns + comparisons)
+    if cells > max_cells:
+        raise RefusedError(
+            f"the question reads {rows:,} rows × ({columns} columns + {comparisons} comparisons) = {cells:,} cells; "
+            f"the limit is {max_cells:,}: ask for a shorter range, fewer metrics or a smaller filter",
+            field="time_range",
+            reason="QUESTION_TOO_DEAR",
+        )
+
+
+def refuse_groups(groups: int, max_groups: int = MAX_GROUPS) -> None:
+    """Refuse an answer with too many rows.
+
+    Raises:
+        RefusedError: TOO_MANY_ROWS.
+    """
+    if groups > max_groups:
+        raise RefusedError(
+            f"the answer has {groups:,} rows (buckets × values of the dimensions) before its limit cuts them; "
+            f"at most {max_groups:,} can be put in order: use a filter, a coarser grain or a shorter range",
+            field="dimensions",
+            reason="TOO_MANY_ROWS",
+        )

@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/admin/v1 by `make proto`."""

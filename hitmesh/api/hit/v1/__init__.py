@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/api/hit/v1 by `make proto`."""

@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/collector by `make proto`."""

@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/collector/v1 by `make proto`."""

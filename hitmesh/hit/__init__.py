@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/hit by `make proto`."""

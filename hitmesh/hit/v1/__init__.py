@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/hit/v1 by `make proto`."""

@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/internal by `make proto`."""

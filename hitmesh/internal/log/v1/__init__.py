@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/internal/log/v1 by `make proto`."""

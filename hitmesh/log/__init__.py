@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/log by `make proto`."""

@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/log/v1 by `make proto`."""

@@ -1,0 +1,244 @@
+"""The time axis: 15-minute UTC cells, and the buckets of a question as unions of them (steps 5 and 8).
+
+Decides where cells, UTC days and buckets begin and end, which buckets are partial and how they are labelled
+(decision A10, rules Z1 to Z4). A bucket is its UTC start; its label is the local time of that start with the
+offset, so the two 02:00 hours of a fall-back day are two rows and a skipped hour is none.
+
+Knows nothing of hits and measures, and never asks what time it is. Every range is half-open, in UTC
+milliseconds; ranges of dates include both ends and are turned into instants here.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.zones import (
+    DAY_MS,
+    CivilTimeError,
+    date_of,
+    day_number,
+    day_starts,
+    local_days,
+    offset_steps,
+    offsets_at,
+)
+
+CELL_MS: Final = 900_000
+HOUR_MS: Final = 3_600_000
+MONDAY: Final = 0
+
+_TimesT = TypeVar("_TimesT", int, I64Array)
+
+
+class Grain(StrEnum):
+    """Length of a bucket; `NONE` is the whole range as one bucket."""
+
+    NONE = "none"
+    MIN_15 = "min_15"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One row of the time axis: [start_ms, end_ms), its local label, and whether it is cut short."""
+
+    start_ms: int
+    end_ms: int
+    label: str
+    partial: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Buckets:
+    """Buckets in order, each beginning where the one before it ends.
+
+    Shapes: `starts`, `ends` int64 ms (n,), multiples of `CELL_MS`; `partial` bool (n,).
+    """
+
+    zone: str
+    grain: Grain
+    starts: I64Array
+    ends: I64Array
+    partial: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """Return the number of buckets."""
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> Bucket:
+        """Return bucket `index`."""
+        start_ms, end_ms = int(self.starts[index]), int(self.ends[index])
+        return Bucket(start_ms, end_ms, self.labels[index], bool(self.partial[index]))
+
+    def __iter__(self) -> Iterator[Bucket]:
+        """Yield the buckets in order."""
+        return map(self.__getitem__, range(len(self)))
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Each bucket's local start with offset, `2015-05-17T00:00:00+05:45`, at every grain (rule Z1)."""
+        offsets = offsets_at(self.zone, self.starts)
+        local = np.datetime_as_string((self.starts + offsets).astype("datetime64[ms]"), unit="s")
+        suffixes = {offset: _offset_text(offset) for offset in np.unique(offsets).tolist()}
+        return [at + suffixes[offset] for at, offset in zip(local.tolist(), offsets.tolist(), strict=True)]
+
+    def index_of(self, instants_ms: I64Array) -> I64Array:
+        """Return the bucket of each instant (n,), −1 where it is in none."""
+        index = np.searchsorted(self.starts, instants_ms, "right") - 1
+        outside = (instants_ms >= self.ends[-1]) if len(self) else np.ones(len(instants_ms), np.bool_)
+        return np.where(outside, -1, index)
+
+
+def cell_of(time_ms: _TimesT) -> _TimesT:
+    """Return the start of the cell that holds the instant; an int or an array of int64."""
+    return time_ms - time_ms % CELL_MS
+
+
+def utc_day_of(time_ms: _TimesT) -> _TimesT:
+    """Return the UTC day of the instant as days since 1970-01-01; an int or an array of int64."""
+    return time_ms // DAY_MS
+
+
+def day_start_ms(utc_day: _TimesT) -> _TimesT:
+    """Return the first instant of a UTC day given as days since 1970-01-01."""
+    return utc_day * DAY_MS
+
+
+def civil_day_range(zone: str, date: dt.date) -> tuple[int, int]:
+    """Return [start_ms, end_ms) of a local date; empty where the zone skipped that date (rule Z2)."""
+    return civil_range(zone, date, date)
+
+
+def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int, int]:
+    """Return [start_ms, end_ms) of the local dates from the first to the last, both included.
+
+    Raises:
+        UnknownTimeZoneError: no such zone.
+        CivilTimeError: the last date is before the first, a date is out of range, or a day of this zone does
+            not begin on a quarter of an hour (local mean time, long ago).
+    """
+    if last_date < first_date:
+        raise CivilTimeError(f"last date {last_date} is before first date {first_date}")
+    edges = day_starts(zone, np.array([day_number(first_date), day_number(last_date) + 1], np.int64))
+    _require_cells(zone, edges)
+    return int(edges[0]), int(edges[1])
+
+
+def buckets(zone: str, first_date: dt.date, last_date: dt.date, grain: Grain, week_start: int = MONDAY) -> Buckets:
+    """Return the buckets of the local dates from the first to the last, both included.
+
+    Args:
+        zone: IANA name.
+        first_date: the first local date.
+        last_date: the last local date, included.
+        grain: length of a bucket.
+        week_start: first day of a week, 0 Monday to 6 Sunday.
+
+    Raises:
+        UnknownTimeZoneError, CivilTimeError: as `civil_range`.
+    """
+    start_ms, end_ms = civil_range(zone, first_date, last_date)
+    return buckets_between(zone, start_ms, end_ms, grain, week_start)
+
+
+def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
+    """Return the buckets of [start_ms, end_ms), the first and last clipped to it and then flagged partial.
+
+    Also partial: hours that a 30- or 45-minute change of the clocks cuts short (rule Z3). A day of 23 or 25
+    hours is whole. An empty range has no buckets.
+
+    Raises:
+        UnknownTimeZoneError: no such zone.
+        CivilTimeError: the range is reversed, too old or too new, or a boundary is not on a quarter hour.
+    """
+    if start_ms > end_ms:
+        raise CivilTimeError(f"range ends at {end_ms} ms, before its start at {start_ms} ms")
+    span = np.array([start_ms, end_ms], np.int64)
+    local_days(zone, span)  # refuses an unknown zone, and instants outside the supported dates
+    _require_cells(zone, span)
+    edges = _whole_edges(zone, start_ms, end_ms, grain, week_start)
+    first, last = np.searchsorted(edges, [start_ms, end_ms])
+    inner = edges[np.searchsorted(edges, start_ms, "right") : last]
+    clipped = np.concatenate([[start_ms], inner, [end_ms]]) if start_ms < end_ms else inner
+    _require_cells(zone, clipped)
+    starts, ends = clipped[:-1], clipped[1:]
+    partial = np.zeros(len(starts), np.bool_)
+    if grain is Grain.HOUR:
+        partial |= ends - starts < HOUR_MS
+    elif len(partial) and grain is not Grain.NONE:
+        partial[0] |= edges[first] != start_ms
+        partial[-1] |= edges[last] != end_ms
+    return Buckets(zone, grain, starts, ends, partial)
+
+
+def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int) -> I64Array:
+    """Return the rising boundaries of the unclipped buckets that cover the range, no two the same."""
+    match grain:
+        case Grain.NONE:
+            return np.array([start_ms, end_ms], np.int64)
+        case Grain.MIN_15:
+            return np.arange(start_ms, end_ms + CELL_MS, CELL_MS, dtype=np.int64)
+        case Grain.HOUR:
+            return _hour_edges(zone, start_ms, end_ms)
+        case _:
+            first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
+            # Two more days: where clocks went back over midnight, a date's instants reach into its neighbour.
+            return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
+
+
+def _hour_edges(zone: str, start_ms: int, end_ms: int) -> I64Array:
+    """Return where local minutes are 0, where the clocks change, and where days begin."""
+    instants, offsets = offset_steps(zone, start_ms, end_ms + 1)
+    ends = np.append(instants[1:], end_ms + HOUR_MS)
+    begins = np.maximum(instants, start_ms - HOUR_MS)
+    parts = [
+        np.arange(-(-(begin + offset) // HOUR_MS) * HOUR_MS - offset, end, HOUR_MS, dtype=np.int64)
+        for begin, end, offset in zip(begins.tolist(), ends.tolist(), offsets.tolist(), strict=True)
+    ]
+    days = _whole_edges(zone, start_ms, end_ms, Grain.DAY, MONDAY)
+    return np.unique(np.concatenate([*parts, instants[1:], days]))
+
+
+def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int) -> I64Array:
+    """Return the first days of the periods that cover [first_day, last_day], and of the one after them."""
+    if grain is Grain.DAY:
+        return np.arange(first_day, last_day + 2, dtype=np.int64)
+    if grain is Grain.WEEK:
+        if not 0 <= week_start <= 6:
+            raise CivilTimeError(f"week_start {week_start} is not 0 (Monday) to 6 (Sunday)")
+        since_week_start = (first_day + 3 - week_start) % 7  # 1970-01-01 was a Thursday
+        return np.arange(first_day - since_week_start, last_day + 8, 7, dtype=np.int64)
+    months = {Grain.MONTH: 1, Grain.QUARTER: 3, Grain.YEAR: 12}[grain]
+    first, last = np.array([first_day, last_day]).astype("datetime64[D]").astype("datetime64[M]").astype(int)
+    firsts = np.arange(first - first % months, last + months + 1, months)
+    return firsts.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+
+
+def _require_cells(zone: str, edges: I64Array) -> None:
+    """Refuse boundaries that are not the start of a cell, naming the zone and the date."""
+    off = edges[edges % CELL_MS != 0]
+    if len(off):
+        date = date_of(int(local_days(zone, off[:1])[0]))
+        at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
+        raise CivilTimeError(
+            f"{zone} on {date}: {at}Z is not on a quarter of an hour, the shortest step that is kept: "
+            "use a coarser grain, a later range, or another time zone such as UTC"
+        )
+
+
+def _offset_text(offset_ms: int) -> str:
+    """Return `+05:45`; offsets that reach a label are whole minutes."""
+    minutes = abs(offset_ms) // 60_000
+    return f"{'-' if offset_ms < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"

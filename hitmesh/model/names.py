@@ -1,0 +1,39 @@
+"""Names of merchants and sites, in full and as people write them. Standard library only, so commands start fast."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hitmesh.model.errors import RefusedError
+
+_PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
+SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")
+_SHORT: Final = re.compile(rf"({_PART})/({_PART})")
+
+
+def site_name(text: str) -> str:
+    """Returns `merchants/m/sites/s` of itself or of `m/s`.
+
+    Raises:
+        RefusedError: the text is neither.
+    """
+    found = SITE_PATTERN.fullmatch(text) or _SHORT.fullmatch(text)
+    if found is None:
+        raise RefusedError(
+            f"{text!r} is not the name of a site: write MERCHANT/SITE, for example demo/example; each part is "
+            "1 to 64 characters of a-z, 0-9 and -",
+            field="site",
+        )
+    return f"merchants/{found[1]}/sites/{found[2]}"
+
+
+def short_site_name(name: str) -> str:
+    """Returns `m/s` of a full name; any other text as it is."""
+    found = SITE_PATTERN.fullmatch(name)
+    return f"{found[1]}/{found[2]}" if found else name
+
+
+def merchant_of(site: str) -> str:
+    """Returns `merchants/m` of the full name of a site."""
+    return site.split("/sites/", 1)[0]

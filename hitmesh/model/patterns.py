@@ -1,0 +1,136 @@
+"""Patterns of a filter (RE2), matched together over distinct values.
+
+Guarantees that matching is bounded by numbers that a refusal names: the instructions of all patterns together, and
+instructions × bytes of the values. RE2 reads a text in time linear in both, so no pattern costs more. Between blocks
+of values the caller is asked whether the answer is still wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import re2
+
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import RefusedError
+
+# All patterns of a question. `^/blog/` has 8 instructions, a pattern of 500 characters mostly fewer than 1,000.
+MAX_PROGRAM: Final = 10_000
+# Instructions × bytes: about 10 s of one core when an automaton starts over at every byte, and 0.1 s as a rule.
+MAX_STEPS: Final = 20_000_000_000
+MAX_MEMORY: Final = 8 << 20
+# Patterns in one automaton. Larger automata have more states than memory, and build one for every byte they read.
+_SET_PROGRAM: Final = 1_000
+_BLOCK: Final = 1_024
+
+
+def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
+    """Return the number of instructions of a pattern.
+
+    Raises:
+        RefusedError: INVALID_REGEXP: the pattern is not one of RE2, or needs more memory.
+    """
+    try:
+        size: int = re2.compile(pattern, _options(max_memory)).programsize
+    except re2.error as error:
+        complaint = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else error
+        raise RefusedError(
+            f"regexp {pattern[:64]!r}: {complaint}; the syntax is RE2 (no look-around, no back-references)",
+            field="filter",
+            reason="INVALID_REGEXP",
+        ) from error
+    return size
+
+
+def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> None:
+    """Refuse patterns that are too large together.
+
+    Raises:
+        RefusedError: FILTER_TOO_DEAR, or INVALID_REGEXP.
+    """
+    size = sum(map(program_of, dict.fromkeys(patterns)))
+    if size > max_program:
+        raise RefusedError(
+            f"filter: the regexps are {size:,} instructions together; the limit is {max_program:,}: use in(…), fewer "
+            "regexps, or smaller counts in {…}",
+            field="filter",
+            reason="FILTER_TOO_DEAR",
+        )
+
+
+def matching_values(
+    patterns: Iterable[str],
+    values: Sequence[str],
+    checkpoint: Checkpoint = unwatched,
+    *,
+    max_program: int = MAX_PROGRAM,
+    max_steps: int = MAX_STEPS,
+    block: int = _BLOCK,
+) -> dict[str, list[str]]:
+    """Return, for each pattern, the values in which it is found, in the order of `values`.
+
+    Raises:
+        RefusedError: INVALID_REGEXP; FILTER_TOO_DEAR when patterns and values are too many together.
+    """
+    sizes = {pattern: program_of(pattern) for pattern in patterns}
+    refuse_program(sizes, max_program)
+    size, length = sum(sizes.values()), sum(map(len, values))
+    if size * length > max_steps:
+        raise RefusedError(
+            f"filter: regexps of {size:,} instructions on {len(values):,} values of {length:,} characters are "
+            f"{size * length:,} steps; the limit is {max_steps:,}: use in(…), simpler regexps or a shorter range",
+            field="filter",
+            reason="FILTER_TOO_DEAR",
+        )
+    found: dict[str, list[str]] = {pattern: [] for pattern in sizes}
+    for together in _together(sizes):
+        automaton = _Automaton(together)
+        for first in range(0, len(values), block):
+            checkpoint()
+            for value in islice(values, first, first + block):
+                for pattern in automaton.found_in(value):
+                    found[pattern].append(value)
+    return found
+
+
+class _Automaton:
+    """Patterns that are looked for in one pass."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = patterns
+        self._single = re2.compile(patterns[0], _options(MAX_MEMORY))
+        self._set = re2.Set.SearchSet(_options(MAX_MEMORY))
+        for pattern in patterns:
+            self._set.Add(pattern)
+        try:
+            self._set.Compile()
+        except re2.error:  # it needs more memory: only a pattern that is alone is so large
+            self._set = None
+
+    def found_in(self, value: str) -> Iterable[str]:
+        if self._set is None:
+            return self._patterns if self._single.search(value) else ()
+        return [self._patterns[index] for index in self._set.Match(value) or ()]
+
+
+def _together(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """Yield the patterns in groups that are small enough for an automaton."""
+    group: list[str] = []
+    size = 0
+    for pattern, its_size in sizes.items():
+        if group and size + its_size > _SET_PROGRAM:
+            yield group
+            group, size = [], 0
+        group.append(pattern)
+        size += its_size
+    if group:
+        yield group
+
+
+def _options(max_memory: int) -> re2.Options:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = max_memory
+    return options

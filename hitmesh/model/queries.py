@@ -1,0 +1,32 @@
+"""A question to the metric store, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hitmesh.model.filters import Filter
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import SiteDay
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """One question to a metric store: sums and sketches of one row source, by bucket and dimensions.
+
+    `bucket_starts` are ascending UTC ms, multiples of 15 min; bucket i is [bucket_starts[i], bucket_starts[i+1]), the
+    last one ends at `end`. One start means one bucket for the whole range.
+    `generations` names the generation to read per site-day; other rows do not exist for the query.
+    """
+
+    source: RowSource
+    generations: Mapping[SiteDay, int]
+    start: int
+    end: int
+    bucket_starts: tuple[int, ...]
+    dimensions: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    sketches: tuple[str, ...] = ()
+    filter: Filter | None = None
+    include_excluded: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the question → column, where they differ

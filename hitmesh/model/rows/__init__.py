@@ -1,0 +1,1 @@
+"""Names, types and order of the columns of stored rows."""

@@ -1,0 +1,149 @@
+"""The value of a record in the log: the accepted hits of one partition as Arrow columns (decision A3).
+
+Decides names, types and order of the stored columns, version by version; refuses to know where records are kept.
+A reader fills columns that a record's version did not have with null. Golden files pin every released version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import polars as pl
+
+from hitmesh.model.stored import decoding, opened, sealed
+
+HITS_SCHEMA_VERSION = 2
+LOGIC_VERSION = 2
+RECORD_CURE = "what needs it is set aside; a copy of the log or of the store of raw records has it"
+
+ITEM = pl.Struct(
+    {
+        "sku": pl.String,
+        "category": pl.String,
+        "brand": pl.String,
+        "unit_price": pl.Int64,
+        "quantity": pl.Int64,
+    }
+)
+
+# Column → type. Times are UTC milliseconds, money is micros. Strings are null when empty or not set, but `site` and
+# `hit_id`, which never are.
+HITS_COLUMNS: dict[str, pl.DataType] = {
+    "site": pl.String(),  # merchants/{m}/sites/{s}
+    "visitor_hi": pl.UInt64(),
+    "visitor_lo": pl.UInt64(),
+    "hit_id": pl.String(),
+    "hit_hash": pl.UInt64(),  # hash64(hit_id), breaks ties of event_time (rule S0)
+    "content_hash": pl.UInt64(),  # payload and context, without edge and send times (rule D1)
+    "event_time": pl.Int64(),  # rule T1
+    "collect_time": pl.Int64(),
+    "edge_time": pl.Int64(),
+    "time_source": pl.UInt8(),  # hit_types.TimeSource
+    "hit_type": pl.UInt8(),  # hit_types.HitType
+    "interactive": pl.Boolean(),
+    "offline": pl.Boolean(),
+    "flags": pl.UInt32(),  # hit_types.HitFlag
+    "hostname": pl.String(),
+    "page_path": pl.String(),  # of a screen view: the screen's name
+    "page_query": pl.String(),
+    "title": pl.String(),
+    "http_status": pl.UInt16(),
+    "referrer": pl.String(),
+    "campaign_hash": pl.UInt64(),  # 0 = no campaign (rule S3)
+    "utm_source": pl.String(),
+    "utm_medium": pl.String(),
+    "utm_campaign": pl.String(),
+    "click_id": pl.String(),
+    "utm_term": pl.String(),
+    "utm_content": pl.String(),
+    "user_agent": pl.String(),
+    "language": pl.String(),
+    "country": pl.String(),
+    "device_type": pl.String(),  # from here to referrer_host: classified at admission
+    "browser": pl.String(),
+    "os": pl.String(),
+    "channel": pl.String(),
+    "source": pl.String(),
+    "medium": pl.String(),
+    "referrer_host": pl.String(),
+    "event_name": pl.String(),
+    "product": pl.String(),  # of the first item, on PRODUCT_VIEW and CART_UPDATE
+    "category": pl.String(),  # levels joined with "/"
+    "brand": pl.String(),
+    "cart_action": pl.UInt8(),  # hit_types.CartAction
+    "checkout_step": pl.UInt8(),
+    "foreground_ms": pl.Int64(),
+    "order_id": pl.String(),  # of ORDER and REFUND
+    "currency": pl.String(),  # of ORDER and REFUND; filled with the site's when not sent
+    "total": pl.Int64(),
+    "subtotal": pl.Int64(),
+    "shipping": pl.Int64(),
+    "tax": pl.Int64(),
+    "discount": pl.Int64(),
+    "refund_amount": pl.Int64(),  # 0 = the total of its order, at settlement (rule D3)
+    "items": pl.List(ITEM),  # of ORDER
+    "payload": pl.Binary(),  # the payload's bytes as sent, of every type but PAGE_VIEW
+    "properties": pl.List(pl.Binary()),  # the entries' bytes as sent
+    "key_id": pl.String(),  # the ingest key's id, never its secret
+    "batch_id": pl.String(),
+    "batch_index": pl.UInt32(),
+    "refund_id": pl.String(),  # of REFUND; records before schema version 2 have none
+}
+
+# Refused hits: one row each (contract, reason and at most 4 KiB of the original bytes).
+REJECTED_SCHEMA_VERSION = 1
+REJECTED_COLUMNS: dict[str, pl.DataType] = {
+    "site": pl.String(),  # "" when the key names none
+    "collect_time": pl.Int64(),
+    "reason": pl.String(),  # name of collector.v1.Reason without its prefix
+    "field": pl.String(),
+    "message": pl.String(),
+    "hit_id": pl.String(),
+    "batch_id": pl.String(),
+    "batch_index": pl.Int32(),  # -1 = the whole batch
+    "hits": pl.Int64(),  # refused hits this row stands for: 1, or those of a batch refused whole
+    "original": pl.Binary(),
+    "key_id": pl.String(),
+}
+
+
+def pack_record(rows: pl.DataFrame) -> bytes:
+    """Returns the rows as an Arrow IPC stream with zstd, sealed."""
+    target = BytesIO()
+    as_int64_where_they_fit(rows).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
+    return sealed(target.getvalue())
+
+
+def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns the rows with wide integers as int64, each column that can be: Arrow knows no wider ones."""
+    wide = [name for name, dtype in rows.schema.items() if dtype == pl.Int128]
+    narrow = (rows[name].cast(pl.Int64, strict=False) for name in wide)
+    return rows.with_columns(one for one in narrow if one.null_count() == rows[one.name].null_count())
+
+
+def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Returns the rows of a record with exactly `columns`, in their order; what the record lacks is null.
+
+    Raises:
+        StoreCorrupt: the bytes are not what was packed, or a column has another type.
+    """
+    inner = opened(value, "a record", RECORD_CURE)
+    with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
+        rows = pl.read_ipc_stream(BytesIO(inner))
+        return rows.select(
+            [
+                (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype, strict=True).alias(name)
+                for name, dtype in columns.items()
+            ]
+        )
+
+
+def empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Returns no rows with these columns."""
+    return pl.DataFrame(schema=columns)
+
+
+def concat(parts: Sequence[pl.DataFrame], columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Returns all rows in order; no parts give no rows."""
+    return pl.concat(parts, rechunk=True) if parts else empty(columns)

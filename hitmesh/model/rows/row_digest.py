@@ -1,0 +1,109 @@
+"""A linear digest of rows (decision A8): equal sets of rows have equal digests, and digests of differences add up.
+
+The digest of a row is Σ over its measures of hash(row key, measure) × value mod 2⁶⁴, where the row key is site,
+cell, excluded and the dimensions; the generation is none of it. So the digest of what the stream emitted, signed row
+by signed row, is that of their net, and a settlement compares it with the digest of its own rows without reading any
+row of the stream. Texts are hashed with a secret of the mesh (rule D0): senders choose them, and without the secret
+nobody can make rows whose digests are equal. The digest is stored, so the hash never changes within a version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import U64Array
+from hitmesh.model.keys import hash64_column
+from hitmesh.model.rows.rollup_rows import (
+    TRAFFIC_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    VISITS_DIMENSIONS,
+    VISITS_MEASURES,
+    RowSource,
+)
+
+_DIMENSIONS: Final = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
+_MEASURES: Final = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX: Final = np.uint64(0xD6E8FEB86659FD93)
+_FEW: Final = 50
+MAX_REMEMBERED: Final = 100_000
+NOT_SET_HASH: Final = 0x5BD1E9955BD1E995
+
+
+class RowDigest:
+    """Digests under one secret. Threads may share it: at worst a text is hashed twice.
+
+    Args:
+        secret: at most 64 bytes; of the mesh (SiteDirectory.mesh_secret), so that stream and settlement agree.
+        max_remembered: so many texts are remembered with their hashes.
+    """
+
+    def __init__(self, secret: bytes = b"", max_remembered: int = MAX_REMEMBERED) -> None:
+        self._state = blake2b(digest_size=8, key=secret)
+        self._max_remembered = max_remembered
+        self._remembered: dict[str, int] = {}
+
+    def texts(self, values: pl.Series) -> U64Array:
+        """Return the hash of each text (n,), NOT_SET_HASH for null."""
+        if values.null_count() == len(values):  # most dimensions of most rows
+            return np.full(len(values), NOT_SET_HASH, np.uint64)
+        if len(values) <= _FEW:
+            return np.array([self._hash_or_not_set(text) for text in values.to_list()], np.uint64)
+        distinct = values.drop_nulls().unique()
+        hashes = pl.Series([self._hash(text) for text in distinct.to_list()], dtype=pl.UInt64)
+        found = values.replace_strict(distinct, hashes, default=NOT_SET_HASH, return_dtype=pl.UInt64)
+        return found.fill_null(NOT_SET_HASH).to_numpy()
+
+    def of(
+        self, rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array] = MappingProxyType({})
+    ) -> U64Array:
+        """Return the digest of each row (n,); that of several rows is their sum mod 2⁶⁴.
+
+        Args:
+            rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
+            source: which rows they are.
+            known: `texts` of dimensions (n,) and hash64 of the site where the caller has them: hashing is what a
+                digest costs.
+        """
+        keys = np.full(rows.height, self._hash(source), np.uint64)
+        # A digest is compared with digests of the same site only.
+        keys = _mixed(keys, known["site"] if "site" in known else hash64_column(rows["site"]).to_numpy())
+        for name in _DIMENSIONS[source]:
+            keys = _mixed(keys, known[name] if name in known else self.texts(rows[name]))
+        keys = _mixed(keys, rows["cell"].to_numpy().view(np.uint64))
+        keys = _mixed(keys, rows["excluded"].to_numpy().astype(np.uint64))
+        digests = np.zeros(rows.height, np.uint64)
+        for name in _MEASURES[source]:
+            values = rows[name].to_numpy()
+            if values.any():
+                digests += _mixed(keys, np.full(1, self._hash(name), np.uint64)) * values.view(np.uint64)
+        return digests
+
+    def _hash_or_not_set(self, text: str | None) -> int:
+        return NOT_SET_HASH if text is None else self._hash(text)
+
+    def _hash(self, text: str) -> int:
+        found = self._remembered.get(text)
+        if found is None:
+            hasher = self._state.copy()
+            hasher.update(text.encode("utf-8", "surrogatepass"))
+            found = int.from_bytes(hasher.digest(), "little")
+            if len(self._remembered) >= self._max_remembered:
+                self._remembered.clear()
+            self._remembered[text] = found
+        return found
+
+
+def _mixed(keys: U64Array, values: U64Array) -> U64Array:
+    """Return a hash of each pair; wraps on purpose."""
+    mixed = (keys * _STEP) ^ values
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _MIX
+    mixed ^= mixed >> np.uint64(29)
+    return mixed

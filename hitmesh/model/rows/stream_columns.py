@@ -1,0 +1,102 @@
+"""What the live stream stores beside settled rows: signed rows, partials and the ledger, as columns.
+
+Decides names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; the net of
+all rows of a key is its value. A partial is what one epoch contributed to one cell, an absolute value that a redo
+overwrites (decision A6). The ledger is kept the same way (rule D5).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.rows.rollup_rows import (
+    TRAFFIC_COLUMNS,
+    TRAFFIC_MEASURES,
+    TRAFFIC_SKETCHES,
+    VISITS_COLUMNS,
+    VISITS_MEASURES,
+    RowSource,
+    sum_type,
+)
+
+# The generation of everything the stream writes; settlements count from 1.
+STREAM_GENERATION: Final = 0
+
+EPOCH_MS: Final = 900_000  # of log time
+
+# How many visitors left a row's sketch, which cannot be subtracted from: where the net is not 0, the sketch is
+# SKETCH_PROVISIONAL (rule S8). Settled rows have no such column.
+MOVED_VISITORS: Final = "moved_visitors"
+
+# How many of the partials have a digest without the secret of the mesh, which earlier versions wrote: such a digest
+# confirms nothing.
+UNKEYED_DIGESTS: Final = "unkeyed_digests"
+
+STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
+    RowSource.TRAFFIC: {**TRAFFIC_COLUMNS, MOVED_VISITORS: pl.Int64()},
+    RowSource.VISITS: VISITS_COLUMNS,
+}
+STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
+    RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
+    RowSource.VISITS: VISITS_MEASURES,
+}
+
+# The sums of reports in rows of both sources; no column is in both.
+ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
+PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
+_WRITTEN_BY: Final[dict[str, pl.DataType]] = {
+    "log": pl.String(),
+    "partition": pl.Int32(),
+    "epoch": pl.Int64(),  # its start, log time in ms
+    "written": pl.Int64(),  # write timestamp in µs, a function of the records; never falls
+}
+_CELL: Final[dict[str, pl.DataType]] = {
+    "site": pl.String(),
+    "day": pl.Int32(),
+    "cell": pl.Int64(),
+    "excluded": pl.Boolean(),
+    "currency": pl.String(),  # ISO 4217 of what the sums count; "" = of none
+}
+_SUMS: Final[dict[str, pl.DataType]] = {
+    **{name: sum_type(name) for name in PARTIAL_SUMS},
+    # Σ hash(row key, measure) × value mod 2⁶⁴ over the rows of both sources (hitmesh.model.rows.row_digest).
+    "digest": pl.UInt64(),
+    **dict.fromkeys(TRAFFIC_SKETCHES, pl.Binary()),
+    UNKEYED_DIGESTS: pl.Int64(),
+}
+PARTIAL_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, "generation": pl.Int64(), **_WRITTEN_BY, **_SUMS}
+SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}
+
+
+class LedgerKind(StrEnum):
+    """What `at` of a ledger row is."""
+
+    CELL = "cell"  # cell of collect time, UTC ms of its start: received = rejected + accepted
+    DAY = "day"  # UTC day of event time: accepted = counted + duplicate + excluded + pending
+    WAITS = "waits"  # UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
+
+
+class LedgerClass(StrEnum):
+    """What became of hits (rule D5). In kind DAY, ACCEPTED is all that the other classes must add up to."""
+
+    RECEIVED = "received"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+    COUNTED = "counted"
+    DUPLICATE = "duplicate"
+    EXCLUDED = "excluded"
+    PENDING = "pending"  # history: raw only, until the day is settled
+
+
+_COUNTS: Final[dict[str, pl.DataType]] = {"hits": pl.Int64(), "sum64": pl.UInt64(), "xor64": pl.UInt64()}
+_LEDGER_KEY: Final[dict[str, pl.DataType]] = {
+    "site": pl.String(),  # "" = of no site: a record that does not decode
+    "kind": pl.String(),
+    "at": pl.Int64(),
+    "class": pl.String(),
+}
+LEDGER_COLUMNS: Final[dict[str, pl.DataType]] = {**_LEDGER_KEY, **_WRITTEN_BY, **_COUNTS}
+LEDGER_SUMS: Final[dict[str, pl.DataType]] = {**_LEDGER_KEY, **_COUNTS}

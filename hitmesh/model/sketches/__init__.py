@@ -1,0 +1,1 @@
+"""Distinct counts: theta sketches as columns, and their unions."""

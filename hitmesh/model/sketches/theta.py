@@ -1,0 +1,190 @@
+"""The form of a distinct count: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
+
+Decides what a sketch looks like at rest and what number is read from it. Byte for byte what Apache
+DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
+library and this module read each other's sketches.
+
+A sketch is a threshold theta and the distinct 63-bit hashes below it. While theta is `MAX_THETA` the sketch
+holds every hash and is exact; then it is a sample, and the count an estimate.
+
+Knows nothing of keys, hits or time, and unites nothing: `hitmesh.model.sketches.unions` does. Hosts are little-endian.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from datasketches import compact_theta_sketch
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+
+SEED: Final = 9001
+SEED_HASH: Final = 0x93CC  # murmur3 of SEED, which every sketch of this seed carries
+MAX_THETA: Final = 2**63 - 1
+BOUND_STD_DEVS: Final = 2
+
+_U64 = np.uint64
+_FLAG_BIG_ENDIAN: Final = 1 << 0
+_FLAG_EMPTY: Final = 1 << 2
+_FLAGS_WRITTEN: Final = 1 << 1 | 1 << 3 | 1 << 4  # read-only, compact, ordered
+_SERIAL_VERSION: Final = 3
+_COMPACT_FAMILY: Final = 3
+_HEADER: Final = _SERIAL_VERSION << 8 | _COMPACT_FAMILY << 16 | _FLAGS_WRITTEN << 40 | SEED_HASH << 48
+_EMPTY_HEADER: Final = _HEADER | _FLAG_EMPTY << 40
+
+
+@dataclass(frozen=True, eq=False)
+class Theta:
+    """One sketch: `hashes` sorted, distinct and below `theta`."""
+
+    theta: int
+    hashes: U64Array
+
+    @property
+    def exact(self) -> bool:
+        """Whether the estimate is the true count."""
+        return self.theta == MAX_THETA
+
+    def estimate(self) -> float:
+        """Return the distinct count: the number of hashes over the sampled fraction."""
+        return len(self.hashes) / (float(self.theta) / float(MAX_THETA))
+
+    @property
+    def rse(self) -> float:
+        """The relative standard error of the estimate: 0 when exact, 1 when the sample is empty."""
+        if self.exact:
+            return 0.0
+        sampled_fraction = float(self.theta) / float(MAX_THETA)
+        return float(np.sqrt((1.0 - sampled_fraction) / len(self.hashes))) if len(self.hashes) else 1.0
+
+    def lower_bound(self) -> float:
+        """Return the count that the truth is not below, at two standard deviations."""
+        return float(compact_theta_sketch.deserialize(self.to_bytes()).get_lower_bound(BOUND_STD_DEVS))
+
+    def upper_bound(self) -> float:
+        """Return the count that the truth is not above, at two standard deviations."""
+        return float(compact_theta_sketch.deserialize(self.to_bytes()).get_upper_bound(BOUND_STD_DEVS))
+
+    def to_bytes(self) -> bytes:
+        """Return the compact form that DataSketches reads."""
+        return bytes(Thetas.of_one(self).to_arrow()[0].as_py())
+
+
+@dataclass(frozen=True, eq=False)
+class Thetas:
+    """Many sketches as columns: sketch i owns `counts[i]` hashes, one sketch after the other.
+
+    Shapes: `thetas` uint64 (n,), `counts` int64 (n,), `hashes` uint64 (sum of counts,).
+    A sketch without hashes whose theta is `MAX_THETA` is the empty sketch.
+    """
+
+    thetas: U64Array
+    counts: I64Array
+    hashes: U64Array
+
+    @staticmethod
+    def of_one(sketch: Theta) -> "Thetas":
+        """Return the columns of a single sketch."""
+        return Thetas(np.array([sketch.theta], np.uint64), np.array([len(sketch.hashes)], np.int64), sketch.hashes)
+
+    def __len__(self) -> int:
+        """Return the number of sketches."""
+        return len(self.thetas)
+
+    def __getitem__(self, index: int) -> Theta:
+        """Return sketch `index`; its hashes are a view."""
+        end = int(self.ends[index])
+        return Theta(int(self.thetas[index]), self.hashes[end - int(self.counts[index]) : end])
+
+    @cached_property
+    def ends(self) -> I64Array:
+        """Where the hashes of each sketch end, exclusive."""
+        return np.cumsum(self.counts)
+
+    @cached_property
+    def exact(self) -> BoolArray:
+        """Whether each estimate is the true count."""
+        return np.equal(self.thetas, MAX_THETA)
+
+    @cached_property
+    def estimates(self) -> npt.NDArray[np.float64]:
+        """The distinct count of each sketch, the same float that the library gives."""
+        return self.counts / (self.thetas.astype(np.float64) / float(MAX_THETA))
+
+    def to_arrow(self) -> pa.LargeBinaryArray:
+        """Return one compact sketch a row, never null, as large binary (polars takes it without a copy)."""
+        single_or_empty = self.exact & (self.counts <= 1)
+        preamble = np.where(self.exact, np.where(single_or_empty, 1, 2), 3)
+        ends = np.cumsum(preamble + self.counts)
+        starts = ends - preamble - self.counts
+        words = np.empty(int(ends[-1]) if len(ends) else 0, np.uint64)
+        empty = self.exact & (self.counts == 0)
+        header = np.where(empty, _U64(_EMPTY_HEADER), _U64(_HEADER))
+        words[starts] = header | preamble.astype(np.uint64)
+        counted, sampled = preamble >= 2, preamble == 3
+        words[starts[counted] + 1] = self.counts[counted]
+        words[starts[sampled] + 2] = self.thetas[sampled]
+        words[_entry_mask(len(words), starts, counted, sampled)] = self.hashes
+        offsets = np.concatenate([np.zeros(1, np.int64), ends * 8])
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
+
+
+def parse(column: pa.LargeBinaryArray) -> Thetas:
+    """Return the columns of compact sketches, large binary without nulls.
+
+    Raises:
+        ValueError: a sketch has another seed, family or version, is compressed, or is cut short.
+    """
+    if len(column) == 0:
+        return Thetas(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
+    offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
+    sizes = np.diff(offsets)
+    require(bool(((sizes >= 8) & (sizes % 8 == 0)).all()), "a sketch is cut short, or compressed")
+    octets = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    words = (octets if octets.ctypes.data % 8 == 0 else octets.copy()).view(np.uint64)
+    starts = (offsets[:-1] - offsets[0]) >> 3
+    header = words[starts]
+    preamble = (header & _U64(0x3F)).astype(np.int64)
+    flags = header >> _U64(40) & _U64(0xFF)
+    empty = (flags & _U64(_FLAG_EMPTY)) != 0
+    _check_headers(header, preamble, flags, empty)
+    require(bool((sizes >= preamble * 8).all()), "a sketch is cut short")
+    counted, sampled = preamble >= 2, preamble == 3
+    counts = np.where(empty, 0, 1)
+    counts[counted] = (words[starts[counted] + 1] & _U64(0xFFFFFFFF)).astype(np.int64)
+    require(bool((sizes == (preamble + counts) * 8).all()), "a sketch's size and its count of hashes differ")
+    thetas = np.full(len(column), MAX_THETA, np.uint64)
+    thetas[sampled] = words[starts[sampled] + 2]
+    return Thetas(thetas, counts, words[_entry_mask(len(words), starts, counted, sampled)])
+
+
+def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty: BoolArray) -> None:
+    version_and_family = header >> _U64(8) & _U64(0xFFFF)
+    known = _U64(_SERIAL_VERSION | _COMPACT_FAMILY << 8)
+    require(
+        bool((version_and_family == known).all()),
+        "not a compact theta sketch of serial version 3, uncompressed",
+    )
+    require(bool(((preamble >= 1) & (preamble <= 3)).all()), "a sketch's preamble is not 1 to 3 words")
+    require(not (flags & _U64(_FLAG_BIG_ENDIAN)).any(), "a sketch was written big-endian")
+    # An empty sketch holds no hash, and some writers leave its seed hash at zero.
+    require(bool((empty | (header >> _U64(48) == _U64(SEED_HASH))).all()), f"a sketch's seed is not {SEED}")
+
+
+def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: BoolArray) -> BoolArray:
+    """Return which words are hashes: all but each sketch's header, count and theta."""
+    is_entry = np.ones(n_words, np.bool_)
+    is_entry[starts] = False
+    is_entry[starts[counted] + 1] = False
+    is_entry[starts[sampled] + 2] = False
+    return is_entry
+
+
+def require(condition: bool, complaint: str) -> None:
+    """Raise ValueError with the complaint unless the condition holds."""
+    if not condition:
+        raise ValueError(complaint)

@@ -1,0 +1,253 @@
+"""Distinct counts: visitor keys into theta sketches, and sketches into unions (steps 5 and 8 of the journey).
+
+Decides which hashes a cell's sketch keeps and what a union of sketches counts (rule §8, class T): the same
+as Apache DataSketches at lg k 12 in cells and 14 in unions, vectorised over all groups at once. On one core
+building costs 40-220 ns a key, a union 0.05 µs a sketch of one visitor, 0.2-0.7 µs of five, 0.8-1.6 µs of
+twenty; the library takes 3 µs to build and write a small sketch.
+
+Knows nothing of hits, sites or time: keys and group numbers come in, columns go out.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from hitmesh.model.arrays import I64Array, U64Array
+from hitmesh.model.sketches.theta import MAX_THETA, SEED, Theta, Thetas, parse, require
+
+LG_K_CELL: Final = 12
+LG_K_UNION: Final = 14
+
+_U64 = np.uint64
+_C1: Final = _U64(0x87C37B91114253D5)
+_C2: Final = _U64(0x4CF5AD432745937F)
+_MIX1: Final = _U64(0xFF51AFD7ED558CCD)
+_MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
+_STATE: Final = _U64(SEED ^ 8)  # seed, mixed with a key's length in bytes
+_HASH_CHUNK: Final = 8_192  # keys; the working arrays stay in the L2 cache
+_HASHES_PER_SORT: Final = 16  # a group; below it, the call to sort each group costs more than it saves
+
+
+def exact_limit(lg_k: int = LG_K_CELL) -> int:
+    """Return the most distinct keys that a cell's sketch holds exactly; above it, it is a sample.
+
+    An update sketch of lg k 12 owns 8,192 slots and samples itself when they are more than 15/16 full.
+    """
+    return (2 << lg_k) * 15 // 16
+
+
+def theta_hashes(keys: U64Array) -> U64Array:
+    """Return the theta hash of each 64-bit key: upper 63 bits of murmur3-x64-128's first half.
+
+    The same as DataSketches computes for `update(int)` of the key's bits as int64 (an integer key; the text
+    "5" and the number 5 are different items to it).
+    """
+    hashes = np.empty(len(keys), np.uint64)
+    for start in range(0, len(keys), _HASH_CHUNK):
+        _murmur3(keys[start : start + _HASH_CHUNK], hashes[start : start + _HASH_CHUNK])
+    return hashes
+
+
+def cell_sketches(
+    keys: U64Array, group_ids: npt.NDArray[np.integer], n_groups: int, lg_k: int = LG_K_CELL
+) -> pa.LargeBinaryArray:
+    """Return the visitor sketch of each group, `n_groups` rows, empty sketches where a group has no key.
+
+    Args:
+        keys: visitor keys, uint64 (n,), repeated at will.
+        group_ids: the group of each key, 0 <= id < n_groups, (n,), in any order.
+        n_groups: rows of the result.
+        lg_k: a sample keeps at least 2**lg_k hashes.
+
+    Same bytes as `update_theta_sketch(lg_k)` updated with each key of the group in the order given. The order
+    matters to the sample of groups above `exact_limit(lg_k)` distinct keys only.
+    """
+    _check_group_ids(len(keys), group_ids, n_groups)
+    hashes = theta_hashes(keys)
+    groups = group_ids.astype(np.int64, copy=False)
+    counts, distinct = _distinct_by_group(groups, hashes, n_groups)
+    thetas = np.full(n_groups, MAX_THETA, np.uint64)
+    sampled = np.flatnonzero(counts > exact_limit(lg_k))
+    if len(sampled) == 0:
+        return Thetas(thetas, counts, distinct).to_arrow()
+    parts = np.split(distinct, np.cumsum(counts)[:-1])
+    for group in sampled:
+        theta, kept = _sample_as_updated(hashes[groups == group], lg_k)
+        thetas[group], counts[group], parts[group] = theta, len(kept), kept
+    return Thetas(thetas, counts, np.concatenate(parts)).to_arrow()
+
+
+def union(sketches: Iterable[bytes]) -> Theta:
+    """Return the union of compact sketches, as the library's `theta_union(14)`; of none, the empty sketch.
+
+    Raises:
+        ValueError: a sketch has another seed, family, version, or is cut short.
+    """
+    column = pa.array(list(sketches), pa.large_binary())
+    return merge_by_group(column, np.zeros(len(column), np.int64), 1)[0]
+
+
+def union_by_group(
+    sketches: "pa.Array | pa.ChunkedArray | pl.Series", group_ids: npt.NDArray[np.integer], n_groups: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return (distinct count, whether it is exact) of each group's union: `merge_by_group` without hashes."""
+    merged = merge_by_group(sketches, group_ids, n_groups)
+    return merged.estimates, merged.exact
+
+
+def merge_by_group(
+    sketches: "pa.Array | pa.ChunkedArray | pl.Series",
+    group_ids: npt.NDArray[np.integer],
+    n_groups: int,
+    lg_k: int = LG_K_UNION,
+) -> Thetas:
+    """Return the union of each group's sketches, `n_groups` of them; null counts as empty.
+
+    The result depends on the set of sketches only, not on their order.
+
+    Args:
+        sketches: compact sketches, a column of binary, (n,).
+        group_ids: the group of each sketch, 0 <= id < n_groups, (n,), in any order.
+        n_groups: rows of the result; a group without sketches is empty.
+        lg_k: a union keeps at most 2**lg_k hashes.
+
+    Raises:
+        ValueError: a sketch has another seed, family, version, or is cut short.
+    """
+    column = _as_large_binary(sketches)
+    _check_group_ids(len(column), group_ids, n_groups)
+    groups = group_ids.astype(np.int64, copy=False)
+    if column.null_count:
+        groups = groups[column.is_valid().to_numpy(zero_copy_only=False)]
+        column = column.drop_null()
+    parsed = parse(column)
+    thetas = np.full(n_groups, MAX_THETA, np.uint64)
+    hash_groups, hashes = np.repeat(groups, parsed.counts), parsed.hashes
+    sampled = ~parsed.exact
+    if sampled.any():
+        np.minimum.at(thetas, groups[sampled], parsed.thetas[sampled])
+        below = hashes < thetas[hash_groups]
+        hash_groups, hashes = hash_groups[below], hashes[below]
+    counts, hashes = _distinct_by_group(hash_groups, hashes, n_groups)
+    return _cut_to_nominal(Thetas(thetas, counts, hashes), 1 << lg_k)
+
+
+def _cut_to_nominal(sketches: Thetas, nominal: int) -> Thetas:
+    """Keep the `nominal` smallest hashes of each sketch; theta becomes the next one."""
+    over = sketches.counts > nominal
+    if not over.any():
+        return sketches
+    starts = sketches.ends - sketches.counts
+    thetas = sketches.thetas.copy()
+    thetas[over] = sketches.hashes[starts[over] + nominal]
+    rank = np.arange(len(sketches.hashes)) - np.repeat(starts, sketches.counts)
+    return Thetas(thetas, np.minimum(sketches.counts, nominal), sketches.hashes[rank < nominal])
+
+
+def _murmur3(keys: U64Array, out: U64Array) -> None:
+    """Write the theta hash of each key to `out`; overflow wraps, as the algorithm wants."""
+    first = keys * _C1
+    _rotate_left(first, 31)
+    first *= _C2
+    first ^= _STATE
+    first += _STATE
+    second = first + _STATE
+    _finalise(first)
+    _finalise(second)
+    np.add(first, second, out=out)
+    out >>= _U64(1)
+
+
+def _rotate_left(words: U64Array, bits: int) -> None:
+    high = words << _U64(bits)
+    words >>= _U64(64 - bits)
+    words |= high
+
+
+def _finalise(words: U64Array) -> None:
+    words ^= words >> _U64(33)
+    words *= _MIX1
+    words ^= words >> _U64(33)
+    words *= _MIX2
+    words ^= words >> _U64(33)
+
+
+def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
+    """Return (distinct hashes per group, those hashes sorted by group, then value)."""
+    by_few = len(hashes) >= _HASHES_PER_SORT * n_groups
+    groups, hashes = (_sort_each_group if by_few else _sort_all_groups)(groups, hashes, n_groups)
+    fresh = np.ones(len(hashes), np.bool_)
+    np.not_equal(hashes[1:], hashes[:-1], out=fresh[1:])
+    fresh[1:] |= groups[1:] != groups[:-1]
+    return np.bincount(groups[fresh], minlength=n_groups), hashes[fresh]
+
+
+def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
+    """Sort by group, then hash: one sort of bare hashes a group, cheap where groups are large."""
+    if n_groups > 1 and (groups[1:] < groups[:-1]).any():
+        # A stable sort of 16-bit numbers is a radix sort; of wider ones, a merge sort.
+        order = np.argsort(groups.astype(np.uint16) if n_groups <= 1 << 16 else groups, kind="stable")
+        groups, hashes = groups[order], hashes[order]
+    else:
+        hashes = hashes.copy()
+    edges = np.searchsorted(groups, np.arange(n_groups + 1))
+    for start, end in pairwise(edges.tolist()):
+        hashes[start:end].sort()
+    return groups, hashes
+
+
+def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
+    """Sort by group, then hash: one sort of one word, the group number and behind it the hash's upper bits.
+
+    Cutting the lower bits may put two hashes of a group in the wrong order, which is looked for and mended.
+    """
+    group_bits = max(n_groups - 1, 0).bit_length()
+    packed = hashes >> _U64(group_bits)
+    packed |= groups.astype(np.uint64) << _U64(63 - group_bits)
+    if (packed[1:] > packed[:-1]).all():
+        return groups, hashes
+    order = np.argsort(packed)
+    packed, groups, hashes = packed[order], groups[order], hashes[order]
+    tied = packed[1:] == packed[:-1]
+    if (hashes[1:][tied] != hashes[:-1][tied]).any():
+        order = np.lexsort((hashes, groups))
+        groups, hashes = groups[order], hashes[order]
+    return groups, hashes
+
+
+def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
+    """Return (theta, sorted hashes) of an update sketch that took `hashes` in this order.
+
+    Whenever more than `exact_limit(lg_k)` are kept, the 2**lg_k smallest stay and theta becomes the next one.
+    """
+    nominal, limit = 1 << lg_k, exact_limit(lg_k)
+    first_seen = np.sort(np.unique(hashes, return_index=True)[1])
+    waiting = hashes[first_seen]
+    theta, kept = MAX_THETA, np.empty(0, np.uint64)
+    while len(kept) + len(waiting) > limit:
+        taken = limit + 1 - len(kept)
+        full = np.sort(np.concatenate([kept, waiting[:taken]]))
+        theta, kept = int(full[nominal]), full[:nominal]
+        waiting = waiting[taken:]
+        waiting = waiting[waiting < _U64(theta)]
+    return theta, np.sort(np.concatenate([kept, waiting]))
+
+
+def _as_large_binary(sketches: "pa.Array | pa.ChunkedArray | pl.Series") -> pa.LargeBinaryArray:
+    column = sketches.to_arrow() if isinstance(sketches, pl.Series) else sketches
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return column if pa.types.is_large_binary(column.type) else column.cast(pa.large_binary())
+
+
+def _check_group_ids(n_rows: int, group_ids: npt.NDArray[np.integer], n_groups: int) -> None:
+    require(len(group_ids) == n_rows, f"{len(group_ids)} group ids for {n_rows} rows")
+    require(
+        n_rows == 0 or (int(group_ids.min()) >= 0 and int(group_ids.max()) < n_groups),
+        f"a group id is not in 0 to {n_groups - 1}",
+    )

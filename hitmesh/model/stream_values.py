@@ -1,0 +1,36 @@
+"""Rows and snapshots that the live stream hands to its stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from hitmesh.model.positions import PartitionId, PartitionProgress
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRows:
+    """What one partition adds in one transaction: signed rows of STREAM_GENERATION.
+
+    `traffic` and `visits` have the columns of stream_columns.STREAM_COLUMNS; any number of sites and days.
+    """
+
+    partition: PartitionId
+    traffic: pl.DataFrame
+    visits: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotManifest:
+    """Makes the chunks of a snapshot one: the state of a partition as of a position.
+
+    `kept_from` is the first record whose hits belong to the state but not to the snapshot: they are read again.
+    """
+
+    partition: PartitionId
+    writer: int
+    position: PartitionProgress
+    logic_version: int
+    kept_from: int
+    chunks: int

@@ -1,0 +1,230 @@
+"""Civil time: IANA zones from the pinned time zone package (step 8 of the journey, and site-local dates).
+
+Decides which offset holds at an instant and at which instant a local date begins (rule Z2). Zones come from
+the `tzdata` package alone, never from the host, so that every pod gives the same answer; `TZDB_VERSION` says
+which release. Works on arrays: dates are days since 1970-01-01, instants are UTC milliseconds.
+
+Knows nothing of cells, grains or hits. The current instant is an argument.
+"""
+
+import datetime as dt
+import difflib
+import importlib
+import importlib.resources
+import re
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.errors import RefusedError
+
+DAY_MS: Final = 86_400_000
+FIRST_DATE: Final = dt.date(1970, 1, 1)
+LAST_DATE: Final = dt.date(2199, 12, 31)
+TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
+
+_DAY_S: Final = 86_400
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+# Local time is never further from UTC than this, local mean times of 1970 and before included.
+_MAX_OFFSET_DAYS: Final = 1
+_LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
+
+
+class UnknownTimeZoneError(RefusedError, ValueError):
+    """The name is not one of the IANA zones; the message names the nearest ones."""
+
+    reason = "UNKNOWN_TIME_ZONE"
+
+    def __init__(self, name: str) -> None:
+        near = difflib.get_close_matches(name[:64], sorted(zone_names()), n=3, cutoff=0.5) or _same_city(name)
+        cure = f"did you mean {' or '.join(near)}?" if near else "use an IANA name such as Europe/Berlin"
+        super().__init__(f"unknown time zone {name[:64]!r}: {cure} (tzdb {TZDB_VERSION})")
+
+
+class CivilTimeError(RefusedError, ValueError):
+    """A date, range or boundary that this zone or calendar cannot give; the message says which and why."""
+
+    reason = "INVALID_TIME_RANGE"
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Return every zone name, links included."""
+    names = importlib.resources.files("tzdata").joinpath("zones").read_text("utf-8").split()
+    return frozenset(names) - {"Factory"}
+
+
+@lru_cache(maxsize=1024)
+def load_zone(name: str) -> ZoneInfo:
+    """Return the zone of the pinned package.
+
+    Raises:
+        UnknownTimeZoneError: no such zone; names are case-sensitive.
+    """
+    if name not in zone_names():
+        raise UnknownTimeZoneError(name)
+    with importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as compiled:
+        return ZoneInfo.from_file(compiled, key=name)
+
+
+def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
+    """Return (instants, offsets) in ms: offset i holds from instant i to the next one, the last to `end_ms`.
+
+    The first instant is at or before `start_ms`; neighbours have different offsets.
+    """
+    steps: list[tuple[int, int]] = []
+    for year in range(_year_of(start_ms), _year_of(max(start_ms, end_ms - 1)) + 1):
+        steps += (step for step in _year_steps(zone, year) if not steps or step[1] != steps[-1][1])
+    instants, offsets = np.array(steps, np.int64).T
+    kept = slice(int(np.searchsorted(instants, start_ms, "right")) - 1, int(np.searchsorted(instants, end_ms)))
+    return instants[kept], offsets[kept]
+
+
+def offsets_at(zone: str, instants_ms: I64Array) -> I64Array:
+    """Return the zone's offset from UTC, in ms, at each instant (n,)."""
+    if len(instants_ms) == 0:
+        return np.empty(0, np.int64)
+    steps, offsets = offset_steps(zone, int(instants_ms.min()), int(instants_ms.max()) + 1)
+    return offsets[np.searchsorted(steps, instants_ms, "right") - 1]
+
+
+def local_days(zone: str, instants_ms: I64Array) -> npt.NDArray[np.int32]:
+    """Return the local date of each instant as days since 1970-01-01 (n,)."""
+    return ((instants_ms + offsets_at(zone, instants_ms)) // DAY_MS).astype(np.int32)
+
+
+def local_date(zone: str, instant_ms: int) -> dt.date:
+    """Return the local date of one instant."""
+    return date_of(int(local_days(zone, np.array([instant_ms], np.int64))[0]))
+
+
+def day_starts(zone: str, days: I64Array) -> I64Array:
+    """Return the first instant whose local date is that day or later, for rising days (n,) (rule Z2).
+
+    Not always midnight: a day begins at 01:00 where the clocks skip it. A date the zone skipped altogether
+    begins where the next one does, so it is empty.
+    """
+    if len(days) == 0:
+        return np.empty(0, np.int64)
+    local_midnights = days * DAY_MS
+    first_ms = int(local_midnights[0]) - (_MAX_OFFSET_DAYS + 1) * DAY_MS
+    last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
+    instants, offsets = offset_steps(zone, first_ms, last_ms)
+    local_ends = np.append(instants[1:], last_ms) + offsets
+    # The furthest local time shown so far: clocks set back do not begin a day again.
+    reached = np.maximum.accumulate(local_ends)
+    step = np.searchsorted(reached, local_midnights, "right")
+    starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
+    return starts
+
+
+def day_number(date: dt.date) -> int:
+    """Return days since 1970-01-01.
+
+    Raises:
+        CivilTimeError: outside `FIRST_DATE` to `LAST_DATE`.
+    """
+    if not FIRST_DATE <= date <= LAST_DATE:
+        raise CivilTimeError(f"date {date} is outside {FIRST_DATE} to {LAST_DATE}")
+    return date.toordinal() - _EPOCH
+
+
+def date_of(day: int) -> dt.date:
+    """Return the date that is `day` days after 1970-01-01."""
+    return dt.date.fromordinal(day + _EPOCH)
+
+
+def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
+    """Return (first date, last date), both included, of a range that ends now, by the zone's calendar.
+
+    Today is included and always the last date but for `yesterday` and `last_month`: `7d` (or `last 7d`) is
+    today and the six dates before it, `2w` fourteen dates, `1m` on 15 May is 16 April to 15 May (months and
+    years go back by civil date, Feb 30 becoming the month's last date). Also `today`, `yesterday`,
+    `this_month` (from its first to today) and `last_month` (the whole month before).
+
+    Raises:
+        CivilTimeError: another text, or a range that reaches back before `FIRST_DATE`.
+    """
+    today = local_date(zone, now_ms)
+    match text:
+        case "today":
+            return today, today
+        case "yesterday":
+            return today - dt.timedelta(days=1), today - dt.timedelta(days=1)
+        case "this_month":
+            return today.replace(day=1), today
+        case "last_month":
+            last = today.replace(day=1) - dt.timedelta(days=1)
+            return last.replace(day=1), last
+    found = _LAST_DAYS.fullmatch(text)
+    if not found:
+        raise CivilTimeError(f"relative range {text[:32]!r}: use 7d, 4w, 12m, 1y, today, yesterday or this_month")
+    return _back(today, int(found[1]), found[2]), today
+
+
+def _back(today: dt.date, count: int, unit: str) -> dt.date:
+    """Return the first of the dates that `count` units ending today hold."""
+    days = {"d": count, "w": 7 * count}.get(unit)
+    months = 12 * count if unit == "y" else count
+    if (days or months * 28) > day_number(today):
+        raise CivilTimeError(f"a range of {count}{unit} up to {today} begins before {FIRST_DATE}")
+    if days:
+        return today - dt.timedelta(days=days - 1)
+    year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
+    month_end = (dt.date(year + month // 11, (month + 1) % 12 + 1, 1) - dt.timedelta(days=1)).day
+    return dt.date(year, month + 1, min(today.day, month_end)) + dt.timedelta(days=1)
+
+
+def _year_of(instant_ms: int) -> int:
+    """Return the UTC year, refusing instants that no supported date can need."""
+    day = instant_ms // DAY_MS
+    if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
+        raise CivilTimeError(f"instant {instant_ms} ms is outside {FIRST_DATE} to {LAST_DATE}")
+    return date_of(day).year
+
+
+@lru_cache(maxsize=8192)
+def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
+    """Return (instant, offset) in ms: the offset at the UTC year's start, then each change within it.
+
+    Looks once a day: since 1969 no zone changed its offset twice within six days (tested for every zone).
+    """
+    tz = load_zone(zone)
+    first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
+    end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
+    # The next year's first second belongs to the next year's steps.
+    looks = [*range(first, end, _DAY_S), end - 1]
+    offsets = [_offset_s(tz, look) for look in looks]
+    steps = [(first * 1_000, offsets[0] * 1_000)]
+    for (before, after), (old, new) in zip(pairwise(looks), pairwise(offsets), strict=True):
+        if old != new:
+            steps.append((_change_between(tz, before, after) * 1_000, new * 1_000))
+    return tuple(steps)
+
+
+def _change_between(tz: ZoneInfo, before_s: int, after_s: int) -> int:
+    """Return the second in (before, after] from which the offset of `after_s` holds."""
+    new = _offset_s(tz, after_s)
+    while after_s - before_s > 1:
+        middle = (before_s + after_s) // 2
+        if _offset_s(tz, middle) == new:
+            after_s = middle
+        else:
+            before_s = middle
+    return after_s
+
+
+def _offset_s(tz: ZoneInfo, instant_s: int) -> int:
+    offset = dt.datetime.fromtimestamp(instant_s, tz).utcoffset()
+    return 0 if offset is None else offset.days * _DAY_S + offset.seconds
+
+
+def _same_city(name: str) -> list[str]:
+    """Return zones whose last part is the name's, whatever its case: `berlin` is in Europe/Berlin."""
+    city = name.rpartition("/")[2].replace(" ", "_").casefold()
+    return sorted(zone for zone in zone_names() if zone.rpartition("/")[2].casefold() == city)[:3]

@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/reporter by `make proto`."""

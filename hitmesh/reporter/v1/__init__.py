@@ -1,1 +1,0 @@
-"""Generated from proto/hitmesh/reporter/v1 by `make proto`."""

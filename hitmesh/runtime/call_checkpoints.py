@@ -1,0 +1,35 @@
+"""Checkpoints of calls: a call goes on while its caller waits for it and its time has not passed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import grpc
+
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.errors import Abandoned
+
+
+def checkpoint_of(
+    context: grpc.ServicerContext, max_s: float, monotonic: Callable[[], float] = time.monotonic
+) -> Checkpoint:
+    """Return the checkpoint of a call: its own deadline, but at most `max_s`.
+
+    The checkpoint raises Abandoned: CANCELLED when the caller has left, DEADLINE_EXCEEDED when the time has passed.
+    """
+    left_s = context.time_remaining()
+    allowed_s = max_s if left_s is None else min(max_s, left_s)
+    end = monotonic() + allowed_s
+
+    def checkpoint() -> None:
+        if monotonic() > end:
+            raise Abandoned(
+                f"the answer takes longer than {allowed_s:.1f} s; the server's limit is {max_s:g} s: ask for a shorter "
+                "range, fewer dimensions or a simpler filter",
+                reason="DEADLINE_EXCEEDED",
+            )
+        if not context.is_active():
+            raise Abandoned("the caller left before the answer was ready")
+
+    return checkpoint

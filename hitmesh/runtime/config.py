@@ -1,0 +1,65 @@
+"""Settings of the services: one model per service, read from the environment by composition roots only.
+
+A name that starts with the service's prefix and is not a setting is an error that names the nearest one, so that a
+misspelt setting never passes for its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import UNKNOWN_KEYS_S
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs. Subclasses set `env_prefix`, for example HITMESH_COLLECTOR_."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    store: str = Field(description="Where data is kept: embedded:/absolute/directory or memory:")
+    listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
+    log_level: str = Field(default="info", description="debug, info, warning or error")
+    metrics_listen: str = Field(
+        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = nowhere"
+    )
+    unknown_keys_s: int = Field(
+        default=UNKNOWN_KEYS_S, ge=1, description="Look-ups a second of keys that nobody has; more may be sent again"
+    )
+    node: str = Field(default="dev-0", description="Name of this instance in records and logs")
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
+    """Returns the settings of a service.
+
+    Raises:
+        RefusedError: a value is wrong, a needed one is missing, or a name with the prefix is unknown (INVALID_CONFIG).
+    """
+    prefix = str(model.model_config.get("env_prefix", ""))
+    known = {f"{prefix}{name}".upper() for name in model.model_fields}
+    for name in environment:
+        if name.startswith(prefix) and name not in known:
+            nearest = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"
+            raise RefusedError(
+                f"environment variable {name} is not a setting{hint}", reason="INVALID_CONFIG", field=name
+            )
+    values = {
+        name: environment[f"{prefix}{name}".upper()]
+        for name in model.model_fields
+        if f"{prefix}{name}".upper() in environment
+    }
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
+        raise RefusedError(f"setting {name}: {first['msg']}", reason="INVALID_CONFIG", field=name) from error

@@ -1,0 +1,152 @@
+"""The life of a service process: serve with health and reflection, stop on SIGTERM, drain, let go.
+
+Decides nothing about hits or reports. The health servicer answers for "" and every named service; it says NOT_SERVING
+as soon as the stop begins, so that Envoy sends no new stream.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from hitmesh.runtime.call_limits import CallPool, in_pool
+from hitmesh.runtime.logs import Complaints, logger, traceback_of
+
+DRAIN_S = 5.0
+# Drivers make many small objects that live for a moment: with Python's 700 a processor spent a quarter of its time
+# looking through them. What was loaded before is never looked through again.
+_NEW_OBJECTS = 100_000
+
+HEALTH_WORKERS = 4
+# A reflection stream is answered in a moment but may stay open.
+REFLECTION_WORKERS = 4
+
+MAX_METADATA_BYTES = 64 << 10
+
+# A client may ping every 10 s also without a call; Envoy keeps idle connections.
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Beyond 8 KiB gRPC refuses some calls by chance, by default.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+)
+
+
+def stop_on_signals() -> threading.Event:
+    """Returns an event that SIGTERM and SIGINT set. Called from the main thread.
+
+    A process that was started with SIGINT ignored keeps ignoring it: whoever started it stops it in its own order.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def serve(
+    server: grpc.Server,
+    *,
+    listen: str,
+    services: Sequence[str],
+    stop: threading.Event,
+    reflected: Sequence[str] = (),
+    ready: Callable[[], None] = lambda: None,
+    drain: Callable[[], None] = lambda: None,
+    failed: Callable[[], str | None] = lambda: None,
+    complaints: Sequence[Complaints] = (),
+) -> int:
+    """Serves until `stop` is set; returns the exit code: 0 after a stop, 1 when `failed` named a cause.
+
+    Args:
+        server: with its own services already added.
+        listen: host:port; the port must be free.
+        services: full names for health and reflection.
+        reflected: more names for reflection only: services of other processes behind the same door.
+        stop: set by a signal.
+        ready: called once the listener accepts calls.
+        drain: called between NOT_SERVING and the end of the listener; ends live streams.
+        failed: asked about every 0.5 s; a text is why the service cannot go on.
+        complaints: whose lines that were held back are written once it is time, and before the end.
+    """
+    dead_threads = watch_threads()
+    checks = add_own_services(server, (*services, *reflected))
+    port = server.add_insecure_port(listen)
+    server.start()
+    for service in ("", *services):
+        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    logger().info("serving", listen=listen, port=port)
+    ready()
+    _collect_garbage_seldom()
+    cause = None
+    while not stop.wait(0.5):
+        for one in complaints:
+            one.write_pending()
+        cause = failed() or next(iter(dead_threads), None)
+        if cause is not None:
+            break
+    checks.enter_graceful_shutdown()
+    if cause is not None:
+        logger().error("cannot_go_on", cause=cause)
+    drain()
+    server.stop(DRAIN_S).wait()
+    for one in complaints:
+        one.write_pending(held_back=True)
+    logger().info("stopped")
+    return 0 if cause is None else 1
+
+
+def watch_threads() -> Sequence[str]:
+    """Return the causes for which threads of the process ended, a list that grows: none ends without being noted.
+
+    That is the last net, for threads of libraries too. What a thread of ours can recover from, it catches itself.
+    """
+    causes: list[str] = []
+
+    def note(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_type is SystemExit:
+            return
+        name = "a thread" if ended.thread is None else ended.thread.name
+        causes.append(f"{name} ended: {ended.exc_type.__name__}")
+        if ended.exc_value is not None:
+            logger().error("thread_failed", thread=name, traceback=traceback_of(ended.exc_value))
+
+    threading.excepthook = note
+    return causes
+
+
+def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    """Wait until the threads have ended; return whether they did so in time."""
+    ends = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
+
+
+def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:
+    """Add health and reflection, each with threads of its own; return what says which service is healthy."""
+    pool = CallPool(HEALTH_WORKERS, name="health")
+    checks = health.HealthServicer(experimental_thread_pool=pool)
+    checks.Check = in_pool(pool, checks.Check)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflecting = reflection.ReflectionServicer(names)
+    own = CallPool(REFLECTION_WORKERS, name="reflection")
+    reflecting.ServerReflectionInfo = in_pool(own, reflecting.ServerReflectionInfo)  # type: ignore[method-assign]  # as above
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
+    return checks
+
+
+def _collect_garbage_seldom() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])

@@ -1,0 +1,123 @@
+"""The one place that turns errors into gRPC status with google.rpc details.
+
+Every status carries ErrorInfo (reason, domain); refusals carry BadRequest, retries RetryInfo and the initial metadata
+`retry-after`, which Envoy turns into the HTTP header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from hitmesh.model.errors import (
+    Abandoned,
+    AlreadyExists,
+    HitmeshError,
+    NotFound,
+    PermissionDenied,
+    RefusedError,
+    RetryError,
+    Unauthenticated,
+)
+from hitmesh.runtime.logs import logger
+from hitmesh.runtime.rpc_domain import DOMAIN
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+_CODES: tuple[tuple[type[HitmeshError], int], ...] = (
+    (NotFound, code_pb2.NOT_FOUND),
+    (AlreadyExists, code_pb2.ALREADY_EXISTS),
+    (Unauthenticated, code_pb2.UNAUTHENTICATED),
+    (PermissionDenied, code_pb2.PERMISSION_DENIED),
+    (RefusedError, code_pb2.INVALID_ARGUMENT),
+    (RetryError, code_pb2.UNAVAILABLE),
+    (Abandoned, code_pb2.CANCELLED),
+    (HitmeshError, code_pb2.INTERNAL),
+)
+# Reasons whose status differs from their class's.
+_CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED) | {
+    "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED
+}
+
+
+def status_of(error: HitmeshError) -> status_pb2.Status:
+    """Returns the status with details that an error becomes on the wire."""
+    code = _CODES_BY_REASON.get(error.reason) or next(code for kind, code in _CODES if isinstance(error, kind))
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    if isinstance(error, RefusedError) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, RetryError):
+        info = error_details_pb2.RetryInfo()
+        info.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(info)
+    return status_pb2.Status(code=code, message=error.message, details=[_packed(detail) for detail in details])
+
+
+def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
+    """Ends a call with the status of an error, and with these trailers."""
+    if isinstance(error, RetryError):
+        with contextlib.suppress(ValueError):  # a stream that has answered already has sent its metadata
+            context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
+    status = rpc_status.to_status(status_of(error))
+    context.set_trailing_metadata((*status.trailing_metadata, *trailers))
+    context.abort(status.code, status.details)
+    raise AssertionError("abort returned")
+
+
+def translating(
+    call: Callable[[RequestT, grpc.ServicerContext], ResponseT],
+) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
+    """Wraps a unary call: errors of ours become their status, anything else INTERNAL without its text."""
+
+    @functools.wraps(call)
+    def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
+        with _translation(context):
+            return call(request, context)
+        raise AssertionError("abort returned")
+
+    return translated
+
+
+def translating_stream(
+    call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
+) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
+    """Wrap a call with a stream of responses like `translating`; an error between two responses ends the stream."""
+
+    @functools.wraps(call)
+    def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:
+        with _translation(context):
+            yield from call(request, context)
+
+    return translated
+
+
+@contextlib.contextmanager
+def _translation(context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except HitmeshError as error:
+        abort(context, error)
+    except GeneratorExit:  # the caller left a stream
+        raise
+    except BaseException as error:  # a panic is no Exception, and gRPC would leave the call open
+        if type(error) is Exception:  # grpcio's own sign that abort was called
+            raise
+        logger().exception("call_failed", error=type(error).__name__)
+        abort(context, HitmeshError("the server failed; the cause is in its log"))
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

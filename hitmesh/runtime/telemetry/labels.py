@@ -1,0 +1,248 @@
+"""What labels may say. Every label is bounded: no site, no visitor, no text that somebody sent.
+
+A function per set of labels; what the types of its arguments allow is all there can be.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from hitmesh.runtime.telemetry.kinds import Labels
+
+# What Prometheus holds for a metric of one process by partition; a log has no more partitions (decision A4).
+MAX_PARTITIONS: Final = 1_024
+
+
+class _Bounded(StrEnum):
+    """Names; any other text is OTHER."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Bounded | None:
+        return cls.__members__.get("OTHER")
+
+
+class Part(StrEnum):
+    """The processes."""
+
+    COLLECTOR = "collector"
+    PROCESSOR = "processor"
+    REPORTER = "reporter"
+
+
+class LogTopic(StrEnum):
+    """The topics of the log (hitmesh.model.positions.Topic)."""
+
+    HITS = "hits"
+    REJECTED = "rejected"
+
+
+class HitOutcome(StrEnum):
+    """What a client was told of hits. RETRY: nothing was promised."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    RETRY = "retry"
+
+
+class IssueOutcome(_Bounded):
+    """What a client was told in an issue (collector.v1.Outcome)."""
+
+    WARNED = "WARNED"
+    REJECTED = "REJECTED"
+    RETRY = "RETRY"
+    OTHER = "OTHER"
+
+
+class Reason(_Bounded):
+    """Why (collector.v1.Reason)."""
+
+    UNKNOWN_KEY = "UNKNOWN_KEY"
+    KEY_REVOKED = "KEY_REVOKED"
+    ORIGIN_NOT_ALLOWED = "ORIGIN_NOT_ALLOWED"
+    QUOTA = "QUOTA"
+    HIT_TOO_LARGE = "HIT_TOO_LARGE"
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    MISSING_FIELD = "MISSING_FIELD"
+    INVALID_FIELD = "INVALID_FIELD"
+    DECODE = "DECODE"
+    UNSUPPORTED_TYPE = "UNSUPPORTED_TYPE"
+    TIME_FUTURE = "TIME_FUTURE"
+    TIME_TOO_OLD = "TIME_TOO_OLD"
+    UNKNOWN_CURRENCY = "UNKNOWN_CURRENCY"
+    CONSENT_DENIED = "CONSENT_DENIED"
+    TRUNCATED = "TRUNCATED"
+    CLOCK_SKEW = "CLOCK_SKEW"
+    BATCH_OUT_OF_SEQUENCE = "BATCH_OUT_OF_SEQUENCE"
+    UNKNOWN_SITE = "UNKNOWN_SITE"
+    LOG_FULL = "LOG_FULL"
+    OTHER = "OTHER"
+
+
+class StoreReason(_Bounded):
+    """Why a store did not do what it was asked (hitmesh.model.errors)."""
+
+    LOG_FULL = "LOG_FULL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DISK_FULL = "DISK_FULL"
+    PARTITIONS_MOVED = "PARTITIONS_MOVED"
+    COMMIT_IN_DOUBT = "COMMIT_IN_DOUBT"
+    STALE_GENERATION = "STALE_GENERATION"
+    FENCED = "FENCED"
+    STORE_CORRUPT = "STORE_CORRUPT"
+    OTHER = "OTHER"
+
+
+class HitPath(StrEnum):
+    """Which way a hit went in the stream (decisions A7, A8; rule S9)."""
+
+    FAST = "fast"
+    SLOW = "slow"
+    WAITING = "waiting"
+    LATE = "late"
+    HISTORY = "history"
+    COPY = "copy"
+
+
+class Stage(StrEnum):
+    """The steps of a window of the stream, in their order. VISITS makes the rows too."""
+
+    POLL = "poll"
+    DECODE = "decode"
+    RAW = "raw"
+    MARKS = "marks"
+    CLAIMS = "claims"
+    COPIES = "copies"
+    VISITS = "visits"
+    TRANSACTION = "transaction"
+    STATE = "state"
+    PARTIALS = "partials"
+
+
+class RowKind(StrEnum):
+    """The sources of rows (hitmesh.model.rows.rollup_rows.RowSource)."""
+
+    TRAFFIC = "traffic"
+    VISITS = "visits"
+
+
+class TransactionResult(StrEnum):
+    """How a transaction of the stream ended. DOUBT: it may or may not be committed."""
+
+    COMMITTED = "committed"
+    FENCED = "fenced"
+    DOUBT = "doubt"
+
+
+class SettledResult(StrEnum):
+    """How the settlement of a site-day ended."""
+
+    CONFIRMED = "confirmed"
+    NEW_GENERATION = "new_generation"
+    STALE = "stale"
+    BROKEN = "broken"
+
+
+class DriftKind(StrEnum):
+    """How a settled site-day differs from the stream: by a measure's sum, else by rows, else only by a sketch."""
+
+    MEASURES = "measures"
+    ROWS = "rows"
+    SKETCH = "sketch"
+
+
+class StatusCode(StrEnum):
+    """The status of a call, as gRPC names it."""
+
+    OK = "OK"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+PartitionNumber = Annotated[int, f"0 to {MAX_PARTITIONS - 1:,}"]
+RpcMethod = Annotated[str, "every method of the contract with one request, as package.Service/Method"]
+BuildText = Annotated[str, "one value a build"]
+
+
+def unlabelled() -> Labels:
+    """No labels."""
+    return {}
+
+
+def by_topic(*, topic: LogTopic) -> Labels:
+    """By topic of the log."""
+    return {"topic": topic.value}
+
+
+def by_hit_outcome(*, outcome: HitOutcome) -> Labels:
+    """By what the client was told."""
+    return {"outcome": outcome.value}
+
+
+def by_issue(*, outcome: IssueOutcome, reason: Reason) -> Labels:
+    """By what the client was told, and why."""
+    return {"outcome": outcome.value, "reason": reason.value}
+
+
+def by_store_reason(*, reason: StoreReason) -> Labels:
+    """By the reason of an error of a store."""
+    return {"reason": reason.value}
+
+
+def by_path(*, path: HitPath) -> Labels:
+    """By the way through the stream."""
+    return {"path": path.value}
+
+
+def by_stage(*, stage: Stage) -> Labels:
+    """By step."""
+    return {"stage": stage.value}
+
+
+def by_row_kind(*, source: RowKind) -> Labels:
+    """By source of rows."""
+    return {"source": source.value}
+
+
+def by_partition(*, partition: PartitionNumber) -> Labels:
+    """By number of the partition; numbers beyond the bound share one."""
+    return {"partition": str(min(partition, MAX_PARTITIONS - 1))}
+
+
+def by_transaction_result(*, result: TransactionResult) -> Labels:
+    """By how a transaction ended."""
+    return {"result": result.value}
+
+
+def by_settled_result(*, result: SettledResult) -> Labels:
+    """By how a settlement ended."""
+    return {"result": result.value}
+
+
+def by_drift(*, kind: DriftKind) -> Labels:
+    """By kind of drift."""
+    return {"kind": kind.value}
+
+
+def by_call(*, rpc_method: RpcMethod, rpc_response_status_code: StatusCode) -> Labels:
+    """By method and status; the names are those of OpenTelemetry's conventions."""
+    return {"rpc_method": rpc_method, "rpc_response_status_code": rpc_response_status_code.value}
+
+
+def by_build(*, part: Part, version: BuildText, python: BuildText) -> Labels:
+    """What runs."""
+    return {"part": part.value, "version": version, "python": python}

@@ -1,0 +1,43 @@
+"""Table of metrics in docs/telemetry.md, from the registry. `python -m hitmesh.runtime.telemetry.page FILE` writes it.
+
+Decides how a metric reads on paper.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from hitmesh.runtime.telemetry.kinds import Metric
+from hitmesh.runtime.telemetry.registry import REGISTRY
+
+BEGIN: Final = "<!-- the registry's table begins: python -m hitmesh.runtime.telemetry.page docs/telemetry.md -->"
+END: Final = "<!-- the registry's table ends -->"
+
+
+def table() -> str:
+    """Returns one row a metric, in the order of the registry."""
+    head = "| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n"
+    return head + "".join(_row(metric) for metric in REGISTRY)
+
+
+def with_table(page: str) -> str:
+    """Returns the page with the table of now between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}{END}{after}"
+
+
+def _row(metric: Metric[Any]) -> str:
+    labels = ", ".join(f"{name}: {_named(values)}" for name, values in metric.label_values().items()) or "–"
+    return f"| `{metric.name}` | {metric.kind} | {metric.unit} | {labels} | {metric.meaning} |\n"
+
+
+def _named(values: tuple[str, ...] | str) -> str:
+    return values if isinstance(values, str) else " ".join(f"`{value}`" for value in values)
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    file.write_text(with_table(file.read_text(encoding="utf-8")), encoding="utf-8")

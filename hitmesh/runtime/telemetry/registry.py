@@ -1,0 +1,217 @@
+"""Every metric there is: name, unit, meaning, labels. docs/telemetry.md is made of this.
+
+A name is `hitmesh_<part>_<what>_<unit>`, with `_total` behind it for a counter; names never change their meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hitmesh.runtime.telemetry import labels
+from hitmesh.runtime.telemetry.kinds import Counter, Gauge, Histogram, Metric, ReadCounter, Unit
+
+_DURATIONS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LONG_DURATIONS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+_LAGS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 86_400.0)
+_HITS: Final = (1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0)
+_BATCH_BYTES: Final = tuple(float(1 << bits) for bits in range(10, 25, 2))
+_SNAPSHOT_BYTES: Final = tuple(float(1 << bits) for bits in range(12, 33, 2))
+
+COLLECTOR_HITS: Final = Counter(
+    "hitmesh_collector_hits_total",
+    Unit.HITS,
+    "Hits whose outcome was told to a client; accepted and rejected ones are durable",
+    labels.by_hit_outcome,
+)
+COLLECTOR_ISSUES: Final = Counter(
+    "hitmesh_collector_issues_total",
+    Unit.ISSUES,
+    "Issues told to clients: one of a hit, of a whole batch, or of a stream that was ended",
+    labels.by_issue,
+)
+COLLECTOR_BATCH_HITS: Final = Histogram(
+    "hitmesh_collector_batch_hits",
+    Unit.HITS,
+    "Hits of a micro-batch, refused ones included",
+    labels.unlabelled,
+    _HITS,
+)
+COLLECTOR_BATCH_BYTES: Final = Histogram(
+    "hitmesh_collector_batch_bytes", Unit.BYTES, "Bytes of a micro-batch as sent", labels.unlabelled, _BATCH_BYTES
+)
+COLLECTOR_ACK_SECONDS: Final = Histogram(
+    "hitmesh_collector_ack_latency_seconds",
+    Unit.SECONDS,
+    "From the arrival of a batch of a client until its outcome is known: all of it durable, or not taken",
+    labels.unlabelled,
+    _DURATIONS_S,
+)
+COLLECTOR_OPEN_STREAMS: Final = Gauge(
+    "hitmesh_collector_open_streams", Unit.STREAMS, "Streams that are open", labels.unlabelled
+)
+COLLECTOR_INFLIGHT_BYTES: Final = Gauge(
+    "hitmesh_collector_inflight_bytes",
+    Unit.BYTES,
+    "Bytes of batches whose outcome is not known yet, all streams and calls together",
+    labels.unlabelled,
+)
+COLLECTOR_RECORDS: Final = Counter(
+    "hitmesh_collector_records_total", Unit.RECORDS, "Records that the log made durable, no heartbeats", labels.by_topic
+)
+COLLECTOR_APPEND_FAILURES: Final = Counter(
+    "hitmesh_collector_append_failures_total",
+    Unit.FAILURES,
+    "Records that the log did not take",
+    labels.by_store_reason,
+)
+
+PROCESSOR_RECORDS: Final = Counter(
+    "hitmesh_processor_records_total", Unit.RECORDS, "Records read from the log, heartbeats included", labels.by_topic
+)
+PROCESSOR_HITS: Final = Counter(
+    "hitmesh_processor_hits_total", Unit.HITS, "Accepted hits read from the log, copies included", labels.unlabelled
+)
+PROCESSOR_PATH_HITS: Final = Counter(
+    "hitmesh_processor_path_hits_total", Unit.HITS, "Hits by the way they went in the stream", labels.by_path
+)
+PROCESSOR_STEP_SECONDS: Final = Histogram(
+    "hitmesh_processor_step_duration_seconds",
+    Unit.SECONDS,
+    "Time of one step of a micro-batch",
+    labels.by_stage,
+    _DURATIONS_S,
+)
+PROCESSOR_BATCH_HITS: Final = Histogram(
+    "hitmesh_processor_batch_hits", Unit.HITS, "Hits of a micro-batch", labels.unlabelled, _HITS
+)
+PROCESSOR_ROWS: Final = Counter(
+    "hitmesh_processor_rows_total",
+    Unit.ROWS,
+    "Signed rows committed; divided by hitmesh_processor_hits_total, the rows per hit",
+    labels.by_row_kind,
+)
+PROCESSOR_LAG_SECONDS: Final = Gauge(
+    "hitmesh_processor_lag_seconds",
+    Unit.SECONDS,
+    "Now minus the log time up to which a partition is committed; negative while log time is ahead",
+    labels.by_partition,
+)
+PROCESSOR_WATERMARK_AGE_SECONDS: Final = Gauge(
+    "hitmesh_processor_watermark_age_seconds",
+    Unit.SECONDS,
+    "Now minus the watermark of a partition; negative while log time is ahead",
+    labels.by_partition,
+)
+PROCESSOR_TRANSACTION_SECONDS: Final = Histogram(
+    "hitmesh_processor_transaction_duration_seconds",
+    Unit.SECONDS,
+    "Time of a transaction of rows and positions",
+    labels.unlabelled,
+    _DURATIONS_S,
+)
+PROCESSOR_TRANSACTIONS: Final = Counter(
+    "hitmesh_processor_transactions_total",
+    Unit.TRANSACTIONS,
+    "Transactions of rows and positions",
+    labels.by_transaction_result,
+)
+PROCESSOR_SNAPSHOT_SECONDS: Final = Histogram(
+    "hitmesh_processor_snapshot_duration_seconds",
+    Unit.SECONDS,
+    "Time of one partition's snapshot, chunks and manifest",
+    labels.unlabelled,
+    _LONG_DURATIONS_S,
+)
+PROCESSOR_SNAPSHOT_BYTES: Final = Histogram(
+    "hitmesh_processor_snapshot_bytes",
+    Unit.BYTES,
+    "Bytes of one partition's snapshot",
+    labels.unlabelled,
+    _SNAPSHOT_BYTES,
+)
+PROCESSOR_REPLAY_SECONDS: Final = Histogram(
+    "hitmesh_processor_replay_duration_seconds",
+    Unit.SECONDS,
+    "Time until the state of a partition was there again: snapshot and silent replay",
+    labels.unlabelled,
+    _LONG_DURATIONS_S,
+)
+PROCESSOR_REPLAYED_HITS: Final = Counter(
+    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits read again by silent replays", labels.unlabelled
+)
+PROCESSOR_RECOVERIES: Final = Counter(
+    "hitmesh_processor_recoveries_total",
+    Unit.RECOVERIES,
+    "State thrown away and made again of the log, the first time after a start included",
+    labels.unlabelled,
+)
+PROCESSOR_OPEN_VISITS: Final = Gauge(
+    "hitmesh_processor_open_visits", Unit.VISITS, "Visits whose summary is kept", labels.unlabelled
+)
+PROCESSOR_KEPT_HITS: Final = Gauge(
+    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits that are kept for the slow path", labels.unlabelled
+)
+PROCESSOR_SETTLED: Final = Counter(
+    "hitmesh_processor_settled_site_days_total",
+    Unit.SITE_DAYS,
+    "Settlements of site-days that ended",
+    labels.by_settled_result,
+)
+PROCESSOR_DRIFT: Final = Counter(
+    "hitmesh_processor_drift_site_days_total",
+    Unit.SITE_DAYS,
+    "Settled site-days that differ from what the stream said",
+    labels.by_drift,
+)
+PROCESSOR_UNBALANCED_HITS: Final = Gauge(
+    "hitmesh_processor_ledger_unbalanced_hits",
+    Unit.HITS,
+    "Hits by which the ledger does not balance (rule D5); anything but 0 is a loss or a bug",
+    labels.unlabelled,
+)
+PROCESSOR_STORE_ERRORS: Final = Counter(
+    "hitmesh_processor_store_errors_total", Unit.ERRORS, "Errors of stores, by reason", labels.by_store_reason
+)
+
+REPORTER_ROWS: Final = Counter(
+    "hitmesh_reporter_rows_total", Unit.ROWS, "Rows that stores answered to reports", labels.unlabelled
+)
+REPORTER_FRESHNESS_SECONDS: Final = Histogram(
+    "hitmesh_reporter_freshness_lag_seconds",
+    Unit.SECONDS,
+    "Now minus complete_through, as a report said it",
+    labels.unlabelled,
+    _LAGS_S,
+)
+REPORTER_STORE_ERRORS: Final = Counter(
+    "hitmesh_reporter_store_errors_total",
+    Unit.ERRORS,
+    "Errors of stores that a call ended with, by reason",
+    labels.by_store_reason,
+)
+
+RPC_SECONDS: Final = Histogram(
+    "hitmesh_rpc_server_call_duration_seconds",
+    Unit.SECONDS,
+    "Time of a call with one request in its handler; OpenTelemetry's rpc.server.call.duration",
+    labels.by_call,
+    _DURATIONS_S,
+)
+
+PROCESS_CPU_SECONDS: Final = ReadCounter(
+    "hitmesh_process_cpu_seconds_total",
+    Unit.SECONDS,
+    "Processor time of the process, user and system",
+    labels.unlabelled,
+)
+PROCESS_RESIDENT_BYTES: Final = Gauge(
+    "hitmesh_process_resident_bytes", Unit.BYTES, "Resident memory, shared pages included", labels.unlabelled
+)
+PROCESS_BUILD_INFO: Final = Gauge(
+    "hitmesh_process_build_info", Unit.INFO, "Always 1; the labels say what runs", labels.by_build
+)
+
+# In the order above. Nothing can be left out of it.
+REGISTRY: Final[tuple[Metric[Any], ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

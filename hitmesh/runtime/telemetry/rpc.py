@@ -1,0 +1,82 @@
+"""Measures calls of the contract with one request: how long a handler took and which status it ended with.
+
+Per call, never per hit. An answer in pieces is measured until its last piece is sent. Streams of requests live for
+hours and have numbers of their own (open streams, latency of acks); health checks and reflection are not counted.
+Decides nothing about the call.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import grpc
+
+from hitmesh.runtime.telemetry.labels import StatusCode
+from hitmesh.runtime.telemetry.metrics import Metrics
+from hitmesh.runtime.telemetry.registry import RPC_SECONDS
+
+_CONTRACT = "/hitmesh."
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class CallMeter(grpc.ServerInterceptor):
+    """Wraps the handlers of methods with one request.
+
+    Only methods that a server has are measured, so the label is bounded by the contract: a method that nobody serves
+    has no handler.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Returns the handler that measures, or the given one when it is none of ours."""
+        handler = continuation(details)
+        if handler is None or not details.method.startswith(_CONTRACT):
+            return handler
+        method, codec = details.method.removeprefix("/"), (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._measured(method, handler.unary_unary), *codec)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(self._measured_stream(method, handler.unary_stream), *codec)
+        return handler
+
+    def _measured(self, method: str, behaviour: Behaviour) -> Behaviour:
+        @functools.wraps(behaviour)  # gRPC reads attributes of the function
+        def measured(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._measuring(method, context):
+                return behaviour(request, context)
+
+        return measured
+
+    def _measured_stream(self, method: str, behaviour: Behaviour) -> Behaviour:
+        @functools.wraps(behaviour)
+        def measured(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._measuring(method, context):
+                yield from behaviour(request, context)
+
+        return measured
+
+    @contextmanager
+    def _measuring(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
+        began = time.perf_counter()
+        ended = StatusCode.UNKNOWN  # what gRPC answers when a handler raises without a status
+        try:
+            yield
+            ended = StatusCode.OK
+        except GeneratorExit:  # the caller left before the last piece
+            ended = StatusCode.CANCELLED
+            raise
+        finally:
+            took_s = time.perf_counter() - began
+            code = context.code()  # type: ignore[attr-defined]  # it is there, the stubs do not know
+            status = StatusCode(code.name) if isinstance(code, grpc.StatusCode) else ended
+            self._metrics.record(RPC_SECONDS, took_s, rpc_method=method, rpc_response_status_code=status)

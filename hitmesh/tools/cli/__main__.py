@@ -1,0 +1,87 @@
+"""The command `hitmesh`: the root group, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hitmesh import __version__
+from hitmesh.tools.cli.exits import EXIT_CODES_HELP, Exit, failure_of
+from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
+from hitmesh.tools.cli.options import examples
+from hitmesh.tools.cli.output import escape_what_cannot_be_written
+
+COMMANDS = {
+    "dev": LazyCommand("hitmesh.tools.cli.dev:dev", "Start a whole mesh on this machine."),
+    "import": LazyCommand("hitmesh.tools.cli.imports:import_group", "Import an access log or a shop export."),
+    "query": LazyCommand("hitmesh.tools.cli.query:query", "Ask for metrics of a site over a time range."),
+    "send": LazyCommand("hitmesh.tools.cli.send:send", "Send one hit by hand."),
+    "sites": LazyCommand("hitmesh.tools.cli.sites:sites", "List the sites."),
+    "load": LazyCommand("hitmesh.tools.cli.load:load", "Offer made-up traffic and check what is counted."),
+    "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how far the numbers reach."),
+    "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),
+    "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show what settlement changed of the live numbers."),
+    "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show where a hit is and what became of it."),
+    "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
+    "init": LazyCommand("hitmesh.tools.cli.init:init", "Make or check topics, tables and data sources."),
+    "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),
+}
+_JSON_OUTPUTS = ("json", "ndjson")
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "hitmesh dev",
+        "hitmesh import access-log access.log --site demo/weblog",
+        "hitmesh query --site demo/weblog --metrics visits,visitors --last 30d --grain day",
+    )
+    + "\n\n"
+    + EXIT_CODES_HELP,
+)
+@click.version_option(__version__, prog_name="hitmesh", message="%(prog)s %(version)s")
+def root() -> None:
+    """Collect hits, turn them into visits, answer questions about them."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command line; returns its exit code. Errors are written to stderr."""
+    try:
+        returned = root.main(args=list(arguments), prog_name="hitmesh", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except (Exception, KeyboardInterrupt) as error:
+        failure = failure_of(error)
+        failure.show(as_json=wants_json(arguments))
+        return failure.code
+    return returned if isinstance(returned, int) else Exit.OK
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Returns whether the arguments ask for JSON; read by hand, since they may be what is wrong."""
+    for index, argument in enumerate(arguments):
+        following = arguments[index + 1] if index + 1 < len(arguments) else ""
+        for output in _JSON_OUTPUTS:
+            if argument in (f"-o{output}", f"-o={output}", f"--output={output}"):
+                return True
+            if argument in ("-o", "--output") and following == output:
+                return True
+    return False
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    escape_what_cannot_be_written()
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""`hitmesh drift`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from hitmesh.client.mesh import Mesh
+
+
+@click.command(
+    short_help="Show what settlement changed of the live numbers.",
+    epilog=examples(
+        "hitmesh drift",
+        "hitmesh drift --site demo/example --since 2026-11-01 -o json",
+    ),
+)
+@site_option(required=False)
+@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day; else the last 60 settled ones.")
+@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day.")
+@output_option("table", "json")
+@mesh_options
+def drift(
+    site: str | None, since: str | None, until: str | None, output: str, endpoint: str | None, home: Path | None
+) -> None:
+    """Show how settled days of a site, or of every site, differ from what the live stream said of them.
+
+    A day of which nothing came late is confirmed as it was: no drift. What late hits and late copies changed is listed
+    by stored measure, settled minus live; money is in micros, durations in ms. Rows that the store of live rows lost or
+    has twice are named by what they add to the live numbers. JSON is one list of days.
+    """
+    dates = utc_date(since), utc_date(until)
+    with connect(endpoint, home) as mesh:
+        from hitmesh.client.sites import list_sites
+
+        names = [site] if site is not None else [one.name for one in list_sites(mesh)]
+        found = [day for name in names for day in _ask(mesh, name, dates)]
+    if output == "json":
+        print_json(found)
+        return
+    rows = [(one["site"], one["date"], _verdict(one), _of_settlement(one)) for one in found]
+    print_table(("site", "UTC day", "verdict", "settled minus live"), rows, right_from=4)
+
+
+def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
+    from hitmesh.api.control.v1 import operations_pb2
+    from hitmesh.client.mesh import CALL_TIMEOUT_S
+
+    request = operations_pb2.GetDriftRequest(site=site, since=dates[0], until=dates[1])
+    answer = mesh.operations.GetDrift(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    if answer.omitted_days and not any(dates):
+        note(f"{short_site_name(site)}: {answer.omitted_days:,} more settled days; give --since and --until")
+    return [
+        {
+            "site": short_site_name(site),
+            "date": day.date,
+            "confirmed": day.confirmed,
+            "rows_differ": day.rows_differ,
+            "sketch_provisional": day.sketch_provisional,
+            "measures": dict(sorted(day.measures.items())),
+            "row_measures": dict(sorted(day.row_measures.items())),
+            "full_refunds": day.full_refunds,
+        }
+        for day in answer.days
+    ]
+
+
+def _verdict(day: dict[str, Any]) -> str:
+    if day["confirmed"]:
+        return "confirmed"
+    if day["row_measures"]:
+        return f"rows lost or doubled: {_changes(day['row_measures'])}"
+    if day["rows_differ"]:
+        return "drift"
+    return "visitors counted anew" if day["sketch_provisional"] else "settled anew"
+
+
+def _of_settlement(day: dict[str, Any]) -> str:
+    apart = {"full refunds": day["full_refunds"]} if day["full_refunds"] else {}
+    return _changes({**day["measures"], **apart})
+
+
+def _changes(measures: dict[str, int]) -> str:
+    return ", ".join(f"{name} {change:+,}" for name, change in measures.items()) or "–"

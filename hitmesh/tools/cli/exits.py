@@ -1,0 +1,178 @@
+"""What a command ends with: exit codes, and errors as text or as one Status object.
+
+Decides the code of every error. People script these codes: they never change their meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hitmesh.model.errors import HitmeshError, RefusedError, RetryError
+from hitmesh.tools.cli.output import echo, print_json
+
+if TYPE_CHECKING:
+    import grpc
+
+RPC_BASE: Final = 64
+DOMAIN: Final = "hitmesh.dev"
+CURE_UNREACHABLE: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
+
+
+class Exit(IntEnum):
+    """Exit codes; a failed RPC is 64 + its gRPC code."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    CONFIG = 3
+    CANNOT_START = 4
+    UNREACHABLE = 5
+    NOT_READY = 6
+    PROBLEMS_FOUND = 7
+    INTERRUPTED = 130
+
+
+EXIT_CODES_HELP: Final = """\b
+Exit codes:
+  0    done
+  1    a bug of hitmesh
+  2    wrong usage: an option, an argument or a file that is not what it should be
+  3    wrong configuration: a file, a key or an environment variable
+  4    cannot start, for example a port is taken
+  5    no mesh can be reached
+  6    not ready in time
+  7    a check found problems
+  64+n an RPC failed with gRPC code n, for example 67 INVALID_ARGUMENT, 69 NOT_FOUND
+  130  interrupted
+"""
+
+# The google.rpc code that a local failure has as a Status object.
+_RPC_CODES: Final[dict[int, int]] = {
+    Exit.BUG: 13,  # INTERNAL
+    Exit.USAGE: 3,  # INVALID_ARGUMENT
+    Exit.CONFIG: 9,  # FAILED_PRECONDITION
+    Exit.CANNOT_START: 9,
+    Exit.UNREACHABLE: 14,  # UNAVAILABLE
+    Exit.NOT_READY: 4,  # DEADLINE_EXCEEDED
+    Exit.PROBLEMS_FOUND: 9,
+    Exit.INTERRUPTED: 1,  # CANCELLED
+}
+_EXITS_BY_REASON: Final = {"NOT_VISIBLE_YET": Exit.NOT_READY, "NO_KEY": Exit.CONFIG, "INVALID_CONFIG": Exit.CONFIG}
+# How grpc words a connection that was never made; anything else came from the other side.
+_NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
+
+
+class CommandFailed(Exception):
+    """A command ends with a code of its own, or with 64 + a gRPC code. `message` names value, rule and cure."""
+
+    def __init__(self, code: int, message: str, *, reason: str = "FAILED") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it leaves the program: exit code, text, and the Status object."""
+
+    code: int
+    text: str
+    rpc_code: int
+    message: str
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+    def show(self, *, as_json: bool) -> None:
+        """Writes the error to stderr: text, or one line of JSON."""
+        if as_json:
+            status = {"code": self.rpc_code, "message": self.message, "details": self.details}
+            print_json(status, err=True)
+        elif self.text:
+            echo(self.text, err=True)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Returns what an error becomes."""
+    if isinstance(error, click.UsageError):
+        return _local(Exit.USAGE, error.format_message(), "USAGE", text=_usage_text(error))
+    if isinstance(error, click.ClickException):
+        return _local(Exit.USAGE, error.format_message(), "USAGE")
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return _local(Exit.INTERRUPTED, "interrupted", "INTERRUPTED", text="interrupted")
+    if isinstance(error, CommandFailed):
+        return _local(error.code, error.message, error.reason)
+    if isinstance(error, HitmeshError):
+        return _local(_exit_of(error), error.message, error.reason)
+    rpc_failure = _rpc_failure(error)
+    if rpc_failure is not None:
+        return rpc_failure
+    trace = "".join(traceback.format_exception(error))
+    message = f"{type(error).__name__}: {error}"
+    return _local(
+        Exit.BUG, message, "BUG", text=f"{trace}error: this is a bug of hitmesh, please report the lines above"
+    )
+
+
+def _exit_of(error: HitmeshError) -> Exit:
+    if error.reason in _EXITS_BY_REASON:
+        return _EXITS_BY_REASON[error.reason]
+    if isinstance(error, RetryError):
+        return Exit.UNREACHABLE
+    return Exit.USAGE if isinstance(error, RefusedError) else Exit.BUG
+
+
+def _local(code: int, message: str, reason: str, *, text: str | None = None) -> Failure:
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
+    rpc_code = _RPC_CODES[code] if code in _RPC_CODES else code - RPC_BASE
+    return Failure(code, f"error: {message}" if text is None else text, rpc_code, message, details)
+
+
+def _usage_text(error: click.UsageError) -> str:
+    if error.ctx is None:
+        return f"error: {error.format_message()}"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message()
+    path = error.ctx.command_path
+    return f"{error.ctx.get_usage()}\nerror: {error.format_message()}\nSee `{path} --help`."
+
+
+def _rpc_failure(error: BaseException) -> Failure | None:
+    # Without grpc no call was made; importing it to ask would cost every other failure 100 ms.
+    if "grpc" not in sys.modules:
+        return None
+    import grpc
+
+    if not isinstance(error, grpc.RpcError):
+        return None
+    code = error.code()
+    message = error.details() or ""
+    not_connected = any(words in message for words in _NOT_CONNECTED) and "upstream" not in message
+    if code is grpc.StatusCode.UNAVAILABLE and not_connected:
+        return _local(Exit.UNREACHABLE, f"no mesh can be reached ({message}): {CURE_UNREACHABLE}", "NO_MESH")
+    number = int(code.value[0])
+    return Failure(RPC_BASE + number, f"error: {code.name}: {message}", number, message, _details(error))
+
+
+def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
+    """Returns the details of a status as JSON; those of unknown types by their names."""
+    from google.protobuf.json_format import MessageToDict
+    from google.rpc import error_details_pb2  # noqa: F401 - registers the types that details have
+    from grpc_status import rpc_status
+
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an RpcError raised by a call is that call
+    except ValueError:  # the details disagree with the status: a proxy answered in between
+        return []
+    details: list[dict[str, Any]] = []
+    for detail in status.details if status is not None else ():
+        try:
+            details.append(MessageToDict(detail))
+        except TypeError:
+            details.append({"@type": detail.type_url})
+    return details

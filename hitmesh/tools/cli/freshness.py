@@ -1,0 +1,110 @@
+"""`hitmesh freshness`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.output import print_json, print_table, visible
+
+if TYPE_CHECKING:
+    from hitmesh.client.mesh import Mesh
+
+
+@click.command(
+    short_help="Show how far the numbers reach.",
+    epilog=examples(
+        "hitmesh freshness",
+        "hitmesh freshness --site demo/example -o json",
+    ),
+)
+@site_option(required=False)
+@output_option("table", "json")
+@mesh_options
+def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
+    """Show how far the numbers of a site reach, or of every site.
+
+    Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. JSON is
+    one object with --site, else a list.
+    """
+    with connect(endpoint, home) as mesh:
+        if site is not None:
+            found = [_ask(mesh, site)]
+        else:
+            from hitmesh.client.sites import list_sites
+
+            found = [_ask(mesh, one.name) for one in list_sites(mesh)]
+    if output == "json":
+        print_json(found[0] if site is not None else found)
+        return
+    rows = [
+        (
+            one["site"],
+            one["state"],
+            one["complete_through"],
+            one["provisional_from"],
+            f"{one['lag_s']:,.1f}",
+            f"{one['dirty_days']:,}",
+            f"{one['open_days']:,}",
+        )
+        for one in found
+    ]
+    headers = ("site", "state", "complete through", "settled to", "lag s", "days to settle", "open days")
+    print_table(headers, rows, right_from=4, caption="\n".join(_about_ahead(found)) or None)
+
+
+def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence per partition that is ahead."""
+    ahead = {(one["log"], one["partition"]): one for site in found for one in site["ahead"]}
+    return [
+        visible(
+            f"{log}/{partition} is ahead of the present, at {one['log_time']}: hits with a right clock are in visits "
+            f"when their day is settled, those from {one['visits_wait_until']} on at once. Cause: {one['cause']}."
+        )
+        for (log, partition), one in sorted(ahead.items())
+    ]
+
+
+def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
+    from hitmesh.api.reporter.v1 import reporter_pb2
+    from hitmesh.client.mesh import CALL_TIMEOUT_S
+
+    request = reporter_pb2.GetFreshnessRequest(site=site)
+    answer = mesh.reporter.GetFreshness(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    fresh = answer.freshness
+    return {
+        "site": short_site_name(site),
+        "state": reporter_pb2.FreshnessState.Name(fresh.state).removeprefix("FRESHNESS_STATE_"),
+        "complete_through": fresh.complete_through.ToJsonString(),
+        "provisional_from": fresh.provisional_from.ToJsonString(),
+        "live_from": fresh.live_from.ToJsonString(),
+        "lag_s": fresh.lag.ToMilliseconds() / 1000,
+        "stalled_partitions": list(fresh.stalled_partitions),
+        "ahead": [
+            {
+                "log": one.log,
+                "partition": one.partition,
+                "log_time": one.log_time.ToJsonString(),
+                "visits_wait_until": one.visits_wait_until.ToJsonString(),
+                "cause": one.cause,
+            }
+            for one in fresh.ahead
+        ],
+        "dirty_days": answer.dirty_days,
+        "resettling_days": answer.resettling_days,
+        "open_days": answer.open_days,
+        "data_version": answer.data_version,
+        "partitions": [
+            {
+                "log": one.log,
+                "partition": one.partition,
+                "next_offset": one.next_offset,
+                "complete_through": one.complete_through.ToJsonString(),
+            }
+            for one in answer.partitions
+        ],
+    }

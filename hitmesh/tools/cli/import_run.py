@@ -1,0 +1,270 @@
+"""One import from files to queryable numbers: survey, site, send, wait, count copies.
+
+Decides the order of these steps and what counts as a duplicate. Files are read twice: once to know their digest, their
+days and that they are what they should be, before anything is sent; once to send.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.client.batches import batches
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+from hitmesh.client.sender import HitSender, Refusal, SendTotals
+from hitmesh.client.sites import DEFAULT_CURRENCY, ensure_site
+from hitmesh.client.visibility import Wait, wait_until_visible
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.cli.progress import Progress
+from hitmesh.tools.importers.lines import SkipReason, Tally
+
+Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
+
+STDIN: Final = Path("-")
+_NAMED_FILES: Final = 3  # in a message
+GZIP_MAGIC: Final = b"\x1f\x8b"
+# The range in which the reporter knows days.
+FIRST_DAY_S: Final = 0
+LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file by its name; `opened` opens it from its beginning, as often as it is called."""
+
+    name: str
+    opened: Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Files before they are sent: what they hold, from when to when in UTC seconds, and the digest of their bytes.
+
+    `formats` has the name of each file and of the format that was found in it.
+    """
+
+    tally: Tally
+    formats: tuple[tuple[str, str], ...]
+    hits: int
+    first_s: int
+    last_s: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Hits and copies of hits that reports show for the days of the files."""
+
+    hits: int
+    copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the files."""
+
+    survey: Survey
+    totals: SendTotals
+    duplicate: int
+
+    @property
+    def examples(self) -> list[Refusal]:
+        """The first refusals."""
+        return self.totals.examples
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the fields people script."""
+        return {
+            "lines": self.survey.tally.lines,
+            "sent": self.totals.sent,
+            "accepted": self.totals.accepted,
+            "rejected": self.totals.rejected,
+            "duplicate": self.duplicate,
+            "skipped": {reason.value: count for reason, count in sorted(self.survey.tally.skipped.items())},
+        }
+
+    def as_text(self) -> str:
+        """Returns the same for people."""
+        totals = self.totals
+        skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
+        return (
+            f"{self.survey.tally.lines:,} lines, {totals.sent:,} hits sent: {totals.accepted:,} accepted, "
+            f"{totals.rejected:,} rejected, {self.duplicate:,} duplicate\nskipped: {', '.join(skipped) or 'nothing'}"
+        )
+
+
+def run_import(
+    files: Sequence[Path],
+    reader_for: Callable[[str], Reader],
+    *,
+    mesh: Mesh,
+    site: str,
+    currency: str | None,
+    timeout_s: float | None,
+    progress: Progress,
+) -> Imported:
+    """Imports files, in their order; returns when their numbers can be queried.
+
+    Args:
+        files: paths, or `-` for standard input.
+        reader_for: makes the reader of a format for the site's currency.
+        mesh: with a server key.
+        site: full name; made when it is missing.
+        currency: what the site's must be; None takes it as it is.
+        timeout_s: how long to wait for the numbers; None does not wait.
+        progress: is told how far it got.
+
+    Raises:
+        RefusedError: nothing in one of the files can be read (INVALID_FILE); nothing was sent, no site was made.
+    """
+    with ExitStack() as stack:
+        sources = [_source(file, stack) for file in files]
+        progress.phase("reading")
+        surveyed = survey(sources, reader_for(currency or DEFAULT_CURRENCY), progress)
+        found = ensure_site(mesh, site, currency)
+        before = stored(mesh, site, surveyed) if timeout_s is not None else None
+        totals = _send(mesh, site, _hits(sources, reader_for(found.currency)), surveyed, progress)
+    if timeout_s is None or before is None:
+        return Imported(surveyed, totals, duplicate=0)
+    progress.phase("waiting until the numbers can be queried")
+    wait_until_visible(mesh, site, totals.offsets, Wait(timeout_s))
+    return Imported(surveyed, totals, duplicates(before, stored(mesh, site, surveyed), totals))
+
+
+def _source(file: Path, stack: ExitStack) -> Source:
+    if file != STDIN:
+        return Source(str(file), lambda: file.open("rb"))
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    return Source("standard input", lambda: _from_the_beginning(cast(BinaryIO, copy)))
+
+
+@contextmanager
+def _from_the_beginning(copy: BinaryIO) -> Iterator[BinaryIO]:
+    copy.seek(0)
+    yield copy
+
+
+def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Survey:
+    """Reads everything once; sends nothing.
+
+    Raises:
+        RefusedError: a file is none of its kind, or has lines of which none can be read, or all files are empty
+            (INVALID_FILE).
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    total = Tally()
+    formats: list[tuple[str, str]] = []
+    hits, first_s, last_s = 0, LAST_DAY_S, FIRST_DAY_S
+    for source in sources:
+        tally = Tally()
+        with source.opened() as file, _named(source):
+            for hit in reader(_digested(_lines(file), digest), tally):
+                hits += 1
+                first_s = min(first_s, hit.true_time.seconds)
+                last_s = max(last_s, hit.true_time.seconds)
+                progress.reached(total.lines + tally.lines)
+        _check_readable(source, tally)
+        if tally.lines:
+            formats.append((source.name, tally.format))
+        total.add(tally)
+    if not total.lines:
+        names = ", ".join(source.name for source in sources[:_NAMED_FILES])
+        raise RefusedError(f"no line in {names}: import a file that is not empty", field="file", reason="INVALID_FILE")
+    return Survey(total, tuple(formats), hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        raise RefusedError(f"{source.name}: {error}", field=error.field, reason=error.reason) from error
+
+
+def _check_readable(source: Source, tally: Tally) -> None:
+    if tally.lines and tally.skipped[SkipReason.UNPARSABLE] == tally.lines:
+        kind = f" as {tally.format}" if tally.format else ""
+        raise RefusedError(
+            f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of that format, or "
+            "name the right one",
+            field="file",
+            reason="INVALID_FILE",
+        )
+
+
+def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
+    for source in sources:
+        with source.opened() as file:
+            yield from reader(_lines(file), Tally())
+
+
+def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
+    """Returns what reports show for the UTC days of the files, excluded hits included."""
+    if surveyed.first_s > surveyed.last_s:
+        return Stored(0, 0)
+    first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
+    dates = reporter_pb2.DateRange(
+        since=reporter_pb2.Date(year=first.year, month=first.month, day=first.day),
+        until=reporter_pb2.Date(year=last.year, month=last.month, day=last.day),
+    )
+    request = reporter_pb2.RunReportRequest(
+        site=site,
+        metrics=["hits", "duplicate_hits"],
+        time_range=reporter_pb2.TimeRange(dates=dates),
+        time_grain=reporter_pb2.TIME_GRAIN_NONE,
+        time_zone="UTC",
+        include_excluded=True,
+    )
+    answer = mesh.reporter.RunReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    if not answer.rows:
+        return Stored(0, 0)
+    hits, copies = (cell.int64_value for cell in answer.rows[0].cells)
+    return Stored(hits, copies)
+
+
+def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
+    """Returns how many of the accepted hits are copies of hits that were stored before the import.
+
+    The number of new copies says it, unless a broken stream made the sender itself store some hits twice; then it is
+    what was accepted without becoming a new hit, at most the number of new copies.
+    """
+    new_copies = max(0, after.copies - before.copies)
+    if not totals.resent:
+        return min(new_copies, totals.accepted)
+    new_hits = max(0, after.hits - before.hits)
+    return min(new_copies, max(0, totals.accepted - new_hits))
+
+
+def _send(mesh: Mesh, site: str, hits: Iterator[hit_pb2.Hit], surveyed: Survey, progress: Progress) -> SendTotals:
+    progress.phase("sending", surveyed.hits)
+    with HitSender(mesh, site) as sender:
+        for batch in batches(hits, surveyed.digest):
+            sender.submit(batch)
+            totals = sender.totals
+            progress.reached(totals.accepted + totals.rejected)
+        sender.drain()
+        return sender.totals
+
+
+def _lines(source: BinaryIO) -> Iterable[bytes]:
+    is_gzip = source.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    source.seek(0)
+    return cast(Iterable[bytes], gzip.open(source) if is_gzip else source)
+
+
+def _digested(raw_lines: Iterable[bytes], digest: hashlib.blake2b) -> Iterator[bytes]:
+    for raw in raw_lines:
+        digest.update(raw)
+        yield raw

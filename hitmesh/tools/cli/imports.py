@@ -1,0 +1,142 @@
+"""`hitmesh import`: files of other programs become hits of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
+from hitmesh.tools.cli.options import (
+    CommandT,
+    connect,
+    currency_option,
+    examples,
+    mesh_options,
+    output_option,
+    site_option,
+)
+from hitmesh.tools.cli.output import echo, note, print_json
+
+if TYPE_CHECKING:
+    from hitmesh.tools.cli.import_run import Reader
+
+DEFAULT_TIMEOUT_S: Final = 300.0
+
+
+def import_options(command: CommandT) -> CommandT:
+    """Adds the options that every import has; its files are an argument of its own."""
+    command = mesh_options(command)
+    command = output_option("table", "json")(command)
+    command = click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0),
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        metavar="S",
+        help="Seconds to wait until the numbers can be queried.",
+    )(command)
+    command = click.option(
+        "--no-wait", is_flag=True, help="Do not wait until the numbers can be queried; `duplicate` is then 0."
+    )(command)
+    return site_option()(command)
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "access-log": LazyCommand("hitmesh.tools.cli.import_log:access_log", "Import access logs."),
+        "shop-csv": LazyCommand("hitmesh.tools.cli.imports:shop_csv", "Import the event export of a shop."),
+    },
+    name="import",
+    short_help="Import an access log or a shop export.",
+    epilog=examples(
+        "hitmesh import access-log access.log --site demo/weblog",
+        "hitmesh import shop-csv shop.csv --site demo/shop --currency USD",
+    ),
+)
+def import_group() -> None:
+    """Import files through the mesh's own stream.
+
+    Importing a file again changes no report: its hits keep their ids.
+    """
+
+
+@click.command(
+    name="shop-csv",
+    short_help="Import the event export of a shop.",
+    epilog=examples(
+        "hitmesh import shop-csv shop.csv --site demo/shop --currency USD",
+        "hitmesh import shop-csv shop.csv.gz --site demo/shop --no-wait -o json",
+        "hitmesh import shop-csv sales.csv --site demo/shop --map event_time=date --map user_id=customer",
+    ),
+)
+@import_options
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE")
+@currency_option("Currency of the prices; else the site's, USD for a new site.")
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="COLUMN=NAME",
+    help="What the file calls a column, for example price=unit_amount; may be given several times.",
+)
+def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
+    """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
+
+    Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
+    user_id and user_session, in any order, with commas, semicolons or tabs between; --map says where a file calls them
+    otherwise. view, cart and remove_from_cart become hits; purchases of one session, user and second become one order.
+    Prices are rounded to a millionth. Broken rows are skipped as unparsable. `lines` counts rows; the header is none. A
+    missing site is made, in UTC.
+    """
+    from hitmesh.tools.importers import shop_csv as importer
+    from hitmesh.tools.importers.csv_rows import parse_map
+
+    names = parse_map(maps, importer.COLUMNS)
+    run(
+        [file], lambda currency: lambda raw, tally: importer.read(raw, tally, currency=currency, names=names), **options
+    )
+
+
+def run(
+    files: Sequence[Path],
+    reader_for: Callable[[str], Reader],
+    *,
+    site: str,
+    currency: str | None,
+    no_wait: bool,
+    timeout_s: float,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Imports files with the options of `import_options` and prints what became of them."""
+    with connect(endpoint, home, needs_key=True) as mesh:
+        from hitmesh.tools.cli.import_run import run_import
+        from hitmesh.tools.cli.progress import Progress
+
+        with Progress() as progress:
+            imported = run_import(
+                files,
+                reader_for,
+                mesh=mesh,
+                site=site,
+                currency=currency,
+                timeout_s=None if no_wait else timeout_s,
+                progress=progress,
+            )
+    for name, format_ in imported.survey.formats:
+        if format_:
+            note(f"{name}: read as {format_}")
+    for line in imported.survey.tally.unread:
+        note(f"line {line.number} cannot be read: {line.text}")
+    for refusal in imported.examples:
+        note(f"refused {refusal.hit_id or 'a whole batch'}: {refusal.reason}: {refusal.message}")
+    if output == "json":
+        print_json(imported.as_json())
+    else:
+        echo(imported.as_text())

@@ -1,0 +1,113 @@
+"""`hitmesh init`: makes or checks what a mesh needs on its servers, after showing what would change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import CommandT, examples
+from hitmesh.tools.cli.output import note, print_table
+from hitmesh.tools.cli.stack import find_stack_home, stack_errors, stack_home_option
+
+if TYPE_CHECKING:
+    from hitmesh.adapters.schema_plan import Change
+    from hitmesh.adapters.servers import Servers
+
+STACK: Final = "stack"
+# Defaults are those of SchemaOptions, which help must not import; a test holds them together.
+_OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
+    ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of hits; never changed afterwards."),
+    ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Partitions of each topic that Druid reads."),
+    ("--replication", 1, click.IntRange(1, 9), "Copies of Kafka's partitions and of Cassandra's rows."),
+    ("--min-insync", 1, click.IntRange(1, 9), "Copies that a record is acknowledged with."),
+    ("--hits-retention-days", 7, click.IntRange(2, 3_650), "How long Kafka keeps hits for replay."),
+    ("--rollups-retention-days", 3, click.IntRange(1, 3_650), "How long Kafka keeps rows that Druid has."),
+    ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = for good."),
+    ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = for good."),
+    ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Of the segments that Druid's tasks make."),
+    ("--task-count", 1, click.IntRange(1, 1_024), "Druid tasks of a data source."),
+    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before it hands on."),
+    ("--rows-retention-days", 0, click.IntRange(0, 7_300), "How long Druid keeps rows; 0 = for good."),
+)
+
+
+def _schema_options(command: CommandT) -> CommandT:
+    for name, default, kind, meaning in reversed(_OPTIONS):
+        command = click.option(name, type=kind, default=default, show_default=True, help=meaning)(command)
+    return command
+
+
+@click.command(
+    short_help="Make or check topics, tables and data sources.",
+    epilog=examples(
+        "hitmesh init --backend stack --yes",
+        "hitmesh init --backend 'servers:?kafka=k1:9092,k2:9092&cassandra=c1:9042&broker=http://b:8082"
+        "&coordinator=http://o:8081' --replication 3 --min-insync 2 --hits-partitions 64",
+        "hitmesh init --backend stack --check",
+    ),
+)
+@click.option(
+    "--backend",
+    required=True,
+    metavar="URL|stack",
+    help="Store URL of the servers (servers:?…), or those of `hitmesh stack`, started if need be.",
+)
+@stack_home_option("--stack-home", needs=" of `--backend stack`")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--check", is_flag=True, help="Change nothing; ends with 7 when something would change.")
+@_schema_options
+def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **options: Any) -> None:
+    """Make or check topics, tables and data sources of a mesh.
+
+    Shows what is there and what would be made or changed, and asks. Run again it changes nothing.
+    """
+    from hitmesh.adapters.schema_plan import SchemaOptions
+    from hitmesh.tools.dev.schema import apply, planned
+
+    servers = _servers(backend, stack_home)
+    changes = planned(servers, SchemaOptions(**options))
+    show(changes)
+    pending = [change for change in changes if change.action != "keep"]
+    if not pending:
+        if not check:
+            apply(changes, note)
+        note("everything is as it should be")
+        return
+    if check:
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"{len(pending)} of {len(changes)} things differ: run `hitmesh init` without --check",
+            reason="SCHEMA_DIFFERS",
+        )
+    if not yes:
+        click.confirm(f"Make these {len(pending)} changes?", abort=True, err=True)
+    apply(changes, note)
+    note(f"done: the store is {servers.url}")
+
+
+def show(changes: Sequence[Change]) -> None:
+    """Prints a plan."""
+    rows = [(change.server, change.thing, str(change.action), change.says) for change in changes]
+    print_table(("server", "thing", "action", "what"), rows, right_from=4)
+
+
+def _servers(backend: str, stack_home: Path | None) -> Servers:
+    from hitmesh.adapters.servers import SCHEME, parse_servers
+
+    if backend == STACK:
+        from hitmesh.tools.stack import commands
+
+        with stack_errors():
+            return parse_servers(commands.ensure_up(find_stack_home(stack_home), note))
+    if not backend.startswith(SCHEME):
+        raise RefusedError(
+            f"backend {backend!r} has nothing to be made: write a URL {SCHEME}?kafka=…, or {STACK}",
+            field="backend",
+            reason="INVALID_BACKEND",
+        )
+    return parse_servers(backend)

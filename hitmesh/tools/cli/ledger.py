@@ -1,0 +1,222 @@
+"""`hitmesh ledger`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hitmesh.model.names import short_site_name
+from hitmesh.tools.cli.dates import date_text, utc_date
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.output import echo, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from hitmesh.api.control.v1 import operations_pb2
+    from hitmesh.client.mesh import Mesh
+
+NO_SITE = "(no site)"
+
+
+@click.command(
+    short_help="Check that every hit is accounted for.",
+    epilog=examples(
+        "hitmesh ledger",
+        "hitmesh ledger --site demo/example --since 2026-11-01 -o json",
+    )
+    + "\n\n\b\nExit codes:\n  0    every hit is accounted for\n  7    hits are missing or too many, or were "
+    "acknowledged and not read for longer than --unread-after",
+)
+@site_option(required=False)
+@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day to list; else the last 60 with hits.")
+@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day to list.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Ask again this long while the ledger does not balance: hits may be on their way.",
+)
+@click.option(
+    "--unread-after",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Acknowledged hits that were not read for longer are a problem.",
+)
+@output_option("table", "json")
+@mesh_options
+def ledger(
+    site: str | None,
+    since: str | None,
+    until: str | None,
+    timeout: float,
+    unread_after: float,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Check that every hit of a site, or of every site, is accounted for.
+
+    What was received was refused or accepted; what was accepted is counted, a duplicate, excluded or waits to be
+    settled. Checksums over the ids tell a loss that a duplicate would hide. With --site, days are listed, and JSON is
+    one object; else JSON has a list of sites and, where they are shown, the hits that named no site.
+    """
+    from hitmesh.client.sites import list_sites
+
+    dates = utc_date(since), utc_date(until)
+    with connect(endpoint, home) as mesh:
+        if site is not None:
+            asked = [_ask(mesh, site, timeout, dates)]
+            imbalance = _show_site(asked[0], output)
+        else:
+            asked = [_ask(mesh, one.name, timeout, dates) for one in list_sites(mesh)]
+            imbalance = _show_all(mesh, asked, output)
+    if imbalance:
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"the ledger is out of balance by {imbalance:,}: hits are missing or too many, or still on their way; "
+            "see `hitmesh freshness`, and ask again with a longer --timeout",
+            reason="LEDGER_IMBALANCE",
+        )
+    _complain_of_unread(asked, unread_after)
+
+
+def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after_s: float) -> None:
+    late = [one for one in found if _unread_s(one) > after_s and (one.unread_hits or one.unread_more)]
+    if late:
+        hits, oldest_s = sum(one.unread_hits for one in late), max(map(_unread_s, late))
+        at_least = "at least " if any(one.unread_more for one in late) else ""
+        raise CommandFailed(
+            Exit.PROBLEMS_FOUND,
+            f"{at_least}{hits:,} acknowledged hits were not read yet, the first for {oldest_s:,.0f} s: the processor "
+            "does not run or waits for a store; see its log and `hitmesh freshness`",
+            reason="LEDGER_UNREAD",
+        )
+
+
+def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
+    """Return how long the first record that was not read has waited; 0 without one."""
+    return (
+        max(0.0, time.time() - found.unread_since.ToMilliseconds() / 1_000) if found.HasField("unread_since") else 0.0
+    )
+
+
+def _ask(mesh: Mesh, site: str, timeout: float, dates: tuple[str, str]) -> operations_pb2.GetLedgerResponse:
+    from hitmesh.client.ledger import balanced_ledger
+    from hitmesh.client.visibility import Wait
+
+    return balanced_ledger(mesh, site, Wait(timeout), since=dates[0], until=dates[1])
+
+
+def _show_site(found: operations_pb2.GetLedgerResponse, output: str) -> int:
+    if output == "json":
+        print_json(_site_fields(found))
+    else:
+        _print_sites([found], None)
+        echo()
+        _print_days(found)
+    return found.imbalance
+
+
+def _show_all(mesh: Mesh, found: Sequence[operations_pb2.GetLedgerResponse], output: str) -> int:
+    from hitmesh.client.ledger import siteless_totals
+
+    siteless = siteless_totals(mesh)
+    imbalance = sum(one.imbalance for one in found) + (siteless.imbalance if siteless is not None else 0)
+    if output == "json":
+        of_none = None if siteless is None else _totals_fields(siteless)
+        print_json({"sites": [_site_fields(one) for one in found], "siteless": of_none, "imbalance": imbalance})
+    else:
+        _print_sites(found, siteless)
+    return imbalance
+
+
+def _print_sites(
+    found: Sequence[operations_pb2.GetLedgerResponse], siteless: operations_pb2.LedgerTotals | None
+) -> None:
+    rows = [
+        (
+            short_site_name(one.site),
+            *_totals_cells(one.totals),
+            f"{one.pending_hits:,}",
+            f"{one.unread_hits:,}",
+            f"{one.imbalance:,}",
+        )
+        for one in found
+    ]
+    if siteless is not None:
+        rows.append((NO_SITE, *_totals_cells(siteless), "0", "0", f"{siteless.imbalance:,}"))
+    headers = ("site", "received", "rejected", "accepted", "pending", "unread", "imbalance")
+    print_table(headers, rows, right_from=1, caption="received = rejected + accepted")
+
+
+def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
+    rows = [
+        (
+            day.date,
+            f"settled, generation {day.generation}" if day.settled else "live",
+            f"{day.accepted.hits:,}",
+            f"{day.counted:,}",
+            f"{day.duplicate:,}",
+            f"{day.excluded:,}",
+            f"{day.pending.hits:,}",
+            f"{day.imbalance:,}",
+        )
+        for day in found.days
+    ]
+    headers = ("UTC day", "state", "accepted", "counted", "duplicate", "excluded", "pending", "imbalance")
+    print_table(headers, rows, right_from=2, caption="accepted = counted + duplicate + excluded + pending")
+    if found.omitted_days:
+        note(f"{found.omitted_days:,} more days have hits: give --since and --until")
+
+
+def _totals_cells(totals: operations_pb2.LedgerTotals) -> tuple[str, str, str]:
+    return f"{totals.received.hits:,}", f"{totals.rejected.hits:,}", f"{totals.accepted.hits:,}"
+
+
+def _site_fields(found: operations_pb2.GetLedgerResponse) -> dict[str, Any]:
+    return {
+        "site": short_site_name(found.site),
+        **_totals_fields(found.totals),
+        "imbalance": found.imbalance,
+        "pending": found.pending_hits,
+        "unread": found.unread_hits,
+        "unread_s": round(_unread_s(found)),
+        "data_version": found.data_version,
+        "omitted_days": found.omitted_days,
+        "days": [
+            {
+                "date": day.date,
+                "settled": day.settled,
+                "generation": day.generation,
+                "accepted": _count_fields(day.accepted),
+                "counted": day.counted,
+                "duplicate": day.duplicate,
+                "excluded": day.excluded,
+                "pending": _count_fields(day.pending),
+                "imbalance": day.imbalance,
+            }
+            for day in found.days
+        ],
+    }
+
+
+def _totals_fields(totals: operations_pb2.LedgerTotals) -> dict[str, Any]:
+    return {
+        "received": _count_fields(totals.received),
+        "rejected": _count_fields(totals.rejected),
+        "accepted": _count_fields(totals.accepted),
+        "imbalance": totals.imbalance,
+    }
+
+
+def _count_fields(count: operations_pb2.LedgerCount) -> dict[str, Any]:
+    """Checksums are hexadecimal text: JSON's numbers lose their last bits in many readers."""
+    return {"hits": count.hits, "sum64": f"{count.sum64:016x}", "xor64": f"{count.xor64:016x}"}

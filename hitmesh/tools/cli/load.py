@@ -1,0 +1,197 @@
+"""`hitmesh load`: offers made-up traffic at a fixed rate and checks what the mesh counted of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.options import CommandT, connect, examples, find_endpoint, find_home, mesh_options, output_option
+from hitmesh.tools.cli.output import note, print_json, print_table, stderr_console
+from hitmesh.tools.cli.progress import LINE_EVERY_S
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from hitmesh.tools.load.outcome import Outcome
+    from hitmesh.tools.load.show import Live
+
+OWN_TARGET: Final = "--i-own-this-target"
+MAX_STREAMS: Final = 32
+MAX_FRAME_HITS: Final = 1_000
+DEFAULT_TIMEOUT_S: Final = 300.0
+SHAPES: Final = ("shop", "wild")
+
+
+def _percent(name: str, default: float, meaning: str) -> Callable[[CommandT], CommandT]:
+    option = f"{name.removeprefix('--').replace('-', '_')}_percent"
+    kind = click.FloatRange(0, 50)
+    return click.option(name, option, type=kind, default=default, show_default=True, metavar="P", help=meaning)
+
+
+def _number(
+    name: str, default: float, kind: click.ParamType[Any], metavar: str, meaning: str, parameter: str | None = None
+) -> Callable[[CommandT], CommandT]:
+    names = (name, parameter) if parameter else (name,)
+    return click.option(*names, type=kind, default=default, show_default=True, metavar=metavar, help=meaning)
+
+
+@click.command(
+    short_help="Offer made-up traffic and check what is counted.",
+    epilog=examples(
+        "hitmesh load --rate 2000 --duration 30 --sites 100",
+        "hitmesh load --rate 200 --duration 30 --sites 4 --shape wild",
+        "hitmesh load --rate 12000 --duration 60 --sites 1000 --zipf 1.1 --late 1 --duplicates 1 --bots 3 -o json",
+    ),
+)
+@click.option("--shape", type=click.Choice(SHAPES), default=SHAPES[0], show_default=True, help="What hits are like.")
+@_number("--rate", 1_000, click.FloatRange(0.1, 1_000_000), "R", "Hits a second, copies included.")
+@_number("--duration", 30, click.FloatRange(1, 86_400), "S", "Seconds to send for.", "duration_s")
+@_number("--sites", 100, click.IntRange(1, 100_000), "N", "Sites, named demo/load-0001 and so on.")
+@_number("--zipf", 1.0, click.FloatRange(0, 4), "S", "Share of the site of rank r: 1 / r^S; 0 = all alike.")
+@_percent("--late", 0, "Percent of hits that happened 61 minutes to 20 hours before.")
+@_percent("--out-of-order", 2, "Percent of hits that happened up to 50 minutes before.")
+@_percent("--duplicates", 0, "Percent of hits that are sent again 3 to 60 s later.")
+@_percent("--bots", 0, "Percent of visitors that are crawlers.")
+@_number("--seed", 1, click.INT, "N", "Seed: the same seed offers the same hits.")
+@_number("--streams", 4, click.IntRange(1, MAX_STREAMS), "N", "Streams to send over.")
+@_number("--frame", 100, click.IntRange(1, MAX_FRAME_HITS), "N", "Most hits of a frame.", "max_frame_hits")
+@_number("--timeout", DEFAULT_TIMEOUT_S, click.FloatRange(min=0), "S", "Seconds to wait for reports.", "timeout_s")
+@click.option(OWN_TARGET, "own_target", is_flag=True, help="Also send to a mesh that is not on this machine.")
+@output_option("table", "json")
+@mesh_options
+def load(
+    streams: int,
+    timeout_s: float,
+    own_target: bool,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+    **plan: Any,
+) -> None:
+    """Offer made-up traffic at a fixed rate, then check that the mesh counted exactly what was sent.
+
+    The rate is never lowered because the mesh is slow: latency counts from the moment a frame was due. Prints rates,
+    latencies, freshness of probe hits, CPU and memory of the mesh; then compares every site's report with what was
+    sent, and asks every site's ledger. Ends with 7 if a total differs, the ledger does not balance, a hit is refused
+    or a probe is never seen.
+
+    Sends to this machine only, unless you say that the target is yours.
+    """
+    place = find_home(home)
+    address = find_endpoint(endpoint, place)
+    if not (own_target or is_loopback(address)):
+        raise RefusedError(
+            f"{address} is not on this machine, and a load would hurt whoever owns it: "
+            f"if that is you, add {OWN_TARGET}",
+            field="endpoint",
+            reason="NOT_LOOPBACK",
+        )
+    with connect(endpoint, home, needs_key=True) as mesh:
+        from hitmesh.tools.load.plan import LoadPlan
+        from hitmesh.tools.load.run import LoadOptions, run_load
+
+        options = LoadOptions(address, place, streams, timeout_s)
+        with Shown() as shown:
+            outcome = run_load(LoadPlan(**_with_defaults(plan)), options, mesh, shown)
+    _print(output, outcome)
+    if outcome.problems:
+        raise CommandFailed(Exit.PROBLEMS_FOUND, "; ".join(outcome.problems), reason="LOAD_MISMATCH")
+
+
+def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
+    """Returns the plan; what was not asked for has the defaults of its shape."""
+    from hitmesh.tools.load.plan import WILD, WILD_DEFAULTS
+
+    asked = click.get_current_context().get_parameter_source
+    unasked = {name: value for name, value in WILD_DEFAULTS.items() if asked(name) is ParameterSource.DEFAULT}
+    return plan | unasked if plan["shape"] == WILD else plan
+
+
+def is_loopback(address: str) -> bool:
+    """Returns whether `host:port` is on this machine by its name alone: no name is looked up."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Shown:
+    """Shows a run on stderr: a bar on a terminal, else a line every 10 s. Use it in a `with`."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._said_at_s = time.monotonic()
+        self._phase = ""
+
+    def __enter__(self) -> Shown:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn())
+            self._bar = Bar(*columns, console=stderr_console(), transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begins a phase."""
+        self._phase = name
+        if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(name, total=total)
+
+    def reached(self, done: int) -> None:
+        """Shows how many units of the phase are done."""
+        self._show(f"{self._phase}: {done:,}", self._phase, done)
+
+    def sending(self, live: Live) -> None:
+        """Shows how far sending got."""
+        line = sending_line(live)
+        self._show(line, line, live.hits.acknowledged)
+
+    def _show(self, line: str, description: str, done: int) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=description, completed=done)
+        elif self._bar is None and time.monotonic() - self._said_at_s >= LINE_EVERY_S:
+            self._said_at_s = time.monotonic()
+            note(line)
+
+
+def sending_line(live: Live) -> str:
+    """Returns what is said while hits are sent."""
+    elapsed_s = max(live.elapsed_s, 0.001)
+    parts = [
+        f"sending: offered {live.hits.offered / elapsed_s:,.0f}/s",
+        f"acknowledged {live.hits.acknowledged / elapsed_s:,.0f}/s",
+        f"waiting {live.waiting_bytes / 1_000_000:,.1f} MB",
+        "lag ?" if live.lag_s is None else f"lag {live.lag_s:,.1f} s",
+    ]
+    if live.hits.shed:
+        parts.append(f"not sent {live.hits.shed:,}")
+    return ", ".join(parts)
+
+
+def _print(output: str, outcome: Outcome) -> None:
+    if output == "json":
+        print_json(outcome.as_json())
+    else:
+        print_table(("run", outcome.run), outcome.as_rows(), right_from=2)

@@ -1,0 +1,66 @@
+"""How far long work got: a bar on a terminal, else one line per 10 s; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from hitmesh.tools.cli.output import note, stderr_console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+LINE_EVERY_S: Final = 10.0
+
+
+class Progress:
+    """Shows one phase after the other. Use it in a `with`."""
+
+    def __init__(self, *, on_terminal: bool | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
+        self._clock_s = clock_s
+        self._said_at_s = clock_s()
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._phase = ""
+        self._total: int | None = None
+
+    def __enter__(self) -> Progress:
+        if self._on_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=stderr_console(),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begins a phase of `total` units; None when nobody knows."""
+        self._phase, self._total = name, total
+        if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(name, total=total)
+
+    def reached(self, done: int) -> None:
+        """Says how many units of the phase are done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done)
+        elif self._bar is None and self._clock_s() - self._said_at_s >= LINE_EVERY_S:
+            self._said_at_s = self._clock_s()
+            note(f"{self._phase}: {done:,}" + (f" of {self._total:,}" if self._total else ""))

@@ -1,0 +1,179 @@
+"""`hitmesh query`: one question, answered as the reporter's own bytes or as a table of the same answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from hitmesh.tools.cli.dates import date_text, resolve_dates
+from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
+from hitmesh.tools.cli.output import note, print_file
+
+if TYPE_CHECKING:
+    from hitmesh.api.reporter.v1 import export_pb2
+    from hitmesh.client.mesh import Mesh
+
+GRAINS: Final = ("none", "hour", "day", "week", "month")
+GAP_FILLS: Final = ("none", "zero", "null")
+MAX_ROWS: Final = 100_000
+# A longer table is for programs, and slow to draw.
+TABLE_ROWS: Final = 10_000
+WARNING_METADATA: Final = "x-hitmesh-warning"
+
+
+class Range(NamedTuple):
+    """The range as it was written: words and dates, or `last`."""
+
+    since: str | None
+    until: str | None
+    last: str | None
+
+    def check(self) -> None:
+        """Raises UsageError when the options contradict each other."""
+        if self.last and (self.since or self.until):
+            raise click.UsageError("--last and --since or --until exclude each other: give one of them")
+        if not (self.last or self.since):
+            raise click.UsageError("the range is missing: give --since and --until, or --last, for example --last 7d")
+
+
+@click.command(
+    short_help="Ask for metrics of a site over a time range.",
+    epilog=examples(
+        "hitmesh query --site demo/example --metrics visits,gross_revenue --last 7d --grain day --plot",
+        "hitmesh query --site demo/weblog --metrics visits,visitors --since 2015-05-17 --until 2015-05-20 \\",
+        "    --grain day --tz Asia/Kathmandu -o csv",
+        "hitmesh query --site demo/example --metrics visits --last 30d --dimensions channel \\",
+        "    --filter 'channel!=direct;page_path=~^/blog'",
+        "hitmesh query --site demo/example --metrics pageviews,visits --last 7d --dimensions page_path \\",
+        "    --order-by -pageviews,page_path --limit 20",
+    ),
+)
+@site_option()
+@click.option("--metrics", required=True, metavar="a,b", help="Metrics, for example visits,gross_revenue.")
+@click.option(
+    "--since", callback=date_text, metavar="DATE", help="First civil date of the zone; also today, yesterday."
+)
+@click.option("--until", callback=date_text, metavar="DATE", help="Last civil date of the zone, inclusive; else today.")
+@click.option("--last", metavar="7d", help="The last days, today included, instead of --since and --until.")
+@click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
+@click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu; else the site's.")
+@click.option("--dimensions", default="", metavar="d,e", help="Dimensions to break down by, at most 5.")
+@click.option(
+    "--filter",
+    "filter_text",
+    default="",
+    metavar="F",
+    help="dim==v, dim!=v, dim=~regexp, dim in(a,b); `;` is and, `,` is or, a backslash escapes.",
+)
+@click.option("--include-excluded", is_flag=True, help="Add hits left out by default, such as bots.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_ROWS),
+    metavar="N",
+    help="Most rows, for example 20; else all, more than 100,000 being an error. A table without it has 10,000.",
+)
+@click.option(
+    "--order-by",
+    default="",
+    metavar="a,-b",
+    help="Metrics, dimensions or time; a leading - for descending, for example -visits,channel. Else by time, then by "
+    "the first metric, greatest first.",
+)
+@click.option(
+    "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty; else zero."
+)
+@click.option("--plot", is_flag=True, help="Draw the first metric below the table; means -o table without an -o.")
+@output_option("table", "csv", "json", "ndjson")
+@mesh_options
+def query(
+    *,
+    site: str,
+    metrics: str,
+    since: str | None,
+    until: str | None,
+    last: str | None,
+    grain: str,
+    tz: str,
+    dimensions: str,
+    filter_text: str,
+    include_excluded: bool,
+    limit: int | None,
+    order_by: str,
+    gap_fill: str | None,
+    plot: bool,
+    output: str,
+    endpoint: str | None,
+    home: Path | None,
+) -> None:
+    """Ask for metrics of a site over a time range.
+
+    csv, json and ndjson are the reporter's own bytes, but a terminal gets escapes for control characters; every bucket
+    of the range is a row. Only --limit cuts rows. Warnings are in the meta of json, below a table, else on stderr.
+    """
+    span = Range(since, until, last)
+    span.check()
+    if plot and not _is_written("output"):
+        output = "table"
+    with connect(endpoint, home) as mesh:
+        from hitmesh.api.reporter.v1 import export_pb2
+
+        dates = resolve_dates(span.since, span.until, lambda: tz or _zone_of(mesh, site)) if not last else ("", "")
+        request = export_pb2.ExportReportRequest(
+            site=site,
+            metrics=_list(metrics),
+            dimensions=_list(dimensions),
+            since=dates[0],
+            until=dates[1],
+            last=last or "",
+            grain=grain,
+            tz=tz,
+            filter=filter_text,
+            order_by=_list(order_by),
+            limit=limit or (TABLE_ROWS if output == "table" else 0),
+            include_excluded=include_excluded,
+            format="json" if output == "table" else output,
+            gap_fill=gap_fill or "",
+        )
+        answer = _ask(mesh, request)
+    if output == "table":
+        _show(json.loads(answer), request, plot=plot)
+        return
+    if plot:
+        note("--plot draws below a table only: use it with -o table")
+    print_file(answer, output)
+
+
+def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
+    from hitmesh.client.mesh import CALL_TIMEOUT_S
+
+    call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
+    content = b"".join(piece.data for piece in call)
+    if request.format != "json":  # JSON carries its warnings
+        for name, text in call.initial_metadata() or ():
+            if name == WARNING_METADATA and isinstance(text, str):
+                note(f"warning: {text}")
+    return content
+
+
+def _zone_of(mesh: Mesh, site: str) -> str:
+    from hitmesh.client.sites import get_site
+
+    return get_site(mesh, site).time_zone
+
+
+def _is_written(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _show(answer: dict[str, Any], request: export_pb2.ExportReportRequest, *, plot: bool) -> None:
+    from hitmesh.tools.cli.report_table import print_report
+
+    keys = (["time"] if request.grain != "none" else []) + list(request.dimensions)
+    print_report(answer, keys, list(request.metrics), plot=plot)

@@ -1,0 +1,84 @@
+"""An answer of the reporter as a table for people, with a caption that says how far to trust it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hitmesh.tools.cli.output import echo, note, print_table
+from hitmesh.tools.cli.plot import bars, columns
+
+MAX_DECIMALS: Final = 4
+EMPTY: Final = "–"
+PIPED_WIDTH: Final = 100
+_NOT_SETTLED: Final = ("LIVE", "PROVISIONAL")
+
+
+def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequence[str], *, plot: bool) -> None:
+    """Prints the rows of a JSON answer as a table, then a plot of the first metric when asked.
+
+    Args:
+        answer: `rows` with a field per column, and `meta`.
+        keys: columns that are text, in order: time and dimensions.
+        metrics: columns that are numbers, in order.
+        plot: whether to draw.
+    """
+    rows: list[dict[str, Any]] = answer["rows"]
+    shown = {metric: number_texts([row.get(metric) for row in rows]) for metric in metrics}
+    print_table(
+        (*keys, *metrics),
+        (
+            (*(str(row[key]) for key in keys), *(shown[metric][index] for metric in metrics))
+            for index, row in enumerate(rows)
+        ),
+        right_from=len(keys),
+        caption=caption(answer.get("meta", {})),
+    )
+    if plot:
+        _plot(rows, keys, metrics[0])
+
+
+def number_texts(numbers: Sequence[Any]) -> list[str]:
+    """Returns the numbers of a column with thousands apart and equally many decimals, at most four."""
+    decimals = max((_decimals(number) for number in numbers if number is not None), default=0)
+    return [EMPTY if number is None else f"{number:,.{decimals}f}" for number in numbers]
+
+
+def caption(meta: Mapping[str, Any]) -> str:
+    """Returns range, zone, freshness and what is left out, from the meta of a JSON answer."""
+    start, through = meta.get("start"), meta.get("complete_through")
+    state = str(meta.get("state", "")).lower()
+    excluded = int(meta.get("excluded_hits", 0))
+    missing = ", ".join(meta.get("missing_currencies", ()))
+    parts = [
+        f"{start} to {meta.get('end')}" if start else "",
+        meta.get("time_zone", ""),
+        f"complete through {through} ({state})" if through else "",
+        f"provisional from {meta.get('provisional_from')}" if meta.get("cell_state") in _NOT_SETTLED else "",
+        f"filter {meta['filter']}" if meta.get("filter") else "",
+        f"{excluded:,} hits left out (bots)" if excluded and not meta.get("include_excluded") else "",
+        f"money in {missing} left out" if missing else "",
+        *meta.get("warnings", ()),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _decimals(number: float) -> int:
+    text = f"{number:.{MAX_DECIMALS}f}".rstrip("0")
+    return len(text.partition(".")[2])
+
+
+def _plot(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], metric: str) -> None:
+    labels = [" ".join(str(row[key]) for key in keys) for row in rows]
+    values = [float(row.get(metric) or 0) for row in rows]
+    width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else PIPED_WIDTH
+    if not keys or not rows:
+        note("--plot needs rows to compare: add --grain or --dimensions")
+        return
+    blocks = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8" and os.environ.get("TERM") != "dumb"
+    draw = columns if list(keys) == ["time"] else bars
+    echo()
+    echo("\n".join(draw(metric, labels, values, width=width, blocks=blocks)))

@@ -1,0 +1,214 @@
+"""`hitmesh stack`: real Kafka, Cassandra and Druid on this machine, for development, tests and loads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hitmesh.tools.cli.exits import CommandFailed, Exit
+from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
+from hitmesh.tools.cli.options import CommandT, examples, output_option
+from hitmesh.tools.cli.output import echo, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from hitmesh.tools.stack.commands import ServerStatus
+
+SERVERS: Final = ("kafka", "cassandra", "zookeeper", "coordinator", "broker", "historical", "indexer")
+_FOLLOW_S: Final = 0.2
+_MIB: Final = 1 << 20
+
+
+def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], CommandT]:
+    """Adds the option that names the home of the servers."""
+    return click.option(
+        name,
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help=f"Home of the servers{needs}; else HITMESH_STACK_HOME, else HITMESH_HOME, else hitmesh/ in the XDG data "
+        "directory.",
+    )
+
+
+def find_stack_home(home: Path | None) -> Path:
+    """Returns the home of the servers that the option and the environment name."""
+    from hitmesh.tools.stack.layout import stack_home
+
+    return stack_home(home, os.environ)
+
+
+@contextmanager
+def stack_errors() -> Iterator[None]:
+    """What goes wrong with servers ends with 4."""
+    from hitmesh.tools.stack.errors import StackError
+
+    try:
+        yield
+    except StackError as error:
+        raise CommandFailed(Exit.CANNOT_START, str(error), reason="STACK") from error
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Fetch the servers' programs, once for every home."),
+        "up": LazyCommand("hitmesh.tools.cli.stack:up", "Start what is down and wait until all is healthy."),
+        "down": LazyCommand("hitmesh.tools.cli.stack:down", "Stop the servers in order; data is kept."),
+        "status": LazyCommand(
+            "hitmesh.tools.cli.stack:status", "Show how each server is; ends with 7 unless all are healthy."
+        ),
+        "logs": LazyCommand("hitmesh.tools.cli.stack:logs", "Show the ends of the servers' logs."),
+    },
+    name="stack",
+    short_help="Run real Kafka, Cassandra and Druid on this machine.",
+    epilog=examples("hitmesh stack up", "hitmesh stack status", "hitmesh dev --backend stack"),
+)
+def stack_group() -> None:
+    """Run real Kafka, Cassandra and Druid on this machine, on loopback only, not for production.
+
+    Needs Java 17 and, to fetch, Maven: as root on Debian both are installed. All servers together take about 3 GB of
+    memory; on two cores they are healthy within a minute.
+    """
+
+
+@click.command(
+    short_help="Fetch the servers' programs, once for every home.",
+    epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
+)
+def fetch() -> None:
+    """Fetch the servers' programs into the cache, about 300 MB, once for every home. Prints the folder."""
+    from hitmesh.tools.stack import commands
+
+    with stack_errors():
+        echo(str(commands.fetch(note)))
+
+
+@click.command(
+    short_help="Start what is down and wait until all is healthy.",
+    epilog=examples("hitmesh stack up", "hitmesh stack up --home /srv/hitmesh"),
+)
+@stack_home_option("--home")
+def up(home: Path | None) -> None:
+    """Start what is down and wait until all is healthy. Prints the store URL.
+
+    What runs already is left alone. Ports are chosen at the first start and kept; data is kept.
+    """
+    from hitmesh.tools.stack import commands
+
+    place = find_stack_home(home)
+    with stack_errors():
+        store = commands.ensure_up(place, note)
+    note(f"data and logs are in {place / 'stack'}; stop everything with `hitmesh stack down{_said(home)}`")
+    echo(store)
+
+
+@click.command(
+    short_help="Stop the servers in order; data is kept.",
+    epilog=examples("hitmesh stack down", "hitmesh stack down --home /srv/hitmesh"),
+)
+@stack_home_option("--home")
+def down(home: Path | None) -> None:
+    """Stop the servers in order, wait for each, kill what hangs; data is kept."""
+    from hitmesh.tools.stack import commands
+
+    with stack_errors():
+        if not commands.down(find_stack_home(home), note):
+            note("no server was running")
+
+
+@click.command(
+    short_help="Show how each server is; ends with 7 unless all are healthy.",
+    epilog=examples("hitmesh stack status", "hitmesh stack status -o json"),
+)
+@stack_home_option("--home")
+@output_option("table", "json")
+def status(home: Path | None, output: str) -> None:
+    """Show how each server is: asked now, in its own protocol. Ends with 7 unless all are healthy."""
+    from hitmesh.tools.stack import commands
+
+    place = find_stack_home(home)
+    with stack_errors():
+        found, store = commands.status(place), commands.url(place)
+    if output == "json":
+        print_json({"store": store, "servers": [_fields(one) for one in found]})
+    else:
+        print_table(("server", "state", "pid", "port", "MiB", "up"), map(_row, found), right_from=2, caption=store)
+    ill = [f"{one.name} is {one.state}" for one in found if not one.is_healthy]
+    if ill:
+        cure = f"start what is down with `hitmesh stack up{_said(home)}`"
+        raise CommandFailed(Exit.PROBLEMS_FOUND, f"{', '.join(ill)}: {cure}", reason="NOT_HEALTHY")
+
+
+@click.command(
+    short_help="Show the ends of the servers' logs.",
+    epilog=examples("hitmesh stack logs", "hitmesh stack logs indexer -n 200", "hitmesh stack logs kafka -f"),
+)
+@click.argument("name", type=click.Choice(SERVERS), required=False, metavar="[NAME]")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Lines of each.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows; needs a NAME.")
+@stack_home_option("--home")
+def logs(name: str | None, lines: int, follow: bool, home: Path | None) -> None:
+    """Show the end of the log of a server, or of all."""
+    if follow and name is None:
+        raise click.UsageError(f"--follow shows one server's log: name it, one of {', '.join(SERVERS)}")
+    place = find_stack_home(home)
+    with stack_errors():
+        _show_logs(place, SERVERS if name is None else (name,), lines)
+        if follow and name is not None:
+            _follow(place, name)
+
+
+def _show_logs(home: Path, names: Sequence[str], lines: int) -> None:
+    from hitmesh.tools.stack import commands
+    from hitmesh.tools.stack.launcher import last_lines
+
+    for name in names:
+        log = commands.log_of(home, name)
+        if len(names) > 1:
+            echo(f"--- {name} ({log})")
+        for line in last_lines(log, lines):
+            echo(line)
+
+
+def _follow(home: Path, name: str) -> None:
+    """Prints what is written from now on, until interrupted; goes on with the new log after a restart."""
+    from hitmesh.tools.stack import commands
+
+    log = commands.log_of(home, name)
+    reached = log.stat().st_size
+    while True:
+        size = log.stat().st_size if log.exists() else 0
+        reached = min(reached, size)
+        if size > reached:
+            with log.open("rb") as grown:
+                grown.seek(reached)
+                part = grown.read(size - reached)
+            reached += len(part)
+            echo(part.decode(errors="replace"), nl=False)
+        time.sleep(_FOLLOW_S)
+
+
+def _fields(one: ServerStatus) -> dict[str, object]:
+    return {**asdict(one), "state": one.state}
+
+
+def _row(one: ServerStatus) -> tuple[str, ...]:
+    if not one.pid:
+        return one.name, one.state, "", str(one.port or ""), "", ""
+    return one.name, one.state, str(one.pid), str(one.port), f"{one.resident_bytes // _MIB:,}", _time(one.uptime_s)
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _said(home: Path | None) -> str:
+    return f" --home {home}" if home is not None else ""

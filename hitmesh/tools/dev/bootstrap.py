@@ -1,0 +1,37 @@
+"""First start of a mesh: makes the server key of merchant `demo`. A process of its own, so the launcher stays small."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+from hitmesh.adapters.factory import open_stores
+from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.tools.dev.home import Home, new_secret, write_secret
+
+DEMO_MERCHANT = "merchants/demo"
+
+
+def main(root: str, store: str) -> int:
+    """Creates the key when the home has none. The directory learns it first: a key in a file is always a known one."""
+    home = Home(Path(root))
+    clock = SystemClock()
+    stores = open_stores(store, clock)
+    secret = new_secret()
+    key = IngestKey(
+        key_id=f"dev-{secrets.token_hex(4)}",
+        merchant=DEMO_MERCHANT,
+        kind=KeyKind.SERVER,
+        unbounded_history=True,
+        created_at=clock.now(),
+    )
+    stores.directory.create_key(key, secret)
+    write_secret(home.server_key, secret)
+    stores.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,87 @@
+"""Loads the generated shop into demo/example of a running mesh, through its door like everybody's hits.
+
+A process of its own, so that the launcher stays small. Decides that the shop is loaded once per data directory: its ids
+depend on the time it is made for, so that time is noted before the first hit is sent, and after a crash the same hits
+are sent again, of which the mesh counts each once. The shop ends at the time of its first start. Of the days that are
+not closed by then, hits, orders and revenue count at once; visits of hits that are more than an hour old follow when
+their day is settled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import grpc
+
+from hitmesh.client.batches import batches
+from hitmesh.client.home import parse_endpoint, server_key
+from hitmesh.client.mesh import Mesh
+from hitmesh.client.sender import HitSender
+from hitmesh.client.sites import ensure_site
+from hitmesh.client.visibility import Wait, wait_until_visible
+from hitmesh.model.errors import HitmeshError
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.tools.dev.demo_shop import demo_hits
+from hitmesh.tools.dev.home import Home
+
+DEMO_SITE = "merchants/demo/sites/example"
+CURRENCY = "USD"
+VISIBLE_TIMEOUT_S = 120.0
+
+
+def main(root: str, endpoint: str) -> int:
+    """Loads the shop unless it is there; returns the exit code: 0 it can be queried, 1 it cannot."""
+    home = Home(Path(root))
+    note = home.demo_note
+    known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": SystemClock().now(), "loaded": False}
+    if known["loaded"]:
+        return 0
+    _write(note, known)
+    try:
+        load(parse_endpoint(endpoint), server_key(home.root, {}), int(known["now_ms"]))
+    except (HitmeshError, grpc.RpcError) as error:
+        sys.stderr.write(f"the demo shop was not loaded: {_text(error)}; start again, or with --no-demo-data\n")
+        return 1
+    _write(note, {**known, "loaded": True})
+    return 0
+
+
+def load(endpoint: str, key: str | None, now_ms: int) -> int:
+    """Sends the shop as it is at `now_ms` and waits until reports show it; returns how many hits were accepted.
+
+    Raises:
+        HitmeshError: the hits were not all accepted, or reports do not show them in time.
+        grpc.RpcError: the mesh refuses.
+    """
+    with Mesh.connect(endpoint, key) as mesh:
+        ensure_site(mesh, DEMO_SITE, CURRENCY)
+        with HitSender(mesh, DEMO_SITE) as sender:
+            for batch in batches(demo_hits(now_ms, currency=CURRENCY), f"demo-{now_ms}"):
+                sender.submit(batch)
+            sender.drain()
+            totals = sender.totals
+        if totals.rejected:
+            raise HitmeshError(f"{totals.rejected} of {totals.sent} hits were refused: {totals.examples[0].message}")
+        wait_until_visible(mesh, DEMO_SITE, totals.offsets, Wait(VISIBLE_TIMEOUT_S))
+    return totals.accepted
+
+
+def _write(note: Path, known: dict[str, object]) -> None:
+    """Replaces the note; never seen half written."""
+    temporary = note.with_name(f".{note.name}.new")
+    with temporary.open("w", encoding="utf-8") as target:
+        json.dump(known, target)
+        target.flush()
+        os.fsync(target.fileno())
+    temporary.replace(note)
+
+
+def _text(error: HitmeshError | grpc.RpcError) -> str:
+    return error.message if isinstance(error, HitmeshError) else f"{error.code().name}: {error.details()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,355 @@
+"""`hitmesh dev`: the whole mesh on one machine, as child processes, healthy before it says so.
+
+The same Envoy template, protos and services as everywhere; only addresses and stores differ. Servers that keep the data
+are started when they are down, and outlive the mesh.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from hitmesh import __version__
+from hitmesh.client.home import HOME_VARIABLE, home_dir
+from hitmesh.tools.dev import backend, children, instances, ports
+from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
+from hitmesh.tools.dev.envoy import Address, Door, binary, render
+from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
+from hitmesh.tools.dev.home import Home, write_ready_file
+from hitmesh.tools.dev.instances import SERVICES, Instance
+from hitmesh.tools.stack.errors import StackError
+
+READY_TIMEOUT_S = 60.0
+# A process that answers no health check for so long hangs. A machine may be busy, so this is generous.
+HANG_AFTER_S = 30.0
+LOOK_EVERY_S = 1.0
+DEFAULT_PORT = 8080
+EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
+QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
+URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
+PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
+CLUSTERS = frozenset(SERVICES)
+ENVOY = "envoy"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line says."""
+
+    home: Path
+    port: int | None
+    ready_file: Path | None
+    demo_data: bool
+    backend: Backend | None
+    stack_home: Path | None
+    default_stack_home: Path
+    replicas: int = 1
+    closed_reads: bool = False
+    hang_after_s: float = HANG_AFTER_S
+
+
+class CannotStart(Exception):
+    """The mesh cannot start; the text is for people and ends with a cure."""
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+
+def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
+    """Runs the mesh until a signal or the death of a child; returns the exit code (0, 1 child died, 4 cannot start)."""
+    home = Home(options.home.expanduser().resolve())
+    # The home's own file is always written: it is where commands with --home look.
+    ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
+    try:
+        home.prepare()
+        lock = home.lock()
+    except OSError as error:
+        warn(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
+        return EXIT_CANNOT_START
+    if lock is None:
+        warn(f"a mesh is already running on {home.root} (pid {home.lock_holder()}): stop it, or give another --home")
+        return EXIT_CANNOT_START
+    _remove(ready_files)
+    try:
+        choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
+        if options.replicas > 1 and choice.backend is Backend.EMBEDDED:
+            raise OtherBackend("files have one writer: --replicas needs --backend stack, in a home of its own")
+        home = backend.opened(home, choice, say)
+    except (OtherBackend, StackError) as error:
+        warn(str(error))
+        lock.close()
+        return EXIT_CANNOT_START
+    mesh = Mesh(home, choice, options, say, warn)
+    _on_signals(mesh)
+    try:
+        mesh.start()
+        for ready_file in ready_files:
+            _announce(ready_file, mesh.door.http, mesh.metrics_urls(), backend.server_pids(choice))
+        say(mesh.banner())
+        return mesh.watch()
+    except CannotStart as error:
+        warn(str(error))
+        return EXIT_CANNOT_START
+    except Stopped:
+        return EXIT_OK
+    finally:
+        _remove(ready_files)
+        mesh.stop()
+        lock.close()
+
+
+def _remove(files: set[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+    try:
+        write_ready_file(ready_file, door, metrics, servers)
+    except OSError as error:
+        raise CannotStart(f"{ready_file} cannot be written ({error.strerror}): give another --ready-file") from error
+
+
+def _on_signals(mesh: Mesh) -> None:
+    def asked(number: int, frame: FrameType | None) -> None:
+        if mesh.stopping:  # a second Ctrl-C ends everything at once: the children die with this process
+            os._exit(EXIT_BUG)
+        mesh.stopping = True
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+
+
+class Mesh:
+    """Envoy and the services of one home."""
+
+    def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
+        self._home = home
+        self._choice = choice
+        self._options = options
+        self._say = say
+        self._warn = warn
+        self._children: list[children.Child] = []
+        self.door, self._instances = self._addresses()
+        self._silence = Silence(options.hang_after_s)
+        self._hung: set[str] = set()
+        self.stopping = False
+
+    def start(self) -> None:
+        """Starts everything and returns once it is healthy and the demo data is in.
+
+        Raises:
+            CannotStart: a port is taken, a child died, or health took too long.
+        """
+        if self._options.port is not None and not ports.is_free(self._options.port):
+            pid = ports.holder(self._options.port)
+            raise CannotStart(
+                f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
+                "stop it, or choose another --port"
+            )
+        if self._home.servers:
+            self._warn("making or checking topics, tables and data sources …")
+            self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
+        self._warn(f"starting {', '.join(one.name for one in self._instances)} and Envoy …")
+        for instance in self._instances:
+            self._start_instance(instance)
+        self._start_envoy()
+        if not self._home.server_key.exists():
+            self._run("hitmesh.tools.dev.bootstrap", str(self._home.root), self._home.store_url)
+        self._wait_until_healthy()
+        if self._options.demo_data:
+            if not self._home.demo_is_loaded():
+                self._warn(
+                    "loading thirty days of a made-up shop into demo/example, up to a minute; --no-demo-data skips it …"
+                )
+            self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
+
+    def watch(self) -> int:
+        """Waits for the death of a child; says which, its last lines and a cure; returns 1.
+
+        One of several of its kind is started again, as an orchestrator would, and so is a service that hangs: a service
+        that answers no health check is killed.
+        """
+        while True:
+            dead = children.wait_any(self._children, LOOK_EVERY_S)
+            if dead is None:
+                self._kill_hanging(time.monotonic())
+                continue
+            replica = next((one for one in self._instances if one.name == dead.name), None)
+            if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
+                self._warn(_obituary(dead))
+                return EXIT_BUG
+            self._warn(f"{dead.name} ended with {dead.process.returncode} ({dead.log}); it is started again")
+            self._hung.discard(dead.name)
+            self._children.remove(dead)
+            self._start_instance(replica)
+            self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
+
+    def _kill_hanging(self, now_s: float) -> None:
+        """Names and kills what has answered no health check for too long; `watch` sees its end."""
+        found = silent_instances(self.door.stats)
+        names = [ENVOY] if found is None else [one.name for one in self._instances if one.address in found]
+        for name in self._silence.hanging(names, now_s):
+            self._warn(
+                f"{name} has answered no health check for {self._options.hang_after_s:g} s: it hangs and is killed"
+            )
+            self._hung.add(name)
+            for child in self._children:
+                if child.name == name:
+                    child.process.kill()
+                    child.process.wait()
+
+    def stop(self) -> None:
+        """Stops the children in the order of a hit's journey, Envoy last, so that what is in flight is finished."""
+        self.stopping = True
+        children.stop(self._children)
+
+    def metrics_urls(self) -> Mapping[str, str]:
+        """Returns where each process serves its metrics."""
+        urls = {one.name: f"http://{one.metrics}/metrics" for one in self._instances}
+        return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
+
+    def banner(self) -> str:
+        """Returns addresses and four lines that work when pasted."""
+        hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
+        site = "demo/example"
+        where = "" if self._is_default_home() else f" --home {self._home.root}"
+        http = f"http://{self.door.http}"
+        return "\n".join(
+            [
+                f"hitmesh {__version__}   {self._mode()}",
+                f"  REST          {http}/v1/merchants/demo/sites/example",
+                f"  gRPC (Envoy)  {self.door.http}      reflection on",
+                f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
+                f"  Envoy stats   http://{self.door.stats}/stats",
+                *(
+                    f"  {'' if index else 'Metrics':<12}  http://{one.metrics}/metrics   ({one.name})"
+                    for index, one in enumerate(self._instances)
+                ),
+                *self._data_lines(),
+                *(["  Reads         need a key: the one in keys/dev-server"] if self._options.closed_reads else []),
+                f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
+                f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
+                f"      {hitmesh} freshness --site {site}{where}",
+                f"      curl {self._curl_key()}'{http}/v1/merchants/demo/sites/example:export?{URL_QUESTION}'",
+                "Ctrl-C stops everything (a second Ctrl-C at once).",
+            ]
+        )
+
+    def _curl_key(self) -> str:
+        """Returns what curl needs to show a key where reads need one."""
+        key = shlex.quote(str(self._home.server_key))
+        return f'-H "authorization: Bearer $(cat {key})" ' if self._options.closed_reads else ""
+
+    def _mode(self) -> str:
+        if self._choice.backend is Backend.STACK:
+            return "on Kafka, Cassandra and Druid of this machine, not for production"
+        return "embedded mode: one process group, not for production"
+
+    def _data_lines(self) -> list[str]:
+        if self._choice.backend is Backend.EMBEDDED:
+            return [f"  Data          {self._home.root} (kept)"]
+        return [
+            f"  Store         {self._home.store_url}",
+            f"  Servers       stay up when this ends; then: hitmesh stack down --home {self._choice.stack_home}",
+        ]
+
+    def _addresses(self) -> tuple[Door, list[Instance]]:
+        port = self._options.port
+        if port is None:
+            port = ports.next_free(DEFAULT_PORT) or ports.any_free(1)[0]
+            if port != DEFAULT_PORT:
+                self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
+        replicas = self._options.replicas
+        wanted = 2 + instances.count(replicas)  # one may be the port that was just chosen
+        free = iter([Address(ports.HOST, one) for one in ports.any_free(wanted) if one != port])
+        stats, planned = next(free), instances.planned(free, replicas)
+        log = self._home.logs / "access.jsonl"
+        collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
+        return Door(Address(ports.HOST, port), stats, collectors, reporters, processors, log), planned
+
+    def _start_instance(self, one: Instance) -> None:
+        self._start(one.name, [sys.executable, "-m", one.service], self._environment(one))
+
+    def _environment(self, one: Instance) -> Mapping[str, str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
+        prefix = f"HITMESH_{one.service.upper()}_"
+        settings = {"STORE": self._home.store_url, "LISTEN": str(one.address), "NODE": one.node}
+        settings["METRICS_LISTEN"] = str(one.metrics)
+        settings |= {**backend.settings(self._choice, one.service, one.name, self._home.run), **one.settings}
+        if one.service in ("reporter", "processor") and not self._options.closed_reads:
+            settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
+        # One machine, many processes: small thread pools and few memory arenas.
+        bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+        return {**own, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
+
+    def _start_envoy(self) -> None:
+        config = self._home.run / "envoy.yaml"
+        config.write_text(render(self.door), encoding="utf-8")
+        command = [str(binary()), "-c", str(config), "--log-level", "warning", "--concurrency", "1"]
+        self._start(ENVOY, [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
+
+    def _try_next_port(self, dead: children.Child) -> bool:
+        """Starts Envoy on the next port when somebody took its port before it could bind it; False when not so."""
+        if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
+            return False
+        taken = self.door.http.port
+        port = ports.next_free(taken + 1) or ports.any_free(1)[0]
+        self._warn(f"port {taken} is taken: using {port}")
+        self.door = replace(self.door, http=Address(ports.HOST, port))
+        self._children.remove(dead)
+        self._start_envoy()
+        return True
+
+    def _start(
+        self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
+    ) -> None:
+        log = self._home.logs / f"{name}.log"
+        self._children.append(children.start(name, command, environment, log, directory))
+
+    def _run(self, module: str, *arguments: str, shown: bool = False) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        output = None if shown else subprocess.DEVNULL
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=False)
+        if done.returncode != 0:
+            raise CannotStart(f"`python -m {module}` ended with {done.returncode}: its message stands above")
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        missing = CLUSTERS
+        while missing:
+            dead = children.wait_any(self._children, 0.1)
+            if dead is not None and not self._try_next_port(dead):
+                raise CannotStart(_obituary(dead))
+            if time.monotonic() > deadline:
+                raise CannotStart(
+                    f"{', '.join(sorted(missing))} did not become healthy within {READY_TIMEOUT_S:.0f} s: "
+                    f"see the logs in {self._home.logs}"
+                )
+            missing = unhealthy_clusters(self.door.stats, CLUSTERS)
+
+    def _is_default_home(self) -> bool:
+        # Whoever pastes a line may not have set HITMESH_HOME.
+        elsewhere = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
+        return self._home.root == home_dir(None, elsewhere).resolve()
+
+
+def _obituary(dead: children.Child) -> str:
+    lines = "\n".join(f"    {line}" for line in dead.last_lines())
+    return (
+        f"{dead.name} ended with {dead.process.returncode}; its last lines ({dead.log}):\n{lines}\n"
+        "everything else was stopped; start again with `hitmesh dev`, data is kept"
+    )

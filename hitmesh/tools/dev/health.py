@@ -1,0 +1,76 @@
+"""Asks Envoy which clusters have a healthy instance, and which instances do not answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from hitmesh.tools.dev.envoy import Address
+
+TIMEOUT_S = 1.0
+
+
+def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
+    """Returns the wanted clusters without a healthy instance; all of them while Envoy does not answer."""
+    statuses = _statuses(stats) or []
+    healthy = {status["name"] for status in statuses if any(map(_is_healthy, status.get("host_statuses", ())))}
+    return wanted - healthy
+
+
+def silent_instances(stats: Address) -> frozenset[Address] | None:
+    """Returns the instances that let Envoy's health checks time out; None when Envoy itself does not answer.
+
+    An instance that says it is not healthy, or whose port nobody listens on, is not silent.
+    """
+    statuses = _statuses(stats)
+    if statuses is None:
+        return None
+    hosts = [host for status in statuses for host in status.get("host_statuses", ())]
+    return frozenset(_address(host) for host in hosts if host.get("health_status", {}).get("active_hc_timeout"))
+
+
+class Silence:
+    """How long which process has been silent. Pure: the time is an argument.
+
+    Args:
+        limit_s: a process that is silent for longer hangs.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since_s: dict[str, float] = {}
+        self._spared_until_s: dict[str, float] = {}
+
+    def hanging(self, silent: Iterable[str], now_s: float) -> list[str]:
+        """Return which of the processes that are silent now have been so at every look for longer than the limit."""
+        looked_at = [name for name in silent if now_s >= self._spared_until_s.get(name, now_s)]
+        self._since_s = {name: self._since_s.get(name, now_s) for name in looked_at}
+        return [name for name, since_s in self._since_s.items() if now_s - since_s > self._limit_s]
+
+    def spare(self, name: str, until_s: float) -> None:
+        """Do not look at a process that starts again before then."""
+        self._spared_until_s[name] = until_s
+
+
+def _statuses(stats: Address) -> list[Any] | None:
+    connection = http.client.HTTPConnection(stats.host, stats.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/clusters?format=json")
+        statuses = json.loads(connection.getresponse().read())["cluster_statuses"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return None
+    finally:
+        connection.close()
+    return list(statuses)
+
+
+def _address(host: dict[str, Any]) -> Address:
+    place = host["address"].get("socket_address", {})
+    return Address(str(place.get("address", "")), int(place.get("port_value", 0)))
+
+
+def _is_healthy(host: dict[str, object]) -> bool:
+    status = host.get("health_status")
+    return isinstance(status, dict) and status.get("eds_health_status") == "HEALTHY" and len(status) == 1

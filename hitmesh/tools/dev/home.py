@@ -1,0 +1,133 @@
+"""The directory of one mesh: data, logs, keys, and the ready file that says where it listens."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hitmesh.tools.dev.envoy import Address
+
+KEY_PREFIX = "hms_"
+DEMO_NOTE = "demo-shop.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below the home directory.
+
+    Attributes:
+        root: the home directory.
+        servers: store URL of the servers that keep the data; empty = the embedded stores in the home.
+    """
+
+    root: Path
+    servers: str = ""
+
+    @property
+    def data(self) -> Path:
+        """Stores of the embedded adapters."""
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        """Output of every child."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Rendered configuration and the lock."""
+        return self.root / "run"
+
+    @property
+    def server_key(self) -> Path:
+        """The server key of merchant `demo`, mode 0600."""
+        return self.root / "keys" / "dev-server"
+
+    @property
+    def ready_file(self) -> Path:
+        """Where addresses are written unless told otherwise."""
+        return self.root / "ready.json"
+
+    @property
+    def store_url(self) -> str:
+        """What the services open."""
+        return self.servers or f"embedded:{self.data}"
+
+    @property
+    def demo_note(self) -> Path:
+        """Which demo shop was loaded."""
+        return self.data / DEMO_NOTE
+
+    def demo_is_loaded(self) -> bool:
+        """Returns whether the demo shop was loaded."""
+        return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
+
+    def forget_mesh(self) -> None:
+        """Removes what the home knows of a mesh whose data is gone: its key, and that its demo shop was loaded."""
+        for file in (self.server_key, self.demo_note):
+            file.unlink(missing_ok=True)
+
+    def prepare(self) -> None:
+        """Makes the directories; nobody else may read what is below the root.
+
+        Raises:
+            OSError: a directory cannot be made, or is somebody else's.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        for path in (self.data, self.logs, self.run, self.server_key.parent):
+            path.mkdir(mode=0o700, exist_ok=True)
+            path.chmod(0o700)
+
+    def lock(self) -> IO[str] | None:
+        """Returns the held lock of this home, None when another mesh holds it. Held until closed."""
+        held = (self.run / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            return None
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        return held
+
+    def lock_holder(self) -> str:
+        """Returns the pid that holds the lock, for people."""
+        return (self.run / "lock").read_text(encoding="utf-8") or "?"
+
+
+def new_secret() -> str:
+    """Returns a new key of 32 random bytes."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Writes a key readable by its owner only; never seen half written."""
+    temporary = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as target:
+        target.write(f"{secret}\n")
+        target.flush()
+        os.fsync(target.fileno())
+    temporary.replace(path)
+
+
+def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
+    """Writes where the mesh listens, the URL of each process's metrics, and the pids of its servers, by rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    ready: dict[str, object] = {
+        "http": f"http://{door}",
+        "grpc": str(door),
+        "pid": os.getpid(),
+        "metrics": dict(metrics),
+    }
+    if servers:
+        ready["servers"] = dict(servers)
+    temporary.write_text(json.dumps(ready) + "\n", encoding="utf-8")
+    temporary.replace(path)

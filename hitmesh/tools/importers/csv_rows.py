@@ -1,0 +1,150 @@
+"""Rows of a CSV file as columns by name: delimiter, header, quoted line breaks.
+
+Decides where a row ends and which column of the file stands for which name. A row with a quote that is never closed
+costs itself only: the rows behind it are read on their own. Knows no format of a shop.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Line
+
+MAX_ROW_LINES: Final = 1_000
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
+_SEPARATOR: Final = "sep="  # a first line of spreadsheets
+
+
+class Header(NamedTuple):
+    """What the first line says: delimiter, number of columns, and the place of each known column that is there."""
+
+    delimiter: str
+    width: int
+    places: Mapping[str, int]
+
+
+class Row(NamedTuple):
+    """A row: its text with the number of its first line, and its columns; None where it is no row of the file."""
+
+    line: Line
+    columns: Mapping[str, str] | None
+
+
+def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """Returns names in the file by known column, from texts `column=name` or the other way round.
+
+    Raises:
+        RefusedError: a text is not of this form, or neither side is a known column (INVALID_MAP).
+    """
+    found = {}
+    for text in texts:
+        left, equals, right = (part.strip() for part in text.partition("="))
+        if equals and left not in known and right in known:
+            left, right = right, left
+        if not right or left not in known:
+            raise RefusedError(
+                f"--map {text[:80]!r} names no column: write COLUMN=NAME, where COLUMN is one of "
+                f"{', '.join(known)} and NAME what the file calls it",
+                field="map",
+                reason="INVALID_MAP",
+            )
+        found[left] = right
+    return found
+
+
+def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[str], names: Mapping[str, str]) -> Header:
+    """Returns the header, read with the delimiter that finds most of the needed columns.
+
+    Args:
+        lines: of the file, at its beginning.
+        known: columns that are read where they are there.
+        needed: those that must be there.
+        names: what the file calls them, where that is another name.
+
+    Raises:
+        RefusedError: a needed column is missing (INVALID_FILE).
+    """
+    line = next(lines, None)
+    delimiters: Sequence[str] = _DELIMITERS
+    if line is not None and line.text.lower().startswith(_SEPARATOR) and len(line.text) == len(_SEPARATOR) + 1:
+        delimiters, line = (line.text[-1],), next(lines, None)
+    found = [_header(line, delimiter, known, names) for delimiter in delimiters]
+    best = min(found, key=lambda header: len(_missing(header, needed)))
+    missing = _missing(best, needed)
+    if missing or len(best.places) < len({*best.places, *names}):
+        wanted = [names.get(name, name) for name in missing or names.keys() - best.places.keys()]
+        raise RefusedError(
+            f"the first line is not the header of a shop export: it lacks {', '.join(sorted(wanted))}; "
+            f"needed are {', '.join(needed)}; say with --map COLUMN=NAME what the file calls them",
+            field="file",
+            reason="INVALID_FILE",
+        )
+    return best
+
+
+def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_ROW_LINES) -> Iterator[Row]:
+    """Yields the rows behind the header; `most_lines` bounds how far an open quote is followed."""
+    ahead: deque[Line] = deque()
+    while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
+        columns = _columns(line.text, header)
+        if columns is None and line.text.count('"') % 2:
+            joined = _joined(line, lines, ahead, most_lines)
+            columns = None if joined is None else _columns(joined.text, header)
+            if joined is not None and columns is not None:
+                for _ in range(joined.text.count("\n")):
+                    ahead.popleft()
+                line = joined
+        yield Row(line, columns)
+
+
+def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: int) -> Line | None:
+    """Returns the first line with those behind it up to the one that closes its quote; what was read is in `ahead`."""
+    parts, size = [first.text], len(first.text)
+    for number in range(most_lines - 1):
+        if number == len(ahead):
+            following = next(lines, None)
+            if following is None:
+                return None
+            ahead.append(following)
+        text = ahead[number].text
+        parts.append(text)
+        size += len(text) + 1
+        if size > MAX_LINE_BYTES:
+            return None
+        if text.count('"') % 2:
+            return Line(first.number, "\n".join(parts))
+    return None
+
+
+def _columns(text: str, header: Header) -> dict[str, str] | None:
+    if len(text) > MAX_LINE_BYTES:
+        return None
+    values = _values(text, header.delimiter)
+    if len(values) != header.width:
+        return None
+    return {name: values[place] for name, place in header.places.items()}
+
+
+def _header(line: Line | None, delimiter: str, known: Sequence[str], names: Mapping[str, str]) -> Header:
+    found = [] if line is None else [value.strip() for value in _values(line.text, delimiter)]
+    places = {name: found.index(names.get(name, name)) for name in known if names.get(name, name) in found}
+    return Header(delimiter, len(found), places)
+
+
+def _missing(header: Header, needed: Sequence[str]) -> list[str]:
+    return [name for name in needed if name not in header.places]
+
+
+def _values(text: str, delimiter: str) -> list[str]:
+    """Returns the values of a row; none where it is no CSV."""
+    try:
+        rows = list(csv.reader(_LINES.findall(text) if "\n" in text else [text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return []
+    return rows[0] if len(rows) == 1 else []

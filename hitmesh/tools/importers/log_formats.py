@@ -1,0 +1,113 @@
+"""The formats of access logs by name, and which one a log has.
+
+Decides the format by the first lines: the one that reads most of them, the more special one where two read as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Final
+
+from hitmesh.model.errors import RefusedError
+from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Skipped
+from hitmesh.tools.importers.log_fields import W3cReader, read_alb
+from hitmesh.tools.importers.log_json import read_caddy, read_json
+from hitmesh.tools.importers.log_ncsa import read_combined, read_vhost_combined
+from hitmesh.tools.importers.log_requests import Request, text_of
+
+SAMPLE_LINES: Final = 100
+MAX_SHOWN: Final = 80
+
+LineReader = Callable[[str], Request | None]
+"""Reads a line's text; None for a line that is no request, such as a directive. Raises Skipped where it cannot."""
+
+
+class LogFormat(StrEnum):
+    """Names of formats, as `--format` takes them."""
+
+    AUTO = "auto"
+    COMMON = "common"
+    COMBINED = "combined"
+    VHOST_COMBINED = "vhost_combined"
+    NGINX = "nginx"
+    CADDY = "caddy"
+    JSON = "json"
+    W3C = "w3c"
+    CLOUDFRONT = "cloudfront"
+    ALB = "alb"
+
+
+# In the order in which they are tried; common and nginx read the same lines as combined.
+_TRIED: Final = (
+    LogFormat.CADDY,
+    LogFormat.JSON,
+    LogFormat.CLOUDFRONT,
+    LogFormat.W3C,
+    LogFormat.ALB,
+    LogFormat.VHOST_COMBINED,
+    LogFormat.COMBINED,
+)
+
+
+def reader_of(format_: LogFormat) -> LineReader:
+    """Returns a reader for one file."""
+    match format_:
+        case LogFormat.CADDY:
+            return read_caddy
+        case LogFormat.JSON:
+            return read_json
+        case LogFormat.CLOUDFRONT | LogFormat.W3C:
+            return W3cReader(cloudfront=format_ is LogFormat.CLOUDFRONT)
+        case LogFormat.ALB:
+            return read_alb
+        case LogFormat.VHOST_COMBINED:
+            return read_vhost_combined
+        case LogFormat.COMMON | LogFormat.COMBINED | LogFormat.NGINX | LogFormat.AUTO:
+            return read_combined
+
+
+def found_format(
+    asked: LogFormat, lines: Iterator[bytes], sample_lines: int = SAMPLE_LINES
+) -> tuple[LogFormat, Iterable[bytes]]:
+    """Returns the format of a log, and all of its lines. Without lines there is nothing to find.
+
+    Raises:
+        RefusedError: no format reads any of the first lines (INVALID_FILE).
+    """
+    if asked is not LogFormat.AUTO:
+        return asked, lines
+    sample = list(islice(lines, sample_lines))
+    texts = [text_of(raw) for raw in sample if raw.strip() and len(raw) <= MAX_LINE_BYTES]
+    read = {each: _requests(reader_of(each), texts) for each in _TRIED}
+    best = max(_TRIED, key=lambda each: len(read[each]))
+    if texts and not read[best]:
+        if not all(text.startswith("#") for text in texts):
+            _refuse(texts)
+        best = LogFormat.W3C
+    if best is LogFormat.COMBINED and not any(each.agent or each.referrer for each in read[best]):
+        best = LogFormat.COMMON
+    return best, chain(sample, lines)
+
+
+def _requests(parse: LineReader, texts: Sequence[str]) -> list[Request]:
+    found = []
+    for text in texts:
+        try:
+            request = parse(text)
+        except Skipped:
+            continue
+        if request is not None:
+            found.append(request)
+    return found
+
+
+def _refuse(texts: Sequence[str]) -> None:
+    names = ", ".join(each.value for each in LogFormat if each is not LogFormat.AUTO)
+    raise RefusedError(
+        f"none of the first {len(texts)} lines can be read as an access log; the first is {texts[0][:MAX_SHOWN]!a}: "
+        f"import a log in one of the formats {names}",
+        field="file",
+        reason="INVALID_FILE",
+    )

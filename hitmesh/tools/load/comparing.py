@@ -1,0 +1,100 @@
+"""The mesh against what was sent: every site's report, then its ledger (the last step of a run).
+
+Decides over which days, and how long the books may be behind the reports: they are written a little later. Refuses to
+know where the expected totals come from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from hitmesh.client.mesh import Mesh
+from hitmesh.client.visibility import Wait, wait_until_visible
+from hitmesh.tools.load import questions
+from hitmesh.tools.load.expected import Difference, differences
+from hitmesh.tools.load.outcome import Check
+from hitmesh.tools.load.questions import Days, LedgerDays
+from hitmesh.tools.load.show import Show
+from hitmesh.tools.load.tally import Place
+
+POLL_S: Final = 0.5
+
+
+class Comparer:
+    """Compares the sites of a run, from the day of `first_ms` to that of now."""
+
+    def __init__(self, mesh: Mesh, show: Show, first_ms: int, timeout_s: float) -> None:
+        self._mesh = mesh
+        self._show = show
+        self._first_ms = first_ms
+        self._timeout_s = timeout_s
+        self._before: dict[str, dict[str, int]] = {}
+
+    def note_before(self, sites: Sequence[str]) -> None:
+        """Notes the totals of sites that have numbers already: only what comes on top is compared."""
+        self._show.phase("looking at what is there", len(sites))
+        for site in sites:
+            self._before[site] = questions.totals(self._mesh, site, self._days())
+            self._show.reached(len(self._before))
+
+    def compare(
+        self,
+        wanted: Mapping[str, Mapping[str, int]],
+        offsets: Mapping[str, Mapping[Place, int]],
+        resent: int,
+        *,
+        omitted: Mapping[str, str],
+    ) -> Check:
+        """Returns how reports and ledgers differ from what was sent.
+
+        Args:
+            wanted: totals by site and metric.
+            offsets: where the last hits of each site are.
+            resent: hits that were sent once more: each may have become a copy.
+            omitted: what is not among the totals, and why.
+        """
+        self._show.phase("comparing", len(wanted))
+        ends_s = time.monotonic() + self._timeout_s
+        found: list[Difference] = []
+        imbalances: dict[str, int] = {}
+        for done, (site, totals) in enumerate(wanted.items(), 1):
+            wait_until_visible(self._mesh, site, offsets.get(site, {}), Wait(max(0.0, ends_s - time.monotonic())))
+            now = questions.totals(self._mesh, site, self._days())
+            before = self._before.get(site, {})
+            reported = {metric: total - before.get(metric, 0) for metric, total in now.items()}
+            found += differences(site, totals, reported, extra_copies=resent)
+            books = self._books(site, now, ends_s)
+            found += against_books(site, now, books)
+            if books.imbalance:
+                imbalances[site] = books.imbalance
+            self._show.reached(done)
+        return Check(len(wanted), omitted, found, imbalances)
+
+    def _books(self, site: str, now: Mapping[str, int], ends_s: float) -> LedgerDays:
+        """Returns the ledger as soon as it balances and says what the report says; when time is over, as it is."""
+        while True:
+            books = questions.ledger(self._mesh, site, self._days())
+            right = not books.imbalance and not against_books(site, now, books)
+            if right or time.monotonic() >= ends_s:
+                return books
+            time.sleep(POLL_S)
+
+    def _days(self) -> Days:
+        return Days.of(self._first_ms, time.time_ns() // 1_000_000)
+
+
+def against_books(site: str, report: Mapping[str, int], books: LedgerDays) -> list[Difference]:
+    """Returns where the ledger of some days says something else than the report of the same days."""
+    said = {
+        "ledger_counted": books.counted,
+        "ledger_duplicate": books.duplicate,
+        "ledger_excluded": books.excluded,
+    }
+    wanted = {
+        "ledger_counted": report["hits"],
+        "ledger_duplicate": report["duplicate_hits"],
+        "ledger_excluded": report["excluded_hits"],
+    }
+    return differences(site, wanted, said)

@@ -1,0 +1,151 @@
+"""Hits and frames as bytes of the contract, put together from parts that were encoded once.
+
+Decides nothing about traffic. A message is the concatenation of its fields, in any order, so a hit is the bytes of
+what happened, of the visitor, of the time and of its id one after the other: a microsecond instead of ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Final, NamedTuple
+
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.client.batches import SDK
+from hitmesh.tools.load.scenery import CURRENCY, ORIGIN, Product
+
+# Tags: field number << 3 | wire type 2.
+_HIT_ID: Final = b"\x0a"
+_VISITOR_ID: Final = b"\x2a"
+_TRUE_TIME: Final = b"\x22"
+_ORDER: Final = b"\xda\x01"
+_ORDER_ID: Final = b"\x0a"
+_BATCH_ID: Final = b"\x0a"
+_BATCH_HITS: Final = b"\x32"
+_STREAM_BATCH: Final = b"\x12"
+_SEQUENCED_NUMBER: Final = b"\x08"
+_SEQUENCED_BATCH: Final = b"\x12"
+_NANOS_PER_MS: Final = 1_000_000
+
+
+def varint(number: int) -> bytes:
+    """Returns a number that is not negative as a base-128 varint."""
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+_SMALL: Final = tuple(varint(number) for number in range(4_096))
+# The nanoseconds of a Timestamp by its milliseconds; 0 is left out.
+_NANOS: Final = (b"", *(b"\x10" + varint(ms * _NANOS_PER_MS) for ms in range(1, 1_000)))
+
+
+def framed(content: bytes) -> bytes:
+    """Returns bytes with their length in front."""
+    size = len(content)
+    return (_SMALL[size] if size < len(_SMALL) else varint(size)) + content
+
+
+def page_view(path: str, query: str, referrer: str) -> bytes:
+    """Returns type and payload of a page view."""
+    url = f"{ORIGIN}{path}{'?' if query else ''}{query}"
+    view = hit_pb2.PageView(url=url, title=f"A page about {path}"[:64], referrer=referrer, http_status=200)
+    return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_PAGE_VIEW, page_view=view).SerializeToString()
+
+
+def event(name: str) -> bytes:
+    """Returns type and payload of an interactive event."""
+    return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_EVENT, event=hit_pb2.CustomEvent(name=name)).SerializeToString()
+
+
+class Worth(NamedTuple):
+    """What an order comes to; amounts in micros."""
+
+    total: int
+    tax: int
+    shipping: int
+    item_revenue: int
+    items_sold: int
+
+
+def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, Worth]:
+    """Returns an Order without its id as bytes, and what it comes to; `lines` are products and quantities."""
+    items = [
+        hit_pb2.Item(
+            sku=product.sku,
+            category=product.category,
+            brand=product.brand,
+            unit_price_micros=product.price_micros,
+            quantity=quantity,
+        )
+        for product, quantity in lines
+    ]
+    subtotal = sum(item.unit_price_micros * item.quantity for item in items)
+    shipping, tax = 4_900_000, subtotal // 5
+    order = hit_pb2.Order(
+        currency=CURRENCY,
+        items=items,
+        subtotal_micros=subtotal,
+        shipping_micros=shipping,
+        tax_micros=tax,
+        total_micros=subtotal + shipping + tax,
+    )
+    items_sold = sum(item.quantity for item in items)
+    return order.SerializeToString(), Worth(order.total_micros, tax, shipping, subtotal, items_sold)
+
+
+_ORDER_TYPE: Final = hit_pb2.Hit(type=hit_pb2.HIT_TYPE_ORDER).SerializeToString()
+
+
+def order(content: bytes, order_id: bytes) -> bytes:
+    """Returns type and payload of an order."""
+    return _ORDER_TYPE + _ORDER + framed(content + _ORDER_ID + framed(order_id))
+
+
+@cache
+def visitor_context(user_agent: str, language: str) -> bytes:
+    """Returns the context of every hit of a visitor. There are few user agents and languages."""
+    context = hit_pb2.Context(device=hit_pb2.Device(user_agent=user_agent), locale=hit_pb2.Locale(language=language))
+    return hit_pb2.Hit(context=context).SerializeToString()
+
+
+def visitor(visitor_id: bytes, context: bytes) -> bytes:
+    """Returns what all hits of a visitor have."""
+    return context + _VISITOR_ID + framed(visitor_id)
+
+
+def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> bytes:
+    """Returns a hit as a field of a HitBatch. `event_ms` becomes true_time, a time after 1978 and before 3058."""
+    seconds, ms = divmod(event_ms, 1_000)
+    time = bytes(
+        (
+            0x08,
+            seconds & 0x7F | 0x80,
+            seconds >> 7 & 0x7F | 0x80,
+            seconds >> 14 & 0x7F | 0x80,
+            seconds >> 21 & 0x7F | 0x80,
+            seconds >> 28,
+        )
+    )
+    return _BATCH_HITS + framed(
+        happened + of_visitor + _HIT_ID + framed(hit_id) + _TRUE_TIME + framed(time + _NANOS[ms])
+    )
+
+
+def batch_head(ingest_key: str) -> bytes:
+    """Returns what all batches of a site have."""
+    return hit_pb2.HitBatch(ingest_key=ingest_key, sdk=SDK).SerializeToString()
+
+
+def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
+    """Returns a HitBatch of hits as `hit` makes them."""
+    return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
+
+
+def sequenced(batch_seq: int, content: bytes) -> bytes:
+    """Returns a StreamHitsRequest with a serialised batch in it: all that is left to do when a frame is sent."""
+    inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
+    return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

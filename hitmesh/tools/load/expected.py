@@ -1,0 +1,125 @@
+"""What the mesh must have counted, from the frames that were sent; and how that differs from its reports (pure).
+
+Decides which hits count, which are copies, and where nothing can be said. Refuses to know how numbers were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from hitmesh.tools.load.visits import VisitCounts
+
+
+class Counts(NamedTuple):
+    """What hits without copies add to a site's totals. All but the last two of `hits` to `late_hits` leave bots out."""
+
+    hits: int
+    pageviews: int
+    events: int
+    orders: int
+    gross_revenue: int  # micros
+    bot_hits: int
+    late_hits: int
+    refunds: int = 0  # these five in micros
+    tax: int = 0
+    shipping: int = 0
+    discounts: int = 0
+    item_revenue: int = 0
+    items_sold: int = 0
+    product_views: int = 0
+    cart_adds: int = 0
+    checkouts_started: int = 0
+
+
+class Copy(NamedTuple):
+    """A hit that is sent again: the frame and number of the hit that came first, and what that one counts."""
+
+    frame: int
+    hit: int
+    counts: Counts
+
+
+class FrameFacts(NamedTuple):
+    """What a frame adds: hits that are sent for the first time together, and copies one by one."""
+
+    frame: int
+    site: int
+    fresh: Counts
+    copies: tuple[Copy, ...]
+
+
+NOTHING: Final = Counts(0, 0, 0, 0, 0, 0, 0)
+VISIT_METRICS: Final = VisitCounts._fields
+METRICS: Final = (*Counts._fields, "excluded_hits", "duplicate_hits", *VISIT_METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A total that is not what it should be."""
+
+    site: str
+    metric: str
+    expected: int
+    reported: int
+
+
+class Expected:
+    """Adds up frames in the order they were offered; each is either sent or left out."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, list[int]] = {}
+        self._copies: dict[int, int] = {}
+        self._left_out: set[int] = set()
+        # Copies that stand for a hit whose own frame was left out.
+        self._stand_ins: set[int] = set()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every frame was sent. Else the visits that the generator counted are not those of what was sent."""
+        return not self._left_out
+
+    def leave_out(self, facts: FrameFacts) -> None:
+        """Notes that a frame was never sent."""
+        self._left_out.add(facts.frame)
+
+    def send(self, facts: FrameFacts) -> None:
+        """Adds a frame that is sent."""
+        self._add(facts.site, facts.fresh)
+        for copy in facts.copies:
+            if copy.frame in self._left_out and copy.hit not in self._stand_ins:
+                self._stand_ins.add(copy.hit)
+                self._add(facts.site, copy.counts)
+            else:
+                self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
+
+    def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
+        """Returns what each site's report must say by metric; of visits if all was sent and they are known."""
+        return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
+
+    def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:
+        totals = dict(zip(Counts._fields, counts, strict=True))
+        totals["excluded_hits"] = totals["bot_hits"]
+        totals["duplicate_hits"] = self._copies.get(site, 0)
+        return totals | (visits[site]._asdict() if self.is_complete and site in visits else {})
+
+    def _add(self, site: int, counts: Counts) -> None:
+        kept = self._counts.setdefault(site, [0] * len(NOTHING))
+        for place, count in enumerate(counts):
+            kept[place] += count
+
+
+def differences(
+    site: str, expected: Mapping[str, int], reported: Mapping[str, int], *, extra_copies: int = 0
+) -> list[Difference]:
+    """Returns the metrics of a site that are not as expected.
+
+    `extra_copies` is how many hits were sent once more after a stream broke: each may have become a copy.
+    """
+    found = []
+    for metric, wanted in expected.items():
+        most = wanted + (extra_copies if metric == "duplicate_hits" else 0)
+        if not wanted <= reported[metric] <= most:
+            found.append(Difference(site, metric, wanted, reported[metric]))
+    return found

@@ -1,0 +1,147 @@
+"""Probe hits: one a second on a site of their own, each with a page nobody else has, looked for in a report a second.
+
+Decides how often, and what "visible" means: a report that was asked for after the ack has the page. What is measured
+is what people see, not what the mesh says of itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import grpc
+
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.api.reporter.v1 import reporter_pb2
+from hitmesh.client.batches import SDK
+from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
+from hitmesh.tools.load.questions import Days, SiteKey
+from hitmesh.tools.load.scenery import ORIGIN
+
+PROBE_EVERY_S: Final = 1.0
+# Looking is work for the mesh as well: at five reports a second it was a twentieth of all that two cores did.
+POLL_S: Final = 1.0
+# A probe that is not seen for so long is not looked for any more.
+LOOK_BACK_MS: Final = 7_200_000
+# As many values as a filter may have.
+MAX_ASKED: Final = 100
+
+
+class Prober:
+    """Sends probes and looks for them, in two threads of its own. `start`, `stop`, then read."""
+
+    def __init__(self, mesh: Mesh, key: SiteKey, run: str) -> None:
+        self.sent = 0
+        self.failed = 0
+        self.freshness_s: list[float] = []
+        self._mesh = mesh
+        self._key = key
+        self._run = run
+        self._outstanding: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._sent_all = False
+        self._sending = threading.Thread(target=self._send_until_stopped, name="load-probes", daemon=True)
+        self._looking = threading.Thread(target=self._look_all, name="load-probe-reports", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._sending.start()
+        self._looking.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Sends no more probes, and waits until all that were sent are visible, or the time is over."""
+        self._stopping.set()
+        self._sending.join(timeout_s)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._outstanding, timeout_s)
+            self._outstanding.clear()
+            self._changed.notify_all()
+        self._looking.join(CALL_TIMEOUT_S)
+
+    @property
+    def missing(self) -> int:
+        """Probes that were acknowledged and not seen in a report."""
+        return self.sent - len(self.freshness_s)
+
+    def _send_until_stopped(self) -> None:
+        try:
+            self._send_all()
+        finally:
+            # Who looks must hear of it, however long ago the stop was: nothing else wakes it any more.
+            with self._changed:
+                self._sent_all = True
+                self._changed.notify_all()
+
+    def _send_all(self) -> None:
+        first_s = time.monotonic()
+        number = 0
+        while not self._stopping.wait(max(0.0, first_s + number * PROBE_EVERY_S - time.monotonic())):
+            page = f"/probe/{self._run}/{number}"
+            number += 1
+            try:
+                request = collector_pb2.SendHitsRequest(batch=self._batch(page))
+                answer = self._mesh.collector.SendHits(request, timeout=CALL_TIMEOUT_S)
+            except grpc.RpcError:
+                self.failed += 1
+                continue
+            if not answer.accepted_count:
+                self.failed += 1
+                continue
+            with self._changed:
+                self.sent += 1
+                self._outstanding[page] = time.monotonic()
+                self._changed.notify_all()
+
+    def _batch(self, page: str) -> hit_pb2.HitBatch:
+        hit = hit_pb2.Hit(
+            hit_id=page,
+            type=hit_pb2.HIT_TYPE_PAGE_VIEW,
+            visitor_id=page,
+            page_view=hit_pb2.PageView(url=ORIGIN + page),
+        )
+        hit.true_time.FromMilliseconds(time.time_ns() // 1_000_000)
+        return hit_pb2.HitBatch(batch_id=page, ingest_key=self._key.secret, sdk=SDK, hits=[hit])
+
+    def _look_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._outstanding or self._over())
+                pages = list(self._outstanding)[:MAX_ASKED]
+            if not pages:
+                return
+            seen = self._seen(pages)
+            now_s = time.monotonic()
+            with self._changed:
+                for page in seen:
+                    acknowledged_s = self._outstanding.pop(page, None)
+                    if acknowledged_s is not None:
+                        self.freshness_s.append(now_s - acknowledged_s)
+                self._changed.notify_all()
+                # A pause between questions, shorter when the run ends.
+                self._changed.wait_for(lambda: not self._outstanding, POLL_S)
+
+    def _over(self) -> bool:
+        return self._sent_all
+
+    def _seen(self, pages: Sequence[str]) -> list[str]:
+        """Returns those of the pages that a report has now."""
+        now_ms = time.time_ns() // 1_000_000
+        pages_filter = reporter_pb2.DimensionFilter(
+            dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=pages
+        )
+        request = reporter_pb2.RunReportRequest(
+            site=self._key.site,
+            metrics=["hits"],
+            dimensions=["page_path"],
+            time_range=Days.of(now_ms - LOOK_BACK_MS, now_ms).message(),
+            filter=reporter_pb2.Filter(dimension_filter=pages_filter),
+        )
+        try:
+            answer = self._mesh.reporter.RunReport(request, timeout=CALL_TIMEOUT_S, metadata=self._mesh.credentials)
+        except grpc.RpcError:
+            return []
+        return [row.dimension_values[0] for row in answer.rows]

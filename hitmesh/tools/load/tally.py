@@ -1,0 +1,84 @@
+"""What became of the frames of a run so far: counts, latencies, where the hits are in the log. Thread-safe.
+
+Decides nothing: it is told by the sender and by the streams.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from dataclasses import dataclass
+from typing import Final
+
+from hitmesh.client.sender import HITS_TOPIC
+from hitmesh.tools.load.stream import Answer
+
+Place = tuple[str, int]
+MAX_REFUSALS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Hits so far: offered = shed + acknowledged + rejected + those under way."""
+
+    offered: int
+    shed: int
+    acknowledged: int
+    rejected: int
+    resent: int
+
+
+class Tally:
+    """Counts. Latencies and delays are in seconds, one per frame."""
+
+    def __init__(self, start_s: float) -> None:
+        self.latencies_s = array("d")
+        self.delays_s = array("d")
+        self.last_ack_s = start_s
+        self.offsets: dict[int, dict[Place, int]] = {}
+        self.refusals: list[str] = []
+        self._start_s = start_s
+        self._lock = threading.Lock()
+        self._offered = self._shed = self._acknowledged = self._rejected = self._resent = 0
+
+    @property
+    def progress(self) -> Progress:
+        """The counts as they are now."""
+        with self._lock:
+            return Progress(self._offered, self._shed, self._acknowledged, self._rejected, self._resent)
+
+    def offer(self, hits: int, delay_s: float, *, shed: bool) -> None:
+        """Counts a frame that was due `delay_s` ago, sent or left out."""
+        with self._lock:
+            self._offered += hits
+            self._shed += hits if shed else 0
+            self.delays_s.append(max(0.0, delay_s))
+
+    def answer(self, answer: Answer, now_s: float) -> None:
+        """Counts an answer; the latency is from when the frame was due, whatever it waited for."""
+        frame = answer.sent.frame
+        with self._lock:
+            self._acknowledged += answer.accepted
+            self._rejected += answer.rejected
+            self._resent += answer.sent.resent
+            self.last_ack_s = max(self.last_ack_s, now_s)
+            self.latencies_s.append(now_s - self._start_s - frame.due_s)
+            if answer.refusal and len(self.refusals) < MAX_REFUSALS:
+                self.refusals.append(answer.refusal)
+            offsets = self.offsets.setdefault(frame.site, {})
+            for receipt in answer.receipts:
+                if receipt.topic == HITS_TOPIC:
+                    place = (receipt.log, receipt.partition)
+                    offsets[place] = max(offsets.get(place, -1), receipt.offset)
+
+    def last_of_partitions(self) -> dict[int, dict[Place, int]]:
+        """Returns the highest offset of each partition, by a site that has hits there: what must be visible."""
+        with self._lock:
+            best: dict[Place, tuple[int, int]] = {}
+            for site, offsets in self.offsets.items():
+                for place, offset in offsets.items():
+                    best[place] = max(best.get(place, (-1, 0)), (offset, site))
+        by_site: dict[int, dict[Place, int]] = {}
+        for place, (offset, site) in best.items():
+            by_site.setdefault(site, {})[place] = offset
+        return by_site

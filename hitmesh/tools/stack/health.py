@@ -1,0 +1,119 @@
+"""Asks each server in its own protocol whether it works: a port that is open proves nothing. No drivers needed.
+
+Decides what healthy means: Kafka names a broker, Cassandra greets a client, ZooKeeper serves, each Druid process says
+so itself, the coordinator leads, the broker knows what there is, the overlord has the indexer among its workers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+from typing import Any, Final
+
+from hitmesh.tools.stack.server import HOST
+
+TIMEOUT_S: Final = 3.0
+_MAX_ANSWER: Final = 1 << 20
+# Kafka: request METADATA, version 1, with an empty list of topics. A null client id.
+_KAFKA_METADATA: Final = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+# Cassandra, protocol version 4: STARTUP with one option, answered by READY.
+_CASSANDRA_BODY: Final = b"\x00\x01" + b"\x00\x0bCQL_VERSION" + b"\x00\x053.0.0"
+_CASSANDRA_STARTUP: Final = struct.pack(">BBhBi", 4, 0, 0, 1, len(_CASSANDRA_BODY)) + _CASSANDRA_BODY
+_CASSANDRA_READY: Final = 2
+
+
+def kafka_answers(port: int) -> bool:
+    """Returns whether Kafka answers a question for its brokers with at least one."""
+    with _connected(port) as connection:
+        connection.sendall(struct.pack(">i", len(_KAFKA_METADATA)) + _KAFKA_METADATA)
+        (length,) = struct.unpack(">i", _exactly(connection, 4))
+        answer = _exactly(connection, min(length, _MAX_ANSWER))
+    correlation, brokers = struct.unpack_from(">ii", answer)
+    return bool(correlation == 1 and brokers >= 1)
+
+
+def cassandra_answers(port: int) -> bool:
+    """Returns whether Cassandra lets a client in."""
+    with _connected(port) as connection:
+        connection.sendall(_CASSANDRA_STARTUP)
+        return _exactly(connection, 9)[4] == _CASSANDRA_READY
+
+
+def zookeeper_answers(port: int) -> bool:
+    """Returns whether ZooKeeper serves clients."""
+    with _connected(port) as connection:
+        connection.sendall(b"srvr")
+        connection.shutdown(socket.SHUT_WR)
+        parts = b""
+        while len(parts) < _MAX_ANSWER and (part := connection.recv(4096)):
+            parts += part
+    return b"Mode: " in parts
+
+
+def druid_answers(port: int) -> bool:
+    """Returns whether a Druid process says that it is healthy."""
+    return _get(port, "/status/health") is True
+
+
+def coordinator_answers(port: int) -> bool:
+    """Returns whether the coordinator is healthy and leads, as overlord too."""
+    leads = ("/druid/coordinator/v1/isLeader", "/druid/indexer/v1/isLeader")
+    return druid_answers(port) and all(dict(_get(port, path)).get("leader") is True for path in leads)
+
+
+def broker_answers(port: int) -> bool:
+    """Returns whether the broker is healthy and has seen what there is to query."""
+    return druid_answers(port) and _status(port, "/druid/broker/v1/readiness") == http.client.OK
+
+
+def indexer_answers(overlord: int, port: int) -> bool:
+    """Returns whether the indexer is healthy and the overlord has it among its workers."""
+    if not druid_answers(port):
+        return False
+    workers = _get(overlord, "/druid/indexer/v1/workers")
+    return any(one.get("worker", {}).get("host") == f"{HOST}:{port}" for one in workers)
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection((HOST, port), TIMEOUT_S)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        part = connection.recv(count - len(parts))
+        if not part:
+            raise ConnectionError(f"{count} bytes were announced, {len(parts)} came")
+        parts += part
+    return bytes(parts)
+
+
+def _get(port: int, path: str) -> Any:
+    status, body = _request(port, path)
+    if status != http.client.OK:
+        raise ConnectionError(f"{path} answered {status}")
+    return json.loads(body)
+
+
+def _status(port: int, path: str) -> int:
+    return _request(port, path)[0]
+
+
+def _request(port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_MAX_ANSWER)
+    finally:
+        connection.close()
+
+
+def asks(is_healthy: Any) -> bool:
+    """Returns what a question finds out; whatever goes wrong on the way is a no."""
+    try:
+        return bool(is_healthy())
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return False

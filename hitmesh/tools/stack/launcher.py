@@ -1,0 +1,216 @@
+"""Brings the servers of one home up and down. Called with the home's lock held.
+
+Decides what is to be done: what is down is started once all that it needs is healthy, what runs with another
+configuration than it should have is started anew, the rest is left alone. What does not start is stopped again and
+described; the others stay up, so that a second try has less to do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hitmesh.tools.dev.ports import holder, is_free
+from hitmesh.tools.stack import ports, processes
+from hitmesh.tools.stack.errors import StackError
+from hitmesh.tools.stack.health import asks
+from hitmesh.tools.stack.layout import Say, StackHome
+from hitmesh.tools.stack.processes import Note
+from hitmesh.tools.stack.server import HOST, Server
+from hitmesh.tools.stack.servers import NAMES, STOP_WAVES, all_servers
+
+HEALTHY_S: Final = 240.0
+STOP_S: Final = 45.0
+LAST_LINES: Final = 20
+_SEARCHED_LINES: Final = 500
+_FRAMES: Final = ("\tat ", "\t... ")
+_POLL_S: Final = 0.2
+_LET_GO_S: Final = 10.0
+_SAY_EVERY_S: Final = 15.0
+_PREPARE_S: Final = 120.0
+_NEEDED_BYTES: Final = 3 << 30
+# Memory that Java's threads would otherwise set aside, each for itself.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
+# What a log says when the machine is at fault, and what helps.
+_CURES: Final = (
+    ("Address already in use", "another program took its port meanwhile: run `hitmesh stack up` again"),
+    ("Failed to bind", "another program took its port meanwhile: run `hitmesh stack up` again"),
+    ("insufficient memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
+    ("Cannot allocate memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
+    ("No space left on device", "the disk is full: make room, then run `hitmesh stack up` again"),
+)
+
+
+@dataclass(slots=True)
+class Launcher:
+    """What is known of the servers of one home while they are started or stopped."""
+
+    home: StackHome
+    jars: Path
+    java: str
+    say: Say
+    _began_s: float = field(default_factory=time.monotonic)
+    _said_s: float = field(default_factory=time.monotonic)
+
+    def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
+        """Returns the ports once all that is asked for is healthy.
+
+        Raises:
+            StackError: a server does not start, or there is no port for it.
+        """
+        chosen = self._ports()
+        servers = all_servers(self.home, self.jars, self.java, chosen)
+        self._stop_outdated(servers)
+        wanted = [servers[name] for name in NAMES if name in only]
+        if all(processes.read(self.home.pid(one.name)) and asks(one.is_healthy) for one in wanted):
+            self.say("the servers are up already")
+        else:
+            self._warn_of_memory()
+            self._start_in_order(wanted)
+        return chosen
+
+    def down(self) -> None:
+        """Stops what runs, in order, and waits for it."""
+        for wave in STOP_WAVES:
+            self._stop(wave)
+
+    def _ports(self) -> dict[str, int]:
+        known = ports.read(self.home.ports_file)
+        running = [name for name in NAMES if processes.read(self.home.pid(name))]
+        deadline = time.monotonic() + _LET_GO_S
+        chosen = ports.choose(known, running, ports.first_port(self.home.root), lambda one: _is_free(one, deadline))
+        for name, port in known.items():
+            if chosen.get(name) != port:
+                pid = holder(port)
+                by = f" by process {pid}" if pid else ""
+                self.say(f"port {port} of {name} is taken{by}: {name} gets {chosen.get(name)}")
+        ports.write(self.home.ports_file, chosen)
+        return chosen
+
+    def _stop_outdated(self, servers: Mapping[str, Server]) -> None:
+        for wave in STOP_WAVES:
+            notes = {name: processes.read(self.home.pid(name)) for name in wave}
+            outdated = [name for name, noted in notes.items() if noted and noted.digest != servers[name].digest]
+            if outdated:
+                self.say(f"{', '.join(outdated)}: the configuration is another one, starting anew")
+                self._stop(outdated)
+
+    def _stop(self, names: Collection[str]) -> None:
+        notes = {name: noted for name in names if (noted := processes.read(self.home.pid(name)))}
+        hanging = processes.stop(list(notes.values()), STOP_S)
+        for name, noted in notes.items():
+            self.home.pid(name).unlink(missing_ok=True)
+            killed = f"killed, since it did not end within {STOP_S:.0f} s" if noted in hanging else "stopped"
+            self.say(f"{name:<12} {killed}")
+
+    def _start_in_order(self, wanted: Collection[Server]) -> None:
+        names = {one.name for one in wanted}
+        waiting, starting = list(wanted), dict[str, tuple[Server, float]]()
+        while waiting or starting:
+            for one in [one for one in waiting if not names & set(one.needs)]:
+                waiting.remove(one)
+                self._start(one)
+                starting[one.name] = (one, time.monotonic() + HEALTHY_S)
+            for name in [name for name, (one, deadline) in starting.items() if self._has_come_up(one, deadline)]:
+                del starting[name]
+                names.remove(name)
+            self._say_progress(starting)
+            if starting:
+                time.sleep(_POLL_S)
+
+    def _start(self, server: Server) -> None:
+        """Starts a server that does not run."""
+        if processes.read(self.home.pid(server.name)):
+            return
+        for folder in server.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for file, text in server.files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        log = self.home.log(server.name)
+        if log.exists():
+            log.replace(log.with_suffix(".log.1"))
+        self._prepare(server, log)
+        pid = processes.spawn(server.command, {**os.environ, **_ENVIRONMENT}, log, self.home.base)
+        processes.write(self.home.pid(server.name), processes.note(pid, server.digest))
+
+    def _prepare(self, server: Server, log: Path) -> None:
+        if server.prepared is None or server.prepared.exists():
+            return
+        with log.open("ab") as output:
+            done = subprocess.run(
+                server.prepare,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=_PREPARE_S,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise StackError(obituary(server.name, f"could not be prepared ({done.returncode})", self.home))
+
+    def _has_come_up(self, server: Server, deadline: float) -> bool:
+        noted: Note | None = processes.read(self.home.pid(server.name))
+        if noted is None:
+            raise StackError(obituary(server.name, "ended while it was started", self.home))
+        if asks(server.is_healthy):
+            after_s = time.monotonic() - self._began_s
+            self.say(f"{server.name:<12} healthy on {HOST}:{server.port} after {after_s:.1f} s")
+            return True
+        if time.monotonic() > deadline:
+            processes.stop([noted], STOP_S)
+            raise StackError(
+                obituary(server.name, f"was not healthy within {HEALTHY_S:.0f} s and was stopped", self.home)
+            )
+        return False
+
+    def _say_progress(self, starting: Collection[str]) -> None:
+        now_s = time.monotonic()
+        if starting and now_s - self._said_s >= _SAY_EVERY_S:
+            self._said_s = now_s
+            self.say(f"waiting for {', '.join(starting)} ({now_s - self._began_s:.0f} s)")
+
+    def _warn_of_memory(self) -> None:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:") and int(line.split()[1]) << 10 < _NEEDED_BYTES:
+                self.say(f"only {int(line.split()[1]) >> 10} MiB of memory are free; all servers need about 3,000")
+
+
+def obituary(name: str, what: str, home: StackHome) -> str:
+    """Returns what became of a server, the end of its log and a cure."""
+    log = home.log(name)
+    # Java says why above the frames of its stack, which would fill all that is shown.
+    lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
+    text = "\n".join(lines)
+    cure = next(
+        (cure for sign, cure in _CURES if sign in text),
+        f"try again; if what it keeps is broken, remove {home.data / _kept_in(name)}, which loses it",
+    )
+    said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+    return f"{name} {what}; the end of its log ({log}):\n{said}\n{cure}"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """Returns the last lines of a log; none when there is no log."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return list(deque((line.rstrip("\n") for line in lines), maxlen=count))
+    except FileNotFoundError:
+        return []
+
+
+def _kept_in(name: str) -> str:
+    return name if name in ("kafka", "cassandra", "zookeeper") else "druid"
+
+
+def _is_free(port: int, deadline: float) -> bool:
+    """Returns whether a port is free; one that no living process holds is about to be, as that of a killed server."""
+    while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return free

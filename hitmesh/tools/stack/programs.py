@@ -1,0 +1,113 @@
+"""The programs that servers need: Java 17 and, to fetch jars, Maven. Installed by the package manager where it may.
+
+Decides which Java: Cassandra 5.0 runs on 17 and on no newer one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from hitmesh.tools.stack.errors import StackError
+from hitmesh.tools.stack.layout import Say
+from hitmesh.tools.stack.versions import JAVA
+
+PACKAGES: Final = {"java": f"openjdk-{JAVA}-jre-headless", "mvn": "maven"}
+_INSTALL_S: Final = 600.0
+_ASK_S: Final = 30.0
+_LAST_LINES: Final = 15
+
+
+def java(say: Say) -> str:
+    """Returns the path of a Java 17.
+
+    Raises:
+        StackError: there is none and it cannot be installed.
+    """
+    found = _find_java()
+    if found is None:
+        _install("java", f"Java {JAVA}", say)
+        found = _find_java()
+    if found is None:
+        raise StackError(f"Java {JAVA} is missing: {_cure('java')}")
+    return found
+
+
+def maven(say: Say) -> str:
+    """Returns the path of Maven.
+
+    Raises:
+        StackError: there is none and it cannot be installed.
+    """
+    found = shutil.which("mvn")
+    if found is None:
+        _install("mvn", "Maven", say)
+        found = shutil.which("mvn")
+    if found is None:
+        raise StackError(f"Maven is missing: {_cure('mvn')}")
+    return found
+
+
+def major_version(said: str) -> int | None:
+    """Returns the major version in what `java -version` says; None when it says none."""
+    found = re.search(r'version "(\d+)', said)
+    return int(found[1]) if found else None
+
+
+def _find_java() -> str | None:
+    return next((path for path in _javas() if _version_of(path) == JAVA), None)
+
+
+def _javas() -> Iterator[str]:
+    on_path = shutil.which("java")
+    if on_path is not None:
+        yield on_path
+    for path in sorted(Path("/usr/lib/jvm").glob(f"*{JAVA}*/bin/java")):
+        yield str(path)
+
+
+def _version_of(path: str) -> int | None:
+    try:
+        said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=_ASK_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return major_version(said.stderr + said.stdout)
+
+
+def _install(program: str, name: str, say: Say) -> None:
+    """Installs what is missing; only root on a machine with apt may."""
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        raise StackError(f"{name} is missing: {_cure(program)}")
+    say(f"{name} is missing: installing {PACKAGES[program]}")
+    install = [apt, "install", "-y", "-qq", "--no-install-recommends", PACKAGES[program]]
+    if _run(install).returncode != 0:
+        # The lists of packages may be missing or older than what the mirrors have.
+        _run([apt, "update", "-qq"])
+        done = _run(install)
+        if done.returncode != 0:
+            lines = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-_LAST_LINES:])
+            raise StackError(f"{PACKAGES[program]} could not be installed:\n{lines}\n{_cure(program)}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        timeout=_INSTALL_S,
+        check=False,
+    )
+
+
+def _cure(program: str) -> str:
+    return f"install it, on Debian as root with `apt-get install {PACKAGES[program]}`, and try again"

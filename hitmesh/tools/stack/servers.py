@@ -1,0 +1,34 @@
+"""Every server of a stack, in the order in which they are started, and the order in which they are stopped. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hitmesh.tools.stack.cassandra import cassandra
+from hitmesh.tools.stack.druid import broker, coordinator, historical, indexer, zookeeper
+from hitmesh.tools.stack.kafka import kafka
+from hitmesh.tools.stack.layout import StackHome
+from hitmesh.tools.stack.server import Place, Server
+
+# The slowest first. Names are those of hitmesh.tools.stack.ports.
+_ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
+NAMES: Final = tuple(one.__name__ for one in _ALL)
+# Whoever needs others ends before them: the indexer's tasks hand on what they have read.
+STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), ("zookeeper", "cassandra", "kafka"))
+
+
+def all_servers(home: StackHome, jars: Path, java: str, ports: Mapping[str, int]) -> dict[str, Server]:
+    """Returns every server by its name."""
+    place = Place(home.conf(), home.data, home.logs, jars, java, ports)
+    return {make.__name__: make(place) for make in _ALL}
+
+
+def store_url(ports: Mapping[str, int]) -> str:
+    """Returns what services open; a mesh adds its name."""
+    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    return (
+        f"servers:?kafka={at['kafka']}&cassandra={at['cassandra']}"
+        f"&broker=http://{at['broker']}&coordinator=http://{at['coordinator']}"
+    )

@@ -1,0 +1,147 @@
+"""Finding a hit in what is stored raw (answers of TraceHit).
+
+Decides how much is read: days from the newest to the oldest, first the records that hold the id, then the hits of its
+visitors on the days around, until a limit of records or of time. Refuses to know what the hits mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.hit_types import EXCLUDING_FLAGS
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.rows.columns import HITS_COLUMNS
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Clock, RawStore
+from processor.settle.window import read_rows
+
+# Of each of the two readings.
+MAX_RECORDS: Final = 50_000
+MAX_MS: Final = 10_000
+MAX_VISITORS: Final = 20  # an id that more have is no id
+
+READ_COLUMNS: Final = (
+    "site",
+    "visitor_hi",
+    "visitor_lo",
+    "hit_id",
+    "hit_hash",
+    "content_hash",
+    "event_time",
+    "collect_time",
+    "hit_type",
+    "interactive",
+    "offline",
+    "flags",
+    "page_path",
+    "campaign_hash",
+    "order_id",
+    "refund_id",
+)
+TRACE_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **{name: HITS_COLUMNS[name] for name in READ_COLUMNS},
+    "excluded": pl.Boolean(),
+    "log_time": pl.Int64(),
+    "log": pl.String(),
+    "partition": pl.Int64(),
+    "offset": pl.Int64(),
+    "row": pl.Int64(),
+}
+_VISITOR: Final = ["visitor_hi", "visitor_lo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found: TRACE_COLUMNS of all hits of the visitors that have the id, none twice; empty without one.
+
+    `truncated` says that reading stopped at a limit.
+    """
+
+    hits: pl.DataFrame
+    records_read: int
+    truncated: bool
+
+
+class _Reading:
+    """Reads each record once, until a limit."""
+
+    def __init__(self, raw: RawStore, clock: Clock) -> None:
+        self.records_read = 0
+        self.truncated = False
+        self._raw = raw
+        self._clock = clock
+        self._ends_at = clock.now() + MAX_MS
+
+    def records(self, site: str, days: Iterable[int]) -> Iterator[RawRecord]:
+        """Yields the records of the site on these days, the newest days first, those of a day in log order."""
+        seen: set[Position] = set()
+        for day in sorted(days, reverse=True):
+            for record in self._raw.scan(site, day, day + 1):
+                if record.position in seen:
+                    continue
+                if self.records_read >= MAX_RECORDS or self._clock.now() >= self._ends_at:
+                    self.truncated = True
+                    return
+                self.records_read += 1
+                seen.add(record.position)
+                yield record
+
+
+def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> Found:
+    """Return the hits of all visitors of the site that have a hit of this id on these UTC days.
+
+    Raises:
+        StoreCorrupt: a record does not decode.
+    """
+    first, second = _Reading(raw, clock), _Reading(raw, clock)
+    holders = _holders(first, site, hit_id, days)
+    visitors = holders.select(_VISITOR).unique().head(MAX_VISITORS)
+    around = {day + step for day in holders["day"].to_list() for step in (-1, 0, 1)}
+    hits = [
+        traced_rows(record).filter(pl.col("site") == site).join(visitors, on=_VISITOR, how="semi")
+        for record in second.records(site, around)
+    ]
+    return Found(
+        hits=pl.concat(hits) if hits else pl.DataFrame(schema=TRACE_COLUMNS),
+        records_read=first.records_read + second.records_read,
+        truncated=first.truncated or second.truncated or holders.select(_VISITOR).n_unique() > MAX_VISITORS,
+    )
+
+
+def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataFrame:
+    """Return visitors that have the id, and the days on which they have it."""
+    wanted = (pl.col("site") == site) & (pl.col("hit_hash") == hash64(hit_id))
+    day = (pl.col("event_time") // DAY_MS).alias("day")
+    found = [
+        read_rows(record.value, ("site", "hit_hash", *_VISITOR, "event_time")).filter(wanted).select(*_VISITOR, day)
+        for record in reading.records(site, days)
+    ]
+    schema = {**{name: HITS_COLUMNS[name] for name in _VISITOR}, "day": pl.Int64()}
+    return pl.concat(found).unique() if found else pl.DataFrame(schema=schema)
+
+
+def traced_rows(record: RawRecord) -> pl.DataFrame:
+    """Return all hits of a record (TRACE_COLUMNS).
+
+    Raises:
+        StoreCorrupt: the record does not decode.
+    """
+    log, partition, offset = record.position
+    return (
+        read_rows(record.value, READ_COLUMNS)
+        .with_columns(
+            (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
+            pl.lit(record.log_time, pl.Int64).alias("log_time"),
+            pl.lit(log).alias("log"),
+            pl.lit(partition, pl.Int64).alias("partition"),
+            pl.lit(offset, pl.Int64).alias("offset"),
+            pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        )
+        .select(*TRACE_COLUMNS)
+    )

@@ -1,0 +1,156 @@
+"""What a settled day hands to the next one (step S of the journey, rule L4).
+
+Decides what a carry holds and how it is written: the visits still open at the day's end, as of that instant, and a
+digest of what followed of them, so that the next day can tell whether this one saw all of it. Equal carries are equal
+bytes. Refuses to know how visits are built and where carries are kept.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
+from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
+from processor.rules.visits import OPEN_COLUMNS, Summaries
+
+# The dimensions of a visit as its hits and its own row carry them.
+CARRIED_DIMENSIONS: Final = ("hostname", *VISIT_DIMENSIONS)
+CARRY_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **OPEN_COLUMNS,
+    **dict.fromkeys(CARRIED_DIMENSIONS, pl.String()),
+}
+_MAGIC: Final = b"HMC1"
+_HEADER: Final = struct.Struct("<4sQ")
+_TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
+_MULTIPLIERS: Final = tuple(
+    np.uint64(odd)
+    for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """The visits open at the end of a day.
+
+    Attributes:
+        open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by it.
+        followed: `digest` of the hits of the next day that belong to these visits, as this settlement saw them.
+    """
+
+    open_visits: pl.DataFrame
+    followed: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the carry as bytes: header with version and digest, then an Arrow IPC stream."""
+        target = BytesIO()
+        rows = self.open_visits.select(*CARRY_COLUMNS).sort(_TIMELINE).rechunk()
+        rows.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+        return sealed(_HEADER.pack(_MAGIC, self.followed) + target.getvalue())
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> Carry:
+        """Return the carry that was written.
+
+        Raises:
+            StoreCorrupt: the bytes are not a carry of this version.
+        """
+        value = bytes(opened(value, "a carry", SETTLED_CURE, _MAGIC))
+        if len(value) < _HEADER.size or not value.startswith(_MAGIC):
+            raise StoreCorrupt(f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}")
+        _, followed = _HEADER.unpack_from(value)
+        with decoding(f"a carry of {len(value)} bytes", SETTLED_CURE):
+            open_visits = pl.read_ipc_stream(BytesIO(value[_HEADER.size :])).select(*CARRY_COLUMNS)
+        return cls(open_visits, followed)
+
+    def hands_on_the_same(self, other: Carry) -> bool:
+        """Return whether the next day would settle alike after both."""
+        return self.open_visits.equals(other.open_visits)
+
+
+def no_open_visits() -> pl.DataFrame:
+    """Return the carry's rows when no visit is open."""
+    return pl.DataFrame(schema=CARRY_COLUMNS)
+
+
+def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
+    """Return open visits as `CARRY_COLUMNS`.
+
+    Args:
+        visits: the open visits, as of the day's end.
+        hits: the rows that the summaries point into: timeline, page_path and dimensions.
+        carried: the carry's rows that negative rows of the summaries point into.
+    """
+    timelines = _first_values(visits, hits, carried, _TIMELINE)
+    numbers = pl.DataFrame(
+        {
+            "start": visits.start,
+            "first_hash": visits.first_hash,
+            "last": visits.last,
+            "hits": visits.hits,
+            "interactive_hits": visits.interactive_hits,
+            "views": visits.views,
+            "campaign_hash": visits.campaign,
+        }
+    )
+    return pl.concat([timelines, numbers, visit_dimensions(visits, hits, carried)], how="horizontal").select(
+        pl.col(name).cast(dtype) for name, dtype in CARRY_COLUMNS.items()
+    )
+
+
+def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
+    """Return `CARRIED_DIMENSIONS` of each visit: of its first hit, and the page of its first view (rule S6)."""
+    of_first = tuple(name for name in CARRIED_DIMENSIONS if name != "landing_page")
+    landing = hits["page_path"].gather(np.maximum(visits.landing, 0)) if hits.height else None
+    pages = (
+        pl.select(pl.when(pl.Series(visits.landing >= 0)).then(landing).otherwise(None).cast(pl.String)).to_series()
+        if landing is not None
+        else pl.Series([None] * len(visits), dtype=pl.String)
+    )
+    own = _first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
+    if not (visits.first < 0).any():
+        return own.select(CARRIED_DIMENSIONS)
+    # A visit that was carried in had its first view before, or it is among these hits.
+    before = np.where(visits.first < 0, -1 - visits.first, 0)
+    viewed = (visits.first < 0) & (carried["views"].to_numpy()[before] > 0)
+    known = carried["landing_page"].gather(before)
+    return own.with_columns(
+        pl.when(pl.Series(viewed)).then(known).otherwise(pl.col("landing_page")).alias("landing_page")
+    ).select(CARRIED_DIMENSIONS)
+
+
+def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """Return columns of each visit's first hit, or of the open visit that was carried in."""
+    is_carried = visits.first < 0
+    if not is_carried.any():
+        return hits.select(names)[visits.first]
+    of_hits = hits.select(names)[visits.first[~is_carried]]
+    of_carry = carried.select(names)[-1 - visits.first[is_carried]]
+    places = np.concatenate([np.flatnonzero(~is_carried), np.flatnonzero(is_carried)])
+    return pl.concat([of_hits, of_carry])[np.argsort(places)]
+
+
+def digest(hits: pl.DataFrame, wins_order: npt.NDArray[np.bool_]) -> int:
+    """Return Σ of a hash of each hit mod 2⁶⁴: what of a hit can change the visit it belongs to.
+
+    Args:
+        hits: hits in visits, in any order.
+        wins_order: (n,) whether the hit is the ORDER that counts (rule D3).
+    """
+    mixed = np.zeros(hits.height, np.uint64)
+    columns = [hits[name].to_numpy() for name in ("visitor_lo", "hit_hash", "content_hash")]
+    for values, odd in zip(
+        [*columns, hits["event_time"].to_numpy().view(np.uint64), wins_order.astype(np.uint64)],
+        _MULTIPLIERS,
+        strict=True,
+    ):
+        mixed = (mixed ^ (values * odd)) * _MULTIPLIERS[0]
+        mixed ^= mixed >> np.uint64(29)
+    return int(np.add.reduce(mixed, dtype=np.uint64)) if len(mixed) else 0

@@ -1,0 +1,114 @@
+"""Which hits are copies of an earlier one (step 5 of the journey, rules D1 and D2).
+
+Decides per hit whether an earlier record of the log holds the same (visitor, hit id) with an event time at most two
+hours away, counted or not: so the verdict depends only on what lies within two hours, and never on how far a window
+reaches beyond that. Refuses to know of days, visits and stores.
+
+Ids are found by `hit_hash`, 64 bits of XXH3, and told apart by their text (rule D0).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.limits import COPY_WINDOW_MS
+
+_MIX_HIGH: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_LOW: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+_KEY: Final = ("visitor_hi", "visitor_lo", "hit_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """The verdict on each hit.
+
+    Attributes:
+        is_copy: (n,) whether the hit is a duplicate.
+        original: (n,) row of an earlier record it is a copy of, −1 where it is none.
+        collides: (n,) whether it is a copy with other content than its original (ID_COLLISION).
+    """
+
+    is_copy: BoolArray
+    original: I64Array
+    collides: BoolArray
+
+
+def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
+    """Return which hits of one site are copies.
+
+    Args:
+        hits: columns visitor_hi, visitor_lo, hit_hash, hit_id, content_hash, event_time; rows in log order.
+        window_ms: copies are at most this far apart in event time.
+    """
+    original = np.full(hits.height, -1, np.int64)
+    suspects = _suspects(hits)
+    if len(suspects):
+        _mark_copies(hits, suspects, window_ms, original)
+    is_copy = original >= 0
+    collides = np.zeros(hits.height, np.bool_)
+    content = hits["content_hash"].to_numpy()
+    collides[is_copy] = content[is_copy] != content[original[is_copy]]
+    return Copies(is_copy, original, collides)
+
+
+def _suspects(hits: pl.DataFrame) -> I64Array:
+    """Return the rows whose key may occur again: nearly always none, and then one sort is all that it costs."""
+    high, low, hit_hash = (hits[name].to_numpy() for name in _KEY)
+    mixed = (high * _MIX_HIGH) ^ (low * _MIX_LOW) ^ hit_hash
+    ordered = np.sort(mixed)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated) == 0:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(np.isin(mixed, repeated)).astype(np.int64)
+
+
+def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:
+    """Set `original` of every copy among `rows`, which are ascending."""
+    keys = hits.select(*_KEY, "hit_id", "event_time")[rows]
+    order, first = _groups(keys, _KEY)
+    if are_apart(keys["hit_id"][order], first).any():
+        order, first = _groups(keys, (*_KEY, "hit_id"))
+    times = keys["event_time"].to_numpy()[order]
+    begins = np.flatnonzero(first)
+    spread = np.maximum.reduceat(times, begins) - np.minimum.reduceat(times, begins)
+    group = np.cumsum(first) - 1
+    near = (spread <= window_ms)[group] & ~first
+    sorted_rows = rows[order]
+    original[sorted_rows[near]] = sorted_rows[begins[group[near]]]
+    ends = np.append(begins[1:], len(times))
+    for far in np.flatnonzero(spread > window_ms):
+        _mark_far_copies(sorted_rows[begins[far] : ends[far]], times[begins[far] : ends[far]], window_ms, original)
+
+
+def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
+    """Return the rows sorted by these columns, and where a group of equal ones begins; rows of one keep their order."""
+    order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
+    changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
+    first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()
+    first[:1] = True
+    return order, first
+
+
+def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
+    """Return whether each text is another one than that before it in the group that begins where `first` is set."""
+    changed: BoolArray = (texts != texts.shift(1)).fill_null(value=False).to_numpy()
+    return changed & ~first
+
+
+def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:
+    """The rule one hit at a time, for the rare id that occurs again more than two hours away."""
+    seen: list[tuple[int, int]] = []  # (event time, row) of the records so far; its neighbours are the nearest
+    for row, time in zip(rows.tolist(), times.tolist(), strict=True):
+        place = bisect_left(seen, (time, -1))
+        near = [earlier for at, earlier in seen[max(place - 1, 0) : place + 1] if abs(at - time) <= window_ms]
+        if near:
+            original[row] = min(near)
+        seen.insert(place, (time, row))

@@ -1,0 +1,106 @@
+"""Which claim on an order or a refund counts (step S of the journey, rule D3).
+
+Decides the winner of each (kind, id, excluded or not): the first claim in log order that is not a duplicate; and which
+other days must be settled again because a winner changed. Orders are few, so plain Python. Refuses to know what a
+winner adds (see `refunds`), visits, and where claims are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.positions import PartitionId, Position
+
+HitAt = tuple[Position, int]
+"""Where a hit is: its record's position and its row in it."""
+
+Claimed = tuple[ClaimKind, str, bool]
+"""What is claimed: (kind, id, by an excluded hit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVerdicts:
+    """What the settlement of a day says about orders.
+
+    Attributes:
+        winners: the claim that counts, by what is claimed, of all days.
+        changed_flags: claims of this day whose duplicate flag is not what is stored.
+        disturbed_days: other days of which a claim began or ceased to win.
+    """
+
+    winners: Mapping[Claimed, OrderClaim]
+    changed_flags: Mapping[HitAt, bool]
+    disturbed_days: frozenset[int]
+
+    def wins(self, kind: ClaimKind, claimed: str, at: HitAt, *, excluded: bool) -> bool:
+        """Return whether the claim of a hit counts."""
+        winner = self.winners.get((kind, claimed, excluded))
+        return winner is not None and claim_at(winner) == at
+
+
+def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
+    """Return the claims of records that a scan with these bounds saw, in the order given."""
+    return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
+
+
+def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
+    """Return the claims with these duplicate flags in place of their own."""
+    return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
+
+
+def decide_orders(
+    claims: Sequence[OrderClaim],
+    day: int,
+    duplicates: Mapping[HitAt, bool],
+    read_through: Mapping[PartitionId, int],
+    refund_days: Mapping[str, Collection[int]] | None = None,
+) -> OrderVerdicts:
+    """Return who wins.
+
+    Args:
+        claims: every claim on the orders and refunds in question; those on one id in log order.
+        day: the UTC day that is settled.
+        duplicates: whether each claiming hit in sight is a copy; of other days too, where the window shows them.
+        read_through: what the current generation of the day was read through; empty without one. Claims of the day
+            beyond it are new, and may take an order from a claim of another day.
+        refund_days: days of refunds that take the total of their order, per order.
+    """
+    current = {claim_at(claim): claim.duplicate for claim in claims}
+    decided = {key: duplicates.get(key, stored) for key, stored in current.items()}
+    known = [
+        claim for claim in claims if claim.day != day or claim.position.offset < read_through.get(_partition(claim), 0)
+    ]
+    before, after = _winners(known, current), _winners(claims, decided)
+    moved = {claimed for claimed in before.keys() | after.keys() if before.get(claimed) != after.get(claimed)}
+    ends = [claim for claimed in moved for claim in (before.get(claimed), after.get(claimed)) if claim is not None]
+    orders = {order_id for kind, order_id, _ in moved if kind is ClaimKind.ORDER}
+    waiting = {one for order_id in orders for one in (refund_days or {}).get(order_id, ())}
+    return OrderVerdicts(
+        winners=after,
+        changed_flags={
+            claim_at(claim): decided[claim_at(claim)]
+            for claim in claims
+            if claim.day == day and decided[claim_at(claim)] != claim.duplicate
+        },
+        disturbed_days=frozenset({claim.day for claim in ends} | waiting) - {day},
+    )
+
+
+def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> dict[Claimed, OrderClaim]:
+    """Return the first claim per what is claimed that is not a duplicate."""
+    winners: dict[Claimed, OrderClaim] = {}
+    for claim in claims:
+        if not duplicates[claim_at(claim)]:
+            winners.setdefault((claim.kind, claim.order_id, claim.excluded), claim)
+    return winners
+
+
+def claim_at(claim: OrderClaim) -> HitAt:
+    """Return where the hit of a claim is."""
+    return claim.position, claim.row
+
+
+def _partition(claim: OrderClaim) -> PartitionId:
+    return PartitionId(claim.position.log, claim.position.partition)

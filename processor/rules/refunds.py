@@ -1,0 +1,111 @@
+"""What a refund takes off (steps 5 and S of the journey, rule D3).
+
+Decides that a repeat takes nothing off, and that a refund which names no amount takes the total of its order once that
+is known, at settlement; in the stream it is 0. Refunds are few, so plain Python. Refuses to know who came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.positions import Position
+from hitmesh.ports import RawStore
+from processor.rules.orders import OrderVerdicts
+from processor.settle.window import read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """Hits with their refunds as they count.
+
+    Attributes:
+        hits: the hits; a refund that takes the total of its order has the order's currency too.
+        completed: (n,) micros of such refunds, 0 of other hits.
+    """
+
+    hits: pl.DataFrame
+    completed: npt.NDArray[np.int64]
+
+
+def claims_refund() -> pl.Expr:
+    """Whether a hit claims a refund."""
+    return (pl.col("hit_type") == HitType.REFUND) & pl.col("refund_id").is_not_null()
+
+
+def takes_total() -> pl.Expr:
+    """Whether a hit is a refund that names no amount."""
+    return (pl.col("hit_type") == HitType.REFUND) & (pl.col("refund_amount") == 0) & pl.col("order_id").is_not_null()
+
+
+def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
+    """Return rows of the stream with `wins_order`, and without the amounts of refunds that are repeats.
+
+    Args:
+        rows: hits with `refund_id`.
+        wins: whether each row holds the order or the refund that it claims (n,).
+    """
+    won = pl.Series("won", wins)
+    return rows.with_columns(
+        ((pl.col("hit_type") == HitType.ORDER) & won).alias("wins_order"),
+        pl.when(claims_refund() & ~won).then(0).otherwise(pl.col("refund_amount")).alias("refund_amount"),
+    )
+
+
+def settled_refunds(hits: pl.DataFrame, positions: Sequence[Position], orders: OrderVerdicts) -> Refunded:
+    """Return hits of a window that are no copies with what their refunds take off in the end."""
+    completed = np.zeros(hits.height, np.int64)
+    rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)
+    if not len(rows):
+        return Refunded(hits, completed)
+    names = ("record", "row", "refund_id", "order_id", "excluded", "refund_amount", "currency")
+    amounts, currencies = [], []
+    for number, (record, row, refund_id, order_id, excluded, amount, currency) in zip(
+        rows.tolist(), hits.select(names)[rows].iter_rows(), strict=True
+    ):
+        at = (positions[record], row)
+        is_claimed = refund_id is not None and (ClaimKind.REFUND, refund_id, excluded) in orders.winners
+        order = orders.winners.get((ClaimKind.ORDER, order_id or "", excluded))
+        if is_claimed and not orders.wins(ClaimKind.REFUND, refund_id, at, excluded=excluded):
+            amount = 0
+        elif amount == 0 and order is not None and order.total is not None:
+            amount, currency = order.total, order.currency or currency
+            completed[number] = amount
+        amounts.append(amount)
+        currencies.append(currency)
+    return Refunded(
+        hits.with_columns(
+            hits["refund_amount"].scatter(rows, pl.Series(amounts, dtype=pl.Int64)),
+            hits["currency"].scatter(rows, pl.Series(currencies, dtype=pl.String)),
+        ),
+        completed,
+    )
+
+
+def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
+    """Return the claims; those on these orders that were made before claims carried totals get them from the hit.
+
+    Raises:
+        StoreCorrupt: a record does not decode.
+    """
+    return [
+        _with_total(claim, raw)
+        if claim.kind is ClaimKind.ORDER and claim.total is None and claim.order_id in order_ids
+        else claim
+        for claim in claims
+    ]
+
+
+def _with_total(claim: OrderClaim, raw: RawStore) -> OrderClaim:
+    record = raw.get(claim.position)
+    if record is None:
+        return claim
+    total, currency = read_rows(record.value, ("total", "currency")).row(claim.row)
+    return replace(claim, total=total or 0, currency=currency or "")

@@ -1,0 +1,296 @@
+"""Hits and visits folded into rows (step 5 of the journey, rules §8 and §9).
+
+Decides which measures a hit, an ordered item, a copy, a refusal and a visit add, at which cell and under which
+dimensions. Refuses to know how visits are built, which orders win and where rows go.
+
+Data-quality measures count over all hits and stand in rows that are not of excluded hits (rollup_rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.amounts import as_rows
+from hitmesh.model.amounts import sums as exact_sums
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.limits import LATENESS_MS
+from hitmesh.model.rows.rollup_rows import (
+    HIT_DIMENSIONS,
+    TRAFFIC_COLUMNS,
+    TRAFFIC_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    VISITS_COLUMNS,
+    VISITS_DIMENSIONS,
+    VISITS_MEASURES,
+    with_escaped_names,
+)
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
+from hitmesh.model.sketches.unions import LG_K_CELL, cell_sketches, exact_limit
+from processor.rules.visits import VIEW_TYPES, Summaries
+
+QUALITY_MEASURES: Final = ("bot_hits", "excluded_hits", "late_hits", "clock_skewed_hits")
+
+_TRAFFIC_KEY: Final = ("cell", "excluded", *TRAFFIC_DIMENSIONS)
+_VISITS_KEY: Final = ("cell", "excluded", *VISITS_DIMENSIONS)
+_HIT_TYPE_NAMES: Final = {int(hit_type): hit_type.name for hit_type in HitType}
+_WINNING_ORDER_MEASURES: Final = {
+    "gross_revenue": "total",
+    "tax": "tax",
+    "shipping": "shipping",
+    "discounts": "discount",
+}
+_ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "brand"}
+
+
+@dataclass(frozen=True, slots=True)
+class RowOwner:
+    """The generation of a site-day that rows belong to."""
+
+    site: str
+    day: int
+    generation: int
+
+    @property
+    def columns(self) -> Mapping[str, str | int]:
+        """What stands in every one of its rows."""
+        return {"site": self.site, "day": self.day, "generation": self.generation}
+
+
+def traffic_rows(
+    owner: RowOwner,
+    counted: pl.DataFrame,
+    copies: pl.DataFrame,
+    rejected: Mapping[int, int],
+    lg_k: int = LG_K_CELL,
+) -> pl.DataFrame:
+    """Return the day's `TRAFFIC_COLUMNS`.
+
+    Args:
+        owner: whose rows they are.
+        counted: the day's hits that are no copies: window columns, those of VISIT_DIMENSIONS replaced by the
+            dimensions of the hit's visit, and `wins_order`.
+        copies: the day's copies: window columns.
+        rejected: refused hits per cell of collect time.
+        lg_k: of the sketches of visitors.
+    """
+    parts = hit_contributions(counted, TRAFFIC_DIMENSIONS)
+    if copies.height:
+        parts.append(copy_contributions(copies, HIT_DIMENSIONS))
+    if rejected:
+        parts.append(_refusals(rejected))
+    # Without the rechunk the grouping of a day costs four times as much.
+    contributions = pl.concat(parts, how="diagonal").rechunk()
+    folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, lg_k)
+    return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
+
+
+def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[pl.DataFrame]:
+    """Return what counted hits add to traffic rows, in frames that lack the measures they add nothing to.
+
+    Args:
+        counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
+        dimensions: columns that tell rows apart; those of items take the place of the hit's. `hit_type` stays a number.
+
+    Returns:
+        Frames of cell, excluded, dimensions, measures and `visitor` (visitor_lo of interactive hits, else null).
+    """
+    parts = [_hits(counted, dimensions)]
+    if counted["excluded"].any():
+        parts.append(_quality_of_excluded(counted, dimensions))
+    if counted["wins_order"].any():
+        parts.append(_items(counted, dimensions))
+    return parts
+
+
+def visits_rows(
+    owner: RowOwner, visits: Summaries, hits: pl.DataFrame, dimensions: pl.DataFrame, order_visits: BoolArray
+) -> pl.DataFrame:
+    """Return `VISITS_COLUMNS` of visits, at the cell of their start.
+
+    Args:
+        owner: whose rows they are; the visits start on its day.
+        visits: the visits, ended or as far as is known (m,).
+        hits: the rows that the summaries point into: excluded and page_path.
+        dimensions: hostname and VISIT_DIMENSIONS of each visit (m,).
+        order_visits: whether the visit holds an order that counts (m,).
+    """
+    viewed = visits.views > 0
+    exits = (
+        pl.Series(visits.exit)
+        .to_frame("row")
+        .with_columns(pl.when(pl.col("row") >= 0).then(pl.col("row")).alias("row"))["row"]
+    )
+    contributions = dimensions.with_columns(
+        pl.Series("cell", visits.start - visits.start % CELL_MS),
+        hits["excluded"].gather(visits.first).alias("excluded"),
+        hits["page_path"].gather(exits).alias("exit_page"),
+        pl.lit(1, pl.Int64).alias("visits"),
+        pl.Series("bounces", (visits.interactive_hits == 1).astype(np.int64)),
+        pl.Series("visit_duration_total", visits.last - visits.start),
+        pl.Series("visit_views", visits.views),
+        pl.Series("entries", viewed.astype(np.int64)),
+        pl.Series("exits", viewed.astype(np.int64)),
+        pl.Series("order_visits", order_visits.astype(np.int64)),
+    )
+    folded = _folded(contributions, _VISITS_KEY, VISITS_MEASURES)
+    return complete_rows(folded, owner.columns, VISITS_COLUMNS)
+
+
+def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    """Return what each hit adds on its own row; its quality measures too, unless it is excluded."""
+    hit_type = pl.col("hit_type")
+    wins = pl.col("wins_order")
+    included = ~pl.col("excluded")
+    flags = pl.col("flags")
+    measures = {
+        "hits": pl.lit(value=True),
+        "pageviews": hit_type.is_in(VIEW_TYPES),
+        "events": hit_type == HitType.EVENT,
+        "product_views": hit_type == HitType.PRODUCT_VIEW,
+        "cart_adds": (hit_type == HitType.CART_UPDATE) & (pl.col("cart_action") == CartAction.ADD),
+        "checkouts_started": (hit_type == HitType.CHECKOUT_STEP) & (pl.col("checkout_step") == 1),
+        "orders": wins,
+        **{name: pl.when(wins).then(pl.col(column)) for name, column in _WINNING_ORDER_MEASURES.items()},
+        "refunds": pl.when(hit_type == HitType.REFUND).then(pl.col("refund_amount")),
+        "late_hits": included & _is_late(),
+        "clock_skewed_hits": included & (flags & int(HitFlag.CLOCK_SKEW) != 0),
+    }
+    return counted.select(
+        *_hit_key(dimensions),
+        "excluded",
+        *(expression.cast(pl.Int64).fill_null(0).alias(name) for name, expression in measures.items()),
+        pl.when(pl.col("interactive")).then(pl.col("visitor_lo")).alias("visitor"),
+    )
+
+
+def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    """Return what excluded hits add to rows that are not of excluded hits."""
+    flags = pl.col("flags")
+    measures = {
+        "excluded_hits": pl.lit(value=True),
+        "bot_hits": flags & int(HitFlag.BOT_UA) != 0,
+        "late_hits": _is_late(),
+        "clock_skewed_hits": flags & int(HitFlag.CLOCK_SKEW) != 0,
+    }
+    return counted.filter("excluded").select(
+        *_hit_key(dimensions),
+        pl.lit(value=False).alias("excluded"),
+        *(expression.cast(pl.Int64).alias(name) for name, expression in measures.items()),
+    )
+
+
+def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    """Return what the items of orders that count add, each under its own product, category and brand."""
+    ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
+    item = pl.col("items").struct
+    return (
+        ordered.select(*_hit_key(dimensions), "excluded", "items")
+        .explode("items")
+        .with_columns(
+            *(item.field(field).alias(name) for name, field in _ITEM_DIMENSIONS.items()),
+            item.field("quantity").fill_null(0).alias("items_sold"),
+            (item.field("unit_price") * item.field("quantity")).fill_null(0).alias("item_revenue"),
+        )
+        .drop("items")
+    )
+
+
+def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    """Return what copies add: each under its own dimensions, in no visit."""
+    return copies.select(
+        *_hit_key(dimensions),
+        pl.lit(value=False).alias("excluded"),
+        pl.lit(1, pl.Int64).alias("duplicate_hits"),
+    )
+
+
+def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
+    """Return what refused hits add to the cells they were collected in; nothing else is known of them."""
+    cells = pl.DataFrame(
+        {"cell": list(rejected), "rejected_hits": list(rejected.values())},
+        schema={"cell": pl.Int64, "rejected_hits": pl.Int64},
+    )
+    return cells.with_columns(pl.lit(value=False).alias("excluded"))
+
+
+def _is_late() -> pl.Expr:
+    """Whether a hit came more than an hour after its event time, by log time (rule T4)."""
+    return pl.col("log_time") - pl.col("event_time") > LATENESS_MS
+
+
+def _hit_key(dimensions: Sequence[str]) -> Iterable[pl.Expr]:
+    """Return the expressions for cell and dimensions."""
+    yield (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
+    yield from map(pl.col, dimensions)
+
+
+def hit_type_name() -> pl.Expr:
+    """Return the name of the number in `hit_type`."""
+    return pl.col("hit_type").replace_strict(_HIT_TYPE_NAMES, default=None, return_dtype=pl.String)
+
+
+def _folded(
+    contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], lg_k: int | None = None
+) -> pl.DataFrame:
+    """Return one row per key with sums, and the sketch of its visitors; more where a sum is beyond an int64.
+
+    Without `lg_k` there are no sketches.
+    """
+    sums = [name for name in measures if name in contributions.columns and (contributions[name] != 0).any()]
+    rows = contributions.group_by(key).agg(
+        *exact_sums(sums),
+        *([pl.col("visitor")] if lg_k is not None else []),
+    )
+    if lg_k is not None:
+        rows = rows.with_columns(visitor_sketches(rows["visitor"], lg_k)).drop("visitor")
+    return as_rows(rows)
+
+
+def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
+    """Return a sketch per list of visitors, null where the list holds nothing but nulls; `lg_k` of cell_sketches."""
+    groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
+    keys = visitors.explode()
+    known = keys.is_not_null().to_numpy()
+    groups, present = groups[known], keys.drop_nulls().to_numpy()
+    counts = np.bincount(groups, minlength=len(visitors))
+    if counts.max(initial=0) > exact_limit(lg_k):
+        order = np.lexsort((present, groups))  # a sample must not depend on the order of arrival (P1)
+        groups, present = groups[order], present[order]
+    made = cell_sketches(present, groups, len(visitors), lg_k)
+    sketches = pl.Series("visitors", pl.from_arrow(made), pl.Binary)
+    return pl.select(pl.when(pl.Series(counts > 0)).then(sketches).alias("visitors")).to_series()
+
+
+def complete_rows(
+    folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return all columns in order, dimensions and measures that no row has filled in, reserved words escaped."""
+    return with_escaped_names(filled_rows(folded, fixed, columns))
+
+
+def filled_rows(
+    folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return all columns in order, dimensions and measures that no row has filled in."""
+    measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS}
+    return folded.select(
+        (
+            pl.lit(fixed[name])
+            if name in fixed
+            else pl.col(name).fill_null(0)
+            if name in folded.columns and name in measures
+            else pl.col(name)
+            if name in folded.columns
+            else pl.lit(0 if name in measures else None)
+        )
+        .cast(dtype)
+        .alias(name)
+        for name, dtype in columns.items()
+    )

@@ -1,0 +1,335 @@
+"""Timelines become visits (step 5 of the journey, rules S0 to S6).
+
+Decides which hits form a visit and which are orphans, from the hits of one site without copies and the visits that
+were open when they begin. Nearly every timeline is cut by comparing neighbours; where that is not exact (a visit
+that reaches a cap or another local date, a non-interactive hit with another campaign) the timeline is walked hit by
+hit by `timeline.walk`, and both give the same.
+
+Refuses to know of days, cells, copies and orders. All times are UTC ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.sites import VisitPolicy
+from hitmesh.model.zones import local_days
+from processor.rules.timeline import Step, Timeline, walk
+
+ORPHAN: Final = -1
+VIEW_TYPES: Final = (int(HitType.PAGE_VIEW), int(HitType.SCREEN_VIEW))
+
+# What `open_visits` must hold; `processor.rules.carry` adds the dimensions.
+OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "visitor_hi": pl.UInt64(),
+    "visitor_lo": pl.UInt64(),
+    "excluded": pl.Boolean(),
+    "start": pl.Int64(),
+    "first_hash": pl.UInt64(),  # hit_hash of the first hit
+    "last": pl.Int64(),
+    "hits": pl.Int64(),
+    "interactive_hits": pl.Int64(),
+    "views": pl.Int64(),
+    "campaign_hash": pl.UInt64(),  # the current campaign
+}
+# What a timeline is, among the hits of one site.
+TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
+_NOWHERE: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Summaries:
+    """What is known of visits (m,), in the order of their timelines and starts.
+
+    Attributes:
+        first: row of the first hit; −1 − i when the visit is open visit i, carried in.
+        start: event time of the first hit.
+        first_hash: hit_hash of the first hit.
+        last: event time of the last hit.
+        hits: hits in the visit, those before it was carried in too.
+        interactive_hits: the interactive ones of them.
+        views: the page and screen views of them.
+        landing: row of the first view among the rows given, −1 without one.
+        exit: row of the last view among the rows given, −1 without one.
+        campaign: the current campaign, 0 = none.
+        bot_behaviour: whether it began because the one before was full (rule S5).
+    """
+
+    first: I64Array
+    start: I64Array
+    first_hash: U64Array
+    last: I64Array
+    hits: I64Array
+    interactive_hits: I64Array
+    views: I64Array
+    landing: I64Array
+    exit: I64Array
+    campaign: U64Array
+    bot_behaviour: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def only(self, kept: BoolArray) -> Summaries:
+        """Return the visits where `kept` is set."""
+        return Summaries(**{name: getattr(self, name)[kept] for name in Summaries.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id; visits stand as one hit each.
+
+    All (n,). `row` is a row of the hits, or −1 − i for open visit i. `weight`, `acts` and `views` are how many hits,
+    interactive hits and views stand there. `number` is the visit, ORPHAN in none.
+    """
+
+    row: I64Array
+    timeline: I64Array
+    time: I64Array
+    start: I64Array
+    first_hash: U64Array
+    weight: I64Array
+    acts: I64Array
+    views: I64Array
+    campaign: U64Array
+    number: I64Array
+    starts: BoolArray
+    full: BoolArray
+
+    def only(self, kept: BoolArray) -> Line:
+        """Return the places where `kept` is set."""
+        return Line(**{name: getattr(self, name)[kept] for name in Line.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """The visits of a stretch of hits.
+
+    Attributes:
+        visit_of: (hits,) index into `visits`, ORPHAN for a hit in no visit.
+        visits: one entry per visit; the carried-in ones are those with a negative `first`.
+        line: the sorted hits, offline ones left out.
+    """
+
+    visit_of: I64Array
+    visits: Summaries
+    line: Line
+
+
+def build_visits(
+    hits: pl.DataFrame,
+    open_visits: pl.DataFrame,
+    policy: VisitPolicy,
+    zone: str = "UTC",
+    timeline: Sequence[str] = TIMELINE,
+) -> Visits:
+    """Return the visits of the hits of one site, or of all sites of one policy when the timeline tells them apart.
+
+    Args:
+        hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any
+            order, without copies.
+        open_visits: `OPEN_COLUMNS` with the timeline's, at most one per timeline, each older than every hit of it.
+        policy: gap, caps and flags.
+        zone: the site's, for split_at_local_midnight.
+        timeline: columns of both frames whose values are one sequence of hits.
+    """
+    line = _sorted_line(hits, open_visits, timeline)
+    starts, inside, unsure = _cut_at_neighbours(line, policy)
+    days = local_days(zone, line.start) if policy.split_at_local_midnight else None
+    unsure |= _beyond_caps(line, starts, inside, days, policy)
+    full = _walk_unsure(line, starts, inside, unsure, days, policy)
+    line.number[:] = np.where(inside, np.cumsum(starts) - 1, ORPHAN)
+    line.starts[:] = starts
+    line.full[:] = full
+    visit_of = np.full(hits.height, ORPHAN, np.int64)
+    real = line.row >= 0
+    visit_of[line.row[real]] = line.number[real]
+    return Visits(visit_of, summarise(line), line)
+
+
+def summarise(line: Line) -> Summaries:
+    """Return what the hits of a line say of its visits, each visit of which must be there from its first hit."""
+    inside = line.only(line.number != ORPHAN)
+    begins = np.flatnonzero(inside.starts)
+    ends = np.append(begins[1:], len(inside.row))[: len(begins)] - 1
+    is_view = (inside.views > 0) & (inside.row >= 0)
+    places = np.arange(len(inside.row))
+    landing = _reduced(np.minimum, np.where(is_view, places, _NOWHERE), begins)
+    leaving = _reduced(np.maximum, np.where(is_view, places, -1), begins)
+    seen = leaving >= 0
+    return Summaries(
+        first=inside.row[begins],
+        start=inside.start[begins],
+        first_hash=inside.first_hash[begins],
+        last=inside.time[ends],
+        hits=_reduced(np.add, inside.weight, begins),
+        interactive_hits=_reduced(np.add, inside.acts, begins),
+        views=_reduced(np.add, inside.views, begins),
+        landing=np.where(seen, inside.row[np.where(seen, landing, -1)], -1) if len(seen) else landing,
+        exit=np.where(seen, inside.row[leaving], -1) if len(seen) else leaving,
+        campaign=inside.campaign[begins],
+        bot_behaviour=inside.full[begins],
+    )
+
+
+def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
+    """Return the visits that a hit at `instant` or later could still extend, as of the hits before it (rule L4)."""
+    line = visits.line
+    before = line.only((line.time < instant) & (line.number != ORPHAN))
+    latest = np.ones(len(before.row), np.bool_)
+    latest[:-1] = before.timeline[1:] != before.timeline[:-1]
+    number = before.number[latest]
+    reachable = (before.time[latest] + policy.gap_ms >= instant) & (
+        visits.visits.start[number] + policy.cap_ms > instant
+    )
+    is_open = np.zeros(len(visits.visits), np.bool_)
+    is_open[number[reachable]] = True
+    return summarise(before.only(is_open[before.number]))
+
+
+def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
+    """Return whether two neighbours are equal in all these columns: hits of one instant whose ids share a hash."""
+    tied = np.ones(max(line.height - 1, 0), np.bool_)
+    for name in reversed(names):  # nearly nothing is left after the hash
+        if not tied.any():
+            return False
+        values = line[name].to_numpy()
+        tied &= values[1:] == values[:-1]
+    return bool(tied.any())
+
+
+def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
+    """Return hits and open visits as one sorted line, still without visits."""
+    of_hits = hits.select(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
+        *timeline,
+        pl.col("event_time").alias("time"),
+        pl.col("hit_hash").alias("hash"),
+        pl.col("event_time").alias("start"),
+        pl.col("hit_hash").alias("first_hash"),
+        pl.lit(1, pl.Int64).alias("weight"),
+        pl.col("interactive").cast(pl.Int64).alias("acts"),
+        pl.col("hit_type").is_in(VIEW_TYPES).cast(pl.Int64).alias("views"),
+        pl.col("campaign_hash").fill_null(0),
+    ).filter(~hits["offline"])
+    carried = open_visits.select(
+        (-1 - pl.int_range(pl.len(), dtype=pl.Int64)).alias("row"),
+        *timeline,
+        pl.col("last").alias("time"),
+        pl.lit(0, pl.UInt64).alias("hash"),
+        "start",
+        "first_hash",
+        pl.col("hits").alias("weight"),
+        pl.col("interactive_hits").alias("acts"),
+        "views",
+        "campaign_hash",
+    )
+    line = (pl.concat([of_hits, carried]) if carried.height else of_hits).sort(*timeline, "time", "hash")
+    if _are_tied(line, (*timeline, "time", "hash")):
+        ids = hits["hit_id"].gather(line["row"].clip(0))
+        line = line.with_columns(ids).sort(*timeline, "time", "hash", "hit_id")
+    names = ("row", "time", "start", "first_hash", "weight", "acts", "views", "campaign_hash")
+    row, time, start, first_hash, weight, acts, views, campaign = (line[name].to_numpy() for name in names)
+    changes = line.select(
+        pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in timeline).fill_null(value=False)
+    )
+    number_of_timeline = np.cumsum(changes.to_series().to_numpy(), dtype=np.int64)
+    n = len(row)
+    number = np.empty(n, np.int64)
+    return Line(
+        row, number_of_timeline, time, start, first_hash, weight, acts, views, campaign, number, np.zeros(n, np.bool_),
+        np.zeros(n, np.bool_),
+    )  # fmt: skip
+
+
+def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """Return (starts a visit, is in a visit, makes its timeline doubtful), by gaps and campaigns alone."""
+    n = len(line.row)
+    if n == 0:
+        return np.zeros(0, np.bool_), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+    cut = np.ones(n, np.bool_)
+    cut[1:] = (line.timeline[1:] != line.timeline[:-1]) | (np.diff(line.time) > policy.gap_ms)
+    acts = line.acts > 0
+    segment = np.cumsum(cut) - 1
+    begins = np.flatnonzero(cut)
+    so_far: I64Array = np.cumsum(acts, dtype=np.int64)
+    acted = so_far - (so_far[begins] - acts[begins])[segment]
+    inside = acted > 0  # non-interactive hits at the head of a stretch are orphans (rule S2)
+    starts = acts & (acted == 1)
+    if not policy.campaign_splits or not line.campaign.any():
+        return starts, inside, np.zeros(n, np.bool_)
+    named = line.campaign != 0
+    latest = np.maximum.accumulate(np.where(named & acts, np.arange(n), -1))
+    previous = np.concatenate([[-1], latest[:-1]])
+    current = np.where(previous >= begins[segment], line.campaign[previous], np.uint64(0))
+    differs = inside & named & (line.campaign != current)
+    return starts | (differs & acts), inside, differs & ~acts
+
+
+def _beyond_caps(
+    line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | npt.NDArray[np.int32] | None, policy: VisitPolicy
+) -> BoolArray:
+    """Return the places of hits that lie in a visit which gap and campaign alone let grow too far."""
+    beyond = np.zeros(len(starts), np.bool_)
+    if not starts.any():
+        return beyond
+    begins = np.flatnonzero(starts)
+    first = begins[np.cumsum(starts) - 1]  # of the visit each place is in; an orphan's is meaningless
+    beyond |= inside & (line.time - line.start[first] >= policy.cap_ms)
+    counts = np.add.reduceat(np.where(inside, line.weight, 0), begins)
+    beyond[begins[counts > policy.max_hits]] = True
+    if days is not None:
+        beyond |= inside & (days != days[first])
+    return beyond
+
+
+def _walk_unsure(
+    line: Line,
+    starts: BoolArray,
+    inside: BoolArray,
+    unsure: BoolArray,
+    days: I64Array | npt.NDArray[np.int32] | None,
+    policy: VisitPolicy,
+) -> BoolArray:
+    """Walk every timeline with a doubtful hit and correct `starts` and `inside`.
+
+    Returns which hits start a visit because the one before was full.
+    """
+    full = np.zeros(len(starts), np.bool_)
+    doubtful = np.unique(line.timeline[unsure])
+    for begin, end in zip(
+        np.searchsorted(line.timeline, doubtful, "left").tolist(),
+        np.searchsorted(line.timeline, doubtful, "right").tolist(),
+        strict=True,
+    ):
+        part = slice(begin, end)
+        steps = walk(
+            Timeline(
+                times=line.time[part].tolist(),
+                starts=line.start[part].tolist(),
+                weights=line.weight[part].tolist(),
+                interactive=(line.acts[part] > 0).tolist(),
+                campaigns=line.campaign[part].tolist(),
+                days=days[part].tolist() if days is not None else None,
+            ),
+            policy,
+        )
+        taken = np.array(steps, np.int64)
+        inside[part] = taken != Step.ORPHAN
+        starts[part] = taken >= Step.START
+        full[part] = taken == Step.START_AFTER_FULL
+    return full
+
+
+def _reduced(how: np.ufunc, values: I64Array, begins: I64Array) -> I64Array:
+    """Return how.reduceat, which refuses no groups at all."""
+    reduced: I64Array = how.reduceat(values, begins) if len(begins) else np.empty(0, np.int64)
+    return reduced

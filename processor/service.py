@@ -1,0 +1,207 @@
+"""TraceHit: where a hit is and what became of it. Served by the processor, whose own functions judge every copy.
+
+Decides nothing about hits: names the caller, finds, lets inspect.fate judge, makes a message of it. One hit is
+traced at a time, so that somebody who asks for many does not slow the stream down.
+Limits: 31 days, 50,000 records and 10 s for each of two readings, the last 1,000 refusals of the site.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hitmesh.access.callers import caller_of, readable_site
+from hitmesh.api.control.v1 import trace_pb2 as pb
+from hitmesh.api.control.v1 import trace_pb2_grpc
+from hitmesh.model.cells import utc_day_of
+from hitmesh.model.claims import ClaimKind
+from hitmesh.model.days import date_text, day_of
+from hitmesh.model.errors import NotFound, RefusedError, Unavailable
+from hitmesh.model.positions import Topic
+from hitmesh.model.records import RejectedHit
+from hitmesh.model.sites import IngestKey, Site
+from hitmesh.ports import Clock, Generations, OrderClaims, ProgressReader, RawStore, RejectedStore, SiteDirectory
+from hitmesh.runtime.rpc_errors import translating
+from processor.inspect.fate import HitAt, Known, Timeliness, TracedCopy, TracedVisit, Verdict, trace
+from processor.inspect.search import Found, search
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
+MAX_DAYS: Final = 31
+DEFAULT_DAYS: Final = 3
+MAX_REFUSALS: Final = 1_000
+MAX_ID_CHARS: Final = 256
+WAIT_S: Final = 5.0
+# Hits may be this far ahead of the clock (rule T2).
+_AHEAD_MS: Final = 300_000
+
+_VERDICTS: Final = {
+    Verdict.COUNTED: pb.HIT_VERDICT_COUNTED,
+    Verdict.DUPLICATE: pb.HIT_VERDICT_DUPLICATE,
+    Verdict.EXCLUDED: pb.HIT_VERDICT_EXCLUDED,
+    Verdict.PENDING: pb.HIT_VERDICT_PENDING,
+}
+_TIMELINESS: Final = {
+    Timeliness.ON_TIME: pb.HIT_TIMELINESS_ON_TIME,
+    Timeliness.LATE: pb.HIT_TIMELINESS_LATE,
+    Timeliness.HISTORY: pb.HIT_TIMELINESS_HISTORY,
+}
+_ORDERS: Final = {
+    None: pb.ORDER_OUTCOME_UNSPECIFIED,
+    True: pb.ORDER_OUTCOME_WON,
+    False: pb.ORDER_OUTCOME_REPEAT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStores:
+    """What tracing reads. `open_reads`: whoever reaches the listener may read every site."""
+
+    directory: SiteDirectory
+    raw: RawStore
+    rejected: RejectedStore
+    generations: Generations
+    claims: OrderClaims
+    progress: ProgressReader
+    clock: Clock
+    open_reads: bool = False
+
+
+class TraceService(trace_pb2_grpc.TraceServiceServicer):
+    """Follows single hits."""
+
+    def __init__(self, stores: TraceStores) -> None:
+        self._stores = stores
+        self._one_at_a_time = threading.Lock()
+
+    def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
+        """Says where a hit is."""
+
+        def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
+            caller = caller_of(self._stores.directory, context.invocation_metadata())
+            if not self._one_at_a_time.acquire(timeout=WAIT_S):
+                raise Unavailable("another hit is being traced: ask again", retry_after_s=WAIT_S)
+            try:
+                return trace_hit(self._stores, caller, request)
+            finally:
+                self._one_at_a_time.release()
+
+        return translating(call)(request, context)
+
+
+def trace_hit(stores: TraceStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
+    """Return every copy of a hit.
+
+    Raises:
+        NotFound: no such site, or not the caller's; or nothing with this id is known.
+        RefusedError: the id or the range is wrong.
+    """
+    site = readable_site(stores.directory, stores.open_reads, caller, request.site)
+    if not 0 < len(request.hit_id) <= MAX_ID_CHARS:
+        raise RefusedError(f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}", field="hit_id")
+    days = _days(request, stores.clock.now())
+    found = search(stores.raw, stores.clock, site.name, request.hit_id, days)
+    copies = trace(found.hits, request.hit_id, _known(stores, site, found, request.hit_id))
+    refusals = [hit for hit in stores.rejected.recent(site.name, MAX_REFUSALS) if hit.hit_id == request.hit_id]
+    if not copies and not refusals:
+        raise _not_found(request, days, found)
+    return pb.TraceHitResponse(
+        site=site.name,
+        hit_id=request.hit_id,
+        copies=map(_copy_message, copies),
+        refusals=map(_refusal_message, refusals),
+        records_read=found.records_read,
+        since=date_text(days.start),
+        until=date_text(days.stop - 1),
+        truncated=found.truncated,
+    )
+
+
+def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
+    last = day_of("until", request.until) if request.until else utc_day_of(now_ms + _AHEAD_MS)
+    first = day_of("since", request.since) if request.since else last - DEFAULT_DAYS + 1
+    days = range(first, last + 1)
+    if not 0 < len(days) <= MAX_DAYS:
+        raise RefusedError(
+            f"{date_text(first)} to {date_text(last)} is {max(0, last - first + 1)} days: ask for 1 to {MAX_DAYS}",
+            field="since",
+        )
+    return days
+
+
+def _known(stores: TraceStores, site: Site, found: Found, hit_id: str) -> Known:
+    """Return what is known of the days and orders of the hit; positions are read before entries."""
+    own = found.hits.filter(found.hits["hit_id"] == hit_id)
+    committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
+    days = utc_day_of(own["event_time"].to_numpy())
+    entries = stores.generations.current(site.name, int(days.min()), int(days.max()) + 1) if len(days) else {}
+    claims = [
+        claim
+        for name, kind in (("order_id", ClaimKind.ORDER), ("refund_id", ClaimKind.REFUND))
+        if (ids := own[name].drop_nulls().unique().to_list())
+        for claim in stores.claims.of(site.name, ids, kind)
+    ]
+    return Known(site, entries, committed, claims)
+
+
+def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFound:
+    where = f"the hits of {date_text(days.start)} to {date_text(days.stop - 1)} ({found.records_read:,} records read"
+    stopped = ", stopped at a limit: ask for fewer days)" if found.truncated else ")"
+    return NotFound(
+        f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
+        "site: give since and until around its event time, or ask again in a moment when it was just sent",
+        field="hit_id",
+    )
+
+
+def _copy_message(copy: TracedCopy) -> pb.TracedCopy:
+    return pb.TracedCopy(
+        position=_position_message(copy.at),
+        log_time=_timestamp(copy.log_time),
+        collect_time=_timestamp(copy.collect_time),
+        event_time=_timestamp(copy.event_time),
+        hit_type=copy.hit_type,
+        verdict=_VERDICTS[copy.verdict],
+        timeliness=_TIMELINESS[copy.timeliness],
+        original=None if copy.original is None else _position_message(copy.original),
+        id_collision=copy.collides,
+        order=_ORDERS[copy.wins_order],
+        order_id=copy.order_id,
+        visit=None if copy.visit is None else _visit_message(copy.visit),
+        cell=_timestamp(copy.cell),
+        settled=copy.is_settled,
+        generation=copy.generation,
+        visitor_key=copy.visitor_key,
+    )
+
+
+def _visit_message(visit: TracedVisit) -> pb.TracedVisit:
+    return pb.TracedVisit(
+        visit_id=visit.visit_id,
+        start=_timestamp(visit.start),
+        last=_timestamp(visit.last),
+        hits=visit.hits,
+        landing_page=visit.landing_page,
+    )
+
+
+def _refusal_message(hit: RejectedHit) -> pb.TracedRefusal:
+    return pb.TracedRefusal(
+        position=_position_message((hit.position, hit.row)),
+        collect_time=_timestamp(hit.collect_time),
+        reason=hit.reason,
+        field=hit.field,
+        message=hit.message,
+    )
+
+
+def _position_message(at: HitAt) -> pb.HitPosition:
+    (log, partition, offset), row = at
+    return pb.HitPosition(log=log, partition=partition, offset=offset, row=row)
+
+
+def _timestamp(ms: int) -> Timestamp:
+    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)

@@ -1,0 +1,214 @@
+"""One attempt at one site-day (step S of the journey): what is known when it begins, and the settlement made of it.
+
+Decides what a settlement sees: its window, its claims, the carry it begins from. Writes nothing but the number of the
+attempt; the order of effects stands in `settler`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.generations import Drift, GenerationEntry
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.limits import COPY_WINDOW_MS
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import Site, SiteDay, VisitPolicy
+from hitmesh.model.sketches.unions import LG_K_CELL
+from hitmesh.model.waiting_visits import days_with_provisional_visits
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import (
+    DirtyDays,
+    Generations,
+    Ledger,
+    MetricStore,
+    OrderClaims,
+    ProgressReader,
+    RawStore,
+    RejectedStore,
+    RollupSink,
+    SeriesStore,
+    SiteDirectory,
+)
+from processor.rules.carry import Carry
+from processor.rules.orders import HitAt, seen_claims, with_flags
+from processor.rules.refunds import claims_refund, takes_total, with_totals
+from processor.rules.rollups import RowOwner
+from processor.settle.drift import drift_of
+from processor.settle.series import settled_series
+from processor.settle.settlement import DERIVE_MS, DayInputs, Settled, settle
+from processor.settle.window import Window, read_window
+from processor.stream.stores import digest_of
+
+_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
+_UNKNOWN_ZONE: Final = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class SettlerStores:
+    """What a settler reads and writes."""
+
+    raw: RawStore
+    rejected: RejectedStore
+    dirty: DirtyDays
+    generations: Generations
+    claims: OrderClaims
+    sink: RollupSink
+    progress: ProgressReader
+    directory: SiteDirectory
+    series: SeriesStore
+    ledger: Ledger
+    metrics: MetricStore
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What settlements of a site that are not published yet hand to later days.
+
+    Attributes:
+        carry: of the day before, None where it is not among them.
+        flags: duplicate flags of claims that differ from what is stored (rule D3).
+    """
+
+    carry: Carry | None = None
+    flags: Mapping[HitAt, bool] = field(default_factory=dict)
+
+
+NOTHING_HANDED: Final = Handed()
+
+
+class Attempt:
+    """One attempt at one site-day.
+
+    Args:
+        stores: what is read.
+        site_day: what is settled.
+        hits_before: offsets of hits that the scan stays below.
+        read_through: offsets of all topics that the scan stays below.
+        handed: what days before it hand on that are computed but not published yet.
+        lg_k: of the sketches of visitors; the same as the stream's.
+    """
+
+    def __init__(
+        self,
+        stores: SettlerStores,
+        site_day: SiteDay,
+        hits_before: Mapping[PartitionId, int],
+        read_through: Mapping[PartitionId, int],
+        handed: Handed = NOTHING_HANDED,
+        *,
+        lg_k: int = LG_K_CELL,
+    ) -> None:
+        site, day = site_day
+        entries: Mapping[int, GenerationEntry] = stores.generations.current(site, day, day + 2)
+        before_it = None if handed.carry is not None else stores.generations.carry(SiteDay(site, day - 1))
+        handed_on = stores.generations.carry(site_day)
+        self.site_day = site_day
+        self.read_through = dict(read_through)
+        self.generation = 0
+        self._stores = stores
+        self._hits_before = hits_before
+        self._current = entries.get(day)
+        self._next_is_settled = day + 1 in entries
+        self._carry = Carry.from_bytes(before_it) if before_it is not None else handed.carry
+        self._flags = handed.flags
+        self._lg_k = lg_k
+        self._handed_on = Carry.from_bytes(handed_on) if handed_on is not None else None
+
+    @property
+    def seen_sequence(self) -> int:
+        """The entry seen when the scan began, 0 for none."""
+        return self._current.sequence if self._current else 0
+
+    def settle(self) -> Settled | None:
+        """Return the settlement; None when there is nothing to settle: no hit, no refusal, nothing published."""
+        site, day = self.site_day
+        rejected = self._stores.rejected.counts(site, day)
+        if not rejected and self._current is None and day not in self._stores.raw.days(site):
+            return None
+        known = self._stores.directory.site(site)
+        self.generation = self._stores.generations.begin(self.site_day)
+        for follow_ms in _FOLLOW_MS:
+            settled = settle(self._inputs(known, (day + 1) * DAY_MS + follow_ms, rejected))
+            if settled.complete:
+                break
+        return settled
+
+    def drift(self, settled: Settled) -> Drift | None:
+        """Return how the settlement differs from the stream; None where it was compared before, or never streamed."""
+        if self._current is not None:
+            return None
+        site, day = self.site_day
+        streamed = self._stores.series.read(site, day, day + 1, STREAM_GENERATION)
+        digest = digest_of(self._stores.directory)
+        visits_wait = bool(days_with_provisional_visits(partial(self._stores.ledger.waiting, site), day, day + 1))
+        return drift_of(
+            settled.traffic, settled.visits, streamed, digest, settled.full_refunds, visits_wait=visits_wait
+        )
+
+    def series_of(self, settled: Settled) -> pl.DataFrame:
+        """Return the series of the settlement's rows."""
+        return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory), self._lg_k)
+
+    def disturbed_days(self, settled: Settled) -> set[int]:
+        """Return the other days that must be settled (again) because of this settlement (rule L4)."""
+        day = self.site_day.day
+        disturbed = {*settled.disturbed_days, *settled.orders.disturbed_days}
+        if self._next_is_settled and not (self._handed_on and settled.carry.hands_on_the_same(self._handed_on)):
+            disturbed.add(day + 1)
+        if self._carry is not None and self._carry.followed != settled.followed:
+            disturbed.add(day - 1)
+        return disturbed
+
+    def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
+        name, day = self.site_day
+        reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVE_MS
+        window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
+        claims, refund_days = self._claims(window, known_until)
+        return DayInputs(
+            owner=RowOwner(name, day, self.generation),
+            policy=site.policy if site else VisitPolicy(),
+            zone=site.time_zone if site else _UNKNOWN_ZONE,
+            window=window,
+            known_until=known_until,
+            carry=self._carry,
+            claims=claims,
+            refund_days=refund_days,
+            rejected=rejected,
+            read_through=self._current.read_through if self._current else {},
+            lg_k=self._lg_k,
+        )
+
+    def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
+        """Return the claims that concern the hits of a window, and days of refunds of whole orders among them."""
+        site, day = self.site_day
+        known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
+        orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
+        refunded = _ids(known, "order_id", takes_total())
+        refunds = _ids(known, "refund_id", claims_refund())
+        stores = self._stores.claims
+        every = sorted({*orders, *refunded})
+        found = [
+            *(stores.of(site, every) if every else ()),
+            *(stores.of(site, refunds, ClaimKind.REFUND) if refunds else ()),
+        ]
+        claims = with_flags(seen_claims(found, self._hits_before), self._flags)
+        if refunded:
+            claims = with_totals(claims, set(refunded), self._stores.raw)
+        return claims, stores.refund_days(site, orders) if orders else {}
+
+    def _window(self, site: str, start: int, end: int) -> Window:
+        records = self._stores.raw.scan(site, start // DAY_MS, (end - 1) // DAY_MS + 1, self._hits_before)
+        return read_window(records, site, start, end)
+
+
+def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
+    """Return the distinct ids in a column of the wanted hits, sorted."""
+    found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
+    return found

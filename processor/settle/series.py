@@ -1,0 +1,38 @@
+"""What a settlement counted, added up by cell and currency (step S of the journey, decision A8).
+
+Decides that a settled site-day reads as the stream's partials of the same hits would: the same sums, digests and
+sketches, made by the same function. A pure function of the settled rows; refuses to know where they are stored.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.rows.row_digest import RowDigest
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
+from hitmesh.model.sketches.unions import LG_K_CELL
+from processor.rules.rollups import filled_rows
+from processor.stream.live.epochs import EpochSums
+from processor.stream.live.rows import SignedRows
+
+
+def settled_series(
+    traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None, lg_k: int = LG_K_CELL
+) -> pl.DataFrame:
+    """Return SERIES_COLUMNS of a site-day, one row per (cell, excluded, currency), in this order.
+
+    Args:
+        traffic: its settled rows (hitmesh.model.rows.rollup_rows); nobody ever left a sketch of them.
+        visits: its settled rows.
+        digest: of the mesh.
+        lg_k: of the sketches of cells; the same as the stream's.
+    """
+    sums = EpochSums(lg_k=lg_k)
+    digest = digest or RowDigest()
+    sums.add_rows(_as_signed(traffic, RowSource.TRAFFIC, digest), _as_signed(visits, RowSource.VISITS, digest))
+    return sums.cells.select(list(SERIES_COLUMNS)).sort("cell", "excluded", "currency")
+
+
+def _as_signed(rows: pl.DataFrame, source: RowSource, digest: RowDigest) -> SignedRows:
+    return SignedRows(filled_rows(rows, {}, STREAM_COLUMNS[source]), digest.of(rows, source))

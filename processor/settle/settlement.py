@@ -1,0 +1,294 @@
+"""A site-day recomputed from raw hits (step S of the journey, rules D1 to D5 and L4).
+
+Decides everything that a settled day says: its rows, its ledger entry, the carry for the next day, the duplicate flags
+of its claims, the id collisions, and which other days must be settled again because of it. A pure function of the raw
+hits, the carry of the day before, the claims and the refusals: settling twice gives the same. Refuses to know stores,
+generations and time.
+
+An orphan has no visit; in traffic rows it stands under its own dimensions, as if it were a visit of its own, so that a
+payment webhook keeps its channel and a breakdown adds up without a nameless rest. A copy has no visit dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.claims import ClaimKind, OrderClaim
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.hit_types import HitType
+from hitmesh.model.positions import PartitionId, Position
+from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
+from hitmesh.model.sites import VisitPolicy
+from hitmesh.model.sketches.unions import LG_K_CELL
+from hitmesh.model.zones import DAY_MS
+from processor.rules.carry import Carry, digest, no_open_visits, open_rows, visit_dimensions
+from processor.rules.copies import Copies, find_copies
+from processor.rules.orders import HitAt, OrderVerdicts, decide_orders
+from processor.rules.refunds import claims_refund, settled_refunds
+from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
+from processor.rules.visits import VIEW_TYPES, Visits, build_visits, open_at
+from processor.settle.window import Window, chosen
+
+DERIVE_MS: Final = DAY_MS  # how far back a carry is derived from raw when no settled day hands one on
+
+
+@dataclass(frozen=True, slots=True)
+class DayInputs:
+    """What a settlement is computed from.
+
+    Attributes:
+        owner: site, UTC day and generation.
+        policy: the site's visit policy; cap and gap of at most a day.
+        zone: the site's time zone.
+        window: the site's hits; must begin 2 h before the day, or 26 h when there is no carry, and end 2 h after
+            `known_until`.
+        known_until: visits are followed up to here; at least the day's end.
+        carry: that of the day before; None when it was never settled.
+        claims: all claims on the orders and refunds in the window that the same scan saw, those on one id in log order.
+        refund_days: days of refunds that take the total of their order, per order of the window.
+        rejected: refused hits per cell of the day (by collect time).
+        read_through: what the current generation was read through; empty without one.
+        lg_k: of the sketches of visitors; the same as the stream's.
+    """
+
+    owner: RowOwner
+    policy: VisitPolicy
+    zone: str
+    window: Window
+    known_until: int
+    carry: Carry | None
+    claims: Sequence[OrderClaim] = ()
+    refund_days: Mapping[str, Collection[int]] = field(default_factory=dict)
+    rejected: Mapping[int, int] = field(default_factory=dict)
+    read_through: Mapping[PartitionId, int] = field(default_factory=dict)
+    lg_k: int = LG_K_CELL
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement says.
+
+    Attributes:
+        traffic: rows of hit measures (TRAFFIC_COLUMNS).
+        visits: rows of visit measures (VISITS_COLUMNS).
+        ledger: what became of the day's accepted hits.
+        carry: for the day after.
+        followed: digest of the day's hits in visits carried in: what the day before must have seen of them.
+        orders: winners, changed duplicate flags and disturbed days.
+        disturbed_days: neighbours that hold a copy of a hit that came since `read_through`.
+        full_refunds: what refunds of the day that named no amount got from their orders, in micros.
+        collisions: hits of the day that are copies with other content (ID_COLLISION).
+        complete: False when a visit may go on past `known_until`; then settle again with more hits.
+    """
+
+    traffic: pl.DataFrame
+    visits: pl.DataFrame
+    ledger: LedgerEntry
+    carry: Carry
+    followed: int
+    orders: OrderVerdicts
+    disturbed_days: frozenset[int]
+    full_refunds: int
+    collisions: tuple[HitAt, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """The hits of the day and those that follow its visits, with the visits they form.
+
+    Attributes:
+        hits: window columns, no copies (n,).
+        carried: the visits open at the day's start.
+        visits: what the hits form.
+        dimensions: CARRIED_DIMENSIONS of each visit.
+        in_day: (n,) whether the hit is of the day itself.
+        wins_order: (n,) whether the hit is the ORDER that counts.
+        completed: (n,) what a refund that named no amount got from its order.
+        end: the day's end.
+    """
+
+    hits: pl.DataFrame
+    carried: pl.DataFrame
+    visits: Visits
+    dimensions: pl.DataFrame
+    in_day: BoolArray
+    wins_order: BoolArray
+    completed: I64Array
+    end: int
+
+
+def settle(inputs: DayInputs) -> Settled:
+    """Return the settled day."""
+    owner, positions = inputs.owner, inputs.window.positions
+    hits = inputs.window.rows
+    times = hits["event_time"].to_numpy()
+    of_day = (times >= owner.day * DAY_MS) & (times < (owner.day + 1) * DAY_MS)
+    copies = find_copies(hits)
+    orders = _orders(inputs, times, copies)
+    built = _build(inputs, times, copies, orders)
+    counted = _with_visit_dimensions(built)
+    return Settled(
+        traffic=traffic_rows(owner, counted, hits.filter(of_day & copies.is_copy), inputs.rejected, inputs.lg_k),
+        visits=_visits_rows(owner, built),
+        ledger=_ledger(hits["hit_hash"].to_numpy()[of_day], counted),
+        carry=_carry(built, inputs.policy),
+        followed=_digest(built, built.in_day, built.visits.visits.first < 0),
+        orders=orders,
+        disturbed_days=_disturbed_days(inputs, times, copies),
+        full_refunds=sum(built.completed[built.in_day].tolist()),  # as Python's integers: an int64 would wrap
+        collisions=tuple(_places(hits.filter(of_day & copies.collides), positions)),
+        complete=_is_complete(built, inputs),
+    )
+
+
+def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts:
+    """Return who wins orders and refunds in sight; duplicate flags are known from the day's start to the horizon."""
+    known = (times >= inputs.owner.day * DAY_MS) & (times < inputs.known_until)
+    claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
+    rows = inputs.window.rows.with_columns(pl.Series("is_copy", copies.is_copy)).filter(pl.Series(known), claiming)
+    duplicates = dict(zip(_places(rows, inputs.window.positions), rows["is_copy"].to_list(), strict=True))
+    return decide_orders(inputs.claims, inputs.owner.day, duplicates, inputs.read_through, inputs.refund_days)
+
+
+def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
+    """Return the visits of the day's hits and of the hits that may follow its last visits."""
+    begin, end = inputs.owner.day * DAY_MS, (inputs.owner.day + 1) * DAY_MS
+    rows = inputs.window.rows
+    visitors = rows["visitor_lo"].to_numpy()
+    active_at_end = visitors[(times >= end - inputs.policy.gap_ms) & (times < end)]
+    wanted = (times >= begin) & (times < end)
+    following = (times >= end) & (times < inputs.known_until)
+    wanted[following] = np.isin(visitors[following], active_at_end)
+    refunded = settled_refunds(chosen(rows, wanted & ~copies.is_copy), inputs.window.positions, orders)
+    hits = refunded.hits
+    carried = inputs.carry.open_visits if inputs.carry else _derived_carry(inputs, times, copies.is_copy)
+    visits = build_visits(hits, carried, inputs.policy, inputs.zone)
+    return _Built(
+        hits=hits,
+        carried=carried,
+        visits=visits,
+        dimensions=visit_dimensions(visits.visits, hits, carried),
+        in_day=hits["event_time"].to_numpy() < end,
+        wins_order=_wins_order(hits, inputs.window.positions, orders),
+        completed=refunded.completed,
+        end=end,
+    )
+
+
+def _derived_carry(inputs: DayInputs, times: I64Array, is_copy: BoolArray) -> pl.DataFrame:
+    """Return the visits open at the day's start, from the raw hits of the 24 h before it (rule L4)."""
+    begin = inputs.owner.day * DAY_MS
+    before = inputs.window.rows.filter((times >= begin - DERIVE_MS) & (times < begin) & ~is_copy)
+    if before.is_empty():
+        return no_open_visits()
+    visits = build_visits(before, no_open_visits(), inputs.policy, inputs.zone)
+    return open_rows(open_at(visits, begin, inputs.policy), before, no_open_visits())
+
+
+def _wins_order(hits: pl.DataFrame, positions: Sequence[Position], orders: OrderVerdicts) -> BoolArray:
+    """Return whether each hit is the ORDER whose claim won."""
+    wins = np.zeros(hits.height, np.bool_)
+    rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.ORDER)
+    wins[rows] = [
+        orders.wins(ClaimKind.ORDER, order_id or "", (positions[record], row), excluded=excluded)
+        for record, row, order_id, excluded in hits.select("record", "row", "order_id", "excluded")[rows].iter_rows()
+    ]
+    return wins
+
+
+def _with_visit_dimensions(built: _Built) -> pl.DataFrame:
+    """Return the day's hits with the dimensions of their visits, an orphan's with its own, and `wins_order`."""
+    hits = chosen(built.hits, built.in_day)
+    visit_of = built.visits.visit_of[built.in_day]
+    of_visits = built.dimensions.select(VISIT_DIMENSIONS)
+    orphans = np.flatnonzero(visit_of < 0)
+    is_view = pl.col("hit_type").is_in(VIEW_TYPES)
+    of_orphans = hits[orphans].with_columns(pl.when(is_view).then(pl.col("page_path")).alias("landing_page"))
+    owner = visit_of.copy()
+    owner[orphans] = of_visits.height + np.arange(len(orphans))
+    dimensions = pl.concat([of_visits, of_orphans.select(VISIT_DIMENSIONS)]).rechunk()[owner]
+    return hits.with_columns(*dimensions, pl.Series("wins_order", built.wins_order[built.in_day]))
+
+
+def _visits_rows(owner: RowOwner, built: _Built) -> pl.DataFrame:
+    """Return the rows of the visits that start on the day, followed to their end."""
+    everything = built.visits.visits
+    is_own = _starts_in_day(built)
+    with_order = np.zeros(len(everything), np.bool_)
+    visit_of_winner = built.visits.visit_of[built.wins_order]
+    with_order[visit_of_winner[visit_of_winner >= 0]] = True
+    dimensions = built.dimensions.filter(is_own)
+    return visits_rows(owner, everything.only(is_own), built.hits, dimensions, with_order[is_own])
+
+
+def _starts_in_day(built: _Built) -> BoolArray:
+    visits = built.visits.visits
+    return (visits.first >= 0) & (visits.start < built.end)
+
+
+def _carry(built: _Built, policy: VisitPolicy) -> Carry:
+    """Return the visits open at the day's end, and the digest of what came of them."""
+    open_visits = open_rows(open_at(built.visits, built.end, policy), built.hits, built.carried)
+    return Carry(open_visits, _digest(built, ~built.in_day, built.visits.visits.start < built.end))
+
+
+def _digest(built: _Built, of_hits: BoolArray, of_visits: BoolArray) -> int:
+    """Return the digest of these hits as far as they are in these visits."""
+    visit_of = built.visits.visit_of
+    chosen = of_hits & (visit_of >= 0)
+    chosen[chosen] = of_visits[visit_of[chosen]]
+    return digest(built.hits.filter(chosen), built.wins_order[chosen])
+
+
+def _is_complete(built: _Built, inputs: DayInputs) -> bool:
+    """Return whether no visit of the day can go on where hits are not known any more."""
+    visits = built.visits.visits
+    may_go_on = (visits.last + inputs.policy.gap_ms >= inputs.known_until) & (
+        visits.start + inputs.policy.cap_ms > inputs.known_until
+    )
+    return not (_starts_in_day(built) & may_go_on).any()
+
+
+def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> frozenset[int]:
+    """Return the neighbour days that hold a copy of a hit of this day which came since the current generation.
+
+    Records nearly always come in log order, and then a new hit is never the original of a known one; it may be when
+    a visitor's hits lie in two partitions, after a change of spread or of the log (decision A4).
+    """
+    day = inputs.owner.day
+    days = times // DAY_MS
+    neighbours = np.flatnonzero(copies.is_copy & (days != day) & (days[copies.original] == day))
+    originals = inputs.window.rows["record"].to_numpy()[copies.original[neighbours]]
+    disturbed = set()
+    for neighbour, record in zip(days[neighbours].tolist(), originals.tolist(), strict=True):
+        log, partition, offset = inputs.window.positions[record]
+        if offset >= inputs.read_through.get(PartitionId(log, partition), 0):
+            disturbed.add(neighbour)
+    return frozenset(disturbed)
+
+
+def _ledger(hashes: npt.NDArray[np.uint64], counted: pl.DataFrame) -> LedgerEntry:
+    """Return what became of the day's accepted hits (rule D5), of which these are the hash64 of the ids."""
+    excluded = int(counted["excluded"].sum())
+    return LedgerEntry(
+        accepted=len(hashes),
+        counted=counted.height - excluded,
+        duplicate=len(hashes) - counted.height,
+        excluded=excluded,
+        sum64=int(np.add.reduce(hashes, dtype=np.uint64)),
+        xor64=int(np.bitwise_xor.reduce(hashes)),
+    )
+
+
+def _places(hits: pl.DataFrame, positions: Sequence[Position]) -> Iterable[HitAt]:
+    """Yield where each hit is in the log."""
+    for record, row in zip(hits["record"].to_list(), hits["row"].to_list(), strict=True):
+        yield positions[record], row

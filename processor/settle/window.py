@@ -1,0 +1,184 @@
+"""From stored records to the hits of one site in one stretch of time (step S of the journey).
+
+Decides which columns settlement reads and how a record's bytes become rows in log order; refuses to know which
+stretch is asked for and why. Reading only what is needed costs 0.8 µs a hit, all columns 4 µs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.hit_types import EXCLUDING_FLAGS
+from hitmesh.model.positions import Position
+from hitmesh.model.records import RawRecord
+from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
+from hitmesh.model.stored import decoding, opened
+
+# What settlement reads of a hit.
+READ_COLUMNS: Final[tuple[str, ...]] = (
+    "site",
+    "visitor_hi",
+    "visitor_lo",
+    "hit_hash",
+    "hit_id",
+    "content_hash",
+    "event_time",
+    "hit_type",
+    "interactive",
+    "offline",
+    "flags",
+    "hostname",
+    "page_path",
+    "campaign_hash",
+    "utm_campaign",
+    "language",
+    "country",
+    "device_type",
+    "browser",
+    "os",
+    "channel",
+    "source",
+    "medium",
+    "referrer_host",
+    "event_name",
+    "product",
+    "category",
+    "brand",
+    "cart_action",
+    "checkout_step",
+    "order_id",
+    "currency",
+    "total",
+    "shipping",
+    "tax",
+    "discount",
+    "refund_amount",
+    "items",
+    "refund_id",
+)
+
+# A window's rows: what was read, `campaign` for utm_campaign, and where each row stands in the log.
+WINDOW_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in READ_COLUMNS if name != "site"},
+    "excluded": pl.Boolean(),
+    "log_time": pl.Int64(),
+    "record": pl.Int64(),  # index into Window.positions
+    "row": pl.Int64(),
+}
+
+# Without these a hit cannot be settled.
+_REQUIRED: Final = frozenset(
+    {
+        "site",
+        "visitor_hi",
+        "visitor_lo",
+        "hit_hash",
+        "content_hash",
+        "event_time",
+        "hit_type",
+        "interactive",
+        "offline",
+        "flags",
+        "campaign_hash",
+    }
+)
+_RECORDS_AT_ONCE: Final = 256  # bounds what is held of other sites that share the records
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The hits of one site with `start <= event_time < end`, in log order.
+
+    Attributes:
+        rows: `WINDOW_COLUMNS`; the order of rows is the order of the log (rule D1).
+        positions: where the records are that the column `record` counts.
+        start: first event time that is in the window, ms.
+        end: first event time that is not, ms.
+    """
+
+    rows: pl.DataFrame
+    positions: tuple[Position, ...]
+    start: int
+    end: int
+
+
+def read_rows(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Return these columns of a packed record of hits, with the types of HITS_COLUMNS; a missing one is null.
+
+    Raises:
+        StoreCorrupt: the bytes are not an Arrow IPC stream, a column has another type, or one that every hit has is
+            null somewhere.
+    """
+    rows = _decoded(value, columns)
+    for name in columns:
+        if name in _REQUIRED and rows.get_column(name).null_count():
+            raise StoreCorrupt(f"column {name} of a record of {rows.height} hits has nulls")
+    return rows
+
+
+def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    inner = opened(value, "a record", RECORD_CURE)
+    with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
+        try:
+            rows = pl.read_ipc_stream(BytesIO(inner), columns=list(columns))
+        except (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError):  # an older record has fewer columns
+            there = frozenset(pa.ipc.open_stream(inner).schema.names)
+            rows = pl.read_ipc_stream(BytesIO(inner), columns=[name for name in columns if name in there])
+        if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
+            return rows  # a select of all columns would cost three times the reading
+        return rows.select(
+            (pl.col(name) if name in rows.columns else pl.lit(None)).cast(HITS_COLUMNS[name]).alias(name)
+            for name in columns
+        )
+
+
+def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -> Window:
+    """Return the hits of the site with start <= event_time < end.
+
+    Args:
+        records: in log order, as RawStore.scan yields them.
+        site: full resource name.
+        start: UTC ms.
+        end: UTC ms.
+
+    Raises:
+        StoreCorrupt: a record does not decode.
+    """
+    wanted = [record for record in records if record.max_event_time >= start and record.min_event_time < end]
+    parts = [
+        _rows_of(wanted[first : first + _RECORDS_AT_ONCE], first, site, start, end)
+        for first in range(0, len(wanted), _RECORDS_AT_ONCE)
+    ]
+    rows = pl.concat(parts).rechunk() if parts else pl.DataFrame(schema=WINDOW_COLUMNS)
+    return Window(rows, tuple(record.position for record in wanted), start, end)
+
+
+def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:
+    """Return the wanted rows of these records, the first of which is number `first` of the window."""
+    parts = [read_rows(record.value, READ_COLUMNS) for record in records]
+    heights = np.array([part.height for part in parts], np.int64)
+    begins = np.cumsum(heights) - heights
+    rows = pl.concat(parts).with_columns(
+        pl.Series("log_time", np.repeat([record.log_time for record in records], heights), pl.Int64),
+        pl.Series("record", np.repeat(np.arange(first, first + len(records)), heights), pl.Int64),
+        pl.Series("row", np.arange(heights.sum()) - np.repeat(begins, heights), pl.Int64),
+        (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
+    )
+    wanted = rows.select(
+        (pl.col("site") == site) & pl.col("event_time").is_between(start, end, closed="left")
+    ).to_series()
+    return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"}).select(*WINDOW_COLUMNS)
+
+
+def chosen(rows: pl.DataFrame, wanted: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """Return the wanted rows; all of them without a copy, which is what most days of most sites ask for."""
+    return rows if wanted.all() else rows.filter(wanted)

@@ -1,0 +1,55 @@
+"""Whether the stream's ledger balances (rule D5). A pure function of its sums; refuses to know what to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.rows.stream_columns import LedgerClass, LedgerKind
+
+# What must add up to what, within one (site, at).
+_EQUATIONS: Final = {
+    LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
+    LedgerKind.DAY: (
+        LedgerClass.ACCEPTED,
+        (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING),
+    ),
+}
+
+
+def unbalanced_hits(sums: pl.DataFrame) -> int:
+    """Return by how many hits the equations do not hold, all sites and times together; 0 when they balance.
+
+    Where the numbers agree and the checksums do not, a loss is masked by something else: it counts as one hit.
+
+    Args:
+        sums: LEDGER_SUMS.
+    """
+    return sum(int(by_site["unbalanced"].sum()) for by_site in _by_site(sums))
+
+
+def unbalanced_sites(sums: pl.DataFrame) -> list[str]:
+    """Return the sites, no site among them, of which an equation does not hold, ascending; arguments as above."""
+    sites = pl.concat([by_site.filter(pl.col("unbalanced") != 0)["site"] for by_site in _by_site(sums)])
+    return sites.unique().sort().to_list()
+
+
+def _by_site(sums: pl.DataFrame) -> list[pl.DataFrame]:
+    return [_of_equation(sums, kind, whole, parts) for kind, (whole, parts) in _EQUATIONS.items()]
+
+
+def _of_equation(sums: pl.DataFrame, kind: str, whole: str, parts: tuple[LedgerClass, ...]) -> pl.DataFrame:
+    own = sums.filter(pl.col("kind") == kind)
+    is_whole = pl.col("class") == whole
+    sides = own.group_by("site", "at").agg(
+        pl.col("hits").filter(is_whole).sum().alias("whole"),
+        pl.col("hits").filter(~is_whole & pl.col("class").is_in(list(parts))).sum().alias("parts"),
+        pl.col("sum64").filter(is_whole).sum().alias("whole_sum"),
+        pl.col("sum64").filter(~is_whole & pl.col("class").is_in(list(parts))).sum().alias("parts_sum"),
+        pl.col("xor64").bitwise_xor().alias("xor"),
+    )
+    differing = (pl.col("whole") - pl.col("parts")).abs()
+    masked = (differing == 0) & ((pl.col("whole_sum") != pl.col("parts_sum")) | (pl.col("xor") != 0))
+    unbalanced = (differing + masked.cast(pl.Int64)).alias("unbalanced")
+    return sides.select("site", unbalanced).group_by("site").agg(pl.col("unbalanced").sum())

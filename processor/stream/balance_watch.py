@@ -1,0 +1,54 @@
+"""Looks at the books of all sites, some at a time, for as long as the processor runs (rule D5).
+
+Decides how much is read at once, and that entries which are just being written are no alarm; what balances,
+`processor.stream.balance` decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import polars as pl
+
+from hitmesh.model.errors import RetryError
+from hitmesh.ports import Ledger
+from hitmesh.runtime.logs import logger
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.registry import PROCESSOR_UNBALANCED_HITS
+from processor.stream.balance import unbalanced_hits, unbalanced_sites
+
+SITES_AT_ONCE: Final = 1_000
+LOOK_AGAIN_S: Final = 5.0
+LOOKS_AGAIN: Final = 3
+
+
+def watch_balance(
+    ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event, look_again_s: float = LOOK_AGAIN_S
+) -> None:
+    """Say whether the ledger balances, some sites at a time, round after round, until stopped.
+
+    The gauge is what is missing in this round, or was in the whole last one if that is more. A site whose entries are
+    being written just now may look out of balance: what does not balance is looked at again.
+    """
+    last, missing, before = None, 0, 0
+    while not stop.wait(every_s):
+        try:
+            sums, last = ledger.read_some(last, SITES_AT_ONCE)
+            found = unbalanced_hits(sums)
+            for _ in range(LOOKS_AGAIN):
+                if not found:
+                    break
+                if stop.wait(look_again_s):
+                    return
+                sums = pl.concat([ledger.read(site) for site in unbalanced_sites(sums)])
+                found = unbalanced_hits(sums)
+        except RetryError as error:
+            logger().warning("balance_waits", reason=error.reason, message=error.message)
+            continue
+        if found:
+            logger().error("ledger_does_not_balance", hits=found)
+        missing += found
+        metrics.set(PROCESSOR_UNBALANCED_HITS, max(missing, before))
+        if last is None:
+            missing, before = 0, missing

@@ -1,0 +1,79 @@
+"""Partitions whose log time is ahead of the present (step 4 of the journey, rules L1 and T4), told in the log.
+
+Log time never goes back: after one record from a clock that was ahead it stands still until the present has caught up.
+Hits with a right clock are late until then, and in visits once their day is settled. Decides what is logged, and how
+often. Changes no record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from hitmesh.model.closing import visits_wait_until
+from hitmesh.model.days import iso_instant
+from hitmesh.model.limits import AHEAD_TOLERANCE_MS
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.records import LoggedRecord
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import Seldom, logger
+
+_COMPLAIN_EVERY_S: Final = 60.0
+
+
+class ClockAhead:
+    """Logs `log_time_ahead`, with the record that caused it where it came while this process ran.
+
+    Args:
+        clock: the present.
+        tolerance_ms: so far ahead is as it should be.
+        seldom: bounds how often a partition is named.
+    """
+
+    def __init__(self, clock: Clock, tolerance_ms: int = AHEAD_TOLERANCE_MS, seldom: Seldom | None = None) -> None:
+        self._clock = clock
+        self._tolerance_ms = tolerance_ms
+        self._seldom = seldom or Seldom(_COMPLAIN_EVERY_S)
+        self._causes: dict[PartitionId, str] = {}
+
+    def passed(self, records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> Sequence[LoggedRecord]:
+        """Return the records as they are; name their partitions that are ahead.
+
+        Args:
+            records: in log order per partition, each with the running maximum of its partition.
+            reached: log time of each partition before.
+        """
+        now = self._clock.now()
+        last: dict[PartitionId, LoggedRecord] = {}
+        for record in records:
+            partition = PartitionId(record.position.log, record.position.partition)
+            before = last[partition].log_time if partition in last else reached.get(partition, 0)
+            if record.log_time - now > self._tolerance_ms and record.log_time > before:
+                self._causes[partition] = _cause(record)
+            last[partition] = record
+        for partition, record in last.items():
+            if record.log_time - now > self._tolerance_ms:
+                self._say(partition, record, now)
+            else:
+                self._causes.pop(partition, None)
+        return records
+
+    def _say(self, partition: PartitionId, record: LoggedRecord, now: int) -> None:
+        lines = self._seldom.due(f"{partition.log}/{partition.partition}")
+        if lines:
+            logger().warning(
+                "log_time_ahead",
+                partition=f"{partition.log}/{partition.partition}",
+                log_time=iso_instant(record.log_time),
+                ahead_s=(record.log_time - now) // 1_000,
+                cause=self._causes.get(partition, f"a record before offset {record.position.offset}"),
+                visits_wait_until=iso_instant(visits_wait_until(record.log_time)),
+                windows=lines,
+            )
+
+
+def _cause(record: LoggedRecord) -> str:
+    collector = f"collector {record.record.collector}" if record.record.collector else "a collector without a name"
+    collected = record.record.max_collect_time
+    said = f"; it was collected at {iso_instant(collected)}" if collected else ""
+    return f"the record at offset {record.position.offset} of {collector}{said}"

@@ -1,0 +1,339 @@
+"""What some records of the log bring (steps 4 and 6 of the journey): raw records, marks, claims, refusals, hits.
+
+Decides which site-days a record changes, which claims it holds, what it adds to the ledger of no site, and that a
+record which does not decode is set aside as refused (DECODE) while its partition goes on. A pure function of the
+records. Refuses to know stores, and whether a hit is a copy or on time: that is the stream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
+from hitmesh.model.closing import is_closed
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.generations import DirtyMark
+from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.keys import hash64_column
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
+from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
+from hitmesh.model.rows.stream_columns import LedgerClass
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.zones import DAY_MS
+from processor.rules.refunds import claims_refund, takes_total
+from processor.settle.window import READ_COLUMNS, read_rows
+from processor.stream.live.ledger import unreadable
+
+KEPT_BYTES: Final = 4_096  # of the original of what is refused
+
+# Everything settlement will read is decoded here, so that what is stored raw is known to decode.
+_READ: Final = (*READ_COLUMNS, "collect_time")
+_SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
+_HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in _READ},
+    "offset": pl.Int64(),
+    "log_time": pl.Int64(),
+    "row": pl.Int64(),
+    "excluded": pl.Boolean(),
+}
+_REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "site": pl.String(),
+    "collect_time": pl.Int64(),
+    "hits": pl.Int64(),
+    "hash": pl.UInt64(),
+    "offset": pl.Int64(),
+    "log_time": pl.Int64(),
+}
+
+# Made once: to make a frame of so many columns takes longer than a small window does.
+_NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
+_NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
+
+
+@dataclass(slots=True)
+class PartitionIntake:
+    """What the records of one partition bring.
+
+    Attributes:
+        ends: (offset, log time) of every record, silent ones and those set aside too.
+        hits: `_HIT_COLUMNS` of accepted hits in log order.
+        refused: `_REFUSAL_COLUMNS` of refusals in log order.
+        siteless: rows for the ledger of what cannot be given to a site.
+    """
+
+    ends: list[tuple[int, int]] = field(default_factory=list)
+    hits: pl.DataFrame = field(default_factory=_NO_HITS.clone)
+    refused: pl.DataFrame = field(default_factory=_NO_REFUSALS.clone)
+    siteless: list[pl.DataFrame] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Intake:
+    """What to store for some records, each list in log order per partition; and what the stream makes of them.
+
+    `awaited` are site-days that the stream counts; `marks` are of closed ones, which it does not. `refunds` take the
+    total of their order.
+    """
+
+    raw: list[RawRecord] = field(default_factory=list)
+    marks: list[DirtyMark] = field(default_factory=list)
+    awaited: set[SiteDay] = field(default_factory=set)
+    claims: list[OrderClaim] = field(default_factory=list)
+    refunds: set[WholeRefund] = field(default_factory=set)
+    rejected: list[RejectedHit] = field(default_factory=list)
+    partitions: dict[PartitionId, PartitionIntake] = field(default_factory=dict)
+
+
+def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
+    """Return the records, those below the log time that their partition had reached raised to it (rule L1).
+
+    Log time is a running maximum, so an epoch never goes back. A reader that begins at a position of which nobody said
+    the log time cannot know it.
+    """
+    raised = []
+    for record in records:
+        min_ = reached.get(PartitionId(record.position.log, record.position.partition), 0)
+        raised.append(record if record.log_time >= min_ else replace(record, log_time=min_))
+    return raised
+
+
+def take_in(records: Iterable[LoggedRecord]) -> Intake:
+    """Return what records of hits, of refusals and heartbeats bring, of any partitions."""
+    intake = Intake()
+    hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
+    for record in records:
+        partition = PartitionId(record.position.log, record.position.partition)
+        own = intake.partitions.setdefault(partition, PartitionIntake())
+        own.ends.append((record.position.offset, record.log_time))
+        kind = record.record.kind
+        if kind in _SILENT:
+            continue
+        try:
+            if kind == RecordKind.HITS:
+                rows = read_rows(record.record.value, _READ)
+                hits.setdefault(partition, []).append((record, rows))
+            elif kind == RecordKind.REJECTED:
+                _take_rejected(record, own, intake)
+            else:
+                raise StoreCorrupt(f"a record of kind {kind} is neither hits nor refusals")
+        except StoreCorrupt as error:
+            intake.rejected.append(_set_aside(record, error.message))
+            own.siteless += _announced_only(record)
+    for partition, decoded in hits.items():
+        _take_hits(decoded, intake.partitions[partition], intake)
+    return intake
+
+
+def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: PartitionIntake, intake: Intake) -> None:
+    records = [record for record, _ in decoded]
+    heights = np.array([rows.height for _, rows in decoded], np.int64)
+    begins = np.cumsum(heights) - heights
+    number = np.repeat(np.arange(len(records)), heights)
+    hits = (
+        pl.concat([rows for _, rows in decoded])
+        .rename({"utm_campaign": "campaign"})
+        .with_columns(
+            pl.Series("record", number, pl.Int64),
+            pl.Series("offset", np.array([one.position.offset for one in records], np.int64)[number]),
+            pl.Series("log_time", np.array([one.log_time for one in records], np.int64)[number]),
+            pl.Series("row", np.arange(len(number)) - begins[number], pl.Int64),
+            (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
+        )
+    )
+    own.hits = hits.select(*_HIT_COLUMNS)
+    days = (
+        hits.lazy()
+        .group_by("record", "site", (pl.col("event_time") // DAY_MS).alias("day"), maintain_order=True)
+        .agg(
+            pl.len().alias("hits"),
+            pl.col("hit_hash").sum().alias("sum64"),
+            pl.col("hit_hash").bitwise_xor().alias("xor64"),
+        )
+        .collect()
+    )
+    site_days: list[set[SiteDay]] = [set() for _ in records]
+    for record, site, day, count, sum64, xor64 in days.iter_rows():
+        site_day = SiteDay(site, day)
+        site_days[record].add(site_day)
+        if is_closed(day, records[record].log_time):
+            logged = records[record]
+            intake.marks.append(DirtyMark(site_day, logged.position, logged.log_time, count, sum64, xor64))
+        else:
+            intake.awaited.add(site_day)
+    for record, of_record, (first, height) in zip(
+        records, site_days, zip(begins.tolist(), heights.tolist(), strict=True), strict=True
+    ):
+        if height:
+            times = hits["event_time"].slice(first, height)
+            intake.raw.append(_raw_record(record, height, times, frozenset(of_record)))
+        own.siteless += _difference(record, hits["hit_hash"].slice(first, height), height)
+    intake.claims += _claims(hits, records)
+    whole = hits.filter(takes_total()).select("site", "order_id", "event_time")
+    intake.refunds |= {WholeRefund(site, order_id, time // DAY_MS) for site, order_id, time in whole.iter_rows()}
+
+
+def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
+    first, last = times.min(), times.max()
+    assert isinstance(first, int)  # there are rows, none of them null
+    assert isinstance(last, int)
+    return RawRecord(
+        position=record.position,
+        log_time=record.log_time,
+        rows=rows,
+        min_event_time=first,
+        max_event_time=last,
+        value=record.record.value,
+        schema_version=record.record.schema_version,
+        site_days=site_days,
+    )
+
+
+def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderClaim]:
+    """Return the claims of ORDER hits, and of REFUND hits with an id (rule D3)."""
+    is_order = pl.col("hit_type") == HitType.ORDER
+    claiming = hits.filter((is_order & pl.col("order_id").is_not_null()) | claims_refund())
+    claimed = pl.when(is_order).then(pl.col("order_id")).otherwise(pl.col("refund_id")).alias("claimed")
+    total, currency = (pl.when(is_order).then(pl.col(name)).alias(name) for name in ("total", "currency"))
+    names = ("record", "site", "row", "visitor_hi", "visitor_lo", "hit_id", "event_time", "excluded")
+    found = claiming.select(*names, is_order.alias("is_order"), claimed, total, currency)
+    return [
+        OrderClaim(
+            site=site,
+            order_id=claimed_id,
+            log_time=records[record].log_time,
+            position=records[record].position,
+            row=row,
+            visitor_hi=high,
+            visitor_lo=low,
+            hit_id=hit_id or "",
+            day=event_time // DAY_MS,
+            excluded=excluded,
+            kind=ClaimKind.ORDER if is_an_order else ClaimKind.REFUND,
+            total=amount,
+            currency=code or "",
+        )
+        for (
+            record,
+            site,
+            row,
+            high,
+            low,
+            hit_id,
+            event_time,
+            excluded,
+            is_an_order,
+            claimed_id,
+            amount,
+            code,
+        ) in found.iter_rows()
+    ]
+
+
+def _take_rejected(record: LoggedRecord, own: PartitionIntake, intake: Intake) -> None:
+    rows = unpack_record(record.record.value, REJECTED_COLUMNS)
+    names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original")
+    refused = [
+        RejectedHit(
+            position=record.position,
+            row=row,
+            site=site or "",
+            collect_time=collect_time or record.log_time,
+            reason=reason or "",
+            field=path or "",
+            message=message or "",
+            hit_id=hit_id or "",
+            hits=1 if hits is None else hits,
+            original=(original or b"")[:KEPT_BYTES],
+        )
+        for row, (site, collect_time, reason, path, message, hit_id, hits, original) in enumerate(
+            rows.select(names).iter_rows()
+        )
+    ]
+    intake.rejected += refused
+    hashes = hash64_column(rows["hit_id"].fill_null(""))
+    own.refused = pl.concat([own.refused, _refusals(refused, hashes, record)])
+    own.siteless += _difference(record, hashes, sum(hit.hits for hit in refused))
+    site_days = {SiteDay(hit.site, hit.collect_time // DAY_MS) for hit in refused if hit.site}
+    for site_day in sorted(site_days):
+        if is_closed(site_day.day, record.log_time):
+            intake.marks.append(DirtyMark(site_day, record.position, record.log_time))
+        else:
+            intake.awaited.add(site_day)
+
+
+def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedRecord) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "site": [hit.site for hit in refused],
+            "collect_time": [hit.collect_time for hit in refused],
+            "hits": [hit.hits for hit in refused],
+            "hash": hashes,
+            "offset": [record.position.offset] * len(refused),
+            "log_time": [record.log_time] * len(refused),
+        },
+        schema=_REFUSAL_COLUMNS,
+    )
+
+
+def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
+    """Return what the header announces and the rows do not show (rule D5): nothing, unless something is lost."""
+    header = record.record
+    if header.hits is None:
+        return []
+    words = hashes.to_numpy()
+    sum64 = (header.sum64 - int(np.add.reduce(words, dtype=np.uint64))) % 2**64
+    xor64 = header.xor64 ^ int(np.bitwise_xor.reduce(words)) if len(words) else header.xor64
+    if header.hits == hits and sum64 == 0 and xor64 == 0:
+        return []
+    collected = header.max_collect_time or record.log_time
+    return [unreadable(collected, header.hits - hits, sum64, xor64, LedgerClass.RECEIVED)]
+
+
+def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
+    """Return the ledger's rows of a record that is set aside: all that it announces is received and refused."""
+    header = record.record
+    collected = header.max_collect_time or record.log_time
+    hits = header.rows if header.hits is None else header.hits
+    return [
+        unreadable(collected, hits, header.sum64, header.xor64, of)
+        for of in (LedgerClass.RECEIVED, LedgerClass.REJECTED)
+    ]
+
+
+def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
+    """Return the refusal of a whole record: of no site, since what it holds cannot be read."""
+    return RejectedHit(
+        position=record.position,
+        row=0,
+        site="",
+        collect_time=record.record.max_collect_time or record.log_time,
+        reason="DECODE",
+        field="",
+        message=why[:KEPT_BYTES],
+        hit_id="",
+        hits=record.record.rows,
+        original=record.record.value[:KEPT_BYTES],
+    )
+
+
+def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
+    """Return the records in groups that are each of one epoch per partition, in order; nearly always one group."""
+    groups: list[list[LoggedRecord]] = []
+    current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of each partition's last record
+    for record in records:
+        partition = PartitionId(record.position.log, record.position.partition)
+        epoch = record.log_time // epoch_ms
+        known, group = current.get(partition, (epoch, 0))
+        if epoch != known:
+            group += 1
+        current[partition] = (epoch, group)
+        if group == len(groups):
+            groups.append([])
+        groups[group].append(record)
+    return groups

@@ -1,0 +1,68 @@
+"""The hits of some records of one partition, as a step takes them (steps 4 and 5 of the journey, rule T4).
+
+Decides by the record's log time whether a hit is on time, late or history, and which timeline it belongs to. Refuses
+to know the state of the partition: a hit's kind does not depend on other hits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.limits import CLOSED_AFTER_MS, LATENESS_MS
+from hitmesh.model.rows.stream_columns import EPOCH_MS
+from hitmesh.model.zones import DAY_MS
+
+_MULTIPLIERS: Final = tuple(
+    np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
+)
+_NOT_EXCLUDED: Final = ~np.uint64(1)
+
+
+def epoch_of(log_time: int) -> int:
+    """Return the start of the epoch of a log time."""
+    return log_time - log_time % EPOCH_MS
+
+
+def epochs_of(log_times: I64Array) -> I64Array:
+    """Return the start of the epoch of each log time."""
+    return log_times - log_times % EPOCH_MS
+
+
+def are_history(event_times: I64Array, log_times: I64Array) -> BoolArray:
+    """Return whether each hit's UTC day was closed when the log took it."""
+    return log_times > (event_times // DAY_MS + 1) * DAY_MS + CLOSED_AFTER_MS
+
+
+def are_on_time(event_times: I64Array, log_times: I64Array) -> BoolArray:
+    """Return whether the log took each hit within the allowed lateness."""
+    return log_times - event_times <= LATENESS_MS
+
+
+def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Array, excluded: BoolArray) -> U64Array:
+    """Return the key of each hit's timeline: a hash of site and visitor; its lowest bit says excluded."""
+    mixed = site_hashes * _MULTIPLIERS[0] ^ visitor_hi * _MULTIPLIERS[1] ^ visitor_lo
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _MULTIPLIERS[2]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _MULTIPLIERS[3]
+    mixed ^= mixed >> np.uint64(32)
+    keys: U64Array = (mixed & _NOT_EXCLUDED) | excluded.astype(np.uint64)
+    return keys
+
+
+def visitors_of(keys: U64Array) -> U64Array:
+    """Return the key of each timeline's visitor: the same for excluded hits and others."""
+    visitors: U64Array = keys & _NOT_EXCLUDED
+    return visitors
+
+
+def hit_ids(keys: U64Array, hit_hashes: U64Array) -> U64Array:
+    """Return a hash of each (site, visitor, hit id): what makes two hits copies (rule D1)."""
+    mixed = visitors_of(keys) ^ (hit_hashes * _MULTIPLIERS[0])
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= _MULTIPLIERS[1]
+    ids: U64Array = mixed ^ (mixed >> np.uint64(29))
+    return ids

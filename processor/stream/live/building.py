@@ -1,0 +1,165 @@
+"""Hits of many timelines and the visits open before them, made into visits as columns (step 5 of the journey).
+
+Decides how what `rules.visits` says of hits becomes what a state keeps: dimensions as numbers, the exit page, the
+order flag, the deadline. The same function serves the fast path (open visit as it is now), the slow path (open visit
+as of the start of the kept hits) and the moving of that start. Refuses to know which of them it serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array
+from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
+from processor.rules.visits import VIEW_TYPES, Summaries, build_visits
+from processor.stream.live.interning import Interned
+from processor.stream.live.sites import SiteRules, Sites
+from processor.stream.live.visit_table import VisitColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Visits of some timelines, those carried in among them.
+
+    Attributes:
+        visits: by timeline and start within one set of rules (m,).
+        visit_of: (hits,) place of each hit's visit, −1 for an orphan.
+        carried: (m,) place of the visit among those carried in, −1 for a new one.
+    """
+
+    visits: VisitColumns
+    visit_of: I64Array
+    carried: I64Array
+
+    def is_last(self) -> BoolArray:
+        """Return whether each visit is the latest of its timeline."""
+        last = np.ones(len(self.visits), np.bool_)
+        last[:-1] = self.visits.key[1:] != self.visits.key[:-1]
+        return last
+
+
+def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Interned) -> Built:
+    """Return the visits that the hits form together with the visits carried in.
+
+    Args:
+        hits: KEPT_COLUMNS, no copies, in any order.
+        carried: at most one visit per timeline, each older than every hit of its timeline.
+        sites: rules of all sites in both.
+        interned: texts and tuples of CARRIED_DIMENSIONS; new ones are added.
+    """
+    of_hits, of_carried = hits["site"].to_numpy(), carried.site
+    groups = sites.by_rules(np.concatenate([of_hits, of_carried]))
+    if not groups:
+        return Built(VisitColumns.empty(), np.empty(0, np.int64), np.empty(0, np.int64))
+    if len(groups) == 1:
+        return _of_one_group(hits, carried, groups[0][0], sites, interned)
+    parts: list[tuple[Built, I64Array, I64Array]] = []
+    for rules, mask in groups:
+        assert mask is not None  # there are several
+        rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
+        parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
+    return _together(parts, hits.height)
+
+
+def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
+    """Return the tuple of CARRIED_DIMENSIONS of each hit as a visit of its own: an orphan's, a late hit's."""
+    page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
+    return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
+
+
+def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Array:
+    """Return the tuple of the visit of each hit, an orphan's own."""
+    dims = np.zeros(hits.height, np.int32)
+    inside = built.visit_of >= 0
+    dims[inside] = built.visits.dims[built.visit_of[inside]]
+    if not inside.all():
+        dims[~inside] = own_dimensions(hits[np.flatnonzero(~inside)], interned)
+    return dims
+
+
+def _of_one_group(
+    hits: pl.DataFrame, carried: VisitColumns, rules: SiteRules, sites: Sites, interned: Interned
+) -> Built:
+    found = build_visits(hits, _as_open(carried), rules.policy, rules.zone, ("key",))
+    summaries = found.visits
+    is_carried = summaries.first < 0
+    places = np.where(is_carried, -1 - summaries.first, -1)
+    visits = VisitColumns.empty(len(summaries))
+    before = carried.take(places[is_carried])
+    rows = summaries.first[~is_carried]
+    for name in ("key", "site"):
+        column = getattr(visits, name)
+        column[is_carried] = getattr(before, name)
+        column[~is_carried] = hits[name].to_numpy()[rows]
+    visits.start, visits.first_hash, visits.last = summaries.start, summaries.first_hash, summaries.last
+    visits.hits, visits.acts, visits.views = (
+        counts.astype(np.int32) for counts in (summaries.hits, summaries.interactive_hits, summaries.views)
+    )
+    visits.campaign = summaries.campaign
+    visits.deadline = visits.last + sites.gaps(visits.site)
+    _fill_pages(visits, summaries, is_carried, before, hits, interned)
+    visits.has_order[is_carried] = before.has_order
+    winning = found.visit_of[hits["wins_order"].to_numpy()]
+    visits.has_order[winning[winning >= 0]] = True
+    return Built(visits, found.visit_of, places)
+
+
+def _fill_pages(
+    visits: VisitColumns,
+    summaries: Summaries,
+    is_carried: BoolArray,
+    before: VisitColumns,
+    hits: pl.DataFrame,
+    interned: Interned,
+) -> None:
+    """Set dimensions and exit page of each visit (rule S6)."""
+    pages = hits["page_path"]
+    landing = np.full(len(visits), 0, np.int32)
+    viewed = summaries.landing >= 0
+    landing[viewed] = interned.texts.codes(pages.gather(summaries.landing[viewed]))
+    visits.exit[is_carried] = before.exit
+    visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
+    visits.dims[is_carried] = before.dims
+    # A visit that was carried in without a view lands on the first one among these hits.
+    late_landing = np.flatnonzero(is_carried & viewed)
+    late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
+    if len(late_landing):
+        dims = interned.with_value(visits.dims[late_landing], "landing_page", landing[late_landing])
+        visits.dims[late_landing] = dims
+    new = np.flatnonzero(~is_carried)
+    if len(new):
+        first = hits.select("hostname", *(name for name in VISIT_DIMENSIONS if name != "landing_page"))[
+            summaries.first[new]
+        ]
+        texts = interned.texts.texts(landing[new]).alias("landing_page")
+        visits.dims[new] = interned.numbers(first.with_columns(texts))
+
+
+def _as_open(carried: VisitColumns) -> pl.DataFrame:
+    """Return visits as processor.rules.visits.OPEN_COLUMNS, with the key for a timeline."""
+    return pl.DataFrame(
+        {
+            "key": carried.key,
+            "start": carried.start,
+            "first_hash": carried.first_hash,
+            "last": carried.last,
+            "hits": carried.hits.astype(np.int64),
+            "interactive_hits": carried.acts.astype(np.int64),
+            "views": carried.views.astype(np.int64),
+            "campaign_hash": carried.campaign,
+        }
+    )
+
+
+def _together(parts: list[tuple[Built, I64Array, I64Array]], hits: int) -> Built:
+    visit_of = np.full(hits, -1, np.int64)
+    carried = []
+    offset = 0
+    for built, rows, places in parts:
+        visit_of[rows] = np.where(built.visit_of >= 0, built.visit_of + offset, -1)
+        carried.append(np.where(built.carried >= 0, places[built.carried] if len(places) else -1, -1))
+        offset += len(built.visits)
+    return Built(VisitColumns.concat(*(built.visits for built, _, _ in parts)), visit_of, np.concatenate(carried))

@@ -1,0 +1,93 @@
+"""What a step adds before it is folded, and where it may have added something before (step 5 of the journey, A6).
+
+Decides which values a redo must overwrite though it adds nothing to them, and whose visitors may have left a row.
+Refuses to know which path hits took, and how rows are folded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
+from processor.rules.visits import VIEW_TYPES
+from processor.stream.live.building import Built
+
+_KEY: Final = {"site": pl.Int32(), "cell": pl.Int64(), "excluded": pl.Boolean(), "currency": pl.String()}
+_CELLS: Final = {**_KEY, MOVED_VISITORS: pl.Int64()}
+
+
+@dataclass(slots=True)
+class Contributions:
+    """What a step adds, not folded yet: of hits, and of visits.
+
+    Attributes:
+        is_redo: whether the records were applied before, in steps that are not known.
+        rebuilt: KEPT_COLUMNS of hits whose visits were built anew, or may have been in smaller steps of a redo.
+    """
+
+    is_redo: bool = False
+    of_hits: list[pl.DataFrame] = field(default_factory=list)
+    of_visits: list[pl.DataFrame] = field(default_factory=list)
+    rebuilt: list[pl.DataFrame] = field(default_factory=list)
+
+    def cells(self) -> pl.DataFrame:
+        """Return all in which some of the records may have added something: `site` (number), cell, excluded, currency.
+
+        Records may add up to nothing in a cell in which the first of them alone would add something: the end of a
+        visit that goes on, the start of one that begins elsewhere. `moved_visitors` is 1 where hits may have moved.
+        """
+        cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
+        moved = [
+            hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
+            for hits in self.rebuilt
+        ]
+        # Of an excluded hit, its quality measures stand in rows that are not of excluded hits.
+        quality = [
+            part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
+            for part in moved
+        ]
+        started = [
+            part.select("site", "cell", "excluded", pl.lit("").alias("currency"), _visitors(moved=0))
+            for part in self.of_visits
+        ]
+        return pl.concat([pl.DataFrame(schema=_CELLS), *started, *moved, *quality]).group_by(list(_KEY)).max()
+
+
+def _visitors(*, moved: int) -> pl.Expr:
+    return pl.lit(moved, pl.Int64).alias(MOVED_VISITORS)
+
+
+def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
+    """Return the hits of timelines that steps of fewer records may have built anew: what they moved has gone out.
+
+    That is where a record has a hit not later than one of a record before, or the first view of a visit came in a
+    later record than its first hit.
+    """
+    visit = pl.col("visit")
+    records = hits.select(
+        "key",
+        "offset",
+        "event_time",
+        pl.Series("visit", built.visit_of),
+        pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
+        # The last one stands for orphans, whose place is −1.
+        pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
+    )
+    spans = records.group_by("key", "offset").agg(
+        pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
+    )
+    before = pl.col("last").shift(1).cum_max().over("key", order_by="offset")
+    disordered = spans.filter(pl.col("first") <= before)["key"]
+    views = pl.col("offset").filter("is_view").min()
+    starts = (
+        records.filter((visit >= 0) & pl.col("is_new"))
+        .group_by("visit")
+        .agg(pl.col("key").first(), pl.col("offset").min().alias("start"), views.alias("view"))
+    )
+    landed_late = starts.filter(pl.col("view") > pl.col("start"))["key"]
+    return hits.filter(pl.col("key").is_in(pl.concat([disordered, landed_late]).implode()))

@@ -1,0 +1,119 @@
+"""Which hits of a step are copies (step 5 of the journey, rules D1 and D2 as the stream applies them).
+
+A hit is a copy if an earlier one in log order, counted or not, has the same (site, visitor, hit id), an event time at
+most two hours away and a log time at most 90 minutes before. Nearly all ids are new to the filter and cost a look at
+it; only the others are compared with the kept hits, by their texts (rule D0). Refuses to know visits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, U64Array
+from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS
+from processor.rules.copies import are_apart
+from processor.stream.live.batch import hit_ids, visitors_of
+from processor.stream.live.id_filter import IdFilter
+from processor.stream.live.kept import Chosen, KeptHits
+from processor.stream.live.limits import PRODUCTION
+
+_COLUMNS: Final = ("hit_hash", "hit_id", "content_hash", "event_time", "log_time", "offset", "row")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCopies:
+    """The verdict on each hit of a step (n,): whether it is a copy, and whether of another content (ID_COLLISION)."""
+
+    is_copy: BoolArray
+    collides: BoolArray
+
+
+def find_stream_copies(
+    rows: pl.DataFrame,
+    keys: U64Array,
+    ids: U64Array,
+    seen: IdFilter,
+    kept: KeptHits,
+    at_once: int = PRODUCTION.compared_copies,
+) -> StreamCopies:
+    """Return which hits are copies of earlier ones.
+
+    Args:
+        rows: hits that are not history, in log order: hit_hash, hit_id, content_hash, event_time,
+            log_time, offset, row.
+        keys: of their timelines (n,).
+        ids: `hit_ids` of them (n,).
+        seen: ids of the hits before.
+        kept: the hits before.
+        at_once: so many hits of one id are compared all at once, others one by one.
+    """
+    copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
+    suspect = seen.may_hold(ids)
+    earlier = _same_ids(kept, keys[suspect], ids[suspect]) if suspect.any() else None
+    suspect |= _repeated(ids)
+    if not suspect.any():
+        return copies
+    places = np.flatnonzero(suspect)
+    own = rows.select(_COLUMNS)[places].with_columns(pl.Series("id", ids[places]), pl.Series("place", places))
+    if earlier is not None:
+        known = hit_ids(earlier["key"].to_numpy(), earlier["hit_hash"].to_numpy())
+        before = earlier.select(_COLUMNS).with_columns(pl.Series("id", known), pl.lit(-1, pl.Int64).alias("place"))
+        own = pl.concat([before, own])
+    ordered = own.sort("id", "offset", "row")
+    if are_apart(ordered["hit_id"], _begins(ordered)).any():
+        ordered = own.sort("id", "hit_id", "offset", "row")
+    _judge(ordered, copies, at_once)
+    return copies
+
+
+def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
+    """Return the kept hits that have these ids; a visitor may have a million others."""
+
+    def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
+        return np.isin(hit_ids(known, hashes), ids)
+
+    columns = ("key", *_COLUMNS)
+    return kept.of_visitors(np.unique(visitors_of(keys)), columns, Chosen("hit_hash", are_same))
+
+
+def _repeated(ids: U64Array) -> BoolArray:
+    """Return whether each id is there more than once."""
+    ordered = np.sort(ids)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    return np.isin(ids, again) if len(again) else np.zeros(len(ids), np.bool_)
+
+
+def _begins(hits: pl.DataFrame) -> BoolArray:
+    """Return where the hits of an id begin; `hits` are sorted by id."""
+    ids = hits["id"].to_numpy()
+    begins: BoolArray = np.concatenate([[True], ids[1:] != ids[:-1]])
+    return begins
+
+
+def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
+    """Compare each hit with those before it in its group; `hits` are sorted by id and log order."""
+    events, logs, contents, places = (
+        hits[name].to_numpy() for name in ("event_time", "log_time", "content_hash", "place")
+    )
+    first = _begins(hits)
+    first |= are_apart(hits["hit_id"], first)
+    rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+    original = np.full(len(first), -1, np.int64)
+    # The earliest original is the one the content is compared with, so near ones are looked at last.
+    for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
+        later = np.flatnonzero(rank >= shift)
+        before = later - shift
+        same = (np.abs(events[later] - events[before]) <= COPY_WINDOW_MS) & (logs[later] - logs[before] <= COPY_LOG_MS)
+        original[later[same]] = before[same]
+    for place in np.flatnonzero(rank > at_once).tolist():
+        group = slice(place - int(rank[place]), place)
+        same = (np.abs(events[group] - events[place]) <= COPY_WINDOW_MS) & (logs[place] - logs[group] <= COPY_LOG_MS)
+        if same.any():
+            original[place] = group.start + int(np.argmax(same))
+    found = (original >= 0) & (places >= 0)
+    copies.is_copy[places[found]] = True
+    copies.collides[places[found]] = contents[found] != contents[original[found]]

@@ -1,0 +1,197 @@
+"""What an epoch of a partition adds to each cell and to the ledger (step 6 of the journey, decision A6, rule D5).
+
+Decides how emitted rows and counted hits become absolute values that a redo overwrites. An epoch is a quarter of an
+hour of log time; when it is over its values are final. Refuses to know when they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.amounts import sums as exact_sums
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
+from hitmesh.model.rows.stream_columns import (
+    LEDGER_COLUMNS,
+    LEDGER_SUMS,
+    MOVED_VISITORS,
+    PARTIAL_COLUMNS,
+    PARTIAL_SUMS,
+    SERIES_COLUMNS,
+    STREAM_GENERATION,
+    UNKEYED_DIGESTS,
+    LedgerKind,
+)
+from hitmesh.model.sketches.unions import LG_K_CELL, merge_by_group
+from processor.stream.live.rows import SignedRows
+
+_CELL: Final = ("site", "day", "cell", "excluded")
+_KEY: Final = (*_CELL, "currency")
+_SUMS: Final = {name: dtype for name, dtype in SERIES_COLUMNS.items() if name not in (*_KEY, MOVED_VISITORS)}
+_CHANGED: Final = "changed"  # since the values were last taken to be stored
+_LEDGER_KEY: Final = ("site", "kind", "at", "class")
+_MEASURES: Final = {
+    RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
+    RowSource.VISITS: VISITS_MEASURES,
+}
+# Made once: to make a frame of so many columns takes longer than a small window does.
+_NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
+_NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
+_NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
+_NO_LEDGER: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class DueValues:
+    """Values to store: PARTIAL_COLUMNS and LEDGER_COLUMNS."""
+
+    partials: pl.DataFrame
+    ledger: pl.DataFrame
+
+
+@dataclass(slots=True)
+class EpochSums:
+    """What the current epoch has added up, by cell and currency. Confined to one thread.
+
+    Attributes:
+        epoch: its start, log time in ms; −1 before the first record.
+        cells: SERIES_COLUMNS and whether the row changed.
+        counts: LEDGER_SUMS and whether the row changed.
+        lg_k: a cell's visitors, where several rows have some, are a sample beyond 2**lg_k of them.
+    """
+
+    epoch: int = -1
+    cells: pl.DataFrame = field(default_factory=_NO_CELLS.clone)
+    counts: pl.DataFrame = field(default_factory=_NO_COUNTS.clone)
+    lg_k: int = LG_K_CELL
+
+    def __post_init__(self) -> None:
+        """Give sums that were stored as int64 their type."""
+        self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch from nothing; the one before must have been taken."""
+        self.epoch = epoch
+        self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
+
+    def add_rows(self, traffic: SignedRows, visits: SignedRows) -> None:
+        """Add emitted rows."""
+        parts = [
+            _of_rows(signed, source)
+            for source, signed in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits))
+            if signed.rows.height
+        ]
+        if parts:
+            self.cells = _summed_cells([self.cells, *parts], self.lg_k)
+
+    def touch(self, cells: pl.DataFrame) -> None:
+        """Know cells (site, day, cell, excluded, currency, moved_visitors) even where nothing is added to them.
+
+        A stored value is overwritten only by one of the same key. A redo may cut records in another way than they
+        were taken before; it must know every key under which something may have been stored in between. In any cell
+        of a hit, of whatever currency, a visit may have begun that then began elsewhere, and visits are of none; so is
+        all that was stored before currencies were told apart.
+        """
+        known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
+        of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
+        keys = pl.concat([cells.select(of_none.columns), of_none])
+        nothing = (pl.lit(None if name == "visitors" else 0, dtype).alias(name) for name, dtype in _SUMS.items())
+        touched = keys.with_columns(*nothing, pl.lit(value=True).alias(_CHANGED))
+        self.cells = _summed_cells([self.cells, touched.select(self.cells.columns)], self.lg_k)
+
+    def add_counts(self, counts: Sequence[pl.DataFrame]) -> None:
+        """Add ledger rows (LEDGER_SUMS)."""
+        parts = [part.with_columns(pl.lit(value=True).alias(_CHANGED)) for part in counts if part.height]
+        if parts:
+            self.counts = _summed_counts(pl.concat([self.counts, *parts]))
+
+    def take(self, partition: PartitionId, written: int) -> DueValues:
+        """Return what changed since it was last taken, as of the write timestamp."""
+        if not self.has_changed:
+            return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
+        cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
+        self.cells = self.cells.with_columns(pl.lit(value=False).alias(_CHANGED))
+        self.counts = self.counts.with_columns(pl.lit(value=False).alias(_CHANGED))
+        owner = self._owner(partition, written)
+        return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
+
+    def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
+        """Return LEDGER_COLUMNS of the hits of the epoch that wait for settlement, taken before or not (rule S9)."""
+        return _owned(self.counts.filter(kind=LedgerKind.WAITS), self._owner(partition, written), LEDGER_COLUMNS)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self.cells[_CHANGED].any() or self.counts[_CHANGED].any())
+
+    def _owner(self, partition: PartitionId, written: int) -> dict[str, str | int]:
+        return {
+            "generation": STREAM_GENERATION,
+            "log": partition.log,
+            "partition": partition.partition,
+            "epoch": self.epoch,
+            "written": written,
+        }
+
+    def all_changed(self) -> None:
+        """Have everything taken again: after a recovery the values are written anew."""
+        self.cells = self.cells.with_columns(pl.lit(value=True).alias(_CHANGED))
+        self.counts = self.counts.with_columns(pl.lit(value=True).alias(_CHANGED))
+
+
+def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
+    """Return SERIES_COLUMNS of emitted rows, one row per row."""
+    there = {*_MEASURES[source], *_KEY}
+    currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
+    return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
+        *(
+            pl.col(name).cast(dtype)
+            if name in there or name == "digest" or (name == "visitors" and source == RowSource.TRAFFIC)
+            else pl.lit(None if name == "visitors" else 0, dtype).alias(name)
+            for name, dtype in SERIES_COLUMNS.items()
+        ),
+        pl.lit(value=True).alias(_CHANGED),
+    )
+
+
+def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
+    """Return one row per key; digests add mod 2⁶⁴, sketches are united."""
+    together = pl.concat(parts, rechunk=True)
+    summed = together.group_by(_KEY).agg(
+        *exact_sums(PARTIAL_SUMS),
+        pl.col("digest", UNKEYED_DIGESTS).sum(),
+        pl.col("visitors").drop_nulls(),
+        pl.col(_CHANGED).any(),
+    )
+    return summed.with_columns(_united(summed["visitors"], lg_k)).select(*SERIES_COLUMNS, _CHANGED)
+
+
+def _united(lists: pl.Series, lg_k: int) -> pl.Series:
+    """Return the union of each list of sketches; of none, null."""
+    counts = lists.list.len().to_numpy()
+    several = np.flatnonzero(counts > 1)
+    united = lists.list.first()
+    if len(several):
+        groups = np.repeat(np.arange(len(several)), counts[several])
+        merged = merge_by_group(lists.gather(several).explode(), groups, len(several), lg_k)
+        united = united.scatter(several, pl.Series(merged.to_arrow(), dtype=pl.Binary))
+    return united.alias("visitors")
+
+
+def _summed_counts(counts: pl.DataFrame) -> pl.DataFrame:
+    summed = counts.group_by(_LEDGER_KEY).agg(
+        pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor(), pl.col(_CHANGED).any()
+    )
+    return summed.select(*LEDGER_SUMS, _CHANGED)
+
+
+def _owned(rows: pl.DataFrame, owner: dict[str, str | int], columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    return rows.select(
+        (pl.lit(owner[name]) if name in owner else pl.col(name)).cast(dtype).alias(name)
+        for name, dtype in columns.items()
+    )

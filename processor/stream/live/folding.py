@@ -1,0 +1,213 @@
+"""Distinct texts of a site and hour beyond a limit are one: `(other)` (step 5 of the journey, rule S10).
+
+Decides which texts of hits stay. What a hit could bring at most is its weight: as long as all hits of a site in an hour
+of log time could not bring more texts than the limit, none is looked at. From then on the first so many distinct ones
+stay, in the order of the log, and every other is folded. So a text of an hour stays or does not, wherever it stands:
+how records are cut into steps changes nothing, and hits that are read again are folded as they were. Texts are compared
+as they are, no hash stands for one. Refuses to know what becomes of the hits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import I64Array
+from hitmesh.model.rows.rollup_rows import FOLDED
+from processor.stream.live.limits import PRODUCTION, Limits
+
+HOUR_MS: Final = 3_600_000  # of log time
+# What a client may fill with as many texts as it likes. Classes and currencies are few.
+FOLDED_COLUMNS: Final = (
+    "hostname",
+    "page_path",
+    "campaign",
+    "language",
+    "country",
+    "source",
+    "medium",
+    "referrer_host",
+    "event_name",
+    "product",
+    "category",
+    "brand",
+)
+_ITEM_FIELDS: Final = ("sku", "category", "brand")
+_SCHEMA: Final = {
+    "hour": pl.Int64(),
+    "site": pl.Int32(),
+    "weight": pl.Int64(),
+    "offset": pl.Int64(),
+    "row": pl.Int64(),
+    "texts": pl.List(pl.String()),
+}
+
+
+@dataclass(slots=True)
+class _Known:
+    """The texts of a site in an hour, from the hit on with which they were looked at.
+
+    Attributes:
+        offset: where that hit is.
+        row: where in its record.
+        texts: those that stay, distinct.
+    """
+
+    offset: int
+    row: int
+    texts: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.String))
+
+
+class FoldedTexts:
+    """What is known of the texts of each site, by hour of log time.
+
+    Args:
+        limits: how many distinct texts a site may have in an hour.
+    """
+
+    def __init__(self, limits: Limits = PRODUCTION) -> None:
+        self._limit = limits.texts_per_hour
+        self._weights: dict[int, I64Array] = {}
+        self._known: dict[tuple[int, int], _Known] = {}
+
+    def take(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
+        """Return hits with what is beyond the limit folded.
+
+        Args:
+            rows: KEPT_COLUMNS of hits of one hour, in log order, none of them taken before.
+            log_time: of one of their records.
+        """
+        if rows.is_empty():
+            return rows
+        hour, sites, weights = _hour_of(log_time), rows["site"].to_numpy(), _weights_of(rows)
+        sums = self._sums(hour, int(sites.max()) + 1)
+        before = sums.copy()
+        np.add.at(sums, sites, weights)
+        for site in np.unique(sites[sums[sites] > self._limit]).tolist():
+            places = np.flatnonzero(sites == site)
+            if (hour, site) not in self._known:
+                beyond = before[site] + np.cumsum(weights[places]) > self._limit
+                first = rows.select("offset", "row").row(int(places[int(np.argmax(beyond))]))
+                self._known[hour, site] = _Known(*first)
+            self._learn(self._known[hour, site], rows[places])
+        return self._folded(rows, hour)
+
+    def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
+        """Return hits that were taken before, folded as they were then; arguments as of `take`."""
+        return rows if rows.is_empty() else self._folded(rows, _hour_of(log_time))
+
+    def forget_before(self, log_time: int) -> None:
+        """Forget the hours before that of a log time."""
+        first = _hour_of(log_time)
+        self._weights = {hour: sums for hour, sums in self._weights.items() if hour >= first}
+        self._known = {key: known for key, known in self._known.items() if key[0] >= first}
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return what is known as a table."""
+        found = []
+        for hour, sums in self._weights.items():
+            for site in np.flatnonzero(sums).tolist():
+                known = self._known.get((hour, site))
+                place = (None, None, None) if known is None else (known.offset, known.row, known.texts.to_list())
+                found.append((hour, site, int(sums[site]), *place))
+        return pl.DataFrame(found, schema=_SCHEMA, orient="row")
+
+    def restore(self, table: pl.DataFrame) -> None:
+        """Know what a table says."""
+        for hour, site, weight, offset, row, texts in table.select(*_SCHEMA).iter_rows():
+            self._sums(hour, site + 1)[site] = weight
+            if texts is not None:
+                self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
+
+    def _sums(self, hour: int, sites: int) -> I64Array:
+        """Return the weight of each site's hits in an hour, which may be written."""
+        there = self._weights.get(hour, np.zeros(0, np.int64))
+        if len(there) < sites:
+            there = np.concatenate([there, np.zeros(sites - len(there), np.int64)])
+        self._weights[hour] = there
+        return there
+
+    def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
+        """Let texts stay while there is room."""
+        room = self._limit - len(known.texts)
+        if room <= 0:
+            return
+        own = rows.filter(_from_on(known))
+        fresh = _beside(_distinct(own), known.texts)
+        if len(fresh) > room:
+            fresh = _beside(_in_order(own), known.texts).head(room)
+        known.texts = pl.concat([known.texts, fresh], rechunk=True)
+
+    def _folded(self, rows: pl.DataFrame, hour: int) -> pl.DataFrame:
+        for site in rows["site"].unique().to_list():
+            known = self._known.get((hour, site))
+            if known is not None and len(known.texts) >= self._limit:
+                folds = (pl.col("site") == site) & _from_on(known)
+                rows = rows.with_columns(
+                    _or_folded(pl.col(name), folds, known.texts).alias(name) for name in FOLDED_COLUMNS
+                )
+                rows = _with_folded_items(rows, folds, known.texts)
+        return rows
+
+
+def _hour_of(log_time: int) -> int:
+    return log_time - log_time % HOUR_MS
+
+
+def _weights_of(rows: pl.DataFrame) -> I64Array:
+    """Return how many texts each hit may bring, whether it does or not."""
+    items = rows["items"].list.len().fill_null(0).to_numpy().astype(np.int64)
+    weights: I64Array = len(FOLDED_COLUMNS) + len(_ITEM_FIELDS) * items
+    return weights
+
+
+def _from_on(known: _Known) -> pl.Expr:
+    """Whether a hit is among those that are looked at."""
+    is_later = (pl.col("offset") == known.offset) & (pl.col("row") >= known.row)
+    return (pl.col("offset") > known.offset) | is_later
+
+
+def _distinct(rows: pl.DataFrame) -> pl.Series:
+    """Return the texts of hits, each once or more, in any order."""
+    columns = [rows[name].drop_nulls().unique() for name in FOLDED_COLUMNS]
+    items = rows["items"].drop_nulls().explode().drop_nulls()
+    columns += [items.struct.field(name).drop_nulls().unique() for name in _ITEM_FIELDS] if len(items) else []
+    return pl.concat(column.alias("text") for column in columns)
+
+
+def _in_order(rows: pl.DataFrame) -> pl.Series:
+    """Return the texts of hits in the order of the log, those of a hit column by column and item by item."""
+    found: dict[str | None, None] = {}
+    for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():
+        found |= dict.fromkeys(texts)
+        for item in items or ():
+            found |= dict.fromkeys(item[name] for name in _ITEM_FIELDS)
+    return pl.Series("text", [text for text in found if text is not None], pl.String)
+
+
+def _beside(texts: pl.Series, known: pl.Series) -> pl.Series:
+    """Return the distinct ones of texts that are not known, in their order."""
+    return texts.filter(~texts.is_in(known.implode())).unique(maintain_order=True)
+
+
+def _or_folded(text: pl.Expr, folds: pl.Expr, known: pl.Series) -> pl.Expr:
+    stays = ~folds | text.is_null() | text.is_in(known.implode())
+    return pl.when(stays).then(text).otherwise(pl.lit(FOLDED))
+
+
+def _with_folded_items(rows: pl.DataFrame, folds: pl.Expr, known: pl.Series) -> pl.DataFrame:
+    places = rows.select(pl.arg_where(folds & (pl.col("items").list.len() > 0))).to_series()
+    if places.is_empty():
+        return rows
+    every = pl.lit(value=True)
+    fields = [_or_folded(pl.field(name), every, known).alias(name) for name in _ITEM_FIELDS]
+    items = rows.select("items")[places].with_columns(places.cast(pl.UInt32).alias("at")).explode("items")
+    folded = (
+        items.with_columns(pl.col("items").struct.with_fields(fields)).group_by("at", maintain_order=True).agg("items")
+    )
+    numbered = rows.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias("at"))
+    together = numbered.join(folded, on="at", how="left", maintain_order="left", suffix="_folded")
+    return together.with_columns(pl.coalesce("items_folded", "items").alias("items")).drop("at", "items_folded")

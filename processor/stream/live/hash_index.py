@@ -1,0 +1,94 @@
+"""A table from 64-bit keys to slot numbers, for millions of keys at a time (step 5 of the journey).
+
+Open addressing in two NumPy arrays, looked up for a whole batch at once: 12 bytes a place, where a dictionary takes
+130 a key. Keys must be hashes: their upper bits say where they stand. Knows nothing of what a key or a slot is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hitmesh.model.arrays import I64Array, U64Array
+from processor.stream.live.limits import PRODUCTION
+
+MISSING: Final = -1
+_MAX_LOAD: Final = 0.6
+
+
+class HashIndex:
+    """Keys that are there, each with a slot number from 0 to 2³¹ − 1. Keys are never removed: build it anew.
+
+    Args:
+        expected: so many keys find room before the table grows.
+        smallest_bits: binary logarithm of the fewest places it has, at least 1.
+    """
+
+    def __init__(self, expected: int = 0, smallest_bits: int = PRODUCTION.index_bits) -> None:
+        self._count = 0
+        self._allocate(max(smallest_bits, _bits_for(expected)))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the table takes."""
+        return self._keys.nbytes + self._slots.nbytes
+
+    def find(self, keys: U64Array) -> I64Array:
+        """Return the slot of each key (n,), MISSING where it is not there."""
+        found = np.full(len(keys), MISSING, np.int64)
+        places = self._home(keys)
+        waiting = np.arange(len(keys))
+        while len(waiting):
+            at = places[waiting]
+            slots = self._slots[at]
+            same = (slots >= 0) & (self._keys[at] == keys[waiting])
+            found[waiting[same]] = slots[same]
+            waiting = waiting[(slots >= 0) & ~same]
+            places[waiting] = (places[waiting] + 1) & self._mask
+        return found
+
+    def add(self, keys: U64Array, slots: I64Array) -> None:
+        """Add keys (n,) with their slots; the keys are distinct and none of them is there."""
+        if self._count + len(keys) > _MAX_LOAD * len(self._slots):
+            self._grow(self._count + len(keys))
+        self._count += len(keys)
+        self._place(keys, slots.astype(np.int32))
+
+    def _place(self, keys: U64Array, slots: npt.NDArray[np.int32]) -> None:
+        places = self._home(keys)
+        waiting = np.arange(len(keys))
+        while len(waiting):
+            at = places[waiting]
+            free = self._slots[at] < 0
+            taking, wanted = waiting[free], at[free]
+            # Of several that want one place the last one written has it, in both arrays.
+            self._keys[wanted] = keys[taking]
+            self._slots[wanted] = slots[taking]
+            placed = np.zeros(len(waiting), np.bool_)
+            placed[free] = self._keys[wanted] == keys[taking]
+            waiting = waiting[~placed]
+            places[waiting] = (places[waiting] + 1) & self._mask
+
+    def _grow(self, expected: int) -> None:
+        kept = self._slots >= 0
+        keys, slots = self._keys[kept], self._slots[kept]
+        self._allocate(_bits_for(2 * expected))
+        self._place(keys, slots)
+
+    def _allocate(self, bits: int) -> None:
+        self._shift = np.uint64(64 - bits)
+        self._mask = (1 << bits) - 1
+        self._keys = np.zeros(1 << bits, np.uint64)
+        self._slots = np.full(1 << bits, MISSING, np.int32)
+
+    def _home(self, keys: U64Array) -> I64Array:
+        return (keys >> self._shift).astype(np.int64)
+
+
+def _bits_for(expected: int) -> int:
+    return int(expected / _MAX_LOAD).bit_length()

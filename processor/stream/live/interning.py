@@ -1,0 +1,268 @@
+"""Texts and tuples of texts as numbers (step 5 of the journey), so that an open visit takes bytes, not strings.
+
+Decides that equal texts get one code and equal tuples one number, and that 0 is null; codes mean something within one
+state only. A hash finds candidates; texts are told apart by their bytes, tuples by their codes (rule D0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
+from hitmesh.model.rows.rollup_rows import with_escaped_names
+from hitmesh.model.rows.row_digest import NOT_SET_HASH, RowDigest
+from processor.stream.live.exact_index import HASH_BITS, ExactIndex, seed
+
+NULL: Final = 0
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX: Final = np.uint64(0xD6E8FEB86659FD93)
+
+
+class Texts:
+    """Texts by code, and what stands for them in rows: reserved words escaped (rollup_rows), and its hash.
+
+    Args:
+        texts: those of codes 1, 2, …, distinct, none null.
+        digest: hashes what stands in rows.
+        hash_bits: as of ExactIndex.
+    """
+
+    def __init__(
+        self, texts: pl.Series | None = None, digest: RowDigest | None = None, hash_bits: int = HASH_BITS
+    ) -> None:
+        self._digest = digest or RowDigest()
+        self._texts = pl.Series([None], dtype=pl.String)
+        self._names = pl.Series([None], dtype=pl.String)
+        self._name_hashes = np.full(1, NOT_SET_HASH, np.uint64)
+        self._index = ExactIndex(hash_bits)
+        self._seed = seed()
+        if texts is not None:
+            self._append(texts)
+            self._index.add(self._hashes(texts), np.arange(1, len(self)))
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def all(self) -> pl.Series:
+        """Return the texts, that of code 1 first."""
+        return self._texts.slice(1).alias("text")
+
+    def codes(self, texts: pl.Series) -> I32Array:
+        """Return the code of each text (n,); new ones get the next codes, null gets NULL."""
+        codes = np.full(len(texts), NULL, np.int32)
+        nulls = texts.null_count()
+        if nulls == len(texts):
+            return codes
+        there = texts.drop_nulls() if nulls else texts
+
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            equal: BoolArray = (self.texts(numbers) == (there if places is None else there.gather(places))).to_numpy()
+            return equal
+
+        found = self._index.numbers(self._hashes(there), are_equal, lambda places: self._append(there.gather(places)))
+        codes[texts.is_not_null().to_numpy() if nulls else slice(None)] = found
+        return codes
+
+    def texts(self, codes: npt.NDArray[np.integer]) -> pl.Series:
+        """Return the text of each code (n,)."""
+        if self._texts.n_chunks() > 1:
+            self._texts = self._texts.rechunk()
+        return self._texts[codes.astype(np.uint32)]
+
+    def names(self, codes: npt.NDArray[np.integer]) -> pl.Series:
+        """Return what stands for each code in rows (n,)."""
+        if self._names.n_chunks() > 1:
+            self._names = self._names.rechunk()
+        return self._names[codes.astype(np.uint32)]
+
+    def name_hashes(self, codes: npt.NDArray[np.integer]) -> U64Array:
+        """Return RowDigest.texts of what stands for each code in rows (n,)."""
+        hashes: U64Array = self._name_hashes[codes]
+        return hashes
+
+    def _hashes(self, texts: pl.Series) -> U64Array:
+        return texts.hash(self._seed).to_numpy()
+
+    def _append(self, texts: pl.Series) -> I64Array:
+        """Give texts that are not there the next codes, and return these."""
+        names = with_escaped_names(texts.alias("text").to_frame())["text"]
+        codes = len(self) + np.arange(len(texts))
+        self._texts, self._names = self._texts.append(texts), self._names.append(names)
+        self._name_hashes = np.concatenate([self._name_hashes, self._digest.texts(names)])
+        return codes
+
+
+class Tuples:
+    """Tuples of `width` text codes, by number; number 0 is the tuple of nulls.
+
+    Args:
+        codes: (n, width) those of numbers 0, 1, …, distinct, the first one all NULL.
+        hash_bits: as of ExactIndex.
+    """
+
+    def __init__(self, width: int, codes: I32Array | None = None, hash_bits: int = HASH_BITS) -> None:
+        self._width = width
+        self._codes = np.zeros((1, width), np.int32) if codes is None else codes
+        self._count = len(self._codes)
+        self._seed = np.uint64(seed())
+        self._index = ExactIndex(hash_bits)
+        self._index.add(self._hashes(self._codes), np.arange(self._count))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the codes and their index take."""
+        return self._codes.nbytes + self._index.nbytes
+
+    def all(self) -> I32Array:
+        """Return the codes of all numbers (n, width)."""
+        return self._codes[: self._count]
+
+    def numbers(self, codes: I32Array) -> I32Array:
+        """Return the number of each tuple (n, width); new ones get the next numbers."""
+
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            equal: BoolArray = (self._codes[numbers] == (codes if places is None else codes[places])).all(axis=1)
+            return equal
+
+        found = self._index.numbers(self._hashes(codes), are_equal, lambda places: self._append(codes[places]))
+        return found.astype(np.int32)
+
+    def codes(self, numbers: npt.NDArray[np.integer]) -> I32Array:
+        """Return the codes (n, width) of tuples."""
+        found: I32Array = self._codes[numbers]
+        return found
+
+    def _append(self, codes: I32Array) -> I64Array:
+        """Give tuples that are not there the next numbers, and return these."""
+        begin, end = self._count, self._count + len(codes)
+        if end > len(self._codes):
+            grown = np.zeros((2 * end, self._width), np.int32)
+            grown[:begin] = self._codes[:begin]
+            self._codes = grown
+        self._codes[begin:end] = codes
+        self._count = end
+        return np.arange(begin, end)
+
+    def _hashes(self, codes: I32Array) -> U64Array:
+        hashes = np.full(len(codes), self._seed, np.uint64)
+        for place in range(self._width):
+            hashes = (hashes ^ codes[:, place].astype(np.uint64)) * _STEP
+            hashes ^= hashes >> np.uint64(32)
+        return hashes * _MIX
+
+
+def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
+    """Return whether each text is the other one (n,); null is null."""
+    equal = texts == others  # null where either is
+    return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
+
+
+def _is_constant(texts: pl.Series) -> bool:
+    """Return whether all texts (n,), n > 0, are equal; null is null."""
+    if texts.null_count():
+        return texts.null_count() == len(texts)
+    return texts[0] == texts[-1] and bool((texts == texts[0]).all())
+
+
+class Interned:
+    """Texts, and tuples of the named columns of them.
+
+    Args:
+        columns: the names.
+        texts: as of Texts.
+        codes: as of Tuples.
+        digest: hashes what stands in rows.
+        hash_bits: as of ExactIndex.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        texts: pl.Series | None = None,
+        codes: I32Array | None = None,
+        digest: RowDigest | None = None,
+        hash_bits: int = HASH_BITS,
+    ) -> None:
+        self.columns = tuple(columns)
+        self.digest = digest or RowDigest()
+        self.hash_bits = hash_bits
+        self._begin(texts, codes)
+
+    def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
+        """Return the numbers of these tuples with another value in one column."""
+        tuples = self.tuples.codes(numbers).copy()
+        tuples[:, self.columns.index(column)] = codes
+        return self.tuples.numbers(tuples)
+
+    def numbers(self, rows: pl.DataFrame) -> I32Array:
+        """Return the number of each row's tuple."""
+        own = rows[list(self.columns)]
+        hashes = own.hash_rows(self._seed).to_numpy()
+
+        def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
+            return self._are(numbers, own if places is None else own[places])
+
+        return self._seen.numbers(hashes, are_equal, lambda places: self._new_numbers(own[places])).astype(np.int32)
+
+    def _begin(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
+        self.texts = Texts(texts, self.digest, self.hash_bits)
+        self.tuples = Tuples(len(self.columns), codes, self.hash_bits)
+        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that were numbered before
+
+    def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
+        """Return whether each of these numbers is that of the row's tuple (n,), n > 0.
+
+        Columns that are null everywhere, or the same text, cost a look at the codes.
+        """
+        codes = self.tuples.codes(numbers)
+        differ = [
+            (known, sent)
+            for known, sent in self._to_compare(codes, rows)
+            if not are_all_equal(known, sent)  # a hash that two tuples share: nearly never
+        ]
+        same = np.ones(len(numbers), np.bool_)
+        for known, sent in differ:
+            same &= pl.select(known.eq_missing(sent)).to_series().to_numpy()
+        return same
+
+    def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
+        """Yield the texts of codes (n, width) beside those of rows, one text where each is the same everywhere."""
+        for place, name in enumerate(self.columns):
+            of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]
+            is_constant = (of_column == of_column[0]).all() and _is_constant(sent)
+            yield (self.texts.texts(of_column[:1]), sent[:1]) if is_constant else (self.texts.texts(of_column), sent)
+
+    def _new_numbers(self, rows: pl.DataFrame) -> I32Array:
+        codes = np.empty((rows.height, len(self.columns)), np.int32)
+        for place, name in enumerate(self.columns):
+            codes[:, place] = self.texts.codes(rows[name])
+        return self.tuples.numbers(codes)
+
+    def names(
+        self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
+    ) -> tuple[list[pl.Series], dict[str, U64Array]]:
+        """Return these columns of each tuple as they stand in rows, and RowDigest.texts of them."""
+        codes = self.tuples.codes(numbers)
+        of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
+        names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]
+        return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
+
+    def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
+        """Forget what is not among these tuples and codes; return those of them that now stand for each."""
+        used, of_tuple = np.unique(numbers, return_inverse=True)
+        tuples = self.tuples.codes(used)
+        kept, of_code = np.unique(np.concatenate([[NULL], tuples.ravel(), codes]), return_inverse=True)
+        texts = self.texts.texts(kept)
+        self._begin()
+        renamed = self.texts.codes(texts)[of_code]
+        split = 1 + tuples.size
+        renumbered = self.tuples.numbers(renamed[1:split].reshape(tuples.shape))
+        return renumbered[of_tuple], renamed[split:]

@@ -1,0 +1,232 @@
+"""The hits that a step may have to look at again, in Arrow files on local disk (step 5 of the journey, decision A5).
+
+Decides how they are found: the timelines of every file are sorted, and a look-up is a binary search in each. The files
+are a cache of the log: they are unlinked as soon as they are mapped, so that nothing of them outlives the process.
+Refuses to know what is done with the hits.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.rows.columns import HITS_COLUMNS
+from processor.settle.window import WINDOW_COLUMNS
+from processor.stream.live.limits import PRODUCTION, Limits
+
+_NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
+
+# What is kept of a hit: all that visits and rows are made of, the keys of the stream, and its place in the log.
+KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "key": pl.UInt64(),  # of its timeline; the lowest bit: excluded
+    "site": pl.Int32(),
+    **{name: dtype for name, dtype in WINDOW_COLUMNS.items() if name not in _NOT_KEPT},
+    "offset": pl.Int64(),
+    "on_time": pl.Boolean(),
+    "is_copy": pl.Boolean(),
+    "wins_order": pl.Boolean(),
+    "waits": pl.Boolean(),  # for settlement, in no visit until then (rule S9)
+}
+assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
+_NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
+
+
+def forms_visits() -> pl.Expr:
+    """Return whether a kept hit forms visits in the stream."""
+    return pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & ~pl.col("waits")
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Hits in memory or mapped from a file.
+
+    Attributes:
+        rows: in any order.
+        keys: of their timelines, sorted.
+        order: row of each of `keys`; None where the rows are sorted too.
+        selected: some columns of the rows, as they were asked for: selecting costs more than a look-up.
+    """
+
+    rows: pl.DataFrame
+    keys: U64Array
+    order: I64Array | None
+    first_offset: int
+    first_log_time: int
+    last_log_time: int
+    selected: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
+
+    def of_visitors(self, keys: U64Array) -> I64Array:
+        """Return the rows of visitors: sorted, distinct keys with the lowest bit 0."""
+        begins = np.searchsorted(self.keys, keys)
+        there = np.flatnonzero((self.keys[np.minimum(begins, len(self.keys) - 1)] ^ keys) <= np.uint64(1))
+        begins, keys = begins[there], keys[there]
+        counts = np.searchsorted(self.keys, keys | np.uint64(1), "right") - begins
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places: I64Array = np.repeat(begins, counts) + within
+        return places if self.order is None else self.order[places]
+
+    def counts(self, visitors: U64Array) -> I64Array:
+        """Return how many hits each of these visitors has: sorted, distinct keys with the lowest bit 0."""
+        begins, ends = (
+            np.searchsorted(self.keys, visitors),
+            np.searchsorted(self.keys, visitors | np.uint64(1), "right"),
+        )
+        counts: I64Array = ends - begins
+        return counts
+
+    def columns(self, names: tuple[str, ...]) -> pl.DataFrame:
+        """Return the rows with these columns."""
+        if names not in self.selected:
+            self.selected[names] = self.rows.select(names)
+        return self.selected[names]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which hits are wanted, by their timelines and the values of a column."""
+
+    column: str
+    wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]
+
+
+class KeptHits:
+    """Hits of a span of log time, copies included.
+
+    Args:
+        directory: of a local disk; made when it is not there.
+        limits: when hits are written to a file, and when pieces are joined.
+    """
+
+    def __init__(self, directory: Path, limits: Limits = PRODUCTION) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._closed: list[_Chunk] = []
+        self._tail: list[_Chunk] = []
+        self._epoch = -1
+
+    def __len__(self) -> int:
+        return sum(len(chunk.keys) for chunk in self._chunks())
+
+    def add(self, rows: pl.DataFrame, epoch: int) -> None:
+        """Keep hits (KEPT_COLUMNS) of an epoch, any order, none of them older in the log than what is kept."""
+        if rows.is_empty():
+            return
+        if epoch != self._epoch:
+            self._close_epoch()
+            self._epoch = epoch
+        self._tail.append(_chunk(rows.select(*KEPT_COLUMNS)))
+        if sum(len(chunk.keys) for chunk in self._tail) >= self._limits.spill_rows:
+            self._closed.append(self._spilled(_joined(self._tail)))
+            self._tail = []
+        else:
+            self._merge_small()
+
+    def counts(self, visitors: U64Array) -> I64Array:
+        """Return how many kept hits each of these visitors has (sorted, distinct keys with the lowest bit 0)."""
+        counts = np.zeros(len(visitors), np.int64)
+        for chunk in self._chunks():
+            counts += chunk.counts(visitors)
+        return counts
+
+    def of_visitors(
+        self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS), chosen: Chosen | None = None
+    ) -> pl.DataFrame:
+        """Return the kept hits of these visitors, excluded or not.
+
+        Args:
+            keys: sorted, distinct, with the lowest bit 0.
+            columns: of the hits.
+            chosen: which hits are wanted; a visitor may have a million others.
+        """
+        parts = []
+        for chunk in self._chunks():
+            found = chunk.of_visitors(keys)
+            if chosen is not None and len(found):
+                keys_of, values = (chunk.rows[name].to_numpy()[found] for name in ("key", chosen.column))
+                found = found[chosen.wanted(keys_of, values)]
+            if len(found):
+                parts.append(chunk.columns(columns)[found])
+        if not parts:
+            return pl.DataFrame(schema={name: KEPT_COLUMNS[name] for name in columns})
+        return pl.concat(parts, rechunk=True)
+
+    def where(self, wanted: pl.Expr, of_keys: Callable[[U64Array], BoolArray]) -> pl.DataFrame:
+        """Return all kept hits for which an expression holds, and then a condition on their timelines."""
+        parts = [_NO_HITS]
+        for chunk in self._chunks():
+            found = chunk.rows.select(pl.arg_where(wanted), pl.col("key").filter(wanted))
+            chosen = of_keys(found["key"].to_numpy())
+            parts.append(chunk.rows[found.to_series()[np.flatnonzero(chosen)]])
+        return pl.concat(parts)
+
+    def columns(self, *names: str) -> Iterator[pl.DataFrame]:
+        """Yield these columns of all kept hits, file by file."""
+        return (chunk.rows.select(names) for chunk in self._chunks())
+
+    def forget_before(self, log_time: int) -> None:
+        """Let go of files in which every hit came before a log time."""
+        self._closed = [chunk for chunk in self._closed if chunk.last_log_time >= log_time]
+        self._tail = [chunk for chunk in self._tail if chunk.last_log_time >= log_time]
+
+    def first_offset(self) -> int | None:
+        """Return the offset of the first record of which hits are kept; None when there are none."""
+        return min((chunk.first_offset for chunk in self._chunks()), default=None)
+
+    def first_log_time(self) -> int | None:
+        """Return the log time of that record; None when there are none."""
+        return min((chunk.first_log_time for chunk in self._chunks()), default=None)
+
+    def _chunks(self) -> list[_Chunk]:
+        return [*self._closed, *self._tail]
+
+    def _merge_small(self) -> None:
+        fan_in = self._limits.fan_in
+        while len(self._tail) >= fan_in:
+            last = self._tail[-fan_in:]
+            if len(last[0].keys) >= fan_in * len(last[-1].keys):
+                return
+            self._tail[-fan_in:] = [_chunk(_joined(last))]
+
+    def _close_epoch(self) -> None:
+        """Begin a new tail: hits of several epochs in one piece could not be forgotten one after the other."""
+        if self._tail:
+            merged = _joined(self._tail)
+            self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))
+            self._tail = []
+
+    def _spilled(self, rows: pl.DataFrame) -> _Chunk:
+        """Write hits to a file, sorted, map it, and take its name away."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._directory / f"{secrets.token_hex(8)}.arrow"
+        # Arrow writes them as one batch, or a look-up would be one in each of many.
+        whole = rows[rows["key"].arg_sort()].to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
+            writer.write_table(whole)
+        # Polars itself reads the file into memory; what Arrow maps, it takes as it is.
+        mapped = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
+        path.unlink()
+        assert isinstance(mapped, pl.DataFrame)
+        return _chunk(mapped, is_sorted=True)
+
+
+def _joined(chunks: Sequence[_Chunk]) -> pl.DataFrame:
+    return pl.concat([chunk.rows for chunk in chunks], rechunk=True)
+
+
+def _chunk(rows: pl.DataFrame, *, is_sorted: bool = False) -> _Chunk:
+    first_offset, first_log_time, last_log_time = rows["offset"].min(), rows["log_time"].min(), rows["log_time"].max()
+    assert isinstance(first_offset, int)  # there are rows
+    assert isinstance(first_log_time, int)
+    assert isinstance(last_log_time, int)
+    keys = rows["key"].to_numpy()
+    order = None if is_sorted else np.argsort(keys)
+    return _Chunk(rows, keys if order is None else keys[order], order, first_offset, first_log_time, last_log_time)

@@ -1,0 +1,97 @@
+"""What a step adds to the ledger (step 5 of the journey, rule D5).
+
+Decides what became of each hit: received and accepted by the cell of its collect time, accepted and counted,
+duplicate, excluded or pending by the UTC day of its event time. Refusals have collect times only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.rows.stream_columns import LEDGER_SUMS, LedgerClass, LedgerKind
+from hitmesh.model.zones import DAY_MS
+
+_FATES: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING)
+_CELL: Final = (pl.col("collect_time") - pl.col("collect_time") % CELL_MS).alias("at")
+_DAY: Final = (pl.col("event_time") // DAY_MS).alias("at")
+_SUMS: Final = (
+    pl.len().cast(pl.Int64).alias("hits"),
+    pl.col("hash").sum().alias("sum64"),
+    pl.col("hash").bitwise_xor().alias("xor64"),
+)
+
+
+def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series) -> list[pl.DataFrame]:
+    """Return LEDGER_SUMS of accepted hits.
+
+    Args:
+        hits: site, event_time, collect_time, hit_hash, excluded (n,).
+        is_history: whether each is history (n,).
+        open_copies: whether each of the others is a copy.
+    """
+    if hits.is_empty():
+        return []
+    excluded = hits["excluded"].to_numpy()[~is_history]
+    fate = np.full(hits.height, _FATES.index(LedgerClass.PENDING), np.uint32)
+    fate[~is_history] = np.where(open_copies.to_numpy(), 1, np.where(excluded, 2, 0))
+    named = hits.select("site", "collect_time", "event_time", pl.col("hit_hash").alias("hash")).with_columns(
+        pl.Series(_FATES, dtype=pl.String).gather(fate).alias("class")
+    )
+    by_cell = _grouped(named, _CELL, None)
+    by_fate = _grouped(named, _DAY, "class")
+    return [
+        _named(by_cell, LedgerKind.CELL, LedgerClass.RECEIVED),
+        _named(by_cell, LedgerKind.CELL, LedgerClass.ACCEPTED),
+        _named(_grouped(named, _DAY, None), LedgerKind.DAY, LedgerClass.ACCEPTED),
+        _named(by_fate, LedgerKind.DAY, None),
+    ]
+
+
+def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return LEDGER_SUMS of hits that wait for settlement: site (its name), event_time, hit_hash, excluded."""
+    if hits.is_empty():
+        return []
+    fate = pl.when("excluded").then(pl.lit(str(LedgerClass.EXCLUDED))).otherwise(pl.lit(str(LedgerClass.COUNTED)))
+    named = hits.select("site", "event_time", pl.col("hit_hash").alias("hash"), fate.alias("class"))
+    return [_named(_grouped(named, _DAY, "class"), LedgerKind.WAITS, None)]
+
+
+def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return LEDGER_SUMS of refused hits: site, collect_time, hits, and the hash64 of each row's id as `hash`."""
+    if refused.is_empty():
+        return []
+    sums = refused.group_by("site", _CELL).agg(pl.col("hits").sum(), *_SUMS[1:])
+    return [
+        _named(sums, LedgerKind.CELL, LedgerClass.RECEIVED),
+        _named(sums, LedgerKind.CELL, LedgerClass.REJECTED),
+    ]
+
+
+def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
+    """Return LEDGER_SUMS of what a record announces and does not show, or shows and does not announce: of no site."""
+    row = {
+        "site": "",
+        "kind": LedgerKind.CELL,
+        "at": collect_time - collect_time % CELL_MS,
+        "class": of,
+        "hits": hits,
+        "sum64": sum64,
+        "xor64": xor64,
+    }
+    return pl.DataFrame([row], schema=LEDGER_SUMS)
+
+
+def _grouped(hits: pl.DataFrame, at: pl.Expr, by: str | None) -> pl.DataFrame:
+    return hits.group_by("site", at, *([by] if by else [])).agg(*_SUMS)
+
+
+def _named(sums: pl.DataFrame, kind: LedgerKind, of: LedgerClass | None) -> pl.DataFrame:
+    named = sums.with_columns(pl.lit(str(kind)).alias("kind"))
+    if of is not None:
+        named = named.with_columns(pl.lit(str(of)).alias("class"))
+    return named.select(pl.col(name).cast(dtype) for name, dtype in LEDGER_SUMS.items())

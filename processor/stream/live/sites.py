@@ -1,0 +1,94 @@
+"""The sites of a partition as small numbers, with what a step must know of each (step 5 of the journey).
+
+Decides nothing; policies come from the site directory through the caller and are fixed before they take effect
+(rules §4), so that a replay sees the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.arrays import I32Array, I64Array, U64Array
+from hitmesh.model.keys import hash64
+from hitmesh.model.sites import VisitPolicy
+
+
+class SiteRules(NamedTuple):
+    """How a site's hits become visits."""
+
+    policy: VisitPolicy
+    zone: str
+
+    @property
+    def group(self) -> SiteRules:
+        """What sites must share to be cut into visits together: the zone matters for local midnights only."""
+        return self if self.policy.split_at_local_midnight else SiteRules(self.policy, "UTC")
+
+
+DEFAULT_RULES: Final = SiteRules(VisitPolicy(), "UTC")
+
+
+class Sites:
+    """Sites by number, in the order in which they came."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._groups: list[SiteRules] = []
+        self._hashes = np.empty(0, np.uint64)
+        self._gaps = np.empty(0, np.int64)
+        self._group_of = np.empty(0, np.int32)
+        self.add(dict.fromkeys(names, DEFAULT_RULES))
+
+    def add(self, rules: Mapping[str, SiteRules]) -> None:
+        """Take in sites, and the rules of known ones again."""
+        fresh = self.unknown(list(rules))
+        for name in fresh:
+            self._numbers[name] = len(self.names)
+            self.names.append(name)
+        self._hashes = np.concatenate([self._hashes, np.array([hash64(name) for name in fresh], np.uint64)])
+        self._gaps = np.concatenate([self._gaps, np.zeros(len(fresh), np.int64)])
+        self._group_of = np.concatenate([self._group_of, np.zeros(len(fresh), np.int32)])
+        for name, rule in rules.items():
+            number = self._numbers[name]
+            if rule.group not in self._groups:
+                self._groups.append(rule.group)
+            self._gaps[number] = rule.policy.gap_ms
+            self._group_of[number] = self._groups.index(rule.group)
+
+    def unknown(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names that are not there."""
+        return [name for name in names if name not in self._numbers]
+
+    def numbers(self, sites: pl.Series) -> I32Array:
+        """Return the number of each site (n,); all of them are known."""
+        distinct = sites.unique(maintain_order=True)
+        if len(distinct) <= 1:
+            return np.full(len(sites), self._numbers[distinct[0]] if len(distinct) else 0, np.int32)
+        table = {name: self._numbers[name] for name in distinct.to_list()}
+        return sites.replace_strict(table, return_dtype=pl.Int32).to_numpy()
+
+    def texts(self, numbers: npt.NDArray[np.integer]) -> pl.Series:
+        """Return the name of each site (n,)."""
+        return pl.Series(self.names, dtype=pl.String).gather(numbers.astype(np.uint32))
+
+    def hashes(self, numbers: I32Array) -> U64Array:
+        """Return hash64 of each site's name (n,)."""
+        return self._hashes[numbers]
+
+    def gaps(self, numbers: I32Array) -> I64Array:
+        """Return the gap of each site's policy in ms (n,)."""
+        return self._gaps[numbers]
+
+    def by_rules(self, numbers: I32Array) -> list[tuple[SiteRules, npt.NDArray[np.bool_] | None]]:
+        """Return the rules that occur, each with a mask of where (n,); None where it is everywhere."""
+        group_of = self._group_of[numbers]
+        found = np.unique(group_of)
+        if len(found) <= 1:
+            return [(self._groups[int(group)], None) for group in found]
+        return [(self._groups[int(group)], group_of == group) for group in found]

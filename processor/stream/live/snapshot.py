@@ -1,0 +1,208 @@
+"""The state of a partition as bytes, and back (step 6 of the journey, decision A5).
+
+Decides what a snapshot holds: everything but the kept hits and their ids, which are read again from the log, and of
+those only which of them are copies. Its format is private to one logic version; one of another format is as good as
+none, the log has everything. Refuses to know where it is stored.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.rows.columns import as_int64_where_they_fit
+from hitmesh.model.rows.row_digest import RowDigest
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
+from hitmesh.model.sketches.unions import LG_K_CELL
+from hitmesh.model.stored import decoding, opened, sealed
+from processor.stream.live.epochs import EpochSums
+from processor.stream.live.kept import KEPT_COLUMNS
+from processor.stream.live.limits import PRODUCTION, Limits
+from processor.stream.live.refusals import RefusalsState
+from processor.stream.live.sites import Sites
+from processor.stream.live.state import LiveState
+from processor.stream.live.visit_table import VisitColumns
+
+_FORMAT: Final = b"HMS3"  # 3: digests of rows with a secret; 2: sums by currency; 1 had no such mark
+_READ: Final = (_FORMAT, b"HMS2")
+_LENGTH: Final = struct.Struct("<Q")
+_NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
+_PLACES: Final[dict[str, pl.DataType]] = {"offset": pl.Int64(), "row": pl.Int64()}
+_KEPT_LOG_TIME: Final = "kept_log_time"
+
+
+def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
+    """Return the state as tables."""
+    timelines = state.timelines
+    kept = list(state.kept.columns("offset", "row", "is_copy", "waits"))
+    codes = state.interned.tuples.all()
+    return {
+        "numbers": pl.DataFrame(
+            {
+                **{name: [getattr(state, name)] for name in _NUMBERS},
+                "epoch": [state.sums.epoch],
+                _KEPT_LOG_TIME: [state.kept.first_log_time() or state.log_time],
+            }
+        ),
+        "sites": pl.DataFrame({"name": state.sites.names}, schema={"name": pl.String}),
+        "texts": state.interned.texts.all().to_frame(),
+        "tuples": pl.DataFrame({str(place): codes[:, place] for place in range(codes.shape[1])}),
+        "now": timelines.now.to_frame().with_columns(
+            pl.Series("seen", timelines.seen), pl.Series("base", timelines.base)
+        ),
+        "bases": timelines.bases.to_frame(),
+        "closing": state.closing.to_frame(),
+        "pinned": state.pinned,
+        "cells": state.sums.cells,
+        "counts": state.sums.counts,
+        "folded": state.texts.to_frame(),
+        "copies": _places(rows.filter("is_copy") for rows in kept),
+        "waiting": _places(rows.filter("waits") for rows in kept),
+    }
+
+
+def restored(
+    tables: Mapping[str, pl.DataFrame],
+    partition: PartitionId,
+    cache: Path,
+    limits: Limits = PRODUCTION,
+    digest: RowDigest | None = None,
+) -> LiveState:
+    """Return the state without its kept hits and ids."""
+    numbers = tables["numbers"].row(0, named=True)
+    codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
+    state = LiveState(
+        partition,
+        cache,
+        limits,
+        digest or RowDigest(),
+        **{name: numbers[name] for name in _NUMBERS},
+        sites=Sites(tables["sites"]["name"].to_list()),
+        closing=VisitColumns.of_frame(tables["closing"]),
+        pinned=_as_kept(tables["pinned"]),
+    )
+    state.sums = _sums_of(tables, numbers["epoch"], limits.lg_k)
+    state.intern(tables["texts"]["text"], codes)
+    if "folded" in tables:  # older ones folded nothing
+        state.texts.restore(tables["folded"])
+    now = tables["now"]
+    state.timelines.replace(
+        VisitColumns.of_frame(now),
+        now["seen"].to_numpy().copy(),
+        now["base"].to_numpy().copy(),
+        VisitColumns.of_frame(tables["bases"]),
+    )
+    return state
+
+
+def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
+    """Return the state of a partition of refusals as tables."""
+    numbers = {"next_offset": [state.next_offset], "log_time": [state.log_time], "written": [state.written]}
+    return {
+        "numbers": pl.DataFrame({**numbers, "epoch": [state.sums.epoch]}),
+        "cells": state.sums.cells,
+        "counts": state.sums.counts,
+    }
+
+
+def restored_refusals(
+    tables: Mapping[str, pl.DataFrame], partition: PartitionId, digest: RowDigest | None = None
+) -> RefusalsState:
+    """Return the state of a partition of refusals."""
+    numbers = tables["numbers"].row(0, named=True)
+    sums = _sums_of(tables, numbers.pop("epoch"))
+    return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
+
+
+def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
+    """Return tables as bytes, sealed: the format, a directory, then an Arrow IPC stream with zstd each."""
+    parts = {name: _stream_of(table) for name, table in tables.items()}
+    directory = orjson.dumps({name: len(part) for name, part in parts.items()})
+    return sealed(b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()]))
+
+
+def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
+    """Return the tables.
+
+    Raises:
+        StoreCorrupt: the bytes are not what `packed` returns, or returned before sums were told apart by currency.
+    """
+    value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
+    if not value.startswith(_READ):
+        formats = " or ".join(known.decode() for known in _READ)
+        raise StoreCorrupt(f"a snapshot of {len(value)} bytes is not of format {formats}: the log is read instead")
+    with decoding(f"a snapshot of {len(value)} bytes", "the log is read instead"):
+        (length,) = _LENGTH.unpack_from(value, len(_FORMAT))
+        begin = len(_FORMAT) + _LENGTH.size
+        at = begin + length
+        tables = {}
+        for name, size in orjson.loads(value[begin:at]).items():
+            tables[name] = pl.read_ipc_stream(BytesIO(value[at : at + size]))
+            at += size
+    return tables
+
+
+def chunked(value: bytes, size: int = PRODUCTION.chunk_bytes) -> list[bytes]:
+    """Return the bytes in pieces of at most `size`."""
+    return [value[start : start + size] for start in range(0, len(value), size)]
+
+
+def joined(chunks: Sequence[bytes]) -> bytes:
+    """Return what was cut into pieces."""
+    return b"".join(chunks)
+
+
+def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
+    """Return the log time of the first record whose hits are kept; 0 where the snapshot is too old to say it."""
+    numbers = tables["numbers"]
+    return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
+
+
+def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+    """Return the rows that are copies per record offset, of the kept hits."""
+    return _by_offset(tables["copies"])
+
+
+def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+    """Return the rows that wait for settlement per record offset, of the kept hits; older snapshots have none."""
+    return _by_offset(tables["waiting"]) if "waiting" in tables else {}
+
+
+def _places(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=_PLACES), *(rows.select(*_PLACES) for rows in parts)])
+
+
+def _by_offset(places: pl.DataFrame) -> Mapping[int, npt.NDArray[np.int64]]:
+    groups = places.group_by("offset").agg("row")
+    return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
+
+
+def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return KEPT_COLUMNS; in older snapshots hits have no ids, and none waits."""
+    missing = (pl.lit(None, dtype).alias(name) for name, dtype in KEPT_COLUMNS.items() if name not in rows.columns)
+    return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
+
+
+def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
+    """Return the sums of the epoch; those of format 2 have digests without the secret, which confirm nothing."""
+    cells = tables["cells"]
+    if UNKEYED_DIGESTS not in cells.columns:
+        cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))
+        cells = cells.select(*SERIES_COLUMNS, pl.exclude(SERIES_COLUMNS))
+    return EpochSums(epoch, cells, tables["counts"], lg_k)
+
+
+def _stream_of(table: pl.DataFrame) -> bytes:
+    target = BytesIO()
+    as_int64_where_they_fit(table).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
+    return target.getvalue()

@@ -1,0 +1,99 @@
+"""Which hits of a step wait for settlement (step 5 of the journey, rule S9): bounded work whatever one visitor does.
+
+A hit that is not later than the hits of its timeline in earlier records takes the slow path, which costs as much as
+its visitor has kept hits. Beyond a number of these it waits: it counts as a hit, in no visit. Decides that by records
+in log order, so however they are cut into steps, the same hits wait. Refuses to know visits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from processor.stream.live.batch import visitors_of
+from processor.stream.live.state import LiveState
+
+_NEVER: Final = np.iinfo(np.int64).min
+
+
+def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> BoolArray:
+    """Return which hits wait (n,).
+
+    Args:
+        state: whose kept hits are those before the step.
+        rows: KEPT_COLUMNS of a step, in log order.
+        forming: which of them form visits: on time, not offline, no copies (n,).
+    """
+    waits = np.zeros(rows.height, np.bool_)
+    places = np.flatnonzero(forming)
+    keys, times = rows["key"].to_numpy(), rows["event_time"].to_numpy()
+    suspects = _with_disorder(state, keys[places], times[places])
+    if not len(suspects):
+        return waits
+    visitors = visitors_of(keys)
+    own = np.unique(visitors_of(suspects))
+    kept = state.kept.counts(own)
+    new = np.searchsorted(np.sort(visitors[np.isin(visitors, own)]), own, "right")
+    is_heavy = kept + np.diff(new, prepend=0) > state.limits.kept_of_visitor
+    if not is_heavy.any():
+        return waits
+    mine = np.flatnonzero(np.isin(visitors, own[is_heavy]))
+    hits = rows.select("key", "offset", "event_time")[mine].with_columns(
+        pl.Series("visitor", visitors[mine]), pl.Series("forms", forming[mine])
+    )
+    held = pl.DataFrame({"visitor": own, "held": kept})
+    seen = pl.DataFrame({"key": suspects, "seen": _seen(state, suspects)})
+    waits[mine] = _wait(hits, held, seen, state.limits.kept_of_visitor)
+    return waits
+
+
+def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
+    """Return which hits are not later than an earlier record's, while their visitor has that many kept hits.
+
+    Args:
+        hits: key, offset, event_time, visitor, forms; in log order (n,).
+        held: visitor, held: kept hits before the step.
+        seen: key, seen: latest event time before the step.
+        limit: so many kept hits a visitor may have.
+    """
+    records = hits.group_by("visitor", "offset").agg(pl.len().alias("hits"))
+    earlier = (pl.col("hits").cum_sum() - pl.col("hits")).over("visitor", order_by="offset").alias("earlier")
+    spans = hits.filter("forms").group_by("key", "offset").agg(pl.col("event_time").max().alias("last"))
+    before = pl.col("last").shift(1).cum_max().over("key", order_by="offset").alias("before")
+    known = (
+        hits.join(held, on="visitor", how="left", maintain_order="left")
+        .join(records.with_columns(earlier), on=["visitor", "offset"], how="left", maintain_order="left")
+        .join(seen, on="key", how="left", maintain_order="left")
+        .join(spans.with_columns(before), on=["key", "offset"], how="left", maintain_order="left")
+    )
+    is_behind = pl.col("event_time") <= pl.max_horizontal("seen", "before")
+    waits = pl.col("forms") & is_behind & (pl.col("held") + pl.col("earlier") >= limit)
+    found: BoolArray = known.select(waits.fill_null(value=False)).to_series().to_numpy()
+    return found
+
+
+def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
+    """Return the timelines with a hit not later than one before it, in the state or in the step."""
+    order = np.argsort(keys, kind="stable")
+    ordered, ordered_times = keys[order], times[order]
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    begins = np.flatnonzero(is_first)
+    if not len(begins):
+        return np.empty(0, np.uint64)
+    falls = np.zeros(len(order), np.bool_)
+    falls[1:] = ~is_first[1:] & (ordered_times[1:] <= ordered_times[:-1])
+    is_behind = np.minimum.reduceat(ordered_times, begins) <= _seen(state, ordered[begins])
+    return ordered[begins][is_behind | np.logical_or.reduceat(falls, begins)]
+
+
+def _seen(state: LiveState, keys: U64Array) -> I64Array:
+    """Return the event time of the latest hit of each timeline before the step."""
+    if not len(state.timelines):
+        return np.full(len(keys), _NEVER)
+    slots = state.timelines.find(keys)
+    latest: I64Array = np.where(slots >= 0, state.timelines.seen[slots], _NEVER)
+    return latest

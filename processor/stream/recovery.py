@@ -1,0 +1,229 @@
+"""State made again from what is durable (step 6 of the journey, decision A5): after a start, and after any doubt.
+
+For each partition: the last snapshot of this logic version; the kept hits before it read again; the records from it to
+the committed position replayed silently. No row goes out for them: it went out with the transaction that committed
+them. The values of every epoch since the snapshot are due again. Decides nothing about hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import LoggedRecord
+from hitmesh.model.rows.columns import LOGIC_VERSION
+from hitmesh.model.stream_values import SnapshotManifest
+from hitmesh.runtime.logs import logger
+from processor.rules.refunds import with_wins
+from processor.stream.intake import Intake, take_in
+from processor.stream.live.batch import epoch_of, epochs_of
+from processor.stream.live.epochs import DueValues
+from processor.stream.live.kept import KEPT_COLUMNS
+from processor.stream.live.limits import PRODUCTION, Limits
+from processor.stream.live.refusals import RefusalsState, take_refusals
+from processor.stream.live.sites import SiteRules
+from processor.stream.live.snapshot import (
+    copies_of,
+    joined,
+    kept_log_time,
+    restored,
+    restored_refusals,
+    unpacked,
+    waiting_of,
+)
+from processor.stream.live.state import LiveState
+from processor.stream.live.step import RecordsOf, apply, placed, prepare
+from processor.stream.stores import StreamStores, digest_of, rules_of, wins_of
+
+Stay = Callable[[], None]
+"""Says that the reader of the log lives; raises when its partitions moved."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The states of all partitions at their committed positions, and values to be written again.
+
+    `replayed` is how many hits were read again, kept ones and those since the snapshots.
+    """
+
+    hits: dict[PartitionId, LiveState] = field(default_factory=dict)
+    refusals: dict[PartitionId, RefusalsState] = field(default_factory=dict)
+    due: list[DueValues] = field(default_factory=list)
+    replayed: int = 0
+
+
+def recover(
+    stores: StreamStores,
+    committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]],
+    cache: Path,
+    stay: Stay = lambda: None,
+    limits: Limits = PRODUCTION,
+) -> Recovered:
+    """Return the states at the committed positions.
+
+    Args:
+        stores: where everything is.
+        committed: how far each partition that is to be recovered was committed.
+        cache: directory of a local disk for kept hits.
+        stay: called before each batch of records: tens of millions of hits take minutes, in which nothing is polled.
+        limits: when the tables of the states grow, and how many hits are read at once.
+
+    Raises:
+        RetryError: a store does not answer, or `stay` said so.
+        StoreCorrupt: a record that was committed does not decode.
+    """
+    recovered = Recovered()
+    digest = digest_of(stores.directory)
+    for partition, reached in committed.get(Topic.HITS, {}).items():
+        state = LiveState(partition, cache, limits, digest)
+        recovered.hits[partition] = _hits_state(stores, state, reached, recovered, stay)
+    for partition, reached in committed.get(Topic.REJECTED, {}).items():
+        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay, limits)
+    return recovered
+
+
+def _hits_state(
+    stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, stay: Stay
+) -> LiveState:
+    """Return the state at a position; `state` is that of a partition of which nothing is known."""
+    partition, limits = state.partition, state.limits
+    found = _snapshot(stores, partition, committed)
+    if found is not None:
+        manifest, tables = found
+        state = restored(tables, partition, state.cache, limits, state.digest)
+        state.sites.add(rules_of(stores.directory, state.sites.names))
+        copies, waiting = copies_of(tables), waiting_of(tables)
+        kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
+        for records in _in_batches(kept, stay, limits):
+            recovered.replayed += _keep_again(stores, state, records, copies, waiting)
+    # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
+    state.sums.all_changed()
+    due = list(_replay(stores, state, committed.next_offset, recovered, stay))
+    # Epochs of a log that was trimmed are not whole any more: what is stored of them is better.
+    recovered.due += due if found is not None or _is_whole(stores, partition) else []
+    state.sums.all_changed()
+    return state
+
+
+def _snapshot(
+    stores: StreamStores, partition: PartitionId, committed: PartitionProgress
+) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
+    """Return the last snapshot; None where there is none that can be used: then the log says everything."""
+    found = stores.states.load(partition, LOGIC_VERSION)
+    if found is None or found[0].position.next_offset > committed.next_offset:
+        return None
+    try:
+        return found[0], unpacked(joined(found[1]))
+    except StoreCorrupt as error:
+        logger().error("snapshot_not_used", partition=partition.partition, message=error.message)
+        return None
+
+
+def _is_whole(stores: StreamStores, partition: PartitionId) -> bool:
+    whole = stores.log_scan.first_offset(partition) == 0
+    if not whole:
+        logger().warning("state_from_trimmed_log", partition=partition.partition)
+    return whole
+
+
+def _keep_again(
+    stores: StreamStores,
+    state: LiveState,
+    records: Sequence[LoggedRecord],
+    copies: Mapping[int, npt.NDArray[np.int64]],
+    waiting: Mapping[int, npt.NDArray[np.int64]],
+) -> int:
+    """Keep the hits of records before a snapshot again; which are copies and which wait, the snapshot says."""
+    intake = take_in(records)
+    known = placed(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
+    rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
+    known = replace(known, rows=rows)
+    wins = wins_of({state.partition: known}, intake.claims, stores.claims)[state.partition]
+    kept = with_wins(rows, wins).with_columns(_among(rows, waiting).alias("waits")).select(*KEPT_COLUMNS)
+    kept = state.texts.again(kept, records[0].log_time)
+    state.kept.add(kept, epoch_of(records[0].log_time))
+    epochs = epochs_of(kept["log_time"].to_numpy())
+    for epoch in np.unique(epochs).tolist():
+        state.ids.add(known.ids[epochs == epoch], epoch)
+    return kept.height
+
+
+def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> pl.Series:
+    """Return whether each row is one of these."""
+    offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
+    found = np.zeros(rows.height, np.bool_)
+    for offset in np.unique(offsets).tolist():
+        if offset in copies:
+            of_record = offsets == offset
+            found[of_record] = np.isin(numbers[of_record], copies[offset])
+    return pl.Series(found)
+
+
+def _replay(
+    stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, stay: Stay
+) -> Iterator[DueValues]:
+    """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
+    since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
+    for records in _in_batches(since, stay, state.limits):
+        intake = take_in(records)
+        prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
+        wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
+        stepped = apply(state, prepared, wins[state.partition], is_redo=True)
+        recovered.replayed += prepared.rows.height
+        if stepped.due is not None:
+            yield stepped.due
+
+
+def _refusals_state(
+    stores: StreamStores,
+    partition: PartitionId,
+    committed: PartitionProgress,
+    recovered: Recovered,
+    stay: Stay,
+    limits: Limits,
+) -> RefusalsState:
+    found = _snapshot(stores, partition, committed)
+    digest = digest_of(stores.directory)
+    state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
+    since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
+    for records in _in_batches(since, stay, limits):
+        own = take_in(records).partitions[partition]
+        stepped = take_refusals(state, own.ends, own.refused, own.siteless)
+        if stepped.due is not None:
+            recovered.due.append(stepped.due)
+    state.sums.all_changed()
+    return state
+
+
+def _records_of(intake: Intake, partition: PartitionId) -> RecordsOf:
+    own = intake.partitions[partition]
+    return RecordsOf(own.ends, own.hits, own.siteless)
+
+
+def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mapping[str, SiteRules]:
+    names = intake.partitions[state.partition].hits["site"].unique().to_list()
+    return rules_of(stores.directory, state.sites.unknown(names))
+
+
+def _in_batches(records: Iterator[LoggedRecord], stay: Stay, limits: Limits) -> Iterator[list[LoggedRecord]]:
+    """Yield records of a partition in groups of one epoch and a bounded number of hits; call `stay` before each."""
+    group: list[LoggedRecord] = []
+    hits = 0
+    for record in records:
+        is_other_epoch = bool(group) and epoch_of(group[0].log_time) != epoch_of(record.log_time)
+        if group and (is_other_epoch or hits + record.record.rows > limits.replay_hits):
+            stay()
+            yield group
+            group, hits = [], 0
+        group.append(record)
+        hits += record.record.rows
+    if group:
+        stay()
+        yield group

@@ -1,0 +1,1 @@
+"""Step 8 of the journey: rows become an aligned, typed series with its freshness."""

@@ -1,0 +1,224 @@
+r"""A series as a file: CSV, JSON, NDJSON (step 8 of the journey).
+
+Decides how numbers look outside: durations in decimal seconds, money with the currency's ISO digits and no symbol
+(rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
+RFC 4180 but for its line ends, which are "\n". A value of a dimension that a spreadsheet would run as a formula has an
+apostrophe in front there; the other formats have every value as it is. JSON has real numbers and null; money, also per
+order or visit, is rounded there too.
+
+Knows nothing of gRPC; meta comes in as a mapping.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import orjson
+
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.money import MICROS, exponent, format_micros
+from reporter.answer.series import Column, Series
+from reporter.answer.sum_range import json_number, refuse_beyond_files
+from reporter.question.asked import TIME
+from reporter.question.catalogue import Unit
+
+MIN_DECIMALS: Final = 6
+# A quotient of a sum of money has up to 25 digits before it is rounded; a tie shows within twice as many.
+_WIDE: Final = Context(prec=80)
+# About 20 ms of work.
+ROWS_BETWEEN_LOOKS: Final = 4_096
+_StepT = TypeVar("_StepT")
+_QUOTED: Final = ('"', ",", "\n", "\r")
+# How a cell begins that spreadsheets run, a plain number aside, or that looks like one which was made safe.
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+class Format(StrEnum):
+    """A file format."""
+
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+
+
+CONTENT_TYPES: Final = {
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.JSON: "application/json",
+    Format.NDJSON: "application/x-ndjson",
+}
+
+
+def to_file(
+    form: Format,
+    rows: Series,
+    totals: Series | None,
+    meta: Mapping[str, object],
+    currency: str,
+    checkpoint: Checkpoint = unwatched,
+) -> bytes:
+    """Returns the file of an answer. Totals and meta are in JSON only.
+
+    Args:
+        form: which format.
+        rows: the answer.
+        totals: its totals, one row, when they were asked for.
+        meta: how it came about; values that JSON knows.
+        currency: of money columns.
+        checkpoint: looked at before each column and every few thousand rows.
+
+    Raises:
+        Abandoned: the checkpoint said so.
+        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what answers hold, or has more digits than a number of JSON.
+    """
+    for one in (rows, *([totals] if totals is not None else [])):
+        refuse_beyond_files(one)
+    match form:
+        case Format.CSV:
+            return to_csv(rows, currency, checkpoint)
+        case Format.NDJSON:
+            records = _records(rows, currency, checkpoint)
+            return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in records)
+        case Format.JSON:
+            document: dict[str, object] = {"rows": list(_records(rows, currency, checkpoint))}
+            if totals is not None:
+                document["totals"] = next(_records(totals, currency, checkpoint))
+            return orjson.dumps(document | {"meta": meta}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> bytes:
+    """Returns the header `time` (if grained), dimensions, metric ids, then a line per row."""
+    keys = [list(map(without_formula, values)) for values in _keys(rows)]
+    columns = [*keys, *(cell_texts(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
+    lines = [",".join(_header(rows))]
+    # A line of one empty cell would be a blank line, which readers skip.
+    lines += [",".join(map(_quoted, line)) or '""' for line in _watched(zip(*columns, strict=True), checkpoint)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def without_formula(value: str) -> str:
+    """Returns a text as a cell that no spreadsheet runs: with an apostrophe in front where it would be a formula."""
+    return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+
+
+def cell_texts(column: Column, currency: str) -> list[str]:
+    """Returns the cells of a metric as plain decimal text, empty for NO_DATA."""
+    texts = _texts(column, currency)
+    return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
+
+
+def cell_numbers(column: Column, currency: str) -> list[int | float | None]:
+    """Returns the cells of a metric as real numbers, None for NO_DATA."""
+    numbers = _numbers(column, currency)
+    return [None if empty else number for empty, number in zip(column.is_empty.tolist(), numbers, strict=True)]
+
+
+def _texts(column: Column, currency: str) -> Iterator[str]:
+    sums = column.numerators.tolist()
+    if column.denominators is None:
+        show = _text_of_sum(column, currency)
+        return (show(amount) for amount in (_counts(column) if column.lower is not None else sums))
+    pairs = zip(sums, column.denominators.tolist(), strict=True)
+    scale, places = _scale_and_places(column.metric.unit, currency)
+    return (ratio_text(above, below * scale, places) if below else "" for above, below in pairs)
+
+
+def _text_of_sum(column: Column, currency: str) -> Callable[[int], str]:
+    match column.metric.unit:
+        case Unit.CURRENCY:
+            return lambda micros: format_micros(micros, currency)
+        case Unit.MS:
+            return seconds_text
+        case _:
+            return str
+
+
+def _numbers(column: Column, currency: str) -> Sequence[int | float | None]:
+    match column.metric.unit:
+        case Unit.CURRENCY:
+            return [json_number(text) if text else None for text in _texts(column, currency)]
+        case Unit.MS:
+            return [_number(ms / 1_000) for ms in column.values.tolist()]
+        case _ if column.denominators is not None:
+            return [float(quotient) for quotient in column.values]
+        case _:
+            return _counts(column)
+
+
+def _counts(column: Column) -> list[int]:
+    """Returns whole counts; estimates are rounded."""
+    if column.lower is None:
+        return [int(count) for count in column.numerators]
+    return [0 if math.isnan(count) else round(count) for count in column.values.tolist()]
+
+
+def _number(real: float) -> int | float:
+    return int(real) if real.is_integer() else real
+
+
+def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
+    """Returns what a quotient is divided by to be in its shown unit, and its decimals; None = significant ones."""
+    if unit is Unit.CURRENCY:
+        return MICROS, exponent(currency)
+    return (1_000, None) if unit is Unit.MS else (1, None)
+
+
+def seconds_text(ms: int) -> str:
+    """Returns `3320` or `1.5`: seconds without trailing zeros."""
+    seconds, rest = divmod(abs(ms), 1_000)
+    text = f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
+    return f"-{text}" if ms < 0 else text
+
+
+def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
+    """Returns numerator / denominator half-even in plain notation.
+
+    With `places`, exactly so many decimals; with None six decimals, or more for six significant digits of a number
+    below 1, without trailing zeros.
+    """
+    value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
+    decimals = places
+    if decimals is None:
+        decimals = max(MIN_DECIMALS, MIN_DECIMALS - 1 - value.adjusted()) if value else 0
+    text = f"{value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN, _WIDE):f}"
+    return text.rstrip("0").rstrip(".") if places is None and "." in text else text
+
+
+def _header(rows: Series) -> list[str]:
+    question = rows.question
+    time = [TIME] if question.has_time else []
+    return [*time, *question.dimensions, *(metric.id for metric in question.metrics)]
+
+
+def _keys(rows: Series) -> list[list[str]]:
+    """Returns the columns in front of the metrics."""
+    if not rows.question.has_time:
+        return list(rows.dimensions)
+    labels = rows.question.buckets.labels
+    return [[labels[bucket] for bucket in rows.buckets.tolist()], *rows.dimensions]
+
+
+def _records(rows: Series, currency: str, checkpoint: Checkpoint) -> Iterator[dict[str, object]]:
+    names = _header(rows)
+    columns = [*_keys(rows), *(cell_numbers(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
+    lines = _watched(zip(*columns, strict=True), checkpoint)
+    return (dict(zip(names, values, strict=True)) for values in lines)
+
+
+def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_BETWEEN_LOOKS) -> Iterator[_StepT]:
+    """Yields the steps, and looks at the checkpoint before the first and every so many of them."""
+    for number, step in enumerate(steps):
+        if number % every == 0:
+            checkpoint()
+        yield step
+
+
+def _quoted(value: str) -> str:
+    if any(char in value for char in _QUOTED):
+        return '"' + value.replace('"', '""') + '"'
+    return value

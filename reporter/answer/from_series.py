@@ -1,0 +1,133 @@
+"""Series of a site become what a query of the metric store would have returned (step 8 of the journey, decision A11).
+
+Decides which days are read together, how cells become buckets, and when series do not tell what a question asks. Pure:
+refuses to know where series are stored. A query that comes here has no filter and no dimension but the currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from hitmesh.model.amounts import sums
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_GENERATION
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.unions import merge_by_group
+from reporter.answer.parts import BUCKET
+from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
+from reporter.question.plan import CURRENCY
+
+# So much of a site is in memory at a time: 32 days of 96 cells with a sketch of at most 32 KiB are 96 MiB.
+MAX_RUN_DAYS: Final = 32
+_OF_NO_CURRENCY: Final = ""
+_AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
+_NOTHING: Final = pl.DataFrame(schema=SERIES_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Days [first_day, end_day) of a site that are read at once, all of one generation."""
+
+    first_day: int
+    end_day: int
+    generation: int
+
+    @property
+    def days(self) -> int:
+        """How many days it has."""
+        return self.end_day - self.first_day
+
+
+def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
+    """Returns the site-days of one site as runs of at most 32 days, ascending."""
+    found: list[Run] = []
+    for (_, day), generation in sorted(generations.items()):
+        last = found[-1] if found else None
+        joins = last is not None and (last.end_day, last.generation) == (day, generation) and last.days < MAX_RUN_DAYS
+        if last is not None and joins:
+            found[-1] = Run(last.first_day, day + 1, generation)
+        else:
+            found.append(Run(day, day + 1, generation))
+    return found
+
+
+def tells(run: Run, rows: pl.DataFrame) -> bool:
+    """Returns whether the rows that a store has of a run are all that is known of it.
+
+    A settled day without rows may have been settled before series were kept of settled days, or its rows are gone; a
+    day in which really nothing happened looks the same, and is cheap to ask elsewhere. Amounts of no currency were
+    added up before currencies were told apart.
+    """
+    if run.generation != STREAM_GENERATION and rows["day"].n_unique() < run.days:
+        return False
+    untold = rows.filter(pl.col(CURRENCY) == _OF_NO_CURRENCY).select(pl.any_horizontal(pl.col(_AMOUNTS) != 0).any())
+    return not untold.item()
+
+
+def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
+    """Returns what rows (SERIES_COLUMNS) of the asked generations say, one row per bucket, or bucket and currency.
+
+    Columns and meaning are those of MetricStore.query; rows that say nothing are left out.
+    """
+    first = max(query.start, query.bucket_starts[0])
+    holds = (pl.col("cell") >= first) & (pl.col("cell") < query.end)
+    if not query.include_excluded:
+        holds &= ~pl.col("excluded")
+    kept = rows.filter(holds)
+    places = np.searchsorted(np.array(query.bucket_starts, np.int64), kept["cell"].to_numpy(), side="right") - 1
+    return _grouped(
+        kept.select(
+            pl.Series(BUCKET, places.astype(np.int32)),
+            *(_dimension(name) for name in query.dimensions),
+            *query.measures,
+            *query.sketches,
+        ),
+        query,
+    )
+
+
+def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
+    """Returns several folded parts as one."""
+    if not parts:
+        return folded(_NOTHING, query)
+    return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)
+
+
+def _dimension(name: str) -> pl.Expr:
+    """Returns the only dimension that series have, null where there is none, as in rows.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if name != CURRENCY:
+        raise ValueError(f"series have no dimension {name!r}: route such a question to the metric store")
+    return pl.when(pl.col(CURRENCY) != _OF_NO_CURRENCY).then(pl.col(CURRENCY)).alias(CURRENCY)
+
+
+def _grouped(keyed: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
+    """Returns one row per bucket and dimensions, sums added and sketches united, without rows that say nothing."""
+    if keyed.is_empty():
+        return keyed
+    groups = keyed.group_by(BUCKET, *query.dimensions).agg(
+        *sums(query.measures), *(pl.col(name).drop_nulls() for name in query.sketches)
+    )
+    whole = groups.with_columns(_united(groups[name]) for name in query.sketches)
+    said = [pl.col(name) != 0 for name in query.measures] + [pl.col(name).is_not_null() for name in query.sketches]
+    return whole.filter(pl.any_horizontal(said))
+
+
+def _united(lists: pl.Series) -> pl.Series:
+    """Returns the union of each list of sketches; one is its own union, of none it is null."""
+    counts = lists.list.len().to_numpy()
+    several = np.flatnonzero(counts > 1)
+    united = lists.list.first()
+    if len(several):
+        groups = np.repeat(np.arange(len(several)), counts[several])
+        merged = merge_by_group(lists.gather(several).explode(), groups, len(several))
+        united = united.scatter(several, pl.Series(merged.to_arrow(), dtype=pl.Binary))
+    return united.alias(lists.name)

@@ -1,0 +1,85 @@
+"""Asking the two stores: the same questions, each with a breaker in front (decision A11).
+
+Decides nothing about which of them is asked. What a store says it has taken in is read before it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from hitmesh.model.sites import Site, SiteDay
+from reporter.answer.freshness import NOT_BEGUN
+from reporter.answer.from_series import Run, added, folded, runs, tells
+from reporter.answer.route import Path
+from reporter.answer.standing import Reach
+from reporter.question.plan import Leg
+from reporter.rpc.backend import Backend
+
+
+@dataclass(frozen=True)
+class Told:
+    """The rows of each leg, in the order of the legs, and how many rows were read for them."""
+
+    tables: tuple[pl.DataFrame, ...]
+    rows: int
+
+
+def reach_of(backend: Backend, path: Path) -> Reach:
+    """Returns what the store of a path has taken in of every declared partition.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    ask = backend.breakers.of(path).call
+    if path is Path.METRICS:
+        return Reach(ask(backend.clock, backend.metrics.ingested_through))
+    flushed = ask(backend.clock, backend.series.flushed)
+    declared = ask(backend.clock, backend.books.committed)
+    return Reach(
+        {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.hits},
+        {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.refusals or ()},
+    )
+
+
+def asked(
+    backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], generations: Mapping[SiteDay, int]
+) -> Told | None:
+    """Returns what the store of a path says to some legs; None where series do not tell.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    if path is Path.METRICS:
+        tables = tuple(_query(backend, leg) for leg in legs)
+        return Told(tables, sum(map(len, tables)))
+    return _from_series(backend, sites[0].name, legs, generations)
+
+
+def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
+    return backend.breakers.of(Path.METRICS).call(
+        backend.clock, lambda: backend.metrics.query(leg.query, backend.checkpoint)
+    )
+
+
+def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]) -> Told | None:
+    """Reads each run of days once for all legs, so that they agree."""
+    parts: list[list[pl.DataFrame]] = [[] for _ in legs]
+    read = 0
+    for run in runs(generations) if legs else ():
+        backend.checkpoint()
+        rows = _read_run(backend, site, run)
+        if not tells(run, rows):
+            return None
+        read += len(rows)
+        for of_leg, leg in zip(parts, legs, strict=True):
+            of_leg.append(folded(rows, leg.query))
+    return Told(tuple(added(of_leg, leg.query) for of_leg, leg in zip(parts, legs, strict=True)), read)
+
+
+def _read_run(backend: Backend, site: str, run: Run) -> pl.DataFrame:
+    return backend.breakers.of(Path.SERIES).call(
+        backend.clock, lambda: backend.series.read(site, run.first_day, run.end_day, run.generation)
+    )

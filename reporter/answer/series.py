@@ -1,0 +1,261 @@
+"""Parts become an aligned, typed series: gaps, values, order, limit (step 8 of the journey).
+
+Decides what an empty bucket shows, how a metric follows from its parts (a ratio is its merged numerator over its merged
+denominator, rule P7), which rows come first and how exact a column is. Knows nothing of stores and wire formats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hitmesh.model.amounts import fits
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import null_name
+from hitmesh.model.money import MICROS
+from hitmesh.model.rows.rollup_rows import AMOUNT_SUM
+from hitmesh.model.sketches.theta import Thetas
+from hitmesh.model.sketches.unions import merge_by_group
+from reporter.answer.parts import BUCKET, Parts, dimension_columns
+from reporter.question.asked import MAX_ROWS, TIME, GapFill, Question
+from reporter.question.catalogue import VISITORS, Kind, Metric, Unit
+
+_HAPPENED: Final = "happened"
+_ESTIMATE: Final = "visitors_estimate"
+_ROW: Final = "sketch_row"
+
+
+class Exactness(StrEnum):
+    """How exact a column is."""
+
+    EXACT = "exact"
+    SKETCH = "sketch"
+    PARTIAL = "partial"
+    SKETCH_PROVISIONAL = "sketch_provisional"
+    TEXTS_FOLDED = "texts_folded"
+    VISITS_PROVISIONAL = "visits_provisional"
+
+
+@dataclass(frozen=True)
+class Column:
+    """The cells of a metric; all arrays have one entry per row.
+
+    `numerators` are sums in stored units (micros, ms, counts) and of estimates 0; Python's integers in an array of
+    objects where one is beyond an int64. `denominators` are set for ratios.
+    `values` are the real numbers: units of currency for money, ms for durations; NaN where `is_empty`.
+    `lower` and `upper` are NaN where the cell is exact; None where the metric is always exact.
+    """
+
+    metric: Metric
+    exactness: Exactness
+    numerators: npt.NDArray[np.int64] | npt.NDArray[np.object_]
+    denominators: npt.NDArray[np.int64] | None
+    values: npt.NDArray[np.float64]
+    is_empty: npt.NDArray[np.bool_]
+    lower: npt.NDArray[np.float64] | None = None
+    upper: npt.NDArray[np.float64] | None = None
+    relative_standard_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """An answer without its meta, to the question as it was answered.
+
+    `buckets` are indexes into the question's buckets; `dimensions` has a list of values each.
+    """
+
+    question: Question
+    buckets: npt.NDArray[np.int32]
+    dimensions: tuple[list[str], ...]
+    columns: tuple[Column, ...]
+    total_rows: int
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.buckets)
+
+
+def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched) -> Series:
+    """Returns the rows of a question in their order, at most `limit` of them.
+
+    Raises:
+        Abandoned: the checkpoint said so; it is looked at before each step and each column.
+        RefusedError: TOO_MANY_ROWS when filling every bucket of every dimension value was asked for and is too much.
+    """
+    rows, sketches = _with_visitors(parts.table)
+    rows = rows.filter(pl.col(_HAPPENED))
+    checkpoint()
+    rows, warnings = _fill_gaps(question, rows)
+    checkpoint()
+    if warnings:
+        question = replace(question, gap_fill=GapFill.NONE)
+    rows = rows.with_columns(
+        pl.col(name).fill_null(null_name(dimension))
+        for name, dimension in zip(dimension_columns(question), question.dimensions, strict=True)
+    )
+    total_rows = len(rows)
+    rows = _ordered(question, rows).head(question.limit)
+    if len(rows) < total_rows:
+        warnings += (f"{len(rows):,} of {total_rows:,} rows are shown: raise limit, or narrow the question",)
+    is_empty = np.zeros(len(rows), np.bool_)
+    if question.gap_fill is GapFill.NULL:
+        is_empty = ~rows[_HAPPENED].to_numpy()
+    columns = []
+    for metric in question.metrics:
+        checkpoint()
+        columns.append(_said_folded(_column(metric, rows, sketches, parts, is_empty), parts))
+    return Series(
+        question=question,
+        buckets=rows[BUCKET].to_numpy(),
+        dimensions=tuple(rows[name].to_list() for name in dimension_columns(question)),
+        columns=tuple(columns),
+        total_rows=total_rows,
+        warnings=warnings,
+    )
+
+
+def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
+    """Adds whether anything happened in a row, and the distinct count of its sketch."""
+    sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
+    sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
+    if VISITORS in table.columns:
+        sketches = merge_by_group(table[VISITORS], np.arange(len(table)), len(table))
+        table = table.with_columns(
+            pl.Series(_ESTIMATE, sketches.estimates), pl.Series(_ROW, np.arange(len(table), dtype=np.int64))
+        ).drop(VISITORS)
+        sums.append(pl.col(_ESTIMATE) > 0)
+    return table.with_columns(pl.any_horizontal(sums).alias(_HAPPENED)), sketches
+
+
+def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Adds a row for every bucket of every dimension tuple that occurs, unless rows are wanted sparse."""
+    keys = [BUCKET, *dimension_columns(question)]
+    if question.gap_fill is GapFill.NONE or (question.dimensions and not question.has_time):
+        return rows, ()
+    tuples = rows.select(keys[1:]).unique() if question.dimensions else None
+    count = len(question.buckets) * (1 if tuples is None else len(tuples))
+    if count > MAX_ROWS:
+        complaint = f"every bucket of every value is {count:,} rows, beyond {MAX_ROWS:,}"
+        if question.gap_fill_is_default:
+            return rows, (f"empty buckets are left out: {complaint}",)
+        raise RefusedError(
+            f"{complaint}: use gap_fill NONE, a coarser grain, a shorter range or a filter",
+            field="gap_fill",
+            reason="TOO_MANY_ROWS",
+        )
+    grid = pl.DataFrame({BUCKET: pl.Series(range(len(question.buckets)), dtype=pl.Int32)})
+    if tuples is not None:
+        grid = grid.join(tuples, how="cross")
+    filled = grid.join(rows, on=keys, how="left", nulls_equal=True)
+    return filled.with_columns(
+        pl.col(_HAPPENED).fill_null(value=False),
+        *(
+            pl.col(name).fill_null(0)
+            for name, kind in rows.schema.items()
+            if name not in keys and name != _ROW and kind.is_numeric()
+        ),
+    ), ()
+
+
+def _ordered(question: Question, rows: pl.DataFrame) -> pl.DataFrame:
+    fields = {TIME: pl.col(BUCKET)}
+    fields |= {
+        dimension: pl.col(name)
+        for dimension, name in zip(question.dimensions, dimension_columns(question), strict=True)
+    }
+    nulls = question.gap_fill is GapFill.NULL
+    fields |= {metric.id: _value(metric, nulls) for metric in question.metrics}
+    if not question.order_by:
+        return rows.sort(BUCKET, *dimension_columns(question))
+    return rows.sort(
+        [fields[order.field] for order in question.order_by],
+        descending=[order.descending for order in question.order_by],
+        nulls_last=True,
+        maintain_order=True,
+    )
+
+
+def _value(metric: Metric, nulls: bool) -> pl.Expr:
+    """Returns what a metric is ordered by; null where its cell is empty."""
+    parts = [pl.col(_ESTIMATE if part == VISITORS else part) for part in metric.parts]
+    value = parts[0]
+    if metric.kind is Kind.DIFFERENCE:
+        value = parts[0] - parts[1]
+    if metric.kind is Kind.RATIO:
+        value = pl.when(parts[1] != 0).then(parts[0] / parts[1])
+    return pl.when(pl.col(_HAPPENED)).then(value) if nulls else value
+
+
+def _said_folded(column: Column, parts: Parts) -> Column:
+    """Returns the column; where something of it stands under another name it says so, unless something is missing."""
+    is_folded = any(part in parts.folded for part in column.metric.parts)
+    if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
+        return column
+    return replace(column, exactness=Exactness.TEXTS_FOLDED)
+
+
+def _column(
+    metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
+) -> Column:
+    if metric.kind is Kind.UNION:
+        return _visitors_column(metric, rows, sketches, parts, is_empty)
+    sums = [rows[part] for part in metric.parts]
+    numerators, denominators = _integers(sums[0]), None
+    scale = MICROS if metric.unit is Unit.CURRENCY else 1
+    if metric.kind is Kind.DIFFERENCE:
+        numerators = _integers(sums[0] - sums[1])
+    if metric.kind is Kind.RATIO:
+        denominators = sums[1].to_numpy()
+        is_empty = is_empty | (denominators == 0)
+    divisors = np.full(len(rows), scale) if denominators is None else denominators * scale
+    values = np.full(len(rows), np.nan)
+    np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
+    is_partial = any(part in parts.missing for part in metric.parts)
+    exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
+    if is_partial:  # what is missing stays missing when the day is settled
+        exactness = Exactness.PARTIAL
+    return Column(metric, exactness, numerators, denominators, values, is_empty)
+
+
+def _integers(sums: pl.Series) -> npt.NDArray[np.int64] | npt.NDArray[np.object_]:
+    """Returns sums as int64, as Python's integers where one does not fit."""
+    narrow = fits(sums)
+    return np.array(sums.to_list(), np.object_) if narrow is None else narrow.to_numpy()
+
+
+def _visitors_column(
+    metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
+) -> Column:
+    estimates = rows[_ESTIMATE].to_numpy()
+    # A row that fills a gap has no sketch; its count is exactly 0.
+    sketch_rows = rows[_ROW].fill_null(-1).to_numpy()
+    is_exact = np.ones(len(rows), np.bool_)
+    if len(sketches):
+        is_exact = (sketch_rows < 0) | sketches.exact[sketch_rows]
+    lower, upper = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    error = 0.0
+    for row in np.flatnonzero(~is_exact).tolist():
+        sketch = sketches[int(sketch_rows[row])]
+        lower[row], upper[row] = sketch.lower_bound(), sketch.upper_bound()
+        error = max(error, sketch.rse)
+    exactness = Exactness.EXACT if is_exact.all() else Exactness.SKETCH
+    if metric.id in parts.of_waiting_visits:
+        exactness = Exactness.VISITS_PROVISIONAL
+    return Column(
+        metric=metric,
+        exactness=Exactness.SKETCH_PROVISIONAL if parts.has_moved_visitors else exactness,
+        numerators=np.where(is_exact, estimates, 0).astype(np.int64),
+        denominators=None,
+        values=np.where(is_empty, np.nan, estimates),
+        is_empty=is_empty,
+        lower=lower,
+        upper=upper,
+        relative_standard_error=error,
+    )

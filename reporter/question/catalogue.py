@@ -1,0 +1,309 @@
+"""What can be asked: metrics, dimensions, and which of them go together (step 7 of the journey).
+
+Decides the meaning of every metric name (rules §8) as parts that settled rows hold, what a dimension means to each
+part, and which pairs are impossible (rules §9). Knows nothing of a site, a range, a store or a wire format.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from hitmesh.model.rows.rollup_rows import RowSource
+
+METRIC_VERSION: Final = "v1"
+VISITORS: Final = "visitors"
+ORDERS_IN_CURRENCY: Final = "orders_in_currency"
+
+
+class Scope(StrEnum):
+    """Where a number is counted: at the cell of each hit, or at the cell in which the visit started."""
+
+    HIT = "hit"
+    VISIT = "visit"
+
+
+class ColumnType(StrEnum):
+    """What the cells of a metric hold."""
+
+    COUNT = "count"
+    MONEY = "money"
+    DURATION = "duration"
+    RATIO = "ratio"
+
+
+class Unit(StrEnum):
+    """What is counted. `CURRENCY` becomes the site's code in an answer."""
+
+    HITS = "hits"
+    PAGEVIEWS = "pageviews"
+    VISITS = "visits"
+    VISITORS = "visitors"
+    ORDERS = "orders"
+    ITEMS = "items"
+    CURRENCY = "currency"
+    MS = "ms"
+    ONE = "1"
+
+
+class Kind(StrEnum):
+    """How a metric is made of its parts."""
+
+    SUM = "sum"  # parts[0]
+    DIFFERENCE = "difference"  # parts[0] − parts[1]
+    RATIO = "ratio"  # parts[0] / parts[1]
+    UNION = "union"  # the sketch parts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A measure or sketch of settled rows. `page_column` is what page_path means to it.
+
+    `column` is its name in settled rows. `by_currency`: only rows in the site's currency count, other currencies are
+    named (rule M3).
+    """
+
+    source: RowSource
+    column: str
+    page_column: str = "page_path"
+    by_currency: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric by id."""
+
+    id: str
+    type: ColumnType
+    scope: Scope
+    unit: Unit
+    kind: Kind
+    parts: tuple[str, ...]
+    description: str
+
+    @property
+    def has_money(self) -> bool:
+        """Whether a part is an amount of money, or counts what has one."""
+        return any(PARTS[part].by_currency for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A dimension by id."""
+
+    id: str
+    scope: Scope
+    description: str
+
+
+def _traffic(*names: str, by_currency: bool = False) -> dict[str, Part]:
+    return {name: Part(RowSource.TRAFFIC, name, by_currency=by_currency) for name in names}
+
+
+_COUNTS = (
+    "hits",
+    "pageviews",
+    "events",
+    "product_views",
+    "cart_adds",
+    "checkouts_started",
+    "orders",
+    "items_sold",
+    "bot_hits",
+    "excluded_hits",
+    "duplicate_hits",
+    "rejected_hits",
+    "late_hits",
+    "clock_skewed_hits",
+)
+_AMOUNTS = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
+_OF_VISITS = ("visits", "bounces", "visit_duration_total", "visit_views", "entries", "order_visits")
+
+PARTS: Final[Mapping[str, Part]] = MappingProxyType(
+    _traffic(*_COUNTS, VISITORS)
+    | _traffic(*_AMOUNTS, by_currency=True)
+    | {ORDERS_IN_CURRENCY: Part(RowSource.TRAFFIC, "orders", by_currency=True)}
+    | {name: Part(RowSource.VISITS, name, "landing_page") for name in _OF_VISITS}
+    | {"exits": Part(RowSource.VISITS, "exits", "exit_page")}
+)
+
+
+def _count(id_: str, unit: Unit, description: str) -> Metric:
+    scope = Scope.HIT if PARTS[id_].source is RowSource.TRAFFIC else Scope.VISIT
+    return Metric(id_, ColumnType.COUNT, scope, unit, Kind.SUM, (id_,), description)
+
+
+def needs_visits(metric: Metric) -> bool:
+    """Returns whether a part of a metric counts visits."""
+    return any(PARTS[part].source is RowSource.VISITS for part in metric.parts)
+
+
+def _amount(id_: str, description: str) -> Metric:
+    return Metric(id_, ColumnType.MONEY, Scope.HIT, Unit.CURRENCY, Kind.SUM, (id_,), description)
+
+
+def _ratio(id_: str, scope: Scope, unit: Unit, parts: tuple[str, str], description: str) -> Metric:
+    return Metric(id_, ColumnType.RATIO, scope, unit, Kind.RATIO, parts, description)
+
+
+_IN_ORDER = (
+    _count("hits", Unit.HITS, "Hits of any type, each counted once."),
+    _count("pageviews", Unit.PAGEVIEWS, "Page views and screen views."),
+    _count("events", Unit.HITS, "Hits of type EVENT."),
+    _count("product_views", Unit.HITS, "Views of a product."),
+    _count("visits", Unit.VISITS, "Visits that start in the bucket."),
+    Metric(
+        VISITORS,
+        ColumnType.COUNT,
+        Scope.HIT,
+        Unit.VISITORS,
+        Kind.UNION,
+        (VISITORS,),
+        "Distinct visitors with an interactive hit; not a sum over buckets. Exact up to about 7,000 in 15 minutes and "
+        "16,000 in a bucket, then estimated with bounds.",
+    ),
+    _count("bounces", Unit.VISITS, "Visits with exactly one interactive hit."),
+    _ratio("bounce_rate", Scope.VISIT, Unit.ONE, ("bounces", "visits"), "Bounces / visits."),
+    Metric(
+        "visit_duration_total",
+        ColumnType.DURATION,
+        Scope.VISIT,
+        Unit.MS,
+        Kind.SUM,
+        ("visit_duration_total",),
+        "Time from the first to the last hit of each visit, added up; 0 for a visit of one hit.",
+    ),
+    _ratio(
+        "visit_duration_avg",
+        Scope.VISIT,
+        Unit.MS,
+        ("visit_duration_total", "visits"),
+        "Time from the first to the last hit / visits.",
+    ),
+    _ratio(
+        "views_per_visit",
+        Scope.VISIT,
+        Unit.ONE,
+        ("visit_views", "visits"),
+        "Page views within visits / visits, both at the visit's start.",
+    ),
+    _count("entries", Unit.VISITS, "Visits with a page view; by page_path the landing page."),
+    _count("exits", Unit.VISITS, "Visits with a page view; by page_path the exit page."),
+    _count("cart_adds", Unit.HITS, "Times something was added to a cart."),
+    _count("checkouts_started", Unit.HITS, "Hits of checkout step 1."),
+    _amount("item_revenue", "Price times quantity of ordered items."),
+    _count("orders", Unit.ORDERS, "Distinct orders; a repeated order id counts once."),
+    _count("items_sold", Unit.ITEMS, "Quantity of ordered items."),
+    _amount("gross_revenue", "Order totals at the time of the order; refunds never change them."),
+    _amount("refunds", "Refunded amounts at the time of the refund."),
+    Metric(
+        "net_revenue",
+        ColumnType.MONEY,
+        Scope.HIT,
+        Unit.CURRENCY,
+        Kind.DIFFERENCE,
+        ("gross_revenue", "refunds"),
+        "Gross revenue − refunds; may be negative.",
+    ),
+    _amount("tax", "Tax of orders."),
+    _amount("shipping", "Shipping of orders."),
+    _amount("discounts", "Discounts of orders."),
+    _ratio(
+        "average_order_value",
+        Scope.HIT,
+        Unit.CURRENCY,
+        ("gross_revenue", ORDERS_IN_CURRENCY),
+        "Gross revenue / orders, both of orders in the site's currency.",
+    ),
+    _ratio(
+        "revenue_per_visit",
+        Scope.VISIT,
+        Unit.CURRENCY,
+        ("gross_revenue", "visits"),
+        "Gross revenue in the bucket / visits that start in the bucket.",
+    ),
+    _count("order_visits", Unit.VISITS, "Visits with at least one order."),
+    _ratio("conversion_rate", Scope.VISIT, Unit.ONE, ("order_visits", "visits"), "Visits with an order / visits."),
+    _count("bot_hits", Unit.HITS, "Hits whose user agent is a bot's."),
+    _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
+    _count("duplicate_hits", Unit.HITS, "Copies of hits that were there before; counted nowhere else."),
+    _count("rejected_hits", Unit.HITS, "Refused hits, at the time they were refused. By site only."),
+    _count("late_hits", Unit.HITS, "Hits that came more than 60 minutes after they happened."),
+    _count("clock_skewed_hits", Unit.HITS, "Hits whose own time was corrected."),
+)
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
+
+DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
+    {
+        dimension.id: dimension
+        for dimension in (
+            Dimension("page_path", Scope.HIT, "Path of the page; of visits the landing page, of exits the exit page."),
+            Dimension("hostname", Scope.HIT, "Host of the page; of visits the host of the landing page."),
+            Dimension("channel", Scope.VISIT, "How the visit came: paid, email, social, search, referral, direct."),
+            Dimension("source", Scope.VISIT, "Where the visit came from; (direct) when nothing says."),
+            Dimension("referrer_host", Scope.VISIT, "Host of the page that led to the visit."),
+            Dimension("device_type", Scope.VISIT, "Desktop, phone, tablet and so on."),
+            Dimension("browser", Scope.VISIT, "Family of the browser."),
+            Dimension("os", Scope.VISIT, "Family of the operating system."),
+            Dimension("product", Scope.HIT, "SKU of the product."),
+            Dimension("category", Scope.HIT, "Category of the product, its levels joined by '/'."),
+            Dimension("brand", Scope.HIT, "Brand of the product."),
+            Dimension("site", Scope.VISIT, "Full name of the site."),
+        )
+    }
+)
+
+ITEM_DIMENSIONS: Final = frozenset({"product", "category", "brand"})
+ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds")
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Why a metric and a dimension do not go together, and what to do instead."""
+
+    reason: str
+    message: str
+
+
+def conflict(metric: Metric, dimension: str) -> Conflict | None:
+    """Returns why the pair is impossible, or None when it is not (rules §9)."""
+    if "rejected_hits" in metric.parts and dimension != "site":
+        return Conflict(
+            "REJECTED_METRIC_DIMENSION",
+            f"{metric.id} has no {dimension}: a refused hit is known by its site only; ask for it without {dimension}",
+        )
+    if dimension not in ITEM_DIMENSIONS:
+        return None
+    works = f"with {dimension} ask for {', '.join(ITEM_METRICS)}"
+    if any(PARTS[part].source is RowSource.VISITS for part in metric.parts):
+        return Conflict(
+            "VISIT_METRIC_HIT_DIMENSION",
+            f"{metric.id} counts visits and {dimension} belongs to single hits: {works}",
+        )
+    if metric.id not in ITEM_METRICS:
+        return Conflict(
+            "ORDER_METRIC_ITEM_DIMENSION",
+            f"{metric.id} counts whole hits or orders and {dimension} belongs to single items: {works}",
+        )
+    return None
+
+
+def allowed_dimensions(metric: Metric) -> tuple[str, ...]:
+    """Returns the dimensions that go with a metric, in the order of the catalogue."""
+    return tuple(dimension for dimension in DIMENSIONS if conflict(metric, dimension) is None)
+
+
+def column_of(part: Part, dimension: str) -> str:
+    """Returns the column of settled rows that a dimension means to a part."""
+    return part.page_column if dimension == "page_path" else dimension
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns "did you mean …?" with up to three known names, or all of them when none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(name[:64].lower(), names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"

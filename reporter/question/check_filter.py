@@ -1,0 +1,148 @@
+"""Filters of a question: from the message to the frozen tree and back (step 7 of the journey).
+
+Decides which filters are small enough to run and whether their names and regexps are known. What a dimension means to
+a metric is the catalogue's; the text form is filter_text's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in
+from hitmesh.model.patterns import program_of, refuse_program
+from reporter.question.catalogue import DIMENSIONS, nearest
+
+MAX_DEPTH: Final = 8
+MAX_LIST: Final = 50
+MAX_COMPARISONS: Final = 100
+MAX_VALUES: Final = 100
+MAX_VALUE_BYTES: Final = 2_000
+MAX_REGEXP_CHARS: Final = 500
+# A regexp that needs more memory than this to match is refused when it is compiled.
+MAX_REGEXP_MEMORY: Final = 1 << 20
+
+_OPERATORS: Final = {
+    pb.FILTER_OPERATOR_EQ: Operator.EQ,
+    pb.FILTER_OPERATOR_NE: Operator.NE,
+    pb.FILTER_OPERATOR_IN: Operator.IN,
+    pb.FILTER_OPERATOR_RE2: Operator.RE2,
+}
+_NUMBERS: Final = {operator: number for number, operator in _OPERATORS.items()}
+
+
+def checked_filter(message: pb.Filter) -> Filter:
+    """Returns the tree of a filter.
+
+    Raises:
+        RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the path of the field.
+    """
+    # Before anything is read or compiled: a request has room for tens of thousands.
+    comparisons = _count(message, 1)
+    if comparisons > MAX_COMPARISONS:
+        raise _refused("filter", f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values")
+    tree = _tree(message, "filter", 1)
+    refuse_program(one.values[0] for one in comparisons_in(tree) if one.operator is Operator.RE2)
+    return tree
+
+
+def dimensions_in(tree: Filter | None) -> frozenset[str]:
+    """Returns the dimensions that a filter compares."""
+    return frozenset(comparison.dimension for comparison in comparisons_in(tree))
+
+
+def message_of(tree: Filter) -> pb.Filter:
+    """Returns the message of a tree."""
+    match tree:
+        case And(parts):
+            return pb.Filter(and_list=pb.FilterList(filters=map(message_of, parts)))
+        case Or(parts):
+            return pb.Filter(or_list=pb.FilterList(filters=map(message_of, parts)))
+        case Not(part):
+            return pb.Filter(not_filter=message_of(part))
+        case Comparison(dimension, operator, values):
+            compared = pb.DimensionFilter(dimension=dimension, operator=_NUMBERS[operator], values=values)
+            return pb.Filter(dimension_filter=compared)
+
+
+def _tree(message: pb.Filter, path: str, depth: int) -> Filter:
+    if depth > MAX_DEPTH:
+        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter one")
+    match message.WhichOneof("kind"):
+        case "and_list":
+            return And(_parts(message.and_list, f"{path}.and_list", depth))
+        case "or_list":
+            return Or(_parts(message.or_list, f"{path}.or_list", depth))
+        case "not_filter":
+            return Not(_tree(message.not_filter, f"{path}.not_filter", depth + 1))
+        case "dimension_filter":
+            return _comparison(message.dimension_filter, f"{path}.dimension_filter")
+        case _:
+            raise _refused(path, "this filter is empty: set a list, not_filter or dimension_filter")
+
+
+def _parts(message: pb.FilterList, path: str, depth: int) -> tuple[Filter, ...]:
+    if not 1 <= len(message.filters) <= MAX_LIST:
+        raise _refused(path, f"{len(message.filters)} filters; the rule is 1 to {MAX_LIST}")
+    return tuple(_tree(part, f"{path}.filters[{index}]", depth + 1) for index, part in enumerate(message.filters))
+
+
+def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
+    if message.dimension not in DIMENSIONS:
+        raise RefusedError(
+            f"unknown dimension {message.dimension[:64]!r} in the filter: {nearest(message.dimension, DIMENSIONS)}",
+            field=f"{path}.dimension",
+            reason="UNKNOWN_DIMENSION",
+        )
+    operator = _OPERATORS.get(message.operator)
+    if operator is None:
+        cure = "use FILTER_OPERATOR_EQ, FILTER_OPERATOR_NE, FILTER_OPERATOR_IN or FILTER_OPERATOR_RE2"
+        raise _refused(f"{path}.operator", f"operator {message.operator} is not known: {cure}")
+    max_values = MAX_VALUES if operator is Operator.IN else 1
+    if not 1 <= len(message.values) <= max_values:
+        rule = f"1 to {max_values}" if max_values > 1 else "exactly 1"
+        raise _refused(f"{path}.values", f"{len(message.values)} values for {operator.value}; the rule is {rule}")
+    for index, value in enumerate(message.values):
+        if not value:
+            raise _refused(f"{path}.values[{index}]", "the value is empty: what is not set is called (not set)")
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            raise _refused(
+                f"{path}.values[{index}]",
+                f"the value is {len(value.encode()):,} bytes; the limit is {MAX_VALUE_BYTES:,}",
+            )
+    if operator is Operator.RE2:
+        _refuse_regexp(message.values[0], f"{path}.values[0]")
+    return Comparison(message.dimension, operator, tuple(message.values))
+
+
+def _refuse_regexp(pattern: str, path: str) -> None:
+    if len(pattern) > MAX_REGEXP_CHARS:
+        raise RefusedError(
+            f"the regexp is {len(pattern)} characters; the limit is {MAX_REGEXP_CHARS}: use in(…) or a shorter one",
+            field=path,
+            reason="INVALID_REGEXP",
+        )
+    try:
+        program_of(pattern, MAX_REGEXP_MEMORY)
+    except RefusedError as error:
+        error.field = path
+        raise
+
+
+def _count(message: pb.Filter, depth: int) -> int:
+    """Returns the number of comparisons; what is too deep or a list too long has none, `_tree` refuses it."""
+    if depth > MAX_DEPTH:
+        return 0
+    match message.WhichOneof("kind"):
+        case "and_list" | "or_list" as kind:
+            parts = getattr(message, kind).filters
+            return sum(_count(part, depth + 1) for part in parts) if len(parts) <= MAX_LIST else 0
+        case "not_filter":
+            return _count(message.not_filter, depth + 1)
+        case kind:
+            return int(kind is not None)
+
+
+def _refused(path: str, message: str) -> RefusedError:
+    return RefusedError(f"{path}: {message}", field=path, reason="INVALID_FILTER")

@@ -1,0 +1,148 @@
+"""Zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
+
+Decides which range is meant and whether its buckets are few enough. The present is an argument.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.cells import CELL_MS, Buckets, Grain, buckets_between, civil_range
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.zones import DAY_MS, CivilTimeError, UnknownTimeZoneError, load_zone, local_date
+
+MAX_BUCKETS: Final = 10_000
+MAX_LAST_DAYS: Final = 3_660
+
+GRAINS: Final = {
+    pb.TIME_GRAIN_UNSPECIFIED: Grain.NONE,
+    pb.TIME_GRAIN_NONE: Grain.NONE,
+    pb.TIME_GRAIN_HOUR: Grain.HOUR,
+    pb.TIME_GRAIN_DAY: Grain.DAY,
+    pb.TIME_GRAIN_WEEK: Grain.WEEK,
+    pb.TIME_GRAIN_MONTH: Grain.MONTH,
+}
+# The usual length of a bucket, from short to long.
+_LENGTHS_MS: Final = {
+    Grain.HOUR: DAY_MS // 24,
+    Grain.DAY: DAY_MS,
+    Grain.WEEK: 7 * DAY_MS,
+    Grain.MONTH: 30 * DAY_MS,
+}
+
+
+def checked_zone(name: str) -> str:
+    """Returns the name of a known zone.
+
+    Raises:
+        UnknownTimeZoneError: UNKNOWN_TIME_ZONE with the nearest names.
+    """
+    try:
+        load_zone(name)
+    except UnknownTimeZoneError as error:
+        error.field = "time_zone"
+        raise
+    return name
+
+
+def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
+    """Returns the grain of a request; not set means none.
+
+    Raises:
+        RefusedError: UNKNOWN_GRAIN.
+    """
+    if grain not in GRAINS:
+        raise RefusedError(
+            f"time_grain {grain} is not known: use TIME_GRAIN_NONE, TIME_GRAIN_HOUR, TIME_GRAIN_DAY, TIME_GRAIN_WEEK "
+            "or TIME_GRAIN_MONTH",
+            field="time_grain",
+            reason="UNKNOWN_GRAIN",
+        )
+    return GRAINS[grain]
+
+
+def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int, int, tuple[dt.date, dt.date] | None]:
+    """Returns [start, end) in UTC ms, and the civil dates when the range was given by dates.
+
+    Raises:
+        RefusedError: INVALID_TIME_RANGE.
+    """
+    try:
+        match time_range.WhichOneof("kind"):
+            case "dates":
+                dates = _date(time_range.dates.since, "since"), _date(time_range.dates.until, "until")
+            case "last_days":
+                dates = _last_days(time_range.last_days, zone, now_ms)
+            case "instants":
+                return (*_instants(time_range.instants), None)
+            case _:
+                raise _refused("", "no time range: set dates, instants or last_days")
+        return (*civil_range(zone, *dates), dates)
+    except CivilTimeError as error:
+        error.field = error.field or "time_range"
+        raise
+
+
+def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets:
+    """Returns the buckets of [start, end).
+
+    Raises:
+        RefusedError: TOO_MANY_BUCKETS, naming number, limit and cure.
+    """
+    if grain is not Grain.NONE:
+        # Weeks and months may be a few more than their usual length says.
+        _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
+    found = buckets_between(zone, start, end, grain)
+    _refuse_many(len(found), start, end, grain)
+    return found
+
+
+def _refuse_many(count: int, start: int, end: int, grain: Grain) -> None:
+    if count <= MAX_BUCKETS:
+        return
+    fitting = [
+        coarser.value.upper()
+        for coarser, length_ms in _LENGTHS_MS.items()
+        if length_ms > _LENGTHS_MS[grain] and (end - start) // length_ms < MAX_BUCKETS
+    ]
+    cure = f"use {fitting[0]} or a shorter range" if fitting else "use a shorter range"
+    days = -(-(end - start) // DAY_MS)
+    raise RefusedError(
+        f"grain {grain.value.upper()} over {days:,} days is {count:,} buckets; the limit is {MAX_BUCKETS:,}: {cure}",
+        field="time_grain",
+        reason="TOO_MANY_BUCKETS",
+    )
+
+
+def _date(date: pb.Date, side: str) -> dt.date:
+    try:
+        return dt.date(date.year, date.month, date.day)
+    except ValueError as error:
+        text = f"{date.year:04d}-{date.month:02d}-{date.day:02d}"
+        raise _refused(f".dates.{side}", f"{side} {text} is no date: {error}") from error
+
+
+def _last_days(days: int, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
+    if not 1 <= days <= MAX_LAST_DAYS:
+        raise _refused(".last_days", f"last_days {days} is not 1 to {MAX_LAST_DAYS:,}: give dates for a longer range")
+    today = local_date(zone, now_ms)
+    return today - dt.timedelta(days=days - 1), today
+
+
+def _instants(instants: pb.InstantRange) -> tuple[int, int]:
+    edges = []
+    for side in ("start", "end"):
+        stamp = getattr(instants, side)
+        ms, rest = divmod(stamp.seconds * 1_000_000_000 + stamp.nanos, 1_000_000)
+        if rest or ms % CELL_MS:
+            raise _refused(f".instants.{side}", f"{side} is not a multiple of 15 minutes: use :00, :15, :30 or :45")
+        edges.append(ms)
+    if edges[0] > edges[1]:
+        raise _refused(".instants", "the range ends before it starts: swap start and end")
+    return edges[0], edges[1]
+
+
+def _refused(path: str, message: str) -> RefusedError:
+    return RefusedError(message, field=f"time_range{path}", reason="INVALID_TIME_RANGE")

@@ -1,0 +1,120 @@
+"""From a question to frozen queries of the metric store (step 7 of the journey).
+
+Decides how many queries a question needs: one per row source, apart for money and the orders it is divided by (split
+by currency, so that other currencies are left out and named, rule M3), and apart for exits where page_path means
+another page to them than to other visit metrics. With a sketch it asks how many visitors left it (rule S8), where rows
+are told apart by dimensions: whoever leaves a row for another stays in the cell, so totals hold everybody. Knows
+nothing of the store that runs them, and nothing of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from hitmesh.model.filters import Comparison, Filter, Operator, Or
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import OTHER, TEXT_DIMENSIONS, RowSource
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
+from hitmesh.model.sites import SiteDay
+from reporter.question.asked import Question
+from reporter.question.catalogue import PARTS, VISITORS, column_of
+from reporter.question.check_filter import dimensions_in
+
+CURRENCY: Final = "currency"
+_COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One query and the parts it brings, in columns named as in settled rows.
+
+    A leg by currency has `currency` as its last dimension.
+    """
+
+    query: MetricQuery
+    parts: tuple[str, ...]
+    by_currency: bool = False
+
+
+def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, ...]:
+    """Returns the queries that bring every part of the question's metrics once; none for an empty range.
+
+    Args:
+        question: with its buckets.
+        generations: the generation to read of each settled site-day in the range.
+    """
+    if question.start == question.end:
+        return ()
+    by_leg: dict[tuple[RowSource, bool, tuple[tuple[str, str], ...]], list[str]] = {}
+    asked = {*question.dimensions, *dimensions_in(question.filter)}
+    for name in _parts_of(question):
+        part = PARTS[name]
+        columns = tuple(
+            (dimension, column) for dimension in sorted(asked) if (column := column_of(part, dimension)) != dimension
+        )
+        by_leg.setdefault((part.source, part.by_currency, columns), []).append(name)
+    return tuple(
+        Leg(_query(question, generations, source, names, by_currency, dict(columns)), tuple(names), by_currency)
+        for (source, by_currency, columns), names in by_leg.items()
+    )
+
+
+def folded_leg(question: Question, leg: Leg) -> Leg | None:
+    """Returns the query that counts what of a leg the stream has folded in a dimension of the filter (rule S10).
+
+    What the filter looks for may stand under another name there. None where nothing that is filtered is ever folded;
+    what an answer is broken down by shows it by itself.
+    """
+    names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
+    if not names:
+        return None
+    query = leg.query
+    is_folded = Or(tuple(Comparison(name, Operator.EQ, (OTHER,)) for name in names))
+    count = _COUNT[query.source]
+    measures = tuple(dict.fromkeys((count, *(PARTS[part].column for part in leg.parts if part != VISITORS))))
+    whole = replace(query, bucket_starts=query.bucket_starts[:1], dimensions=(), measures=measures, sketches=())
+    return Leg(replace(whole, filter=is_folded), ())
+
+
+def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:
+    """Returns the query that counts the hits left out by default in the range, whatever the filter; None for none."""
+    if question.start == question.end:
+        return None
+    whole = question.of_totals()
+    names = ("excluded_hits",)
+    return Leg(_query(whole, generations, RowSource.TRAFFIC, names, False, {}, unfiltered=True), names)
+
+
+def _parts_of(question: Question) -> Iterable[str]:
+    return dict.fromkeys(part for metric in question.metrics for part in metric.parts)
+
+
+def _query(
+    question: Question,
+    generations: Mapping[SiteDay, int],
+    source: RowSource,
+    names: Sequence[str],
+    by_currency: bool,
+    columns: Mapping[str, str],
+    unfiltered: bool = False,
+) -> MetricQuery:
+    tree: Filter | None = None if unfiltered else question.filter
+    can_move = bool(question.dimensions) or tree is not None
+    counted = [name for name in names if name != VISITORS]
+    sketches = [name for name in names if name == VISITORS]
+    moved = [MOVED_VISITORS] if sketches and can_move else []
+    return MetricQuery(
+        source=source,
+        generations=generations,
+        start=question.start,
+        end=question.end,
+        bucket_starts=tuple(question.buckets.starts.tolist()),
+        dimensions=(*question.dimensions, *([CURRENCY] if by_currency else [])),
+        measures=(*(PARTS[name].column for name in counted), *moved),
+        sketches=tuple(sketches),
+        filter=tree,
+        include_excluded=question.include_excluded,
+        columns=columns,
+    )

@@ -1,0 +1,123 @@
+"""Cassandra refuses every request for a minute while hits go on coming: nothing is lost, and memory is flat."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.servers import Servers, parse_servers
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.client.batches import batches
+from hitmesh.runtime.clock import SystemClock
+from tests.support.counted import log_ends
+from tests.support.kill_checks import partial_sums
+from tests.support.kill_load import SITES
+from tests.support.messages import page_view
+from tests.support.processes import resident_bytes
+from tests.support.senders import Senders
+from tests.support.services import KEY, Cluster, Service
+from tests.support.waiting import eventually
+from tests.support.witness import Witness
+
+REFUSED_S: Final = 60.0
+HITS_PER_S: Final = 2_000
+GROWTH_BYTES: Final = 64 << 20
+"""What a process may grow by: far less than the hits of a minute take, decoded."""
+ON_THEIR_WAY_RECORDS: Final = 8
+"""A heartbeat and a record of each partition may be read already when the refusal begins."""
+COUNTED_S: Final = 120.0
+PATH: Final = "/a-page-whose-name-is-as-long-as-names-of-pages-in-real-shops-are" * 4
+REPLICAS_THAT_ARE_NOT_THERE: Final = 3
+
+
+@pytest.mark.timeout(300)
+def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
+    store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers, site = parse_servers(store_url), SITES[0]
+    with (
+        Cluster(tmp_path, store_url) as cluster,
+        Senders(cluster.address, KEY, [site]) as senders,
+        ExitStack() as undo,
+    ):
+        services = (cluster.collector, cluster.processor)
+        cluster.collector.start(RECORD_ROWS="2000")
+        cluster.processor.start(MAX_HITS="20000", FLUSH_MS="2000", SNAPSHOT_MS="60000")
+        reporter = cluster.a_reporter()
+        reporter.start()
+        sent = 0
+        for number in range(10):  # so that both have the size at which they work
+            sent += give(senders, site, number)
+            senders.wait_acknowledged()
+        cluster.wait_counted(COUNTED_S)
+
+        sizes = {one.name: [size_of(one)] for one in services}
+        with Witness(cluster.reporter_address, site) as witness:
+            eventually(lambda: "STORE_DRUID" in witness.answers, "reports are answered", COUNTED_S)
+            witness.next_phase()
+            replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
+            undo.callback(replicate, servers, 1)
+            committed = cluster.committed()  # heartbeats moved it while the first reports were waited for
+            ends, number = time.monotonic() + REFUSED_S, 10
+            while time.monotonic() < ends:
+                second = time.monotonic() + 1
+                sent += give(senders, site, number)
+                senders.wait_acknowledged()
+                number += 1
+                for one in services:
+                    sizes[one.name].append(size_of(one))
+                eventually(lambda at=second: time.monotonic() >= at, "a second goes by")  # type: ignore[misc]  # mypy infers no type for bound defaults
+            meanwhile = witness.next_phase()
+            moved = cluster.committed() - committed
+            waiting = sum(log_ends(cluster.stores).values()) - cluster.committed()
+            undo.close()
+            back = time.monotonic()
+            cluster.wait_counted(COUNTED_S)
+            took_s = time.monotonic() - back
+        growth = {name: max(found) - found[0] for name, found in sizes.items()}
+        assert moved <= ON_THEIR_WAY_RECORDS, "what was read before is committed, and nothing more"
+        assert waiting >= REFUSED_S / 2, "hits went on coming"
+        assert all(found < GROWTH_BYTES for found in growth.values()), growth
+        assert sum(row["hits"] for row in partial_sums(cluster.stores, site, set()).values()) == sent
+        assert not meanwhile.fell_back
+        cluster.stop()
+    said = ", ".join(f"{name} grew by {found >> 20} MiB" for name, found in growth.items())
+    with capsys.disabled():
+        print(  # noqa: T201  # what a refusal looks like
+            f"\nCassandra refused for {REFUSED_S:.0f} s: {sent} hits acknowledged, {said}; "
+            f"counted {took_s:.1f} s after it took writes again; meanwhile {meanwhile.line()}"
+        )
+
+
+def give(senders: Senders, site: str, number: int) -> int:
+    """Sends the hits of a second; returns how many they are."""
+    now = SystemClock().now()
+    hits = [a_hit(number, one, now) for one in range(HITS_PER_S)]
+    senders.give({site: list(batches(hits, f"second-{number}"))})
+    return len(hits)
+
+
+def a_hit(number: int, one: int, now: int) -> hit_pb2.Hit:
+    """A page view like no other."""
+    return page_view(f"{number}-{one}", now - 1_000 + one // 2, f"{PATH}-{one}", f"v-{number}-{one % 97}")
+
+
+def replicate(servers: Servers, copies: int) -> None:
+    """With more copies than there are nodes no quorum can be had: every request is refused at once."""
+    session = CassandraSession(servers)
+    session.change_schema(
+        f"ALTER KEYSPACE {servers.keyspace_name} WITH replication = "
+        f"{{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"
+    )
+    session.close()
+
+
+def size_of(service: Service) -> int:
+    """The memory that a service has."""
+    assert service.process is not None
+    return resident_bytes(service.process.pid)

@@ -1,0 +1,64 @@
+"""Commits that are aborted, or of which nobody knows whether they were done: the same runner finds out and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from hitmesh.model.errors import CommitInDoubt, HitmeshError, RetryError, Unavailable
+from processor.__main__ import stream_stores
+from tests.generate.arrivals import in_slices
+from tests.generate.scenarios import MINUTE
+from tests.support.counted import log_ends
+from tests.support.kill_checks import check_counted, check_settled
+from tests.support.kill_load import SITES, arrivals_of, hits_of_now
+from tests.support.live_faults import Fuse, fused
+from tests.support.live_mesh import LiveMesh
+
+NOW = 1_743_854_400_000
+VISITORS = 30
+SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
+BEFORE, AFTER = 0, 1
+"""Chances that a fuse lets pass: it blows before the transaction, or when it is done."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("error", "chances"), [(Unavailable, BEFORE), (CommitInDoubt, BEFORE), (CommitInDoubt, AFTER)])
+def test_a_commit_that_failed_or_may_have_is_made_good_by_the_same_runner(
+    error: type[RetryError], chances: int, tmp_path: Path
+) -> None:
+    dice = Random(f"{error.__name__} {chances}")
+    sent = arrivals_of(hits_of_now(7, NOW, VISITORS), NOW, seed=7)
+    with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", sent[0].at_ms - MINUTE, SITES) as mesh:
+        fuse = Fuse(0, lambda: error("as a test wants it"), frozenset({"transaction"}), blown="not yet lit")
+        mesh.runner = mesh.a_runner(fused(stream_stores(mesh.stores), fuse))
+        failures = 0
+        for part in in_slices(sent, SLICE_HITS, SLICE_MS):
+            mesh.advance_to(part[-1].at_ms)
+            mesh.send(part)
+            if dice.random() < 0.3:
+                failures += 1
+                assert_recovers(mesh, fuse, chances, error)
+            mesh.step()
+        assert mesh.runner.recoveries == 1 + failures
+        assert failures >= 5
+        mesh.idle()
+        mesh.runner.flush()
+        check_counted(mesh.stores, mesh.logged, mesh.clock.now())
+        check_settled(mesh)
+
+
+def assert_recovers(mesh: LiveMesh, fuse: Fuse, chances: int, error: type[HitmeshError]) -> None:
+    """The next commit fails; what was read for it is read again if it was not written, and not if it was."""
+    before = mesh.stores.outbox.committed()
+    fuse.chances, fuse.blown = chances, ""
+    with pytest.raises(error):
+        mesh.runner.step(0.0)
+    committed = mesh.stores.outbox.committed()
+    assert (committed != before) == (chances == AFTER)
+    # What was read reaches over an epoch's end now and then, and then only its first part was in hand.
+    ends = log_ends(mesh.stores)
+    unread = sum(ends[one] - at.next_offset for one, at in committed.items())
+    assert sum(iter(lambda: mesh.runner.step(0.0), 0)) == unread

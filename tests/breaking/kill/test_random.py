@@ -1,0 +1,78 @@
+"""Processor, collector and everything are killed again and again while clients send: each hit is counted once."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from hitmesh.runtime.clock import SystemClock
+from tests.support.counted import is_committed, log_ends
+from tests.support.kill_checks import check_acknowledged, check_counted, read_log
+from tests.support.kill_load import SITES, SLACK_MS, hits_of_now, messages_of
+from tests.support.senders import Senders, portions
+from tests.support.services import KEY, Cluster, Service
+from tests.support.waiting import eventually
+
+VISITORS = 450
+KILLS_OF_EACH = 3
+GETS_ON_S = 30.0
+
+
+@pytest.mark.timeout(SLACK_MS // 1_000)
+@pytest.mark.parametrize("seed", [4])
+def test_hits_are_counted_once_whoever_dies_under_load(
+    seed: int, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, dice = SystemClock().now(), Random(seed)
+    hits = hits_of_now(seed, now, VISITORS)
+    with Cluster(tmp_path, store_url) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+        victims = dice.sample([["processor"], ["collector"], ["processor", "collector"]] * KILLS_OF_EACH, 9)
+        share, *shares = portions(messages_of(hits, now, "random"), [1] * (len(victims) + 1))
+        senders.give(share)
+        for service in (cluster.collector, cluster.processor):
+            service.start()
+        under_load = 0
+        for names, share in zip(victims, shares, strict=True):
+            senders.give(share)
+            wait_for_progress(cluster, dice)
+            under_load += kill(
+                [one for one in (cluster.processor, cluster.collector) if one.name in names], cluster, senders
+            )
+        senders.wait_acknowledged()
+        cluster.wait_counted()
+        cluster.stop()
+        logged = read_log(cluster.stores, hits)
+        again = check_acknowledged(hits, logged, senders.resent)
+        check_counted(cluster.stores, logged, SystemClock().now())
+    assert SystemClock().now() - now < SLACK_MS
+    with capsys.disabled():
+        print(f"\n{len(hits)} hits, {len(victims)} kills, {under_load} of them under load, {again} hits stored again")  # noqa: T201  # what was hit
+    assert under_load >= len(victims) // 2
+
+
+def wait_for_progress(cluster: Cluster, dice: Random) -> None:
+    """Waits until the stream got on by some records, or the log by some more."""
+    committed, ends = (
+        cluster.committed() + dice.randint(1, 12),
+        sum(log_ends(cluster.stores).values()) + dice.randint(10, 60),
+    )
+    eventually(
+        lambda: cluster.committed() >= committed or sum(log_ends(cluster.stores).values()) >= ends,
+        f"something gets on\n{cluster.collector.said()}\n{cluster.processor.said()}",
+        GETS_ON_S,
+    )
+
+
+def kill(victims: list[Service], cluster: Cluster, senders: Senders) -> bool:
+    """Kills services at once and starts them again; returns whether there was work for them."""
+    had_work = not senders.are_done or not is_committed(cluster.stores, log_ends(cluster.stores))
+    for one in victims:
+        assert one.is_running, one.said()
+        one.send(signal.SIGKILL)
+    for one in victims:
+        assert one.wait_ended() == -signal.SIGKILL
+        one.start()
+    return had_work

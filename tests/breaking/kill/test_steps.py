@@ -1,0 +1,76 @@
+"""The processor dies right after each step of its commit, in the middle of the load, and the next one goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hitmesh.runtime.clock import SystemClock
+from processor.stream.commit import CommitStep
+from tests.support.counted import is_committed, log_ends
+from tests.support.kill_checks import check_acknowledged, check_counted, read_log
+from tests.support.kill_load import SITES, SLACK_MS, hits_of_now, messages_of
+from tests.support.senders import Portion, Senders, portions
+from tests.support.services import CAUGHT_UP_S, KEY, Cluster
+from tests.support.waiting import eventually
+
+DIES_AT: Mapping[CommitStep, int] = {
+    CommitStep.RAW: 5,
+    CommitStep.MARKS: 5,
+    CommitStep.CLAIMS: 5,
+    CommitStep.TRANSACTION: 5,
+    CommitStep.STATE: 5,
+    CommitStep.PARTIALS: 5,
+    # Five partitions make a snapshot: one is whole, of the next one some partitions are.
+    CommitStep.CHUNKS: 7,
+    CommitStep.MANIFEST: 7,
+}
+VISITORS = 120
+
+
+def test_every_step_has_a_run() -> None:
+    assert set(DIES_AT) == set(CommitStep)
+
+
+@pytest.mark.timeout(SLACK_MS // 1_000)
+@pytest.mark.parametrize("step", CommitStep)
+def test_what_died_after_a_step_is_made_good(
+    step: CommitStep, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = SystemClock().now()
+    hits = hits_of_now(list(CommitStep).index(step), now, VISITORS)
+    before, after = portions(messages_of(hits, now, step), (2, 1))
+    with Cluster(tmp_path, store_url, heartbeat_s=60.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+        cluster.collector.start()
+        cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
+        feed(cluster, senders, before)
+        assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.said()
+        ahead = sum(log_ends(cluster.stores).values()) - cluster.committed()
+        cluster.processor.start()
+        senders.give(after)
+        senders.wait_acknowledged()
+        cluster.wait_counted()
+        cluster.stop()
+        logged = read_log(cluster.stores, hits)
+        assert check_acknowledged(hits, logged, resent=0) == 0
+        counted = check_counted(cluster.stores, logged, SystemClock().now())
+        assert all((counted.copies, counted.late, counted.pending, counted.open_visits))
+    assert SystemClock().now() - now < SLACK_MS
+    with capsys.disabled():
+        print(f"\ndied after {step}, done {DIES_AT[step]} times, {ahead} records behind the log")  # noqa: T201  # each step was hit
+
+
+def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:
+    """Sends one batch of each site at a time, each once the processor has counted the ones before or is dead."""
+    for number in range(max(map(len, portion.values()))):
+        senders.give({site: batches[number : number + 1] for site, batches in portion.items()})
+        senders.wait_acknowledged()
+        ends = log_ends(cluster.stores)
+        eventually(
+            lambda ends=ends: not cluster.processor.is_running or is_committed(cluster.stores, ends),  # type: ignore[misc]  # mypy infers no type for bound defaults
+            f"{ends} are committed, or the processor died\n{cluster.processor.said()}",
+            CAUGHT_UP_S,
+        )

@@ -1,0 +1,176 @@
+"""One that stops between two steps wakes up after its partitions were taken over: it changes nothing and ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.model.errors import Fenced
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.rows.columns import LOGIC_VERSION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_GENERATION
+from hitmesh.model.stream_values import SnapshotManifest
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.telemetry import unmeasured
+from processor.__main__ import stream_stores
+from processor.stream.commit import CommitStep
+from processor.stream.metering import StreamMeter
+from processor.stream.runner import Pace, Runner
+from tests.generate.arrivals import Arrival, in_slices
+from tests.generate.scenarios import MINUTE
+from tests.support.kill_checks import check_acknowledged, check_counted, check_settled, read_log
+from tests.support.kill_load import SITES, SLACK_MS, arrivals_of, hits_of_now, messages_of
+from tests.support.live_mesh import LiveMesh
+from tests.support.live_rows import ALL_DAYS, Seen
+from tests.support.senders import Senders, portions
+from tests.support.services import KEY, Cluster
+
+NOW = 1_743_854_400_000
+VISITORS = 45
+SLICE_HITS, SLICE_MS = 100, 10 * MINUTE
+BEFORE_ITS_TRANSACTION = (CommitStep.RAW, CommitStep.MARKS, CommitStep.CLAIMS)
+EVERYTHING_AT_ONCE = Pace(flush_ms=0, snapshot_ms=0)
+
+Visible = tuple[
+    dict[str, Seen],
+    list[pl.DataFrame],
+    pl.DataFrame,
+    dict[PartitionId, tuple[SnapshotManifest, Sequence[bytes]] | None],
+]
+"""Rows, partials, ledger and snapshots."""
+
+
+class Sleeper:
+    """Falls asleep when a step is done for the first time; meanwhile other things happen."""
+
+    def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
+        self._step = step
+        self._meanwhile = meanwhile
+        self.has_slept = False
+
+    def __call__(self, step: CommitStep) -> None:
+        if step is self._step and not self.has_slept:
+            self.has_slept = True
+            self._meanwhile()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("step", CommitStep)
+def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step: CommitStep, tmp_path: Path) -> None:
+    sent = arrivals_of(hits_of_now(11, NOW, VISITORS), NOW, seed=list(CommitStep).index(step))
+    third = len(sent) // 3
+    url = f"embedded:{tmp_path}/data"
+    with LiveMesh(url, tmp_path / "kept", sent[0].at_ms - MINUTE, SITES) as mesh:
+        let_arrive(mesh, sent[:third])
+        mesh.step()
+        seen: list[Visible] = []
+
+        def another_takes_over() -> None:
+            mesh.runner = mesh.a_runner()
+            let_arrive(mesh, sent[third + 100 : 2 * third])
+            mesh.step()
+            mesh.runner.snapshot()
+            seen.append(visible(mesh))
+
+        sleeper = Sleeper(step, another_takes_over)
+        asleep = open_stores(url, mesh.clock)
+        zombie = a_zombie(asleep, mesh, tmp_path / "kept-by-zombie", sleeper)
+        let_arrive(mesh, sent[third : third + 100])
+        if step in BEFORE_ITS_TRANSACTION:
+            with pytest.raises(Fenced):
+                zombie.step(0.0)
+        else:
+            zombie.step(0.0)
+        assert sleeper.has_slept
+        assert_equal(visible(mesh), seen[0])
+        let_arrive(mesh, sent[2 * third :])
+        with pytest.raises(Fenced):
+            zombie.step(0.0)
+        zombie.close()
+        asleep.close()
+        mesh.idle()
+        mesh.runner.flush()
+        check_counted(mesh.stores, mesh.logged, mesh.clock.now())
+        check_settled(mesh)
+
+
+def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Runner:
+    """A runner that takes over now, and falls asleep later; it has connections and files of its own."""
+    meter = StreamMeter(unmeasured(), sleeper)
+    return Runner(stream_stores(stores), mesh.clock, EVERYTHING_AT_ONCE, home=home, meter=meter)
+
+
+def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
+    """Hits come into the log; nobody takes them from there."""
+    for part in in_slices(sent, SLICE_HITS, SLICE_MS):
+        mesh.advance_to(max(mesh.clock.now(), part[-1].at_ms))
+        mesh.send(part)
+
+
+def visible(mesh: LiveMesh) -> Visible:
+    """All that a writer could have changed.
+
+    How many visitors left a cell is not told: it hangs on how records were cut, and only whether any did is of use.
+    """
+    stores = mesh.stores
+    partials = [
+        stores.series.read(site, *ALL_DAYS, STREAM_GENERATION).sort("cell", "excluded", "currency") for site in SITES
+    ]
+    return (
+        {site: mesh.seen(site) for site in SITES},
+        [one.drop(MOVED_VISITORS) for one in partials],
+        stores.ledger.read(None),
+        {partition: stores.states.load(partition, LOGIC_VERSION) for partition in stores.outbox.committed()},
+    )
+
+
+def assert_equal(found: Visible, expected: Visible) -> None:
+    rows, partials, ledger, snapshots = found
+    assert rows == expected[0]
+    for one, other in zip(partials, expected[1], strict=True):
+        assert_frame_equal(one, other)
+    assert_frame_equal(ledger, expected[2])
+    assert snapshots == expected[3]
+
+
+@pytest.mark.timeout(SLACK_MS // 1_000)
+def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_url: str, tmp_path: Path) -> None:
+    now = SystemClock().now()
+    hits = hits_of_now(13, now, VISITORS)
+    first, held, second, third = portions(messages_of(hits, now, "zombie"), (2, 1, 2, 1))
+    with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
+        cluster.collector.start()
+        zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
+        # A window that gathers for as long as this: what came in it is in memory when the process stops, no lock held.
+        zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
+        senders.give(first)
+        senders.wait_acknowledged()
+        cluster.wait_counted()
+        senders.give(held)
+        senders.wait_acknowledged()
+        committed = cluster.committed()
+        zombie.send(signal.SIGSTOP)
+        cluster.processor = successor
+        successor.start()
+        senders.give(second)
+        senders.wait_acknowledged()
+        cluster.wait_counted()
+        assert cluster.committed() > committed
+        zombie.send(signal.SIGCONT)
+        assert zombie.wait_ended() == 1, zombie.said()
+        assert "took over" in zombie.said()
+        assert successor.is_running
+        senders.give(third)
+        senders.wait_acknowledged()
+        cluster.wait_counted()
+        cluster.stop()
+        logged = read_log(cluster.stores, hits)
+        check_acknowledged(hits, logged, resent=0)
+        check_counted(cluster.stores, logged, SystemClock().now())
+    assert SystemClock().now() - now < SLACK_MS

@@ -1,0 +1,43 @@
+"""A mesh on the servers of this run, for each test one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hitmesh.adapters import schema
+from hitmesh.model.errors import RetryError
+from tests.breaking.outages.servers import Control, control
+from tests.support.servers import a_mesh
+from tests.support.waiting import eventually
+
+DROPPED_S = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these run on servers."""
+    for item in items:
+        if "tests/breaking/outages/" in item.path.as_posix():
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="session")
+def servers_control() -> Control:
+    return control()
+
+
+@pytest.fixture
+def store_url(servers_control: Control) -> Iterator[str]:
+    """The URL of a mesh in which nothing is."""
+    servers = a_mesh()
+    yield servers.url
+
+    def is_dropped() -> bool:
+        try:
+            schema.drop(servers)
+        except RetryError:  # a server that was woken up a moment ago is not itself at once
+            return False
+        return True
+
+    eventually(is_dropped, "the mesh is removed", DROPPED_S)

@@ -1,0 +1,1 @@
+"""Properties of the rules, for any hits in any order (docs/rules.md)."""

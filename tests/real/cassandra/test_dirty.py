@@ -1,0 +1,88 @@
+"""Queues of site-days on Cassandra: clocks that differ, and rows that are gone but still passed over."""
+
+from __future__ import annotations
+
+import time
+
+from hitmesh.adapters.cassandra.dirty import CassandraDirtyDays
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay
+from hitmesh.model.keys import hash64
+from hitmesh.model.positions import Position
+from hitmesh.model.sites import SiteDay
+
+NEVER = 10**6
+AHEAD_US = 300_000_000
+
+
+def a_mark(site: str, offset: int, *, log: str = "hits.1", partition: int = 0) -> DirtyMark:
+    return DirtyMark(SiteDay(site, 7), Position(log, partition, offset), 1_000, 1, 1, 1)
+
+
+def of_site(taken: object, site: str) -> list[DirtySiteDay]:
+    assert isinstance(taken, list)
+    return [one for one in taken if one.site_day.site == site]
+
+
+def ahead(session: CassandraSession, site: str) -> None:
+    """Writes what is there of a site as a process would whose clock is five minutes ahead."""
+    now_us = time.time_ns() // 1_000 + AHEAD_US
+    bucket = hash64(site) % 32
+    session.run(
+        """INSERT INTO dirty_marks (bucket, site, day, log, partition, offset, log_time, hits, sum64, xor64)
+        VALUES (?, ?, 7, 'hits.1', 0, 5, 1000, 1, 1, 1) USING TIMESTAMP ?""",
+        (bucket, site, now_us),
+    )
+    session.run(
+        "INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, 7) USING TIMESTAMP ?", (bucket, site, now_us)
+    )
+
+
+def test_what_a_clock_that_is_ahead_wrote_is_cleared(session: CassandraSession) -> None:
+    dirty = CassandraDirtyDays(session)
+    ahead(session, "ahead")
+    (taken,) = of_site(dirty.take(10_000, NEVER), "ahead")
+    dirty.clear(taken)
+    again = CassandraDirtyDays(session)
+    assert not of_site(again.take(10_000, NEVER), "ahead")
+    assert (again.awaited("ahead"), again.pending("ahead")) == ([], [])
+
+
+def test_marks_that_come_after_a_clock_that_was_ahead_was_cleared_are_seen(session: CassandraSession) -> None:
+    dirty = CassandraDirtyDays(session)
+    ahead(session, "later")
+    (taken,) = of_site(dirty.take(10_000, NEVER), "later")
+    dirty.mark([a_mark("later", 6)])
+    dirty.clear(taken)
+    dirty.mark([a_mark("later", 7)])
+    (seen,) = of_site(CassandraDirtyDays(session).take(10_000, NEVER), "later")
+    assert [(one.first_offset, one.last_offset) for one in seen.marks] == [(6, 7)]
+
+
+def test_two_settlers_whose_clocks_differ_lose_no_mark_of_each_other(session: CassandraSession) -> None:
+    """Marks of settlements have a time as their offset, so each settler has a partition of its own."""
+    fast, slow = CassandraDirtyDays(session), CassandraDirtyDays(session)
+    fast.mark([a_mark("two", offset, log=SETTLEMENT_LOG, partition=1) for offset in (1_000, 9_000)])
+    (taken,) = of_site(fast.take(10_000, NEVER), "two")
+    slow.mark([a_mark("two", 5_000, log=SETTLEMENT_LOG, partition=2)])
+    fast.clear(taken)
+    (left,) = of_site(CassandraDirtyDays(session).take(10_000, NEVER), "two")
+    assert [(one.partition.partition, one.first_offset) for one in left.marks] == [(2, 5_000)]
+
+
+def test_rows_that_are_gone_cost_only_looks_from_the_start(session: CassandraSession) -> None:
+    dirty = CassandraDirtyDays(session, long_s=0.0, share=10**6)
+    bucket = hash64("gone-0") % 32
+    sites = [site for number in range(3_000) if hash64(site := f"gone-{number:05d}") % 32 == bucket]
+    dirty.mark([a_mark(site, 1) for site in sites])
+
+    def gone(dirty: CassandraDirtyDays) -> list[DirtySiteDay]:
+        return [one for one in dirty.take(1_000, NEVER) if one.site_day.site in sites]
+
+    for taken in gone(dirty)[:-1]:
+        dirty.clear(taken)
+
+    (left,) = gone(dirty)
+    assert gone(dirty) == [left]
+    dirty.clear(left)
+    assert gone(dirty) == []

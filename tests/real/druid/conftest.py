@@ -1,0 +1,37 @@
+"""A mesh for the tests of what only Druid's adapters have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hitmesh.adapters import schema
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.adapters.servers import Servers
+from hitmesh.runtime.clock import SystemClock
+from tests.support.servers import a_mesh
+
+TIMEOUT_S = 240
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives these tests the time that starting servers takes."""
+    for item in items:
+        if "tests/real/druid/" in item.path.as_posix():
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    made = a_mesh()
+    yield made
+    schema.drop(made)
+
+
+@pytest.fixture(scope="session")
+def stores(servers: Servers) -> Iterator[Stores]:
+    opened = open_stores(servers.url, SystemClock())
+    yield opened
+    opened.close()

@@ -1,0 +1,183 @@
+"""Readers that share partitions: what moves, who is fenced, and that nothing is counted twice meanwhile."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from hitmesh.adapters.kafka.log_reader import KafkaLogReader
+from hitmesh.adapters.kafka.offsets import offset_of
+from hitmesh.adapters.kafka.transactions import Message, TransactionalProducer
+from hitmesh.model.errors import PartitionsMoved, Unavailable
+from hitmesh.model.positions import Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from tests.real.kafka.parts import GROUP, Parts, ends_of, polled
+from tests.support.waiting import eventually
+
+ALL = {0, 1, 2, 3}
+WAIT_S = 60.0
+
+
+def numbers(reader: KafkaLogReader) -> set[int]:
+    return {partition.partition for partition in reader.positions()}
+
+
+def hears_of_a_move(reader: KafkaLogReader) -> bool:
+    try:
+        reader.poll(1_000, 0.1)
+    except PartitionsMoved:
+        return True
+    return False
+
+
+def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
+    """Lets a member take part in the rebalance that another waits for; which of them hears first is open."""
+    hears_of_a_move(beside)
+    return joining.done()
+
+
+def await_move(reader: KafkaLogReader) -> None:
+    eventually(lambda: hears_of_a_move(reader), "the reader hears that partitions moved", WAIT_S)
+
+
+def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_doubled(parts: Parts) -> None:
+    for number in ALL:
+        parts.append(number, b"1", b"2")
+    reader, outbox = parts.reader("a"), parts.outbox("a")
+    writer = outbox.take_over()
+    assert numbers(reader) == ALL
+    records = polled(reader, 8)
+    rows = [parts.rows(number, hits=2) for number in ALL]
+    membership = parts.members["a"].metadata(Topic.HITS, GROUP)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b")
+        await_move(reader)  # with a window read and not committed
+        with pytest.raises(PartitionsMoved):
+            outbox.transaction(writer, rows, ends_of(records))
+        with pytest.raises(PartitionsMoved):
+            reader.commit(ends_of(records))
+        # The client joins again by itself; this reader and its transactions have no part in that.
+        eventually(lambda: has_joined(joining, beside=reader), "the other reader has partitions", WAIT_S)
+        other = joining.result()
+    with pytest.raises(PartitionsMoved):
+        outbox.transaction(writer, rows, ends_of(records))
+    # Kafka itself refuses the membership of before.
+    late = TransactionalProducer(parts.servers, f"{parts.servers.name}-late")
+    offsets = [offset_of(parts.servers.topic(Topic.HITS), *one) for one in ends_of(records).items()]
+    message = Message(parts.servers.rollups(RowSource.TRAFFIC), 0, b'{"hits":1000}')
+    with pytest.raises(PartitionsMoved, match="ILLEGAL_GENERATION"):
+        late.send([message], [(offsets, membership)])
+    reader.close()
+    again = parts.reader("a")
+    assert numbers(again) | numbers(other) == ALL
+    assert not numbers(again) & numbers(other)
+    assert parts.hits() == 0
+    for node, own in (("a", again), ("b", other)):
+        owner = outbox if node == "a" else parts.outbox("b")
+        number = writer if node == "a" else owner.take_over()
+        found = polled(own, 2 * len(numbers(own)))
+        owner.transaction(number, [parts.rows(one, hits=2) for one in numbers(own)], ends_of(found))
+    assert parts.hits() == 8
+    assert {done.next_offset for name, done in outbox.committed().items() if name.log.startswith("hits")} == {2}
+
+
+def test_writer_that_was_silent_while_another_committed_its_window_writes_nothing(parts: Parts) -> None:
+    for number in ALL:
+        parts.append(number, b"1", b"2")
+    silent, outbox = parts.reader("a", max_silence_s=15.0), parts.outbox("a")
+    writer = outbox.take_over()
+    window = polled(silent, 8)
+    rows = [parts.rows(number, hits=2) for number in ALL]
+    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member, then goes on without it
+
+    def has_all() -> bool:
+        with suppress(PartitionsMoved):
+            other.stay()
+        return numbers(other) == ALL
+
+    eventually(has_all, "the other reader has every partition", WAIT_S)
+    successor = parts.outbox("b")
+    successor.transaction(successor.take_over(), rows, ends_of(polled(other, 8)))
+    assert parts.hits() == 8
+    for _ in range(2):  # nothing is remembered of the first try that would let the second one through
+        with pytest.raises(PartitionsMoved):
+            outbox.transaction(writer, rows, ends_of(window))
+    parts.append(0, b"3")
+    ahead = {**ends_of(window), **ends_of(polled(other, 1))}
+    with pytest.raises(PartitionsMoved):
+        outbox.transaction(writer, rows, ahead)
+    with pytest.raises(PartitionsMoved):  # Kafka checks the membership with the position
+        outbox.transaction(writer, rows[:1], {parts.partition(0): ahead[parts.partition(0)]})
+    assert parts.hits() == 8
+
+
+def test_member_that_comes_back_under_its_name_has_its_partitions_and_moves_no_others(parts: Parts) -> None:
+    first = parts.reader("a")
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b")
+        await_move(first)
+        first.close()
+        one, other = parts.reader("a"), joining.result(WAIT_S)
+    had = numbers(one)
+    one.close()
+    back = parts.reader("a")
+    assert numbers(back) == had
+    parts.append(min(numbers(other)), b"goes on")
+    assert [logged.record.value for logged in polled(other, 1)] == [b"goes on"]
+
+
+def test_reader_whose_name_another_took_is_fenced(parts: Parts) -> None:
+    first = parts.reader("a")
+    second = parts.reader("a")
+    assert numbers(second) == ALL
+
+    def is_fenced() -> bool:
+        try:
+            first.poll(10, 0.1)
+        except Unavailable:
+            return True
+        return False
+
+    eventually(is_fenced, "the first reader hears that another has its name", WAIT_S)
+    parts.append(0, b"x")
+    assert len(polled(second, 1)) == 1
+
+
+def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
+    first = parts.reader("a", Topic.REJECTED)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(parts.reader, "b", Topic.REJECTED)
+        await_move(first)
+        first.close()
+        readers = [parts.reader("a", Topic.REJECTED), joining.result(WAIT_S)]
+    assert sorted(len(reader.positions()) for reader in readers) == [0, 1]
+    idle = next(reader for reader in readers if not reader.positions())
+    assert (idle.poll(10, 0.05), idle.committed()) == ([], {})
+
+
+def test_reader_that_says_it_lives_keeps_its_place_and_one_that_is_silent_does_not(parts: Parts) -> None:
+    """A state of tens of millions of hits takes minutes to make again, in which nothing is polled."""
+    parts.append(0, b"1", b"2", b"3")
+    living = parts.reader("a", group="living", max_silence_s=15.0)
+    silent = parts.reader("b", group="silent", max_silence_s=15.0)
+
+    def is_out() -> bool:
+        living.stay()
+        try:
+            silent.stay()
+        except (PartitionsMoved, Unavailable):
+            return True
+        return False
+
+    def outlasts_the_silence() -> bool:
+        living.stay()
+        return time.monotonic() - began_s > 2 * silence_s
+
+    began_s, silence_s = time.monotonic(), 15.0
+    eventually(outlasts_the_silence, "twice the time is over in which a reader must say something", WAIT_S)
+    eventually(is_out, "the one that said nothing lost its place", WAIT_S)
+    assert numbers(living) == ALL
+    assert [logged.record.value for logged in polled(living, 3)] == [b"1", b"2", b"3"]

@@ -1,0 +1,98 @@
+"""What a plan of topics says, what it changes and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from hitmesh.adapters.cassandra.logs import DeclaredLogs
+from hitmesh.adapters.kafka import schema
+from hitmesh.adapters.schema_plan import Action, SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.model.errors import FatalError, RefusedError
+from hitmesh.model.positions import Topic
+from tests.real.kafka.parts import Parts
+from tests.support.servers import OPTIONS, apply
+
+
+def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, tuple[Action, str]]:
+    """Returns what becomes of each topic, by its name within the mesh."""
+    changes = schema.plan(servers, options)
+    return {one.thing.removeprefix(f"topic {servers.name}."): (one.action, one.says) for one in changes}
+
+
+def test_what_was_made_is_kept(servers: Servers) -> None:
+    plan = planned(servers)
+    assert list(plan) == ["hits", "rejected", "rollups.traffic", "rollups.visits"]
+    assert {action for action, _ in plan.values()} == {Action.KEEP}
+    assert plan["hits"][1] == "4 partitions, as it should be"
+
+
+def test_plan_of_a_new_mesh_says_what_will_be_made(servers: Servers) -> None:
+    plan = planned(replace(servers, name="not_there", keyspace="not_there"))
+    assert {action for action, _ in plan.values()} == {Action.CREATE}
+    assert plan["hits"][1].startswith("4 partitions, 1 copies, cleanup.policy=delete, compression.type=zstd")
+    assert "message.timestamp.type=LogAppendTime" in plan["hits"][1]
+    assert plan["rejected"][1].startswith("1 partitions")
+
+
+def test_topics_are_removed_however_often(servers: Servers) -> None:
+    for _ in range(2):
+        schema.drop(servers)
+    assert {action for action, _ in planned(servers).values()} == {Action.CREATE}
+
+
+def test_changed_option_is_said_and_made(servers: Servers) -> None:
+    longer = replace(OPTIONS, hits_retention_days=9)
+    plan = planned(servers, longer)
+    assert plan["hits"] == (Action.CHANGE, "retention.ms 604800000 becomes 777600000")
+    assert plan["rollups.visits"][0] is Action.KEEP
+    apply(schema.plan(servers, longer))
+    assert planned(servers, longer)["hits"][0] is Action.KEEP
+    assert planned(servers)["hits"] == (Action.CHANGE, "retention.ms 777600000 becomes 604800000")
+
+
+def test_rollups_may_get_more_partitions(servers: Servers) -> None:
+    more = replace(OPTIONS, rollups_partitions=3)
+    action, says = planned(servers, more)["rollups.traffic"]
+    assert action is Action.CHANGE
+    assert says.startswith("2 partitions become 3")
+    apply(schema.plan(servers, more))
+    assert {one for one, _ in planned(servers, more).values()} == {Action.KEEP}
+    with pytest.raises(RefusedError, match="has 3 partitions and 2 are asked for"):
+        planned(servers)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_partitions_of_hits_never_change(servers: Servers, count: int) -> None:
+    with pytest.raises(RefusedError, match=f"has 4 partitions and {count} are asked for: a site's hits would go"):
+        planned(servers, replace(OPTIONS, hits_partitions=count))
+
+
+def test_copies_are_not_changed_silently(servers: Servers) -> None:
+    with pytest.raises(RefusedError, match="has 1 copies and 3 are asked for: move them"):
+        planned(servers, replace(OPTIONS, replication=3))
+
+
+def test_topic_that_is_no_declared_log_is_declared(parts: Parts) -> None:
+    before = parts.catalogue.log_id(Topic.HITS)
+    parts.session.run("TRUNCATE logs")
+    with pytest.raises(FatalError, match="run hitmesh init"):
+        DeclaredLogs(parts.session).log_id(Topic.HITS)
+    action, says = planned(parts.servers)["hits"]
+    assert (action, "not declared" in says) == (Action.CHANGE, True)
+    apply(schema.plan(parts.servers, OPTIONS))
+    again = DeclaredLogs(parts.session)
+    assert (again.log_id(Topic.HITS), again.partitions(Topic.HITS)) == (before, 4)
+
+
+def test_topic_that_another_makes_at_the_same_time_is_taken_as_it_is(servers: Servers) -> None:
+    schema.drop(servers)
+    changes = schema.plan(servers, OPTIONS)
+    for _ in range(2):
+        apply(changes)
+    topics = AdminClient({"bootstrap.servers": servers.kafka}).list_topics(timeout=60).topics
+    assert len([name for name in topics if name.startswith(f"{servers.name}.")]) == 4

@@ -1,0 +1,103 @@
+"""A weekend of two sites, in the order in which it arrives: some thousand hits, and all that makes numbers hard.
+
+Visitors walk through a shop whose pages, products and campaigns have quirky names, some of them with one hash64; bots
+come too. Hits arrive shuffled, late, and after their day has closed; some come again. Orders are in the currency of the
+mesh's sites and in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from random import Random
+from typing import Final
+
+from hitmesh.model.limits import CLOSED_AFTER_MS
+from hitmesh.model.zones import DAY_MS
+from tests.generate.arrivals import Arrival, Plan, arrivals
+from tests.generate.facts import BOTS, DIRECT, ORIGINS, PEOPLE, SHOPS, Shop
+from tests.generate.maker import HitMaker
+from tests.generate.scenarios import GAP, HOUR, MINUTE, SCENARIOS, SECOND, Moment
+from tests.generate.strategies import MIDNIGHT_MS
+from tests.reference.hits import NO_CAMPAIGN, RefHit
+from tests.support.twins import with_twins
+
+SEED: Final = 20_250_405
+START: Final = MIDNIGHT_MS
+"""Midnight before the day on which Lord Howe sets its clocks back, 2025-04-05T15:00:00Z."""
+FIRST_DAY: Final = START // DAY_MS
+END: Final = START + 2 * DAY_MS + 3 * HOUR
+"""An hour after the first day has closed; the second one and what there is of the third are live."""
+AWAKE: Final = tuple(
+    (START + round(begins * HOUR), START + round(ends * HOUR))
+    for begins, ends in ((13.5, 16.5), (22, 26), (44, 46), (48.5, 51))
+)
+"""When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter of an hour."""
+CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
+HISTORY_SHARE: Final = 0.02
+SHOPS_ASKED: Final = SHOPS[:2]
+SITES: Final = tuple(shop.site for shop in SHOPS_ASKED)
+VISITORS: Final = 150
+TWIN_SHARE: Final = 0.1
+PLAN: Final = Plan("on-servers", 10 * MINUTE, delayed=0.06, far_delayed=0.04, resent=0.03, far_resent=0.02)
+_TYPES: Final = {
+    "PAGE_VIEW": 40,
+    "PRODUCT_VIEW": 12,
+    "SCREEN_VIEW": 5,
+    "EVENT": 6,
+    "ENGAGEMENT": 6,
+    "CART_UPDATE": 8,
+    "CHECKOUT_STEP": 5,
+    "ORDER": 6,
+    "REFUND": 3,
+}
+
+
+def sent(seed: int = SEED) -> list[Arrival]:
+    """Returns what arrives until the end, by time of arrival."""
+    maker = HitMaker("p", Random(seed), count())
+    hits = [hit for shop in SHOPS_ASKED for hit in (*_walks(maker, shop), *_at_the_edges(maker, shop))]
+    arrived = arrivals([hit for hit in hits if _is_awake(hit)], PLAN, seed)
+    dice = Random(seed)
+    kept = [one._replace(at_ms=_arrives(one, dice)) for one in arrived if one.at_ms < END]
+    return sorted(kept, key=lambda one: one.at_ms)
+
+
+def _is_awake(hit: RefHit) -> bool:
+    return any(begins <= hit.event_time < ends for begins, ends in AWAKE)
+
+
+def _arrives(one: Arrival, dice: Random) -> int:
+    """When all are awake; a few of the first day come after it has closed."""
+    if one.hit.event_time < START + DAY_MS and dice.random() < HISTORY_SHARE:
+        return dice.randrange(CLOSED, END)
+    return next(max(one.at_ms, begins) for begins, ends in AWAKE if one.at_ms < ends)
+
+
+def _at_the_edges(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
+    """The cases at the edges of the visit rules; what their second file holds arrives a day later at most."""
+    for scenario in SCENARIOS:
+        for at in (*scenario.first, *scenario.second):
+            yield maker.hit(shop, f"{shop.hostname}-{scenario.name}", at, AWAKE[0][0], PEOPLE[0], DIRECT)
+
+
+def _walks(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
+    for number in range(VISITORS):
+        dice = maker.random
+        client = dice.choice(BOTS) if dice.random() < 0.1 else dice.choice(PEOPLE)
+        for _ in range(dice.randint(1, 3)):
+            begins = dice.randrange(*dice.choice(AWAKE))
+            for at in _walk(dice):
+                hit = maker.hit(shop, f"{shop.hostname}-{number}", at, begins, client, dice.choice((DIRECT, *ORIGINS)))
+                hit = with_twins(hit, dice) if dice.random() < TWIN_SHARE else hit
+                # Half of the money is in the currency in which both sites are asked.
+                yield replace(hit, currency="USD") if hit.currency and dice.random() < 0.5 else hit
+
+
+def _walk(dice: Random) -> Iterator[Moment]:
+    at_ms = 0
+    for type_ in dice.choices(list(_TYPES), list(_TYPES.values()), k=dice.randint(1, 12)):
+        campaign = dice.choice(ORIGINS).campaign if dice.random() < 0.05 else NO_CAMPAIGN
+        yield Moment(at_ms, type_, campaign, interactive=dice.random() < 0.9, offline=dice.random() < 0.02)
+        at_ms += dice.choice((0, SECOND, MINUTE, 7 * MINUTE, GAP, GAP + 1))

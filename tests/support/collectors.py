@@ -1,0 +1,168 @@
+"""Collectors in this process: real gRPC, the real micro-batcher, the log in memory, a gate in front of its promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import grpc
+import polars as pl
+
+from collector.batcher import MicroBatcher
+from collector.classify import Classifier
+from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
+from collector.settings import CollectorSettings
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.records import Record
+from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
+from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.ports import EventLog
+from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.lifecycle import add_own_services
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.rpc import CallMeter
+
+NOW_MS = 1_772_712_000_000  # 2026-03-05T12:00:00Z
+MERCHANT, SITE, KEY = "merchants/demo", "merchants/demo/sites/a", "hms_integration"
+
+
+class GatedLog:
+    """A log whose promises are held back while the gate is shut, like those of a broker that is slow to answer."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._lock = threading.Condition()
+        self._is_open = True
+        self._held: list[tuple[Future[LoggedPosition], Future[LoggedPosition]]] = []
+
+    def shut(self) -> None:
+        """Holds back every promise from now on."""
+        with self._lock:
+            self._is_open = False
+
+    def open(self) -> None:
+        """Lets all promises through."""
+        with self._lock:
+            self._is_open = True
+            held, self._held = self._held, []
+        for real, told in held:
+            _pass_on(real, told)
+
+    def wait_held(self, records: int, timeout_s: float = 10.0) -> None:
+        """Waits until so many records were appended behind the shut gate."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: len(self._held) >= records, timeout_s), f"{len(self._held)} are held"
+
+    @property
+    def held(self) -> int:
+        """How many promises are held back."""
+        with self._lock:
+            return len(self._held)
+
+    def partitions(self, topic: Topic) -> int:
+        return self._log.partitions(topic)
+
+    def log_id(self, topic: Topic) -> str:
+        return self._log.log_id(topic)
+
+    def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
+        real = self._log.append(topic, partition, record)
+        with self._lock:
+            if self._is_open:
+                return real
+            told: Future[LoggedPosition] = Future()
+            self._held.append((real, told))
+            self._lock.notify_all()
+        return told
+
+    def flush(self, timeout_s: float) -> None:
+        self._log.flush(timeout_s)
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def _pass_on(real: Future[LoggedPosition], told: Future[LoggedPosition]) -> None:
+    real.add_done_callback(lambda done: told.set_result(done.result()))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What collectors share."""
+
+    stores: Stores
+    log: GatedLog
+    clock: ManualClock
+    classifier: Classifier
+
+    def rows(self) -> pl.DataFrame:
+        """Returns every accepted hit in the log, with its partition and offset."""
+        return self._read(Topic.HITS, HITS_COLUMNS)
+
+    def refusals(self) -> pl.DataFrame:
+        """Returns every refused hit in the log."""
+        return self._read(Topic.REJECTED, REJECTED_COLUMNS)
+
+    def _read(self, topic: Topic, columns: dict[str, pl.DataType]) -> pl.DataFrame:
+        reader = self.stores.log_reader(topic, "test")
+        tables = [
+            unpack_record(logged.record.value, columns).with_columns(
+                at_partition=pl.lit(logged.position.partition), at_offset=pl.lit(logged.position.offset)
+            )
+            for logged in reader.poll(1_000_000, timeout_s=0)
+            if logged.record.rows
+        ]
+        reader.close()
+        return pl.concat(tables) if tables else pl.DataFrame(schema=columns)
+
+
+def new_backend(classifier: Classifier) -> Backend:
+    """Returns empty stores with one site and one server key for all sites of its merchant."""
+    clock = ManualClock(NOW_MS)
+    stores = open_stores("memory:", clock)
+    stores.directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
+    key = IngestKey(key_id="k-1", merchant=MERCHANT, kind=KeyKind.SERVER, unbounded_history=True)
+    stores.directory.create_key(key, KEY)
+    return Backend(stores, GatedLog(stores.log), clock, classifier)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A collector that serves."""
+
+    service: CollectorService
+    batcher: MicroBatcher
+    channel: grpc.Channel
+    port: int
+
+
+@contextmanager
+def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
+    """Runs a collector whose clock stands still; records are cut at once unless `linger_ms` is set."""
+    wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
+    settings = CollectorSettings.model_validate(wanted)
+    batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)
+    service = CollectorService(batcher, backend.clock, settings, metrics)
+    server = grpc.server(
+        pool := CallPool(settings.workers),
+        interceptors=[CallLimit(pool), *([CallMeter(metrics)] if metrics else [])],
+        options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),),
+    )
+    server.add_generic_rpc_handlers(generic_handlers(service))
+    add_own_services(server, (SERVICE,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    batcher.start()
+    server.start()
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    try:
+        yield Running(service, batcher, channel, port)
+    finally:
+        backend.log.open()
+        channel.close()
+        server.stop(0).wait()
+        batcher.stop()

@@ -1,0 +1,312 @@
+"""Collector, processor and settler over one store, on a clock that follows the arrivals of hits.
+
+`LiveMesh` admits reference hits with the real micro-batcher, streams them with the real runner, settles them with the
+real settler, and notes where each hit stands in the log: that is what the reference model needs to know. Nothing
+happens by itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Self
+
+from collector.admission import Frame
+from collector.admission.verdicts import Outcome
+from collector.batcher import MicroBatcher, Waiting
+from collector.classify import Classifier
+from collector.outcome import BatchOutcome
+from collector.records import heartbeat_record
+from collector.settings import CollectorSettings
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.positions import Topic
+from hitmesh.model.records import LoggedRecord, Record, RecordKind
+from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record, unpack_record
+from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
+from hitmesh.model.zones import DAY_MS
+from hitmesh.runtime.clock import ManualClock
+from processor.__main__ import stream_stores
+from processor.settle.settler import Pace, Settler
+from processor.stream.live.limits import PRODUCTION, Limits
+from processor.stream.runner import Pace as RunnerPace
+from processor.stream.runner import Runner
+from processor.stream.stores import StreamStores
+from tests.generate.arrivals import Arrival, in_slices
+from tests.generate.scenarios import HOUR, MINUTE
+from tests.reference.hits import RefHit, hash64
+from tests.reference.visits import V1, RefPolicy
+from tests.support.live_rows import ALL_DAYS, Seen, seen
+from tests.support.messages import message_of, timestamp
+from tests.support.small_mesh import MAX_PASSES, PARTITIONS, hit_rows, placed, settler_stores, visit_policy
+
+BATCH_HITS = 400
+BEAT_MS = MINUTE
+IDLE_BEAT_MS = 10 * MINUTE
+RECORD_HITS = 1_500
+"""A record per partition is cut at the latest when so many hits came for all of them."""
+RECORD_MS = 8 * MINUTE
+"""… or after so long, so that a hit delayed by 50 minutes is on time still."""
+CLOSES_AFTER_MS = 51 * HOUR
+CLOSING_BEAT_MS = 17 * HOUR  # every beat is a window of its own
+"""So long after a hit's event time its day is closed for sure: 24 h to the day's end, 26 h, and one to spare."""
+OUTCOME_S = 60.0
+SMALLEST = Limits(
+    tidy_from=1,
+    tidy_ratio=0,
+    spill_rows=3,
+    file_rows=1,
+    fan_in=2,
+    filter_ids=4,
+    index_bits=1,
+    compared_copies=1,
+    hash_bits=16,
+    replay_hits=3,
+    chunk_bytes=100,
+)
+"""What happens to the tables of a partition at scale, from the first hits on."""
+FOLDING = replace(SMALLEST, texts_per_hour=3)
+"""… and what happens to texts (rule S10)."""
+_PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # of a clock that runs fast
+_CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
+
+SentKey = tuple[str, str, int, str, str | None]
+"""(site, hit id, event time, type, page): tells all hits apart that are not copies of equal content."""
+
+
+class LiveMesh:
+    """One mesh. Use it as a context: leaving it lets go of runner and stores.
+
+    Args:
+        url: of the stores.
+        home: where the runner may keep files.
+        now: where the clock starts, UTC ms; before the first arrival.
+        sites: made with a server key that may send hits of any age.
+        policy: of all sites.
+        partitions: of the hits.
+        limits: of the runners; the settler takes the size of sketches from them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        home: Path,
+        now: int,
+        sites: Iterable[str],
+        policy: RefPolicy = V1,
+        partitions: int = PARTITIONS,
+        limits: Limits = PRODUCTION,
+    ) -> None:
+        self.clock = ManualClock(now)
+        self.stores: Stores = open_stores(url, self.clock, partitions={Topic.HITS: partitions, Topic.REJECTED: 1})
+        self.logged: dict[str, list[RefHit]] = {site: [] for site in sites}
+        for site in self.logged:
+            self._make_site(site, policy)
+        self._home = home
+        self.limits = limits
+        self._reader = self.stores.log_reader(Topic.HITS, "test")
+        self._batches = 0
+        self.runner = self.a_runner()
+        pace = Pace(resettle_after_ms=0, pass_ms=10**9)
+        self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.close()
+        self._reader.close()
+        self.stores.close()
+
+    def _make_site(self, site: str, policy: RefPolicy) -> None:
+        directory = self.stores.directory
+        merchant, _, _ = site.partition("/sites/")
+        if directory.key(_key(site)) is None:
+            key = IngestKey(f"key of {merchant}"[-32:], merchant, KeyKind.SERVER, unbounded_history=True)
+            directory.create_key(key, _key(site))
+        directory.create_site(Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy)))
+
+    def a_runner(self, stores: StreamStores | None = None) -> Runner:
+        """Returns a runner that has taken over, over these stores or the mesh's own."""
+        return Runner(stores or stream_stores(self.stores), self.clock, _PACE, home=self._home, limits=self.limits)
+
+    # ---------------------------------------------------------------------------------------------------- what happens
+
+    def replay(self, sent: Iterable[Arrival]) -> None:
+        """Lets the hits arrive, streaming after each group of records."""
+        for part in in_slices(sent, RECORD_HITS, RECORD_MS):
+            self.advance_to(part[-1].at_ms, BEAT_MS)
+            self.send(part)
+            self.step()
+
+    def send(self, part: Sequence[Arrival]) -> None:
+        """Lets hits arrive now, and notes where they stand in the log."""
+        frames = [self._frame(site, hits, sent_ms) for site, hits, sent_ms in _batches(part)]
+        told = self.admit(frames)
+        refused = [issue for said in told for issue in said.issues if issue.outcome != Outcome.WARNED]
+        assert not refused, refused[:3]
+        assert sum(said.accepted for said in told) == len(part)
+        self._note(arrival.hit for arrival in part)
+
+    def admit(self, frames: Sequence[Frame]) -> list[BatchOutcome]:
+        """Admits batches, as a collector does with all that waits: one record for each partition they fall in."""
+        settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
+        batcher = MicroBatcher(self.stores.log, self.stores.directory, _classifier(), self.clock, settings)
+        told: list[Future[BatchOutcome]] = [Future() for _ in frames]
+        for frame, outcome in zip(frames, told, strict=True):
+            batcher.submit(Waiting(frame, outcome.set_result))
+        # Only now: what waits when the thread starts is one micro-batch.
+        batcher.start()
+        batcher.stop()
+        return [outcome.result(OUTCOME_S) for outcome in told]
+
+    def append(self, hits: Sequence[RefHit], partition: int) -> None:
+        """Appends hits as one record, past the collector; rows are what the reference says."""
+        if hits:
+            times = [hit.event_time for hit in hits]
+            sums = checksums(hits)
+            record = Record(
+                RecordKind.HITS,
+                pack_record(hit_rows(hits)),
+                len(hits),
+                min(times),
+                max(times),
+                self.clock.now(),
+                hits=len(hits),
+                sum64=sums[0],
+                xor64=sums[1],
+            )
+            at = self.stores.log.append(Topic.HITS, partition, record).result(OUTCOME_S)
+            for hit in placed(hits, at):
+                self.logged[hit.site].append(hit)
+
+    def _frame(self, site: str, hits: Sequence[RefHit], sent_ms: int) -> Frame:
+        self._batches += 1
+        batch = hit_pb2.HitBatch(
+            batch_id=f"batch-{self._batches}",
+            client_send_time=timestamp(sent_ms),
+            hits=[message_of(hit) for hit in hits],
+        )
+        return Frame(batch.SerializeToString(), _key(site), site, self.clock.now())
+
+    def _note(self, sent: Iterable[RefHit]) -> None:
+        """Finds every hit that was sent in the log, and notes its place and what admission made of it."""
+        waiting: dict[SentKey, list[RefHit]] = defaultdict(list)
+        for hit in sent:
+            waiting[hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path].append(hit)
+        while logged := self._reader.poll(10**6, 0.0):
+            for record in logged:
+                for key, found in _rows_of(record):
+                    hit = waiting[key].pop()
+                    self.logged[hit.site].append(replace(hit, **found))  # type: ignore[arg-type]  # fields of RefHit
+        lost = [hit for hits in waiting.values() for hit in hits]
+        assert not lost, f"{len(lost)} acknowledged hits are not in the log, {lost[0]} among them"
+
+    def beat(self) -> None:
+        """Appends a heartbeat to every partition."""
+        beat = heartbeat_record("test", self.clock.now())
+        log = self.stores.log
+        for appended in [log.append(Topic.HITS, one, beat) for one in range(log.partitions(Topic.HITS))]:
+            appended.result(OUTCOME_S)
+
+    def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
+        """Moves the clock to an instant, with heartbeats on the way."""
+        while self.clock.now() + beat_ms < instant:
+            self.clock.advance(beat_ms)
+            self.beat()
+        self.clock.advance(instant - self.clock.now())
+
+    def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
+        """Lets time pass in which no hits arrive; then everything in the log is streamed, in every partition as far."""
+        self.advance_to(self.clock.now() + ms, beat_ms)
+        self.beat()
+        self.step()
+
+    def step(self) -> None:
+        """Streams all that is in the log."""
+        while self.runner.step(0.0):
+            pass
+
+    def crash(self) -> Runner:
+        """The processor stops where it stands, and another one takes over; returns the one that stopped."""
+        stopped, self.runner = self.runner, self.a_runner()
+        return stopped
+
+    def settle(self) -> None:
+        """Lets every day close, then settles until nothing waits."""
+        self.idle(CLOSES_AFTER_MS, CLOSING_BEAT_MS)
+        self.runner.flush()
+        for _ in range(MAX_PASSES):
+            self.clock.advance(1)
+            if not self.stores.dirty.take(1, ALL_DAYS[1]):
+                return
+            self.settler.run_once()
+        raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, ALL_DAYS[1])}")
+
+    # ------------------------------------------------------------------------------------------------- what can be seen
+
+    def published(self) -> set[SiteDay]:
+        """The site-days that have a published entry: those that were settled."""
+        return {SiteDay(site, day) for site in self.logged for day in self.stores.generations.current(site, *ALL_DAYS)}
+
+    def seen(self, site: str, *days: int) -> Seen:
+        """Everything that reports can find of a site: of the days of its hits, and of `days`."""
+        return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])})
+
+
+def partition_of(hit: RefHit) -> int:
+    """A visitor's partition where the collector is passed by: always the same one (decision A4)."""
+    return hash64(hit.site, hit.visitor) % PARTITIONS
+
+
+def checksums(hits: Iterable[RefHit]) -> tuple[int, int]:
+    """Σ mod 2⁶⁴ and ⊕ of the hashes of hits (rule D5)."""
+    sum64 = xor64 = 0
+    for hit in hits:
+        sum64, xor64 = (sum64 + hit.hit_hash) % 2**64, xor64 ^ hit.hit_hash
+    return sum64, xor64
+
+
+@cache
+def _classifier() -> Classifier:
+    return Classifier()
+
+
+def _key(site: str) -> str:
+    """The secret of the key of a site's merchant."""
+    return f"hms_key-of-{site.split('/')[1]:0>40}"
+
+
+def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]:
+    """Site, hits and time of sending of each batch; what is sent again is in a batch of its own, behind the others."""
+
+    def batch(arrival: Arrival) -> tuple[int, str]:
+        return arrival.attempt, arrival.hit.site
+
+    for (_, site), group in groupby(sorted(part, key=batch), key=batch):
+        sent = list(group)
+        for start in range(0, len(sent), BATCH_HITS):
+            hits = sent[start : start + BATCH_HITS]
+            yield site, [arrival.hit for arrival in hits], hits[-1].at_ms
+
+
+def _rows_of(logged: LoggedRecord) -> Iterator[tuple[SentKey, dict[str, object]]]:
+    """The key of each hit of a record, and what is known of it now: its place, its lateness and its classes."""
+    if logged.record.kind != RecordKind.HITS:
+        return
+    log, partition, offset = logged.position
+    asked = ("site", "hit_id", "event_time", "hit_type", "page_path", "flags", *_CLASSIFIED)
+    rows = unpack_record(logged.record.value, {name: HITS_COLUMNS[name] for name in asked})
+    for number, row in enumerate(rows.iter_rows(named=True)):
+        found = {name: row[name] for name in _CLASSIFIED}
+        found["position"] = (logged.log_time, log, partition, offset, number)
+        found["is_late"] = logged.log_time - row["event_time"] > HOUR
+        found["excluded"] = bool(row["flags"] & EXCLUDING_FLAGS)
+        kind = HitType(row["hit_type"]).name
+        yield (row["site"], row["hit_id"], row["event_time"], kind, row["page_path"]), found

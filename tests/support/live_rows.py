@@ -1,0 +1,176 @@
+"""What can be seen of the stream: rows as reports find them, and the ledger, each against the reference model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.factory import Stores
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_SKETCHES, VISITS_DIMENSIONS, RowSource
+from hitmesh.model.rows.stream_columns import (
+    MOVED_VISITORS,
+    STREAM_GENERATION,
+    STREAM_MEASURES,
+    LedgerClass,
+    LedgerKind,
+)
+from hitmesh.model.sites import SiteDay
+from hitmesh.model.sketches.theta import Theta
+from hitmesh.model.sketches.unions import merge_by_group
+from hitmesh.model.zones import DAY_MS
+from tests.reference.streamed import Streamed
+from tests.support.small_mesh import Key, Rows
+
+ALL_DAYS = (0, 10**6)
+_DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Rows as reports find them, the keys whose visitors are provisional (rule S8), and the sketches of visitors."""
+
+    rows: Rows
+    provisional: frozenset[Key]
+    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # the numbers of visitors are compared
+
+    def differences_from(self, expected: Rows) -> list[str]:
+        """What is missing, too much or other, one line per row; a provisional sketch may only know too many."""
+        return [
+            f"{key}: found {self.rows.get(key)}, expected {expected.get(key)}"
+            for key in sorted(self.rows.keys() | expected.keys(), key=repr)
+            if not self._agrees(key, self.rows.get(key, {}), expected.get(key, {}))
+        ]
+
+    def changed(self, other: Seen) -> set[Key]:
+        """The keys whose measures are not the same in both, visitors aside."""
+        return {
+            key
+            for key in self.rows.keys() | other.rows.keys()
+            if _without_visitors(self.rows.get(key, {})) != _without_visitors(other.rows.get(key, {}))
+        }
+
+    def _agrees(self, key: Key, found: Mapping[str, int], expected: Mapping[str, int]) -> bool:
+        if key not in self.provisional:
+            return found == expected
+        enough = found.get("visitors", 0) >= expected.get("visitors", 0)
+        return enough and _without_visitors(found) == _without_visitors(expected)
+
+
+def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
+    return {name: value for name, value in row.items() if name != "visitors"}
+
+
+def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
+    """Everything that reports can find of a site: of `days` and of every published one."""
+    entries = stores.generations.current(site, *ALL_DAYS)
+    generations = {
+        SiteDay(site, day): entries[day].generation if day in entries else STREAM_GENERATION
+        for day in sorted({*days, *entries})
+    }
+    parts = [
+        _asked(stores, source, generations, with_excluded=with_excluded)
+        for source in RowSource
+        for with_excluded in (False, True)
+        if generations
+    ]
+    rows = {key: row for part in parts for key, row in part.rows.items()}
+    sketches = {key: sketch for part in parts for key, sketch in part.sketches.items()}
+    return Seen(rows, frozenset().union(*(part.provisional for part in parts)), sketches)
+
+
+def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Seen:
+    """Every row of a source, as a report by cell and all dimensions finds it; sketches as numbers of visitors."""
+    site = next(iter(generations)).site
+    start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
+    dimensions, measures = _DIMENSIONS[source], STREAM_MEASURES[source]
+    found = stores.metrics.query(
+        MetricQuery(
+            source=source,
+            generations=generations,
+            start=start,
+            end=end,
+            bucket_starts=tuple(range(start, end, CELL_MS)),
+            dimensions=dimensions,
+            measures=measures,
+            sketches=TRAFFIC_SKETCHES if source == RowSource.TRAFFIC else (),
+            include_excluded=with_excluded,
+        )
+    )
+    of_rows = found["visitors"] if "visitors" in found.columns else pl.Series([None] * found.height, dtype=pl.Binary)
+    merged = merge_by_group(of_rows, np.arange(found.height), found.height)
+    rows: Rows = {}
+    sketches = {}
+    provisional = set()
+    for place, row in enumerate(found.iter_rows(named=True)):
+        key = (source, with_excluded, site, start + row["bucket"] * CELL_MS, tuple(row[name] for name in dimensions))
+        sketches[key] = merged[place]
+        values = {name: row[name] for name in measures} | {"visitors": round(merged[place].estimate())}
+        if values.pop(MOVED_VISITORS, 0):
+            provisional.add(key)
+        kept = {name: value for name, value in values.items() if value}
+        if kept:
+            rows[key] = kept
+    return Seen(rows, frozenset(provisional), sketches)
+
+
+def ledger_faults(entries: pl.DataFrame) -> list[str]:
+    """Where LEDGER_SUMS do not balance (rule D5), in hits or in checksums; one line per site and cell or day."""
+    whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
+    parts = {
+        LedgerKind.CELL: (LedgerClass.REJECTED, LedgerClass.ACCEPTED),
+        LedgerKind.DAY: (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING),
+    }
+    counts: dict[tuple[str, str, int], dict[str, tuple[int, int, int]]] = defaultdict(dict)
+    for site, kind, at, of_class, hits, sum64, xor64 in entries.iter_rows():
+        counts[site, kind, at][of_class] = (hits, sum64, xor64)
+    return [
+        f"{key}: {classes}"
+        for key, classes in sorted(counts.items())
+        if key[1] in whole
+        and _added(classes, parts[LedgerKind(key[1])]) != classes.get(whole[LedgerKind(key[1])], (0, 0, 0))
+    ]
+
+
+def _added(classes: Mapping[str, tuple[int, int, int]], names: Iterable[str]) -> tuple[int, int, int]:
+    hits = sum64 = xor64 = 0
+    for name in names:
+        of_class = classes.get(name, (0, 0, 0))
+        hits, sum64, xor64 = hits + of_class[0], (sum64 + of_class[1]) % 2**64, xor64 ^ of_class[2]
+    return hits, sum64, xor64
+
+
+def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]:
+    """Hits of a site by (event day, class) as the ledger has them, ACCEPTED included; zeros are left out."""
+    of_days = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.DAY) & (pl.col("hits") != 0))
+    return Counter({(at, of_class): hits for at, of_class, hits in of_days.select("at", "class", "hits").iter_rows()})
+
+
+def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
+    """Hits of a site that wait for settlement in no visit, by event day, as the ledger has them (rule S9)."""
+    waiting = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.WAITS) & (pl.col("hits") != 0))
+    found: Counter[int] = Counter()
+    for at, hits in waiting.select("at", "hits").iter_rows():
+        found[at] += hits
+    return found
+
+
+def expected_classes(streamed: Streamed) -> Counter[tuple[int, str]]:
+    """The same as the reference has it."""
+    found: Counter[tuple[int, str]] = Counter()
+    by_class = {
+        LedgerClass.COUNTED: [hit for hit in streamed.counted if not hit.excluded],
+        LedgerClass.EXCLUDED: [hit for hit in streamed.counted if hit.excluded],
+        LedgerClass.DUPLICATE: streamed.copies,
+        LedgerClass.PENDING: streamed.pending,
+    }
+    for of_class, hits in by_class.items():
+        for hit in hits:
+            found[hit.event_time // DAY_MS, str(of_class)] += 1
+            found[hit.event_time // DAY_MS, str(LedgerClass.ACCEPTED)] += 1
+    return found

@@ -1,0 +1,62 @@
+"""Metrics that a test can read: the real SDK, with a reader in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.resources import Resource
+
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.kinds import Metric
+from hitmesh.runtime.telemetry.metrics import METER
+
+Point = NumberDataPoint | HistogramDataPoint
+
+
+class Measured:
+    """Hand `metrics` to what is under test, then look."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        provider = MeterProvider(
+            [self._reader],
+            resource=Resource.get_empty(),
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        self.metrics = Metrics(provider.get_meter(METER))
+
+    def value(self, metric: Metric[Any], **labels: str) -> float | None:
+        """Returns a counter or gauge with exactly these labels; None when there is none."""
+        for point in self._points(metric):
+            if dict(point.attributes or {}) == labels and isinstance(point, NumberDataPoint):
+                return point.value
+        return None
+
+    def values(self, metric: Metric[Any]) -> dict[tuple[str, ...], float]:
+        """Returns all values of a counter or gauge that are not 0, by label values."""
+        return {
+            tuple(str(value) for value in (point.attributes or {}).values()): point.value
+            for point in self._points(metric)
+            if isinstance(point, NumberDataPoint) and point.value
+        }
+
+    def recorded(self, metric: Metric[Any], **labels: str) -> tuple[int, float]:
+        """Returns how many values a histogram has with these labels, and their sum."""
+        for point in self._points(metric):
+            if dict(point.attributes or {}) == labels and isinstance(point, HistogramDataPoint):
+                return point.count, point.sum
+        return 0, 0.0
+
+    def _points(self, metric: Metric[Any]) -> Iterator[Point]:
+        collected = self._reader.get_metrics_data()
+        for resource in collected.resource_metrics if collected else ():
+            for scope in resource.scope_metrics:
+                for one in scope.metrics:
+                    if one.name == metric.instrument:
+                        for point in one.data.data_points:
+                            assert isinstance(point, NumberDataPoint | HistogramDataPoint)
+                            yield point

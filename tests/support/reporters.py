@@ -1,0 +1,183 @@
+"""A running reporter on the memory stores, and what tests ask it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import polars as pl
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
+from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc
+from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.positions import PartitionProgress, Topic
+from hitmesh.model.rows.rollup_rows import RowSource
+from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
+from hitmesh.ports import MetricStore
+from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.telemetry import Metrics
+from processor.settle.series import settled_series
+from reporter.answer.route import Path
+from reporter.rpc.backend import Backend
+from reporter.service import build_server
+from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
+
+NOW = MIDNIGHT + 2 * DAY
+OWNER = "owner-secret"
+RIVAL = "rival-secret"
+
+
+def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
+    return Site(name, zone, currency, b"s" * 32, created_at=1)
+
+
+@dataclass
+class Mesh:
+    """A running reporter, its stores, and stubs."""
+
+    stores: Stores
+    clock: ManualClock
+    channel: grpc.Channel
+    port: int
+
+    @property
+    def reporter(self) -> reporter_pb2_grpc.ReporterServiceStub:
+        return reporter_pb2_grpc.ReporterServiceStub(self.channel)
+
+    @property
+    def exports(self) -> export_pb2_grpc.ExportServiceStub:
+        return export_pb2_grpc.ExportServiceStub(self.channel)
+
+    @property
+    def admin(self) -> admin_pb2_grpc.AdminServiceStub:
+        return admin_pb2_grpc.AdminServiceStub(self.channel)
+
+    @property
+    def operations(self) -> operations_pb2_grpc.OperationsServiceStub:
+        return operations_pb2_grpc.OperationsServiceStub(self.channel)
+
+    def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
+        """Publishes rows as settlement does."""
+        of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
+        self.stores.sink.write(of_hits, of_visits)
+        days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
+        of_series = settled_series(of_hits, of_visits)
+        for site, day, generation in sorted(days, key=str):
+            site_day = SiteDay(str(site), int(str(day)))
+            of_day = of_series.filter((pl.col("site") == site) & (pl.col("day") == day))
+            self.stores.series.put_settled(site_day, int(str(generation)), of_day)
+            self.stores.generations.publish(
+                site_day,
+                self.stores.generations.begin(site_day),
+                logic_version=1,
+                read_through={},
+                seen_sequence=0,
+                ledger=LedgerEntry(0, 0, 0, 0, 0, 0),
+                carry=b"",
+                now=self.clock.now(),
+            )
+
+    def apply_log(self, log_time: int) -> None:
+        """Commits the processor's progress of every partition."""
+        reader = self.stores.log_reader(Topic.HITS, PROCESSOR_GROUP)
+        progress = {partition: PartitionProgress(10, log_time) for partition in reader.committed()}
+        reader.commit(progress)
+        reader.close()
+        self.stores.series.note_flushed(progress)
+
+
+def start(
+    open_reads: bool,
+    metrics: Metrics | None = None,
+    limits: Mapping[str, Any] | None = None,
+    around: Callable[[MetricStore], MetricStore] = lambda store: store,
+) -> Iterator[Mesh]:
+    """Run a reporter; `limits` are those of build_server, `around` puts something around the store of metrics."""
+    clock = ManualClock(NOW)
+    stores = open_stores("memory:", clock)
+    tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
+    backend = Backend(
+        directory=stores.directory,
+        generations=stores.generations,
+        dirty=stores.dirty,
+        metrics=around(stores.metrics),
+        series=stores.series,
+        progress=stores.progress,
+        ledger=stores.ledger,
+        log_scan=stores.log_scan,
+        clock=clock,
+        new_token=lambda: next(tokens),
+        served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
+        open_reads=open_reads,
+    )
+    server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        mesh = Mesh(stores, clock, channel, port)
+        for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
+            stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
+        stores.directory.create_site(a_site())
+        stores.directory.create_site(a_site("merchants/rival/sites/shop"))
+        mesh.apply_log(NOW - 1_000)
+        yield mesh
+    server.stop(None).wait()
+    stores.close()
+
+
+def some_rows(mesh: Mesh) -> None:
+    """Settle two days of a few rows of each kind."""
+    mesh.settle(
+        [
+            traffic(hits=5, pageviews=4, channel="email", visitors=sketch_of(1, 2)),
+            traffic(orders=2, gross_revenue=30_500_000, refunds=500_000, currency="USD"),
+            traffic(gross_revenue=1_000_000, currency="EUR"),
+            traffic(excluded_hits=3, bot_hits=3),
+            traffic(hits=3, excluded=True),
+            traffic(MIDNIGHT + DAY, hits=1, visitors=sketch_of(2)),
+        ],
+        [visits(visits=2, bounces=1, visit_duration_total=61_500, channel="email"), visits(MIDNIGHT + DAY, visits=1)],
+    )
+
+
+def bearer(secret: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {secret}"),)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    code: grpc.StatusCode
+    reason: str
+    field: str
+    message: str
+
+
+def refusal(call: Callable[[], object]) -> Refusal:
+    """Returns what an error says; every one has ErrorInfo."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    error = caught.value
+    assert isinstance(error, grpc.Call)
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info) or detail.Unpack(bad)
+    field = bad.field_violations[0].field if bad.field_violations else ""
+    return Refusal(error.code(), info.reason, field, status.message)
+
+
+def last_days(days: int = 3) -> reporter_pb2.TimeRange:
+    return reporter_pb2.TimeRange(last_days=days)
+
+
+def a_question(metrics: str = "hits,visits", **fields: object) -> reporter_pb2.RunReportRequest:
+    filled: dict[str, object] = {"site": SITE, "metrics": metrics.split(","), "time_range": last_days()} | fields
+    return reporter_pb2.RunReportRequest(**filled)  # type: ignore[arg-type]  # protobuf checks the fields

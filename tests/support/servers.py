@@ -1,0 +1,136 @@
+"""Real Kafka, Cassandra and Druid for tests: started once, a mesh of its own for whoever asks.
+
+Servers of one's own choice are used when HITMESH_TEST_SERVERS holds their store URL; else `hitmesh stack` starts them
+on a home below the repository, or HITMESH_TEST_STACK_HOME, which the next run finds again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from hitmesh.adapters.cassandra import schema as cassandra
+from hitmesh.adapters.cassandra.session import CassandraSession
+from hitmesh.adapters.druid import schema as druid
+from hitmesh.adapters.kafka import schema as kafka
+from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
+from hitmesh.adapters.servers import Servers, parse_servers
+
+VARIABLE: Final = "HITMESH_TEST_SERVERS"
+HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
+# Marks are a row of each transaction; what the margin is for is shown in the tests of Druid.
+MARK_MARGIN_MS: Final = 300
+OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
+
+
+@lru_cache(maxsize=1)
+def running() -> Servers:
+    """Returns where the servers are, started if need be."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        return replace(parse_servers(given), mark_margin_ms=MARK_MARGIN_MS)
+    from hitmesh.tools.stack.commands import ensure_up
+
+    return replace(parse_servers(ensure_up(HOME, print)), mark_margin_ms=MARK_MARGIN_MS)
+
+
+def apply(changes: Iterable[Change]) -> None:
+    """Makes everything as a plan says."""
+    for change in changes:
+        if change.action is not Action.KEEP:
+            change.apply()
+
+
+def a_name() -> str:
+    """Returns a name that no mesh had before."""
+    return f"t{secrets.token_hex(4)}"
+
+
+class Meshes:
+    """Meshes that follow each other, made ahead and removed behind: both are mostly waiting for servers.
+
+    Keyspaces are used again, emptied in between: making tables takes seconds.
+    """
+
+    def __init__(self) -> None:
+        running()  # before there are threads that would start them at the same time
+        self._workers = ThreadPoolExecutor(3, thread_name_prefix="meshes")
+        self._free: SimpleQueue[str] = SimpleQueue()
+        self._made: list[str] = []
+        self._ahead: dict[bool, Future[Servers]] = {}
+        self._removed: list[Future[None]] = []
+
+    def fresh(self, *, with_druid: bool) -> Servers:
+        """Returns a mesh in which nothing is, with data sources if asked for; the next one is begun."""
+        made = self._ahead.pop(with_druid, None) or self._workers.submit(self._make, with_druid=with_druid)
+        servers = made.result()
+        self._ahead[with_druid] = self._workers.submit(self._make, with_druid=with_druid)
+        return servers
+
+    def release(self, servers: Servers, *, with_druid: bool) -> None:
+        """Removes what is not shared, behind the back of the next test."""
+        self._removed.append(self._workers.submit(self._remove, servers, with_druid=with_druid))
+
+    def drop(self) -> None:
+        """Removes everything.
+
+        Raises:
+            Exception: something could not be removed.
+        """
+        for with_druid, made in self._ahead.items():
+            self._remove(made.result(), with_druid=with_druid)
+        for removed in self._removed:
+            removed.result()
+        self._workers.shutdown()
+        for keyspace in self._made:
+            cassandra.drop(replace(running(), name=keyspace, keyspace=keyspace))
+
+    def _make(self, *, with_druid: bool) -> Servers:
+        servers = replace(running(), name=a_name(), keyspace=self._keyspace())
+        apply(kafka.plan(servers, OPTIONS))
+        if with_druid:
+            apply(druid.plan(servers, OPTIONS))
+        return servers
+
+    def _keyspace(self) -> str:
+        try:
+            keyspace = self._free.get_nowait()
+        except Empty:
+            keyspace = a_name()
+            apply(cassandra.plan(replace(running(), keyspace=keyspace), OPTIONS))
+            self._made.append(keyspace)
+        else:
+            _empty(replace(running(), keyspace=keyspace))
+        return keyspace
+
+    def _remove(self, servers: Servers, *, with_druid: bool) -> None:
+        if with_druid:
+            druid.drop(servers)
+        kafka.drop(servers)
+        self._free.put(servers.keyspace_name)
+
+
+def a_mesh(options: SchemaOptions = OPTIONS) -> Servers:
+    """Returns a mesh of its own, made whole; `hitmesh.adapters.schema.drop` removes it."""
+    servers = replace(running(), name=a_name())
+    for server in (cassandra, kafka, druid):
+        apply(server.plan(servers, options))
+    return servers
+
+
+def _empty(servers: Servers) -> None:
+    session = CassandraSession(servers)
+    tables = session.run(
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?", (servers.keyspace_name,)
+    )
+    for (table,) in tables:
+        if table != "schema_migrations" and session.run(f"SELECT * FROM {table} LIMIT 1"):
+            session.run(f"TRUNCATE {table}")
+    session.close()

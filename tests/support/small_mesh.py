@@ -1,0 +1,317 @@
+"""The product's whole way from the log to rows, in memory, and what the reference says they should be.
+
+`SmallMesh` takes reference hits as packed records, streams and settles them with the real runner and settler, and
+reads what reports would read; `expected_rows` folds the reference's entries into the same shape; `differences`
+compares the two.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from hitmesh.adapters.factory import Stores, open_stores
+from hitmesh.model.cells import CELL_MS
+from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.limits import CLOSED_AFTER_MS
+from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.records import Record, RecordKind
+from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record
+from hitmesh.model.rows.rollup_rows import (
+    TRAFFIC_DIMENSIONS,
+    TRAFFIC_MEASURES,
+    TRAFFIC_SKETCHES,
+    VISITS_DIMENSIONS,
+    VISITS_MEASURES,
+    RowSource,
+)
+from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.sites import Site, SiteDay, VisitPolicy
+from hitmesh.model.sketches.unions import union_by_group
+from hitmesh.model.zones import DAY_MS
+from hitmesh.ports import Clock
+from hitmesh.runtime.clock import ManualClock
+from processor.__main__ import stream_stores
+from processor.settle.attempt import SettlerStores
+from processor.settle.settler import Pace, Settler
+from processor.stream.runner import Runner
+from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
+from tests.reference.settled import Entry, settle
+from tests.reference.visits import V1, RefPolicy
+
+PARTITIONS = 3
+MAX_PASSES = 40
+"""So many passes settle anything; more mean that two days keep marking each other."""
+
+Key = tuple[RowSource, bool, str, int, tuple[str | None, ...]]
+"""(source, with excluded hits, site, cell, dimensions)."""
+Rows = dict[Key, dict[str, int]]
+
+_DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
+_MEASURES = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASURES}
+
+
+def hit_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
+    """Reference hits as the columns of a record."""
+    return pl.DataFrame([_hit_row(hit) for hit in hits], schema=HITS_COLUMNS, orient="row", strict=False)
+
+
+def _hit_row(hit: RefHit) -> list[object]:
+    source, medium, campaign, click_id = hit.campaign
+    content = repr(replace(hit, position=(0, "", 0, 0, 0), event_time=0, is_late=False, clock_skewed=False))
+    values: dict[str, object] = {
+        "site": hit.site,
+        "visitor_hi": hash64("high", hit.visitor),
+        "visitor_lo": hash64("low", hit.visitor),
+        "hit_id": hit.hit_id,
+        "hit_hash": hit.hit_hash,
+        "content_hash": hash64(content),
+        "event_time": hit.event_time,
+        "collect_time": hit.event_time,
+        "hit_type": int(HitType[hit.type]),
+        "interactive": hit.is_interactive,
+        "offline": hit.offline,
+        "flags": int(HitFlag.BOT_UA) * hit.excluded | int(HitFlag.CLOCK_SKEW) * hit.clock_skewed,
+        "campaign_hash": 0 if hit.campaign == NO_CAMPAIGN else hash64(*hit.campaign),
+        "utm_source": source or None,
+        "utm_medium": medium or None,
+        "utm_campaign": campaign or None,
+        "click_id": click_id or None,
+        "cart_action": int(CartAction[hit.cart_action]) if hit.cart_action else None,
+        "total": hit.total_micros,
+        "tax": hit.tax_micros,
+        "shipping": hit.shipping_micros,
+        "discount": hit.discount_micros,
+        "refund_amount": hit.refund_micros,
+        "items": [
+            {
+                "sku": item.sku,
+                "category": item.category,
+                "brand": item.brand,
+                "unit_price": item.unit_price_micros,
+                "quantity": item.quantity,
+            }
+            for item in hit.items
+        ]
+        or None,
+    }
+    return [values[name] if name in values else getattr(hit, name, None) for name in HITS_COLUMNS]
+
+
+class SmallMesh:
+    """Log, runner, settler and stores of one test, in memory. Nothing happens by itself."""
+
+    def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
+        self.clock = ManualClock(now)
+        self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
+        # So few hits are kept in memory: the directory is never made.
+        home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
+        self.runner = runner_over(self.stores, home, self.clock)
+        self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
+        self.sent: list[RefHit] = []
+        for site in sites:
+            self.stores.directory.create_site(
+                Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy))
+            )
+
+    def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
+        """Append the hits as one record, and remember them with the place where they stand in the log now.
+
+        `collected_at` bounds the log time (rule L1): a partition may so be behind the others.
+        """
+        if not hits:
+            return
+        times = [hit.event_time for hit in hits]
+        collected_at = self.clock.now() if collected_at is None else collected_at
+        record = Record(RecordKind.HITS, pack_record(hit_rows(hits)), len(hits), min(times), max(times), collected_at)
+        self.sent += placed(hits, self.stores.log.append(Topic.HITS, partition, record).result())
+
+    def heartbeat(self, partitions: Iterable[int] = range(PARTITIONS)) -> None:
+        """Append a heartbeat to partitions: their log time becomes now."""
+        for partition in partitions:
+            self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
+
+    def stream(self) -> None:
+        """Take in what is in the log."""
+        while self.runner.step(0.0):
+            pass
+
+    def close_days(self) -> None:
+        """Let time pass until the days of all hits are closed for every partition."""
+        last_day = max((hit.event_time // DAY_MS for hit in self.sent), default=0)
+        closed_at = (last_day + 1) * DAY_MS + CLOSED_AFTER_MS + 1
+        self.clock.advance(max(0, closed_at - self.clock.now()))
+        self.heartbeat()
+
+    def settle(self) -> None:
+        """Let all days close, take in what is in the log and settle until nothing is dirty."""
+        self.stream()
+        self.close_days()
+        self.stream()
+        for _ in range(MAX_PASSES):
+            self.clock.advance(1)
+            if not self.stores.dirty.take(1, 10**6):
+                return
+            self.settler.run_once()
+        raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, 10**6)}")
+
+    def rows(self) -> Rows:
+        """Every row as a report would find it, with sketches as numbers of visitors: published, or of the stream."""
+        rows: Rows = {}
+        for site in sorted({hit.site for hit in self.sent}):
+            days = self.stores.generations.current(site, 0, 10**6)
+            generations = {SiteDay(site, day): entry.generation for day, entry in days.items()}
+            streamed = [day for day in self.stores.dirty.awaited(site) if day not in days]
+            generations |= {SiteDay(site, day): STREAM_GENERATION for day in streamed}
+            if generations:
+                for source in RowSource:
+                    for with_excluded in (False, True):
+                        rows |= self._asked(source, generations, with_excluded=with_excluded)
+        return rows
+
+    def ledgers(self) -> dict[SiteDay, LedgerEntry]:
+        """The published ledger entries."""
+        return {
+            SiteDay(site, day): entry
+            for site in sorted({hit.site for hit in self.sent})
+            for day, entry in self.stores.generations.ledger(site, 0, 10**6).items()
+        }
+
+    def _asked(self, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Rows:
+        site = next(iter(generations)).site
+        start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
+        found = self.stores.metrics.query(
+            MetricQuery(
+                source=source,
+                generations=generations,
+                start=start,
+                end=end,
+                bucket_starts=tuple(range(start, end, CELL_MS)),
+                dimensions=_DIMENSIONS[source],
+                measures=_MEASURES[source],
+                sketches=TRAFFIC_SKETCHES if source == RowSource.TRAFFIC else (),
+                include_excluded=with_excluded,
+            )
+        )
+        visitors = np.zeros(found.height, np.int64)
+        if "visitors" in found.columns:
+            estimates, _ = union_by_group(found["visitors"], np.arange(found.height), found.height)
+            visitors = np.rint(estimates).astype(np.int64)
+        rows: Rows = {}
+        for index, row in enumerate(found.iter_rows(named=True)):
+            values = {name: row[name] for name in _MEASURES[source]} | {"visitors": int(visitors[index])}
+            key = (
+                source,
+                with_excluded,
+                site,
+                start + row["bucket"] * CELL_MS,
+                tuple(row[name] for name in _DIMENSIONS[source]),
+            )
+            kept = {name: value for name, value in values.items() if value}
+            if kept:
+                rows[key] = kept
+        return rows
+
+
+def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
+    """The live stream over these stores, as the processor wires it."""
+    return Runner(stream_stores(stores), clock, home=home)
+
+
+def settler_stores(stores: Stores) -> SettlerStores:
+    """The settler's view of these stores, as the processor wires it."""
+    return SettlerStores(
+        raw=stores.raw,
+        rejected=stores.rejected,
+        dirty=stores.dirty,
+        generations=stores.generations,
+        claims=stores.claims,
+        sink=stores.sink,
+        progress=stores.progress,
+        directory=stores.directory,
+        series=stores.series,
+        metrics=stores.metrics,
+        ledger=stores.ledger,
+    )
+
+
+def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
+    """The same hits standing in the log, late if the log took them more than an hour after their time (T4)."""
+    (log, partition, offset), log_time = at
+    return [
+        replace(
+            hit,
+            position=(log_time, log, partition, offset, row),
+            is_late=log_time - hit.event_time > 60 * 60 * 1000,
+        )
+        for row, hit in enumerate(hits)
+    ]
+
+
+def visit_policy(policy: RefPolicy) -> VisitPolicy:
+    """The product's policy with the reference's numbers."""
+    return VisitPolicy(
+        gap_ms=policy.gap_ms,
+        cap_ms=policy.cap_ms,
+        max_hits=policy.max_hits,
+        campaign_splits=policy.campaign_splits,
+        split_at_local_midnight=policy.split_at_local_midnight,
+    )
+
+
+def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
+    """What the reference says is published of these hits."""
+    return folded_rows(settle(hits, policy).entries)
+
+
+def folded_rows(entries: Iterable[Entry]) -> Rows:
+    """What the reference's entries come to, as rows."""
+    sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    every = list(entries)
+    for key, entry in _keyed(every):
+        for name, value in entry.adds.items():
+            sums[key][name] += value
+    for key, names in visitors_by_row(every).items():
+        sums[key]["visitors"] = len(names)
+    kept = {key: {name: value for name, value in row.items() if value} for key, row in sums.items()}
+    return {key: row for key, row in kept.items() if row}
+
+
+def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
+    """Who the visitors of each row are, where it has any."""
+    visitors: dict[Key, set[str]] = defaultdict(set)
+    for key, entry in _keyed(entries):
+        if entry.visitor is not None:
+            visitors[key].add(entry.visitor)
+    return visitors
+
+
+def _keyed(entries: Iterable[Entry]) -> Iterator[tuple[Key, Entry]]:
+    """Each entry under the key of every row that it adds to."""
+    for entry in entries:
+        for with_excluded in (False, True) if not entry.excluded else (True,):
+            yield _key(entry, with_excluded=with_excluded), entry
+
+
+def _key(entry: Entry, *, with_excluded: bool) -> Key:
+    source = RowSource.TRAFFIC if "hit_type" in entry.dimensions else RowSource.VISITS
+    dimensions = tuple(entry.dimensions.get(name) for name in _DIMENSIONS[source])
+    return source, with_excluded, entry.site, entry.instant_ms - entry.instant_ms % CELL_MS, dimensions
+
+
+def differences(found: Rows, expected: Rows) -> list[str]:
+    """What is missing, too much or other, one line per row."""
+    return [
+        f"{key}: found {found.get(key)}, expected {expected.get(key)}"
+        for key in sorted(found.keys() | expected.keys(), key=repr)
+        if found.get(key) != expected.get(key)
+    ]

@@ -1,0 +1,188 @@
+"""A client of StreamHits that keeps the contract, and can break it on purpose."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import grpc
+from google.protobuf.message import Message
+
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.api.hit.v1 import hit_pb2
+
+METHOD = "/hitmesh.api.collector.v1.CollectorService/StreamHits"
+CALL_S = 120.0
+BATCH_HITS = 400
+
+
+def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes | None]) -> None:
+    """End the requests of a call when it ends: the thread that takes them would wait as long as the process lives."""
+    if not call.add_callback(lambda: outgoing.put(None)):
+        outgoing.put(None)
+
+
+@dataclass
+class Told:
+    """What a stream's collector said so far."""
+
+    acked_through: int = 0
+    accepted: int = 0
+    issues: list[collector_pb2.HitIssue] = field(default_factory=list)
+    receipts: list[collector_pb2.Receipt] = field(default_factory=list)
+    acks: list[collector_pb2.Ack] = field(default_factory=list)
+    credit: int = 0
+    go_away: collector_pb2.GoAway | None = None
+
+
+class StreamClient:
+    """One stream. Messages may be any bytes."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        key: str,
+        site: str,
+        *,
+        resume_from: int = 0,
+        max_inflight_bytes: int = 0,
+        opening: bytes | None = None,
+        timeout_s: float = CALL_S,
+    ) -> None:
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        stream_open = collector_pb2.StreamOpen(
+            ingest_key=key, resume_from=resume_from, max_inflight_bytes=max_inflight_bytes
+        )
+        first = bytes_of(collector_pb2.StreamHitsRequest(open=stream_open)) if opening is None else opening
+        self.raw(first)
+        self.next_seq = resume_from + 1
+        self.told = Told(acked_through=resume_from)
+        self._in_flight: dict[int, int] = {}
+        call: grpc.StreamStreamMultiCallable[bytes, collector_pb2.StreamHitsResponse] = channel.stream_stream(
+            METHOD, request_serializer=None, response_deserializer=collector_pb2.StreamHitsResponse.FromString
+        )
+        self.call = call(iter(self._outgoing.get, None), metadata=(("hitmesh-site", site),), timeout=timeout_s)
+        end_requests_with(self.call, self._outgoing)
+
+    def __enter__(self) -> StreamClient:
+        self.wait_ready()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._outgoing.put(None)
+        self.call.cancel()
+
+    def wait_ready(self) -> collector_pb2.StreamReady:
+        """Reads the answer to open."""
+        answer = self.next()
+        assert answer.WhichOneof("kind") == "ready", answer
+        self.told.credit += answer.ready.credit_bytes
+        self.told.acked_through = answer.ready.acked_through
+        return answer.ready
+
+    def next(self) -> collector_pb2.StreamHitsResponse:
+        """Reads one message and notes what it says.
+
+        Raises:
+            grpc.RpcError: the stream ended with an error.
+            StopIteration: the stream ended.
+        """
+        answer: collector_pb2.StreamHitsResponse = next(self.call)
+        match answer.WhichOneof("kind"):
+            case "ack":
+                self._note(answer.ack)
+            case "credit":
+                self.told.credit += answer.credit.bytes
+            case "go_away":
+                self.told.go_away = answer.go_away
+        return answer
+
+    def _note(self, ack: collector_pb2.Ack) -> None:
+        told = self.told
+        assert ack.acked_through >= told.acked_through, "acks are cumulative"
+        told.acked_through = ack.acked_through
+        told.accepted += ack.accepted_count
+        told.issues += ack.issues
+        told.receipts += ack.receipts
+        told.acks.append(ack)
+
+    def raw(self, message: bytes) -> None:
+        """Sends bytes as one message."""
+        self._outgoing.put(message)
+
+    def send(self, batch: hit_pb2.HitBatch | bytes, seq: int | None = None) -> int:
+        """Sends a batch, waiting for credit; returns its number."""
+        number = self.next_seq if seq is None else seq
+        message = sequenced(number, batch)
+        while self.told.credit < len(message) and self.told.acked_through < self.next_seq - 1:
+            self.next()
+        self.told.credit -= len(message)
+        self.raw(message)
+        self.next_seq = max(self.next_seq, number + 1)
+        return number
+
+    def wait_acked(self, seq: int) -> None:
+        """Reads until everything up to a number is acknowledged."""
+        while self.told.acked_through < seq:
+            self.next()
+
+    def finish(self) -> Told:
+        """Half-closes and reads to the end; the stream must end well."""
+        self._outgoing.put(None)
+        for _ in self.answers():
+            pass
+        assert self.call.code() is grpc.StatusCode.OK
+        return self.told
+
+    def answers(self) -> Iterator[collector_pb2.StreamHitsResponse]:
+        """Yields what comes until the stream ends."""
+        while True:
+            try:
+                yield self.next()
+            except StopIteration:
+                return
+
+
+def bytes_of(message: Message) -> bytes:
+    """Returns the wire form of a message."""
+    return message.SerializeToString()
+
+
+def sequenced(batch_seq: int, batch: hit_pb2.HitBatch | bytes) -> bytes:
+    """Returns a StreamHitsRequest with a numbered batch, which may be any bytes."""
+    inner = batch if isinstance(batch, bytes) else bytes_of(batch)
+    return length_delimited(2, bytes([1 << 3]) + varint(batch_seq) + length_delimited(2, inner))
+
+
+def length_delimited(number: int, value: bytes) -> bytes:
+    """Returns a protobuf field of bytes."""
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    """Returns a protobuf varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def in_batches(hits: Sequence[hit_pb2.Hit], prefix: str, size: int = BATCH_HITS) -> list[hit_pb2.HitBatch]:
+    """Returns the hits in batches, each with an id that starts with `prefix`."""
+    return [
+        hit_pb2.HitBatch(batch_id=f"{prefix}-{start}", hits=hits[start : start + size])
+        for start in range(0, len(hits), size)
+    ]
+
+
+def send_all(channel: grpc.Channel, key: str, site: str, batches: Sequence[hit_pb2.HitBatch]) -> Told:
+    """Sends batches on one stream and returns what the collector said, once all are acknowledged."""
+    with StreamClient(channel, key, site) as stream:
+        for batch in batches:
+            stream.send(batch)
+        told = stream.finish()
+    assert told.acked_through == len(batches)
+    return told

@@ -1,0 +1,46 @@
+"""Waiting for a condition with a deadline: the only place of these tests that sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tests.support.patience import patient
+
+T = TypeVar("T")
+
+PAUSE_S = 0.05
+
+
+def eventually(
+    probe: Callable[[], T | None],
+    what: str,
+    timeout_s: float = 10.0,
+    *,
+    moving: Callable[[], object] | None = None,
+) -> T:
+    """Return the first result of `probe` that is not None or False.
+
+    Args:
+        probe: asks whether the awaited state is there.
+        what: the awaited state, for the error.
+        timeout_s: how long the state takes on a fast machine; the ceiling is a multiple (tests/support/patience.py).
+        moving: a figure that changes while there is progress. The deadline starts anew whenever it changes.
+
+    Raises:
+        AssertionError: the deadline passed.
+    """
+    ceiling_s = patient(timeout_s)
+    deadline = time.monotonic() + ceiling_s
+    figure = moving() if moving else None
+    while True:
+        result = probe()
+        if result is not None and result is not False:
+            return result
+        if moving and (now := moving()) != figure:
+            figure, deadline = now, time.monotonic() + ceiling_s
+        if time.monotonic() > deadline:
+            progress = f"; no progress beyond {figure!r}" if moving else ""
+            raise AssertionError(f"not within {ceiling_s:.0f} s: {what}{progress}")
+        time.sleep(PAUSE_S)
