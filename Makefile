@@ -41,8 +41,9 @@ types: setup ## mypy --strict on all hand-written code.
 layers: setup ## Imports point one way.
 	@$(BIN)/lint-imports --no-logo
 
-protos: setup ## Lint the contract.
+protos: setup ## Lint the contract; it breaks nothing that proto/contract.binpb promises.
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against proto/contract.binpb
 
 generated: setup ## The committed stubs are what the protos make.
 	@$(BIN)/python dev/make_protos.py --check
