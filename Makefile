@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 TYPED := hitmesh collector processor reporter tests dev
 
-.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated unit proto bench lock wheel clean
+.PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto bench lock wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ test-long: setup ## What takes too long for every day: whole files, long outages
 
 check: static unit ## Style, types, layering, contract, generated code, unit and property tests.
 
-static: lint types layers protos generated ## The checks that run no test.
+static: lint types layers protos generated words ## The checks that run no test.
 
 lint: setup ## Style and formatting.
 	@$(BIN)/ruff check .
@@ -47,6 +47,10 @@ protos: setup ## Lint the contract; it breaks nothing that proto/contract.binpb 
 
 generated: setup ## The committed stubs are what the protos make.
 	@$(BIN)/python dev/make_protos.py --check
+
+words: setup ## Plain words in docstrings and comments, and names that say what a thing is.
+	@$(BIN)/python dev/words.py
+	@$(BIN)/python dev/names.py
 
 unit: setup ## Unit and property tests.
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/property

@@ -1,1 +1,1 @@
-"""The collector: receives hits, decides which are taken, and acknowledges them once the log holds them."""
+"""The collector: receives hits, admits or refuses each, and acknowledges them once the log has stored them."""

@@ -1,8 +1,9 @@
-"""All streams feed one micro-batcher: batches in, records out, each batch told when it is durable (decision A2).
+"""The micro-batcher of all streams and calls: admits batches, appends records, reports outcomes (decision A2).
 
-One thread decodes and admits at once everything that arrived while a record may linger, splits the hits by partition
-and appends records: a record may wait anyway, and among thousands a hit costs a fraction of what it costs among a
-hundred. A batch's outcome is told only when every record with its hits, and the record with its refusals, is durable.
+A single thread decodes and admits together all batches that arrived within the linger time, splits the hits by
+partition and appends records. A record waits for the linger time anyway, and a hit costs a fraction as much among
+thousands as among a hundred. A batch's outcome is reported only when every record with hits of the batch, and the
+record with its refusals, is durable.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from hitmesh.runtime.logs import Seldom, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
-# Worth admitting without waiting for more: half the credit of a stream, so that one stream alone keeps both sides busy.
+# At this size admission starts without waiting for more: half a stream's credit, so that a single stream keeps both
+# sides busy.
 ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
@@ -46,10 +48,10 @@ Grants = Mapping[tuple[str, str], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A batch that waits for its outcome; `tell` is called exactly once, from any thread.
+    """A queued batch. `tell` is called exactly once, from any thread.
 
-    `let_pass` is called right before admission, and raises RetryError where too much of the sender's was refused since.
-    `is_over` says whether the caller has left: then the batch is not admitted.
+    `let_pass` is called right before admission and raises RetryError if too much from the sender was refused meanwhile.
+    `is_over` returns whether the caller has left; such a batch is not admitted.
     """
 
     frame: Frame
@@ -60,12 +62,12 @@ class Waiting:
 
     @property
     def arrived_ms(self) -> int:
-        """When it came, on the clock by which records are cut."""
+        """Arrival time in ms, on the monotonic clock that cuts records."""
         return int(self.arrived_s * 1000)
 
 
 class MicroBatch:
-    """Batches admitted together, and the records that still have to become durable."""
+    """Batches admitted together, with the number of their records that are not durable yet."""
 
     def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int, meter: CollectorMeter) -> None:
         self._waiting = waiting
@@ -77,12 +79,12 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Wait for so many more records: rows of one slice went into several."""
+        """Wait for `records` more records, because a slice was cut into several."""
         with self._lock:
             self._records += records
 
     def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Notes that a record with hits of these batches is durable; None for a record of refusals."""
+        """Count down a durable record with hits of these batches; `position` is None for a record of refusals."""
         with self._lock:
             if position is not None:
                 for frame in frames:
@@ -92,7 +94,7 @@ class MicroBatch:
             self._tell()
 
     def failed(self, frames: Sequence[int], error: RetryError) -> None:
-        """Notes that a record did not become durable: nothing is promised for the batches that have rows in it."""
+        """Count down a record that did not become durable; the batches with rows in the record must be sent again."""
         with self._lock:
             self._failures.update(dict.fromkeys(frames, error))
             done = self._counted_down()
@@ -115,9 +117,9 @@ class MicroBatch:
             if failure is not None:
                 outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
                 continue
-            said, positions = tuple(issues[index]), tuple(self._positions[index])
-            retry_s = RETRY_DELAY_S if said and said[0].outcome == "RETRY" else None
-            outcomes.append(BatchOutcome(said, positions, accepted[index], rejected[index], retry_s))
+            batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
+            retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None
+            outcomes.append(BatchOutcome(batch_issues, positions, accepted[index], rejected[index], retry_s))
         retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
         _tell_all(self._waiting, outcomes, self._meter, retry_hits)
 
@@ -125,10 +127,10 @@ class MicroBatch:
 def _tell_all(
     waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
 ) -> None:
-    """Counts first: whoever was told finds itself counted."""
-    meter.told([one.arrived_s for one in waiting], outcomes, retry_hits)
-    for one, outcome in zip(waiting, outcomes, strict=True):
-        one.tell(outcome)
+    """Report outcomes, after counting: a caller with an outcome must find the batch counted."""
+    meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
+    for batch, outcome in zip(waiting, outcomes, strict=True):
+        batch.tell(outcome)
 
 
 def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
@@ -140,7 +142,7 @@ def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
 
 
 class MicroBatcher:
-    """Takes batches from all streams and calls; runs one thread between `start` and `stop`."""
+    """The queue of all streams and calls, and the thread that empties the queue between `start` and `stop`."""
 
     def __init__(
         self,
@@ -172,15 +174,15 @@ class MicroBatcher:
 
     @property
     def directory(self) -> SiteDirectory:
-        """Where keys and sites are looked up."""
+        """The directory of keys and sites."""
         return self._directory
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Admits and appends what is queued, waits until it is durable, ends the thread."""
+        """Admit and append the queued batches, end the thread, then flush the log for at most `drain_s`."""
         with self._arrived:
             self._stopping = True
             self._arrived.notify()
@@ -188,11 +190,11 @@ class MicroBatcher:
         self._log.flush(self._settings.drain_s)
 
     def failed(self) -> str | None:
-        """Returns why the thread ended; None while it lives."""
+        """Return why the thread failed; None while the thread runs."""
         return self._cause
 
     def submit(self, waiting: Waiting) -> None:
-        """Queues a batch; its outcome is told later."""
+        """Queue a batch; `waiting.tell` gets the outcome later, or a retry at once if the thread has ended."""
         with self._arrived:
             taken = not self._ended
             if taken:
@@ -204,13 +206,13 @@ class MicroBatcher:
             self._send_away([waiting])
 
     def _send_away(self, waiting: Sequence[Waiting]) -> None:
-        stopping = retry_later("LOG_FULL", "the collector stops: send the batch again, to another one", 1.0)
+        stopping = retry_later("LOG_FULL", "the collector is stopping: send the batch again to another collector", 1.0)
         _tell_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:
         try:
             self._work_until_stopped()
-        except BaseException as error:  # the process must end, and until then take no batch that it cannot keep
+        except BaseException as error:  # the process must end, and must not take batches that it would lose
             self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
             with self._arrived:
                 self._ended = True
@@ -220,7 +222,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read once: what this round leaves gathered, the next one must cut
+            last_round = self._stopping  # read once: the next round must cut slices that this round leaves gathered
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -232,29 +234,29 @@ class MicroBatcher:
                     return
 
     def _take(self) -> list[Waiting]:
-        """Returns what is to be admitted now: once it is enough, or it or a record has lingered."""
+        """Return the batches to admit, as soon as there are enough or a batch or record has lingered."""
         with self._arrived:
             while not self._stopping and (wait_s := self._wait_s()) > 0:
                 self._arrived.wait(wait_s)
-            ends = itertools.accumulate(len(one.frame.batch) for one in self._queue)
+            ends = itertools.accumulate(len(batch.frame.batch) for batch in self._queue)
             fitting = sum(1 for end in ends if end <= MICRO_BATCH_BYTES) or min(1, len(self._queue))
             taken, self._queue = self._queue[:fitting], self._queue[fitting:]
-            self._queued_bytes -= sum(len(one.frame.batch) for one in taken)
+            self._queued_bytes -= sum(len(batch.frame.batch) for batch in taken)
         return taken
 
     def _wait_s(self) -> float:
         if self._queued_bytes >= ENOUGH_BYTES:
             return 0.0
         now_ms = _monotonic_ms()
-        waits_ms = [self._settings.linger_ms - (now_ms - one.arrived_ms) for one in self._queue[:1]]
+        waits_ms = [self._settings.linger_ms - (now_ms - batch.arrived_ms) for batch in self._queue[:1]]
         cutter_ms = self._cutter.wait_ms(now_ms)
         if cutter_ms is not None:
             waits_ms.append(cutter_ms)
         return min(waits_ms) / 1000 if waits_ms else IDLE_WAIT_S
 
     def _admit(self, queued: Sequence[Waiting]) -> None:
-        waiting = [one for one in queued if self._is_awaited(one)]
-        frames = [one.frame for one in waiting]
+        waiting = [batch for batch in queued if self._is_awaited(batch)]
+        frames = [batch.frame for batch in waiting]
         try:
             envelopes, senders = read_frames(frames)
             grants = resolve(senders, self._directory)
@@ -266,25 +268,27 @@ class MicroBatcher:
             if passing:
                 self._admit_part([(waiting[number], envelopes[number]) for number in passing], grants)
 
-    def _is_awaited(self, one: Waiting) -> bool:
-        if one.is_over():
+    def _is_awaited(self, batch: Waiting) -> bool:
+        if batch.is_over():
             _tell_all(
-                [one], [retry_later("LOG_FULL", "the caller left: send the batch again", RETRY_DELAY_S)], self._meter
+                [batch],
+                [retry_later("LOG_FULL", "the caller disconnected: send the batch again", RETRY_DELAY_S)],
+                self._meter,
             )
             return False
         return True
 
-    def _passes(self, one: Waiting) -> bool:
+    def _passes(self, batch: Waiting) -> bool:
         try:
-            one.let_pass()
+            batch.let_pass()
         except RetryError as error:
-            _tell_all([one], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
+            _tell_all([batch], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
             return False
-        return self._is_awaited(one)
+        return self._is_awaited(batch)
 
     def _admit_part(self, part: Sequence[tuple[Waiting, Envelope]], grants: Grants) -> None:
-        waiting = [one for one, _ in part]
-        frames = [one.frame for one in waiting]
+        waiting = [batch for batch, _ in part]
+        frames = [batch.frame for batch in waiting]
         try:
             admitted = self._admitted(frames, [envelope for _, envelope in part], grants)
         except BaseException as error:
@@ -294,15 +298,19 @@ class MicroBatcher:
             self._split(waiting, admitted)
 
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
-        """Tell batches to come again; called where the error is caught."""
+        """Handle an error in admission; call from the `except` block.
+
+        On RetryError every batch is told to retry. On another error several batches are admitted again one by one, and
+        a single batch is told to retry.
+        """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
             _tell_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
-            # A bug in admission, or a panic, must cost the batch that shows it, not its neighbours.
-            for one in waiting:
-                self._admit([one])
+            # A bug or panic in admission must cost only the batch that triggers the error.
+            for batch in waiting:
+                self._admit([batch])
         else:
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
             broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
@@ -345,13 +353,15 @@ class MicroBatcher:
         slices: Sequence[Slice[MicroBatch]],
         record_of: Callable[[pl.DataFrame], Record],
     ) -> None:
-        """Append slices as records of bounded size. An error costs the batches that have rows in it, no others."""
+        """Append slices as records of bounded size; an error costs only batches with rows in the failed record."""
         try:
             records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
         except BaseException as error:
             logger().exception("record_not_made", topic=topic.value, error=type(error).__name__)
             for part in slices:
-                part.owner.failed(part.frames, RetryError("the record could not be made; the cause is in the log"))
+                part.owner.failed(
+                    part.frames, RetryError("the record could not be built; the cause is in the server's log")
+                )
             return
         expected = Counter(id(part.owner) for parts, _ in records for part in parts)
         for part in slices:
@@ -362,7 +372,7 @@ class MicroBatcher:
     def _log_append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
         try:
             return self._log.append(topic, partition, record)
-        except BaseException as error:  # whatever it is, other records must go on
+        except BaseException as error:  # after any error the other records must still be appended
             if not isinstance(error, RetryError) and self._seldom.due("record_not_appended"):
                 logger().exception("record_not_appended", topic=topic.value, rows=record.rows, bytes=len(record.value))
             failed: Future[LoggedPosition] = Future()
@@ -386,7 +396,7 @@ class MicroBatcher:
         appended.add_done_callback(resolved)
 
     def _complain(self, error: BaseException, batches: int) -> None:
-        """Log why batches are not taken: one line in a while for each reason, which says how many it stands for."""
+        """Log why batches are not taken: one line per reason and interval, with the number of batches."""
         known = isinstance(error, HitmeshError)
         reason = error.reason if isinstance(error, HitmeshError) else type(error).__name__
         count = self._seldom.due(reason, batches)
@@ -396,5 +406,5 @@ class MicroBatcher:
 
 
 def _monotonic_ms() -> int:
-    """Returns a time by which records are cut, whatever happens to the clock of the machine."""
+    """Return a monotonic time in ms, so that a change of the system clock does not affect how records are cut."""
     return int(time.perf_counter() * 1000)

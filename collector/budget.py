@@ -1,4 +1,4 @@
-"""How many bytes of batches all streams and calls may have in flight together, so that memory is bounded."""
+"""The byte budget for batches in flight, shared by all streams and calls, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class ByteBudget:
-    """A counted budget. A taker larger than the whole budget gets it alone."""
+    """A budget of bytes. A batch larger than the whole budget is taken only when nothing else is in flight."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
@@ -14,7 +14,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, size: int, timeout_s: float | None = None) -> bool:
-        """Waits for room and takes it; returns False, with nothing taken, when there was none within the time."""
+        """Wait for room and take `size` bytes; return False, with nothing taken, after the time-out."""
         with self._changed:
             fits = self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._total, timeout_s)
             if fits:
@@ -22,12 +22,12 @@ class ByteBudget:
             return fits
 
     def give(self, size: int) -> None:
-        """Gives back what was taken."""
+        """Return `size` bytes to the budget."""
         with self._changed:
             self._taken -= size
             self._changed.notify_all()
 
     @property
     def taken(self) -> int:
-        """How many bytes are taken now."""
+        """Bytes in flight now."""
         return self._taken

@@ -1,4 +1,4 @@
-"""Reads the envelope of a message without parsing its hits: which batch is it, how large, under which id."""
+"""Read a message's envelope, with hits unparsed: the kind, the batch's number, its size and its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# Of numbers of batches: half of what the field can hold, so that the one after it can always be told.
+# Largest batch number: half of the field's range, so that the next number always fits too.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 
@@ -35,13 +35,13 @@ class BatchFrame:
 
 @dataclass(frozen=True, slots=True)
 class GarbageFrame:
-    """A message that is neither: `original` are its bytes."""
+    """A message that is neither `open` nor a numbered batch; `original` has the message's bytes."""
 
     original: bytes
 
 
 def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
-    """Returns what a StreamHitsRequest is; never raises."""
+    """Return the parsed frame of a StreamHitsRequest; never raises."""
     try:
         frame = view_pb2.StreamFrame.FromString(message)
         kind = frame.WhichOneof("kind")
@@ -56,7 +56,7 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
 
 
 def read_unary_frame(message: bytes) -> bytes | None:
-    """Returns the HitBatch bytes of a SendHitsRequest; None when it is garbage."""
+    """Return the HitBatch bytes of a SendHitsRequest; None if the request does not decode."""
     try:
         return view_pb2.UnaryFrame.FromString(message).batch
     except DecodeError:
@@ -64,9 +64,9 @@ def read_unary_frame(message: bytes) -> bytes | None:
 
 
 def batch_id_of(batch: bytes) -> str:
-    """Returns the batch_id of an unparsed HitBatch; "" when it has none or does not parse.
+    """Return the batch_id of an unparsed HitBatch; "" if there is none or the batch does not parse.
 
-    Serialisers write field 1 first, so its bytes are at the front; anything else is parsed as a whole.
+    Serialisers write field 1 first, so the id is usually at the front. Otherwise the whole batch is parsed.
     """
     if not batch or (batch[0] == _BATCH_ID_TAG and len(batch) > 1 and batch[1] < _ONE_BYTE_VARINT):
         return batch[2 : 2 + batch[1]].decode("utf-8", "replace") if batch else ""

@@ -1,7 +1,7 @@
-"""The gate before work: who sends, and whether refusals of theirs have cost too much lately.
+"""The gate before admission: keeps out senders whose refused hits have cost too much work lately.
 
-Decides by key and client address only, before hits are looked at. Server and edge keys are secret, so their senders
-are not limited; a directory that does not answer keeps nobody out.
+Decides by key and client address only, before hits are read. Server and edge keys are secret, so their senders are not
+limited. While the directory is unavailable, the gate lets every sender pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
 class Gate:
-    """Keeps out senders whose refusals cost more than they may."""
+    """Keeps out senders whose refusals have used up the budget."""
 
     def __init__(self, directory: SiteDirectory, budget: RefusalBudget) -> None:
         self._directory = directory
@@ -31,14 +31,14 @@ class Gate:
 
     @property
     def is_watchful(self) -> bool:
-        """Whether anybody may have to be kept out; while False, `check` need not be called."""
+        """Whether any sender may have to wait; while False, `check` need not be called."""
         return self._budget.any_debt
 
     def check(self, key: str, address: str) -> None:
         """Let a sender pass.
 
         Raises:
-            RetryError: too much of the sender's was refused lately (QUOTA).
+            RetryError: too much from the sender was refused lately (QUOTA).
         """
         sender = self._charged_sender(key, address)
         wait_s = 0.0 if sender is None else self._budget.wait_s(sender)
@@ -47,10 +47,10 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Let a sender pass for work on `size` bytes that runs in parallel; until it is done they count as refused.
+        """Let a sender pass for parallel work on `size` bytes, which count as refused until the work is done.
 
         Raises:
-            RetryError: too much of the sender's was refused lately, or is being read (QUOTA).
+            RetryError: too much from the sender was refused lately, or is being read (QUOTA).
         """
         sender, units = self._charged_sender(key, address), size + CALL_UNITS
         wait_s = 0.0 if sender is None else self._budget.hold(sender, units)
@@ -63,28 +63,28 @@ class Gate:
                 self._budget.let_go(sender, units)
 
     def check_again(self, frame: Frame, key: str | None, address: str) -> None:
-        """Let a batch pass that was let pass when it came.
+        """Check again, right before admission, a batch that passed on arrival.
 
         Args:
-            frame: the batch; its key is read from it where `key` is None.
-            key: as `check`.
-            address: as `check`.
+            frame: the batch, from which the key is read if `key` is None.
+            key: as in `check`.
+            address: as in `check`.
 
         Raises:
-            RetryError: too much of the sender's was refused since (QUOTA).
+            RetryError: too much from the sender was refused since (QUOTA).
         """
         if self.is_watchful:
             self.check(read_envelope(frame).sender.key if key is None else key, address)
 
     def charge(self, key: str, address: str, size: int, sizes: Sequence[int], outcome: BatchOutcome) -> None:
-        """Charge the sender of a batch for what was refused of it.
+        """Charge a batch's sender for the refused part.
 
         Args:
-            key: the sender's.
-            address: the client's.
-            size: bytes of all that was sent.
-            sizes: bytes that were sent for each hit, where that is known.
-            outcome: what became of the batch.
+            key: the sender's key.
+            address: the client's address.
+            size: bytes sent in total.
+            sizes: bytes sent for each hit, if known.
+            outcome: outcome of the batch.
         """
         if outcome.is_charged:
             refusals = [issue.index for issue in outcome.issues if issue.outcome != "WARNED"]
@@ -92,21 +92,21 @@ class Gate:
             share = outcome.rejected / hits if hits else 1.0
             of_hits = sum(sizes[index] for index in set(refusals) if 0 <= index < len(sizes))
             work = max(size * share, (size - sum(sizes)) * share + of_hits)
-            # What admission said of the key is not looked up again: a key that nobody has would cost two look-ups.
+            # Do not look up a key again that admission did not find: an unknown key would cost two look-ups.
             known = "" if outcome.issues[0].reason in _NO_KEY else key
             self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
     def charge_units(self, key: str, address: str, units: float) -> None:
-        """Charge a sender for a call, and for work beside it."""
+        """Charge a sender for a call and for further work."""
         sender = self._charged_sender(key, address)
         if sender is not None:
             self._budget.charge(sender, units + CALL_UNITS)
 
     def is_known(self, key: str) -> bool:
-        """Return whether a key may send; True while the directory does not answer.
+        """Return whether a key may send; True while the directory is unavailable.
 
         Raises:
-            KeyNotLookedUp: that was not looked up; the sender is charged.
+            KeyNotLookedUp: the budget of look-ups is used up; the sender is charged.
         """
         try:
             found = self._directory.key(key) if key else None
@@ -118,7 +118,7 @@ class Gate:
         return found is not None and found.revoked_at is None
 
     def is_secret(self, key: str) -> bool:
-        """Return whether a key is known to be a server's or an edge's."""
+        """Return whether a key is known to be a server or edge key."""
         try:
             found = self._directory.key(key)
         except RetryError:
@@ -126,12 +126,12 @@ class Gate:
         return found is not None and found.kind is not KeyKind.BROWSER
 
     def require(self, key: str) -> IngestKey:
-        """Return a key that may send; a sender without one is charged for a call.
+        """Return a key that may send; charge a sender without such a key for a call.
 
         Raises:
-            Unauthenticated: the key is not known, or was revoked (UNKNOWN_KEY, KEY_REVOKED).
-            KeyNotLookedUp: whether it is known was not looked up.
-            RetryError: the directory does not answer.
+            Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
+            KeyNotLookedUp: the budget of look-ups is used up.
+            RetryError: the directory is unavailable.
         """
         try:
             found = self._directory.key(key)
@@ -141,7 +141,7 @@ class Gate:
         if found is None or found.revoked_at is not None:
             self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
-            message = "the ingest key is not known: check it, or create one with CreateIngestKey"
+            message = "the ingest key is not known: check the key, or create a key with CreateIngestKey"
             raise Unauthenticated(message, field="open.ingest_key", reason="UNKNOWN_KEY")
         if found.revoked_at is not None:
             message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
@@ -151,7 +151,7 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
-        except KeyNotLookedUp:  # as good as unknown until the budget of look-ups allows to find out
+        except KeyNotLookedUp:  # counts as unknown until the budget of look-ups allows a look-up
             return KEYLESS
         except RetryError:
             return None
@@ -166,6 +166,6 @@ def _kept_out(why: str, wait_s: float) -> RetryError:
 
 
 def key_in_json(body: bytes) -> str:
-    """Return the key that a batch in JSON seems to have, "" without one: found without parsing the JSON."""
+    """Return the ingest key in a JSON batch, or "", found without parsing the JSON."""
     found = _JSON_KEY.search(body)
     return found[1].decode("utf-8", "replace") if found else ""

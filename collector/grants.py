@@ -1,4 +1,4 @@
-"""Who may send: a key and a site header become a grant or a refusal, looked up in the directory it is given."""
+"""Resolve senders: a key and a site header become a grant or a refusal, by look-ups in the given directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Sender = tuple[str, str]  # (key secret, site header)
 
 
 def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender, Grant | Refusal]:
-    """Returns what each sender may do. A site of another merchant is as unknown as one that is not there."""
+    """Return each sender's grant or refusal. Another merchant's site gets the refusal of an unknown site."""
     return {sender: _resolve_one(*sender, directory) for sender in senders}
 
 
@@ -22,10 +22,12 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         return Refusal("UNKNOWN_KEY", "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key")
     try:
         key = directory.key(secret)
-    except KeyNotLookedUp as error:  # of this sender alone: batches of others go on
+    except KeyNotLookedUp as error:  # affects this sender only: batches of others go on
         return Refusal(error.reason, error.message, retry=True)
     if key is None:
-        return Refusal("UNKNOWN_KEY", "the ingest key is not known: check it, or create one with CreateIngestKey")
+        return Refusal(
+            "UNKNOWN_KEY", "the ingest key is not known: check the key, or create a key with CreateIngestKey"
+        )
     if key.revoked_at is not None:
         message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
         return Refusal("KEY_REVOKED", message, site=key.site or "", key_id=key.key_id)
@@ -34,12 +36,13 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     except RefusedError as error:
         return Refusal("UNKNOWN_SITE", error.message, key_id=key.key_id)
     if named is None:
-        message = f"key {key.key_id} is for all sites of {key.merchant}: name one in hitmesh-site"
+        message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in hitmesh-site"
         return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        # The name is the sender's word only: the refused hits are not filed under a site that may be somebody else's.
-        message = f"there is no site {named} for key {key.key_id}: create it, or correct the name"
+        # Only the sender claims this name: do not file the refused hits under a site that may belong to another
+        # merchant.
+        message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
         return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
     return Grant(key=key, site=site)

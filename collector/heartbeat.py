@@ -12,7 +12,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 
 
 class Heartbeat:
-    """Appends heartbeats until stopped."""
+    """The thread that appends heartbeats between `start` and `stop`."""
 
     def __init__(self, log: EventLog, clock: Clock, node: str, pause_s: float) -> None:
         self._log = log
@@ -23,22 +23,22 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread; the first heartbeats go out at once."""
+        """Start the thread; the first heartbeats are appended at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stop.set()
         self._thread.join()
 
     def failed(self) -> str | None:
-        """Return why there are no heartbeats any more; None while the thread lives."""
+        """Return why heartbeats have ended; None while the thread runs or after `stop`."""
         return None if self._thread.is_alive() or self._stop.is_set() else "the heartbeat's thread ended"
 
     def _partitions(self) -> range:
         try:
             return range(self._log.partitions(Topic.HITS))
-        except BaseException as error:  # a panic is no Exception
+        except BaseException as error:  # a panic is not an Exception
             logger().error("heartbeat_failed", traceback=traceback_of(error))
             return range(0)
 
@@ -50,7 +50,7 @@ class Heartbeat:
                 except RetryError as error:
                     logger().warning("heartbeat_not_appended", partition=partition, cause=error.message)
                 except BaseException as error:
-                    # Without heartbeats the watermark of every idle partition stands still: the thread goes on.
+                    # Without heartbeats the watermark of every idle partition stops, so the thread must go on.
                     logger().error("heartbeat_failed", partition=partition, traceback=traceback_of(error))
             if self._stop.wait(self._pause_s):
                 return

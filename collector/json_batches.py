@@ -1,9 +1,9 @@
-"""A HitBatch as JSON becomes one as bytes, hit by hit, so that a hit that does not parse costs its neighbours nothing.
+"""Convert a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse costs the other hits nothing.
 
-Decides only what is JSON of a Hit. A hit that is not becomes bytes that no decoder takes, at its index, followed by its
-JSON: admission refuses it there like any hit that does not decode, says which field was at fault and keeps what was
-sent. Unknown fields are ignored, as Envoy's transcoder does. A quantity of an item may have decimals, which is a field
-of its own in protobuf.
+Decides only whether JSON is a Hit. A hit that does not parse becomes undecodable bytes followed by the hit's JSON, at
+the same index. Admission refuses that hit like any undecodable hit, names the field at fault and keeps the JSON.
+Unknown fields are ignored, as in Envoy's transcoder. An item's quantity may have decimals in JSON; protobuf has a
+separate field for such quantities.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from hitmesh.model.errors import RefusedError
 
 # Field number 0 with wire type 7: neither exists.
 _UNDECODABLE: Final = b"\x07"
-# A hit without fields in a HitBatch: it counts.
+# An empty hit in a HitBatch, to keep the count.
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
 _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
-# How many hits of a batch that do not parse are looked at again, and how long their JSON may be for that.
+# Limits for searching the field at fault: hits per batch, and bytes of a hit's JSON.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
-# As the door takes them.
+# Envoy's limit for a body.
 MAX_JSON_BYTES: Final = 2 << 20
 
 
 class JsonBatch(NamedTuple):
-    """A HitBatch as bytes, and what its bytes do not say of its hits.
+    """A HitBatch as bytes, with facts that the bytes do not contain.
 
     Attributes:
-        batch: its bytes.
-        faults: what is wrong with hits, by index.
-        sizes: how many bytes of JSON were sent for each hit.
+        batch: the bytes.
+        faults: faults of hits, by index.
+        sizes: bytes of JSON sent for each hit.
     """
 
     batch: bytes
@@ -53,20 +53,21 @@ class JsonBatch(NamedTuple):
 def batch_of_json(
     body: bytes, may_send: Callable[[str], bool] = lambda key: True, *, detailed: int = DETAILED_HITS
 ) -> JsonBatch:
-    """Returns the HitBatch that the JSON stands for.
+    """Return the HitBatch for a JSON body.
 
-    Size, count and key come first: hits of a batch that is refused for these are counted, not read.
+    Size, count and key are checked first: if they refuse the batch, hits are counted but not read.
 
     Args:
         body: JSON.
-        may_send: whether hits under this key are worth reading.
-        detailed: of how many hits that are wrong the field at fault is searched for.
+        may_send: whether to read hits under this key.
+        detailed: maximum number of broken hits whose field at fault is searched for.
 
     Raises:
-        RefusedError: it is no JSON, no object, its hits are no list, or a field beside them is wrong (DECODE).
+        RefusedError: the body is too large (BATCH_TOO_LARGE) or no JSON object with a list of hits, or another field is
+            wrong (DECODE).
     """
     if len(body) > MAX_JSON_BYTES:
-        limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits in one"
+        limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
         raise RefusedError(f"the body has {len(body):,} bytes; {limit}", field="body", reason="BATCH_TOO_LARGE")
     try:
         split = split_batch(body)
@@ -84,32 +85,34 @@ def batch_of_json(
         return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes)
     reader = _HitReader(split, detailed)
     read = [reader.read(index, hit) for index, hit in enumerate(hits)]
-    # Serialised one after the other, repeated and single fields add up to one message.
+    # Concatenated serialisations merge into a message: envelope fields first, then hits.
     return JsonBatch(batch + view_pb2.HitBatchEnvelope(hits=read).SerializeToString(), reader.faults, sizes)
 
 
 def plain_body(body: bytes, encoding: str) -> bytes:
-    """Return a body without its content encoding; of gzip no more is unpacked than may be sent.
+    """Return a body without content encoding; gzip is unpacked only up to the maximum body size.
 
     Raises:
-        RefusedError: the encoding is not gzip, the bytes are not, or they unpack to too much.
+        RefusedError: the encoding is not gzip, or the bytes are not valid gzip or are cut short.
     """
     if encoding.lower() in ("", "identity"):
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
-        raise _refused(f"content-encoding {encoding[:60]!r} is not known: send JSON as it is, or with gzip")
+        raise _refused(f"content-encoding {encoding[:60]!r} is not known: send plain or gzipped JSON")
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = unpacking.decompress(body, MAX_JSON_BYTES + 1)
     except zlib.error as error:
-        raise _refused(f"the body is not gzip, as its content-encoding says ({error}): send gzip, or none") from error
+        raise _refused(
+            f"the content-encoding is gzip but the body is not ({error}): send gzip, or no content-encoding"
+        ) from error
     if not unpacking.eof and len(plain) <= MAX_JSON_BYTES:
-        raise _refused("the gzip body is cut short: send all of it")
+        raise _refused("the gzip body is truncated: send the whole body")
     return plain
 
 
 class _HitReader:
-    """Reads the hits of one batch; `faults` says what is wrong with those that are."""
+    """Reads the hits of a batch; `faults` describes hits that do not parse or have an unknown type."""
 
     def __init__(self, split: SplitBatch, detailed: int) -> None:
         self.faults: dict[int, FoundFault] = {}
@@ -118,7 +121,7 @@ class _HitReader:
         self._detailed = detailed
 
     def read(self, index: int, hit: object) -> bytes:
-        """Returns the bytes of a hit, which do not decode where it does not parse."""
+        """Return the bytes of a hit; undecodable bytes if the hit does not parse."""
         try:
             fields: object = hit
             for fields in _readings(hit):
@@ -133,38 +136,40 @@ class _HitReader:
             self._find_fault(index, fields, len(broken))
             return broken
         except RecursionError:
-            said = f"hit {index} of {self._hits} is nested too deep: the limit is {MAX_NESTING} objects in another"
-            self.faults[index] = FoundFault(Reason.DECODE, "", said, b"")
+            problem = f"hit {index} of {self._hits} is nested too deeply: the limit is {MAX_NESTING} levels"
+            self.faults[index] = FoundFault(Reason.DECODE, "", problem, b"")
             return _UNDECODABLE
 
     def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
-        """A name that is none is read as no type, which admission refuses: say there what was sent."""
+        """Record an unknown type name, which parses as no type, so that admission's refusal can quote the name."""
         sent = fields.get("type")
         if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:
             self.faults[index] = FoundFault(Reason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
 
     def _find_fault(self, index: int, hit: object, size: int) -> None:
         if len(self.faults) < self._detailed and size <= DETAILED_BYTES:
-            field, said = wrong_in(hit)
+            field, message = wrong_in(hit)
         else:
             field = ""
-            said = f"hit {index} of {self._hits} is not the JSON of a Hit: send it in a smaller batch to learn why"
-        self.faults[index] = FoundFault(Reason.DECODE, field, said, _id_alone(hit))
+            message = (
+                f"hit {index} of {self._hits} is not the JSON of a Hit: send the hit in a smaller batch to learn why"
+            )
+        self.faults[index] = FoundFault(Reason.DECODE, field, message, _id_alone(hit))
 
 
 def _id_alone(hit: object) -> bytes:
-    """Returns a hit that has the id only, where it has one that is a text."""
+    """Return a hit with only the id, or b"" without a valid text id."""
     sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
     if not isinstance(sent, str) or len(sent) > _MAX_ID_CHARS:
         return b""
     try:
         return hit_pb2.Hit(hit_id=sent).SerializeToString()
-    except ValueError:  # no UTF-8
+    except ValueError:  # not UTF-8
         return b""
 
 
 def _readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yields a hit as it was sent, then with quantities that are not whole as `quantityExact`, where it has any."""
+    """Yield the hit unchanged, then, if any quantity is not whole, with `quantityExact` for such quantities."""
     if not isinstance(hit, dict):
         return
     yield hit
@@ -174,7 +179,7 @@ def _readings(hit: object) -> Iterator[dict[str, Any]]:
 
 
 def _made_exact(payload: Any) -> Any:
-    """Returns a payload whose quantities that are not whole are `quantityExact`; itself where there are none."""
+    """Return a payload with `quantityExact` for quantities that are not whole; the same object if there are none."""
     if not isinstance(payload, dict):
         return payload
     made = dict(payload)

@@ -1,7 +1,7 @@
-"""What is wrong in the JSON of a hit that does not parse: the field's path, its value, the rule and the cure.
+"""Find the fault in a hit's JSON that does not parse: the field's path, its value, the rule and the cure.
 
-Decides which field is to blame, by parsing each alone. A hit is looked at again only after it has failed, and a caller
-bounds how many are. Refuses to decide whether a hit is taken.
+Parses each field alone to find the field at fault. Only failed hits are examined, and the caller bounds their number.
+Does not decide whether a hit is accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_COMPARED: Final = 60
 _A_TIME: Final = 'write a time like "2026-01-31T12:00:00Z"'
 _Kind = FieldDescriptor
 _RULES: Final[Mapping[int, str]] = {
-    _Kind.CPPTYPE_STRING: "write a text",
+    _Kind.CPPTYPE_STRING: "write a string",
     _Kind.CPPTYPE_BOOL: "write true or false",
     _Kind.CPPTYPE_DOUBLE: "write a number",
     _Kind.CPPTYPE_FLOAT: "write a number",
@@ -42,14 +42,14 @@ _RULES: Final[Mapping[int, str]] = {
 
 
 class Wrong(NamedTuple):
-    """The path of the field at fault, "" for the hit itself, and what to say of it."""
+    """The path of the field at fault, "" for the hit itself, and the message."""
 
     field: str
     message: str
 
 
 def wrong_in(hit: object) -> Wrong:
-    """Return what is wrong in a hit that does not parse; takes a few times as long as parsing it."""
+    """Return the fault of a hit that does not parse; takes a few times as long as parsing the hit."""
     if not isinstance(hit, dict):
         return Wrong("", f"the hit is {_shown(hit)}: write an object")
     found = _wrong_field(hit, hit_pb2.Hit.DESCRIPTOR, "")
@@ -62,7 +62,7 @@ def wrong_in(hit: object) -> Wrong:
 
 
 def unknown_type(sent: str) -> str:
-    """Return what to say of a type that is none, with the nearest that is."""
+    """Return the message about an unknown type, with the nearest known type."""
     return f"type {_shown(sent)} is not known: use {_nearest_type(sent)}"
 
 
@@ -82,7 +82,7 @@ def _wrong_field(fields: Mapping[str, Any], kind: Descriptor, path: str) -> Wron
 
 
 def _wrong_value(field: FieldDescriptor, value: Any, path: str) -> Wrong:
-    """Return the blame within a value that does not parse as this field."""
+    """Return the fault within a value that does not parse as this field."""
     if not field.is_repeated:
         return _wrong_single(field, value, path)
     entry = field.message_type
@@ -98,7 +98,7 @@ def _wrong_value(field: FieldDescriptor, value: Any, path: str) -> Wrong:
         assert entry is not None, "a map has entries"
         found = _wrong_single(entry.fields_by_name["value"], part, f"{path}[{_shown(key)}]")
         return Wrong(path, found.message)
-    return Wrong(path, f"{path} is {_shown(value)}: compare it with the field of Hit")
+    return Wrong(path, f"{path} is {_shown(value)}: compare the value with the field of Hit")
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
@@ -110,7 +110,7 @@ def _wrong_single(field: FieldDescriptor, value: Any, path: str) -> Wrong:
     is_time = kind is not None and kind.full_name == "google.protobuf.Timestamp"
     if kind is not None and not is_time and isinstance(value, dict):
         found = _wrong_field(value, kind, f"{path}.")
-        return found or Wrong(path, f"{path} has fields that exclude one another: send one of them")
+        return found or Wrong(path, f"{path} has mutually exclusive fields: send only one field")
     return Wrong(path, f"{path} is {_shown(value)}: {_A_TIME if is_time else _rule(field)}")
 
 
@@ -139,7 +139,7 @@ def _shown(value: Any) -> str:
 
 
 class _Json(str):
-    """JSON that is shown as it is, which has control characters escaped already."""
+    """JSON shown unchanged, since control characters are escaped already."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""Takes the JSON of a batch apart: its fields, its hits, and each hit's own text.
+"""Split a JSON batch into its fields, its hits and each hit's text.
 
-Decides only what is JSON. A hit's text says how much was sent for it, whatever becomes of what it holds.
+Decides only whether the text is JSON. The length of a hit's text is the size that was sent, even if the hit is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 class SplitBatch(NamedTuple):
-    """The fields of a batch without its hits, its hits, and where the text of each begins and ends."""
+    """The fields of a batch other than hits, the hits, and the start and end of each hit's text."""
 
     text: str
     fields: dict[str, Any]
@@ -22,23 +22,23 @@ class SplitBatch(NamedTuple):
     spans: list[tuple[int, int]]
 
     def sent(self, index: int) -> bytes:
-        """Return a hit as it was sent."""
+        """Return a hit's text as bytes."""
         start, end = self.spans[index]
         return self.text[start:end].encode("utf-8", "surrogatepass")
 
     def sizes(self) -> list[int]:
-        """Return how many bytes were sent for each hit."""
+        """Return the size in bytes of each hit's text."""
         if self.text.isascii():
             return [end - start for start, end in self.spans]
         return [len(self.sent(index)) for index in range(len(self.spans))]
 
 
 def split_batch(body: bytes) -> SplitBatch | None:
-    """Return the parts of a batch; None where the JSON is no object or its hits are no list.
+    """Return a batch's parts; None if the JSON is not an object or `hits` is not a list.
 
     Raises:
-        ValueError: it is no JSON.
-        RecursionError: it is nested too deep.
+        ValueError: the body is not JSON.
+        RecursionError: the JSON is nested too deep.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     at = _after_space(text, 0)
@@ -67,7 +67,7 @@ def split_batch(body: bytes) -> SplitBatch | None:
 
 
 def _elements(text: str, at: int) -> tuple[list[Any], list[tuple[int, int]], int]:
-    """Return the elements of the list that begins here, where each stands, and where the list ends."""
+    """Return the elements in the list that begins at `at`, their spans, and the position after the list."""
     elements: list[Any] = []
     spans: list[tuple[int, int]] = []
     at = _after_space(text, at + 1)
@@ -83,7 +83,7 @@ def _elements(text: str, at: int) -> tuple[list[Any], list[tuple[int, int]], int
 
 
 def _name(text: str, at: int) -> tuple[str, int]:
-    """Return a name, and where its value begins."""
+    """Return a name, and the position where the value begins."""
     if text[at : at + 1] != '"':
         raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
     name, at = _DECODER.raw_decode(text, at)
@@ -94,7 +94,7 @@ def _name(text: str, at: int) -> tuple[str, int]:
 
 
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
-    """Return where the next part begins, True; or, after the last one, where its surroundings end, False."""
+    """Return (start of the next part, True), or (position after the closing bracket, False) after the last part."""
     at = _after_space(text, at)
     if text[at : at + 1] == end:
         return at + 1, False

@@ -1,4 +1,4 @@
-"""What the collector counts: per micro-batch, batch and record, never per hit. Decides nothing about hits."""
+"""The collector's metrics: updated per micro-batch, batch and record, never per hit. Decides nothing about hits."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from hitmesh.runtime.telemetry.labels import HitOutcome, IssueOutcome, LogTopic,
 
 
 class CollectorMeter:
-    """Counts in the words of the collector."""
+    """The collector's counters and histograms."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def admitted(self, frames: Sequence[Frame], admitted: Admitted) -> None:
-        """Counts a micro-batch that admission went through."""
+        """Count an admitted micro-batch."""
         self._metrics.record(known.COLLECTOR_BATCH_BYTES, sum(len(frame.batch) for frame in frames))
         refused = int(admitted.rejected["hits"].sum()) if admitted.rejected.height else 0
         self._metrics.record(known.COLLECTOR_BATCH_HITS, admitted.hits.height + refused)
 
-    def told(self, arrived_s: Sequence[float], outcomes: Sequence[BatchOutcome], retry_hits: int = 0) -> None:
-        """Counts batches as their outcomes are told.
+    def reported(self, arrived_s: Sequence[float], outcomes: Sequence[BatchOutcome], retry_hits: int = 0) -> None:
+        """Count batches when their outcomes are reported.
 
         Args:
-            arrived_s: when each batch came, time.perf_counter.
-            outcomes: one a batch.
-            retry_hits: hits that must be sent again; those of batches that were not decoded are not known.
+            arrived_s: arrival of each batch, by time.perf_counter.
+            outcomes: an outcome per batch.
+            retry_hits: hits that must be sent again; batches that were not decoded add nothing.
         """
         now_s = time.perf_counter()
         for began_s in arrived_s:
@@ -47,16 +47,16 @@ class CollectorMeter:
             if hits:
                 self._metrics.add(known.COLLECTOR_HITS, hits, outcome=told_as)
         issues = Counter((issue.outcome, issue.reason) for outcome in outcomes for issue in outcome.issues)
-        for (said, reason), count in issues.items():
-            self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(said), reason=Reason(reason))
+        for (issue_outcome, reason), count in issues.items():
+            self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(issue_outcome), reason=Reason(reason))
 
     def ended(self, error: HitmeshError) -> None:
-        """Counts a stream that was ended with an error."""
-        said = IssueOutcome.RETRY if isinstance(error, RetryError) else IssueOutcome.REJECTED
-        self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=said, reason=Reason(error.reason))
+        """Count a stream that ended with an error."""
+        outcome = IssueOutcome.RETRY if isinstance(error, RetryError) else IssueOutcome.REJECTED
+        self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=outcome, reason=Reason(error.reason))
 
     def appended(self, topic: Topic, error: BaseException | None) -> None:
-        """Counts a record that is durable, or that the log did not take."""
+        """Count a durable record, or a failed append."""
         if error is None:
             self._metrics.add(known.COLLECTOR_RECORDS, 1, topic=LogTopic(topic.value))
         else:

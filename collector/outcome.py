@@ -1,4 +1,4 @@
-"""What became of a batch, as the service tells it: itemised issues, receipts, counts."""
+"""Outcomes of batches as the service reports them: itemised issues, receipts, counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RETRY_DELAY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of one batch. `retry_s` is set when nothing is promised and the batch must be sent again."""
+    """The outcome of a batch. `retry_s` is set when the client must send the batch again."""
 
     issues: tuple[Issue, ...] = ()
     positions: tuple[LoggedPosition, ...] = ()
@@ -26,7 +26,7 @@ class BatchOutcome:
 
     @property
     def is_charged(self) -> bool:
-        """Whether the sender is charged for work: hits were refused, or its key was one too many to look up."""
+        """Whether the sender is charged: hits were refused, or the key was beyond the budget of look-ups."""
         return bool(self.rejected) or any(
             issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == "QUOTA")
             for issue in self.issues[:1]
@@ -34,7 +34,7 @@ class BatchOutcome:
 
     @property
     def refused_whole(self) -> Issue | None:
-        """The issue that refused the whole batch, if one did."""
+        """The issue that refused the whole batch, if any."""
         return next(
             (issue for issue in self.issues if issue.index == WHOLE_BATCH and issue.outcome == "REJECTED"),
             None,
@@ -42,7 +42,7 @@ class BatchOutcome:
 
 
 def issue_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
-    """Yields the issues of a batch for the wire."""
+    """Yield a batch's issues as messages."""
     for issue in outcome.issues:
         message = collector_pb2.HitIssue(
             batch_seq=batch_seq,
@@ -69,7 +69,7 @@ def _reason_number(name: str) -> collector_pb2.Reason.ValueType:
 
 
 def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:
-    """Yields the receipts of a batch for the wire."""
+    """Yield a batch's receipts as messages."""
     for (log, partition, offset), log_time in outcome.positions:
         receipt = collector_pb2.Receipt(
             batch_seq=batch_seq, topic=Topic.HITS.value, log=log, partition=partition, offset=offset
@@ -79,11 +79,11 @@ def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collecto
 
 
 def retry_later(reason: str, message: str, retry_s: float) -> BatchOutcome:
-    """Returns the outcome of a batch of which nothing is promised."""
+    """Return the outcome for a batch that must be sent again."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message)
     return BatchOutcome(issues=(issue,), retry_s=retry_s)
 
 
 def refused(reason: str, message: str) -> BatchOutcome:
-    """Returns the outcome of a batch refused whole before admission."""
+    """Return the outcome for a batch refused whole before admission."""
     return BatchOutcome(issues=(Issue(0, WHOLE_BATCH, "", "REJECTED", reason, "", message),))

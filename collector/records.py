@@ -1,9 +1,9 @@
-"""When a partition's record is cut, and what is in it (decision A2): at so many rows or such an age.
+"""Cuts a partition's rows into log records, by row count or age (decision A2).
 
-A record never has more bytes than a log takes: rows beyond become records of their own.
+A record never has more bytes than the log takes; further rows go into further records.
 
-A header announces how many hits its record brings, with two checksums over them, so that a reader who loses one hit
-and counts another twice is found out (rule D5). Pure: the batcher tells the time and appends what `due` returns.
+A record's header announces the number of hits, with two checksums over the hits, so that a reader who loses a hit and
+counts another twice is detected (rule D5). Pure: the batcher passes the time and appends the slices that `due` returns.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from hitmesh.model.rows.columns import (
 
 OwnerT = TypeVar("OwnerT")
 
-# Where a row comes from and goes to, beside its columns.
+# Columns that only route a row.
 _NOT_STORED: Final = ("frame", "partition")
 
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[OwnerT]):
-    """Rows of one micro-batch for one partition, with their `frame`; `owner` is told where they went."""
+    """Rows of a micro-batch for a partition, with their `frame`; `owner` is told the result of the append."""
 
     rows: pl.DataFrame
     owner: OwnerT
@@ -40,7 +40,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frames that have rows here, or of which there are sums only (`summed`)."""
+        """Frames with rows in this slice, or with rows that were summed (`summed`)."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
@@ -52,7 +52,7 @@ class _Gathering(Generic[OwnerT]):
 
 
 class RecordCutter(Generic[OwnerT]):
-    """Gathers slices per partition until a record is due."""
+    """Collects slices per partition until a record is due."""
 
     def __init__(self, record_rows: int, linger_ms: int) -> None:
         self._record_rows = record_rows
@@ -60,13 +60,13 @@ class RecordCutter(Generic[OwnerT]):
         self._partitions: dict[int, _Gathering[OwnerT]] = {}
 
     def add(self, partition: int, part: Slice[OwnerT], now: int) -> None:
-        """Adds rows for a partition at a time in ms."""
+        """Add rows for a partition; `now` is in ms."""
         gathering = self._partitions.setdefault(partition, _Gathering(since_ms=now))
         gathering.slices.append(part)
         gathering.rows += part.rows.height
 
     def due(self, now: int, *, everything: bool = False) -> list[tuple[int, Sequence[Slice[OwnerT]]]]:
-        """Returns and removes the partitions whose record must be cut now."""
+        """Remove and return the partitions whose record must be cut now."""
         cut = [
             partition
             for partition, gathering in self._partitions.items()
@@ -75,7 +75,7 @@ class RecordCutter(Generic[OwnerT]):
         return [(partition, self._partitions.pop(partition).slices) for partition in cut]
 
     def wait_ms(self, now: int) -> int | None:
-        """Returns how long until the next record is due by age; None when nothing is gathered."""
+        """Return the ms until the next record is due by age; None if nothing is gathered."""
         ages = [now - gathering.since_ms for gathering in self._partitions.values()]
         return max(0, self._linger_ms - max(ages)) if ages else None
 
@@ -83,9 +83,10 @@ class RecordCutter(Generic[OwnerT]):
 def cut_by_bytes(
     slices: Sequence[Slice[OwnerT]], max_bytes: int, record_of: Callable[[pl.DataFrame], Record]
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
-    """Yield slices that become a record together, in order, and that record.
+    """Yield groups of slices, in order, each with the record made of the group.
 
-    A record has at most `max_bytes`, or one row. Slices are split where they must, so an owner may occur in several.
+    A record has at most `max_bytes`, or a single row. Slices are split if necessary, so an owner may occur in several
+    groups.
     """
     rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
     record = record_of(rows)
@@ -106,7 +107,7 @@ def _halves(slices: Sequence[Slice[OwnerT]]) -> tuple[Sequence[Slice[OwnerT]], S
 
 
 def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> Record:
-    """Returns the record of accepted hits; `rows` are not empty. Columns that are not stored are left out."""
+    """Return the record of accepted hits, without columns that are not stored; `rows` must not be empty."""
     rows = rows.drop(_NOT_STORED, strict=False)
     low, high, collected = rows.select(
         pl.col("event_time").min().alias("low"),
@@ -131,9 +132,9 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
 
 
 def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
-    """Returns the record of refused hits; `rows` are not empty.
+    """Return the record of refused hits; `rows` must not be empty.
 
-    A row may stand for all hits of a batch refused whole; the checksums have each row once, an unknown id as "".
+    A row may stand for all hits of a batch refused whole. The checksums include each row once, an unknown id as "".
     """
     rows = rows.drop(_NOT_STORED, strict=False)
     sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())
@@ -151,17 +152,17 @@ def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
 
 
 def heartbeat_record(collector: str, now: int) -> Record:
-    """Returns a record without rows that says the log is alive (rule L1)."""
+    """Return a record without rows, which shows that the log is alive (rule L1)."""
     return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)
 
 
 def _checksums(hashes: npt.NDArray[np.uint64]) -> tuple[int, int]:
-    """Returns Σ mod 2⁶⁴ and ⊕ of hashes."""
+    """Return Σ mod 2⁶⁴ and ⊕ of hashes."""
     return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))
 
 
 def partition_bounds(hits: pl.DataFrame) -> list[tuple[int, int, int]]:
-    """Returns (partition, first row, end row) of hits that are sorted by partition."""
+    """Return (partition, first row, end row) for hits sorted by partition."""
     if not hits.height:
         return []
     partitions = hits["partition"].to_numpy()

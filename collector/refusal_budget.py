@@ -1,8 +1,8 @@
-"""How much work refusals may cost: a bucket per sender that refused bytes, hits and calls empty.
+"""The budget for work on refused hits: a bucket per sender, drained by refused bytes, hits and calls.
 
-A unit is the work of a refused byte. Senders without a known key share one bucket, since nothing of theirs is ever
-taken; each client address of a browser key, which is public, has its own beside one for all of them. Refuses to know
-why anything was refused. Thread-safe.
+A unit is the work of a refused byte. Senders without a known key share a bucket, since nothing they send is ever
+accepted. A browser key is public, so each of its client addresses has a bucket, beside a shared bucket for all browser
+keys. Knows nothing of the reasons for refusals. Thread-safe.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-# Work beside that of the bytes, measured: about 0.2 µs a unit.
+# Work per call and per hit beside the bytes, measured: about 0.2 µs a unit.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# A bucket holds so many seconds' worth, and is in debt by at most so many.
+# Capacity of a bucket, and maximum of its debt, in seconds of refill.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
 
 
 class RefusedSender(NamedTuple):
-    """Who is charged; the key is "" for all who have none that is known."""
+    """A charged sender; `key` is "" for all senders without a known key."""
 
     key: str
     address: str
@@ -34,7 +34,7 @@ _ALL_BROWSERS: Final = RefusedSender("", "*")
 
 
 class RefusalBudget:
-    """Buckets of refused work, filled at `units_s` units a second."""
+    """Buckets of refused work, refilled at `units_s` units a second."""
 
     def __init__(
         self, units_s: float, now_s: Callable[[], float] = time.monotonic, *, max_senders: int = MAX_SENDERS
@@ -43,28 +43,28 @@ class RefusalBudget:
         self._now_s = now_s
         self._max_senders = max_senders
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[RefusedSender, tuple[float, float]] = OrderedDict()  # level, and when it was that
-        self._held: dict[RefusedSender, float] = {}  # only what is not 0
+        self._buckets: OrderedDict[RefusedSender, tuple[float, float]] = OrderedDict()  # level, and time of that level
+        self._held: dict[RefusedSender, float] = {}  # only values above 0
         self._debts_until_s = 0.0
 
     @property
     def any_debt(self) -> bool:
-        """Whether some sender may have to wait; False costs no lock."""
+        """Whether some sender may have to wait; takes no lock."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
-        """Return how long a sender must wait before work of theirs is looked at; 0 = not at all.
+        """Return the seconds a sender must wait before further work; 0 = no wait.
 
-        When all browsers together are in debt, those wait of whom much was refused lately; the others do not.
+        When the shared browser bucket is in debt, only browser senders with many recent refusals wait.
         """
         with self._lock:
             return self._wait_s(sender)
 
     def hold(self, sender: RefusedSender, units: float) -> float:
-        """Set aside what work may cost before it is done; return how long the sender must wait, 0 = not at all.
+        """Reserve units for work before the work is done; return the seconds the sender must wait, 0 = reserved.
 
-        Work is done for a sender whose bucket holds what is set aside already. After it `let_go` must be called, and
-        `charge` for what was refused.
+        Nothing is reserved for a sender whose reservations already exceed the bucket. After the work, call `let_go`,
+        and `charge` for the refused part.
         """
         with self._lock:
             wait_s = self._wait_s(sender)
@@ -75,7 +75,7 @@ class RefusalBudget:
             return wait_s
 
     def let_go(self, sender: RefusedSender, units: float) -> None:
-        """Give back what was set aside."""
+        """Release reserved units."""
         with self._lock:
             self._held[sender] -= units
             if self._held[sender] <= 0:
@@ -94,10 +94,10 @@ class RefusalBudget:
                 self._buckets.popitem(last=False)
 
     def _wait_s(self, sender: RefusedSender) -> float:
-        own = self._level(sender)
-        if sender != KEYLESS and own < self._full / 2:
-            own = min(own, self._level(_ALL_BROWSERS))
-        return max(0.0, -own / self._units_s)
+        level = self._level(sender)
+        if sender != KEYLESS and level < self._full / 2:
+            level = min(level, self._level(_ALL_BROWSERS))
+        return max(0.0, -level / self._units_s)
 
     @property
     def _full(self) -> float:

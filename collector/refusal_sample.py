@@ -1,7 +1,7 @@
-"""Of which refused hits the bytes are kept: every one counts, but a flood of them must not fill a disk.
+"""The sample of refusals whose bytes are kept: every refusal counts, but a flood must not fill a disk.
 
-Decides that the first refusals of a site in each hour are kept one by one, up to a cap per UTC day, and that of the
-others only sums go into the log. Each collector has caps of its own. Refuses to know why anything was refused.
+The first refusals per site and hour are kept whole, up to a cap per UTC day; the rest go into the log as sums. Each
+collector has separate caps. Knows nothing of the reasons for refusals.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.cells import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
 HOUR_MS: Final = 3_600_000
-# An hour may use such a part of its day's cap, so that a flood in the morning leaves room for the evening.
+# An hour may use a quarter of the day's cap, so that a flood in the morning leaves room for the evening.
 _HOURS_PER_DAY: Final = 4
 _KEYS: Final = ("site", "reason", "field", "key_id")
 
@@ -28,11 +28,11 @@ class _Kept:
 
 
 class RefusalSample:
-    """What was kept lately, per site.
+    """Counts of kept refusals, per site.
 
     Args:
-        per_day: refusals kept of a site and UTC day.
-        siteless_per_day: likewise of senders of whom no site is known, all together.
+        per_day: refusals kept per site and UTC day.
+        siteless_per_day: refusals kept per UTC day for all senders without a known site together.
     """
 
     def __init__(self, per_day: int, siteless_per_day: int) -> None:
@@ -42,7 +42,7 @@ class RefusalSample:
         self._day = 0
 
     def thinned(self, refused: pl.DataFrame, now: int) -> pl.DataFrame:
-        """Return rows that stand for the same refused hits: some as they are, the others as sums without bytes."""
+        """Return rows for the same refused hits: some unchanged, the rest summed without bytes."""
         room = {site: self._room(site, now) for site in refused["site"].unique().to_list()}
         nth = pl.int_range(pl.len()).over("site")
         is_kept = nth < pl.col("site").replace_strict(room, return_dtype=pl.Int64())
@@ -69,13 +69,13 @@ class RefusalSample:
 
 
 def _sums(refused: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Return one row per site, reason, field, key and cell of collect time."""
+    """Return a row per site, reason, field, key and cell of collect time."""
     cell = pl.col("collect_time") // CELL_MS
     sums = refused.group_by(*_KEYS, cell.alias("cell"), maintain_order=True).agg(
         pl.col("collect_time").min(),
         pl.col("hits").sum(),
         pl.col("frame").first(),
-        pl.lit("one of many like it: every one counts, bytes are kept of a sample").alias("message"),
+        pl.lit("one of many similar refusals: all are counted, bytes are kept only of a sample").alias("message"),
         pl.lit("").alias("hit_id"),
         pl.lit("").alias("batch_id"),
         pl.lit(-1, dtype=pl.Int32()).alias("batch_index"),

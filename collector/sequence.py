@@ -1,6 +1,6 @@
-"""The order of one stream: which batch is due, what is acknowledged, how much room is left (contract, items 1 and 3).
+"""The order of a stream's batches: next number, acknowledgements, unacknowledged bytes (contract, items 1 and 3).
 
-Pure state without locks, threads or time; the stream's owner serialises calls.
+Pure state without locks, threads or time; the caller serialises calls.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-UNNUMBERED = 0  # a garbage frame whose number the client gave to the batch after it
+UNNUMBERED = 0  # for a garbage frame whose number the client gave to the next batch
 
 
 class Verdict(Enum):
-    """What to do with a batch that arrived."""
+    """How to handle a batch that arrived."""
 
     TAKE = auto()
-    RESUME = auto()  # the same batch again: its outcome is known or under way
-    GAP = auto()  # not the number that was due
+    RESUME = auto()  # a repeated batch: the outcome is known or pending
+    GAP = auto()  # not the expected number
 
 
 @dataclass(slots=True)
@@ -30,12 +30,12 @@ class _Batch:
     batch_id: str
     outcome: BatchOutcome | None = None
     is_garbage: bool = False
-    told_as: int | None = None  # the number in answers, where it is not batch_seq
+    told_as: int | None = None  # the number in answers if not batch_seq
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Batches that can be acknowledged now, in order, and the bytes they free."""
+    """Batches that can be acknowledged now, in order, and the bytes that acknowledgement frees."""
 
     acked_through: int
     outcomes: tuple[tuple[int, BatchOutcome], ...]
@@ -43,32 +43,32 @@ class Progress:
 
 
 class Sequence:
-    """Numbers, outcomes and bytes of one stream's batches."""
+    """Numbers, outcomes and sizes of a stream's batches."""
 
     def __init__(self, resume_from: int) -> None:
         self.acked_through = resume_from
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Looked up by every batch, so not searched for among the open ones: what was taken, by number and whether it
-        # is garbage (numbers of garbage may come twice), and the repeats that wait for a batch under way, by its id.
+        # Indexes, so that no batch searches the open batches: taken batches by number and whether they are garbage
+        # (garbage numbers may repeat), and repeats that wait for a pending batch, by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
-        self._uncounted = 0  # garbage frames since the last batch, which the client may not have numbered
+        self._uncounted = 0  # garbage frames since the last batch; the client may have numbered all, some or none
 
     def arrive(self, batch_seq: int, batch_id: str, size: int) -> Verdict:
-        """Registers a batch; TAKE means it must be submitted and finished later.
+        """Register a batch; on TAKE the caller must submit the batch and later call `finish`.
 
-        A batch whose id is remembered, or still on its way, was sent again: it gets the same receipts and nothing new
-        is written, whether it comes under a new number or its old one (rule D4). After garbage frames the client may
-        or may not have counted them, so each of these numbers is taken.
+        A batch whose id is remembered or pending is a repeat: the repeat gets the same receipts and nothing new is
+        written, whether the number is new or old (rule D4). The client may or may not have numbered garbage frames, so
+        after them each of the possible numbers is accepted.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq
-            for one in self._open:
-                if one.is_garbage and one.batch_seq >= batch_seq:
-                    one.told_as = UNNUMBERED
+            for open_batch in self._open:
+                if open_batch.is_garbage and open_batch.batch_seq >= batch_seq:
+                    open_batch.told_as = UNNUMBERED
         self._uncounted = 0
         known = self._remembered.get(batch_id) if batch_id else None
         again = known is not None or batch_id in self._repeats
@@ -86,7 +86,7 @@ class Sequence:
         return Verdict.RESUME if again else Verdict.TAKE
 
     def garbage(self, size: int) -> int:
-        """Registers a message that is no batch under the number that was due; returns the number."""
+        """Register a garbage message under the expected number; return the number."""
         batch = _Batch(self.due, size, "", is_garbage=True)
         self.due += 1
         self._uncounted += 1
@@ -95,7 +95,7 @@ class Sequence:
         return batch.batch_seq
 
     def finish(self, batch_seq: int, outcome: BatchOutcome, *, is_garbage: bool = False) -> None:
-        """Sets the outcome of a batch or garbage frame that was taken, and of its repeats that wait for it."""
+        """Set the outcome of a taken batch or garbage frame, and of the repeats that wait for the batch."""
         waiting = self._taken[batch_seq, is_garbage]
         taken = waiting.popleft()
         if not waiting:
@@ -103,7 +103,7 @@ class Sequence:
         taken.outcome = outcome
         if not taken.batch_id:
             return
-        # A repeat has the same receipts, but no hit became durable with it.
+        # A repeat has the same receipts but made no hit durable.
         repeated = replace(outcome, accepted=0)
         if outcome.retry_s is None:
             self._remember(taken.batch_id, repeated)
@@ -111,7 +111,7 @@ class Sequence:
             repeat.outcome = repeated
 
     def progress(self) -> Progress | None:
-        """Returns and removes what can be acknowledged now; None when nothing can."""
+        """Remove and return the batches that can be acknowledged now; None if there are none."""
         outcomes: list[tuple[int, BatchOutcome]] = []
         freed = 0
         while self._open and self._open[0].outcome is not None:
@@ -127,7 +127,7 @@ class Sequence:
 
     @property
     def ready(self) -> bool:
-        """Whether something can be acknowledged now."""
+        """Whether a batch can be acknowledged now."""
         return bool(self._open) and self._open[0].outcome is not None
 
     @property

@@ -1,7 +1,7 @@
-"""The gRPC face of the collector: StreamHits and SendHits over raw bytes (contract, items 1-6).
+"""The collector's gRPC service: StreamHits and SendHits over raw bytes (contract, items 1-6).
 
-Messages arrive unparsed, so that one frame that does not decode costs nothing else. Decides how many streams may be
-open and how a refused batch ends a unary call; leaves hits to admission.
+Messages arrive unparsed, so that a frame that does not decode costs nothing else. The service decides how many streams
+may be open and how a refused batch ends a unary call; admission decides about hits.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECT
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
-# Trailer of every call: hits acknowledged in it. Envoy adds them up per door.
+# Trailer of every call: the number of hits acknowledged in the call. Envoy sums the trailer in a counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 UNARY_TIMEOUT_S = 10.0
-# Beyond this a message breaks its call; up to it a batch that is too large is itemised.
+# A larger message breaks the call. Below this size, a batch that is too large gets an itemised refusal.
 MAX_MESSAGE_BYTES = 8 << 20
 
 _WHOLE_CALL: dict[str, type[RefusedError]] = {
@@ -54,7 +54,7 @@ _WHOLE_CALL: dict[str, type[RefusedError]] = {
 
 
 class CollectorService:
-    """Handlers of CollectorService; `drain` ends the streams."""
+    """Handlers of CollectorService. `drain` ends the streams."""
 
     def __init__(
         self, batcher: MicroBatcher, clock: Clock, settings: CollectorSettings, metrics: Metrics | None = None
@@ -83,7 +83,7 @@ class CollectorService:
     def stream_hits(
         self, messages: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Handles one stream."""
+        """Handle a stream."""
         acknowledged = 0
         stream = HitStream(
             site_header=_site_header(context),
@@ -93,7 +93,7 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # With jitter: streams that were opened together, after a restart, should not all move at once.
+            # With jitter, so that streams opened together after a restart do not all move at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -120,10 +120,10 @@ class CollectorService:
         with self._no_streams:
             oldest = self._streams.enter(stream)
         if oldest is not None:
-            oldest.make_room(too_many_streams("too many streams that have shown no key", self._settings.max_streams))
+            oldest.make_room(too_many_streams("too many streams without a known key", self._settings.max_streams))
 
     def _open(self, stream: HitStream) -> None:
-        """Wait for the stream's `open` and take it, or raise what ends the stream."""
+        """Wait for the stream's `open` and accept the stream, or raise the error that ends the stream."""
         opened = stream.opened(self._settings.open_within_s)
         if opened.ingest_key:
             if self._gate.is_watchful:
@@ -141,7 +141,7 @@ class CollectorService:
             self._streams.prove(stream, shown)
 
     def send_hits(self, message: bytes, context: grpc.ServicerContext) -> collector_pb2.SendHitsResponse:
-        """Handles one unary call."""
+        """Handle a unary call."""
         outcome = self._outcome(self._send_message, message, context)
         return collector_pb2.SendHitsResponse(
             issues=issue_messages(0, outcome),
@@ -153,7 +153,7 @@ class CollectorService:
     def send_json_hits(
         self, body: httpbody_pb2.HttpBody, context: grpc.ServicerContext
     ) -> json_pb2.SendJsonHitsResponse:
-        """Handles one unary call whose body is JSON."""
+        """Handle a unary call with a JSON body."""
         outcome = self._outcome(self._send_json, body.data, context)
         return json_pb2.SendJsonHitsResponse(
             issues=issue_messages(0, outcome),
@@ -163,11 +163,11 @@ class CollectorService:
         )
 
     def drain(self) -> None:
-        """Sends GoAway to every stream with jitter, waits for what is in flight, then ends what is left."""
+        """Send GoAway to every stream with jitter, wait up to `drain_s`, then end the remaining streams."""
         drain_s = self._settings.drain_s
         with self._no_streams:
             for stream in self._streams.streams:
-                stream.go_away(drain_s * random.uniform(0.5, 1.0), "the collector stops")
+                stream.go_away(drain_s * random.uniform(0.5, 1.0), "the collector is stopping")
             self._no_streams.wait_for(lambda: not len(self._streams), timeout=drain_s)
             left = self._streams.streams
         for stream in left:
@@ -179,7 +179,7 @@ class CollectorService:
         message: bytes,
         context: grpc.ServicerContext,
     ) -> BatchOutcome:
-        """Returns what became of a unary call's batch, or ends the call when it was refused whole."""
+        """Return the outcome of a unary call's batch; abort the call if the batch was refused whole."""
         try:
             outcome = send(message, context)
         except HitmeshError as error:
@@ -194,9 +194,9 @@ class CollectorService:
         return outcome
 
     def _complain(self, error: HitmeshError) -> None:
-        """Log that calls, streams and batches are refused whole: a line in a while per reason, without what was sent.
+        """Log that calls, streams and batches are refused whole: one line per reason and interval.
 
-        What a refusal says may have something of it, so only the caller is told.
+        The message of a refusal may quote data of the client, so only the client sees the message.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 
@@ -229,24 +229,24 @@ class CollectorService:
         if not self._budget.take(len(sent.batch), sent.left_s):
             self._charge_abandoned(sent)
             raise RetryError("the collector is busy: send the batch again with the same batch_id")
-        told: Future[BatchOutcome] = Future()
+        answer: Future[BatchOutcome] = Future()
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults)
 
         def tell(outcome: BatchOutcome) -> None:
-            # Here, since the caller may be gone.
+            # Budget and charge are settled here because the caller may have left.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
             elif outcome.retry_s is not None and sent.is_over():
                 self._charge_abandoned(sent)
-            told.set_result(outcome)
+            answer.set_result(outcome)
 
         def let_pass() -> None:
             self._gate.check_again(frame, sent.key, sent.address)
 
         self._batcher.submit(Waiting(frame, tell, let_pass, sent.is_over))
         try:
-            return told.result(sent.left_s)
+            return answer.result(sent.left_s)
         except FutureTimeout as error:
             raise RetryError("the log did not answer in time: send the batch again with the same batch_id") from error
 
@@ -256,21 +256,21 @@ class CollectorService:
         self._gate.charge(key, sent.address, sent.size, sizes, outcome)
 
     def _charge_abandoned(self, sent: _Sent) -> None:
-        """Charge for JSON that was read for a caller who did not wait for the answer."""
+        """Charge for JSON that was read for a caller who left before the answer."""
         if sent.key is not None:
             self._gate.charge_units(sent.key, sent.address, sent.size)
 
 
 class _Sent:
-    """A batch of a unary call, and what it is charged by.
+    """A batch of a unary call, and the data for charging the sender.
 
     Args:
         batch: bytes of the HitBatch.
-        context: of the call.
-        key: the sender's, where it was found without reading the batch.
-        faults: of hits, as in Frame.
-        size: bytes that were sent; None = those of the batch.
-        sizes: bytes that were sent for each hit; None = those in the batch.
+        context: context of the call.
+        key: the sender's key, if found without reading the batch.
+        faults: faults of hits by index, as in Frame.
+        size: bytes that were sent; None = size of `batch`.
+        sizes: bytes that were sent for each hit; None = sizes in `batch`.
     """
 
     def __init__(
@@ -292,16 +292,16 @@ class _Sent:
 
     @property
     def left_s(self) -> float:
-        """Seconds until the caller waits no longer."""
+        """Seconds until the call's deadline, at least 0."""
         return max(0.0, self._ends_s - time.monotonic())
 
     def is_over(self) -> bool:
-        """Return whether nobody waits for the answer any more."""
+        """Return whether the deadline has passed or the caller has left."""
         return not self.left_s or not self._context.is_active()
 
 
 def generic_handlers(service: CollectorService) -> tuple[grpc.GenericRpcHandler, ...]:
-    """Returns the handlers that pass raw bytes to the service."""
+    """Return the gRPC handlers, which pass raw bytes to the service."""
     json_handler = grpc.unary_unary_rpc_method_handler(
         service.send_json_hits,
         httpbody_pb2.HttpBody.FromString,
@@ -339,7 +339,7 @@ def _metadata(context: grpc.ServicerContext, wanted: str) -> str:
 
 
 def _address(context: grpc.ServicerContext) -> str:
-    """Return the client's address: the last that the door has added, else that of the connection."""
+    """Return the client's address: the last x-forwarded-for entry, which Envoy adds, else the peer's address."""
     forwarded = _metadata(context, "x-forwarded-for").rpartition(",")[2].strip()
     return forwarded or str(context.peer()).rpartition(":")[0]
 

@@ -1,8 +1,8 @@
-"""Which streams may be open: capped in all, per key, without a key, and those that have said nothing yet.
+"""Slots for open streams: capped in total, per key, without a key in `open`, and for unproven streams.
 
-A stream is unproven until it has shown a key. Of those there are few, and the oldest makes room for a new one, so that
-silent streams cannot keep out a client that opens as it should. Browser keys are public, so their streams leave a part
-of the slots to secret keys. Pure state; the service guards it.
+A stream is unproven until a key is shown. Few unproven streams may be open, and the oldest makes room for a new stream,
+so silent streams cannot keep out a well-behaved client. Browser keys are public, so their streams leave some slots to
+secret keys. Pure state; the service serialises calls.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ StreamT = TypeVar("StreamT")
 
 @dataclass(frozen=True, slots=True)
 class SlotLimits:
-    """How many streams may be open.
+    """Maximum numbers of open streams.
 
     Attributes:
-        total: in all.
-        per_key: that have shown the same key, in `open` or in a batch.
-        keyless: without a key in `open`.
-        unproven: that have shown none.
-        reserved: of the total, so many are for secret keys; a quarter at most.
+        total: all streams.
+        per_key: streams that have shown the same key, in `open` or in a batch.
+        keyless: streams without a key in `open`.
+        unproven: streams that have shown no key.
+        reserved: slots in `total` for secret keys only; at most a quarter of `total` is reserved.
     """
 
     total: int
@@ -36,12 +36,12 @@ class SlotLimits:
 
     @property
     def public(self) -> int:
-        """How many may be of browser keys."""
+        """Maximum of streams with browser keys."""
         return self.total - min(self.reserved, self.total // 4)
 
 
 class ShownKey(NamedTuple):
-    """What a stream has shown: its key, whether that is secret, and whether `open` had none."""
+    """The key that a stream has shown, whether the key is secret, and whether `open` had none."""
 
     key: str
     is_secret: bool
@@ -49,12 +49,12 @@ class ShownKey(NamedTuple):
 
 
 class StreamSlots(Generic[StreamT]):
-    """The open streams and what each has shown."""
+    """The open streams, each with the key that was shown."""
 
     def __init__(self, limits: SlotLimits) -> None:
         self._limits = limits
         self._proven: dict[StreamT, ShownKey] = {}
-        self._unproven: dict[StreamT, None] = {}  # in the order in which they came
+        self._unproven: dict[StreamT, None] = {}  # in order of arrival
         self._per_key: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -66,10 +66,10 @@ class StreamSlots(Generic[StreamT]):
         return [*self._proven, *self._unproven]
 
     def enter(self, stream: StreamT) -> StreamT | None:
-        """Take in a stream that has shown nothing; return the one that must end for it, if any.
+        """Add an unproven stream; return the stream that must end to make room, if any.
 
         Raises:
-            RetryError: all slots are taken by streams with a key (TOO_MANY_STREAMS).
+            RetryError: streams with a key use all slots (TOO_MANY_STREAMS).
         """
         most = min(self._limits.unproven, self._limits.total - len(self._proven))
         if most < 1:
@@ -81,17 +81,17 @@ class StreamSlots(Generic[StreamT]):
         return oldest
 
     def prove(self, stream: StreamT, shown: ShownKey) -> None:
-        """Note that a stream has shown this key.
+        """Record that a stream has shown this key.
 
         Raises:
-            RetryError: there are too many of this key or kind (TOO_MANY_STREAMS).
+            RetryError: too many streams have this key, or this kind of key (TOO_MANY_STREAMS).
         """
         limits = self._limits
         if self._per_key[shown.key] >= limits.per_key:
             raise too_many_streams(f"{limits.per_key} open streams of this key", limits.per_key)
-        if shown.is_keyless and sum(one.is_keyless for one in self._proven.values()) >= limits.keyless:
+        if shown.is_keyless and sum(key.is_keyless for key in self._proven.values()) >= limits.keyless:
             raise too_many_streams(f"{limits.keyless} open streams without a key in `open`", limits.keyless)
-        if not shown.is_secret and sum(not one.is_secret for one in self._proven.values()) >= limits.public:
+        if not shown.is_secret and sum(not key.is_secret for key in self._proven.values()) >= limits.public:
             raise too_many_streams(f"{limits.public} open streams of browser keys", limits.public)
         if stream in self._unproven:
             del self._unproven[stream]
@@ -99,7 +99,7 @@ class StreamSlots(Generic[StreamT]):
             self._per_key[shown.key] += 1
 
     def leave(self, stream: StreamT) -> None:
-        """Free the slot of a stream; a second call changes nothing."""
+        """Free a stream's slot. Idempotent."""
         self._unproven.pop(stream, None)
         shown = self._proven.pop(stream, None)
         if shown is not None:
@@ -109,7 +109,7 @@ class StreamSlots(Generic[StreamT]):
 
 
 def too_many_streams(held: str, limit: int) -> RetryError:
-    """Return the refusal of a stream."""
+    """Return the error that refuses a stream."""
     return RetryError(
         f"this collector has {held}; the limit is {limit}: open the stream again, on another collector",
         reason="TOO_MANY_STREAMS",

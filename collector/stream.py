@@ -1,7 +1,7 @@
-"""One open stream: reads batches as fast as credit allows, answers acks as they become due (contract, items 1, 3, 4).
+"""An open stream: reads batches as fast as credit allows, sends acks as outcomes arrive (contract, items 1, 3, 4).
 
-Two threads meet here: the reader, which blocks on the client, and the handler's own, which yields responses. All state
-is behind one condition.
+Two threads share a stream: the reader, which blocks on the client's messages, and the gRPC handler, which yields
+responses. A condition variable guards all state.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MIN_CREDIT_BYTES = 1 << 20
 
 
 class Age:
-    """How long a stream may stay open: one that stays for ever never meets a collector that was added later.
+    """How long a stream may stay open; a stream without a limit would never move to a collector added later.
 
     Args:
-        max_s: after so long the client is asked to open another; None = never.
-        drain_s: how long it has for that.
+        max_s: age at which the client is asked to open another stream; None = never.
+        drain_s: time that the client then has.
     """
 
     def __init__(self, max_s: float | None, drain_s: float) -> None:
@@ -44,27 +44,27 @@ class Age:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until something is to be done about it, 0 when it is due; None = never."""
+        """Seconds until the client must be asked to move, or the stream must end; 0 = due, None = never."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     def tell(self) -> None:
-        """Notes that the client was asked; it has `drain_s` from now on."""
+        """Record that the client was asked to move; `drain_s` starts now."""
         self.was_told = True
         self._ends = time.monotonic() + self.drain_s
 
 
 class HitStream:
-    """A stream: its first message, then batches until it ends.
+    """A stream: the `open` message, then batches until the end.
 
     Args:
-        site_header: metadata of the call.
-        address: of the client.
-        gate: asked before batches of senders of whom much was refused.
-        credit_bytes: most that may be unacknowledged.
-        batcher: takes the batches.
-        budget: of all streams and calls.
-        clock: says when a batch came.
-        age: how long it may stay open.
+        site_header: site in the call's metadata.
+        address: address of the client.
+        gate: checked before batches of senders with many refusals.
+        credit_bytes: maximum of unacknowledged bytes.
+        batcher: admits the batches.
+        budget: byte budget shared by all streams and calls.
+        clock: source of a batch's receipt time.
+        age: how long the stream may stay open.
     """
 
     def __init__(
@@ -100,10 +100,11 @@ class HitStream:
         self._age = age or Age(None, 0.0)
 
     def opened(self, timeout_s: float) -> OpenFrame:
-        """Wait for the first message, which `read` brings.
+        """Wait until `read` has received the first message; return the message.
 
         Raises:
-            HitmeshError: none came in time, it was not `open`, or the stream had to make room for another.
+            HitmeshError: no message came in time, the message was not `open`, or the stream had to make room for
+                another.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._first or self._ended or self._reader_done, timeout_s)
@@ -113,16 +114,16 @@ class HitStream:
                 _check_number("open.resume_from", self._first.resume_from)
                 return self._first
         raise self._first or RefusedError(
-            f"no `open` came within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
+            f"no `open` arrived within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
         )
 
     def accept(self, opened: OpenFrame, *, prove_within_s: float, proved: Callable[[str], None]) -> None:
-        """Take batches from now on.
+        """Accept batches from now on.
 
         Args:
-            opened: the first message. Without a key in it, a batch with one that is known must come in time.
-            prove_within_s: that time.
-            proved: called with that key in the reader's thread; may raise HitmeshError, which ends the stream.
+            opened: the first message. If `opened` has no key, a batch with a known key must arrive in time.
+            prove_within_s: seconds within which that batch must arrive.
+            proved: called with the key in the reader's thread; may raise HitmeshError, which ends the stream.
         """
         with self._changed:
             wanted = opened.max_inflight_bytes or self._credit_bytes
@@ -136,7 +137,7 @@ class HitStream:
             self._changed.notify_all()
 
     def read(self, messages: Iterator[bytes]) -> None:
-        """Reads until the client half-closes, breaks off, or breaks the order. Runs in the reader thread."""
+        """Read until the client half-closes, disconnects or breaks the order. Runs in the reader thread."""
         try:
             first = next(messages, None)
             with self._changed:
@@ -150,9 +151,9 @@ class HitStream:
         except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
-            pass  # the client is gone; what it sent and was not told about it sends again
-        except BaseException as error:  # a panic is no Exception
-            self._failure = HitmeshError("the server failed; the cause is in its log")
+            pass  # the client has left and sends unacknowledged batches again
+        except BaseException as error:  # a panic is not an Exception
+            self._failure = HitmeshError("the server failed; the cause is in the server's log")
             logger().exception("stream_reader_failed", error=type(error).__name__)
         finally:
             with self._changed:
@@ -160,10 +161,10 @@ class HitStream:
                 self._changed.notify_all()
 
     def responses(self) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Yields ready, then acks with the credit they free, until everything read is acknowledged.
+        """Yield `ready`, then acks with the credit they free, until everything read is acknowledged.
 
         Raises:
-            HitmeshError: the client broke the order of the stream; all good batches before are acknowledged.
+            HitmeshError: the client broke the order of the stream; all good batches before the error are acknowledged.
         """
         ready = collector_pb2.StreamReady(acked_through=self._sequence.acked_through, credit_bytes=self._credit_bytes)
         yield collector_pb2.StreamHitsResponse(ready=ready)
@@ -174,7 +175,7 @@ class HitStream:
                 self._miss_proof()
                 before, progress = self._sequence.acked_through, self._sequence.progress()
                 if progress is not None:
-                    self._changed.notify_all()  # the reader may wait for the room that this makes
+                    self._changed.notify_all()  # the reader may be waiting for the freed credit
                 go_away, self._go_away = self._go_away, None
                 over = self._ended or (self._reader_done and self._sequence.idle)
             if progress is not None:
@@ -191,26 +192,26 @@ class HitStream:
                 return
 
     def go_away(self, drain_s: float, reason: str) -> None:
-        """Tells the client to send no new batch and to reopen elsewhere."""
+        """Ask the client to send no new batch and to reopen the stream elsewhere."""
         with self._changed:
             self._go_away = _go_away_message(drain_s, reason)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Ends the stream, whatever is still open: the client is gone or the drain is over."""
+        """End the stream at once: the client has left or the drain is over."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def make_room(self, failure: HitmeshError) -> None:
-        """End the stream with an error: its slot is needed."""
+        """End the stream with an error, to free the slot."""
         with self._changed:
             self._failure = self._failure or failure
             self._ended = True
             self._changed.notify_all()
 
     def _patience_s(self) -> float | None:
-        """Seconds until the handler must look at the time again."""
+        """Return the seconds until the handler must check the time again."""
         proof_s = None if self._prove_by_s is None else max(0.0, self._prove_by_s - time.monotonic())
         waits_s = [wait_s for wait_s in (self._age.left_s, proof_s) if wait_s is not None]
         return min(waits_s, default=None)
@@ -220,7 +221,7 @@ class HitStream:
         if self._prove_by_s is None or time.monotonic() < self._prove_by_s:
             return
         self._failure = self._failure or Unauthenticated(
-            f"`open` has no ingest key, and no batch with a known one came within {self._prove_within_s:g} s: "
+            f"`open` has no ingest key, and no batch with a known key arrived within {self._prove_within_s:g} s: "
             "name the key in StreamOpen.ingest_key",
             field="open.ingest_key",
             reason="UNKNOWN_KEY",
@@ -229,7 +230,7 @@ class HitStream:
         self._changed.notify_all()
 
     def _let_pass(self, batch: bytes) -> None:
-        """Look at who sends a batch, where that matters before its hits are looked at."""
+        """Check the sender of a batch, if the stream has shown no key yet or some sender may have to wait."""
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
@@ -241,13 +242,15 @@ class HitStream:
             proved(key)
 
     def _grow_old(self) -> None:
-        """Asks the client of a stream that is old to open another one; ends the stream of one that does not."""
+        """Ask the client of an old stream to open another; end the stream if the client does not."""
         if self._age.left_s != 0.0:
             return
         if self._age.was_told:
             self._ended = True
             return
-        self._go_away = _go_away_message(self._age.drain_s, "the stream is old; another collector may have room")
+        self._go_away = _go_away_message(
+            self._age.drain_s, "the stream reached the maximum age; another collector may have room"
+        )
         self._age.tell()
 
     def _something_to_say(self) -> bool:
@@ -261,14 +264,14 @@ class HitStream:
     def _arrived(self, message: bytes) -> None:
         frame = read_stream_frame(message)
         if isinstance(frame, OpenFrame):
-            raise RefusedError("open came twice: it is the first message of a stream only", field="open")
+            raise RefusedError("`open` was sent twice: only the first message of a stream is `open`", field="open")
         if not isinstance(frame, GarbageFrame):
             _check_number("batch.batch_seq", frame.batch_seq)
         self._let_pass(frame.original if isinstance(frame, GarbageFrame) else frame.batch)
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # Admission refuses and keeps it, so that its bytes can be looked at like those of any other refusal.
+            # Submitted too: admission refuses garbage and keeps the bytes for inspection, like those of any refusal.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)
@@ -276,13 +279,13 @@ class HitStream:
         with self._changed:
             verdict = self._sequence.arrive(frame.batch_seq, frame.batch_id, size)
             due = self._sequence.due
-            if self._sequence.ready:  # a wake-up of the handler for every batch would cost 40 µs a batch
+            if self._sequence.ready:  # waking the handler for every batch would cost 40 µs per batch
                 self._changed.notify_all()
         if verdict is Verdict.TAKE:
             self._submit(frame.batch_seq, frame.batch, size)
         elif verdict is Verdict.GAP:
             raise RefusedError(
-                f"batch_seq {frame.batch_seq} came where {due} was due: number batches from resume_from + 1 "
+                f"batch_seq {frame.batch_seq} arrived where {due} was expected: number batches from resume_from + 1 "
                 f"without gaps; reopen the stream with resume_from = the last acknowledged number",
                 field="batch.batch_seq",
                 reason="BATCH_OUT_OF_SEQUENCE",
@@ -307,7 +310,7 @@ class HitStream:
         self._batcher.submit(Waiting(frame, tell, let_pass, lambda: self._ended))
 
     def _wait_for_room(self, size: int) -> None:
-        """Blocks a client that goes beyond its credit: its messages stay in the transport's window."""
+        """Block while the client is beyond its credit; messages then stay in the transport's window."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
@@ -342,7 +345,7 @@ def _go_away_message(drain_s: float, reason: str) -> collector_pb2.GoAway:
 
 
 def start_reader(stream: HitStream, messages: Iterator[bytes]) -> Callable[[], None]:
-    """Starts the reader thread; returns what waits for its end."""
+    """Start the reader thread; return a function that joins the thread."""
     thread = threading.Thread(target=stream.read, args=(messages,), name="stream-reader", daemon=True)
     thread.start()
     return thread.join

@@ -1,8 +1,8 @@
-"""One address, one text: the normal form of a URL's path, and of a host.
+"""The normal form of a URL's path and of a host: one text per address.
 
-The normal form is what reports show: RFC 3986 section 6.2.2, with the characters readable that a reader cannot take
-for others. Two addresses have one normal form exactly if the RFC calls them equal, so it serves as their identity;
-the normal form of a normal form is itself. Pure.
+Reports show the normal form: RFC 3986 section 6.2.2, with a character left readable unless readers may mistake it for
+another. Two addresses have the same normal form exactly if the RFC calls them equal, so the normal form identifies an
+address. Normalising is idempotent. Pure.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from urllib.parse import unquote
 
 import idna
 
-# A path or host for which this expression is not found is in its normal form already. RE2 and Python read it alike.
+# A path or host without a match is in normal form already. RE2 and Python agree on these expressions.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
 HOST_TO_NORMALISE: Final = r"[^\-.0-9:\[\]_a-z]|xn--|\.$"
 
-# Nothing beyond these is read of a path: three are at most one byte of its normal form.
+# The rest of a longer path is ignored: a byte of the normal form takes at most three characters.
 _MAX_READ_CHARS: Final = 3 * 2_000 + 12
 _ODD: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%|[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~%]+")
 _UNRESERVED: Final = frozenset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-# A blank is readable between two visible characters only.
+# A space stays readable only between two visible characters.
 _UNSEEN_BLANK: Final = re.compile(r"(?<![^/ ]) | (?![^/ ])")
-_MAX_HOST_CHARS: Final = 100  # a longer host beyond ASCII, which costs more to read, keeps its text
+_MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host, which costs more to read, is not encoded
 _REMEMBERED: Final = 4_096
 _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
-# Scripts that stand beside each other in one word.
+# Scripts that may share a word.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
-# Letters of other scripts that look like Latin ones: a label of nothing else stays in ASCII.
-_LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # they are the point
+# Non-Latin letters that look Latin: a label with only such letters stays in ASCII.
+_LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose
 
 
 def normal_path(path: str) -> str:
-    """Returns the normal form of a path that begins with "/".
+    """Return the normal form of a path that begins with "/".
 
-    Percent-encodings have upper-case digits; those of unreserved characters and of visible characters beyond ASCII are
-    decoded, others stay, so that `/a%2Fb` is not `/a/b`. Characters that no URL may hold are encoded, a "%" that begins
-    no encoding too; dot segments are removed.
+    Percent-encodings get upper-case digits. Encodings of unreserved characters and of visible non-ASCII characters are
+    decoded; others stay, so that `/a%2Fb` is not `/a/b`. Characters that a URL must not contain are encoded, and so is
+    a "%" that begins no encoding. Dot segments are removed.
     """
     text = _ODD.sub(_readable, path[:_MAX_READ_CHARS])
     if _DOT_SEGMENT.search(text):
@@ -51,10 +51,10 @@ def normal_path(path: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def normal_host(host: str) -> str:
-    """Returns the normal form of a host: that of `ascii_host`, with the labels readable that cannot mislead.
+    """Return the normal form of a host: `ascii_host` with every label decoded that cannot mislead.
 
-    A label misleads that mixes scripts, or consists of letters that look like Latin ones. Text that is no host is
-    returned in lower case.
+    A label misleads if it mixes scripts, or consists of letters that look Latin. Text that is not a host is returned in
+    lower case.
     """
     ascii_form = ascii_host(host)
     if _MARKED not in ascii_form:
@@ -63,7 +63,7 @@ def normal_host(host: str) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """Returns a host in ASCII by IDNA (UTS 46, non-transitional), in lower case without a final dot."""
+    """Return a host in ASCII by IDNA (UTS 46, non-transitional), in lower case without a final dot."""
     if "%" in host and not host.startswith("["):
         host = unquote(host)
     lower = host.lower()
@@ -78,7 +78,7 @@ def ascii_host(host: str) -> str:
 
 
 def _lenient(host: str) -> str:
-    """Returns the host as browsers write one that IDNA 2008 forbids, such as `i❤.example`."""
+    """Return the form that browsers use for a host that IDNA 2008 forbids, such as `i❤.example`."""
     try:
         labels = idna.uts46_remap(host, std3_rules=False).split(".")
         return ".".join(label if label.isascii() else _MARKED + label.encode("punycode").decode() for label in labels)
@@ -107,7 +107,7 @@ def _is_unmistakable(label: str) -> bool:
 
 
 def _readable(found: re.Match[str]) -> str:
-    """Returns a run of percent-encodings, or of characters that no URL may hold, in the normal form."""
+    """Return the normal form of a run of percent-encodings, or of characters that a URL must not contain."""
     run = found[0]
     if run[0] == "%" and len(run) > 1:
         run = bytes.fromhex(run.replace("%", "")).decode("utf-8", "surrogateescape")
@@ -128,7 +128,7 @@ def _encoded(char: str) -> str:
 
 
 def _without_dot_segments(path: str) -> str:
-    """Returns a path without `.` and `..` (RFC 3986 section 5.2.4)."""
+    """Return a path without `.` and `..` segments (RFC 3986 section 5.2.4)."""
     kept: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:

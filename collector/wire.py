@@ -1,11 +1,11 @@
 """Protobuf bytes → Arrow columns (step 2 of the journey). The only module that knows the decoder, ptars.
 
-Decides how many messages become one table, and which of them are at fault when they do not; refuses to know what a
-message means. Strings are checked to be UTF-8. As in protobuf, an unknown field or one of another wire type is skipped,
-and of several values of a field the last counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
+Decides how many messages become a table, and which messages are damaged; knows nothing of what a message means. Strings
+must be valid UTF-8. As in protobuf, a field that is unknown or has another wire type is skipped, and the last of
+several values counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
 
-ptars has no bound on depth: enough nested groups overflow its stack and end the process. Google's decoder stops at a
-depth of 100, so every message must pass it before ptars sees the bytes.
+ptars does not bound the depth: deeply nested groups overflow the stack and end the process. Google's decoder stops at a
+depth of 100, so every message must pass Google's decoder before ptars.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-# Milliseconds everywhere; the decoder saturates at the ends of int64 instead of failing.
+# Milliseconds everywhere; the decoder saturates at the bounds of int64 instead of failing.
 _SETTINGS = ptars.PtarsConfig(timestamp_unit="ms", timestamp_tz=None)
 
 
 class Undecodable(ValueError):
-    """At least one message is not what it should be; the decoder does not say which."""
+    """At least one message does not decode; the decoder does not say which."""
 
 
 def is_sound(message: bytes, kind: type[Message]) -> bool:
-    """Return whether bytes are a message of this kind, nested at most 100 deep, with all strings in UTF-8."""
+    """Return whether bytes are a message of this type, nested at most 100 deep, with all strings in UTF-8."""
     try:
         kind.FromString(message)
     except DecodeError:
@@ -37,10 +37,10 @@ def is_sound(message: bytes, kind: type[Message]) -> bool:
 
 
 class MessageReader:
-    """Reads messages of one type, many at once. Thread-safe.
+    """Decoder of many messages of the same type at once. Thread-safe.
 
-    Scalars that were not sent read as their default, also inside a message that was not sent; messages, `optional`
-    fields and members of a `oneof` read as null.
+    Unset scalars read as their default, also inside an unset message. Unset messages, `optional` fields and members of
+    a `oneof` read as null.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -48,28 +48,31 @@ class MessageReader:
         self._kind: type[Message] = GetMessageClass(descriptor)
 
     def read(self, messages: Sequence[bytes] | pa.BinaryArray, *, sound: bool = False) -> pa.RecordBatch:
-        """Return one row per message, in order, with one column per field of the type.
+        """Return a row per message, in order, with a column per field of the type.
 
         Args:
-            messages: of this reader's type.
-            sound: the caller has seen `is_sound` of each message, or of the message that contains it.
+            messages: messages of this reader's type.
+            sound: the caller has checked each message, or the message around it, with `is_sound`.
 
         Raises:
             Undecodable: a message does not decode; `undecodable` finds out which.
         """
         if not sound and self.undecodable(messages):
-            raise Undecodable("a message is damaged or nested too deep")
+            raise Undecodable("a message is damaged or nested too deeply")
         try:
             return self._read(messages)
         except ValueError:
-            # The two decoders differ on damage to unknown fields, so these go.
+            # The two decoders differ on damage in unknown fields, so drop unknown fields and try again.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:
                 raise Undecodable(str(error)) from error
 
     def undecodable(self, messages: Sequence[bytes] | pa.BinaryArray) -> list[int]:
-        """Return the indexes of the messages that do not decode, ascending. Costs the same however many there are."""
+        """Return the ascending indexes of the messages that do not decode.
+
+        The cost does not depend on the number of damaged messages.
+        """
         return [at for at, message in enumerate(_bytes_of(messages)) if not is_sound(message, self._kind)]
 
     def _read(self, messages: Sequence[bytes] | pa.BinaryArray) -> pa.RecordBatch:

@@ -1,8 +1,8 @@
-"""`make demo`: a whole mesh from nothing to a report, in steps that anyone can repeat by hand.
+"""`make demo`: run a whole mesh from nothing to a report, in steps that can be repeated by hand.
 
-Starts `hitmesh dev` on a home of its own, imports a real access log where one is at hand (else the mesh loads its
-generated shop), prints a report with a plot, sends live traffic and compares it with the reports, prints the ledger
-and the addresses, and stops. The exit code is 1 when any step fails.
+Starts `hitmesh dev` on a temporary home, imports a real access log if present (else the mesh loads its generated shop),
+and prints a report with a plot. Then sends live traffic and compares the hits with the reports, prints the ledger and
+the addresses, and stops. The exit code is 1 when any step fails.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ STOP_TIMEOUT_S = 30.0
 
 
 class StepFailed(Exception):
-    """A step failed; the text says which and why."""
+    """A step failed; the text says which step and why."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What is shown: the site, what is asked about which days, and the file to import, if any."""
+    """The subject of the demo: a site, a question about some days, and optionally a log file to import."""
 
     site: str
     metrics: str
@@ -43,7 +43,7 @@ class Demo:
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Run the demo and return the exit code."""
     began = time.monotonic()
     if ACCESS_LOG.exists():
         demo = Demo(
@@ -74,9 +74,9 @@ def _show(demo: Demo, directory: Path) -> None:
         else:
             _step(2, "the generated shop is loaded: 30 days")
         _step(3, "ask for a report")
-        asked = ["query", "--site", demo.site, *demo.days, "--tz", "UTC", "--home", str(home)]
-        _hitmesh(*asked, "--metrics", demo.metrics, "--grain", "day", "--plot", "-o", "table")
-        _hitmesh(*asked, "--metrics", "visits,visitors", "--grain", "none", "--dimensions", "channel", "-o", "table")
+        query = ["query", "--site", demo.site, *demo.days, "--tz", "UTC", "--home", str(home)]
+        _hitmesh(*query, "--metrics", demo.metrics, "--grain", "day", "--plot", "-o", "table")
+        _hitmesh(*query, "--metrics", "visits,visitors", "--grain", "none", "--dimensions", "channel", "-o", "table")
         _step(4, "live traffic: ten seconds of 2,000 hits a second, compared with the reports, and the ledger")
         _hitmesh("load", *LIVE, "--home", str(home), "-o", "table")
         _hitmesh("ledger", "--site", "demo/load-0001", "--home", str(home), "-o", "table")
@@ -87,7 +87,7 @@ def _show(demo: Demo, directory: Path) -> None:
 
 @contextmanager
 def _mesh(demo: Demo, home: Path, directory: Path) -> Iterator[str]:
-    """Runs a mesh; gives what it says about itself."""
+    """Run a mesh; yield the banner."""
     ready_file, output = directory / "ready.json", directory / "dev.txt"
     loaded = ["--no-demo-data"] if demo.log is not None else []
     command = [*HITMESH, "dev", "--home", str(home), "--ready-file", str(ready_file), *loaded]
@@ -104,7 +104,7 @@ def _mesh(demo: Demo, home: Path, directory: Path) -> Iterator[str]:
             raise StepFailed(f"`hitmesh dev` ended with {code}:\n{output.read_text()}")
         _say("    every process ended")
     finally:
-        mesh.kill()  # its children die with it
+        mesh.kill()  # the mesh's child processes end with the parent
         mesh.wait()
 
 
@@ -119,7 +119,7 @@ def _wait_until_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: P
 
 
 def _when_written(output: Path) -> str:
-    """Returns the addresses in the banner, which follows the ready file; its other lines are for a mesh that stays."""
+    """Return the addresses in the banner, which follows the ready file; other lines are not for a short-lived mesh."""
     deadline = time.monotonic() + 5.0
     while "Ctrl-C" not in output.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,13 +1,13 @@
 """Step 0, the contract: compile `proto/` into stubs, type stubs and Envoy's descriptor set.
 
-The package of a proto file is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
-`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored
-for the compiler and for buf only: their Python modules come from googleapis-common-protos. This file knows
-nothing of what the messages mean.
+A proto file's package is its Python path, so `proto/hitmesh/api/hit/v1/hit.proto` becomes
+`hitmesh/api/hit/v1/hit_pb2.py` and imports need no rewriting. The messages below `proto/google` are vendored for the
+compiler and for buf only: their Python modules come from googleapis-common-protos. This file knows nothing of the
+messages' meaning.
 
-`python dev/make_protos.py` writes into the tree and removes stubs whose proto is gone; `--check` compiles
-into a temporary directory instead and fails, naming each file that differs. The same protos and locked tools
-give the same bytes.
+`python dev/make_protos.py` writes into the tree and removes stubs whose proto is gone. `--check` compiles into a
+temporary directory instead and fails, naming each file that differs. Output is reproducible: equal protos and locked
+tools give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ PROTO_DIR = Path("proto")
 PACKAGE = "hitmesh"
 DESCRIPTOR_SET = Path("hitmesh/api/descriptors/hitmesh.binpb")
 
-#: Travel inside `google.protobuf.Any` only, so no proto imports them; Envoy puts them into JSON errors.
+# Used only inside `google.protobuf.Any`, so no proto imports them; Envoy puts them into JSON errors.
 ANY_PAYLOADS = ("google/rpc/error_details.proto",)
 
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 class CompileError(Exception):
-    """protoc refused the protos; its own message is on standard error."""
+    """protoc rejected the protos; protoc's own message is on standard error."""
 
 
 def proto_files(root: Path) -> list[str]:
-    """Return the paths of our own protos below `root`'s proto directory, sorted, as protoc names them."""
+    """Return the paths of the project's own protos below `root`'s proto directory, sorted, as protoc names them."""
     proto_dir = root / PROTO_DIR
     return sorted(path.relative_to(proto_dir).as_posix() for path in (proto_dir / PACKAGE).rglob("*.proto"))
 
@@ -52,7 +52,7 @@ def _run_protoc(root: Path, arguments: Sequence[str]) -> None:
 
 
 def _plugin(name: str) -> str:
-    """Return the option that names the plugin beside this interpreter, so that none need be on the path."""
+    """Return the option for the plugin beside this interpreter, so that plugins need not be on the path."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -70,7 +70,7 @@ def _write_descriptor_set(root: Path, out: Path, names: Sequence[str]) -> list[F
 
 
 def _write_inits(out: Path, names: Sequence[str]) -> None:
-    """Make every directory of stubs a package; the hand-written top package is left alone."""
+    """Make every stub directory a package, except the hand-written top package."""
     for name in names:
         for directory in list(Path(name).parents)[:-2]:
             docstring = f'"""Generated from proto/{directory.as_posix()} by `make proto`."""\n'
@@ -78,7 +78,7 @@ def _write_inits(out: Path, names: Sequence[str]) -> None:
 
 
 def compile_protos(root: Path, out: Path) -> None:
-    """Compile every proto of `root` into the directory `out`, overwriting what is there.
+    """Compile every proto of `root` into the directory `out`, overwriting existing files.
 
     Raises:
         CompileError: the protos do not compile or a plugin is missing.
@@ -104,13 +104,13 @@ def _is_stub(path: Path) -> bool:
 
 
 def stale_stubs(root: Path, wanted: Mapping[Path, bytes]) -> list[Path]:
-    """Return the stubs in `root` that no proto makes any more, relative to `root`, sorted."""
+    """Return the stubs in `root` without a proto, relative to `root`, sorted."""
     present = (path.relative_to(root) for path in (root / PACKAGE).rglob("*_pb2*"))
     return sorted(path for path in present if _is_stub(path) and path not in wanted)
 
 
 def differences(root: Path, wanted: Mapping[Path, bytes]) -> list[str]:
-    """Return one line for each generated file of `root` that is not what the protos make."""
+    """Return one line for each generated file in `root` that differs from a fresh compilation."""
     found = []
     for path, content in sorted(wanted.items()):
         committed = root / path

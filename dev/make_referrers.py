@@ -1,13 +1,13 @@
 """Step 0 of classification: derive the project's referrer tables from the published lists.
 
-Reads SearchEngines.yml, Socials.yml and AIAssistants.yml of matomo-org/searchengine-and-social-list (CC0
-1.0), keeps kind, name and hosts, and writes `collector/classify/data/referrers.json` in the project's own
-form: one name a line, hosts in lower case without "www.", sorted. `{}` in a host stands for a country. Reads
-spammers.txt of matomo-org/referrer-spam-list (public domain) and writes `spammers.json` beside it: hosts in
-ASCII, sorted, none below another. Knows nothing of how the tables are read.
+Reads SearchEngines.yml, Socials.yml and AIAssistants.yml from matomo-org/searchengine-and-social-list (CC0 1.0), keeps
+kind, name and hosts, and writes `collector/classify/data/referrers.json` in the project's own format: a name per line,
+hosts in lower case without "www.", sorted. `{}` in a host stands for a country. Reads spammers.txt from
+matomo-org/referrer-spam-list (public domain) and writes `spammers.json` beside the first table: hosts in ASCII, sorted,
+without hosts below another listed host. Knows nothing of how the tables are used.
 
-`python dev/make_referrers.py [DIRECTORY]`; `--check` writes nothing and fails when a table differs. The
-same lists give the same bytes.
+`python dev/make_referrers.py [DIRECTORY]`; `--check` writes nothing and fails when a table differs. Output is
+reproducible: equal lists give equal bytes.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ SPAM_SOURCE = "matomo-org/referrer-spam-list"
 SPAM_STATE = "2026-08-20"
 SPAM_LICENCE = "public domain"
 
-# Sites listed as search engines for a search box they once had. The list's own reader asks for a search word
-# in the query too; browsers no longer send queries to other sites, so here the host alone must do.
+# Sites listed as search engines for a search box they once had. The list's own reader also requires a search word in
+# the query; browsers no longer send queries to other sites, so here the host alone must suffice.
 NOT_SEARCH = frozenset({"cnn.com", "msnbc.msn.com", "cgi2.nintendo.co.jp", "facebook.com"})
 
 
 def host_pattern(url: str) -> str:
-    """Returns `host[/path]` of a listed URL; the package name of an app's."""
+    """Return `host[/path]` for a listed URL, or an app URL's package name."""
     url = url.strip().lower()
     for scheme in ("android-app://", "android-app//"):
         if url.startswith(scheme):
@@ -57,7 +57,7 @@ def _search_urls(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
-    """Returns kind → name → sorted host patterns.
+    """Return kind → name → sorted host patterns.
 
     Raises:
         FileNotFoundError: a list is missing from the directory.
@@ -83,7 +83,7 @@ def read_lists(directory: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
-    """Returns the table as JSON with its source, state and licence first and one name a line."""
+    """Return the table as JSON: source, state and licence first, then a name per line."""
     header = {"source": SOURCE, "state": STATE, "licence": LICENCE, "made_by": "dev/make_referrers.py"}
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
     for kind, names in kinds.items():
@@ -93,7 +93,7 @@ def render(kinds: Mapping[str, Mapping[str, list[str]]]) -> str:
 
 
 def read_spammers(directory: Path) -> list[str]:
-    """Returns the hosts of spammers, sorted; one below another of them adds nothing and is left out.
+    """Return the spammers' hosts, sorted, without hosts below another listed host.
 
     Raises:
         FileNotFoundError: the list is missing from the directory.
@@ -110,7 +110,7 @@ def _parents(host: str) -> Iterator[str]:
 
 
 def render_spammers(hosts: Iterable[str]) -> str:
-    """Returns the table of spammers as JSON, one host a line."""
+    """Return the spammer table as JSON, a host per line."""
     header = {"source": SPAM_SOURCE, "state": SPAM_STATE, "licence": SPAM_LICENCE, "made_by": "dev/make_referrers.py"}
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in header.items()]
     parts.append('"hosts": [\n' + ",\n".join(map(json.dumps, hosts)) + "\n]")
@@ -118,7 +118,7 @@ def render_spammers(hosts: Iterable[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the tables, or compares them; returns the exit code."""
+    """Write the tables, or compare them with `--check`; return the exit code."""
     parser = argparse.ArgumentParser(description="derive the referrer tables from the published lists")
     parser.add_argument("directory", nargs="?", type=Path, default=DEFAULT_LISTS, help="where the lists are")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a table differs")

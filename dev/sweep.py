@@ -1,7 +1,7 @@
 """End every process that a test run left behind.
 
-Each process that a run starts inherits the variable RUN_OF_TESTS with the name of the run; tests may start processes
-in groups of their own, so a signal to one group is not enough. Usage: `sweep.py NAME`.
+Each process that a run starts inherits the variable RUN_OF_TESTS with the run's name. Tests may start processes in
+separate process groups, so a signal to a single group does not reach them all. Usage: `sweep.py NAME`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 VARIABLE = b"RUN_OF_TESTS"
-WAIT_S = 5.0  # until what ignores SIGTERM is killed
+WAIT_S = 5.0  # grace period between SIGTERM and SIGKILL
 
 
 def left_behind(name: str) -> list[int]:
-    """Return the pids of the run's processes, this one and its ancestors excepted."""
+    """Return the pids of the run's processes, except this process and its ancestors."""
     wanted, spared = VARIABLE + b"=" + name.encode(), _ancestors(os.getpid())
     found = []
     for entry in Path("/proc").iterdir():
@@ -30,7 +30,7 @@ def left_behind(name: str) -> list[int]:
 
 
 def sweep(name: str) -> int:
-    """Ask the run's processes to end, kill those that do not; return how many there were."""
+    """Send SIGTERM to the run's processes, then SIGKILL to survivors; return how many processes there were."""
     first = left_behind(name)
     _signal(first, signal.SIGTERM)
     deadline = time.monotonic() + WAIT_S

@@ -1,6 +1,6 @@
-"""Print how fast this machine is: CPU seconds of ten million additions in CPython.
+"""Print how fast this machine is: CPU seconds for ten million additions in CPython.
 
-0.5 is a fast machine, 1.3 a slow one. The time of a test run means something only beside this figure.
+0.5 is a fast machine, 1.3 a slow machine. The time of a test run is comparable only beside this figure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ ADDITIONS = 10_000_000
 
 
 def yardstick_s() -> float:
-    """Return the CPU seconds of the additions: the least of three runs."""
+    """Return the CPU seconds for the additions: the minimum of three runs."""
     return min(_once() for _ in range(3))
 
 

@@ -1,6 +1,6 @@
 """The processor's composition root: settings from the environment, real adapters, stream, settler, traces, health.
 
-A process runs the stream, the settler or both (`role`); traces are answered by each.
+A process runs the stream, the settler or both (`role`); every process answers traces.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ TRIM_EVERY_S = 3_600.0
 
 
 class Worker:
-    """A thread of the processor. When it fails it says why and stops the others."""
+    """A processor thread. On failure, logs the cause and stops the other threads."""
 
     def __init__(self, name: str, work: Callable[[], None], stop: threading.Event) -> None:
         self.cause: str | None = None
         self._work = work
         self._stop = stop
-        # A worker that hangs must not keep a process that failed from ending.
+        # A hanging worker must not keep a failed process alive.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException as error:  # whatever it is, the process must end loudly instead of standing still
+        except BaseException as error:  # on any error the process must end loudly instead of standing still
             self.cause = f"{self.thread.name}: {type(error).__name__}: {error}"
             self._stop.set()
             logger().error("worker_failed", worker=self.thread.name, traceback=traceback_of(error))
 
 
 def stream_stores(stores: Stores) -> StreamStores:
-    """Return what the stream sees of opened stores."""
+    """Return the stream's view of opened stores."""
     return StreamStores(
         log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
         log_scan=stores.log_scan,
@@ -91,7 +91,7 @@ def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metr
 def run_stream(
     stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics, stop: threading.Event
 ) -> None:
-    """Recover, then run the stream until stopped; a store that does not answer is asked again."""
+    """Recover, then run the stream until stopped; retry while a store is unavailable."""
     while not stop.is_set():
         try:
             runner = build_runner(stores, clock, settings, metrics)
@@ -136,7 +136,7 @@ def build_settler(
 def trim_log(
     stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
 ) -> None:
-    """Delete what is old and stored raw from the log, and bytes of old refusals, now and every hour, until stopped."""
+    """Trim old log records already stored raw and old refusals' bytes, now and every hour, until stopped."""
     while True:
         try:
             trimmed = stores.trim(clock.now() - keep_log_days * DAY_MS)
@@ -153,14 +153,14 @@ def _trim(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threa
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
-    """Have lag and watermark age of the partitions of hits read whenever somebody looks."""
+    """Register gauges for lag and watermark age, computed per partition of hits at each scrape."""
 
     def committed() -> Mapping[PartitionId, PartitionProgress]:
         return stores.progress.progress(Topic.HITS)
 
     def flushed() -> Mapping[PartitionId, PartitionProgress]:
         of_hits = committed()
-        return {name: one for name, one in stores.series.flushed().items() if name in of_hits}
+        return {partition: reached for partition, reached in stores.series.flushed().items() if partition in of_hits}
 
     for gauge, progress in ((PROCESSOR_LAG_SECONDS, committed), (PROCESSOR_WATERMARK_AGE_SECONDS, flushed)):
         metrics.observe(
@@ -178,7 +178,7 @@ def main() -> int:
         settings = load(ProcessorSettings, os.environ)
         telemetry = open_telemetry(Part.PROCESSOR, settings.metrics_listen)
         clock = SystemClock()
-        # Connections of their own: the stream must not wait while a settlement reads.
+        # Separate connections: the stream must not wait while a settlement reads.
         for_stream, for_settler = (
             open_stores(
                 settings.store,
@@ -230,7 +230,7 @@ def main() -> int:
 
 
 def trace_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> TraceStores:
-    """Return what traces see of opened stores."""
+    """Return the trace service's view of opened stores."""
     return TraceStores(
         directory=stores.directory,
         raw=stores.raw,

@@ -1,6 +1,6 @@
-"""Where a process can be made to die in the middle of a commit: for tests of recovery, set by `fail_at`.
+"""Fail points: kill a process in the middle of a commit, for recovery tests; set by `fail_at`.
 
-The process gets the signal of a power cut, at a place that the commit sequence itself names.
+SIGKILL stands for a power cut. The commit sequence itself names the places.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import os
 import signal
 
-from processor.stream.commit import CommitStep, Reached, nowhere
+from processor.stream.commit import CommitStep, Reached, ignore_step
 
 
 def dying_at(where: str) -> Reached:
-    """Return what kills this process when a step is done for the n-th time.
+    """Return a callback that kills this process when a step completes for the n-th time.
 
     Args:
         where: `step:n`; empty for never.
     """
     if not where:
-        return nowhere
+        return ignore_step
     name, _, times = where.partition(":")
     step, left = CommitStep(name), [int(times)]
 

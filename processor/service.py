@@ -1,8 +1,8 @@
-"""TraceHit: where a hit is and what became of it. Served by the processor, whose own functions judge every copy.
+"""TraceHit: report where a hit is stored and how the hit counts. The processor's own functions judge every copy.
 
-Decides nothing about hits: names the caller, finds, lets inspect.fate judge, makes a message of it. One hit is
-traced at a time, so that somebody who asks for many does not slow the stream down.
-Limits: 31 days, 50,000 records and 10 s for each of two readings, the last 1,000 refusals of the site.
+Decides nothing about hits: identifies the caller, finds the hit, calls inspect.fate, builds the message. Only one hit
+is traced at a time, so that many requests cannot slow the stream down.
+Limits: 31 days, 50,000 records and 10 s for each of two readings, the site's last 1,000 refusals.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _ORDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TraceStores:
-    """What tracing reads. `open_reads`: whoever reaches the listener may read every site."""
+    """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site."""
 
     directory: SiteDirectory
     raw: RawStore
@@ -71,14 +71,14 @@ class TraceStores:
 
 
 class TraceService(trace_pb2_grpc.TraceServiceServicer):
-    """Follows single hits."""
+    """Trace single hits."""
 
     def __init__(self, stores: TraceStores) -> None:
         self._stores = stores
         self._one_at_a_time = threading.Lock()
 
     def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-        """Says where a hit is."""
+        """Report where a hit is stored."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
@@ -96,7 +96,7 @@ def trace_hit(stores: TraceStores, caller: IngestKey | None, request: pb.TraceHi
     """Return every copy of a hit.
 
     Raises:
-        NotFound: no such site, or not the caller's; or nothing with this id is known.
+        NotFound: the site is unknown or not the caller's, or the id is unknown.
         RefusedError: the id or the range is wrong.
     """
     site = readable_site(stores.directory, stores.open_reads, caller, request.site)
@@ -133,15 +133,15 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
 
 
 def _known(stores: TraceStores, site: Site, found: Found, hit_id: str) -> Known:
-    """Return what is known of the days and orders of the hit; positions are read before entries."""
-    own = found.hits.filter(found.hits["hit_id"] == hit_id)
+    """Return the stored facts on the hit's days and orders; positions must be read before entries."""
+    copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
-    days = utc_day_of(own["event_time"].to_numpy())
+    days = utc_day_of(copies["event_time"].to_numpy())
     entries = stores.generations.current(site.name, int(days.min()), int(days.max()) + 1) if len(days) else {}
     claims = [
         claim
         for name, kind in (("order_id", ClaimKind.ORDER), ("refund_id", ClaimKind.REFUND))
-        if (ids := own[name].drop_nulls().unique().to_list())
+        if (ids := copies[name].drop_nulls().unique().to_list())
         for claim in stores.claims.of(site.name, ids, kind)
     ]
     return Known(site, entries, committed, claims)
@@ -152,7 +152,7 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
     stopped = ", stopped at a limit: ask for fewer days)" if found.truncated else ")"
     return NotFound(
         f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
-        "site: give since and until around its event time, or ask again in a moment when it was just sent",
+        "site: give since and until around the event time, or ask again in a moment for a new hit",
         field="hit_id",
     )
 

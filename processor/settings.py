@@ -1,4 +1,4 @@
-"""Settings of the processor, read from HITMESH_PROCESSOR_*."""
+"""The processor's settings, read from HITMESH_PROCESSOR_*."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
 class Role(StrEnum):
-    """What a processor does. Streams share the partitions of the log; one settler works at a time."""
+    """The work of a processor. Streams share the log's partitions; only one settler works at a time."""
 
     ALL = "all"
     STREAM = "stream"
@@ -26,31 +26,39 @@ class Role(StrEnum):
 
 
 class ProcessorSettings(ServiceSettings):
-    """How much the processor does at once, and how often."""
+    """Limits and intervals of the processor."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_PROCESSOR_", extra="forbid", frozen=True)
 
-    role: Role = Field(default=Role.ALL, description="What this process does: all, stream or settler")
-    max_hits: int = Field(default=50_000, ge=1, description="Hits of a window of the stream, about")
-    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="How long a window gathers records at most")
-    quiet_ms: int = Field(default=250, ge=0, description="A window ends when no record came for so long")
-    flush_ms: int = Field(default=10_000, ge=0, description="Partials and ledger are written this often")
-    snapshot_ms: int = Field(default=180_000, ge=1_000, description="A partition's state is saved this often at most")
+    role: Role = Field(default=Role.ALL, description="Work of this process: all, stream or settler")
+    max_hits: int = Field(default=50_000, ge=1, description="Maximum hits in a window of the stream, approximately")
+    window_ms: int = Field(default=5_000, ge=0, le=60_000, description="Maximum length of a window in ms")
+    quiet_ms: int = Field(default=250, ge=0, description="A window ends after this many ms without a record")
+    flush_ms: int = Field(default=10_000, ge=0, description="Milliseconds between two writes of partials and ledger")
+    snapshot_ms: int = Field(
+        default=180_000, ge=1_000, description="Minimum milliseconds between two snapshots of a partition"
+    )
     ahead_tolerance_ms: int = Field(
-        default=AHEAD_TOLERANCE_MS, ge=0, description="A log time that is further ahead of the clock is logged"
+        default=AHEAD_TOLERANCE_MS,
+        ge=0,
+        description="A log time more than this many ms ahead of the clock is logged",
     )
     cache: str = Field(default="", description="Directory of a local disk for kept hits; empty = a temporary one")
-    settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two looks for site-days to settle")
-    resettle_after_ms: int = Field(default=2_000, ge=0, description="A site-day is settled again no sooner")
-    keep_superseded_ms: int = Field(default=360_000, ge=0, description="How long replaced rows stay readable")
-    keep_log_days: int = Field(default=7, ge=2, description="How long the log keeps records that are stored raw")
-    keep_refused_days: int = Field(
-        default=30, ge=1, le=7_300, description="How long bytes of refused hits are kept; the hits count for good"
+    settle_pause_s: float = Field(default=0.5, gt=0, description="Seconds between two searches for site-days to settle")
+    resettle_after_ms: int = Field(
+        default=2_000, ge=0, description="Minimum milliseconds between two settlements of a site-day"
     )
-    balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two looks at the ledger")
+    keep_superseded_ms: int = Field(default=360_000, ge=0, description="Milliseconds that replaced rows stay readable")
+    keep_log_days: int = Field(default=7, ge=2, description="Days that the log keeps records that are stored raw")
+    keep_refused_days: int = Field(
+        default=30, ge=1, le=7_300, description="Days that bytes of refused hits are kept; the counts stay"
+    )
+    balance_every_s: float = Field(default=60.0, gt=0, description="Seconds between two checks of the ledger")
     workers: int = Field(default=4, ge=1, le=64, description="Traces answered at the same time")
-    max_calls: int = Field(default=16, ge=1, le=1_024, description="Calls that run or wait; more are refused")
-    open_reads: bool = Field(default=False, description="Traces need no key: whoever reaches the listener may read")
+    max_calls: int = Field(default=16, ge=1, le=1_024, description="Calls that run or wait; further calls are refused")
+    open_reads: bool = Field(
+        default=False, description="Traces need no key: every client that reaches the listener may read"
+    )
     fail_at: str = Field(
         default="",
         pattern=rf"^(({_STEPS}):[1-9]\d{{0,5}})?$",
@@ -59,7 +67,7 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def pace(self) -> Pace:
-        """How much the stream does at once."""
+        """The stream's limits and intervals."""
         return Pace(
             max_hits=self.max_hits,
             window_ms=self.window_ms,
@@ -71,5 +79,5 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """Where the directory of kept hits is: nothing in that one outlives the process."""
+        """The directory for kept hits. Nothing in it outlives the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

@@ -1,4 +1,4 @@
-"""Starts the reporter: reads its settings, opens its stores, serves until it is told to stop."""
+"""Start the reporter: read the settings, open the stores, serve until a stop signal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 
-# Reflection behind the one door is answered here, for the services of the collector and the processor too.
+# Envoy sends all reflection calls here, so the services of collector and processor are listed too.
 _REFLECTED = tuple(
     service.full_name
     for file in (collector_pb2, json_pb2, trace_pb2)
@@ -34,7 +34,7 @@ _REFLECTED = tuple(
 )
 _TOKEN_BYTES = 32
 _CONFIG_EXIT = 3
-# By scheme of the store URL, what the stores of the paths are.
+# The store behind each path, by scheme of the store URL.
 _STORES = {
     "embedded": dict.fromkeys(Path, pb.STORE_EMBEDDED),
     "memory": dict.fromkeys(Path, pb.STORE_MEMORY),
@@ -43,7 +43,7 @@ _STORES = {
 
 
 def breakers_of(store: str) -> Breakers:
-    """Returns the breakers for a store URL: Cassandra has the series, and says what is settled."""
+    """Return the breakers for a store URL: Cassandra holds the series and the settlement state."""
     if not store.startswith(SCHEME):
         return Breakers()
     cassandra = Breaker("Cassandra")
@@ -51,20 +51,22 @@ def breakers_of(store: str) -> Breakers:
 
 
 class ReporterSettings(ServiceSettings):
-    """Settings of the reporter."""
+    """Reporter settings."""
 
     model_config = SettingsConfigDict(env_prefix="HITMESH_REPORTER_", extra="forbid", frozen=True)
 
-    open_reads: bool = Field(default=False, description="Whether sites are read without a key")
+    open_reads: bool = Field(default=False, description="Allow reports without a key")
     workers: int = Field(default=WORKERS, ge=1, le=256, description="Questions answered at the same time")
-    max_calls: int = Field(default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; more are refused")
+    max_calls: int = Field(
+        default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; further calls are refused"
+    )
     question_s: float = Field(
-        default=QUESTION_S, gt=0, le=55, description="A question that takes longer is given up; the door waits for 60 s"
+        default=QUESTION_S, gt=0, le=55, description="Time limit of a question in seconds; the door waits for 60 s"
     )
 
 
 def main() -> int:
-    """Returns the exit code: 0 after a stop, 1 when a store cannot be used, 3 when a setting is wrong."""
+    """Return the exit code: 0 after a stop, 1 when a store cannot be used, 3 when a setting is wrong."""
     stop = stop_on_signals()
     try:
         settings = load(ReporterSettings, os.environ)

@@ -1,6 +1,6 @@
-"""The gRPC shells of the reporter: name the caller, call one function of reporter.rpc, translate errors.
+"""The reporter's gRPC shells: identify the caller, call a function in reporter.rpc, translate errors.
 
-Decides nothing. `build_server` puts the four services on one synchronous server.
+`build_server` adds the four services to a synchronous server.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ SERVICES: Final = tuple(
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
 WARNING: Final = "x-hitmesh-warning"
 WORKERS: Final = QUESTIONS_AT_ONCE
-# Calls that run or wait; more are refused.
+# Calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
-# A question that takes longer is given up; the door waits for a minute.
+# A question that takes longer is abandoned; Envoy waits for a minute.
 QUESTION_S: Final = 30.0
-# A caller who reads a file slowly holds a thread until the door ends the call, so exports have threads of their own.
+# A slow reader of a file holds a thread until Envoy ends the call, so exports have a thread pool of their own.
 EXPORT_WORKERS: Final = 8
 MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Between two lines in the log about damage that a kind of call met.
+# Minimum interval between two log lines about the same damage.
 DAMAGE_EVERY_S: Final = 10.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -87,18 +87,18 @@ def build_server(
     answer_bytes: int = MAX_RESPONSE_BYTES,
     piece_bytes: int = PIECE_BYTES,
 ) -> grpc.Server:
-    """Returns a server with the services added, not started: hitmesh.runtime.lifecycle.serve runs it.
+    """Return a server with all services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
 
     Args:
-        backend: what the services answer from.
-        workers: questions that are answered at once, dear ones and others half each (reporter.answer.lanes).
-        metrics: what calls are measured by.
-        max_calls: calls that run or wait, exports apart; each has a thread, since a question waits for its turn in it.
-        question_s: a question that takes longer is given up.
+        backend: ports and settings for the services.
+        workers: questions answered at once, half expensive, half small (reporter.answer.lanes).
+        metrics: meters for calls.
+        max_calls: calls that run or wait, without exports; each call has a thread, since a waiting question blocks.
+        question_s: a question that takes longer is abandoned.
         export_workers: exports that run at once.
         max_exports: exports that run or wait.
-        answer_bytes: a RunReport beyond it is refused.
-        piece_bytes: of a file, in a message.
+        answer_bytes: maximum size of a RunReport response; larger responses are refused.
+        piece_bytes: maximum bytes of a file per message.
     """
     metrics = metrics or unmeasured()
     pool = CallPool(max(workers, max_calls))
@@ -114,8 +114,8 @@ def build_server(
     reports = ReporterService(backend, metrics, question_s, answer_bytes)
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
     exports = ExportService(backend, metrics, question_s, piece_bytes)
-    own = CallPool(export_workers, max_exports, name="exports")
-    exports.ExportReport = in_pool(own, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
+    export_pool = CallPool(export_workers, max_exports, name="exports")
+    exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, metrics), server)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, metrics), server)
@@ -123,7 +123,7 @@ def build_server(
 
 
 class _Shell:
-    """Runs a function for the caller that the metadata names."""
+    """Runs a function on behalf of the caller named in the metadata."""
 
     def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
         self._backend = backend
@@ -133,7 +133,7 @@ class _Shell:
 
     def _answered(self, rows: int, complete_through: int, lag_s: float) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
-        if complete_through:  # before the first hit there is no lag, only the age of the epoch
+        if complete_through:  # without a hit, the lag would be the age of the epoch
             self._metrics.record(REPORTER_FRESHNESS_SECONDS, lag_s)
 
     def _run(
@@ -154,7 +154,7 @@ class _Shell:
         context: grpc.ServicerContext,
     ) -> _AnswerT:
         backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
-        backend.checkpoint()  # the call may have waited for a thread for longer than its caller did
+        backend.checkpoint()  # the caller may have left while the call waited for a thread
         try:
             return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
         except (StoreCorrupt, Unavailable) as error:
@@ -162,7 +162,7 @@ class _Shell:
             raise
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:
-        """Count an error of a store; of damage write a line in a while, with what the call was about."""
+        """Count a store error; for damage also log the request, at a limited rate."""
         self._metrics.add(REPORTER_STORE_ERRORS, 1, reason=StoreReason(error.reason))
         calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
         if calls:
@@ -193,7 +193,7 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     def RunReport(
         self, request: reporter_pb2.RunReportRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.RunReportResponse:
-        """Runs one report."""
+        """Run a report."""
         response = self._run(self._run_report, request, context)
         reached = response.meta.freshness.complete_through
         complete_through = reached.seconds * 1_000 + reached.nanos // 1_000_000
@@ -205,25 +205,25 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     def ExplainReport(
         self, request: reporter_pb2.ExplainReportRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ExplainReportResponse:
-        """Says how a report would be answered."""
+        """Explain how a report would be answered."""
         return self._run(explain_report, request, context)
 
     def ListMetrics(
         self, request: reporter_pb2.ListMetricsRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ListMetricsResponse:
-        """Lists the metrics."""
+        """List the metrics."""
         return list_metrics()
 
     def ListDimensions(
         self, request: reporter_pb2.ListDimensionsRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.ListDimensionsResponse:
-        """Lists the dimensions."""
+        """List the dimensions."""
         return list_dimensions()
 
     def GetFreshness(
         self, request: reporter_pb2.GetFreshnessRequest, context: grpc.ServicerContext
     ) -> reporter_pb2.GetFreshnessResponse:
-        """Says how far the numbers reach."""
+        """Return how fresh a site's numbers are."""
         return self._run(get_freshness, request, context)
 
 
@@ -243,7 +243,7 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
     def ExportReport(
         self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
     ) -> Iterator[httpbody_pb2.HttpBody]:
-        """Runs one report and formats it."""
+        """Run a report and stream the result as a file."""
         return translating_stream(self._export)(request, context)
 
     def _export(
@@ -257,61 +257,61 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
 
 
 class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
-    """Keeps sites and keys."""
+    """Manages sites and keys."""
 
     def CreateSite(
         self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateSiteResponse:
-        """Creates a site."""
+        """Create a site."""
         return self._run(create_site, request, context)
 
     def GetSite(self, request: admin_pb2.GetSiteRequest, context: grpc.ServicerContext) -> admin_pb2.GetSiteResponse:
-        """Reads a site."""
+        """Return a site."""
         return self._run(get_site, request, context)
 
     def ListSites(
         self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
     ) -> admin_pb2.ListSitesResponse:
-        """Lists sites."""
+        """List sites."""
         return self._run(list_sites, request, context)
 
     def CreateIngestKey(
         self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.CreateIngestKeyResponse:
-        """Creates a key."""
+        """Create a key."""
         return self._run(create_ingest_key, request, context)
 
     def RevokeIngestKey(
         self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
     ) -> admin_pb2.RevokeIngestKeyResponse:
-        """Revokes a key."""
+        """Revoke a key."""
         return self._run(revoke_ingest_key, request, context)
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
-    """Answers questions about the mesh's own bookkeeping."""
+    """Answers questions about the mesh's bookkeeping."""
 
     def GetLedger(
         self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
     ) -> operations_pb2.GetLedgerResponse:
-        """Says what became of every hit of a site."""
+        """Return a site's ledger."""
         return self._run(get_ledger, request, context)
 
     def GetSitelessLedger(
         self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
     ) -> operations_pb2.GetSitelessLedgerResponse:
-        """Says what became of hits of no site."""
+        """Return the ledger of hits without a site."""
         return self._run(get_siteless_ledger, request, context)
 
     def GetDrift(
         self, request: operations_pb2.GetDriftRequest, context: grpc.ServicerContext
     ) -> operations_pb2.GetDriftResponse:
-        """Says how settled days differ from the live stream."""
+        """Return how settled days differ from the live stream."""
         return self._run(get_drift, request, context)
 
 
 def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:
-    # Metadata is ASCII; no warning is expected to have anything else.
+    # Metadata must be ASCII; warnings are expected to be ASCII already.
     texts = [warning.encode("ascii", "backslashreplace").decode() for warning in warnings]
     context.send_initial_metadata(
         ((COMPLETE_THROUGH, iso_instant(complete_through)), *((WARNING, text) for text in texts))

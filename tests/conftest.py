@@ -1,8 +1,8 @@
-"""Settings for all tests: the Hypothesis profiles, and the meshes on real servers that tests share.
+"""Settings for all tests: Hypothesis profiles, and meshes on real servers that tests share.
 
-`ci` (chosen by the environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples at every run, so
-that a failure there fails everywhere; `dev` tries new ones. Both try as many (support/examples.py), and neither has a
-deadline per example: the time-out per test is pytest's, and a slow machine is no failure.
+Profile `ci` (environment variable CI or HYPOTHESIS_PROFILE=ci) tries the same examples in every run, so that a failure
+is reproducible; `dev` tries new examples. Both try the same number (support/examples.py) without a deadline per
+example: pytest limits each test, and a slow machine is no failure.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their length: workers must agree on every name, and bytes can hold a time of day (gzip does)."""
+    """Name bytes by length: all workers must agree on every test name, and bytes may contain the time of day (gzip)."""
     return f"{argname}_of_{len(val)}" if isinstance(val, bytes) else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test its ceiling, once the directories have set their markers."""
+    """Set every test's time-out after the directories have set their markers."""
     lengthen_timeouts(items)
 
 
 @pytest.fixture(scope="session")
 def meshes() -> Iterator[Meshes]:
-    """Meshes on the servers of this run, one after the other."""
+    """Provide meshes on this run's servers, one after the other."""
     shared = Meshes()
     yield shared
     shared.drop()

@@ -1,7 +1,7 @@
-"""Admission: which hits are taken, and what is stored of them (step 2 of the journey). Pure and columnar.
+"""Admission (step 2 of the journey): decide which hits are accepted and how each is stored. Pure and columnar.
 
-`read_frames` counts hits and finds senders, `decode` turns frames into one table, `admit` decides. Read `decide`, then
-`hits`: the order of all decisions. Each other module is one of them.
+`read_frames` counts hits and lists senders, `decode` turns frames into a single table, `admit` decides. Read `decide`
+first, then `hits`, which makes all decisions in order. Every other module implements a single decision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What holds for all hits of a batch: who sends it, for which site, its default context, what its edge saw.
+"""Facts that hold for every hit in a batch: sender, site, default context, edge context.
 
-Decides which batches are refused whole, and what a browser or server may not say (edge context); refuses to know how a
-key is looked up: the shell resolves senders to grants.
+Decides which batches are refused whole, and drops edge context from browser and server keys. Knows nothing about key
+lookup: the shell resolves senders to grants.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_NO_GRANT: Final = "no ingest key, or one that nobody knows: send the key of the site as ingest_key"
+_NO_GRANT: Final = "the ingest key is missing or unknown: send the site's key as ingest_key"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Who may send, and for which site, as the shell resolved it."""
+    """An ingest key and the site it may send for, as resolved by the shell."""
 
     key: IngestKey
     site: Site
@@ -39,7 +39,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a sender may not send; `retry` says that sending again may help. `site` and `key_id` where they are known.
+    """Why a sender may not send. `retry`: sending again may help. `site` and `key_id` are set where known.
 
     `reason` is a value of Reason.
     """
@@ -56,13 +56,13 @@ UNKNOWN: Final = Refusal(Reason.UNKNOWN_KEY, _NO_GRANT)
 
 
 def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple[str, str]]:
-    """Returns the senders who may not send: their hits are counted, not read."""
+    """Return the senders who may not send. Their hits are counted but not read."""
     return frozenset(sender for sender, answer in grants.items() if isinstance(answer, Refusal))
 
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Facts per distinct sender; those of refused senders mean nothing. `site` is the position in `sites`."""
+    """Facts per distinct sender, meaningless for refused senders. `site` is the position in `sites`."""
 
     answers: tuple[Answer, ...]
     sites: tuple[Site, ...]
@@ -73,28 +73,28 @@ class Senders:
 
     @property
     def key_ids(self) -> list[str]:
-        """The id of each sender's key."""
+        """Key id per sender."""
         return [answer.key.key_id if isinstance(answer, Grant) else answer.key_id for answer in self.answers]
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Facts per frame. Rows are frames; those refused whole have whatever value."""
+    """Facts per frame: row i is frame i. Refused frames have undefined values."""
 
     senders: Senders
-    sender: npt.NDArray[np.int32]  # per frame, position in `senders`
+    sender: npt.NDArray[np.int32]  # position in `senders` per frame
     taken: Mask
     batch_id: Texts | None
     collected: npt.NDArray[np.int64]
     sent: Instants | None
     edge_time: Instants | None
-    network: Texts | None  # address of the client, truncated (rule I1)
+    network: Texts | None  # truncated client address (rule I1)
     country: Texts | None
     context: Context
 
 
 def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
-    """Returns the facts of each frame; `verdicts` (one row per frame) gets what is wrong with whole batches."""
+    """Return the facts for each frame. Batch faults go to `verdicts`, which has one row per frame."""
     numbers = {sender: number for number, sender in enumerate(decoded.senders)}
     answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
     sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)
@@ -158,7 +158,7 @@ def _edge_times(edge: pa.StructArray | None, trusted: Mask) -> Instants | None:
 
 
 def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: Mask) -> Texts | None:
-    """Returns a string that trusted edges sent, each value as `kept` makes it, "" elsewhere."""
+    """Return a string field from trusted edges, mapped by `kept`; "" in all other rows."""
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:
         return None
@@ -167,7 +167,7 @@ def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], st
 
 
 def truncated_network(address: str) -> str:
-    """Returns the /24 of an IPv4 or the /48 of an IPv6 address, "" of anything else (rule I1)."""
+    """Return the /24 network for IPv4, the /48 network for IPv6, "" for any other text (rule I1)."""
     try:
         parsed = ip_address(address)
     except ValueError:

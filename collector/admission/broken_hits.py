@@ -1,7 +1,7 @@
-"""What is left of a hit that does not decode: found by the decoder that bounds depth, one hit at a time.
+"""Salvages the sound parts from a hit that does not decode, with Google's depth-limited decoder.
 
-Decides which part of the hit is at fault, a payload or more, and keeps ids and context where they are sound, so that
-its issue names the hit and consent is respected. Costs some microseconds a hit, however it is damaged.
+Decides which part is at fault: a payload, the properties or the whole hit. Keeps sound ids and context, so that the
+issue names the hit and consent is respected. Takes a few microseconds per hit, whatever the damage.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from hitmesh.model.hit_types import HitType
 
 
 class Damage(NamedTuple):
-    """The field at fault, "" for the hit itself, and the bytes of a HitView that are sound."""
+    """The field at fault ("" for the hit itself) and the remaining sound bytes, a serialized HitView."""
 
     field: str
     left: bytes
 
 
 def without_damage(hit: bytes) -> Damage | None:
-    """Return what is at fault in a hit and what is left of it; None when all of it decodes."""
+    """Return the damage in a hit and the remaining sound bytes; None when the whole hit decodes."""
     if is_sound(hit, hit_pb2.Hit):
         return None
     try:

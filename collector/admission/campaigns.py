@@ -1,7 +1,8 @@
-"""The campaign that led to a hit (rule S3): as the context names it, or as the query of the page's URL does.
+"""The campaign that led to a hit (rule S3), from the context or from the query in the page's URL.
 
-Decides which of the two counts and how a query is read: as a form (WHATWG URL section 5.1), before it is cut. Refuses
-to know what a campaign does to a visit. A campaign is one value of seven strings, never mixed of two.
+Decides which of the two wins, and how a query is read: as a form (WHATWG URL section 5.1), before the stored query is
+cut. Knows nothing about a campaign's effect on visits. A campaign is a single value with seven strings; fields from two
+campaigns are never mixed.
 """
 
 from __future__ import annotations
@@ -23,48 +24,48 @@ from collector.classify.click_ids import CLICK_IDS
 from hitmesh.model.keys import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
-STORED_FIELDS: Final = FIELDS[:-1]  # what kind a click id is of decides the channel, and no more
-# The parameters of a URL that set the other fields, and the stored column of each stored field.
+STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it
+# URL parameters that set the first five fields, and the column for each stored field.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
 MAX_CAMPAIGN_BYTES: Final = 128
-MAX_PARAMETERS: Final = 1_000  # of a query are read; real ones have fewer
+MAX_PARAMETERS: Final = 1_000  # read per query; real queries have fewer
 _NONE: Final = ("",) * len(FIELDS)
 _READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
-# A name with "%" or "+" in it may be any; such queries are rare.
+# A name with "%" or "+" may encode any parameter, so it matches too; such queries are rare.
 _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]*)="
 
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """Campaigns per row: one array of values per field of FIELDS, all equally long, and the position in them."""
+    """Campaigns per row: equally long value arrays, one per field in FIELDS, and each row's position in the arrays."""
 
     values: tuple[pa.StringArray, ...]
     codes: npt.NDArray[np.int32]
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Campaigns:
-        """Returns the campaigns of other rows: row i is this one's row positions[i]."""
+        """Return the campaigns of the given rows: row i of the result is row positions[i]."""
         return Campaigns(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Campaigns:
-        """Returns `height` rows with these campaigns at `rows` and none elsewhere."""
+        """Return `height` rows with these campaigns at `rows` and no campaign elsewhere."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         none = pa.array([""], pa.string())
         return Campaigns(tuple(pa.concat_arrays([none, values]) for values in self.values), codes)
 
     def or_else(self, other: Campaigns) -> Campaigns:
-        """Returns these campaigns, and the other's where there is none."""
+        """Return these campaigns, with `other` filling the rows without a campaign."""
         codes = np.where(self._is_set(), self.codes, other.codes + np.int32(len(self.values[0])))
         values = tuple(pa.concat_arrays(list(pair)) for pair in zip(self.values, other.values, strict=True))
         return Campaigns(values, codes.astype(np.int32, copy=False))
 
     def text(self, field: str) -> Texts:
-        """Returns one field as a column."""
+        """Return a single field as a column."""
         return Texts(self.values[FIELDS.index(field)], self.codes)
 
     def hashes(self) -> npt.NDArray[np.uint64]:
-        """Returns the identity of each row's campaign, 0 for none."""
+        """Return the campaign identity per row, 0 for no campaign."""
         table = pl.DataFrame([pl.Series(name, each) for name, each in zip(FIELDS, self.values, strict=True)])
         keyed = (pl.col(name) for name in ("source", "medium", "campaign", "click_id"))
         hashed: npt.NDArray[np.uint64] = table.select(campaign_hashes(*keyed)).to_series().to_numpy()
@@ -76,7 +77,7 @@ class Campaigns:
 
 
 def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Campaigns | None:
-    """Returns the campaigns of Campaign messages; refuses rows and cuts strings as `limited` does.
+    """Return the campaigns from Campaign messages; refuse rows and cut strings as `limited` does.
 
     Control characters become blanks.
     """
@@ -95,7 +96,7 @@ def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Cam
 
 
 def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
-    """Returns the campaigns that queries of URLs name; what they name is cut and refused like what contexts name."""
+    """Return the campaigns named in URL queries; cut and refuse values as for contexts."""
     naming = np.flatnonzero(np.asarray(pc.match_substring_regex(query.values, _NAMES_A_CAMPAIGN)))
     if not len(naming):
         return None
@@ -110,10 +111,10 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 
 
 def _campaign_of(query: str) -> tuple[str, ...]:
-    """Returns the fields a query names: the last of a repeated one, "" when blank.
+    """Return the campaign fields in a query: the last value of a repeated parameter, "" for a blank.
 
-    A click id may be long without anybody's fault: it is shortened without a warning. So may a value hold control
-    characters, which become blanks.
+    Click ids are legitimately long and are shortened without a warning. Control characters become blanks, also without
+    a warning.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:

@@ -1,6 +1,6 @@
-"""What the classifier says of a micro-batch: device, bot, referrer, channel; asked once per distinct value.
+"""Classifier results for a micro-batch (device, bot, referrer, channel), requested once per distinct value.
 
-Decides which strings are asked for and which flags bots and spam get; refuses to know how the classifier judges them.
+Decides which strings are classified and which flags bots and spam get. Knows nothing about the classifier's rules.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id", "click_id_kind")
 
 
 class Judge(Protocol):
-    """What admission needs of collector.classify.Classifier."""
+    """The part of collector.classify.Classifier that admission needs."""
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
-        """Returns device_type, browser, os, is_bot of each user agent, in order."""
+        """Return device_type, browser, os, is_bot for each user agent, in order."""
 
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
-        """Returns referrer_host, channel, source, medium, is_spam of each row, in order."""
+        """Return referrer_host, channel, source, medium, is_spam for each row, in order."""
 
 
 def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) -> npt.NDArray[np.uint32]:
-    """Stores what the user agents say; returns the flag of each row, BOT_UA or 0."""
+    """Store device type, browser and system per row; return each row's flag, BOT_UA or 0."""
     if user_agent is None:
         return np.zeros(columns.height, dtype=np.uint32)
     found = judge.user_agents(pl.Series("user_agent", user_agent.values, dtype=pl.String()))
@@ -44,14 +44,14 @@ def classify_agents(user_agent: Texts | None, judge: Judge, columns: Columns) ->
 def classify_arrivals(
     referrer: Texts | None, hostname: Texts | None, campaigns: Campaigns | None, judge: Judge, columns: Columns
 ) -> npt.NDArray[np.uint32]:
-    """Stores where each row came from; returns the flag of each row, SPAM_REFERRER or 0."""
+    """Store each row's referrer host, channel, source and medium; return each row's flag, SPAM_REFERRER or 0."""
     none = np.zeros(columns.height, dtype=np.int32)
     coded = (referrer, hostname, campaigns)
     first, codes = distinct_tuples([none if each is None else each.codes for each in coded])
-    asked = {"referrer": _values(referrer, first), "hostname": _values(hostname, first)}
+    arrivals = {"referrer": _values(referrer, first), "hostname": _values(hostname, first)}
     for name in _CAMPAIGN_FIELDS:
-        asked[name] = _values(None if campaigns is None else campaigns.text(name), first)
-    found = judge.referrers(_table(asked))
+        arrivals[name] = _values(None if campaigns is None else campaigns.text(name), first)
+    found = judge.referrers(_table(arrivals))
     for name in ("referrer_host", "channel", "source", "medium"):
         columns.set_coded(name, found[name], codes)
     is_spam = found["is_spam"].to_numpy()

@@ -1,6 +1,6 @@
-"""The output columns of a micro-batch while they are being found, and what turns them into a table.
+"""Output columns for a micro-batch under construction, and the conversion to a table.
 
-Decides how values of a few rows become a column of all rows; refuses to know what a column means.
+Decides how values for a few rows become a full column. Knows nothing about a column's meaning.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Rows = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Whole numbers per row; null where not `known` (None = all known)."""
+    """Whole numbers per row, null where not `known`; None means that all are known."""
 
     values: npt.NDArray[np.generic]
     known: Mask | None = None
 
 
 class Columns:
-    """Columns of `height` rows by the name they have in HITS_COLUMNS; those never set are null."""
+    """Columns of `height` rows, named as in HITS_COLUMNS. A column that was never set is null."""
 
     def __init__(self, height: int) -> None:
         self.height = height
@@ -40,11 +40,11 @@ class Columns:
         self._series: dict[str, pl.Series] = {}
 
     def text(self, name: str) -> Texts | None:
-        """Returns a string column that was set."""
+        """Return a string column, None when not set."""
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Sets a string column, or its values at some rows, which must be empty so far."""
+        """Set a string column, or only the values at `rows`, which must still be empty."""
         if texts is None:
             return
         if rows is not None:
@@ -54,11 +54,11 @@ class Columns:
         self._texts[name] = texts
 
     def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: Mask | None = None) -> None:
-        """Sets a column of numbers, null where not known."""
+        """Set a numeric column, null where not known."""
         self._numbers[name] = Numbers(values, known)
 
     def set_numbers_at(self, name: str, values: npt.NDArray[np.generic], rows: Rows) -> None:
-        """Sets some rows of a column of numbers that is null elsewhere."""
+        """Set the given rows of a numeric column; rows that were never set stay null."""
         before = self._numbers.get(name)
         if before is None or before.known is None:
             whole, known = np.zeros(self.height, dtype=values.dtype), np.zeros(self.height, dtype=np.bool_)
@@ -68,23 +68,23 @@ class Columns:
         self._numbers[name] = Numbers(whole, known)
 
     def set_false(self, name: str, rows: Rows) -> None:
-        """Sets some rows of a column of truth values that was set before."""
+        """Set the given rows of an existing boolean column to false."""
         self._numbers[name].values[rows] = False
 
     def set_coded(self, name: str, values: pl.Series, codes: npt.NDArray[np.integer]) -> None:
-        """Sets a column to the value at each row's code."""
+        """Set a column in which row i has the value values[codes[i]]."""
         self._coded[name] = (values, codes)
 
     def set_series(self, name: str, series: pl.Series) -> None:
-        """Sets a column of any type."""
+        """Set a column of any type."""
         self._series[name] = series
 
     def series(self, name: str) -> pl.Series | None:
-        """Returns a column of any type that was set."""
+        """Return a column that `set_series` stored, None when not set."""
         return self._series.get(name)
 
     def series_of(self, rows: Rows) -> list[pl.Series]:
-        """Returns HITS_COLUMNS of the rows, in their order."""
+        """Return the given rows from every column, ordered as in HITS_COLUMNS."""
         return [self._column(name, dtype, rows) for name, dtype in HITS_COLUMNS.items()]
 
     def _column(self, name: str, dtype: pl.DataType, rows: Rows) -> pl.Series:
@@ -115,9 +115,9 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 
 
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Returns one row for each distinct tuple of the columns' codes, and per row which of them it has.
+    """Return the first row with each distinct tuple of codes, and each row's tuple number.
 
-    Codes are small and not negative, the columns equally long; equal tuples get equal numbers.
+    Codes must be small and not negative, the columns equally long. Equal tuples get equal numbers.
     """
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

@@ -1,6 +1,7 @@
-"""Ids and hashes of hits (rule D1): what makes two hits the same, and what tells a copy from a collision.
+"""Hit ids and content hashes (rule D1): an equal id marks a copy, a different content marks an id collision.
 
-Decides what belongs to a hit's content: payload and context, without edge and times; refuses to know other hits.
+Decides which fields belong to a hit's content: payload and context, without edge and times. Knows nothing about other
+hits.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ U64 = npt.NDArray[np.uint64]
 
 @cache
 def _factor(name: str) -> np.uint64:
-    """Returns an odd number per field, so that a value in another field is another content."""
+    """Return an odd factor per field, so that equal values in different fields hash differently."""
     return np.uint64(hash64(name) | 1)
 
 
 class ContentHash:
-    """Adds up the hashes of fields. A field that is not set adds nothing, so a batch without it need not look at it."""
+    """Sum of field hashes per row. An unset field adds 0, so a batch without a field can skip that field."""
 
     def __init__(self, height: int) -> None:
         self.values: U64 = np.zeros(height, dtype=np.uint64)
 
     def add_texts(self, fields: Mapping[str, Texts | None]) -> None:
-        """Adds string fields; each distinct value is hashed once, those of all fields in one call."""
+        """Add string fields. Each distinct value is hashed once, all fields in a single call."""
         present = {name: texts for name, texts in fields.items() if texts is not None}
         if not present:
             return
@@ -50,17 +51,17 @@ class ContentHash:
             start = end
 
     def add_numbers(self, name: str, values: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> None:
-        """Adds a field of numbers, of which 0 stands for not set."""
+        """Add a numeric field; 0 means not set."""
         if values.any():
             self.values += values.astype(np.uint64) * _factor(name)
 
     def add_bytes(self, name: str, values: pl.Series | None) -> None:
-        """Adds a field of bytes, null where not set."""
+        """Add a bytes field; null means not set."""
         if values is not None:
             self.values += _hashes(values) * _factor(name)
 
     def add_entries(self, name: str, lists: pl.Series | None) -> None:
-        """Adds lists of bytes whose order means nothing, null where not set."""
+        """Add unordered lists of bytes; null means not set."""
         if lists is None:
             return
         counts = lists.list.len().fill_null(0).to_numpy()
@@ -69,7 +70,7 @@ class ContentHash:
 
 
 def id_hashes(ids: Texts) -> U64:
-    """Returns keys.hash64 of each row's id."""
+    """Return `keys.hash64` for each row's id."""
     if len(ids.values) <= _FEW:
         hashes = np.array([hash64(each) for each in ids.values.to_pylist()], dtype=np.uint64)
     else:
@@ -79,7 +80,7 @@ def id_hashes(ids: Texts) -> U64:
 
 
 def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> Texts:
-    """Returns the ids of hits; those that were sent without one get `made_up(row)`."""
+    """Return the ids of hits; a hit sent without an id gets `made_up(row)`."""
     missing = np.ones(height, np.bool_) if sent is None else ~sent.is_set()
     rows = np.flatnonzero(missing)
     if sent is not None and not len(rows):
@@ -90,7 +91,10 @@ def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> 
 
 
 def _hashes(values: pl.Series) -> U64:
-    """Returns XXH3-64 of each string or bytes, 0 of null. Few are hashed one by one: a query takes longer to start."""
+    """Return XXH3-64 for each string or bytes value, 0 for null.
+
+    Up to `_FEW` values are hashed in a loop, because starting a query takes longer.
+    """
     if len(values) <= _FEW:
         found = (0 if value is None else xxhash.xxh3_64_intdigest(value) for value in values.to_list())
         return np.fromiter(found, dtype=np.uint64, count=len(values))

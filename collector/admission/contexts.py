@@ -1,7 +1,7 @@
-"""The context of a hit: its own, and what it does not carry itself from its batch (contract, Context).
+"""The context of a hit: the hit's own fields, completed from the batch's default context (contract, Context).
 
-Decides which fields exist, how long they may be and how two contexts merge; refuses to know what they mean. A campaign
-is one field: a hit's own is never mixed with the batch's.
+Decides which fields exist, how long each may be and how two contexts merge. Knows nothing about the fields' meaning. A
+campaign is a single field: a hit's campaign is never mixed with the batch's.
 """
 
 from __future__ import annotations
@@ -26,25 +26,28 @@ Consent = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Columns of a context; None where no row has a value. Consent is a number of hit.v1.ConsentState."""
+    """Context columns, None where no row has a value. Consent is a hit.v1.ConsentState number."""
 
     user_agent: Texts | None
     language: Texts | None
     campaigns: Campaigns | None
     consent: Consent | None
 
-    def under(self, own: Context, frame_of: npt.NDArray[np.int32]) -> Context:
-        """Returns hits' own contexts with this one, of their batches, where they have nothing; row i is of a hit."""
+    def under(self, hit_context: Context, frame_of: npt.NDArray[np.int32]) -> Context:
+        """Return the hits' own contexts, completed from these batch defaults.
+
+        Row i of the result belongs to a hit from frame frame_of[i].
+        """
         return Context(
-            _merged(own.user_agent, self.user_agent, frame_of),
-            _merged(own.language, self.language, frame_of),
-            _merged(own.campaigns, self.campaigns, frame_of),
-            _merged_consent(own.consent, self.consent, frame_of),
+            _merged(hit_context.user_agent, self.user_agent, frame_of),
+            _merged(hit_context.language, self.language, frame_of),
+            _merged(hit_context.campaigns, self.campaigns, frame_of),
+            _merged_consent(hit_context.consent, self.consent, frame_of),
         )
 
 
 def context_of(column: pa.StructArray, path: str, verdicts: Verdicts) -> Context:
-    """Returns the columns of Context messages; refuses rows and cuts strings as `limited` does."""
+    """Return the columns from Context messages; refuse rows and cut strings as `limited` does."""
     if column.null_count == len(column):
         return Context(None, None, None, None)
     user_agent = Texts.of(column.field("device").field("user_agent"))
@@ -62,15 +65,15 @@ def context_of(column: pa.StructArray, path: str, verdicts: Verdicts) -> Context
     )
 
 
-def _merged(own: T | None, default: T | None, frame_of: npt.NDArray[np.int32]) -> T | None:
+def _merged(sent: T | None, default: T | None, frame_of: npt.NDArray[np.int32]) -> T | None:
     if default is None:
-        return own
+        return sent
     spread = default.rows(frame_of)
-    return spread if own is None else own.or_else(spread)
+    return spread if sent is None else sent.or_else(spread)
 
 
-def _merged_consent(own: Consent | None, default: Consent | None, frame_of: npt.NDArray[np.int32]) -> Consent | None:
+def _merged_consent(sent: Consent | None, default: Consent | None, frame_of: npt.NDArray[np.int32]) -> Consent | None:
     if default is None:
-        return own
+        return sent
     spread = default[frame_of]
-    return spread if own is None else np.where(own != 0, own, spread)
+    return spread if sent is None else np.where(sent != 0, sent, spread)

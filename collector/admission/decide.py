@@ -1,8 +1,8 @@
-"""Which hits are taken, and what is stored of them: step 2 of the journey, in the order in which it decides.
+"""Admission for a micro-batch (step 2 of the journey): which hits are accepted, and what is stored for each hit.
 
-Pure: keys, salts, classes, ids and times come as arguments. All frames of a micro-batch are one table; no step loops
-over hits, but over distinct values, frames and what is at fault. What is said of a hit does not depend on its
-neighbours.
+Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table; every step
+loops over distinct values, frames and faults, never over hits. The verdict on a hit does not depend on neighbouring
+hits.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _MOST_SITES: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What became of a micro-batch.
+    """Result of admitting a micro-batch.
 
     Attributes:
-        hits: HITS_COLUMNS and `frame` (UInt32), `partition` (Int32); by partition, then in the order of arrival.
-        rejected: REJECTED_COLUMNS and `frame` (UInt32): one row per refused hit or batch.
-        issues: everything that is not plainly accepted, by frame and index.
-        accepted: hits taken per frame.
+        hits: HITS_COLUMNS plus `frame` (UInt32) and `partition` (Int32), sorted by partition, then by arrival.
+        rejected: REJECTED_COLUMNS plus `frame` (UInt32); one row per refused hit or batch.
+        issues: all warnings, refusals and retries, by frame and index.
+        accepted: number of accepted hits per frame.
     """
 
     hits: pl.DataFrame
@@ -57,12 +57,12 @@ def decode(
     envelopes: Sequence[Envelope] | None = None,
     grants: Mapping[tuple[str, str], Answer] | None = None,
 ) -> Decoded:
-    """Returns all frames as one table.
+    """Return all frames as one table.
 
     Args:
-        frames: in the order of arrival.
-        envelopes: of the frames, where they were read to look up the senders; see `read_frames`.
-        grants: as in `admit`: hits of senders who may not send are counted, not read. None reads all hits.
+        frames: in arrival order.
+        envelopes: of the frames, if already read to look up the senders; see `read_frames`.
+        grants: as in `admit`. Hits from refused senders are counted but not read. None reads all hits.
     """
     envelopes = read_frames(frames)[0] if envelopes is None else envelopes
     answers = {} if grants is None else grants
@@ -79,15 +79,15 @@ def admit(
     salt_of: SaltOf,
     random_id: Callable[[], str],
 ) -> Admitted:
-    """Returns the hits that are taken, as they are stored, and what is said of the others.
+    """Return the accepted hits as they are stored, with all refusals and issues.
 
     Args:
-        decoded: what `decode` returned.
-        grants: (key, site header) → what the sender may do; a sender that is not in it is unknown.
-        classifier: asked for distinct strings only.
-        now: UTC ms; only says which salts exist.
-        partitions: of the log.
-        salt_of: salt of a site's local date.
+        decoded: result from `decode`.
+        grants: (key, site header) → grant or refusal; a missing sender counts as unknown.
+        classifier: called with distinct strings only.
+        now: UTC ms; decides only which salts exist.
+        partitions: number of log partitions.
+        salt_of: returns the salt for a site's local date.
         random_id: makes an id for a hit that has neither an id nor a batch id.
     """
     of_batches = Verdicts(len(decoded.frames))
@@ -96,7 +96,7 @@ def admit(
     of_hits = Verdicts(len(hits.frame))
     columns = Columns(len(hits.frame))
     tools = Tools(classifier, now, salt_of, random_id)
-    identified = NOBODY  # where no hit is read, 12 ms of looking at empty columns are saved
+    identified = NOBODY  # skipping `read_hits` without hits saves 12 ms on empty columns
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)
@@ -121,13 +121,13 @@ def _stored(
     taken: npt.NDArray[np.int64],
     partitions: int,
 ) -> pl.DataFrame:
-    """Returns the rows taken, by partition (decision A4)."""
+    """Return the accepted rows, sorted by partition (decision A4)."""
     senders = batches.senders
     site = senders.site[hits.sender[taken]]
     site_hash = np.array([_site_hash(each.name) for each in senders.sites], dtype=np.uint64)
     spread = np.array([each.spread for each in senders.sites], dtype=np.uint64)
     partition = partition_of(site_hash[site], visitor_lo[taken], spread[site], partitions)
-    # The sort of 16-bit numbers is a radix sort.
+    # NumPy sorts 16-bit numbers with a radix sort.
     narrow = partition.astype(np.int16) if partitions <= np.iinfo(np.int16).max else partition
     order = np.argsort(narrow, kind="stable")
     rows = taken[order]

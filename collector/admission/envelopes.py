@@ -1,7 +1,7 @@
-"""What is known of a batch before any of its hits is looked at: size, count and key. They decide what it may cost.
+"""Batch facts known before any hit is read (size, hit count, key). These facts bound the cost of a batch.
 
-A batch that is too large, holds too many hits or comes from a sender who may not send is refused here, for the price of
-counting its hits. Refuses to know what a hit means and who may send.
+A batch that is too large, holds too many hits or comes from a refused sender costs no more than counting its hits.
+Knows nothing about a hit's meaning or a sender's rights.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MAX_HITS: Final = 2_000
 
 
 class FoundFault(NamedTuple):
-    """What was found to be wrong with a hit before its bytes were made.
+    """Fault in a hit that was found before the hit was serialized (JSON input).
 
-    `left` are the bytes of what is left of a hit that does not decode; None where the hit decodes.
+    `left` holds the sound bytes when the hit does not decode, and is None otherwise.
     """
 
     reason: Reason
@@ -36,11 +36,11 @@ class Frame:
     """A batch as it arrived.
 
     Attributes:
-        batch: bytes of a HitBatch.
-        default_key: key of the stream's open, or "".
+        batch: serialized HitBatch.
+        default_key: key from the stream's open message, or "".
         site_header: metadata `hitmesh-site`, or "".
-        received_at: when the collector had it, UTC ms; becomes collect_time.
-        found: faults of hits, by index, that the bytes do not say.
+        received_at: when the collector received the batch, UTC ms; becomes collect_time.
+        found: faults by hit index that the bytes do not show.
     """
 
     batch: bytes
@@ -51,14 +51,14 @@ class Frame:
 
 
 class Sender(NamedTuple):
-    """Who says to send, and for which site; not checked yet."""
+    """Key and site header as sent, not checked yet."""
 
     key: str
     site_header: str
 
 
 class Fault(NamedTuple):
-    """Why a whole batch is refused, and how many hits it held."""
+    """Why a whole batch is refused, and how many hits the batch holds."""
 
     reason: Reason
     field: str
@@ -68,13 +68,13 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A batch with its hits counted, not read.
+    """A batch whose hits are counted but not read.
 
     Attributes:
-        sender: who sends it.
+        sender: as claimed by the batch and its stream.
         batch_id: as sent, "" without one.
-        hits: how many it holds; 1 when that cannot be found out.
-        fault: why it is refused whatever its sender may do; None when its hits are worth a look.
+        hits: number of hits; 1 when unknown.
+        fault: why the batch is refused regardless of the sender's rights; None when the hits should be read.
     """
 
     sender: Sender
@@ -84,7 +84,10 @@ class Envelope:
 
 
 def read_envelope(frame: Frame) -> Envelope:
-    """Return the envelope of a frame; never raises. Costs about 15 ms for a MiB of empty hits, else far less."""
+    """Return a frame's envelope; never raises.
+
+    Takes about 15 ms for 1 MiB with empty hits only, far less otherwise.
+    """
     size = len(frame.batch)
     try:
         batch = view_pb2.HitBatchEnvelope.FromString(frame.batch)
@@ -97,7 +100,7 @@ def read_envelope(frame: Frame) -> Envelope:
 
 
 def hit_sizes(batch: bytes) -> list[int]:
-    """Return how many bytes each hit of a batch has; none where that cannot be found out."""
+    """Return the size of each hit in bytes; an empty list when the batch does not decode."""
     try:
         return [len(hit) for hit in view_pb2.HitBatchEnvelope.FromString(batch).hits]
     except DecodeError:
@@ -105,19 +108,21 @@ def hit_sizes(batch: bytes) -> list[int]:
 
 
 def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
-    """Return the distinct senders, in the order in which they appear."""
+    """Return the distinct senders in order of appearance."""
     return tuple(dict.fromkeys(envelope.sender for envelope in envelopes))
 
 
 def spans_by_hits(
     envelopes: Sequence[Envelope], most: int, unread: Collection[tuple[str, str]] = ()
 ) -> list[tuple[int, int]]:
-    """Return (first, end) of neighbours that hold at most so many hits that are read, or of one that holds more.
+    """Return spans (first, end) of neighbouring frames, each with at most `most` hits to read.
+
+    A frame with more hits is a separate span.
 
     Args:
-        envelopes: of the frames.
-        most: hits of a span.
-        unread: senders whose hits are counted, not read.
+        envelopes: one per frame.
+        most: maximum number of hits per span.
+        unread: senders whose hits are counted but not read.
     """
     spans, first, held = [], 0, 0
     for number, envelope in enumerate(envelopes):
@@ -130,11 +135,11 @@ def spans_by_hits(
 
 
 def _no_batch() -> Fault:
-    return Fault(Reason.DECODE, "", "the batch is no HitBatch: send the bytes of that message", 1)
+    return Fault(Reason.DECODE, "", "the batch is not a HitBatch: send the bytes of a HitBatch message", 1)
 
 
 def _too_large(size: int, hits: int) -> Fault:
-    message = f"the batch has {size:,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits in one"
+    message = f"the batch has {size:,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits per batch"
     return Fault(Reason.BATCH_TOO_LARGE, "", message, hits)
 
 
@@ -143,5 +148,5 @@ def _wrong_count(hits: int) -> Fault | None:
         return Fault(Reason.MISSING_FIELD, "hits", "the batch holds no hits: send at least 1", 0)
     if hits <= MAX_HITS:
         return None
-    message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send them in several"
+    message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send several batches"
     return Fault(Reason.BATCH_TOO_LARGE, "hits", message, hits)

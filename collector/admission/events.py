@@ -1,6 +1,6 @@
-"""The payloads that carry no money: screens, events, engagement, performance, checkout steps and the like.
+"""Payloads without money: screens, events, engagement, performance, checkout steps and the like.
 
-Decides which of their values are taken; refuses to know how they are decoded and stored (see `payloads`).
+Decides which values are accepted. Knows nothing about decoding and storage (see `payloads`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TIMINGS: Final = ("dns_ms", "connect_ms", "ttfb_ms", "fcp_ms", "lcp_ms", "load_
 
 
 def check_screen(part: Part) -> None:
-    """SCREEN_VIEW: the name of the screen counts as page path."""
+    """Check SCREEN_VIEW; store the screen name as page path."""
     name = part.text("screen_name", MAX_NAME_BYTES)
     part.text("view_id", MAX_VIEW_ID_BYTES)
     part.need("screen_name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the screen")
@@ -35,7 +35,7 @@ def check_screen(part: Part) -> None:
 
 
 def check_event(part: Part) -> None:
-    """EVENT: the site names it; not interactive when the client says so."""
+    """Check EVENT, which needs a name; the client may declare the hit not interactive."""
     name = part.text("name", MAX_EVENT_NAME_BYTES)
     part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
     if name is not None:
@@ -49,14 +49,14 @@ def check_event(part: Part) -> None:
         )
     value = part.payload.column("value").fill_null(0.0).to_numpy()
     part.verdicts.refuse(
-        ~np.isfinite(value), Reason.INVALID_FIELD, "event.value", lambda at: f"event.value {value[at]} is no number"
+        ~np.isfinite(value), Reason.INVALID_FIELD, "event.value", lambda at: f"event.value {value[at]} is not a number"
     )
     part.keep_text("event_name", name)
     part.columns.set_false("interactive", part.rows[~np.asarray(part.payload.column("interactive").fill_null(True))])
 
 
 def check_engagement(part: Part) -> None:
-    """ENGAGEMENT: time in the foreground."""
+    """Check ENGAGEMENT; store the time in the foreground."""
     part.text("view_id", MAX_VIEW_ID_BYTES)
     foreground_ms = part.numbers("foreground_ms")
     part.within("foreground_ms", foreground_ms, 0, MAX_FOREGROUND_MS)
@@ -65,14 +65,14 @@ def check_engagement(part: Part) -> None:
 
 
 def check_performance(part: Part) -> None:
-    """PERFORMANCE: load timings."""
+    """Check PERFORMANCE: load timings."""
     part.text("view_id", MAX_VIEW_ID_BYTES)
     for name in _TIMINGS:
         part.within(name, part.numbers(name), 0, MAX_TIMING_MS)
 
 
 def check_checkout(part: Part) -> None:
-    """CHECKOUT_STEP: which step."""
+    """Check CHECKOUT_STEP; store the step number."""
     part.text("cart_id", MAX_VIEW_ID_BYTES)
     step = part.numbers("step")
     part.need("step", step != 0, f"send 1 to {MAX_STEP}")
@@ -81,15 +81,15 @@ def check_checkout(part: Part) -> None:
 
 
 def check_search(part: Part) -> None:
-    """SITE_SEARCH: what was searched for."""
+    """Check SITE_SEARCH: the search term."""
     part.text("term", MAX_TERM_BYTES)
 
 
 def check_exception(part: Part) -> None:
-    """EXCEPTION: the error's name and message."""
+    """Check EXCEPTION: the error's name and message."""
     part.text("name", MAX_ERROR_NAME_BYTES)
     part.text("message", MAX_ERROR_BYTES)
 
 
 def check_identify(part: Part) -> None:
-    """IDENTIFY: nothing is stored of it but its bytes."""
+    """Accept every IDENTIFY; only the payload bytes are stored."""

@@ -1,8 +1,8 @@
-"""Frames → one table of all their hits, in one call to the decoder (decision A2).
+"""Decodes frames into one table with all hits, in a single decoder call (decision A2).
 
-Decides which frames and hits are no protobuf of the contract: a frame whose envelope is garbage is refused alone, a hit
-that does not decode likewise. Google's decoder, which bounds depth, sees every byte first. Refuses to know what a hit
-means.
+Decides which frames and hits are not valid protobuf messages. A frame with a broken envelope is refused alone, and so
+is a hit that does not decode. Google's depth-limited decoder checks every byte first. Knows nothing about a hit's
+meaning.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MAX_ORDER_BYTES: Final = 256 << 10
 
 
 class HitFault(NamedTuple):
-    """Why one hit is refused before anything is known of it."""
+    """Why a hit is refused before any field is read."""
 
     reason: Reason
     message: str
@@ -61,17 +61,17 @@ class HitFault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """All frames of a micro-batch as one table.
+    """All frames in a micro-batch as one table.
 
     Attributes:
-        frames: as they came.
-        table: HitBatchView, one row per frame; a frame that was not read is a batch without hits, of a hit that does
-            not decode there is only what does.
+        frames: in arrival order.
+        table: HitBatchView, one row per frame. A frame that was not read has no hits; a damaged hit keeps only the
+            parts that decode.
         counts: hits per frame in the table.
-        held: hits per frame as it came.
-        faults: frames that are refused whole; their hits in the table count for nothing.
-        hit_faults: (frame, index) of single hits that are refused.
-        sender_of: per frame.
+        held: hits per frame as received.
+        faults: frames that are refused whole, by number. Their hits in the table are ignored.
+        hit_faults: single refused hits, by (frame, index).
+        sender_of: sender per frame.
     """
 
     frames: Sequence[Frame]
@@ -84,13 +84,13 @@ class Decoded:
 
     @property
     def senders(self) -> tuple[Sender, ...]:
-        """The distinct senders, in the order in which they appear."""
+        """Distinct senders in order of appearance."""
         return tuple(dict.fromkeys(self.sender_of))
 
 
 @dataclass(slots=True)
 class _Draft:
-    """What is being found out; bytes in `batches` are replaced by ones that can be read."""
+    """Intermediate result. Unreadable bytes in `batches` are replaced by readable bytes."""
 
     batches: list[bytes]
     faults: dict[int, Fault]
@@ -98,7 +98,7 @@ class _Draft:
 
 
 class FrameDecoder:
-    """Reads frames. Thread-safe."""
+    """Decodes frames. Thread-safe."""
 
     def __init__(self) -> None:
         self._batches = MessageReader(view_pb2.HitBatchView.DESCRIPTOR)
@@ -108,12 +108,12 @@ class FrameDecoder:
     def decode(
         self, frames: Sequence[Frame], envelopes: Sequence[Envelope], refused: frozenset[tuple[str, str]]
     ) -> Decoded:
-        """Return the table of all frames. Nothing raises: what is wrong is a fault.
+        """Return the table of all frames. Never raises: errors become faults.
 
         Args:
-            frames: in the order of arrival.
-            envelopes: of the frames.
-            refused: senders who may not send; hits of theirs are not read.
+            frames: in arrival order.
+            envelopes: one per frame.
+            refused: senders who may not send; their hits are not read.
         """
         draft = _Draft([frame.batch for frame in frames], {}, {})
         for number, envelope in enumerate(envelopes):
@@ -133,7 +133,7 @@ class FrameDecoder:
         return Decoded(frames, table, counts, held, draft.faults, draft.hit_faults, sender_of)
 
     def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
-        """Read all batches. Should the decoders differ on damage beyond unknown fields, refuse the batches they do."""
+        """Read all batches; refuse a batch that only this decoder rejects (damage beyond unknown fields)."""
         try:
             return self._batches.read(draft.batches, sound=True)
         except Undecodable:
@@ -146,7 +146,7 @@ class FrameDecoder:
             return self._batches.read(draft.batches, sound=True)
 
     def _find_large_hits(self, draft: _Draft) -> None:
-        """Finds hits over the limit. Only a batch that is larger itself can hold one; others are not looked into."""
+        """Add faults for hits over the size limit. Only batches larger than MAX_HIT_BYTES are examined."""
         suspects = [number for number, batch in enumerate(draft.batches) if len(batch) > MAX_HIT_BYTES]
         if not suspects:
             return
@@ -161,21 +161,21 @@ class FrameDecoder:
             if sizes[place] <= limit:
                 continue
             at = int(np.searchsorted(starts, place, side="right")) - 1
-            message = f"the hit has {sizes[place]:,} bytes; the limit is {limit:,}: send less in it"
+            message = f"the hit has {sizes[place]:,} bytes; the limit is {limit:,}: send a smaller hit"
             where = (suspects[at], place - int(starts[at]))
             draft.hit_faults.setdefault(where, HitFault(Reason.HIT_TOO_LARGE, message))
 
 
 def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, ...]]:
-    """Return the envelopes of frames, and the distinct senders that must be looked up before hits are read."""
+    """Return all envelopes, and the distinct senders to look up before hits are read."""
     envelopes = [read_envelope(frame) for frame in frames]
     return envelopes, senders_of(envelopes)
 
 
 def original_hits(batch: bytes) -> list[bytes]:
-    """Returns the bytes of each hit of a batch, as they were sent; none when the batch itself is damaged.
+    """Return the bytes of each hit as sent; an empty list when the batch is damaged.
 
-    Two decoders read batches here, and they do not agree on every damage to fields that are unknown.
+    Two decoders read the batch, and may disagree about damage in unknown fields.
     """
     try:
         return list(view_pb2.HitBatchEnvelope.FromString(batch).hits)
@@ -189,7 +189,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Leave of each hit at fault what decodes; refuse the batch where its hits are not what is at fault."""
+    """Reduce each damaged hit to the sound parts; refuse the whole batch when the damage is outside the hits."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):
@@ -201,7 +201,7 @@ def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault
             continue
         envelope.hits[index] = damage.left
         what = damage.field and f"the payload {damage.field} of " if damage.field else ""
-        message = f"{what}hit {index} of {hits} does not decode: strings must be UTF-8 and bytes those of the message"
+        message = f"{what}hit {index} of {hits} does not decode: strings must be UTF-8 and the bytes a valid message"
         draft.hit_faults[number, index] = HitFault(Reason.DECODE, message, damage.field)
     draft.batches[number] = envelope.SerializeToString()
     if not is_sound(draft.batches[number], hit_pb2.HitBatch):
@@ -214,5 +214,5 @@ def _without_hits(envelope: Envelope) -> bytes:
 
 
 def _damaged_batch(hits: int) -> Fault:
-    message = "default_context, sdk or edge does not decode: strings must be UTF-8 and bytes those of the message"
+    message = "default_context, sdk or edge does not decode: strings must be UTF-8 and the bytes a valid message"
     return Fault(Reason.DECODE, "default_context", message, hits)

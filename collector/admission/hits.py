@@ -1,7 +1,7 @@
-"""Reads every hit of a micro-batch into the columns that are stored, in the order in which admission decides.
+"""Reads the hits of a micro-batch into the stored columns, in the order of admission's decisions.
 
-Decides which field of a hit goes into which column, and which hits are refused before others are looked at; the rules
-themselves are in the modules it calls. Nothing here loops over hits.
+Decides which field goes into which column, and which checks refuse hits first. The rules are in the modules called from
+here. Nothing loops over hits.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _CHECKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The hits of all batches that are not refused whole, and where they come from."""
+    """Hits from all batches that were not refused whole, with each hit's frame, index and sender."""
 
     fields: pa.StructArray
     frame: npt.NDArray[np.int32]
@@ -74,7 +74,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Who each row is of: its visitor, the hit's id as it was sent, and where consent was denied."""
+    """Visitor and consent per row, and the hit id as sent."""
 
     visitor: VisitorKeys
     sent_id: Texts | None
@@ -82,11 +82,11 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""Of no rows."""
+"""Identified without rows."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:
-    """Returns the rows to be read."""
+    """Return the hits of all batches that were not refused."""
     frame = np.repeat(np.arange(len(decoded.counts), dtype=np.int32), decoded.counts)
     starts = np.cumsum(decoded.counts) - decoded.counts
     index = (np.arange(len(frame)) - starts[frame]).astype(np.int32)
@@ -99,7 +99,7 @@ def hits_of(decoded: Decoded, batches: Batches) -> Hits:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What reading hits needs from outside; see `admit`."""
+    """External inputs for reading hits; see `admit`."""
 
     classifier: Judge
     now: int
@@ -115,7 +115,7 @@ def read_hits(
     columns: Columns,
     verdicts: Verdicts,
 ) -> Identified:
-    """Fills the columns of all hits, refuses those that are at fault, and returns who they are of."""
+    """Fill the columns of all hits, refuse hits at fault, and return the visitors and sent ids."""
     _refuse_faults(hits, hit_faults, verdicts)
     types = hits.fields.field("type").to_numpy()
     check_types(hits.fields, types, verdicts)
@@ -152,7 +152,10 @@ def read_hits(
 
 
 def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdicts: Verdicts) -> None:
-    """Hits are sorted by frame and index, so that the row of a fault is not searched for among all."""
+    """Refuse the hits with decoding faults.
+
+    Hits are sorted by frame and index, so a binary search finds the row for each fault.
+    """
     if not faults or not len(hits.frame):
         return
     frames, indexes = np.array(list(faults), dtype=np.int32).T
@@ -177,7 +180,7 @@ def _id(
 
 
 def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
-    """Returns when each hit happened (rules T1 to T3)."""
+    """Return each hit's event time (rules T1 to T3)."""
     sent = SentTimes(
         collected=batches.collected[hits.frame],
         edge=None if batches.edge_time is None else batches.edge_time.rows(hits.frame),
@@ -191,7 +194,7 @@ def _times(hits: Hits, batches: Batches, verdicts: Verdicts) -> EventTimes:
 
 
 def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Campaigns | None:
-    """Returns the campaign of the context, and that of the URL where it has none."""
+    """Return the context's campaign, or the URL's campaign where the context has none."""
     named = None if pages is None else campaigns_of_queries(pages.whole_query, verdicts)
     if context.campaigns is None or named is None:
         return context.campaigns or named
@@ -199,7 +202,7 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
 
 
 def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> Mask:
-    """Returns which hits happened without the visitor; only server keys may say so (rule S2)."""
+    """Return which hits are offline (happened without the visitor); only server keys may say so (rule S2)."""
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
     message = "offline is taken from server keys only and was ignored: send such hits with a server key"
@@ -245,7 +248,7 @@ def _content(
     properties: pl.Series | None,
     columns: Columns,
 ) -> npt.NDArray[np.uint64]:
-    """Returns the hash of payload and context of each hit, without edge and times (rule D1)."""
+    """Return a hash per hit over payload and context, without edge and times (rule D1)."""
     content = ContentHash(columns.height)
     content.add_numbers("type", types)
     content.add_numbers("offline", offline)
@@ -262,7 +265,7 @@ def _content(
 
 
 def _store_origin(hits: Hits, batches: Batches, sent_id: Texts | None, tools: Tools, columns: Columns) -> None:
-    """Stores site, key, batch and id; makes up the ids of hits without one (rule D1)."""
+    """Store site, key, batch and hit id; make up missing hit ids (rule D1)."""
     senders, key_ids = batches.senders, batches.senders.key_ids
     batch_id = None if batches.batch_id is None else batches.batch_id.rows(hits.frame)
 
@@ -303,7 +306,7 @@ def _store_context(context: Context, campaigns: Campaigns | None, columns: Colum
 
 
 def _store_pages(pages: Pages | None, columns: Columns) -> None:
-    """Stores page views; the path of a screen view is there already."""
+    """Store page views. `page_path` may already hold screen names."""
     if pages is None:
         return
     screens = columns.text("page_path")

@@ -1,7 +1,7 @@
-"""Who a hit is of (rules I1, I4).
+"""The visitor of a hit (rules I1, I4).
 
-Decides which of user, visitor id or daily salt identifies a hit, and what consent allows; refuses to know how salts are
-kept. What identifies a visitor is hashed once per distinct value.
+Decides whether user id, visitor id or daily salt identifies a hit, and how consent limits this. Knows nothing about
+salt storage. Each distinct identifier is hashed only once.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from hitmesh.model.keys import visitor_key
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
-"""(site, its local date of the hit, its local date of today) → the salt of that date (rule I2)."""
+"""(site, hit's date, today's date), dates local to the site → the salt for the hit's date (rule I2)."""
 
 MAX_ID_BYTES: Final = 128
 GRANTED: Final = 1
 DENIED: Final = 2
-_CELL_MS: Final = 900_000  # zones change their date at the start of a cell (decision A10)
+_CELL_MS: Final = 900_000  # time zones change the date at the start of a cell (decision A10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """What may identify each row.
+    """Possible identifiers per row.
 
-    `site` is the position in `sites`; `consent` a number of hit.v1.ConsentState, None when nobody said anything.
+    `site` is the position in `sites`. `consent` is a hit.v1.ConsentState number; None when no context sets consent.
     """
 
     sites: Sequence[Site]
@@ -54,7 +54,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
-    """The 128 bits of each row's visitor, and where consent was denied."""
+    """The 128-bit visitor key per row, and whether consent was denied."""
 
     high: npt.NDArray[np.uint64]
     low: npt.NDArray[np.uint64]
@@ -62,7 +62,7 @@ class VisitorKeys:
 
 
 def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
-    """Returns the key of each row; refuses rows without consent and rows that nothing identifies."""
+    """Return each row's visitor key; refuse rows without consent and rows without an identifier."""
     height = len(known.site)
     denied = _denied(known)
     _refuse_denied(known, denied, verdicts)
@@ -81,7 +81,7 @@ def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdict
 
 
 def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Texts, known: Identities) -> None:
-    """Sets the keys of rows that an id identifies."""
+    """Set the keys of rows with a user id or visitor id."""
     at = np.flatnonzero(rows)
     first, codes = distinct_tuples([known.site[at], texts.codes[at]])
     ids = texts.values.take(pa.array(texts.codes[at][first])).view(pa.binary()).to_pylist()
@@ -90,7 +90,7 @@ def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Text
 
 
 def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now: int, salt_of: SaltOf) -> None:
-    """Sets the keys of rows that only network, user agent and host identify, for a day of the site."""
+    """Set the keys of rows without an id: network, user agent and host, salted per site-local day."""
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
         return
@@ -120,7 +120,7 @@ def _local_date(millis: int, zone: ZoneInfo) -> date:
 
 
 def _denied(known: Identities) -> Mask:
-    """Returns where consent is denied; a hit that says nothing follows its site."""
+    """Return which rows are denied consent; a hit without a consent state follows the site's default."""
     silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
     if known.consent is None:
         return silent_is_denied
@@ -134,7 +134,7 @@ def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
             denied & ~_fact(known, lambda site: site.cookieless_counting),
             Reason.CONSENT_DENIED,
             "context.consent.analytics",
-            "the visitor did not agree to analytics and the site does not count without: send nothing of this visitor",
+            "the visitor denied analytics consent and the site has no cookieless counting: send no such hits",
         )
 
 
@@ -143,7 +143,7 @@ def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
         rows & denied,
         Reason.CONSENT_DENIED,
         "context.consent.analytics",
-        "the visitor did not agree, and counting without ids needs the client_ip of a trusted edge and a user agent",
+        "the visitor denied analytics consent: cookieless counting needs a trusted edge's client_ip and a user agent",
     )
     verdicts.refuse(
         rows,
@@ -154,7 +154,7 @@ def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
 
 
 def _fact(known: Identities, fact: Callable[[Site], bool]) -> Mask:
-    """Returns per row a fact of its site."""
+    """Return a fact about each row's site."""
     found: Mask = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
     return found
 

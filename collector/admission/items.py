@@ -1,7 +1,7 @@
-"""The items of orders and carts, and the product of a view: columns per item (rule M1).
+"""Items in orders and carts, and the product in a product view, as columns per item (rule M1).
 
-Decides which prices and quantities are taken, and how goods by weight count: as one item that costs price × quantity.
-Refuses to know which hit an item is of, and what the hit makes of it.
+Decides which prices and quantities are accepted, and counts goods sold by weight as one item at price × quantity. Knows
+nothing about the hit around an item.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_NAME_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items of hits: columns per item, and which item is a hit's first."""
+    """Columns per item."""
 
     sku: Texts | None
     category: Texts | None
@@ -40,7 +40,7 @@ class Items:
 
 
 def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
-    """Returns the columns of items; verdicts are those of each item's hit."""
+    """Return the item columns. `verdicts` has a position per item, mapped to the item's hit."""
     for name in ("name", "variant"):
         text_of(items.field(name), f"{field}.{name}", MAX_NAME_BYTES if name == "name" else MAX_TEXT_BYTES, verdicts)
     price, quantity = _numbers(items, field, verdicts)
@@ -54,7 +54,7 @@ def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
 
 
 def item_lists(column: pa.ListArray, items: Items, rows: npt.NDArray[np.int64], height: int) -> pl.Series:
-    """Returns the items of each of `height` rows, null where there are none; the lists of `column` are at `rows`."""
+    """Return the item lists of `height` rows, null where empty; list i of `column` belongs to row rows[i]."""
     every = np.arange(len(items.quantity))
     texts = {"sku": items.sku, "category": items.category, "brand": items.brand}
     fields = [
@@ -72,7 +72,7 @@ def item_lists(column: pa.ListArray, items: Items, rows: npt.NDArray[np.int64], 
 
 
 def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64Array, I64Array]:
-    """Returns price and quantity of each item; a quantity that was not sent is 1, one by weight is in the price."""
+    """Return each item's price and quantity. A quantity not sent is 1; a weight multiplies the price instead."""
     price = items.field("unit_price_micros").to_numpy()
     sent = items.field("quantity")
     quantity = (sent.fill_null(1) if sent.null_count else sent).to_numpy()
@@ -80,7 +80,7 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
     if exact.null_count < len(exact):
         price, quantity = _by_weight(price, quantity, exact, field, verdicts)
     _check_range(quantity, f"{field}.quantity", verdicts)
-    # Price × quantity must be an amount too; dividing the bound does not overflow.
+    # Price × quantity must stay within the amount limit, too. Dividing the limit avoids overflow.
     most = MAX_ABS_MICROS // np.clip(np.abs(quantity), 1, MAX_QUANTITY)
     _refuse_price((price > most) | (price < -most), price, quantity, field, verdicts)
     return price, quantity
@@ -89,7 +89,7 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
 def _by_weight(
     price: I64Array, quantity: I64Array, exact: pa.DoubleArray, field: str, verdicts: Verdicts
 ) -> tuple[I64Array, I64Array]:
-    """Returns price and quantity with goods by weight as one item of the whole price, or as one taken back."""
+    """Return price and quantity, goods by weight as quantity ±1 at price × |weight|; -1 is a return."""
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)
     by_weight: Mask = np.asarray(exact.is_valid()) & (np.abs(weights) <= MAX_QUANTITY)
@@ -107,13 +107,16 @@ def _by_weight(
 
 
 def _rounded(price: int, weight: float) -> int:
-    """Returns price × weight to the micro, half-even; the weight is the shortest decimal that reads as the number."""
+    """Return price × weight in micros, rounded half-even.
+
+    The weight is the shortest decimal that parses to the same float.
+    """
     return int((Decimal(price) * Decimal(repr(weight))).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _check_range(values: npt.NDArray[np.int64] | npt.NDArray[np.float64], field: str, verdicts: Verdicts) -> None:
     verdicts.refuse(
-        ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # of no number neither is true
+        ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # NaN fails both comparisons
         Reason.INVALID_FIELD,
         field,
         lambda at: f"{field} is {values[at]:,}; it must be {-MAX_QUANTITY:,} to {MAX_QUANTITY:,}",
@@ -139,7 +142,7 @@ def _refuse_price(
 
 
 def _categories(levels: pa.ListArray, field: str, verdicts: Verdicts) -> Texts | None:
-    """Returns the levels joined by "/"; cuts levels that are too long and drops those beyond the fifth."""
+    """Return the category levels joined by "/"; cut long levels and drop levels beyond the fifth."""
     if not len(levels.values):
         return None
     counts = np.diff(levels.offsets.to_numpy())

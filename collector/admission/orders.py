@@ -1,8 +1,8 @@
-"""The payloads that carry money or products: orders, refunds, carts, product views (rule M1).
+"""Payloads with money or products: orders, refunds, carts, product views (rule M1).
 
-Decides which amounts, currencies and order ids are taken, and which product a hit is about; refuses to know whether an
-order is a repeat. An order is not lost because of one of its parts: what is too long is left out with a warning. Items
-are read in `items`.
+Decides which amounts, currencies and order ids are accepted, and which product a hit is about. Knows nothing about
+repeated orders. A faulty part does not lose the order: overlong parts are left out with a warning. `items` reads the
+items.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from hitmesh.model.hit_types import CartAction
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import CURRENCIES
 
-MAX_ID_BYTES: Final = 255  # as payment providers ask for
+MAX_ID_BYTES: Final = 255  # the length that payment providers require
 MAX_ITEMS: Final = 1_000
 _AMOUNTS: Final = ("total", "subtotal", "shipping", "tax", "discount")
 
 
-# These give back all of an order, whatever it came to.
+# These kinds refund the whole order, whatever the total.
 _WHOLE_REFUNDS: Final = (hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL)
 
 
 def check_order(part: Part, *, most_items: int = MAX_ITEMS) -> None:
-    """ORDER: id, currency, amounts, items."""
+    """Check ORDER; store id, currency, amounts and items."""
     part.keep_text("order_id", _order_id(part))
     _keep_currency(part)
     part.text("coupon", MAX_TEXT_BYTES)
@@ -45,7 +45,7 @@ def check_order(part: Part, *, most_items: int = MAX_ITEMS) -> None:
 
 
 def check_refund(part: Part) -> None:
-    """REFUND: of which order, how much; the whole of an order may be given back without saying how much that is."""
+    """Check REFUND; store order id, refund id, currency and amount. A whole refund may omit the amount."""
     part.keep_text("order_id", _order_id(part))
     part.keep_text("refund_id", _whole_id(part, "refund_id"))
     _keep_currency(part)
@@ -56,14 +56,14 @@ def check_refund(part: Part) -> None:
         of_order,
         Reason.MISSING_FIELD,
         field,
-        f"{field} is not set: the refund is 0 until its day is settled, then the total of its order; send the amount",
+        f"{field} is not set: the refund counts as 0 until settlement, then as the order's total; send the amount",
     )
     part.within("amount_micros", np.where(of_order, 1, amount), 1, MAX_ABS_MICROS)
     part.keep_numbers("refund_amount", amount)
 
 
 def check_cart(part: Part, *, most_items: int = MAX_ITEMS) -> None:
-    """CART_UPDATE: put in or taken out; the first item is the product the hit is about."""
+    """Check CART_UPDATE (add or remove); the first item becomes the hit's product."""
     part.text("cart_id", MAX_TEXT_BYTES)
     action = part.numbers("action")
     part.need("action", action != 0, "send CART_ACTION_ADD or CART_ACTION_REMOVE")
@@ -82,7 +82,7 @@ def check_cart(part: Part, *, most_items: int = MAX_ITEMS) -> None:
 
 
 def check_product_view(part: Part) -> None:
-    """PRODUCT_VIEW: the product; its own sku wins over the item's."""
+    """Check PRODUCT_VIEW; the payload's own sku wins over the item's sku."""
     sku = part.text("sku", MAX_TEXT_BYTES)
     column = part.payload.column("item")
     if column.null_count < len(column):
@@ -92,7 +92,7 @@ def check_product_view(part: Part) -> None:
         part.keep_text("category", items.category)
         part.keep_text("brand", items.brand)
     present = np.zeros(len(part.rows), np.bool_) if sku is None else sku.is_set()
-    part.need("sku", present, "send the product's sku, there or in its item")
+    part.need("sku", present, "send the sku in product_view.sku or product_view.item.sku")
     part.keep_text("product", sku)
 
 
@@ -104,7 +104,7 @@ def _order_id(part: Part) -> Texts | None:
 
 
 def _whole_id(part: Part, name: str) -> Texts | None:
-    """Returns ids of orders or refunds, which are never cut: two of them could become one."""
+    """Return order or refund ids, uncut: cutting could merge two ids."""
     field = f"{part.field}.{name}"
     texts = text_of(part.payload.column(name), field, 1 << 30, part.verdicts)
     if texts is None:
@@ -125,7 +125,7 @@ def _keep_currency(part: Part) -> None:
 
 
 def _check_currency(part: Part) -> Texts | None:
-    """Returns the currencies that were sent, in capitals; refuses codes that do not exist (rule M1)."""
+    """Return the sent currency codes in capitals; refuse unknown codes (rule M1)."""
     sent = Texts.of(part.payload.column("currency"))
     if sent is None:
         return None
@@ -141,7 +141,7 @@ def _check_currency(part: Part) -> Texts | None:
 
 
 def _first_items(part: Part, most: int) -> pa.ListArray:
-    """Returns the items of each hit without those beyond `most`, which are left out with a warning."""
+    """Return at most `most` items per hit; leave out the rest with a warning."""
     column = part.payload.column("items")
     offsets = column.offsets.to_numpy()
     counts = np.diff(offsets)

@@ -1,8 +1,8 @@
-"""Page views: what a URL says.
+"""Page views: host, path and query from URLs.
 
-Decides host, path and query of a URL, once per distinct URL; refuses to know what a page means. An absolute URL has a
-scheme and `://`, anything else must be a path from the root; the fragment is no part of a page. Host and path are
-stored in their normal form (`collector/urls.py`), so that one address is one row.
+Parses each distinct URL once. Knows nothing about a page's meaning. An absolute URL has a scheme and `://`; any other
+URL must be a path from the root. The fragment is ignored. Host and path are stored in normal form
+(`collector/urls.py`), so that an address is a single row in reports.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PORT: Final = re.compile(r":[0-9]*$")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Columns of page views; "" on other rows. `url` is as sent, for comparing contents, `whole_query` is not cut."""
+    """Page view columns, "" on other rows. `url` is as sent, for content hashes; `whole_query` is uncut."""
 
     url: Texts
     hostname: Texts | None
@@ -50,7 +50,7 @@ class Pages:
 
 
 def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Pages | None:
-    """Returns the columns of page views; refuses those without a proper URL. None when no row is one."""
+    """Return the page view columns, None without page views; refuse page views without a proper URL."""
     if not is_page.any():
         return None
     url = Texts.of(views.field("url"))
@@ -80,16 +80,16 @@ def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Page
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts of URLs, "" where a URL has none. A valid URL always has a path, if only "/"."""
+    """The parts of URLs, "" for a missing part. A valid URL always has a path, at least "/"."""
 
     valid: Mask
-    host: Texts | None  # in its normal form, without user and port
+    host: Texts | None  # in normal form, without user and port
     path: pa.StringArray
     query: pa.StringArray
 
 
 def split_urls(urls: pa.StringArray) -> Split:
-    """Returns the parts of each URL."""
+    """Return each URL's parts."""
     found = pc.extract_regex(urls, _URL)
     authority, path, query = (_filled(found.field(name)) for name in ("authority", "path", "query"))
     hosts = authority.dictionary_encode()
@@ -109,7 +109,7 @@ def split_urls(urls: pa.StringArray) -> Split:
 
 
 def _host(authority: str) -> str:
-    """Returns the host of `user@host:port` in its normal form."""
+    """Return the host of `user@host:port` in normal form."""
     return normal_host(_PORT.sub("", authority.rpartition("@")[2]))
 
 
@@ -138,7 +138,7 @@ def _check_status(status: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
         wrong,
         Reason.INVALID_FIELD,
         "page_view.http_status",
-        lambda row: f"page_view.http_status {status[row]} is no HTTP status: send 100 to 599, or 0 for unknown",
+        lambda row: f"page_view.http_status {status[row]} is not an HTTP status: send 100 to 599, or 0 for unknown",
     )
 
 

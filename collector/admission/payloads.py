@@ -1,7 +1,7 @@
-"""Payloads other than page views: decoded by type, only where there are any (decision A2).
+"""Payloads other than page views, decoded by type and only where present (decision A2).
 
-Decides which payload a type needs, and runs each type's checks on the rows that have it; refuses to know what a payload
-means (see `events` and `orders`).
+Decides which payload a type needs, and runs each type's checks on the rows with that payload. Knows nothing about a
+payload's meaning (see `events` and `orders`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collector.wire import MessageReader, Undecodable
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.hit_types import HitType
 
-# Field of Hit by type. The page view is part of the view message; the others are bytes there.
+# Hit field per type. Page views are part of the view message; all other payloads are bytes there.
 PAYLOAD_FIELDS: Final = {
     HitType.PAGE_VIEW: "page_view",
     HitType.SCREEN_VIEW: "screen_view",
@@ -51,15 +51,15 @@ def _reader(field: str) -> MessageReader:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The hits of one type, with the columns of their payload.
+    """All hits with the same type, with payload columns.
 
     Attributes:
-        field: name of the payload in Hit.
-        rows: which rows they are.
+        field: name of the payload field in Hit.
+        rows: row numbers of these hits.
         payload: one row per hit, one column per field.
-        verdicts: on these hits.
-        columns: where results go.
-        currency: of each hit's site.
+        verdicts: view with these hits as positions.
+        columns: output columns.
+        currency: default currency of each hit's site.
     """
 
     field: str
@@ -70,7 +70,7 @@ class Part:
     currency: Texts
 
     def numbers(self, name: str) -> npt.NDArray[np.int64]:
-        """Returns a field of whole numbers; 0 where an `optional` one was not sent."""
+        """Return an integer field; 0 where an `optional` field was not sent."""
         column = self.payload.column(name)
         values: npt.NDArray[np.int64] = (
             (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
@@ -78,30 +78,30 @@ class Part:
         return values
 
     def text(self, name: str, max_bytes: int) -> Texts | None:
-        """Returns a string field, checked and cut by `limited`; None when no hit has one."""
+        """Return a string field, checked and cut by `limited`; None when empty in all hits."""
         return text_of(self.payload.column(name), f"{self.field}.{name}", max_bytes, self.verdicts)
 
     def keep_text(self, name: str, texts: Texts | None) -> None:
-        """Stores a string per hit in an output column."""
+        """Store a string per hit in an output column."""
         self.columns.set_text(name, texts, self.rows)
 
     def keep_numbers(self, name: str, values: npt.NDArray[np.int64]) -> None:
-        """Stores a number per hit in an output column."""
+        """Store a number per hit in an output column."""
         self.columns.set_numbers_at(name, values, self.rows)
 
     def need(self, name: str, present: Mask, cure: str) -> None:
-        """Refuses hits that lack a field."""
+        """Refuse hits that lack a field."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(~present, Reason.MISSING_FIELD, field, f"{field} is not set: {cure}")
 
-    def within(self, name: str, values: npt.NDArray[np.int64], least: int, most: int) -> None:
-        """Refuses hits whose number lies outside [least, most]."""
+    def within(self, name: str, values: npt.NDArray[np.int64], minimum: int, most: int) -> None:
+        """Refuse hits whose number lies outside the closed range [minimum, most]."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(
-            (values < least) | (values > most),
+            (values < minimum) | (values > most),
             Reason.INVALID_FIELD,
             field,
-            lambda at: f"{field} is {values[at]:,}; it must be {least:,} to {most:,}",
+            lambda at: f"{field} is {values[at]:,}; it must be {minimum:,} to {most:,}",
         )
 
 
@@ -109,13 +109,13 @@ Check = Callable[[Part], None]
 
 
 def text_of(column: pa.StringArray, field: str, max_bytes: int, verdicts: Verdicts) -> Texts | None:
-    """Returns a string column, checked and cut by `limited`; None when it is empty throughout."""
+    """Return a string column, checked and cut by `limited`; None when all values are empty."""
     texts = Texts.of(column)
     return None if texts is None else limited(texts, field, max_bytes, verdicts)
 
 
 def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
-    """Refuses hits of no known type, with two payloads, or without the payload of their type."""
+    """Refuse hits with an unknown type, with two payloads, or without the payload for their type."""
     found = np.zeros(len(types), dtype=np.int32)
     payloads = np.zeros(len(types), dtype=np.int32)
     for number, field in PAYLOAD_FIELDS.items():
@@ -143,7 +143,7 @@ def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Ve
             lacking,
             Reason.MISSING_FIELD,
             field,
-            f"a hit of type {number.name} without the payload {field}: set it, or the type of the payload",
+            f"a hit of type {number.name} has no payload {field}: set the payload, or the payload's type",
         )
 
 
@@ -155,7 +155,7 @@ def read_payloads(
     columns: Columns,
     verdicts: Verdicts,
 ) -> None:
-    """Decodes and checks the payloads of each type, and stores their bytes as they were sent."""
+    """Decode and check the payloads type by type, and store the payload bytes as sent."""
     kept: list[pa.BinaryArray] = []
     for number, check in checks:
         rows = np.flatnonzero((types == number) & ~verdicts.refused)
@@ -173,10 +173,10 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Returns the payloads' columns; what does not decode is refused and reads as empty."""
+    """Return the payload columns; refuse payloads that do not decode and read these as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # as part of the batch
+        return reader.read(sent, sound=True)  # checked with the batch
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)
@@ -185,6 +185,6 @@ def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordB
             broken,
             Reason.DECODE,
             field,
-            f"the payload {field} does not decode: strings must be UTF-8 and bytes those of the message",
+            f"the payload {field} does not decode: strings must be UTF-8 and the bytes a valid message",
         )
         return reader.read([b"" if bad else message for bad, message in zip(broken, messages, strict=True)])

@@ -1,6 +1,6 @@
-"""Free properties of a hit: kept as the bytes they came in, once they are known to be sound.
+"""Free properties, validated and kept as received bytes.
 
-Decides how many there may be and how long; refuses to know what a site means by them.
+Decides how many properties are accepted and how long each may be. Knows nothing about the meaning to a site.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def _reader() -> MessageReader:
 
 
 def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | None:
-    """Returns the entries of each hit as bytes, null where there are none; None when no hit has any.
+    """Return each hit's property entries as bytes, null without entries; None when no hit has any.
 
-    A string that is too long is cut in the bytes that are kept.
+    A string that is too long is cut in the returned bytes.
     """
     if not len(entries.values):
         return None
@@ -50,14 +50,14 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 
 
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
-    """Returns the entries with long strings cut; `verdicts` has one position per entry."""
+    """Return the entries with long strings cut; `verdicts` has a position per entry."""
     try:
-        decoded = _reader().read(entries, sound=True)  # as part of the batch
+        decoded = _reader().read(entries, sound=True)  # checked with the batch
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)
         broken[_reader().undecodable(messages)] = True
-        message = "a property does not decode: strings must be UTF-8 and bytes those of the message"
+        message = "a property does not decode: strings must be UTF-8 and the bytes a valid message"
         verdicts.refuse(broken, Reason.DECODE, "properties", message)
         sound = [b"" if bad else entry for bad, entry in zip(broken, messages, strict=True)]
         entries = pa.array(sound, pa.binary())
@@ -67,7 +67,7 @@ def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
 
 
 def _check_keys(keys: pa.StringArray, verdicts: Verdicts) -> None:
-    """A key is never cut: two properties could become one."""
+    """Refuse empty and overlong keys. Keys are never cut: cutting could merge two properties."""
     sizes = byte_lengths(keys)
     verdicts.refuse(
         (sizes == 0) | (sizes > MAX_KEY_BYTES),

@@ -1,7 +1,7 @@
-"""What is told of hits that are not plainly accepted, and what is kept of those that are refused.
+"""Issues for the sender, and the stored parts of refused hits.
 
-Decides that a refused hit leaves its reason and at most 4 KiB of its bytes, and that nothing is left of a visitor who
-said no (rule I4); refuses to know why anything was refused.
+Decides that a refused hit leaves a reason and at most 4 KiB of bytes, and that no data remains from a visitor who
+denied consent (rule I4). Knows nothing about the rules behind a refusal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PLACE: Final = itemgetter(0, 1)  # frame and index of an issue
 def issues_of(
     batches: Batches, of_batches: Verdicts, hits: Hits, of_hits: Verdicts, identified: Identified
 ) -> list[Issue]:
-    """Returns the issues of batches and hits, by frame and index."""
+    """Return all issues about batches and hits, sorted by frame and index."""
     issues = [
         issue._replace(outcome=Outcome.RETRY.value) if _may_retry(issue.frame, issue.reason, batches) else issue
         for issue in _of_batches(of_batches.refusals)
@@ -65,7 +65,7 @@ def rejected_of(
     of_hits: Verdicts,
     identified: Identified,
 ) -> pl.DataFrame:
-    """Returns one row per refused batch or hit; none of what may be sent again."""
+    """Return one row per refused batch or hit, without batches that the sender may retry."""
     whole, single = of_batches.refusals, of_hits.refusals
     parts = [_rejected_batches(whole, decoded, batches)] if len(whole.rows) else []
     if len(single.rows):
@@ -116,7 +116,7 @@ def _rejected_hits(
 def _rows(
     notes: Notes, frames: npt.NDArray[np.integer], decoded: Decoded, batches: Batches
 ) -> dict[str, list[str] | npt.NDArray[np.integer]]:
-    """Returns the columns that batches and hits have in common."""
+    """Return the columns that refused batches and refused hits share."""
     names = [_names_of(answer) for answer in batches.senders.answers]
     of_notes = [names[sender] for sender in batches.sender[frames].tolist()]
     distinct, codes = np.unique(frames, return_inverse=True)
@@ -134,7 +134,7 @@ def _rows(
 
 
 def _names_of(answer: Answer) -> tuple[str, str]:
-    """Returns site and key id of a sender."""
+    """Return a sender's site and key id."""
     return (answer.site.name, answer.key.key_id) if isinstance(answer, Grant) else (answer.site, answer.key_id)
 
 
@@ -143,12 +143,12 @@ def _original(hits: list[bytes], index: int) -> bytes:
 
 
 def _storable(text: str) -> str:
-    """U+0000, for which a hit may be refused, is not stored even here."""
+    """Replace U+0000, which stores reject; the hit may have been refused because of this character."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Whether a batch may be sent again, as the shell said of its sender, and is not refused for something else."""
+    """Return whether a sender may retry a batch: the shell allows it, and no other reason refuses the batch."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

@@ -1,7 +1,7 @@
-"""String columns as distinct values: what is decided of a string is decided once for all hits that carry it.
+"""String columns as distinct values, so that a decision on a string is made once for all hits with that string.
 
-Decides how long a string may be and what becomes of one that is longer or holds U+0000; refuses to know what strings
-mean. Values are an Arrow array, so that looking at 10,000 short columns does not start a query engine each time.
+Decides how long a string may be, and handles strings that are too long or hold U+0000. Knows nothing about a string's
+meaning. Values are an Arrow array, so that examining 10,000 short columns does not start a query engine each time.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from collector.admission.verdicts import Mask, Reason, Verdicts, shown
 
 Codes = npt.NDArray[np.int32]
 _NUL: Final = 0
-# An identifier that is too long ends in "~" and the 16 hex digits of its hash, so that two of them stay two.
+# An identifier that is too long ends in "~" and the 32 hex digits of its hash, so that distinct ids stay distinct.
 _HASH_BYTES: Final = 16
 _HASH_ENDING_BYTES: Final = 1 + 2 * _HASH_BYTES
-# Control characters, line and paragraph separators: terminals obey them, lines end at them.
+# Control characters, line and paragraph separators: terminals obey control characters, and separators end lines.
 _CONTROLS: Final = r"[\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]"
 _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A string column: distinct values, and per row the position of its value. "" stands for not set.
+    """A string column: distinct values, and each row's position in the values. "" means not set.
 
-    After `or_else` a value may occur twice; nothing may rely on equal values having equal codes.
+    After `or_else` a value may occur twice, so equal values need not have equal codes.
     """
 
     values: pa.StringArray
@@ -42,9 +42,9 @@ class Texts:
 
     @classmethod
     def of(cls, column: pa.StringArray, *, mostly_distinct: bool = False) -> Texts | None:
-        """Returns the column, or None when every row is empty. The array has no nulls.
+        """Return the column, or None when every row is empty. The array must have no nulls.
 
-        `mostly_distinct` saves the search for equal values where there are few.
+        `mostly_distinct` skips the search for equal values where few are expected.
         """
         if not len(column) or not byte_lengths(column).any():
             return None
@@ -55,60 +55,60 @@ class Texts:
 
     @classmethod
     def constant(cls, values: Sequence[str], codes: Codes) -> Texts:
-        """Returns a column over values that are known."""
+        """Return a column over known values."""
         return cls(pa.array(values, pa.string()), codes)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Texts:
-        """Returns the column of other rows: row i is this column's row positions[i]."""
+        """Return the given rows: row i of the result is row positions[i]."""
         return Texts(self.values, self.codes[positions])
 
     def scattered(self, rows: npt.NDArray[np.integer], height: int) -> Texts:
-        """Returns a column of `height` rows with this one's values at `rows` and "" elsewhere."""
+        """Return a column of `height` rows with these values at `rows` and "" elsewhere."""
         codes = np.zeros(height, dtype=np.int32)
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
 
     def is_set(self) -> Mask:
-        """Returns per row whether there is a value."""
+        """Return whether each row has a value."""
         present: Mask = (byte_lengths(self.values) > 0)[self.codes]
         return present
 
     def or_else(self, other: Texts) -> Texts:
-        """Returns this column, and the other one's value where this has none."""
+        """Return this column, with `other` filling the empty rows."""
         codes = np.where(self.is_set(), self.codes, other.codes + np.int32(len(self.values)))
         return Texts(pa.concat_arrays([self.values, other.values]), codes.astype(np.int32, copy=False))
 
     def value(self, row: int) -> str:
-        """Returns one row's value."""
+        """Return the value of a row."""
         return str(self.values[int(self.codes[row])].as_py())
 
     def among(self, wanted: Callable[[str], bool]) -> Mask:
-        """Returns per row whether its value satisfies the predicate, which is asked once per distinct value."""
+        """Return whether each row satisfies the predicate, which is called once per distinct value."""
         each = np.fromiter(map(wanted, self.values.to_pylist()), dtype=np.bool_, count=len(self.values))
         found: Mask = each[self.codes]
         return found
 
     def column(self, name: str, rows: npt.NDArray[np.integer]) -> pl.Series:
-        """Returns the values at `rows` as String, null where empty."""
+        """Return the values at `rows` as String, null where empty."""
         return picked(pl.Series(name, _null_if_empty(self.values)), self.codes[rows])
 
 
 def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:
-    """Returns the length of each value in UTF-8 bytes."""
+    """Return each value's length in UTF-8 bytes."""
     offsets = _offsets(column)
     return offsets[1:] - offsets[:-1]
 
 
 def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
-    """Returns the values at the positions, none of which is negative."""
+    """Return the values at the positions, which must not be negative."""
     return values[pl.Series(positions.astype(np.uint32))]
 
 
 def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
-    """Refuses rows whose value holds U+0000, which no store takes, and cuts values that are too long.
+    """Refuse rows whose value holds U+0000, which no store accepts, and cut values that are too long.
 
-    A value is cut at a character's boundary, with a warning. One that `identifies` something keeps its identity: its
-    end is replaced by a hash of all of it.
+    A cut falls on a character boundary and causes a warning. A value that `identifies` something stays unique: a hash
+    of the whole value replaces the end.
     """
     refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
@@ -120,9 +120,9 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
         Reason.TRUNCATED,
         field,
         lambda row: (
-            f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: it "
-            + ("was shortened with a hash" if identifies else "was cut")
-            + ", send a shorter one"
+            f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: "
+            + ("the value was shortened with a hash" if identifies else "the value was cut")
+            + ", send a shorter value"
         ),
     )
     values = texts.values.to_pylist()
@@ -132,17 +132,17 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
 
 
 def has_control(text: str) -> bool:
-    """Return whether a text holds a control character, a line or a paragraph separator."""
+    """Return whether a text holds a control character, a line separator or a paragraph separator."""
     return _CONTROLS_OF_PYTHON.search(text) is not None
 
 
 def without_controls(text: str) -> str:
-    """Return a text with a blank for each run of such characters, and no blanks at its ends."""
+    """Return the text with a blank for each run of control characters and separators, stripped."""
     return _CONTROLS_OF_PYTHON.sub(" ", text).strip()
 
 
 def cleaned(texts: Texts) -> Texts:
-    """Return a column whose values that hold such characters are as `without_controls` makes them."""
+    """Return the column with `without_controls` applied to every value."""
     at_fault = np.flatnonzero(np.asarray(pc.match_substring_regex(texts.values, _CONTROLS)))
     if not len(at_fault):
         return texts
@@ -153,7 +153,7 @@ def cleaned(texts: Texts) -> Texts:
 
 
 def refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
-    """Refuses rows whose value holds U+0000."""
+    """Refuse rows whose value holds U+0000."""
     offsets = _offsets(texts.values)
     content = np.frombuffer(texts.values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     nuls = np.flatnonzero(content == _NUL)
@@ -194,9 +194,9 @@ def _cut(value: str, max_bytes: int) -> str:
 
 
 def shortened(value: str, max_bytes: int) -> str:
-    """Returns an identifier that may be too long in at most `max_bytes`: its end gives way to a hash of all of it.
+    """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
 
-    The hash stands for the text for good, so no two texts with one can be found (rule D0): BLAKE2b-128.
+    The hash represents the text permanently, so collisions must be infeasible (rule D0): BLAKE2b-128.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

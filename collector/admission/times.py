@@ -1,7 +1,7 @@
-"""When a hit happened (rules T1 to T3).
+"""Event times of hits (rules T1 to T3).
 
-Decides the event time of every hit, where it came from, and which times are refused; refuses to know any clock: the
-time of collection comes with the frame. All times are UTC milliseconds.
+Decides each hit's event time, its source, and which times are refused. Reads no clock: the collect time comes with the
+frame. All times are UTC milliseconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MA
 
 Millis = npt.NDArray[np.int64]
 
-# Far beyond any time that is taken, and small enough that differences of two stay whole.
+# Far beyond any accepted time, and small enough that a difference between two cannot overflow.
 _FAR_MS: Final = 1 << 60
 _FIELDS: Final = {
     TimeSource.TRUE_TIME: "true_time",
@@ -33,14 +33,14 @@ _FIELDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """Times per row; those not `known` were not sent."""
+    """Times per row; `known` is false where no time was sent."""
 
     values: Millis
     known: Mask
 
     @classmethod
     def of(cls, column: pa.TimestampArray) -> Instants | None:
-        """Returns a column of times in ms, or None when no row has one."""
+        """Return a column of times in ms, or None when no row has a time."""
         if column.null_count == len(column):
             return None
         known = np.ones(len(column), np.bool_) if not column.null_count else np.asarray(column.is_valid())
@@ -48,16 +48,16 @@ class Instants:
         return cls(np.clip(np.where(known, numbers, 0), -_FAR_MS, _FAR_MS), known)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Instants:
-        """Returns the times of other rows: row i is this one's row positions[i]."""
+        """Return the given rows: row i of the result is row positions[i]."""
         return Instants(self.values[positions], self.known[positions])
 
 
 @dataclass(frozen=True, slots=True)
 class SentTimes:
-    """What is known of the times of each row, before the rules."""
+    """Known times per row, before the rules apply."""
 
     collected: Millis
-    edge: Instants | None  # of trusted edges only
+    edge: Instants | None  # from trusted edges only
     created: Instants | None
     sent: Instants | None
     true: Instants | None
@@ -67,7 +67,7 @@ class SentTimes:
 
 @dataclass(frozen=True, slots=True)
 class EventTimes:
-    """When each hit happened, and why that time."""
+    """Event time per hit, with its source."""
 
     values: Millis
     source: npt.NDArray[np.uint8]
@@ -75,7 +75,7 @@ class EventTimes:
 
 
 def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
-    """Returns the event time of each row, and refuses those that are too far in the future or the past."""
+    """Return each row's event time; refuse times too far in the future or the past."""
     values, source = sent.collected.copy(), np.full(len(sent.collected), TimeSource.COLLECT, np.uint8)
     if sent.edge is not None:
         values = np.where(sent.edge.known, sent.edge.values, values)
@@ -102,7 +102,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
 
 
 def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> EventTimes:
-    """Applies rule T2: a little ahead becomes the time of collection, far ahead is refused."""
+    """Apply rule T2: set times a little ahead to the collect time, refuse times far ahead."""
     if not found.skewed.any():
         return found
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):
@@ -129,7 +129,7 @@ def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> E
 
 
 def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: Verdicts) -> None:
-    """Applies rule T3; nothing lies before 1970."""
+    """Apply rule T3, and refuse times before 1970."""
     limit = np.where(sent.by_server, MAX_SERVER_AGE_MS, MAX_AGE_MS)
     too_old = ((received - found.values > limit) & ~sent.unbounded) | (found.values < 0)
     for at_fault, field in _by_field(too_old, found.source):
@@ -138,7 +138,7 @@ def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: 
             Reason.TIME_TOO_OLD,
             field,
             lambda row: (
-                f"event time {_shown(found.values[row])} is too old, received {_shown(received[row])}: hits are taken "
+                f"event time {_shown(found.values[row])} is too old, received {_shown(received[row])}: "
                 + _reach(bool(sent.unbounded[row]), bool(sent.by_server[row]))
             ),
         )
@@ -146,20 +146,20 @@ def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: 
 
 def _reach(unbounded: bool, by_server: bool) -> str:
     if unbounded:
-        return "from 1970 on"
+        return "hits are accepted from 1970 on"
     back = "13 months" if by_server else "72 hours"
-    return f"{back} back, older ones with a server key that allows history without bound"
+    return f"hits are accepted up to {back} back, older hits only with a server key that allows unbounded history"
 
 
 def _by_field(rows: Mask, source: npt.NDArray[np.uint8]) -> Iterator[tuple[Mask, str]]:
-    """Yields the rows by the field that their time came from."""
+    """Yield the given rows grouped by the field that supplied the time."""
     if rows.any():
         for kind, field in _FIELDS.items():
             yield rows & (source == kind), field
 
 
 def _shown(millis: int) -> str:
-    """Returns a time as messages show it; one beyond the calendar as its number."""
+    """Return a time for messages; a time beyond the calendar as milliseconds."""
     try:
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(millis))
         return time.isoformat(timespec="milliseconds")

@@ -1,8 +1,8 @@
-"""What is said of hits that are not plainly accepted: outcome, reason, field, message.
+"""Verdicts on hits that are warned, refused or to be retried: outcome, reason, field, message.
 
-Decides that the first refusal of a hit is the one that counts and that a refused hit carries no warnings; refuses to
-know why anything is refused. Messages name value, rule and cure, and are made only for hits at fault. Notes are
-columns: a sender decides how many hits are refused, so each must be cheap.
+The first refusal of a hit counts, and a refused hit carries no warnings. Knows nothing about the rules behind a
+refusal. A message names value, rule and cure, and is built only for hits at fault. Notes are columns: senders control
+the number of refusals, so each must be cheap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_ROWS: Final[npt.NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
-    """What became of a hit; names of hitmesh.api.collector.v1.Outcome without their prefix."""
+    """Outcome of a hit; names of hitmesh.api.collector.v1.Outcome without the prefix."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why; names of hitmesh.api.collector.v1.Reason without their prefix."""
+    """Reason for an outcome; names of hitmesh.api.collector.v1.Reason without the prefix."""
 
     UNKNOWN_KEY = "UNKNOWN_KEY"
     KEY_REVOKED = "KEY_REVOKED"
@@ -54,9 +54,9 @@ class Reason(StrEnum):
 
 
 class Issue(NamedTuple):
-    """One hit, or with index -1 one whole batch, that is not plainly accepted.
+    """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
-    `outcome` and `reason` are values of Outcome and Reason. There may be as many as hits, so it is a tuple.
+    `outcome` and `reason` are values of Outcome and Reason. A tuple, because there may be as many issues as hits.
     """
 
     frame: int
@@ -70,7 +70,7 @@ class Issue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is said of several rows for one cause; a message for each, or one for all."""
+    """A verdict on several rows for the same cause, with a shared message or a message per row."""
 
     rows: npt.NDArray[np.int64]
     outcome: Outcome
@@ -81,13 +81,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is said of rows, by row: issues before frame, index and id of the hit are looked up.
+    """Verdicts by row: issues before frame, index and hit id are looked up.
 
     Attributes:
-        rows: one for each note, ascending.
-        causes: for each note, the position of its cause in the other three.
-        outcomes, reasons, fields: of each cause.
-        messages: one for each note.
+        rows: row per note, ascending.
+        causes: cause per note, as a position in outcomes, reasons and fields.
+        outcomes, reasons, fields: an entry per cause.
+        messages: a message per note.
     """
 
     rows: npt.NDArray[np.int64]
@@ -98,30 +98,30 @@ class Notes:
     messages: list[str]
 
     @classmethod
-    def of(cls, said: Sequence[Said]) -> Notes:
-        """Return the notes of all rows."""
-        rows = np.concatenate([each.rows for each in said]) if said else np.zeros(0, dtype=np.int64)
+    def of(cls, verdicts: Sequence[Said]) -> Notes:
+        """Return all verdicts as notes, sorted by row."""
+        rows = np.concatenate([each.rows for each in verdicts]) if verdicts else np.zeros(0, dtype=np.int64)
         order = np.argsort(rows, kind="stable")
-        causes = np.repeat(np.arange(len(said)), [len(each.rows) for each in said])
+        causes = np.repeat(np.arange(len(verdicts)), [len(each.rows) for each in verdicts])
         messages: list[str] = []
-        for each in said:
+        for each in verdicts:
             messages += each.messages if isinstance(each.messages, list) else [each.messages] * len(each.rows)
         return cls(
             rows[order],
             causes[order],
-            [each.outcome.value for each in said],
-            [each.reason.value for each in said],
-            [each.field for each in said],
+            [each.outcome.value for each in verdicts],
+            [each.reason.value for each in verdicts],
+            [each.field for each in verdicts],
             [messages[at] for at in order.tolist()],
         )
 
     def of_causes(self, values: list[str]) -> list[str]:
-        """Return for each note the value of its cause."""
+        """Return the value for each note's cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
 
 class Verdicts:
-    """Collects refusals and warnings of the rows of one micro-batch, or of a part of them (`among`)."""
+    """Collects refusals and warnings for the rows of a micro-batch, or for some of the rows (`among`)."""
 
     def __init__(self, height: int) -> None:
         self._rows: npt.NDArray[np.integer] | None = None
@@ -130,7 +130,7 @@ class Verdicts:
         self._warnings: list[Said] = []
 
     def among(self, rows: npt.NDArray[np.integer]) -> Verdicts:
-        """Returns a view in which position i is row rows[i]; a row may stand at several positions."""
+        """Return a view in which position i is row rows[i]; a row may occur at several positions."""
         view = Verdicts(0)
         view._rows = rows if self._rows is None else self._rows[rows]
         view._refused, view._refusals, view._warnings = self._refused, self._refusals, self._warnings
@@ -138,11 +138,11 @@ class Verdicts:
 
     @property
     def refused(self) -> Mask:
-        """Per position, whether its row is refused so far."""
+        """Whether the row at each position is refused so far."""
         return self._refused if self._rows is None else self._refused[self._rows]
 
     def refuse(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
-        """Refuses the rows at fault that are not refused yet; `message` may be made from the position."""
+        """Refuse the rows at fault that are not refused yet. A callable `message` gets the position."""
         positions = self._still_taken(at_fault)
         if not len(positions):
             return
@@ -154,14 +154,14 @@ class Verdicts:
         self._refused[rows] = True
 
     def warn(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
-        """Says of the rows at fault that something was mended."""
+        """Warn that a value in the rows at fault was corrected."""
         positions = self._still_taken(at_fault)
         if len(positions):
             rows = positions if self._rows is None else self._rows[positions]
             self._warnings.append(_said(rows, Outcome.WARNED, reason, field, message, positions))
 
     def _still_taken(self, at_fault: Mask) -> npt.NDArray[np.int64]:
-        """Returns the positions at fault whose rows are not refused."""
+        """Return the positions at fault whose rows are not refused."""
         return np.flatnonzero(at_fault & ~self.refused) if at_fault.any() else _NO_ROWS
 
     @property
@@ -171,8 +171,8 @@ class Verdicts:
 
     @property
     def warnings(self) -> Notes:
-        """The warnings of rows that were taken."""
-        return Notes.of([kept for said in self._warnings if len((kept := _without(said, self._refused)).rows)])
+        """Warnings for accepted rows."""
+        return Notes.of([kept for warning in self._warnings if len((kept := _without(warning, self._refused)).rows)])
 
 
 def _said(
@@ -187,15 +187,15 @@ def _said(
     return Said(rows.astype(np.int64), outcome, reason, field, messages)
 
 
-def _without(said: Said, refused: Mask) -> Said:
-    kept = np.flatnonzero(~refused[said.rows])
-    if len(kept) == len(said.rows):
-        return said
-    messages = said.messages if isinstance(said.messages, str) else [said.messages[at] for at in kept.tolist()]
-    return replace(said, rows=said.rows[kept], messages=messages)
+def _without(verdict: Said, refused: Mask) -> Said:
+    kept = np.flatnonzero(~refused[verdict.rows])
+    if len(kept) == len(verdict.rows):
+        return verdict
+    messages = verdict.messages if isinstance(verdict.messages, str) else [verdict.messages[at] for at in kept.tolist()]
+    return replace(verdict, rows=verdict.rows[kept], messages=messages)
 
 
 def shown(value: object) -> str:
-    """Returns a value as messages show it: quoted and escaped if it is text, and cut."""
+    """Return a value for messages: quoted and escaped if text, and cut to MAX_SHOWN_CHARS."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

@@ -1,7 +1,7 @@
-"""Visitor keys of ids that were seen before, so that most ids are looked up instead of hashed.
+"""Cache for visitor keys by id, so that most ids are looked up instead of hashed.
 
-Decides what is forgotten and when; what is remembered is a pure function of its key (`keys.visitor_key`), so
-forgetting changes nothing but time. A key costs about 0.7 µs to make and 0.1 µs to remember.
+Decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so eviction costs only
+time. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _KEY: Final = np.dtype("<u8")
 
 
 class VisitorMemory:
-    """Keys by id, in two generations: when the younger one is full it becomes the older, whose entries are forgotten.
+    """Keys by id, in two generations: a full young generation replaces the old, whose entries are evicted.
 
-    Threads may share it: at worst a key is made twice.
+    Threads may share a memory: at worst a key is computed twice.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
@@ -36,12 +36,12 @@ class VisitorMemory:
         return len(self._young) + len(self._old)
 
     def keys_of(self, kind: str, secrets: Sequence[bytes], ids: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-        """Returns visitor_key(secret, kind, id) of each pair as a row of (high, low).
+        """Return visitor_key(secret, kind, id) for each pair as a row (high, low).
 
         Args:
             kind: as in visitor_key.
-            secrets: of the ids' sites, few of them distinct.
-            ids: UTF-8, of at most 255 bytes.
+            secrets: secret of each id's site, few of them distinct.
+            ids: UTF-8, at most 255 bytes each.
         """
         scopes = {secret: _scope(secret, kind) for secret in set(secrets)}
         sought = [scopes[secret] + each for secret, each in zip(secrets, ids, strict=True)]
@@ -63,7 +63,7 @@ class VisitorMemory:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _keyed(secret: bytes, kind: str) -> blake2b:
-    """Returns the hash state of visitor_key after its secret and kind."""
+    """Return the hash state of visitor_key after secret and kind."""
     hasher = blake2b(digest_size=16, key=secret)
     hasher.update(_LENGTHS[len(kind)] + kind.encode())
     return hasher
@@ -71,5 +71,5 @@ def _keyed(secret: bytes, kind: str) -> blake2b:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _scope(secret: bytes, kind: str) -> bytes:
-    """Returns 16 bytes that stand for secret and kind in front of an id."""
+    """Return 16 bytes that stand for secret and kind, as a prefix for ids."""
     return blake2b(kind.encode(), digest_size=16, key=secret).digest()

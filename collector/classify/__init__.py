@@ -1,8 +1,8 @@
-"""Classification at admission: what a hit's user agent, referrer and campaign say (decision 0010, rules §9).
+"""Classification at admission: what a hit's user agent, referrer and campaign mean (decision 0010, rules §9).
 
-Strings in, small words out: device type, browser, operating system, bot or not; referring host, channel,
-source, medium. They are stored beside the raw strings with the lists' version, so a settlement can classify
-anew. Nothing here knows of keys, sites or streams.
+Strings in, short words out: device type, browser, operating system, bot flag; referrer host, channel, source, medium.
+The words are stored beside the raw strings with the lists' version, so that a settlement can classify again. Knows
+nothing about keys, sites or streams.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which user agents are crawlers or monitors that say so: published and own patterns, matched in one pass.
+"""Detects crawlers and monitors that declare themselves in the user agent, with published and own patterns.
 
-Decides of the published list exactly what `crawleruseragents.is_crawler` decides (case-sensitive), about fifty times
-faster: all patterns form one automaton of RE2. Refuses to know what a flag does to a hit.
+For the published list the result equals `crawleruseragents.is_crawler` (case-sensitive), about fifty times faster: all
+patterns form a single RE2 automaton. Knows nothing about a flag's effect on a hit.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable
 import re2
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-# RE2 builds the automaton as it meets new text and starts over when this is full; 1,504 patterns need 2 MiB.
+# RE2 builds the automaton lazily and starts over when this memory is full; 1,504 patterns need 2 MiB.
 MAX_AUTOMATON_BYTES = 32 << 20
 
 
 def listed_patterns() -> list[str]:
-    """Returns the regular expressions of the installed list, in its order."""
+    """Return the regular expressions from the installed list, in list order."""
     return [str(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
 class CrawlerSet:
-    """All patterns of a crawler list at once."""
+    """Matches all patterns from a crawler list at once."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         options = re2.Options()
@@ -36,7 +36,7 @@ class CrawlerSet:
 
     @property
     def outside_automaton(self) -> int:
-        """How many patterns are tried one by one, because RE2 cannot hold them or reads them differently."""
+        """Number of patterns tried separately, because RE2 cannot hold them or reads them differently."""
         return len(self._others)
 
     def _add(self, pattern: str) -> None:
@@ -50,22 +50,22 @@ class CrawlerSet:
         self._others.append(re.compile(pattern))
 
     def matches(self, user_agent: str) -> bool:
-        """Whether any pattern is found in the user agent; an empty one is no crawler."""
+        """Return whether any pattern matches the user agent; an empty user agent is no crawler."""
         if not user_agent:
             return False
         if self._automaton.Match(user_agent):
             return True
-        # Python's `$` also matches before a final newline, RE2's only at the very end.
+        # Python's `$` also matches before a final newline, RE2's `$` only at the very end.
         if user_agent.endswith("\n") and self._automaton.Match(user_agent[:-1]):
             return True
         return any(pattern.search(user_agent) for pattern in self._others)
 
 
 def _as_re2(pattern: str) -> str | None:
-    r"""Returns the pattern with the same meaning for RE2, or None where that is not certain.
+    r"""Return the pattern for RE2 with the same meaning, or None when the meaning may differ.
 
-    Python's `\d`, `\w`, `\s` and `\b` mean Unicode, RE2's mean ASCII: digits are spelled out, `[\s\S]` is
-    everything in both, and whatever else has a letter behind its backslash is left to Python.
+    Python's `\d`, `\w`, `\s` and `\b` mean Unicode, RE2's mean ASCII. `\d` is spelled out, `[\s\S]` means everything in
+    both, and any other letter escape is left to Python.
     """
     plain = pattern.replace(r"[\s\S]", "").replace(r"\d", "")
     if "\\\\" in pattern or re.search(r"\\[A-Za-z]", plain):

@@ -1,6 +1,6 @@
-"""What a string was found to mean, remembered for the strings seen last.
+"""Bounded cache for classified strings.
 
-Decides what is forgotten first (the least recently used) and how much is held; refuses to know what for.
+Decides which entry is evicted (the least recently used) and how much is kept. Knows nothing about the values' meaning.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ K = TypeVar("K", bound=str | tuple[str, ...])
 V = TypeVar("V")
 
 DEFAULT_MAX_ENTRIES = 100_000
-# 100,000 usual user agents are 11 million characters. Whoever sends only strings of the greatest length
-# (1,024) fills 16 million characters with them, not 100 million.
+# 100,000 usual user agents have 11 million characters. A sender that uses only strings of maximum length (1,024) fills
+# 16 million characters, not 100 million.
 DEFAULT_MAX_CHARS = 16 << 20
 
 
 class BoundedCache(Generic[K, V]):
-    """Least-recently-used answers of a pure function, bounded in entries and in characters of their keys.
+    """LRU cache for a pure function, bounded in entries and in key characters.
 
-    Not safe for use by several threads at once.
+    Not thread-safe.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class BoundedCache(Generic[K, V]):
 
     @property
     def chars(self) -> int:
-        """Characters of all keys held."""
+        """Total characters in all cached keys."""
         return self._chars
 
     def values_of(self, keys: Iterable[K]) -> list[V]:
-        """Returns the value of each key, in the keys' order; computes those that are not held."""
+        """Return the value for each key, in order; compute the values that are not cached."""
         entries = self._entries
         values: list[V] = []
         for key in keys:

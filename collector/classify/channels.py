@@ -1,9 +1,8 @@
-"""The channel a hit came through: an ordered, versioned list of rules (rules.md §9).
+"""The channel of a hit: an ordered, versioned list of rules (rules.md §9).
 
-Decides one word of CHANNELS from the campaign and the referrer; the first rule that holds wins, the last one
-always does. The rules are values, so that a catalogue can show them; refuses to know hosts, which `referrers`
-has turned into kinds. A change of a rule, of `own_lists`, `click_ids` or `monitors` is
-a new CHANNELS_VERSION.
+Decides a word from CHANNELS by campaign and referrer. The first rule that holds wins; the last rule always holds. Rules
+are values, so that a catalogue can show them. Knows no hosts: `referrers` has turned hosts into kinds. A change to a
+rule, `own_lists`, `click_ids` or `monitors` requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 
 
 class Facts(NamedTuple):
-    """What rules may ask, all in lower case; "" = not set.
+    """Inputs for the rules, all in lower case; "" means not set.
 
-    `source_kind` is the kind `source` means (search, social, ai, email) or "none"; `referrer_kind` that of
-    the referrer, or "site", or "none" without one; `click` is "ad" for an advertisement's click id, else the
-    kind of a network that marks unpaid links too, else "".
+    `source_kind` is the kind of place that `source` names (search, social, ai, email), or "none". `referrer_kind` is
+    the referrer's kind, "site" for any other site, or "none" without a referrer. `click` is "ad" for an advertisement's
+    click id, the network's kind if the network also marks unpaid links, or "" without a click id.
     """
 
     source: str
@@ -39,7 +38,7 @@ Field = Literal["source", "medium", "campaign", "click", "source_kind", "referre
 
 @dataclass(frozen=True)
 class In:
-    """The fact is one of the values."""
+    """The fact equals one of the values."""
 
     field: Field
     values: frozenset[str]
@@ -55,7 +54,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class AllOf:
-    """Every condition holds; of none, always."""
+    """Every condition holds; an empty tuple always holds."""
 
     conditions: tuple[Condition, ...]
 
@@ -78,14 +77,14 @@ Condition = In | Matches | AllOf | AnyOf | Not
 
 
 class Rule(NamedTuple):
-    """A channel and when a hit belongs to it, unless an earlier rule holds."""
+    """A channel and the condition for it; earlier rules take precedence."""
 
     channel: Channel
     when: Condition
 
 
 def holds(condition: Condition, facts: Facts) -> bool:
-    """Whether the condition holds of the facts."""
+    """Return whether the condition holds for the facts."""
     match condition:
         case In(field, values):
             return getattr(facts, field) in values
@@ -104,12 +103,12 @@ def _is(field: Field, *values: str) -> In:
 
 
 def _comes_from(kind: str) -> Condition:
-    """The source's kind; the referrer's counts where no source and no medium says otherwise."""
+    """Match the source's kind; the referrer's kind counts where neither source kind nor medium is set."""
     silent = AllOf((_is("source_kind", "none"), _is("medium", ""), _is("referrer_kind", kind)))
     return AnyOf((_is("source_kind", kind), silent))
 
 
-# Words with which tools say that there is none.
+# Words that tools write for "not set".
 _NO_SOURCE = _is("source", "", "direct", "(direct)", "(none)", "none")
 _NO_MEDIUM = _is("medium", "", "direct", "(none)", "none", "(not set)")
 _NOTHING_SAID = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))
@@ -157,5 +156,5 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def channel_of(facts: Facts) -> Channel:
-    """Returns the channel of the first rule that holds."""
+    """Return the channel of the first rule that holds."""
     return next(rule.channel for rule in RULES if holds(rule.when, facts))

@@ -1,8 +1,7 @@
-"""Classifies the distinct strings of a micro-batch, and remembers what they meant.
+"""Classifies the distinct strings in a micro-batch, with caches.
 
-Decides nothing about a string itself (see `user_agents`, `referrers`, `channels`): it joins what they say
-into columns. After construction there is no I/O, no clock, no randomness: the same row always gives the same
-answer.
+Decides nothing about a single string (see `user_agents`, `referrers`, `channels`): the classifier joins their results
+into columns. After construction there is no I/O, no clock and no randomness: equal rows give equal answers.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # beside the names of parameters, and "" for an id of an unknown kind
-# The medium where the campaign names none: of an advertisement's click, else by what the referrer stands for.
+_NO_CLICK_ID: Final = "-"  # distinct from parameter names, and from "" for an id with an unknown kind
+# Medium where the campaign names none: "cpc" for an advertisement's click, else by the kind of referrer.
 _MEDIUM_OF_AD: Final = "cpc"
 _MEDIUM_OF_KIND: Final = {
     "search": "organic",
@@ -34,7 +33,7 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """Where a hit came from: the referring host without "www.", or null, what it stands for, whether it is spam."""
+    """Origin of a hit: referrer host without "www." or null, place that the host stands for, and spam flag."""
 
     host: str | None
     origin: Origin
@@ -42,21 +41,21 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """What is said of a hit's arrival: the strings of _FOUND, and whether its referrer is spam."""
+    """Classified arrival: the strings for _FOUND, and whether the referrer is spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
 
 
 class Classifier:
-    """User agents and referrers → the words reports know. An object is used by one thread only.
+    """Classifies user agents and referrers into the words used in reports. Confined to one thread.
 
     Attributes:
-        version: the versions of all lists and rules, to be stored with each record.
+        version: versions of all lists and rules, to be stored with each record.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
-        """Builds the rules (about 0.2 s, 30 MiB), with caches of at most `max_entries` strings each."""
+        """Build the rules (about 0.2 s, 30 MiB), with caches for at most `max_entries` strings each."""
         reader = UserAgentReader()
         self._table: ReferrerTable = load_table()
         self._user_agents = BoundedCache(reader.read, max_entries)
@@ -72,7 +71,7 @@ class Classifier:
         )
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
-        """Returns one row per user agent, in order: user_agent, device_type, browser, os, is_bot.
+        """Return one row per user agent, in order: user_agent, device_type, browser, os, is_bot.
 
         Without a user agent (null, empty, blank) the three words are null and is_bot is false.
         """
@@ -90,20 +89,18 @@ class Classifier:
         )
 
     def referrers(self, distinct: pl.DataFrame) -> pl.DataFrame:
-        """Returns one row per row, in order: referrer_host, channel, source, medium, is_spam.
+        """Return one row per input row, in order: referrer_host, channel, source, medium, is_spam.
 
-        referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel
-        is never null; is_spam neither: the referrer is listed for referrer spam. source is the campaign's, else
-        the name of what the referrer stands for, else referrer_host, else the network of the click id, else
-        null; medium the campaign's, else "cpc" of an advertisement's click, else by the kind of referrer or of
-        click id.
+        referrer_host is null without a referrer, for the site's own hosts and for payment providers. channel and
+        is_spam are never null; is_spam means that the referrer is listed for referrer spam. source is the first that is
+        set: the campaign's source, the name of the place that the referrer stands for, referrer_host, the click id's
+        network; else null. medium is the first that is set: the campaign's medium, "cpc" for an advertisement's click,
+        the medium for the kind of referrer or click id; else null.
 
         Args:
-            distinct: the strings referrer, hostname (of the hit's page), source, medium, campaign and
-            click_id
-                as sent, null or empty when not set. A column click_id_kind ("gclid", "fbclid", …) may be
-                there too: it tells apart the networks that mark unpaid links; without it a click id is of an
-                advertisement.
+            distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
+                sent, null or empty when not set. The optional column click_id_kind ("gclid", "fbclid", …) identifies
+                networks that also mark unpaid links; without this column every click id counts as an advertisement's.
         """
         found = self._rows.values_of(
             zip(
@@ -158,7 +155,7 @@ def _filled(rows: pl.DataFrame, column: str) -> list[str]:
 
 
 def _clicks(rows: pl.DataFrame) -> list[str]:
-    """Returns the kind of each row's click id as sent, "" where it is not known, _NO_CLICK_ID without an id."""
+    """Return the kind of each row's click id as sent: "" when unknown, _NO_CLICK_ID without an id."""
     click_ids = _filled(rows, "click_id")
     kinds = _filled(rows, "click_id_kind") if "click_id_kind" in rows.columns else [""] * len(click_ids)
     return [kind if click_id else _NO_CLICK_ID for click_id, kind in zip(click_ids, kinds, strict=True)]

@@ -1,6 +1,6 @@
-"""Click ids that networks append to links: the parameter of the URL, what a click means, and whose network it is.
+"""Click ids that networks append to links: URL parameter, meaning of the click, and network.
 
-Part of what CHANNELS_VERSION names: a change here is a new version there.
+Covered by CHANNELS_VERSION: a change here requires a new version there.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from typing import Final, NamedTuple
 
 
 class Click(NamedTuple):
-    """What a click id says.
+    """The meaning of a click id.
 
-    `kind` is "ad" where the network marks advertisements only, else the kind of place whose unpaid links carry the
-    id too. `source` is the network's name as referrers have it; null where the id is of a tool that serves many.
+    `kind` is "ad" where the network marks advertisements only, else the kind of place whose unpaid links also carry the
+    id. `source` is the network's name as in referrers; null for the id of a tool that serves many networks.
     """
 
     kind: str
     source: str | None
 
 
-# Parameter, as networks spell it → meaning. Of several ids in one query the first one here counts.
+# Parameter, as networks spell it → meaning. When a query has several ids, the first in this order counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),
@@ -64,10 +64,10 @@ CLICK_IDS: Final[dict[str, Click]] = {
     "ysclid": Click("search", "Yandex"),
 }
 NO_CLICK: Final = Click("", None)
-UNKNOWN_CLICK: Final = Click("ad", None)  # an id of an unknown kind, or without one
+UNKNOWN_CLICK: Final = Click("ad", None)  # an id with an unknown kind, or without a kind
 _BY_LOWER_NAME: Final = {name.lower(): click for name, click in CLICK_IDS.items()}
 
 
 def click_of(kind: str) -> Click:
-    """Returns what an id of a kind says; the kind is the name of its parameter in any case."""
+    """Return the meaning of a click id by kind, which is the parameter name in any case."""
     return _BY_LOWER_NAME.get(kind.lower(), UNKNOWN_CLICK)

@@ -1,7 +1,7 @@
-"""What kind of device a user agent speaks of.
+"""The device type that a user agent names.
 
-Decides one word out of DEVICE_TYPES from the user agent and the families ua-parser found; refuses to know
-models. An iPad that asks for desktop pages says it is a Mac and counts as one; only client hints could tell.
+Decides a word from DEVICE_TYPES by the user agent and ua-parser's families. Knows no models. An iPad that requests
+desktop pages claims to be a Mac and counts as a Mac; only client hints could tell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TV = re.compile(
     r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
     r"; aft[a-z0-9]{1,6}[ ;)]|\bdtv|philipstv|\bstb\b"
 )
-# "tablet pc" is what old Windows desktops with pen support say.
+# Old Windows desktops with pen support say "tablet pc".
 _TABLET = re.compile(
     r"ipad|tablet(?! pc)|kindle|playbook|hp-tablet|touchpad|silk-accelerated|\bkf[a-z]{2,5}\b|\bsm-[tx]\d{3}|"
     r"\bgt-p\d{4}|nexus (?:7|9|10)\b|\bxoom\b"
@@ -39,11 +39,11 @@ _NO_PHONE_BRANDS = frozenset({"Spider", "Generic", "Apple"})
 
 
 def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> str:
-    """Returns the device's type, one of DEVICE_TYPES but "bot", which the crawler list decides.
+    """Return the device type: any of DEVICE_TYPES except "bot", which the crawler list decides.
 
     Args:
         user_agent: as sent, not empty.
-        os_family: as ua-parser names it; None when it knows none.
+        os_family: ua-parser's name; None when unknown.
         device_brand: likewise.
     """
     text = user_agent.lower()
@@ -57,13 +57,16 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
         return "mobile"
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
-    # What is left with a brand is a phone older than these words. "Spider" is ua-parser's word for a robot,
-    # "Generic" its guess, which takes libraries such as "fetch libfetch/2.0" for phones.
+    # A brand that is left here means a phone older than these words. "Spider" is ua-parser's word for a robot,
+    # "Generic" a guess that takes libraries such as "fetch libfetch/2.0" for phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
         return "mobile"
     return "other"
 
 
 def _is_android_tablet(text: str) -> bool:
-    """Android's convention: browsers on phones say "Mobile", those on tablets do not; apps say neither."""
+    """Return whether a browser is on an Android tablet: by convention only phone browsers say "Mobile".
+
+    Apps do not follow the convention.
+    """
     return text.startswith("mozilla/") and "android" in text and "mobi" not in text and "opera mini" not in text

@@ -1,7 +1,7 @@
-"""Which host a referrer names.
+"""The host that a referrer names.
 
-Decides host and path of a referrer and compares hosts with a site's own; refuses to know what a host stands
-for. Nothing here raises on any string: what is no URL of a page or an app has no host.
+Decides host and path of a referrer, and compares hosts with a site's own host. Knows nothing about a host's meaning.
+Nothing here raises on any string: a string that is neither a web URL nor an app URL has no host.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# A referrer is read up to here: scheme, host (at most 253) and the path segments that lists distinguish.
+# The part of a referrer that is read: scheme, host (at most 253) and the path segments that lists distinguish.
 MAX_READ_CHARS = 512
 
 _WEB_SCHEMES = frozenset({"http", "https"})
-# android-app://{package}/{scheme}/{host}: an app hands its package name over in place of a host.
+# android-app://{package}/{scheme}/{host}: apps send a package name in place of a host.
 _APP_SCHEMES = frozenset({"android-app", "ios-app"})
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*|\[[0-9a-f:.]{2,45}\]")
 _PORT = re.compile(r":\d{0,5}$")
@@ -23,7 +23,7 @@ _MAX_HOST_CHARS = 253
 
 
 class Place(NamedTuple):
-    """Where a referrer points: `host` in its normal form without port, user and "www."; `path` with its "/"."""
+    """Target of a referrer: `host` in normal form without port, user and "www."; `path` with the leading "/"."""
 
     host: str
     path: str
@@ -31,12 +31,12 @@ class Place(NamedTuple):
 
 
 def cut(referrer: str) -> str:
-    """Returns the part of a referrer that is read, without query and fragment, which hold private words."""
+    """Return the part of a referrer that is read, without query and fragment, which hold private data."""
     return referrer[:MAX_READ_CHARS].partition("?")[0].partition("#")[0]
 
 
 def place_of(referrer: str) -> Place | None:
-    """Returns the place a referrer names; None when it is no URL of the web or an app, or has a bad host."""
+    """Return the place that a referrer names; None for a bad host, and for a URL of neither web nor app."""
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
     if not found or not (scheme in _WEB_SCHEMES or scheme in _APP_SCHEMES):
@@ -49,7 +49,7 @@ def place_of(referrer: str) -> Place | None:
 
 
 def bare_host(authority: str) -> str | None:
-    """Returns a host in its normal form without port and leading "www."; None when it cannot be one."""
+    """Return a host in normal form without port and leading "www."; None for an invalid host."""
     host = normal_host(_PORT.sub("", authority))
     if len(host) > _MAX_HOST_CHARS or not _HOST.fullmatch(host):
         return None
@@ -58,15 +58,16 @@ def bare_host(authority: str) -> str | None:
 
 
 def is_own_host(referrer_host: str, hostname: str) -> bool:
-    """Whether a referrer is the site itself: its host is that of the hit's page, or one is part of the other.
+    """Return whether a referrer is the site itself: equal hosts, or one is a subdomain of the other.
 
-    `blog.shop.example` and `shop.example` are one site in both directions. `blog.shop.example` and
-    `pay.shop.example` are not: telling them from `a.co.uk` and `b.co.uk` takes a list of public suffixes. A
-    host without a dot ("localhost") has no parts.
+    `blog.shop.example` and `shop.example` are the same site in both directions. `blog.shop.example` and
+    `pay.shop.example` are not: only a list of public suffixes can tell such a pair from `a.co.uk` and `b.co.uk`. A host
+    without a dot ("localhost") has no subdomains.
 
     Args:
-        referrer_host: as `bare_host` gives it.
-        hostname: of the hit's page, as sent; case, port and "www." do not matter. Empty: unknown, never own.
+        referrer_host: result of `bare_host`.
+        hostname: host of the hit's page, as sent; case, port and "www." do not matter. Empty means unknown, which never
+            matches.
     """
     page = bare_host(hostname)
     if page is None:

@@ -1,14 +1,14 @@
-"""Health checks and monitors: programs that ask for a page every few seconds, named in user agents.
+"""Health checks and monitors: programs that request a page every few seconds, by user agent.
 
-The project's own list, beside the published one of crawlers. Part of what CHANNELS_VERSION names: a change here is a
-new version there.
+The project's own list, beside the published crawler list. Covered by CHANNELS_VERSION: a change here requires a new
+version there.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Expressions like those of the published list, case-sensitive; what they are found in is a robot.
+# Case-sensitive expressions, as in the published list; a user agent that matches is a robot.
 MONITORS: Final = (
     # load balancers, clusters, proxies
     r"[Hh]ealth[-_ ]?[Cc]heck",

@@ -1,16 +1,16 @@
-"""Hosts and words that no published list has: payment providers, web mail, names in campaign parameters.
+"""Hosts and words that published lists lack: payment providers, web mail, names in campaign parameters.
 
-Decides nothing by itself. Part of what CHANNELS_VERSION names: a change here is a new version there.
+Decides nothing. Covered by CHANNELS_VERSION: a change here requires a new version there.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-# What a place can stand for. "site" is any other site, "none" no place at all.
+# Kinds of place. "site" is any other site, "none" no place at all.
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
-# A customer who comes back from paying was not sent by the payment provider (rules.md §9, rule S3).
+# A customer who returns from paying was not sent by the payment provider (rules.md §9, rule S3).
 PAYMENT_HOSTS: Final = """
     paypal.com paypal.me paypalobjects.com braintreegateway.com braintree-api.com stripe.com stripe.network
     link.com klarna.com klarnacdn.net klarnaservices.com sofort.com giropay.de paydirekt.de wero-wallet.eu
@@ -30,7 +30,7 @@ PAYMENT_HOSTS: Final = """
     skrill.com neteller.com coinbase.com bitpay.com
 """.split()  # noqa: SIM905  # a hundred quoted hosts would take a page
 
-# Readers of mail in a browser or an app: host or package → name.
+# Web mail and mail apps: host or package → name.
 WEBMAIL_HOSTS: Final = {
     "mail.google.com": "Gmail",
     "com.google.android.gm": "Gmail",
@@ -68,8 +68,7 @@ WEBMAIL_HOSTS: Final = {
     "email.t-online.de": "T-Online Mail",
 }
 
-# Kind → what people write into utm_source for such a place, in lower case. A host does as well
-# ("chatgpt.com").
+# Kind → words that senders write into utm_source for such a place, in lower case. A host works as well ("chatgpt.com").
 SOURCE_WORDS: Final[dict[Kind, str]] = {
     "search": """
         google bing yahoo duckduckgo ddg baidu yandex ecosia qwant startpage brave naver seznam sogou kagi

@@ -1,8 +1,8 @@
-"""What a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
+"""The place a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
 
-Decides kind and name of a place, and whether it is referrer spam, with the project's tables (`data/referrers.json` and
-`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists; refuses to know campaigns, channels and the
-site the hit is of.
+Decides kind and name of a place, and flags referrer spam, with the project's tables (`data/referrers.json` and
+`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists. Knows nothing about campaigns, channels and
+the hit's site.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collector.classify.hosts import Place, place_of
 from collector.classify.own_lists import MORE_PLACES, PAYMENT_HOSTS, SOURCE_WORDS, WEBMAIL_HOSTS, Kind
 from collector.urls import ascii_host
 
-# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk): what `{}` stands for.
+# Two-letter top-level domains of countries (ISO 3166-1, with eu and uk), for which `{}` stands in patterns.
 COUNTRIES: Final = frozenset(
     """
     ac ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bm bn bo bq br bs bt
@@ -31,15 +31,15 @@ COUNTRIES: Final = frozenset(
     """.split()  # noqa: SIM905  # 250 quoted words would take a page
 )
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
-_LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # where two name one pattern, the first wins
+_LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # where two kinds list the same pattern, the first wins
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# In front of a search engine's host these change nothing; other parts (mail., docs.) are other services.
+# These labels in front of a search engine's host change nothing; other labels (mail., docs.) are other services.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """What a place stands for; `name` is null for an ordinary site and for none."""
+    """Kind and name of a place; `name` is null for an ordinary site and for no place."""
 
     kind: Kind
     name: str | None
@@ -50,7 +50,7 @@ AN_ORDINARY_SITE: Final = Origin("site", None)
 
 
 class ReferrerTable:
-    """Hosts, packages of apps and paths → what they stand for. Immutable once built."""
+    """Maps hosts, app packages and paths to origins. Immutable once built."""
 
     def __init__(
         self,
@@ -59,18 +59,18 @@ class ReferrerTable:
         spam_state: str = "",
         spammers: Iterable[str] = (),
     ) -> None:
-        """Builds the table; where two kinds name one pattern, the first kind wins.
+        """Build the table; where two kinds list the same pattern, the first kind wins.
 
         Args:
             state: date of the lists as `YYYY-MM-DD`.
-            kinds: kind → name → patterns, `host[/path]`; `{}` stands for one country.
-            spam_state: date of the list of spammers.
-            spammers: their hosts; each stands for all below it.
+            kinds: kind → name → patterns, `host[/path]`; `{}` stands for any single country.
+            spam_state: date of the spammer list.
+            spammers: spam hosts, each including all subdomains.
         """
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Host with `{}` where the pattern has it → (path or "", origin), the longest path first.
+        # Host, with `{}` as in the pattern → (path or "", origin), the longest path first.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -84,7 +84,7 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Returns what a place stands for: the most specific host wins, and of one host the longest path."""
+        """Return a place's origin: the most specific host wins, then the longest path."""
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
         labels = place.host.split(".")
@@ -102,7 +102,7 @@ class ReferrerTable:
         return None
 
     def origin_of_referrer(self, referrer: str) -> tuple[str | None, Origin]:
-        """Returns the host of a referrer and what it stands for; a payment provider is no referrer at all."""
+        """Return a referrer's host and origin; a payment provider counts as no referrer."""
         place = place_of(referrer)
         if place is None:
             return None, NO_ORIGIN
@@ -112,7 +112,7 @@ class ReferrerTable:
         return place.host, origin
 
     def is_spammer(self, host: str) -> bool:
-        """Whether a host, or one it is below, is listed for referrer spam."""
+        """Return whether a host or a parent domain is listed for referrer spam."""
         host = ascii_host(host)
         while host not in self._spammers:
             _, dot, host = host.partition(".")
@@ -121,10 +121,10 @@ class ReferrerTable:
         return True
 
     def kind_of_source(self, source: str) -> Kind:
-        """Returns the kind a `utm_source` (lower case) means; else "none".
+        """Return the kind of place that a lower-case `utm_source` names, or "none".
 
-        It is a word of SOURCE_WORDS, or a URL, a host with or without a path, or the package of an app: these are
-        looked up like a referrer, with the hosts above.
+        The source may be a word from SOURCE_WORDS, a URL, a host with or without a path, or an app package. URLs, hosts
+        and packages are looked up like a referrer, in the same table.
         """
         known = _KIND_OF_WORD.get(source)
         if known is not None or "." not in source:
@@ -135,7 +135,7 @@ class ReferrerTable:
 
 
 def _patterns_of(labels: list[str]) -> Iterator[str]:
-    """Yields a host as it is, then with `{}` for its top-level domain, then for one part in front."""
+    """Yield a host as it is, then with `{}` for the top-level domain, then with `{}` for a label in front."""
     yield ".".join(labels)
     if labels[-1] in COUNTRIES:
         second = len(labels) > 2 and labels[-2] in _SECOND_LEVEL
@@ -146,7 +146,7 @@ def _patterns_of(labels: list[str]) -> Iterator[str]:
 
 
 def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
-    """Whether what is listed for a host holds for a host below it, with `front` before it."""
+    """Return whether an entry for a host also holds for a subdomain with the labels `front`."""
     if kind != "search" or not front:
         return True
     if _SEARCH_PART.match(pattern):
@@ -155,7 +155,7 @@ def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
 
 
 def load_table() -> ReferrerTable:
-    """Returns the project's table and the own lists in one: these win, then AI, social and search in turn."""
+    """Return the project's table merged with the own lists: own lists win, then AI, social and search in turn."""
     table, spam = _table("referrers.json"), _table("spammers.json")
     webmail: dict[str, list[str]] = {}
     for host, name in WEBMAIL_HOSTS.items():

@@ -1,7 +1,7 @@
-"""What a user agent says: device type, browser, operating system, and whether it is a robot that says so.
+"""The meaning of a user agent: device type, browser, operating system, and whether the user agent declares a robot.
 
-Decides with the rules of ua-parser (compiled by ua-parser-rs) and the lists of crawlers and monitors; refuses to
-know caches, columns and what becomes of a bot's hits (flag BOT_UA: stored, left out of reports by default).
+Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Knows nothing about caches,
+columns and the treatment of a bot's hits (flag BOT_UA: stored, left out of reports by default).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collector.classify.bots import CrawlerSet, listed_patterns
 from collector.classify.devices import device_type
 from collector.classify.monitors import MONITORS
 
-OTHER_FAMILY = "Other"  # ua-parser's word for what its rules do not know
+OTHER_FAMILY = "Other"  # ua-parser's word for an unknown family
 
 
 class UserAgentClass(NamedTuple):
-    """Families are ua-parser's names without versions; all three are null without a user agent."""
+    """Families are ua-parser's names without versions; all three words are null without a user agent."""
 
     device_type: str | None
     browser: str | None
@@ -31,16 +31,16 @@ NO_USER_AGENT = UserAgentClass(None, None, None, False)
 
 
 class UserAgentReader:
-    """Holds the compiled rules (about 0.2 s and 45 MiB to build); reading changes nothing."""
+    """Holds the compiled rules (about 0.2 s and 45 MiB to build). Reading changes nothing."""
 
     def __init__(self) -> None:
-        # The lazy matchers hold expressions as text; the eager ones would compile each for Python as well.
+        # The lazy matchers hold expressions as text; the eager matchers would also compile each for Python.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))
         self._crawlers = CrawlerSet((*listed_patterns(), *MONITORS))
 
     def read(self, user_agent: str) -> UserAgentClass:
-        """Returns the class of a user agent; one that is empty or blank has none and is no bot."""
+        """Return the class of a user agent; NO_USER_AGENT for an empty or blank string."""
         if not user_agent or user_agent.isspace():
             return NO_USER_AGENT
         browser = self._rules.ua.extract(user_agent)

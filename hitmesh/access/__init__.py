@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Access control: which caller may read or change which site."""

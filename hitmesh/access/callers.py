@@ -1,6 +1,6 @@
-"""Who calls, and what that key may do. Every tenant boundary of reads and of the admin service is here.
+"""Identifies callers and their permissions. Every tenant boundary of reads and of the admin service is here.
 
-A site that does not exist and one that is another merchant's are the same NOT_FOUND, in the same words.
+A nonexistent site and another merchant's site give the same NOT_FOUND with the same text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SCHEME = "bearer "
 
 
 def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
-    """Returns the key in `authorization: Bearer …`, None when there is no such metadata.
+    """Return the key in `authorization: Bearer …`, None without that metadata.
 
     Raises:
         Unauthenticated: UNKNOWN_KEY or KEY_REVOKED.
@@ -38,10 +38,10 @@ def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | byte
 
 
 def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: str | None) -> bool:
-    """Returns whether the caller may read a site, or with None every site, of a merchant.
+    """Return whether the caller may read a merchant's site, or all the merchant's sites if `site` is None.
 
     Raises:
-        Unauthenticated: reads need a key and there is none.
+        Unauthenticated: reads need a key and the caller sent none.
     """
     if open_reads:
         return True
@@ -51,31 +51,34 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
 
 
 def require_open_reads(caller: IngestKey | None, open_reads: bool) -> None:
-    """Returns when whoever reaches the listener may read everything; what no merchant owns is for nobody else.
+    """Raise unless every caller may read everything; data without a merchant is readable only then.
 
     Raises:
-        Unauthenticated: reads are not open and there is no key.
+        Unauthenticated: reads are not open and the caller sent no key.
         PermissionDenied: reads are not open, whatever the key.
     """
     if open_reads:
         return
     if caller is None:
         raise _no_key()
-    raise PermissionDenied("this is of no merchant: only a mesh whose reads are open shows it", field="authorization")
+    raise PermissionDenied(
+        "hits without a site belong to no merchant; only an operator can read them, on a mesh with open reads",
+        field="authorization",
+    )
 
 
 def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
-    """Returns the caller's key when it may change sites and keys of the merchant.
+    """Return the caller's key if the key may change the merchant's sites and keys.
 
     Raises:
-        Unauthenticated: there is no key.
-        PermissionDenied: it is not a server key for all sites of that merchant.
+        Unauthenticated: the caller sent no key.
+        PermissionDenied: not a server key for all the merchant's sites.
     """
     if caller is None:
         raise _no_key()
     if caller.merchant != merchant:
         raise PermissionDenied(
-            f"the key is not one of {merchant}: use a server key of that merchant", field="authorization"
+            f"the key does not belong to {merchant}: use a server key of that merchant", field="authorization"
         )
     if caller.kind is not KeyKind.SERVER:
         raise PermissionDenied(
@@ -89,16 +92,15 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
 
 
 def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey | None, name: str) -> Site:
-    """Returns the one site of this name.
+    """Return the site with this name.
 
     Raises:
-        NotFound: there is none, or it is not the caller's.
-        RefusedError: the text is no name of one site.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: the text is not a full name of a single site.
     """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
-            f"site {name[:160]!r} is not the name of one site: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 "
-            "and '-'",
+            f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-'",
             field="site",
         )
     site = directory.site(name) if may_read(caller, open_reads, merchant_of(name), name) else None
@@ -108,7 +110,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
 
 
 def site_not_found(name: str, field: str) -> NotFound:
-    """Returns the one error for a site that does not exist or is not the caller's."""
+    """Return the error for a site that does not exist or is not the caller's."""
     return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field)
 
 

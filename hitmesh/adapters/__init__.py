@@ -1,1 +1,1 @@
-"""Adapters: the ports of hitmesh.ports over real storage. Only modules in here import a driver (decision A13)."""
+"""Adapters: the ports of hitmesh.ports on real storage. Only modules in this package import a driver (decision A13)."""

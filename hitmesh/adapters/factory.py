@@ -1,7 +1,7 @@
-"""The only place that knows all adapters: a store URL in, every port out. Called by composition roots.
+"""Build every port from a store URL; the only module that imports all embedded and memory adapters.
 
-Nothing is opened here: a file is opened, and made, when a port first needs it, so a service pays for what it uses.
-Drivers of servers are imported only when a URL names servers.
+Composition roots call `open_stores`. A file is opened, and created, when a port first needs the file; a service pays
+only for the ports in use. Server drivers are imported only when the URL names servers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 
-# The group whose progress is the progress of the system.
+# The consumer group whose committed positions are the system's progress.
 PROCESSOR_GROUP: Final = "processor"
 _MEMORY: Final = "memory:"
 _EMBEDDED: Final = "embedded:"
@@ -62,19 +62,19 @@ def open_stores(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Returns the ports over a store.
+    """Return the ports over a store.
 
     Args:
-        url: `memory:` for stores of their own per call, `embedded:/absolute/directory`, shared by processes, or
+        url: `memory:` for separate stores per call, `embedded:/absolute/directory` for stores that processes share, or
             `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
         clock: the only source of time.
-        node: name of this instance among those of its service; only servers need it.
-        partitions: of the topics, when the store is made; a store that exists keeps its own, servers theirs.
-        keep_refused_days: how long servers keep the bytes of refused hits; files are told by `drop_bytes`.
-        unknown_keys_s: look-ups a second of ingest keys that the store does not have; in memory they cost nothing.
+        node: name of this instance among the instances of the same service; only servers need a node name.
+        partitions: number of partitions per topic for a new store; an existing store and servers keep their numbers.
+        keep_refused_days: how long servers keep the bytes of refused hits; embedded stores rely on `drop_bytes`.
+        unknown_keys_s: limit per second of look-ups for unknown ingest keys; the memory store has no limit.
 
     Raises:
-        RefusedError: the URL is none of these, or a driver is not installed (INVALID_CONFIG).
+        RefusedError: the URL has another form, or a driver is not installed (INVALID_CONFIG).
     """
     if url == _MEMORY:
         return _in_memory(clock, partitions)

@@ -1,6 +1,7 @@
-"""Every port over Kafka, Cassandra and Druid. The only module that knows all three; imported when a URL asks for it.
+"""Build every port on Kafka, Cassandra and Druid; the only module that imports the adapters of all three.
 
-Decides which server keeps what (architecture §4); opens nothing: a connection is made when a port first needs it.
+Imported only when a store URL names servers. Decides which server stores which data (architecture §4). A connection
+is opened when a port first needs the server.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ def stores_on(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Returns the ports over servers.
+    """Return the ports over servers.
 
     Args:
-        servers: where they are.
+        servers: addresses and names.
         clock: the only source of time.
-        node: name of this instance: its place in the group of readers and its transactions are found again under it.
-        group: whose progress is the progress of the system.
-        keep_refused_days: how long the bytes of refused hits written from now on are kept.
-        unknown_keys_s: look-ups a second of ingest keys that Cassandra does not have.
+        node: instance name. After a restart, group membership and transactions are found again by this name.
+        group: the consumer group whose committed positions are the system's progress.
+        keep_refused_days: how long the bytes of newly refused hits are kept.
+        unknown_keys_s: limit per second of look-ups for ingest keys that Cassandra does not have.
     """
     session, client = CassandraSession(servers), DruidClient(servers)
     catalogue, dropped, members = DeclaredLogs(session), DroppedRows(session), GroupMembers()
@@ -64,8 +65,8 @@ def stores_on(
     log_scan = KafkaLogScan(servers, catalogue)
 
     def close() -> None:
-        for one in (log, outbox, producer, log_scan, metrics, client, session):
-            one.close()
+        for resource in (log, outbox, producer, log_scan, metrics, client, session):
+            resource.close()
 
     return Stores(
         log=log,
@@ -84,6 +85,6 @@ def stores_on(
         metrics=metrics,
         progress=progress,
         directory=CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s),
-        trim=lambda older_than_ms: 0,  # Kafka's own retention does it
+        trim=lambda older_than_ms: 0,  # Kafka's retention deletes old records
         close=close,
     )

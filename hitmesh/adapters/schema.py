@@ -1,6 +1,6 @@
-"""What has to be there before a mesh can run on servers: topics, tables, data sources, in the order they are made.
+"""The topics, tables and data sources that a mesh on servers needs, in creation order.
 
-Decides the order only: Cassandra first, since topics are declared in it. Called by `hitmesh init` and `hitmesh dev`.
+Cassandra comes first because topics are declared in Cassandra. Called by `hitmesh init` and `hitmesh dev`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from hitmesh.adapters.servers import Servers
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+    """Return the existing, missing and differing parts of the schema, in the order in which changes must be applied.
 
     Raises:
         RetryError: a server does not answer.
-        RefusedError: an option cannot be had any more, for example another number of partitions.
+        RefusedError: an option can no longer be changed, for example the number of partitions.
     """
     return [
         *cassandra.plan(servers, options),
@@ -27,7 +27,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def drop(servers: Servers) -> None:
-    """Removes everything of this mesh from the servers, data included."""
+    """Remove everything that belongs to this mesh from the servers, data included."""
     druid.drop(servers)
     kafka.drop(servers)
     cassandra.drop(servers)

@@ -1,6 +1,6 @@
-"""What `hitmesh init` would do, as values: options in, changes out; each change knows how to make itself.
+"""A schema plan as values: options in, changes out; each change can apply itself.
 
-Decides the shape of a plan only; what has to be there, each server's own `schema` module decides.
+Defines only the shape of a plan; each server's `schema` module decides the required state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What a plan does to a thing."""
+    """The action of a change."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -20,14 +20,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing of a server and what becomes of it.
+    """A part of a server's schema and the action planned for this part.
 
     Attributes:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
-        action: KEEP where it is as it should be.
-        says: what is made, or what differs and what the change will do, for people.
-        apply: makes it so; making it so twice changes nothing.
+        action: KEEP where nothing differs.
+        says: text for people: the part that is created, or the difference and the effect of the change.
+        apply: applies the change; idempotent.
     """
 
     server: str
@@ -39,21 +39,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """How large everything is made. The defaults are for one machine; production values in docs/data-model.md.
+    """Sizes of all created parts. Defaults suit a single machine; production values are in docs/data-model.md.
 
     Attributes:
-        hits_partitions: of the topic of hits (decision A4); never changed once hits are in it.
-        rollups_partitions: of each topic that Druid reads.
-        replication: copies of each Kafka partition and of each Cassandra row.
-        min_insync: copies that must have a record before it is acknowledged.
+        hits_partitions: partitions in the hits topic (decision A4); never changed once the topic has hits.
+        rollups_partitions: partitions in each topic that Druid reads.
+        replication: copies per Kafka partition and per Cassandra row.
+        min_insync: copies that must have a record before the record is acknowledged.
         hits_retention_days: how long Kafka keeps hits for replay.
-        rollups_retention_days: how long Kafka keeps rows that Druid has.
-        raw_ttl_days: how long raw records and order claims are kept; 0 = for good.
-        series_ttl_days: how long partials are kept; 0 = for good.
-        segment_granularity: of the segments that a Druid task makes: HOUR or DAY.
-        task_count: Druid tasks of a data source.
-        task_minutes: how long a Druid task reads before it hands its segments on.
-        rows_retention_days: how long Druid keeps rows; 0 = for good.
+        rollups_retention_days: how long Kafka keeps rows that Druid has ingested.
+        raw_ttl_days: how long raw records and order claims are kept; 0 = forever.
+        series_ttl_days: how long partials are kept; 0 = forever.
+        segment_granularity: span covered by a segment from a Druid task: HOUR or DAY.
+        task_count: Druid tasks per data source.
+        task_minutes: how long a Druid task reads before it publishes its segments.
+        rows_retention_days: how long Druid keeps rows; 0 = forever.
     """
 
     hits_partitions: int = 4

@@ -1,6 +1,6 @@
-"""Where Kafka, Cassandra and Druid are, and under which names a mesh lives on them: a store URL taken apart.
+"""Parse a `servers:` store URL into addresses, and derive the names that a mesh uses on Kafka, Cassandra and Druid.
 
-Decides names only: several meshes share the same servers when their `name` differs. Opens nothing.
+Several meshes can share servers when their `name` differs. This module opens no connection.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What a `servers:?…` URL says.
+    """Addresses and names from a `servers:?…` URL.
 
     Attributes:
-        kafka: bootstrap addresses, host:port with commas between.
-        cassandra: contact points, host:port with commas between.
-        broker: http URL of a Druid broker.
-        coordinator: http URL of the Druid coordinator that is overlord too.
-        name: of the mesh: what topics, keyspace and data sources begin with.
-        keyspace: of Cassandra; empty = `name`.
-        datacenter: of Cassandra, local to this process.
-        mark_margin_ms: a mark counts so long after it was seen in Druid (architecture §4).
+        kafka: bootstrap addresses, host:port separated by commas.
+        cassandra: contact points, host:port separated by commas.
+        broker: Druid broker, http URL.
+        coordinator: Druid coordinator, which must also be the overlord, http URL.
+        name: mesh name; prefix for topics, keyspace and data sources.
+        keyspace: Cassandra keyspace; empty = `name`.
+        datacenter: Cassandra datacenter local to this process.
+        mark_margin_ms: delay after a mark is seen in Druid until the mark counts (architecture §4).
     """
 
     kafka: str
@@ -45,57 +45,57 @@ class Servers:
     mark_margin_ms: int = MARK_MARGIN_MS
 
     def topic(self, topic: Topic) -> str:
-        """Returns the Kafka topic of a topic of the log."""
+        """Return the Kafka topic for a log topic."""
         return f"{self.name}.{topic}"
 
     def rollups(self, source: RowSource) -> str:
-        """Returns the Kafka topic that a Druid data source reads."""
+        """Return the Kafka topic that feeds a Druid data source."""
         return f"{self.name}.rollups.{source}"
 
     def data_source(self, source: RowSource) -> str:
-        """Returns the Druid data source of a row source."""
+        """Return the Druid data source for a row source."""
         return f"{self.name}_{source}"
 
     @property
     def keyspace_name(self) -> str:
-        """The keyspace in Cassandra."""
+        """Return the Cassandra keyspace."""
         return self.keyspace or self.name
 
     @property
     def url(self) -> str:
-        """The store URL that says the same."""
-        own = {one.name: getattr(self, one.name) for one in fields(self)}
-        said = {name: value for name, value in own.items() if value != _DEFAULTS.get(name)}
-        return f"{SCHEME}?{urlencode(said, safe=':/,', quote_via=quote)}"
+        """Return the store URL with these values; defaults are left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in values.items() if value != _DEFAULTS.get(name)}
+        return f"{SCHEME}?{urlencode(given, safe=':/,', quote_via=quote)}"
 
 
-_DEFAULTS: Final = {one.name: one.default for one in fields(Servers)}
+_DEFAULTS: Final = {field.name: field.default for field in fields(Servers)}
 _NEEDED: Final = ("kafka", "cassandra", "broker", "coordinator")
 
 
 def parse_servers(url: str) -> Servers:
-    """Returns what a store URL of servers says.
+    """Return the servers that a store URL names.
 
     Raises:
         RefusedError: a part is missing, unknown, given twice or malformed (INVALID_CONFIG).
     """
     pairs = parse_qsl(url.removeprefix(SCHEME).removeprefix("?"), keep_blank_values=True)
-    said = dict(pairs)
-    if len(said) != len(pairs):
+    given = dict(pairs)
+    if len(given) != len(pairs):
         raise _refused(url, "a part is given twice")
-    for name in said:
+    for name in given:
         if name not in _DEFAULTS:
-            raise _refused(url, f"{name!r} is no part of it; parts are {', '.join(_DEFAULTS)}")
+            raise _refused(url, f"unknown part {name!r}; parts are {', '.join(_DEFAULTS)}")
     for name in _NEEDED:
-        if not said.get(name):
+        if not given.get(name):
             raise _refused(url, f"{name} is missing")
     for name in ("name", "keyspace"):
-        if said.get(name) and not _NAME.fullmatch(said[name]):
-            raise _refused(url, f"{name} {said[name]!r} is not {_NAME.pattern}")
-    margin = said.pop("mark_margin_ms", str(MARK_MARGIN_MS))
+        if given.get(name) and not _NAME.fullmatch(given[name]):
+            raise _refused(url, f"{name} {given[name]!r} is not {_NAME.pattern}")
+    margin = given.pop("mark_margin_ms", str(MARK_MARGIN_MS))
     if not margin.isascii() or not margin.isdigit():
         raise _refused(url, f"mark_margin_ms {margin!r} is not a number of milliseconds")
-    return Servers(**said, mark_margin_ms=int(margin))
+    return Servers(**given, mark_margin_ms=int(margin))
 
 
 def _refused(url: str, why: str) -> RefusedError:

@@ -1,4 +1,4 @@
-"""Every port over one store, as a value: what `open_stores` returns."""
+"""The value that `open_stores` returns: every port over one store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hitmesh.ports import (
     StateStore,
 )
 
-# How long bytes of refused hits are kept.
+# How long the bytes of refused hits are kept.
 KEEP_REFUSED_DAYS: Final = 30
 
 
@@ -34,11 +34,11 @@ KEEP_REFUSED_DAYS: Final = 30
 class Stores:
     """Every port over one store.
 
-    `log_reader(topic, group)` makes a reader, which its user closes. `trim(older_than_ms)` deletes log records of log
-    time below that instant that every group committed, and returns how many. `check` opens all files and brings their
-    schemas to the newest version, so that a service learns at its start of one that it cannot use (StoreCorrupt,
-    Unavailable); until then a file is opened when it is first used. `close` closes the log, then all files or
-    connections; a second call changes nothing.
+    `log_reader(topic, group)` makes a reader, which the caller must close. `trim(older_than_ms)` deletes log records
+    with an earlier log time that every group has committed, and returns the number of deleted records. `check` opens
+    all files and migrates their schemas to the newest version, so that a service fails at start when a file is unusable
+    (StoreCorrupt, Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
+    files or connections; a second call changes nothing.
     """
 
     log: EventLog

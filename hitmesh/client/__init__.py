@@ -1,4 +1,4 @@
-"""The client library: where a mesh is, its stubs, and a sender that survives reconnects.
+"""The client library: finding a mesh, gRPC stubs, and a sender that survives reconnects.
 
-Imports only grpc and protobuf, and those only when a part that needs them is imported.
+Imports only grpc and protobuf, and only when a module that needs them is imported.
 """

@@ -1,4 +1,4 @@
-"""Hits cut into batches that a collector takes whole. Pure."""
+"""Cuts hits into batches within the collector's limits. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh import __version__
 from hitmesh.api.hit.v1 import hit_pb2
 
 MAX_BATCH_HITS: Final = 500
-# A batch may have 1 MiB; the difference is room for its envelope.
+# A batch may have 1 MiB; the difference is room for the envelope.
 MAX_BATCH_BYTES: Final = (1 << 20) - 4_096
 _FIELD_OVERHEAD_BYTES: Final = 6
 SDK: Final = hit_pb2.Sdk(name="hitmesh-python", version=__version__)
@@ -22,9 +22,9 @@ def batches(
     max_hits: int = MAX_BATCH_HITS,
     max_bytes: int = MAX_BATCH_BYTES,
 ) -> Iterator[hit_pb2.HitBatch]:
-    """Yields the hits in order, in batches named `prefix-1`, `prefix-2`, …: equal hits give equal batches.
+    """Yield the hits in order, in batches named `prefix-1`, `prefix-2`, …: equal hits give equal batches.
 
-    A single hit beyond `max_bytes` is a batch of its own, which the collector refuses.
+    A single hit beyond `max_bytes` becomes a batch by itself, which the collector refuses.
     """
     batch = _empty(batch_id_prefix, 1)
     number, size = 1, 0
@@ -41,7 +41,7 @@ def batches(
 
 
 def part_of(batch: hit_pb2.HitBatch, indexes: Iterable[int], attempt: int) -> hit_pb2.HitBatch:
-    """Returns a batch of some of the hits, named for the attempt to send them again."""
+    """Return a batch with the hits at these indexes; the resend attempt is appended to the batch id."""
     part = hit_pb2.HitBatch()
     part.CopyFrom(batch)
     del part.hits[:]

@@ -1,4 +1,4 @@
-"""Where a mesh is and which key opens it: home directory, ready file, endpoint, server key.
+"""Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
 Decides the order of precedence: an option, then the environment, then the files in the home. Standard library only.
 """
@@ -33,25 +33,25 @@ _ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]
 
 
 class NoMesh(Unavailable):
-    """No mesh is running where one was looked for."""
+    """No mesh is running at the given place."""
 
     reason = "NO_MESH"
 
 
 def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Returns the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory. Absolute."""
+    """Return the home: the option, else HITMESH_HOME, else hitmesh/ in the XDG data directory. Absolute."""
     if option is not None:
         return option.expanduser().absolute()
     if environment.get(HOME_VARIABLE):
         return Path(environment[HOME_VARIABLE]).expanduser().absolute()
-    # The specification has relative paths ignored.
+    # The XDG specification requires that relative paths are ignored.
     shared = environment.get("XDG_DATA_HOME", "")
     base = Path(shared) if shared.startswith("/") else Path.home() / ".local" / "share"
     return base / "hitmesh"
 
 
 def parse_endpoint(text: str) -> str:
-    """Returns `host:port` of `host:port` or an http URL of it.
+    """Return `host:port` from `host:port` or an http URL.
 
     Raises:
         RefusedError: the text is neither (INVALID_ENDPOINT).
@@ -67,19 +67,19 @@ def parse_endpoint(text: str) -> str:
 
 
 def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> str:
-    """Returns `host:port` of the mesh: the option, else HITMESH_ENDPOINT, else what the home's ready file says.
+    """Return the mesh's `host:port`: the option, else HITMESH_ENDPOINT, else the address in the home's ready file.
 
     Raises:
-        NoMesh: there is no ready file, or it is of a process that is gone, so no mesh runs on this home.
-        RefusedError: the address or the ready file is wrong.
+        NoMesh: there is no ready file, or its process is gone, so no mesh runs on this home.
+        RefusedError: the address or the ready file is invalid.
     """
     named = option or environment.get(ENDPOINT_VARIABLE)
     if named:
         return parse_endpoint(named)
     ready = home / READY_FILE
     try:
-        said = json.loads(ready.read_bytes())
-        address, pid = parse_endpoint(str(said["grpc"])), int(said.get("pid", 0))
+        contents = json.loads(ready.read_bytes())
+        address, pid = parse_endpoint(str(contents["grpc"])), int(contents.get("pid", 0))
     except FileNotFoundError as error:
         raise NoMesh(f"no mesh is running on {home} (there is no {READY_FILE}): {CURE_NO_MESH}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -88,14 +88,16 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
             field="home",
             reason="INVALID_CONFIG",
         ) from error
-    # A mesh that was killed leaves its file behind, and somebody else may have its port by now.
+    # A killed mesh leaves its ready file behind, and another process may use the port by now.
     if pid > 0 and not _is_alive(pid):
-        raise NoMesh(f"no mesh is running on {home} ({READY_FILE} is of process {pid}, which is gone): {CURE_NO_MESH}")
+        raise NoMesh(
+            f"no mesh is running on {home} ({READY_FILE} names process {pid}, which has ended): {CURE_NO_MESH}"
+        )
     return address
 
 
 def is_starting(home: Path) -> bool:
-    """Return whether a mesh holds the lock of a home without having said where it listens."""
+    """Return whether a mesh holds the lock of a home but has not yet written the ready file."""
     try:
         held = (home / LOCK_FILE).open(encoding="utf-8")
     except OSError:
@@ -112,10 +114,10 @@ def is_starting(home: Path) -> bool:
 
 
 def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]) -> None:
-    """Wait while a mesh is starting on a home, and say so; return at once where none is.
+    """Block while a mesh is starting on a home, and report the wait through `tell`; return at once if none is starting.
 
     Raises:
-        NoMesh: it is still starting after so long.
+        NoMesh: the mesh is still starting after `timeout_s`.
     """
     if not is_starting(home):
         return
@@ -130,7 +132,7 @@ def wait_until_started(home: Path, timeout_s: float, tell: Callable[[str], None]
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except PermissionError:  # it is there, as another user's
+    except PermissionError:  # the process exists and belongs to another user
         return True
     except (ProcessLookupError, OverflowError):
         return False
@@ -138,10 +140,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def check_reachable(address: str) -> None:
-    """Returns when somebody listens on `host:port`.
+    """Raise unless a process listens on `host:port`.
 
     Raises:
-        NoMesh: nobody does.
+        NoMesh: no process listens.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -151,10 +153,10 @@ def check_reachable(address: str) -> None:
 
 
 def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
-    """Returns the server key: HITMESH_KEY, else the file HITMESH_KEY_FILE, else the home's; None without any.
+    """Return the server key: HITMESH_KEY, else the file HITMESH_KEY_FILE, else the home's key file; None without any.
 
     Raises:
-        RefusedError: a file with a key cannot be read (INVALID_CONFIG).
+        RefusedError: a key file cannot be read (INVALID_CONFIG).
     """
     if environment.get(KEY_VARIABLE):
         return environment[KEY_VARIABLE].strip()
@@ -165,7 +167,7 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
     except FileNotFoundError:
         if named is None:
             return None
-        raise _unreadable(path, f"set {KEY_FILE_VARIABLE} to a file that is there") from None
+        raise _unreadable(path, f"set {KEY_FILE_VARIABLE} to an existing file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "make it readable, or set HITMESH_KEY") from error
 

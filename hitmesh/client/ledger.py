@@ -1,4 +1,4 @@
-"""The ledger of a site, waited for: hits on their way between two stores look like a loss for a moment."""
+"""A site's ledger, polled until it balances: hits in transit between two stores briefly look like a loss."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.visibility import Wait
 
-# Who may not see hits of no site is answered with these.
+# Answers to callers who may not see hits without a site.
 _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 
 
 def balanced_ledger(
     mesh: Mesh, site: str, wait: Wait, *, since: str = "", until: str = ""
 ) -> operations_pb2.GetLedgerResponse:
-    """Returns the ledger of a site as soon as it balances, or as it is when the time is over.
+    """Return a site's ledger as soon as it balances, or the last state when the time is over.
 
     Args:
-        mesh: whose.
+        mesh: the mesh that holds the site.
         site: full name.
         wait: how long.
-        since: first UTC day that is listed, as "2026-11-01", or empty.
-        until: last one, or empty.
+        since: first UTC day to list, as "2026-11-01", or empty.
+        until: last UTC day to list, or empty.
 
     Raises:
         grpc.RpcError: the reporter refuses.
@@ -37,7 +37,7 @@ def balanced_ledger(
 
 
 def siteless_totals(mesh: Mesh) -> operations_pb2.LedgerTotals | None:
-    """Returns the totals of hits that named no site; None where they are not shown to the caller."""
+    """Return the totals of hits without a site; None when the caller may not see them."""
     request = operations_pb2.GetSitelessLedgerRequest()
     try:
         return mesh.operations.GetSitelessLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).totals

@@ -1,6 +1,6 @@
-"""A connection to a mesh: one channel to its proxy, the stubs of every service behind it, the caller's key.
+"""A connection to a mesh: the channel to its proxy, the stubs of every service behind it, the caller's key.
 
-Stubs are imported when they are asked for, so that a command pays for what it uses.
+Each stub is imported on first use, so that a command pays only for the services that it calls.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ CALL_TIMEOUT_S: Final = 30.0
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Two meshes in one process, or one restarted, must not share a connection.
+    # Two meshes in a process, or a mesh before and after a restart, must not share a connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A channel and a key. Close it, or use it in a `with`."""
+    """A channel and a key. Close the mesh, or use it in a `with`."""
 
     channel: grpc.Channel
     key: str | None = None
 
     @classmethod
     def connect(cls, endpoint: str, key: str | None = None) -> Mesh:
-        """Returns a mesh at `host:port`; the connection is made by the first call."""
+        """Return a mesh at `host:port`; the first call opens the connection."""
         return cls(grpc.insecure_channel(endpoint, options=_OPTIONS), key)
 
     def __enter__(self) -> Mesh:
@@ -57,14 +57,14 @@ class Mesh:
         return (("authorization", f"Bearer {self.key}"),) if self.key else ()
 
     def require_key(self) -> str:
-        """Returns the key.
+        """Return the key.
 
         Raises:
-            RefusedError: there is none (NO_KEY).
+            RefusedError: the mesh has no key (NO_KEY).
         """
         if self.key is None:
             raise RefusedError(
-                "this needs a server key and none was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
+                "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
                 "the home of a mesh that `hitmesh dev` started",
                 reason="NO_KEY",
             )
@@ -79,7 +79,7 @@ class Mesh:
 
     @property
     def collector(self) -> CollectorServiceStub:
-        """Where hits go."""
+        """Hit intake."""
         from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
 
         return CollectorServiceStub(self.channel)
@@ -107,7 +107,7 @@ class Mesh:
 
     @property
     def traces(self) -> TraceServiceStub:
-        """Where a hit is."""
+        """The trace of a single hit."""
         from hitmesh.api.control.v1.trace_pb2_grpc import TraceServiceStub
 
         return TraceServiceStub(self.channel)

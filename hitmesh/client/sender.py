@@ -1,8 +1,8 @@
 """Sends batches of hits over StreamHits until each is durable, refused or given up (contract, Collector 1 to 4).
 
-Decides the numbering, what may be in flight, what is sent again and when to stop trying. A batch that was not
-acknowledged when a stream broke is sent again with the same batch_id and, since the first copy may have become
-durable, its hits may be stored twice: the mesh counts copies of a hit once.
+Decides the batch numbers, the batches in flight, the batches to send again, and when to stop trying. A batch that was
+unacknowledged when a stream broke is sent again with the same batch_id. Its hits may be stored twice, because the first
+send may have become durable: the mesh counts copies of a hit once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HITS_TOPIC: Final = "hits"
 WHOLE_BATCH: Final = -1
 MAX_EXAMPLES: Final = 5
 CLOSE_TIMEOUT_S: Final = 5.0
-# What a proxy or a restart does to a stream; anything else is an answer that would not change.
+# Caused by proxies and restarts; any other status would come again on every attempt.
 RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -47,10 +47,10 @@ RETRYABLE: Final = frozenset(
 class Patience:
     """How long to go on without progress.
 
-    After `attempts` streams in a row, or sends of one batch, that brought no acknowledgement the sender stops. Once a
-    batch was acknowledged, a mesh is known to be there: then up to `reconnects` streams in a row may fail. Between
-    them it waits `first_s`, doubling up to `max_s`. A stream that is silent for `stall_s` while it owes an answer is
-    broken off.
+    The sender stops after `attempts` failed streams in a row, or after `attempts` sends of a batch without success.
+    Once a batch was acknowledged, a mesh is known to exist: then up to `reconnects` streams in a row may fail. The
+    pause between streams is `first_s`, doubling up to `max_s`. A stream that owes an answer and is silent for `stall_s`
+    is cancelled.
     """
 
     attempts: int = 8
@@ -60,22 +60,22 @@ class Patience:
     stall_s: float = 60.0
 
     def delay_s(self, failures: int) -> float:
-        """Returns the wait after so many failures in a row, at least one."""
+        """Return the pause in seconds after `failures` failures in a row, at least one."""
         return min(self.max_s, self.first_s * 2.0 ** (max(failures, 1) - 1))
 
 
 LASTING: Final = Patience(reconnects=30)
-"""Outlasts a mesh that is started anew: more than two minutes without a collector."""
+"""Outlasts a restart of the mesh: more than two minutes without a collector."""
 
 
 class SendStopped(Unavailable):
-    """No collector took the hits; everything acknowledged before is durable, sending again is safe."""
+    """No collector took the hits. Everything acknowledged before is durable; sending again is safe."""
 
     reason = "SEND_STOPPED"
 
 
 class Refusal(NamedTuple):
-    """A hit that was refused for good, for people. `hit_id` is "" for a batch refused whole."""
+    """A finally refused hit, for display. `hit_id` is "" for a batch refused whole."""
 
     hit_id: str
     reason: str
@@ -84,10 +84,10 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class SendTotals:
-    """What became of the hits so far. `accepted + rejected == sent` once everything is drained.
+    """The outcome of the hits so far. `accepted + rejected == sent` after `drain`.
 
-    `resent` hits went out more than once because a stream broke. `offsets` has the highest acknowledged offset per
-    (log, partition).
+    `resent` counts hits that were sent more than once because a stream broke. `offsets` has the highest acknowledged
+    offset per (log, partition).
     """
 
     sent: int = 0
@@ -105,7 +105,7 @@ class _Batch:
 
 
 class HitSender:
-    """Sends batches for one site. Confined to one thread; use it in a `with`, which closes the stream."""
+    """Sends batches for one site. Confined to one thread; use the sender in a `with`, which closes the stream."""
 
     def __init__(
         self,
@@ -139,13 +139,13 @@ class HitSender:
 
     @property
     def totals(self) -> SendTotals:
-        """What became of the hits so far; a copy."""
+        """The outcome of the hits so far; a copy."""
         with self._changed:
             kept = self._totals
             return replace(kept, examples=list(kept.examples), offsets=dict(kept.offsets))
 
     def submit(self, batch: hit_pb2.HitBatch) -> None:
-        """Sends a batch; blocks while the collector has given no credit for it.
+        """Send a batch; block until the collector has given enough credit.
 
         Raises:
             SendStopped: no collector takes hits.
@@ -157,11 +157,11 @@ class HitSender:
         self._run_until(lambda: not self._waiting)
 
     def drain(self) -> None:
-        """Waits until everything submitted is durable or refused; raises like `submit`."""
+        """Block until all submitted batches are durable or refused; raise like `submit`."""
         self._run_until(lambda: not (self._waiting or self._unacked or self._retries))
 
     def close(self, *, broken: bool = False) -> None:
-        """Ends the stream; what was not drained is not waited for. A second call changes nothing."""
+        """End the stream without waiting for undrained batches. A second call changes nothing."""
         stream, self._stream = self._stream, None
         if stream is None or stream.ended:
             return
@@ -192,7 +192,7 @@ class HitSender:
     # The stream's life; runs in the caller's thread.
 
     def _reopen(self, ended: OpenStream | None) -> None:
-        """Opens a stream after the last acknowledged batch; waits first when the one before brought nothing."""
+        """Open a stream after the last acknowledged batch; pause first if the previous stream made no progress."""
         if ended is not None:
             self._take_back(ended)
             if self._failures:
@@ -203,10 +203,10 @@ class HitSender:
         stream.start(self._responded, self._ended)
 
     def _take_back(self, ended: OpenStream) -> None:
-        """Puts what the stream left unacknowledged first in line again."""
+        """Put the stream's unacknowledged batches back at the head of the queue."""
         with self._changed:
             self._stream = None
-            self._totals.resent += sum(len(one.batch.hits) for one in self._unacked.values())
+            self._totals.resent += sum(len(sent.batch.hits) for sent in self._unacked.values())
             self._waiting.extendleft(reversed(self._unacked.values()))
             self._unacked.clear()
             self._issues.clear()
@@ -218,8 +218,8 @@ class HitSender:
         if self._failures > allowed:
             why = f": {ended.error.details()}" if ended.error is not None else ""
             raise SendStopped(
-                f"no collector took a hit in {self._failures} attempts{why}; what was acknowledged is kept, "
-                "run the same again when the mesh is back"
+                f"no collector took a hit in {self._failures} attempts{why}; acknowledged hits are kept, "
+                "run the same command again when the mesh is back"
             ) from ended.error
 
     def _send_what_fits(self, stream: OpenStream) -> None:
@@ -260,7 +260,7 @@ class HitSender:
             stream.active_at_s = now_s
             stream.cancel()
 
-    # What the collector says; runs in the reader's thread.
+    # Responses from the collector; runs in the reader's thread.
 
     def _responded(self, stream: OpenStream, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:
@@ -293,7 +293,7 @@ class HitSender:
             if receipt.topic == HITS_TOPIC:
                 place = (receipt.log, receipt.partition)
                 self._totals.offsets[place] = max(self._totals.offsets.get(place, -1), receipt.offset)
-        for issue in ack.issues:  # of a batch with very many, some come before its number
+        for issue in ack.issues:  # a batch with very many issues sends some before its ack
             self._issues.setdefault(issue.batch_seq, []).append(issue)
         for batch_seq in [batch_seq for batch_seq in self._unacked if batch_seq <= ack.acked_through]:
             stream.progressed = True
@@ -301,7 +301,7 @@ class HitSender:
             self._settle(self._unacked.pop(batch_seq), self._issues.pop(batch_seq, []))
 
     def _settle(self, acked: _Batch, issues: list[collector_pb2.HitIssue]) -> None:
-        """Counts the hits of an acknowledged batch, and lines up those that must go again."""
+        """Count the hits of an acknowledged batch, and queue the hits to retry."""
         everything = range(len(acked.batch.hits))
         rejected: set[int] = set()
         again: set[int] = set()
@@ -324,10 +324,10 @@ class HitSender:
         if acked.attempts >= self._patience.attempts:
             self._given_up = SendStopped(
                 f"the collector did not take a batch in {acked.attempts} attempts: {message}; "
-                "run the same again when the mesh is well"
+                "run the same command again when the mesh is healthy"
             )
             return
-        # Refused for now as a whole, a batch keeps its id; a part of it is another batch.
+        # A batch to retry as a whole keeps its id; a part becomes another batch.
         whole = len(indexes) == len(acked.batch.hits)
         batch = acked.batch if whole else part_of(acked.batch, indexes, acked.attempts)
         due_s = self._clock_s() + max(delay_s, self._patience.first_s)

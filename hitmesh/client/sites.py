@@ -1,4 +1,4 @@
-"""Sites through the mesh's admin service: find one, make it when it is missing, list them."""
+"""Sites through the mesh's admin service: find, create and list sites."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PAGE_SIZE: Final = 1_000
 
 
 def get_site(mesh: Mesh, name: str) -> admin_pb2.Site:
-    """Returns a site by its full name; grpc.RpcError NOT_FOUND when it is missing or another merchant's."""
+    """Return a site by its full name; grpc.RpcError NOT_FOUND when no such site belongs to the caller's merchant."""
     request = admin_pb2.GetSiteRequest(name=name)
     return mesh.admin.GetSite(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials).site
 
 
 def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Site]:
-    """Yields the sites the caller may see, by name."""
+    """Yield the sites that the caller may see, by name."""
     page_token = ""
     while True:
         request = admin_pb2.ListSitesRequest(parent=parent, page_size=_PAGE_SIZE, page_token=page_token)
@@ -36,10 +36,10 @@ def list_sites(mesh: Mesh, parent: str = ALL_MERCHANTS) -> Iterator[admin_pb2.Si
 
 
 def ensure_site(mesh: Mesh, name: str, currency: str | None) -> admin_pb2.Site:
-    """Returns the site, made in UTC with the currency (else USD) when it is missing. A second call changes nothing.
+    """Return the site; create a missing site in UTC with the currency (default USD). Idempotent.
 
     Raises:
-        RefusedError: the site has another currency than the one given (CURRENCY_MISMATCH), or there is no key.
+        RefusedError: the site has another currency than the given one (CURRENCY_MISMATCH), or there is no key.
         grpc.RpcError: the admin service refuses.
     """
     mesh.require_key()
@@ -69,4 +69,4 @@ def _create(mesh: Mesh, name: str, currency: str) -> admin_pb2.Site:
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
             raise
-        return get_site(mesh, name)  # somebody else made it in between
+        return get_site(mesh, name)  # another client created the site in between

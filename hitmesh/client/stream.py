@@ -1,6 +1,6 @@
-"""One StreamHits call: a queue of requests going out, a thread that hands responses in.
+"""A StreamHits call: a queue of outgoing requests, and a thread that delivers responses.
 
-Decides nothing about hits; its owner is told of every response and of the end, from the reader's thread.
+Decides nothing about hits; the reader thread reports every response and the end to the stream's owner.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ended = Callable[["OpenStream", grpc.RpcError | None], None]
 
 
 class OpenStream:
-    """A stream from its open message to its end. Its public fields belong to the owner, which guards them."""
+    """A stream from its open message to its end. The owner guards the public fields."""
 
     def __init__(self, mesh: Mesh, site: str, resume_from: int, opened_at_s: float) -> None:
         self.ready = False
@@ -38,21 +38,21 @@ class OpenStream:
         self._requests.put(collector_pb2.StreamHitsRequest(open=opening))
 
     def start(self, responded: Responded, ended: Ended) -> None:
-        """Makes the call and starts the reader."""
+        """Make the call and start the reader thread."""
         metadata = (*self._mesh.credentials, (SITE_METADATA, self._site))
         self._call = self._mesh.collector.StreamHits(self._outgoing(), metadata=metadata)
         threading.Thread(target=self._read, args=(responded, ended), name="hit-stream-reader", daemon=True).start()
 
     def put(self, request: collector_pb2.StreamHitsRequest) -> None:
-        """Sends a request after those before it. Never blocks: the owner keeps to the credit."""
+        """Queue a request. Never blocks: the owner keeps within the credit."""
         self._requests.put(request)
 
     def half_close(self) -> None:
-        """Sends nothing more; the collector ends the stream when everything is acknowledged."""
+        """Send no more requests; the collector ends the stream when everything is acknowledged."""
         self._requests.put(None)
 
     def cancel(self) -> None:
-        """Breaks the call off."""
+        """Cancel the call."""
         self._call.cancel()
         self._requests.put(None)
 

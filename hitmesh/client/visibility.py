@@ -1,4 +1,4 @@
-"""Whether hits that were acknowledged can be queried yet (GetFreshness against receipts)."""
+"""Whether acknowledged hits can be queried yet (GetFreshness against receipts)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.model.errors import RetryError
 
 POLL_S: Final = 0.2
-# A reporter or proxy that restarts answers with these for a moment.
+# Temporary answers of a restarting reporter or proxy.
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
@@ -26,7 +26,7 @@ class NotVisibleYet(RetryError):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Until when to wait and how to pass the time; a clock in seconds that never goes back."""
+    """Deadline and polling of a wait; `clock_s` must be a monotonic clock in seconds."""
 
     timeout_s: float
     poll_s: float = POLL_S
@@ -36,44 +36,45 @@ class Wait:
 
 @dataclass(slots=True)
 class Watch:
-    """What reports on a site show of some hits, from one answer of GetFreshness to the next.
+    """Tracks, across GetFreshness answers, whether reports on a site show the acknowledged hits.
 
     `offsets` has the highest offset per (log, partition) of the receipts. `passed_at_ms` is the reporter's time when
-    every record up to them was first shown; a day beside theirs may still have to be settled again then. Where hits
-    keep coming some day always waits, so only what waited at that time counts: later marks are of others.
+    every record up to those offsets was first shown; a neighbouring day may still have to be settled again then. With
+    continuous traffic some day is always waiting, so only days that were dirty at that time count: later marks belong
+    to other hits.
     """
 
     offsets: Mapping[tuple[str, int], int]
     passed_at_ms: int | None = None
 
     def what_is_missing(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
-        """Returns what reports do not show yet, for people; None when every record is shown for good."""
-        visible = {(one.log, one.partition): one.next_offset for one in answer.partitions}
+        """Return a readable reason why reports are incomplete; None when every record is shown for good."""
+        visible = {(progress.log, progress.partition): progress.next_offset for progress in answer.partitions}
         behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]
         if behind:
             log, partition = behind[0]
-            return f"{len(behind)} of {len(self.offsets)} partitions are behind, {log}/{partition} among them"
+            return f"{len(behind)} of {len(self.offsets)} partitions are behind, including {log}/{partition}"
         complete_through_ms = answer.freshness.complete_through.ToMilliseconds()
         if self.passed_at_ms is None:
             self.passed_at_ms = complete_through_ms + answer.freshness.lag.ToMilliseconds()
         if answer.resettling_days:
-            return f"{answer.resettling_days} days are settled again"
+            return f"{answer.resettling_days} days are being resettled"
         if answer.dirty_days and complete_through_ms <= self.passed_at_ms:
-            return f"{answer.dirty_days} days wait to be settled"
+            return f"{answer.dirty_days} days wait for settlement"
         return None
 
 
 def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], int], wait: Wait) -> None:
-    """Waits until reports on the site show every record up to the offsets, and nothing that follows from them waits.
+    """Block until reports on the site show every record up to the offsets and no resulting settlement is pending.
 
     Args:
-        mesh: where the hits went.
+        mesh: the mesh that took the hits.
         site: full name.
         offsets: highest offset per (log, partition) of the receipts.
         wait: how long.
 
     Raises:
-        NotVisibleYet: that took longer than the time given.
+        NotVisibleYet: the time given has passed.
         grpc.RpcError: the reporter refuses.
     """
     ends_s = wait.clock_s() + wait.timeout_s
@@ -85,7 +86,7 @@ def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], 
             return
         if wait.clock_s() >= ends_s:
             raise NotVisibleYet(
-                f"the hits are stored, but reports on {site} do not show all of them after {wait.timeout_s:g} s: "
+                f"the hits are stored, but reports on {site} do not show all hits after {wait.timeout_s:g} s: "
                 f"{missing}; look again with `hitmesh freshness`, or give a longer --timeout"
             )
         wait.sleep(wait.poll_s)

@@ -1,4 +1,4 @@
-"""The vocabulary of the mesh: pure values and functions that every service shares.
+"""The shared vocabulary: pure values and functions that every service uses.
 
-Imports nothing of the project outside itself.
+Imports no project module outside hitmesh.model.
 """

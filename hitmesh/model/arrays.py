@@ -1,4 +1,4 @@
-"""Names for arrays of one type."""
+"""Aliases for numpy arrays with a fixed element type."""
 
 from __future__ import annotations
 

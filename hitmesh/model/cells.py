@@ -1,11 +1,11 @@
-"""The time axis: 15-minute UTC cells, and the buckets of a question as unions of them (steps 5 and 8).
+"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (steps 5 and 8).
 
-Decides where cells, UTC days and buckets begin and end, which buckets are partial and how they are labelled
-(decision A10, rules Z1 to Z4). A bucket is its UTC start; its label is the local time of that start with the
-offset, so the two 02:00 hours of a fall-back day are two rows and a skipped hour is none.
+Decides where cells, UTC days and buckets begin and end, which buckets are partial and how they are labelled (decision
+A10, rules Z1 to Z4). A bucket is identified by its UTC start; its label is the local start time with the offset, so the
+two 02:00 hours of a fall-back day are two rows and a skipped hour has no row.
 
-Knows nothing of hits and measures, and never asks what time it is. Every range is half-open, in UTC
-milliseconds; ranges of dates include both ends and are turned into instants here.
+Knows nothing of hits, measures or the current time. Every range is half-open, in UTC milliseconds; date ranges include
+both ends and are converted to instants here.
 """
 
 import datetime as dt
@@ -38,7 +38,7 @@ _TimesT = TypeVar("_TimesT", int, I64Array)
 
 
 class Grain(StrEnum):
-    """Length of a bucket; `NONE` is the whole range as one bucket."""
+    """Bucket length; `NONE` makes the whole range a single bucket."""
 
     NONE = "none"
     MIN_15 = "min_15"
@@ -52,7 +52,7 @@ class Grain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One row of the time axis: [start_ms, end_ms), its local label, and whether it is cut short."""
+    """One row of the time axis: [start_ms, end_ms), the local label, and whether the bucket is cut short."""
 
     start_ms: int
     end_ms: int
@@ -62,7 +62,7 @@ class Bucket:
 
 @dataclass(frozen=True, eq=False)
 class Buckets:
-    """Buckets in order, each beginning where the one before it ends.
+    """Adjacent buckets in order.
 
     Shapes: `starts`, `ends` int64 ms (n,), multiples of `CELL_MS`; `partial` bool (n,).
     """
@@ -95,19 +95,19 @@ class Buckets:
         return [at + suffixes[offset] for at, offset in zip(local.tolist(), offsets.tolist(), strict=True)]
 
     def index_of(self, instants_ms: I64Array) -> I64Array:
-        """Return the bucket of each instant (n,), −1 where it is in none."""
+        """Return each instant's bucket index (n,), −1 for instants outside all buckets."""
         index = np.searchsorted(self.starts, instants_ms, "right") - 1
         outside = (instants_ms >= self.ends[-1]) if len(self) else np.ones(len(instants_ms), np.bool_)
         return np.where(outside, -1, index)
 
 
 def cell_of(time_ms: _TimesT) -> _TimesT:
-    """Return the start of the cell that holds the instant; an int or an array of int64."""
+    """Return the start of the instant's cell; an int or an int64 array."""
     return time_ms - time_ms % CELL_MS
 
 
 def utc_day_of(time_ms: _TimesT) -> _TimesT:
-    """Return the UTC day of the instant as days since 1970-01-01; an int or an array of int64."""
+    """Return the instant's UTC day as days since 1970-01-01; an int or an int64 array."""
     return time_ms // DAY_MS
 
 
@@ -117,7 +117,7 @@ def day_start_ms(utc_day: _TimesT) -> _TimesT:
 
 
 def civil_day_range(zone: str, date: dt.date) -> tuple[int, int]:
-    """Return [start_ms, end_ms) of a local date; empty where the zone skipped that date (rule Z2)."""
+    """Return [start_ms, end_ms) of a local date; empty when the zone skipped that date (rule Z2)."""
     return civil_range(zone, date, date)
 
 
@@ -125,9 +125,9 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     """Return [start_ms, end_ms) of the local dates from the first to the last, both included.
 
     Raises:
-        UnknownTimeZoneError: no such zone.
-        CivilTimeError: the last date is before the first, a date is out of range, or a day of this zone does
-            not begin on a quarter of an hour (local mean time, long ago).
+        UnknownTimeZoneError: the zone does not exist.
+        CivilTimeError: the last date is before the first, a date is out of range, or a day in this zone does not begin
+            on a quarter of an hour (local mean time, long ago).
     """
     if last_date < first_date:
         raise CivilTimeError(f"last date {last_date} is before first date {first_date}")
@@ -137,14 +137,14 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 
 
 def buckets(zone: str, first_date: dt.date, last_date: dt.date, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets of the local dates from the first to the last, both included.
+    """Return the buckets that cover the local dates from the first to the last, both included.
 
     Args:
         zone: IANA name.
         first_date: the first local date.
         last_date: the last local date, included.
-        grain: length of a bucket.
-        week_start: first day of a week, 0 Monday to 6 Sunday.
+        grain: bucket length.
+        week_start: first weekday, 0 Monday to 6 Sunday.
 
     Raises:
         UnknownTimeZoneError, CivilTimeError: as `civil_range`.
@@ -154,13 +154,13 @@ def buckets(zone: str, first_date: dt.date, last_date: dt.date, grain: Grain, we
 
 
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets of [start_ms, end_ms), the first and last clipped to it and then flagged partial.
+    """Return the buckets of [start_ms, end_ms); the first and last are clipped to the range and then flagged partial.
 
-    Also partial: hours that a 30- or 45-minute change of the clocks cuts short (rule Z3). A day of 23 or 25
-    hours is whole. An empty range has no buckets.
+    Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A 23- or 25-hour day is whole. An
+    empty range has no buckets.
 
     Raises:
-        UnknownTimeZoneError: no such zone.
+        UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the range is reversed, too old or too new, or a boundary is not on a quarter hour.
     """
     if start_ms > end_ms:
@@ -184,7 +184,7 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
 
 
 def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int) -> I64Array:
-    """Return the rising boundaries of the unclipped buckets that cover the range, no two the same."""
+    """Return the boundaries of the unclipped buckets that cover the range, strictly ascending."""
     match grain:
         case Grain.NONE:
             return np.array([start_ms, end_ms], np.int64)
@@ -194,12 +194,12 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # Two more days: where clocks went back over midnight, a date's instants reach into its neighbour.
+            # Two more days: where clocks went back over midnight, a date's instants reach into the neighbouring date.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 
 def _hour_edges(zone: str, start_ms: int, end_ms: int) -> I64Array:
-    """Return where local minutes are 0, where the clocks change, and where days begin."""
+    """Return the instants where local minutes are 0, where the clocks change, and where days begin."""
     instants, offsets = offset_steps(zone, start_ms, end_ms + 1)
     ends = np.append(instants[1:], end_ms + HOUR_MS)
     begins = np.maximum(instants, start_ms - HOUR_MS)
@@ -212,7 +212,7 @@ def _hour_edges(zone: str, start_ms: int, end_ms: int) -> I64Array:
 
 
 def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int) -> I64Array:
-    """Return the first days of the periods that cover [first_day, last_day], and of the one after them."""
+    """Return the first day of each period that covers [first_day, last_day], and the first day after them."""
     if grain is Grain.DAY:
         return np.arange(first_day, last_day + 2, dtype=np.int64)
     if grain is Grain.WEEK:
@@ -227,13 +227,13 @@ def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int)
 
 
 def _require_cells(zone: str, edges: I64Array) -> None:
-    """Refuse boundaries that are not the start of a cell, naming the zone and the date."""
+    """Refuse boundaries that do not start a cell; the message names the zone and the date."""
     off = edges[edges % CELL_MS != 0]
     if len(off):
         date = date_of(int(local_days(zone, off[:1])[0]))
         at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
         raise CivilTimeError(
-            f"{zone} on {date}: {at}Z is not on a quarter of an hour, the shortest step that is kept: "
+            f"{zone} on {date}: {at}Z is not a multiple of 15 minutes, the shortest bucket: "
             "use a coarser grain, a later range, or another time zone such as UTC"
         )
 

@@ -1,7 +1,7 @@
-"""Checkpoints of long work: the places where it looks at whether its result is still wanted.
+"""Checkpoints in long work: the points where the work checks whether its result is still wanted.
 
-Work calls its checkpoint between two steps; a step must end within a fraction of a second. Which clock and which call
-are behind a checkpoint, its maker decides.
+Work calls its checkpoint between two steps; a step must end within a fraction of a second. The checkpoint's creator
+decides which clock and which call the checkpoint watches.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Checkpoint = Callable[[], None]
-"""Returns when the work may go on. Raises Abandoned when its result is of no use any more."""
+"""Return to let the work go on; raise Abandoned when the result is no longer needed."""
 
 
 def unwatched() -> None:
-    """Let the work go on: nothing waits for it that could leave."""
+    """Let the work go on: no caller can abandon it."""

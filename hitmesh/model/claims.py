@@ -10,7 +10,7 @@ from hitmesh.model.positions import Position
 
 
 class ClaimKind(StrEnum):
-    """What is claimed: the id of an order or of a refund. Equal ids of two kinds have nothing to do with each other."""
+    """The claimed id: an order's or a refund's. Equal ids of different kinds are unrelated."""
 
     ORDER = "order"
     REFUND = "refund"
@@ -18,10 +18,10 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """A hit's claim on (site, kind, id), keyed by position and row (rule D3): of an ORDER, or of a REFUND with an id.
+    """A hit's claim on (site, kind, id), keyed by position and row (rule D3): by an ORDER, or a REFUND with an id.
 
-    `order_id` is the id of either. `total` and `currency` are those of an order; None and "" of a refund, and of a
-    claim that was made before claims carried them.
+    `order_id` is the order id or the refund id. `total` and `currency` come from an order; None and "" for a refund,
+    and for a claim from before claims carried them.
     """
 
     site: str
@@ -41,7 +41,7 @@ class OrderClaim:
 
 
 class WholeRefund(NamedTuple):
-    """A REFUND hit that named no amount: at the settlement of its day it takes the total of its order (rule D3)."""
+    """A REFUND hit without an amount: settling its day refunds the order's total (rule D3)."""
 
     site: str
     order_id: str

@@ -1,8 +1,8 @@
 """When a hit is late (rule T4) and a UTC day closed (decision A8), by log time; and when log time itself is ahead.
 
-Decides the numbers that collectors, processors and reports must share. A day is closed 26 hours after its end, which is
-the cap of a visit (24 h), the allowed lateness (1 h) and a margin: the stream can no longer change it, and settlement
-recomputes it from raw. Knows no hits and no stores.
+Decides the numbers that collectors, processors and reports must share. A day closes 26 hours after its end: the visit
+cap (24 h), the allowed lateness (1 h) and a margin. The stream can then no longer change the day, and settlement
+recomputes the day from raw hits. Knows no hits and no stores.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from hitmesh.model.zones import DAY_MS
 
 
 def is_closed(day: int, log_time: int) -> bool:
-    """Return whether a UTC day (days since 1970-01-01) is closed for a record of that log time in ms."""
+    """Return whether a UTC day (days since 1970-01-01) is closed for a record with that log time in ms."""
     return log_time > (day + 1) * DAY_MS + CLOSED_AFTER_MS
 
 
 def visits_wait_until(log_time: int) -> int:
-    """Return from when on a hit that comes at once is on time, where log time is ahead and stands still, in ms."""
+    """Return the earliest event time in ms that is still on time while log time is ahead and stands still."""
     return log_time - LATENESS_MS
 
 
 def first_open_day(log_time: int) -> int:
-    """Return the first UTC day that is not closed at a log time in ms; 0 before there is one."""
+    """Return the first UTC day that is not closed at a log time in ms; 0 for log times before any day closed."""
     return max(0, (log_time - CLOSED_AFTER_MS - 1) // DAY_MS)

@@ -1,24 +1,24 @@
-"""The one tree of errors, branched by what the caller should do.
+"""The error tree, branched by the caller's next action.
 
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
-│   ├── KeyNotLookedUp  too many unknown keys were looked up lately: whether this one exists is not known
+│   ├── KeyNotLookedUp  too many unknown keys were looked up lately: this key may or may not exist
 │   ├── LogFull         the log cannot take the record now
 │   ├── Unavailable     a store or service does not answer
-│   │   └── DiskFull    the disk has no room for what is to be written
-│   ├── PartitionsMoved the group gave partitions to another reader: see what this one has now
-│   └── CommitInDoubt   whether a transaction was committed is not known: ask, do not repeat
+│   │   └── DiskFull    the disk has no room for the write
+│   ├── PartitionsMoved the group gave partitions to another reader: read the new assignment
+│   └── CommitInDoubt   the outcome of a transaction is unknown: query the outcome, do not repeat the transaction
 ├── RefusedError        the question or value is wrong: names field, rule and cure; trying again changes nothing
-│   ├── NotFound        no such thing, or not yours
-│   ├── AlreadyExists   the name is taken by something else
+│   ├── NotFound        does not exist, or is not the caller's
+│   ├── AlreadyExists   the name is taken by a different object
 │   ├── Unauthenticated the key is unknown or revoked
-│   └── PermissionDenied the key is valid, but not for this
+│   └── PermissionDenied the key is valid, but lacks this permission
 ├── Abandoned           the caller left or its deadline passed: nothing was decided
 └── FatalError          give up: a bug or a broken store
     ├── StaleGeneration another writer published first
     ├── Fenced          another writer took over: stop writing
-    └── StoreCorrupt    stored bytes are not what they must be
-Adapters translate driver errors into these at their edge; `hitmesh.runtime.rpc_errors` maps them to gRPC status.
+    └── StoreCorrupt    stored bytes are damaged or in the wrong format
+Adapters translate driver errors at their edge; `hitmesh.runtime.rpc_errors` maps these errors to gRPC status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import errno
 
 
 class HitmeshError(Exception):
-    """Anything hitmesh raises on purpose.
+    """Base class of all errors that hitmesh raises on purpose.
 
     `reason` is UPPER_SNAKE, stable, at most 63 characters; `message` names value, rule and cure.
     """
@@ -52,13 +52,13 @@ class RetryError(HitmeshError):
 
 
 class KeyNotLookedUp(RetryError):
-    """Whether a key exists was not looked up: too many look-ups found nothing lately."""
+    """The key was not looked up, because too many recent look-ups found nothing; the key may exist."""
 
     reason = "QUOTA"
 
 
 class LogFull(RetryError):
-    """The log cannot take the record now; nothing of it was written."""
+    """The log cannot take the record now; nothing was written."""
 
     reason = "LOG_FULL"
 
@@ -68,19 +68,19 @@ class Unavailable(RetryError):
 
 
 class DiskFull(Unavailable):
-    """The disk has no room for what is to be written; nothing of it is there, and it goes on once room is made."""
+    """The disk has no room for the write. Nothing was written; writes succeed again once space is free."""
 
     reason = "DISK_FULL"
 
 
 class PartitionsMoved(RetryError):
-    """This reader lost or got partitions; what was read and not committed will be read again."""
+    """The reader's assignment changed; records read and not committed will be read again."""
 
     reason = "PARTITIONS_MOVED"
 
 
 class CommitInDoubt(RetryError):
-    """The transaction may or may not be committed: throw away what depends on it and read what was committed."""
+    """The transaction may or may not be committed: discard all dependent state and read the committed positions."""
 
     reason = "COMMIT_IN_DOUBT"
 
@@ -96,13 +96,13 @@ class RefusedError(HitmeshError):
 
 
 class NotFound(RefusedError):
-    """There is no such thing, or it is not the caller's: the two are not told apart."""
+    """The object does not exist or is not the caller's; the error does not distinguish the two."""
 
     reason = "NOT_FOUND"
 
 
 class AlreadyExists(RefusedError):
-    """The name is taken by something that differs from what was asked for."""
+    """The name is taken by an object that differs from the requested one."""
 
     reason = "ALREADY_EXISTS"
 
@@ -114,13 +114,13 @@ class Unauthenticated(RefusedError):
 
 
 class PermissionDenied(RefusedError):
-    """The key is valid, but not for this."""
+    """The key is valid, but lacks this permission."""
 
     reason = "PERMISSION_DENIED"
 
 
 class Abandoned(HitmeshError):
-    """The work was left: its result would come too late (DEADLINE_EXCEEDED) or to a caller who left (CANCELLED)."""
+    """The work was abandoned: the deadline passed (DEADLINE_EXCEEDED) or the caller left (CANCELLED)."""
 
     reason = "CANCELLED"
 
@@ -136,18 +136,18 @@ class StaleGeneration(FatalError):
 
 
 class Fenced(FatalError):
-    """A later writer took over; this one must write no more."""
+    """A later writer took over; the fenced writer must not write again."""
 
     reason = "FENCED"
 
 
 class StoreCorrupt(FatalError):
-    """Stored bytes are not what they must be."""
+    """Stored bytes are damaged or in the wrong format."""
 
     reason = "STORE_CORRUPT"
 
 
 def as_disk_full(error: OSError) -> DiskFull | None:
-    """Return the error of a disk without room; None for any other error of the operating system."""
+    """Return DiskFull for an out-of-space error; None for any other operating system error."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC})" in str(error)
-    return DiskFull("the disk has no room: free some", retry_after_s=5.0) if is_full else None
+    return DiskFull("the disk is full: free some space", retry_after_s=5.0) if is_full else None

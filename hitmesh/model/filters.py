@@ -1,7 +1,7 @@
-"""The frozen filter tree of a question: what the reporter checks and metric stores apply.
+"""A question's filter as a frozen tree: the reporter checks the tree and metric stores apply it.
 
-Decides the shape only. Comparisons are on dimension values as strings; a dimension that is not set compares as the
-text "(not set)" (or "(direct)" for `source`), so that a filter can name it.
+Decides the shape only. Comparisons are on dimension values as strings; an unset dimension compares as the text "(not
+set)" (or "(direct)" for `source`), so that a filter can name it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import assert_never
 
 
 class Operator(StrEnum):
-    """How a comparison compares."""
+    """Comparison operators."""
 
     EQ = "=="
     NE = "!="
@@ -22,7 +22,10 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A dimension compared with values: one for EQ, NE and RE2 (matches somewhere), one or more for IN."""
+    """A dimension compared with values.
+
+    EQ, NE and RE2 (matches anywhere in the value) take exactly one value, IN takes one or more.
+    """
 
     dimension: str
     operator: Operator
@@ -31,21 +34,21 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All must hold."""
+    """All parts must hold."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One must hold."""
+    """At least one part must hold."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Must not hold."""
+    """The part must not hold."""
 
     part: Filter
 
@@ -54,7 +57,7 @@ Filter = And | Or | Not | Comparison
 
 
 def comparisons_in(tree: Filter | None) -> list[Comparison]:
-    """Return every comparison of a filter, from the left."""
+    """Return every comparison in a filter, from left to right."""
     match tree:
         case None:
             return []
@@ -70,10 +73,10 @@ def comparisons_in(tree: Filter | None) -> list[Comparison]:
 
 NOT_SET = "(not set)"
 DIRECT = "(direct)"
-# What a null of a dimension is called in answers and filters (rules §9).
+# Names for a dimension's null in answers and filters (rules §9).
 NULL_NAMES = {"source": DIRECT}
 
 
 def null_name(dimension: str) -> str:
-    """Returns what a null of the dimension is called."""
+    """Return the name of the dimension's null."""
     return NULL_NAMES.get(dimension, NOT_SET)

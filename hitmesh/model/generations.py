@@ -1,4 +1,4 @@
-"""Dirty site-days, generations and what settlement found: values of the settler and of reports."""
+"""Dirty site-days, generations and settlement results: values for the settler and for reports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SETTLEMENT_LOG = "settlement"
 
 @dataclass(frozen=True, slots=True)
 class DirtyMark:
-    """Says that a record at `position` changed what is known of a site-day.
+    """States that a record at `position` changed a site-day's data.
 
-    `hits` of the record are of the site-day, with Σ and ⊕ of their hit_hash (rule D5, pending).
+    `hits` counts the record's hits on the site-day, with Σ and ⊕ of their hit_hash (rule D5, pending).
     """
 
     site_day: SiteDay
@@ -29,7 +29,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """The marks of one partition on one site-day: [first_offset, last_offset], both marked."""
+    """A site-day's marks in one partition: [first_offset, last_offset], both marked."""
 
     partition: PartitionId
     first_offset: int
@@ -39,9 +39,9 @@ class MarkRange:
 
 @dataclass(frozen=True, slots=True)
 class DirtySiteDay:
-    """A site-day that waits to be settled, with the marks as they were when it was taken.
+    """A site-day that waits to be settled, with its marks at the time of `take`.
 
-    One that only waited for its day to close has no marks.
+    A site-day that only waited for its day to close has no marks.
     """
 
     site_day: SiteDay
@@ -50,7 +50,7 @@ class DirtySiteDay:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEntry:
-    """A published generation of a site-day. The highest sequence wins (decision A9)."""
+    """A site-day's published generation. The highest sequence wins (decision A9)."""
 
     generation: int
     sequence: int
@@ -61,7 +61,7 @@ class GenerationEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What became of the accepted hits of a site-day in a generation (rule D5), with checksums over hash64(hit)."""
+    """The outcome of a site-day's accepted hits in a generation (rule D5), with checksums over hash64(hit)."""
 
     accepted: int
     counted: int
@@ -73,16 +73,17 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a settled site-day differs from what the stream said of it (decision A8): 0 where nothing came late.
+    """How a settled site-day differs from the stream's result (decision A8): 0 where no hit came late.
 
     Attributes:
         confirmed: whether the stream's own rows were published.
         rows_differ: whether any row differs, by the digest over all rows.
-        sketch_provisional: whether a visitor left a sketch it could not be taken from (rule S8).
-        measures: settled − stream, of excluded and other rows together; those that are not 0. Without what refunds of
-            whole orders got, which the stream cannot know.
-        row_measures: rows in the metric store − stream, likewise: rows of the stream were lost or doubled there.
-        full_refunds: what refunds that named no amount got from their orders, all currencies together (rule D3).
+        sketch_provisional: whether a visitor moved out of a sketch, which cannot remove the visitor (rule S8).
+        measures: settled − stream, excluded and other rows together, nonzero measures only. Without the amounts of
+            whole-order refunds, which the stream cannot know.
+        row_measures: rows in the metric store − stream, likewise: nonzero when the metric store lost or doubled stream
+            rows.
+        full_refunds: sum that refunds without an amount took from their orders, all currencies together (rule D3).
     """
 
     confirmed: bool

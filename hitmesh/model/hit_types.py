@@ -1,4 +1,4 @@
-"""Hit types and flags as stored numbers. The numbers are those of hitmesh.api.hit.v1.HitType."""
+"""Hit types and flags as stored numbers, equal to the numbers in hitmesh.api.hit.v1.HitType."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum, IntFlag
 
 
 class HitType(IntEnum):
-    """What happened; the numbers of the protobuf enum."""
+    """A hit's type; the numbers of the protobuf enum."""
 
     PAGE_VIEW = 1
     SCREEN_VIEW = 2
@@ -30,14 +30,14 @@ NON_INTERACTIVE = frozenset(
 
 
 class CartAction(IntEnum):
-    """What was done to a cart; the numbers of the protobuf enum."""
+    """The change to a cart; the numbers of the protobuf enum."""
 
     ADD = 1
     REMOVE = 2
 
 
 class TimeSource(IntEnum):
-    """Where an event time came from (rule T1)."""
+    """The source of an event time (rule T1)."""
 
     TRUE_TIME = 1
     CLIENT_OFFSET = 2
@@ -46,12 +46,12 @@ class TimeSource(IntEnum):
 
 
 class HitFlag(IntFlag):
-    """Reversible flags of a stored hit, bits of the column `flags`."""
+    """Reversible flags, stored as bits in the column `flags`."""
 
     CLOCK_SKEW = 1
     BOT_UA = 2
     SPAM_REFERRER = 4
 
 
-# A hit with any of these is stored, and left out of reports by default.
+# A hit with any of these flags is stored, and excluded from reports by default.
 EXCLUDING_FLAGS = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER

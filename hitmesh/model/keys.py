@@ -23,7 +23,7 @@ _LENGTH_PREFIXES = {length: struct.pack("<I", length).decode("ascii") for length
 
 
 def hash64(*parts: str) -> int:
-    """Returns XXH3-64 over the parts, each as 4-byte little-endian byte length and UTF-8 bytes."""
+    """Return XXH3-64 over the parts, each as 4-byte little-endian byte length and UTF-8 bytes."""
     hasher = xxhash.xxh3_64()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
@@ -33,10 +33,11 @@ def hash64(*parts: str) -> int:
 
 
 def hash64_column(values: pl.Series) -> pl.Series:
-    """Returns hash64 of each string as UInt64, same order; null stays null.
+    """Return each string's hash64 as UInt64, in the same order; null stays null.
 
-    A length below 128 is a prefix of ASCII bytes, so prefix and value join as strings and hash in one vectorised pass;
-    rare longer values are hashed one by one, and so are a few values: a pass costs 0.5 ms whatever there is.
+    A length below 128 is a prefix of ASCII bytes, so prefix and value join as strings and hash in one vectorised pass.
+    Longer values are rare and hashed one at a time, as are all values of a short column: a pass costs 0.5 ms even for
+    few values.
     """
     if len(values) <= _FEW:
         hashes = [None if value is None else hash64(value) for value in values]
@@ -66,9 +67,9 @@ def hash64_column(values: pl.Series) -> pl.Series:
 
 
 def campaign_hashes(source: pl.Expr, medium: pl.Expr, campaign: pl.Expr, click_id: pl.Expr) -> pl.Expr:
-    """Returns the identity of a campaign tuple, UInt64; 0 when all four are empty or null (rule S3).
+    """Return the identity of a campaign tuple, UInt64; 0 when all four are empty or null (rule S3).
 
-    A text that holds the separator is escaped, so two tuples are joined alike only if they are equal.
+    Separators inside a text are escaped, so two tuples join to the same text only if they are equal.
     """
     parts = [_without_separator(part.fill_null("")) for part in (source, medium, campaign, click_id)]
     joined = pl.concat_str(parts, separator=_SEPARATOR)
@@ -83,12 +84,12 @@ def _without_separator(part: pl.Expr) -> pl.Expr:
 
 
 def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:
-    """Returns the visitor key as (high, low) 64 bits: BLAKE2b-128 keyed by the site's secret (rule I1).
+    """Return the visitor key as (high, low) 64 bits: BLAKE2b-128 keyed by the site's secret (rule I1).
 
     Args:
         site_secret: 16 to 64 bytes; never leaves the collector.
-        kind: "user", "visitor" or "daily", so that equal strings of two kinds are two visitors.
-        parts: what identifies the visitor.
+        kind: "user", "visitor" or "daily", so that equal strings with different kinds are different visitors.
+        parts: the visitor's identifiers.
     """
     hasher = blake2b(digest_size=16, key=site_secret)
     for part in (kind, *parts):
@@ -105,6 +106,6 @@ def partition_of(
     spread: npt.NDArray[np.uint64],
     partitions: int,
 ) -> npt.NDArray[np.int32]:
-    """Returns the partition of each hit: (hash64(site) + visitor mod spread) mod P (decision A4)."""
+    """Return each hit's partition: (hash64(site) + visitor mod spread) mod P (decision A4)."""
     shifted = site_hash % _U64(partitions) + visitor_lo % np.maximum(spread, _U64(1))
     return (shifted % _U64(partitions)).astype(np.int32)

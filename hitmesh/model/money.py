@@ -1,7 +1,7 @@
 """Money: whole micros of an ISO 4217 currency (rules M1, M2, M5; steps 2 and 8 of the journey).
 
-Decides which codes and amounts exist, how an amount is read exactly, converted and shown. Amounts are int64
-micros, a millionth of the currency's unit, everywhere else; binary floats never hold money.
+Decides which codes and amounts exist, and how an amount is parsed exactly, converted and shown. Everywhere else amounts
+are int64 micros, a millionth of the currency's unit; binary floats never hold money.
 
 Knows nothing of orders, sites or rate tables: a rate is an argument.
 """
@@ -20,13 +20,13 @@ from hitmesh.model.limits import MAX_ABS_MICROS
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
 
-# Codes that ended since 2014, which the current ISO list no longer has: imported history still carries them.
+# Codes withdrawn since 2014 and absent from the current ISO list: imported history still has them.
 _WITHDRAWN: Final = {
     "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "HRK": 2, "LTL": 2,
     "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2, "VEF": 2, "ZWL": 2,
 }  # fmt: skip
 
-# Decimal places by code. Codes without a minor unit (metals, XXX) show every digit that is kept.
+# Decimal places by code. Codes without a minor unit (metals, XXX) show all six digits.
 EXPONENTS: Final[Mapping[str, int]] = MappingProxyType(
     _WITHDRAWN
     | {currency.code: MICRO_DIGITS if currency.exponent is None else currency.exponent for currency in Currency}
@@ -34,24 +34,24 @@ EXPONENTS: Final[Mapping[str, int]] = MappingProxyType(
 CURRENCIES: Final[frozenset[str]] = frozenset(EXPONENTS)
 
 _AMOUNT: Final = re.compile(r"([+-]?)([0-9]{1,32})(?:\.([0-9]{1,32}))?")
-# Exact for any product of an int64 sum and a rate of up to 40 digits.
+# Exact for any product of an int64 sum and a rate with up to 40 digits.
 _EXACT: Final = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
 
 class MoneyError(RefusedError, ValueError):
-    """An amount, rate or currency code that does not exist; the message names value, rule and cure."""
+    """An invalid amount, rate or currency code; the message names value, rule and cure."""
 
 
 def is_currency(code: str) -> bool:
-    """Return whether the code is one of ISO 4217, upper case."""
+    """Return whether the code is an ISO 4217 code in upper case."""
     return code in CURRENCIES
 
 
 def exponent(code: str) -> int:
-    """Return the decimal places that amounts of the currency are shown with: JPY 0, EUR 2, KWD 3.
+    """Return the number of decimal places in which the currency is shown: JPY 0, EUR 2, KWD 3.
 
     Raises:
-        MoneyError: no such currency.
+        MoneyError: the currency does not exist.
     """
     places = EXPONENTS.get(code)
     if places is None:
@@ -65,7 +65,7 @@ def exponent(code: str) -> int:
 def format_micros(micros: int, code: str) -> str:
     """Return the amount for display, rounded half-even to the currency's places: `-30.00` (rule M5).
 
-    Nothing is computed from the rounded text. Raises MoneyError for an unknown currency.
+    The rounded text is never used in a computation. Raises MoneyError for an unknown currency.
     """
     places = exponent(code)
     rounded = _divide_half_even(abs(micros), 10 ** (MICRO_DIGITS - places))
@@ -78,7 +78,7 @@ def parse_micros(text: str) -> int:
     """Return the micros of a plain decimal such as `59442.63` or `-30`, exactly.
 
     Raises:
-        MoneyError: not a plain decimal (no exponent, separator or space), more than six decimals that are not
+        MoneyError: not a plain decimal (no exponent, separator or space), more than six decimals unless the rest are
             zeros, or beyond `MAX_ABS_MICROS`.
     """
     found = _AMOUNT.fullmatch(text)
@@ -100,7 +100,7 @@ def parse_micros(text: str) -> int:
 
 
 def convert(micros: int, rate: Decimal) -> int:
-    """Return micros of the target currency at `rate` units of it per unit, rounded once, half-even (M2).
+    """Return micros in the target currency at `rate` target units per source unit, rounded once, half-even (M2).
 
     Raises:
         MoneyError: the rate is not a positive number.

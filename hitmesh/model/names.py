@@ -1,4 +1,4 @@
-"""Names of merchants and sites, in full and as people write them. Standard library only, so commands start fast."""
+"""Merchant and site names, in full and short form. Standard library only, so commands start fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHORT: Final = re.compile(rf"({_PART})/({_PART})")
 
 
 def site_name(text: str) -> str:
-    """Returns `merchants/m/sites/s` of itself or of `m/s`.
+    """Return `merchants/m/sites/s` for a full name or for `m/s`.
 
     Raises:
         RefusedError: the text is neither.
@@ -21,7 +21,7 @@ def site_name(text: str) -> str:
     found = SITE_PATTERN.fullmatch(text) or _SHORT.fullmatch(text)
     if found is None:
         raise RefusedError(
-            f"{text!r} is not the name of a site: write MERCHANT/SITE, for example demo/example; each part is "
+            f"{text!r} is not a site name: write MERCHANT/SITE, for example demo/example; each part is "
             "1 to 64 characters of a-z, 0-9 and -",
             field="site",
         )
@@ -29,11 +29,11 @@ def site_name(text: str) -> str:
 
 
 def short_site_name(name: str) -> str:
-    """Returns `m/s` of a full name; any other text as it is."""
+    """Return `m/s` for a full name; any other text unchanged."""
     found = SITE_PATTERN.fullmatch(name)
     return f"{found[1]}/{found[2]}" if found else name
 
 
 def merchant_of(site: str) -> str:
-    """Returns `merchants/m` of the full name of a site."""
+    """Return `merchants/m` for a site's full name."""
     return site.split("/sites/", 1)[0]

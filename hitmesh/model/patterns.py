@@ -1,8 +1,7 @@
-"""Patterns of a filter (RE2), matched together over distinct values.
+"""Filter patterns (RE2), matched together over distinct values.
 
-Guarantees that matching is bounded by numbers that a refusal names: the instructions of all patterns together, and
-instructions × bytes of the values. RE2 reads a text in time linear in both, so no pattern costs more. Between blocks
-of values the caller is asked whether the answer is still wanted.
+Matching cost has two limits that a refusal names: the total instructions of all patterns, and instructions × bytes to
+match. RE2 matches in time linear in both, so no pattern costs more. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import re2
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 
-# All patterns of a question. `^/blog/` has 8 instructions, a pattern of 500 characters mostly fewer than 1,000.
+# All patterns in a question. `^/blog/` has 8 instructions, a 500-character pattern mostly fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
-# Instructions × bytes: about 10 s of one core when an automaton starts over at every byte, and 0.1 s as a rule.
+# Instructions × bytes: about 10 core seconds when an automaton restarts at every byte, and usually 0.1 s.
 MAX_STEPS: Final = 20_000_000_000
 MAX_MEMORY: Final = 8 << 20
-# Patterns in one automaton. Larger automata have more states than memory, and build one for every byte they read.
+# Patterns in an automaton. The states of larger automata exceed the memory and are rebuilt at every byte.
 _SET_PROGRAM: Final = 1_000
 _BLOCK: Final = 1_024
 
 
 def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
-    """Return the number of instructions of a pattern.
+    """Return the pattern's number of instructions.
 
     Raises:
-        RefusedError: INVALID_REGEXP: the pattern is not one of RE2, or needs more memory.
+        RefusedError: INVALID_REGEXP: the pattern is not valid RE2, or needs more memory.
     """
     try:
         size: int = re2.compile(pattern, _options(max_memory)).programsize
@@ -53,7 +52,7 @@ def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> N
     size = sum(map(program_of, dict.fromkeys(patterns)))
     if size > max_program:
         raise RefusedError(
-            f"filter: the regexps are {size:,} instructions together; the limit is {max_program:,}: use in(…), fewer "
+            f"filter: the regexps compile to {size:,} instructions; the limit is {max_program:,}: use in(…), fewer "
             "regexps, or smaller counts in {…}",
             field="filter",
             reason="FILTER_TOO_DEAR",
@@ -69,17 +68,17 @@ def matching_values(
     max_steps: int = MAX_STEPS,
     block: int = _BLOCK,
 ) -> dict[str, list[str]]:
-    """Return, for each pattern, the values in which it is found, in the order of `values`.
+    """Return, for each pattern, the values that contain a match, in the order of `values`.
 
     Raises:
-        RefusedError: INVALID_REGEXP; FILTER_TOO_DEAR when patterns and values are too many together.
+        RefusedError: INVALID_REGEXP; FILTER_TOO_DEAR when patterns and values together exceed a limit.
     """
     sizes = {pattern: program_of(pattern) for pattern in patterns}
     refuse_program(sizes, max_program)
     size, length = sum(sizes.values()), sum(map(len, values))
     if size * length > max_steps:
         raise RefusedError(
-            f"filter: regexps of {size:,} instructions on {len(values):,} values of {length:,} characters are "
+            f"filter: regexps of {size:,} instructions on {len(values):,} values of {length:,} characters need "
             f"{size * length:,} steps; the limit is {max_steps:,}: use in(…), simpler regexps or a shorter range",
             field="filter",
             reason="FILTER_TOO_DEAR",
@@ -96,7 +95,7 @@ def matching_values(
 
 
 class _Automaton:
-    """Patterns that are looked for in one pass."""
+    """Patterns that are matched in a single pass."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = patterns
@@ -106,7 +105,7 @@ class _Automaton:
             self._set.Add(pattern)
         try:
             self._set.Compile()
-        except re2.error:  # it needs more memory: only a pattern that is alone is so large
+        except re2.error:  # needs more memory; only a pattern in a group by itself is that large
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Places in the log: topics, partitions, positions, and how far a group has read."""
+"""Places in the log: topics, partitions, positions, and a group's reading progress."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Topic(StrEnum):
 
 
 class PartitionId(NamedTuple):
-    """A partition of a log. A topic made anew is a new log (decision A4)."""
+    """A partition of a log. A recreated topic is a new log (decision A4)."""
 
     log: str
     partition: int
 
 
 class Position(NamedTuple):
-    """Where a record is. Order of positions in one partition is the order of the log."""
+    """A record's location. Positions in one partition order like the log."""
 
     log: str
     partition: int
@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
 
 class LoggedPosition(NamedTuple):
-    """Where a record went, and when the log took it."""
+    """An appended record's location, and the time at which the log took the record."""
 
     position: Position
     log_time: int
@@ -38,7 +38,7 @@ class LoggedPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far a reader got: the next offset to read, and the log time up to which everything is applied."""
+    """A reader's progress: the next offset to read, and the log time up to which everything is applied."""
 
     next_offset: int
     log_time: int

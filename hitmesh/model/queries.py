@@ -12,10 +12,10 @@ from hitmesh.model.sites import SiteDay
 
 @dataclass(frozen=True, slots=True)
 class MetricQuery:
-    """One question to a metric store: sums and sketches of one row source, by bucket and dimensions.
+    """A question to a metric store: sums and sketches from one row source, by bucket and dimensions.
 
     `bucket_starts` are ascending UTC ms, multiples of 15 min; bucket i is [bucket_starts[i], bucket_starts[i+1]), the
-    last one ends at `end`. One start means one bucket for the whole range.
+    last bucket ends at `end`. A single start makes the whole range one bucket.
     `generations` names the generation to read per site-day; other rows do not exist for the query.
     """
 
@@ -29,4 +29,4 @@ class MetricQuery:
     sketches: tuple[str, ...] = ()
     filter: Filter | None = None
     include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the question → column, where they differ
+    columns: Mapping[str, str] = field(default_factory=dict)  # the question's dimension → column, where the two differ

@@ -1,4 +1,4 @@
-"""Records of the log and of the raw store."""
+"""Records in the log and in the raw store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class RecordKind(IntEnum):
-    """What a record holds; the numbers of hitmesh.internal.log.v1.RecordKind."""
+    """A record's content; the numbers of hitmesh.internal.log.v1.RecordKind."""
 
     HITS = 1
     REJECTED = 2
@@ -20,10 +20,10 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to append: `value` as hitmesh.model.rows.columns packs it; the rest is the header (log.v1.RecordHeader).
+    """A record to append: `value` as hitmesh.model.rows.columns packs it; all other fields form log.v1.RecordHeader.
 
-    `hits` is how many hits the record announces and `sum64`, `xor64` are Σ mod 2⁶⁴ and ⊕ of their hash64 (rule D5);
-    `hits` is None where a writer announced nothing.
+    `hits` is the number of hits that the record announces; `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over their hash64
+    (rule D5); `hits` is None when the writer announced nothing.
     """
 
     kind: RecordKind
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRecord:
-    """A record that is in the log. `log_time` never decreases within a partition (rule L1)."""
+    """A record in the log. `log_time` never decreases within a partition (rule L1)."""
 
     position: Position
     log_time: int
@@ -65,7 +65,7 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class RejectedHit:
-    """A refused hit as it is kept: reason and at most 4 KiB of the original bytes."""
+    """A stored refused hit: reason and at most 4 KiB of the original bytes."""
 
     position: Position
     row: int

@@ -1,4 +1,4 @@
-"""Sites, their keys, and the days of a site: values that cross the ports."""
+"""Sites, keys and site-days: values that cross the ports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.limits import VISIT_CAP_MS, VISIT_GAP_MS
 
 @dataclass(frozen=True, slots=True)
 class VisitPolicy:
-    """How hits become visits (rules §4)."""
+    """The rules that group hits into visits (rules §4)."""
 
     version: str = "v1"
     gap_ms: int = VISIT_GAP_MS
@@ -38,7 +38,7 @@ class Site:
 
 
 class KeyKind(StrEnum):
-    """What a key may do."""
+    """A key's kind, which decides its permissions."""
 
     BROWSER = "browser"
     SERVER = "server"
@@ -59,7 +59,7 @@ class IngestKey:
 
 
 class SiteDay(NamedTuple):
-    """A UTC day of a site: days since 1970-01-01. The unit of settlement."""
+    """A site's UTC day: days since 1970-01-01. The unit of settlement."""
 
     site: str
     day: int

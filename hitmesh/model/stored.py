@@ -1,12 +1,11 @@
-"""Bytes that are stored: the checksum in front of them, and what is said where they are not what was stored.
+"""Stored bytes: the checksum in front of them, and the error for damaged bytes.
 
-A sealed value is four bytes that name the format, XXH3-64 of the value, and the value. It is sealed where it is made
-and opened where it is decoded, so that nothing in between, store, network or disk, alters it unseen. What was stored
-before there were seals is read as it is: it begins with the bytes of its own format, and no flipped bit of a seal makes
-those.
+A sealed value is a four-byte format name, the value's XXH3-64, and the value. The producer seals a value and the
+decoder opens the seal, so that no store, network or disk alters a value unseen. Values from before seals existed are
+read unsealed: they begin with their own format's bytes, and no flipped bit in a seal produces those bytes.
 
-Decides that anything which fails in a decoder, a panic too, means the bytes and not the program. The message names what
-is damaged and how to get it back; it never repeats what a decoder says, which may show stored values.
+Decides that any failure in a decoder, a panic too, means damaged bytes and not a bug. The message names the damaged
+value and the cure; it never repeats a decoder's message, which may show stored values.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from hitmesh.model.errors import HitmeshError, StoreCorrupt
 _DECODER_ERRORS: Final = (Exception, pl.exceptions.PanicException)
 _SEAL: Final = b"\x89hm\x01"
 _SEALED: Final = struct.Struct("<4sQ")
-COPY_CURE: Final = "put back a copy of the store from before"
-"""What to do about damage that nothing mends by itself."""
-SETTLED_CURE: Final = f"a late hit of its day has the day made anew from raw hits; else {COPY_CURE}"
-"""What to do about damage to what settlement made."""
+COPY_CURE: Final = "restore the store from a backup"
+"""The cure for damage that nothing repairs automatically."""
+SETTLED_CURE: Final = f"a late hit for the day rebuilds the day from raw hits; otherwise {COPY_CURE}"
+"""The cure for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"
-"""What an Arrow IPC stream begins with."""
+"""The first bytes of an Arrow IPC stream."""
 
 
 def sealed(value: bytes) -> bytes:
@@ -38,10 +37,10 @@ def sealed(value: bytes) -> bytes:
 
 
 def opened(value: bytes, what: str, cure: str, unsealed: bytes = ARROW_STREAM) -> memoryview:
-    """Return the value that was sealed; one that begins with `unsealed` is older than seals and returned as it is.
+    """Return the sealed value; a value that begins with `unsealed` is older than seals and returned unchanged.
 
     Raises:
-        StoreCorrupt: the value is not what was stored.
+        StoreCorrupt: the value is damaged.
     """
     if value.startswith(_SEAL) and len(value) >= _SEALED.size:
         inner = memoryview(value)[_SEALED.size :]
@@ -54,11 +53,11 @@ def opened(value: bytes, what: str, cure: str, unsealed: bytes = ARROW_STREAM) -
 
 @contextmanager
 def decoding(what: str, cure: str) -> Iterator[None]:
-    """Turn anything that fails inside the `with` into StoreCorrupt.
+    """Turn any failure inside the `with` into StoreCorrupt.
 
     Args:
-        what: is decoded, with its place or size: `a snapshot of 12 bytes`.
-        cure: how to get it back: `the log is read instead`.
+        what: the value that is decoded, with its place or size: `a snapshot of 12 bytes`.
+        cure: how to recover: `the log is read instead`.
     """
     try:
         yield

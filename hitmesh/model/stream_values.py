@@ -11,9 +11,9 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 
 @dataclass(frozen=True, slots=True)
 class FoldedRows:
-    """What one partition adds in one transaction: signed rows of STREAM_GENERATION.
+    """The rows that a partition adds in a transaction: signed rows of STREAM_GENERATION.
 
-    `traffic` and `visits` have the columns of stream_columns.STREAM_COLUMNS; any number of sites and days.
+    `traffic` and `visits` have the columns stream_columns.STREAM_COLUMNS; any number of sites and days.
     """
 
     partition: PartitionId
@@ -23,9 +23,10 @@ class FoldedRows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:
-    """Makes the chunks of a snapshot one: the state of a partition as of a position.
+    """Completes the chunks of a snapshot: the partition's state at a position.
 
-    `kept_from` is the first record whose hits belong to the state but not to the snapshot: they are read again.
+    `kept_from` is the first record whose hits belong to the state but are not in the snapshot: a restore reads them
+    again.
     """
 
     partition: PartitionId

@@ -1,8 +1,8 @@
 """Civil time: IANA zones from the pinned time zone package (step 8 of the journey, and site-local dates).
 
-Decides which offset holds at an instant and at which instant a local date begins (rule Z2). Zones come from
-the `tzdata` package alone, never from the host, so that every pod gives the same answer; `TZDB_VERSION` says
-which release. Works on arrays: dates are days since 1970-01-01, instants are UTC milliseconds.
+Decides which offset holds at an instant and at which instant a local date begins (rule Z2). Zones come only from the
+`tzdata` package, never from the host, so that every pod gives the same answer; `TZDB_VERSION` is the release. Works on
+arrays: dates are days since 1970-01-01, instants are UTC milliseconds.
 
 Knows nothing of cells, grains or hits. The current instant is an argument.
 """
@@ -30,13 +30,13 @@ TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
 
 _DAY_S: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-# Local time is never further from UTC than this, local mean times of 1970 and before included.
+# Maximum distance between local time and UTC, local mean times of 1970 and before included.
 _MAX_OFFSET_DAYS: Final = 1
 _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
 
 
 class UnknownTimeZoneError(RefusedError, ValueError):
-    """The name is not one of the IANA zones; the message names the nearest ones."""
+    """The name is not an IANA zone; the message names the nearest zones."""
 
     reason = "UNKNOWN_TIME_ZONE"
 
@@ -47,7 +47,7 @@ class UnknownTimeZoneError(RefusedError, ValueError):
 
 
 class CivilTimeError(RefusedError, ValueError):
-    """A date, range or boundary that this zone or calendar cannot give; the message says which and why."""
+    """A date, range or boundary that does not exist in this zone or calendar; the message names value and cause."""
 
     reason = "INVALID_TIME_RANGE"
 
@@ -61,10 +61,10 @@ def zone_names() -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def load_zone(name: str) -> ZoneInfo:
-    """Return the zone of the pinned package.
+    """Return the zone from the pinned package.
 
     Raises:
-        UnknownTimeZoneError: no such zone; names are case-sensitive.
+        UnknownTimeZoneError: the zone does not exist; names are case-sensitive.
     """
     if name not in zone_names():
         raise UnknownTimeZoneError(name)
@@ -73,7 +73,7 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
-    """Return (instants, offsets) in ms: offset i holds from instant i to the next one, the last to `end_ms`.
+    """Return (instants, offsets) in ms: offset i holds from instant i to the next instant, the last to `end_ms`.
 
     The first instant is at or before `start_ms`; neighbours have different offsets.
     """
@@ -94,20 +94,20 @@ def offsets_at(zone: str, instants_ms: I64Array) -> I64Array:
 
 
 def local_days(zone: str, instants_ms: I64Array) -> npt.NDArray[np.int32]:
-    """Return the local date of each instant as days since 1970-01-01 (n,)."""
+    """Return each instant's local date as days since 1970-01-01 (n,)."""
     return ((instants_ms + offsets_at(zone, instants_ms)) // DAY_MS).astype(np.int32)
 
 
 def local_date(zone: str, instant_ms: int) -> dt.date:
-    """Return the local date of one instant."""
+    """Return the instant's local date."""
     return date_of(int(local_days(zone, np.array([instant_ms], np.int64))[0]))
 
 
 def day_starts(zone: str, days: I64Array) -> I64Array:
-    """Return the first instant whose local date is that day or later, for rising days (n,) (rule Z2).
+    """Return the first instant whose local date is that day or later, for ascending days (n,) (rule Z2).
 
-    Not always midnight: a day begins at 01:00 where the clocks skip it. A date the zone skipped altogether
-    begins where the next one does, so it is empty.
+    Not always midnight: a day begins at 01:00 where the clocks skip midnight. A date that the zone skipped begins with
+    the next date, so it is empty.
     """
     if len(days) == 0:
         return np.empty(0, np.int64)
@@ -116,7 +116,7 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The furthest local time shown so far: clocks set back do not begin a day again.
+    # The latest local time so far: clocks set back do not begin a day again.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
@@ -142,10 +142,10 @@ def date_of(day: int) -> dt.date:
 def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
     """Return (first date, last date), both included, of a range that ends now, by the zone's calendar.
 
-    Today is included and always the last date but for `yesterday` and `last_month`: `7d` (or `last 7d`) is
-    today and the six dates before it, `2w` fourteen dates, `1m` on 15 May is 16 April to 15 May (months and
-    years go back by civil date, Feb 30 becoming the month's last date). Also `today`, `yesterday`,
-    `this_month` (from its first to today) and `last_month` (the whole month before).
+    The last date is today, except for `yesterday` and `last_month`: `7d` (or `last 7d`) is today and the six dates
+    before, `2w` fourteen dates, `1m` on 15 May is 16 April to 15 May (months and years go back by civil date, Feb 30
+    becoming the month's last date). Also `today`, `yesterday`, `this_month` (from its first to today) and `last_month`
+    (the whole month before).
 
     Raises:
         CivilTimeError: another text, or a range that reaches back before `FIRST_DATE`.
@@ -168,7 +168,7 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
 
 
 def _back(today: dt.date, count: int, unit: str) -> dt.date:
-    """Return the first of the dates that `count` units ending today hold."""
+    """Return the first date in a range of `count` units ending today."""
     days = {"d": count, "w": 7 * count}.get(unit)
     months = 12 * count if unit == "y" else count
     if (days or months * 28) > day_number(today):
@@ -190,9 +190,9 @@ def _year_of(instant_ms: int) -> int:
 
 @lru_cache(maxsize=8192)
 def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
-    """Return (instant, offset) in ms: the offset at the UTC year's start, then each change within it.
+    """Return (instant, offset) in ms: the offset at the UTC year's start, then each change within the year.
 
-    Looks once a day: since 1969 no zone changed its offset twice within six days (tested for every zone).
+    Checks one instant per day: since 1969 no zone changed its offset twice within six days (tested for every zone).
     """
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
@@ -225,6 +225,6 @@ def _offset_s(tz: ZoneInfo, instant_s: int) -> int:
 
 
 def _same_city(name: str) -> list[str]:
-    """Return zones whose last part is the name's, whatever its case: `berlin` is in Europe/Berlin."""
+    """Return zones whose last part equals the name's, ignoring case: `berlin` is in Europe/Berlin."""
     city = name.rpartition("/")[2].replace(" ", "_").casefold()
     return sorted(zone for zone in zone_names() if zone.rpartition("/")[2].casefold() == city)[:3]

@@ -1,8 +1,8 @@
-"""What the services need from the outside, as protocols. Adapters live in hitmesh.adapters.
+"""Protocols through which the services use the outside world. The adapters live in hitmesh.adapters.
 
-Each protocol states its promises; tests/contract holds one test class per port that every adapter passes. Values that
-cross a port are frozen. All times are UTC milliseconds, all ranges half-open. Every call may raise
-hitmesh.model.errors.Unavailable; other errors are named where they occur.
+Each protocol states its guarantees; tests/contract holds one test class per port that every adapter must pass. Values
+that cross a port are frozen. All times are UTC milliseconds, all ranges half-open. Every call may raise
+hitmesh.model.errors.Unavailable; other errors are listed with the method that raises them.
 """
 
 from __future__ import annotations

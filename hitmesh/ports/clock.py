@@ -1,4 +1,4 @@
-"""The time, as an argument."""
+"""The port to the current time."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ class Clock(Protocol):
     """The only source of time."""
 
     def now(self) -> int:
-        """Returns UTC ms."""
+        """Return the current time in UTC ms."""

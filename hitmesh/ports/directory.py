@@ -1,4 +1,4 @@
-"""The port to what is known of sites and keys, and the port to the time."""
+"""The port to sites, ingest keys and salts."""
 
 from __future__ import annotations
 
@@ -10,50 +10,51 @@ from hitmesh.model.sites import IngestKey, Site
 
 
 class SiteDirectory(Protocol):
-    """Sites, keys and salts. Reads may come from a cache that is at most 1 s old; what is not in it is looked up."""
+    """Sites, keys and salts. Reads may come from a cache that is at most 1 s old; a cache miss reads the store."""
 
     def site(self, name: str) -> Site | None:
-        """Returns a site."""
+        """Return a site; None when no site has this name."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        """Return at most `limit` sites with names above `after`, by name; `merchant` None means all merchants."""
 
     def create_site(self, site: Site) -> Site:
-        """Creates a site durably; returns it. Creating the same again returns what is there.
+        """Create a site durably and return the stored site. Idempotent: an equal site is returned unchanged.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.
         """
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included.
+        """Return the key with this secret, revoked keys included.
 
         Raises:
-            KeyNotLookedUp: it is not known here, and too many look-ups found nothing lately. It may exist.
+            KeyNotLookedUp: the cache does not hold the key, and too many recent look-ups found nothing. The key may
+                exist.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Creates a key durably; only the secret's hash is kept."""
+        """Create a key durably; only a hash of the secret is stored."""
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Returns the keys of a merchant."""
+        """Return the merchant's keys."""
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revokes a key durably; revoking twice keeps the first time.
+        """Revoke a key durably; a second revocation keeps the first time.
 
         Raises:
             NotFound: the merchant has no such key.
         """
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2).
+        """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2).
 
-        Salts older than the day before `today` are destroyed. A date that has none gets today's.
+        Salts older than the day before `today` are destroyed. A date without a salt gets today's salt.
         """
 
     def mesh_secret(self) -> bytes:
-        """Returns the secret of the mesh, 32 bytes; makes it, durably, when there is none yet.
+        """Return the mesh secret, 32 bytes; the first call creates the secret durably.
 
-        It keys hashes of texts that senders choose and that are stored (rule D0). It never changes, and no process
-        sends it anywhere.
+        The secret keys the hashes of stored texts that senders choose (rule D0). The secret never changes, and no
+        process sends the secret anywhere.
         """

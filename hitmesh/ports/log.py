@@ -11,72 +11,72 @@ from hitmesh.model.records import LoggedRecord, Record
 
 
 class EventLog(Protocol):
-    """Takes records. Thread-safe."""
+    """Appends records to the log. Thread-safe."""
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic has."""
+        """Return the topic's partition count."""
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log the topic is now."""
+        """Return the id of the topic's current log."""
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Starts to append; the future resolves only when the record is durable.
+        """Start to append a record; the future resolves only when the record is durable.
 
-        Order is kept per partition. Nothing is silently dropped.
+        Order is kept per partition. No record is silently dropped.
 
         Raises:
-            LogFull: at once or through the future; nothing of the record was written.
+            LogFull: at once or through the future; no part of the record was written.
         """
 
     def flush(self, timeout_s: float) -> None:
-        """Waits until every append so far is resolved.
+        """Block until every append so far is resolved.
 
         Raises:
-            RetryError: that took longer than `timeout_s`.
+            RetryError: some appends are unresolved after `timeout_s`.
         """
 
     def close(self) -> None:
-        """Flushes and lets go. A second call changes nothing."""
+        """Flush and release all resources. A second call changes nothing."""
 
 
 class LogReader(Protocol):
-    """Reads the partitions of one topic that its group gave to this reader. Confined to one thread.
+    """Reads the partitions of one topic that the reader's group assigns. Confined to one thread.
 
-    Where readers of a group share partitions, what this one has may change: `poll` then raises PartitionsMoved, and
-    `positions` says what it has now, which begins where it was committed.
+    The group may reassign partitions at any time. The next `poll` then raises PartitionsMoved; `positions()` returns
+    the new assignment, each partition at its committed offset.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Returns the next records, in order per partition; empty when none came within `timeout_s`.
+        """Return the next records, in order per partition; empty when no record arrives within `timeout_s`.
 
-        At most `max_hits` rows together, but at least one record.
+        The records hold at most `max_hits` rows together; a single larger record is returned alone.
 
         Raises:
-            PartitionsMoved: this reader lost or got partitions; all that was read and not committed will be read again.
+            PartitionsMoved: the assignment changed; all records read and not committed will be read again.
         """
 
     def stay(self) -> None:
-        """Says that this reader lives, where `poll` is not called for minutes; called often, it costs nothing.
+        """Send a heartbeat between polls that are minutes apart. Frequent calls cost nothing.
 
         Raises:
             PartitionsMoved: as `poll`.
         """
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the next record to read of each of its partitions: what poll handed out lies before it.
+        """Return the next record to read of each assigned partition; every record that `poll` returned lies before.
 
-        Of a new reader, and of one whose partitions moved, that is what was committed.
+        For a new reader, and after PartitionsMoved, these are the committed positions.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last; partitions without a commit start at offset 0, log time 0."""
+        """Return the last committed positions; partitions without a commit are at offset 0, log time 0."""
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions durably. A commit never moves back: an older position is ignored.
+        """Store positions durably. A commit never moves back: an older position is ignored.
 
         Raises:
-            PartitionsMoved: this reader has lost partitions; nothing was saved.
+            PartitionsMoved: this reader has lost partitions; no position was stored.
         """
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Release all resources. A second call changes nothing."""

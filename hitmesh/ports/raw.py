@@ -1,4 +1,4 @@
-"""The ports to what is kept for good: accepted hits as they came, refused hits, and site-days."""
+"""The ports to the permanent stores: accepted hits as received, refused hits, and site-days."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from hitmesh.model.records import RawRecord, RejectedHit
 
 
 class RawStore(Protocol):
-    """Keeps accepted hits for good, as the records they came in."""
+    """Keeps accepted hits for good, in their original records."""
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Stores records durably, keyed by position: storing one twice is storing it once."""
+        """Store records durably, keyed by position. Idempotent."""
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yields each record that holds hits of the site in [first_day, end_day) once, in log order.
+        """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
-        A record may hold other sites and days too: the caller filters rows. With `before`, only offsets below it, and
-        none of partitions it does not name.
+        A record may also hold other sites and days: the caller filters rows. With `before`, yield only offsets below
+        the limit of their partition, and no record of partitions without a limit.
         """
 
     def get(self, position: Position) -> RawRecord | None:
-        """Returns one record."""
+        """Return the record at a position; None when there is no such record."""
 
     def days(self, site: str) -> Sequence[int]:
-        """Returns the UTC days for which the site has hits, ascending."""
+        """Return the UTC days for which the site has hits, ascending."""
 
 
 class RejectedStore(Protocol):
-    """Keeps refused hits and counts them."""
+    """Keeps and counts refused hits."""
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Stores refusals, keyed by position and row: storing one twice is storing it once."""
+        """Store refusals, keyed by position and row. Idempotent."""
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5), of cells with any."""
+        """Return refused hits per cell (start in ms) of the UTC day of collect time (rule D5).
+
+        Cells without refused hits are absent.
+        """
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Returns the newest refusals of a site, newest first."""
+        """Return at most `limit` refusals of a site, newest first."""
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; they still count. Returns how many were emptied here.
+        """Empty `original` of refusals collected before a time; return how many this call emptied. Counts stay.
 
-        A store whose server forgets by itself does nothing.
+        A store whose server expires the bytes by itself does nothing.
         """

@@ -1,4 +1,4 @@
-"""The ports of the live stream: one transaction for rows and positions, partials, ledger, snapshots, re-reading."""
+"""The ports of the live stream: one transaction for rows and positions, partials, ledger, snapshots, log scans."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
 
 
 class Outbox(Protocol):
-    """Rollup rows and consumed positions, atomically (decision A6). Rows that are committed are seen by reports."""
+    """Stores rollup rows and consumed positions atomically (decision A6). Reports see committed rows."""
 
     def take_over(self) -> int:
-        """Fences every earlier writer; returns the number of this one, greater than any before."""
+        """Fence every earlier writer; return this writer's number, greater than any before."""
 
     def resolve(self, writer: int) -> None:
-        """Returns once nothing that this writer began is pending: what `committed` says then is what was committed.
+        """Block until this writer has no pending transaction. Afterwards `committed()` is final.
 
         Raises:
             Fenced: a later writer took over.
@@ -29,121 +29,122 @@ class Outbox(Protocol):
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commits rows and positions durably, all or nothing; positions may be of both topics of the log.
+        """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
 
-        Rows come with the position of their partition. With rows, every position must be ahead of the committed one;
-        without rows, a position that is not ahead changes nothing.
+        Each partition with rows must have a position. With rows, every position must be ahead of the committed
+        position; without rows, a position that is not ahead changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead, since another reader committed it, or a
-                partition is another reader's now; nothing was written.
-            CommitInDoubt: whether it was written is not known; `committed` tells, once it answers.
+            PartitionsMoved: rows come with a position that another reader already committed, or a partition now belongs
+                to another reader; nothing was written.
+            CommitInDoubt: the outcome is unknown; `committed` tells once the store answers.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+        """Return the last committed position of every declared partition of both topics; (0, 0) without a commit."""
 
 
 class SeriesStore(Protocol):
-    """Partials: what an epoch contributed to a cell, as absolute values."""
+    """Stores partials: an epoch's contribution to a cell, as absolute values."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Stores partials (PARTIAL_COLUMNS) durably, keyed by all columns before `written`.
+        """Store partials (PARTIAL_COLUMNS) durably, keyed by all columns before `written`.
 
-        One with a smaller `written` than what is there changes nothing; a greater or equal one takes its place.
+        A partial replaces the stored partial unless its `written` is smaller; then nothing changes.
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS, one row per (day, cell, excluded, currency), the epochs of all partitions added up.
+        """Return SERIES_COLUMNS, one row per (day, cell, excluded, currency), added up over partitions and epochs.
 
-        Sums and digests add (digests mod 2⁶⁴), sketches are united. Of a site-day that was put settled, only that.
+        Sums and digests add (digests mod 2⁶⁴), sketches are united. For a site-day with settled rows, only those rows.
         """
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
-        """Stores what a settlement counted in a site-day durably: SERIES_COLUMNS, whole or not at all.
+        """Store the settled rows of a site-day durably and atomically: SERIES_COLUMNS.
 
-        `read` answers from these rows alone, whatever partials of the generation are there. Putting again replaces.
+        `read` then answers from these rows alone and ignores partials of the generation. A second call replaces the
+        rows.
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Notes durably that all partials and ledger entries of records before these positions are stored.
+        """Note durably that all partials and ledger entries of records before these positions are stored.
 
         A position never moves back.
         """
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was noted last; partitions of which nothing was noted are absent."""
+        """Return the last noted positions; partitions without a note are absent."""
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
+        """Remove all values stored for a site-day's generation. Idempotent."""
 
 
 class Ledger(Protocol):
-    """What became of every hit (rule D5)."""
+    """The outcome of every hit (rule D5)."""
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Stores entries (LEDGER_COLUMNS) durably; keys and `written` as in SeriesStore.put_partials."""
+        """Store entries (LEDGER_COLUMNS) durably; keys and `written` as in SeriesStore.put_partials."""
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Returns LEDGER_SUMS of a site, or of all sites and of no site, added up over partitions and epochs.
+        """Return LEDGER_SUMS for a site, or for all sites and hits without a site, added up over partitions and epochs.
 
         Hits and Σ add (Σ mod 2⁶⁴), ⊕ is combined by exclusive or. Ordered by key.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Returns the days of [first_day, end_day) with hits that are in no visit until their day is settled (S9)."""
+        """Return the days of [first_day, end_day) with hits that are in no visit until their day is settled (S9)."""
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Returns what `read` does of the next sites behind one, no site among them, in an order of the store's own.
+        """Return a page of `read(None)` by site, hits without a site included, in an order that the store chooses.
 
         Args:
-            after: the last site of what was read before; None to begin.
-            max_sites: so many at most.
+            after: the last site of the previous page; None to begin.
+            max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums, and the last site; None where no more sites follow.
+            The sums, and the last site of the page; None when no sites follow.
         """
 
 
 class StateStore(Protocol):
-    """Snapshots of the state of partitions. One is whole or absent."""
+    """Stores snapshots of partition state. A snapshot is whole or absent."""
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Stores the chunks of the snapshot (partition, writer, next_offset); invisible without a manifest.
+        """Store the chunks of the snapshot (partition, writer, next_offset); invisible without a manifest. Idempotent.
 
-        Chunks are below 1 MiB (see chunked). Saving the same twice is saving once.
+        Chunks must be below 1 MiB (see chunked).
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Makes a snapshot visible in place of older ones, whose chunks go; returns whether it did.
+        """Make a snapshot visible and delete older snapshots' chunks; return whether the snapshot became visible.
 
-        An older writer, or an older position of the same writer, cannot replace what is there.
+        An older writer, or an older position from the same writer, cannot replace the stored manifest.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        """Return the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
 
 
 class LogScan(Protocol):
-    """Reads records again, without a group: nothing is committed."""
+    """Reads records again, outside any group: a scan commits nothing."""
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Returns the first offset that is still there; the next one to be written when none is."""
+        """Return the first retained offset; the next offset to be written when no record is retained."""
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Returns the first retained offset whose log time is at least `log_time`; the end when none is."""
+        """Return the first retained offset whose log time is at least `log_time`; the end when there is none."""
 
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; records that were trimmed are not there.
+        """Yield the records of [first_offset, end_offset) in order, without records that were trimmed.
 
         Args:
-            partition: which one.
+            partition: the partition to read.
             first_offset: the first record.
             end_offset: behind the last record.
-            log_time: log time of the record at `first_offset`, or of the one before it. Log time is a running maximum
-                (rule L1): with it the records have the log times that every reader of the log sees. 0 where it is not
-                known: a store that does not keep log times may then give earlier ones.
+            log_time: log time of the record at `first_offset`, or of the record before. Log time is a running maximum
+                (rule L1): given this start, the records have the log times that every log reader sees. 0 when unknown:
+                a store that does not keep log times may then give earlier times.
         """

@@ -1,1 +1,1 @@
-"""What a service process needs to run: settings, clock, logs, life cycle, limits on calls, telemetry."""
+"""The common parts of a service process: settings, clock, logs, life cycle, limits on calls, telemetry."""

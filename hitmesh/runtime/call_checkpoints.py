@@ -1,4 +1,4 @@
-"""Checkpoints of calls: a call goes on while its caller waits for it and its time has not passed."""
+"""Checkpoints for calls: a call goes on while the caller waits and the deadline has not passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.model.errors import Abandoned
 def checkpoint_of(
     context: grpc.ServicerContext, max_s: float, monotonic: Callable[[], float] = time.monotonic
 ) -> Checkpoint:
-    """Return the checkpoint of a call: its own deadline, but at most `max_s`.
+    """Return a call's checkpoint: the limit is the call's own deadline, but at most `max_s`.
 
     The checkpoint raises Abandoned: CANCELLED when the caller has left, DEADLINE_EXCEEDED when the time has passed.
     """

@@ -1,7 +1,7 @@
-"""Bounds the calls that a server has at once: more are refused, at once, and cost no thread of those that run.
+"""Limits a server's concurrent calls: excess calls are refused at once, without a thread of the running calls.
 
-Health checks have threads of their own, so a server that is full still answers them; reflection has a few, so that
-its streams cannot keep calls waiting.
+Health checks have their own threads, so a full server still answers them. Reflection has its own few threads, so that
+reflection streams cannot delay calls.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
 
-# gRPC runs a handler whose function has this attribute in that pool instead of the server's.
+# gRPC runs a handler whose function has this attribute in the attribute's pool instead of the server's.
 POOL_ATTRIBUTE = "experimental_thread_pool"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class CallPool(ThreadPoolExecutor):
-    """Threads for calls, and how many calls they have.
+    """A thread pool for calls that counts running and waiting calls.
 
     Args:
         workers: calls that run at once.
         max_calls: calls that run or wait; at least `workers`.
-        name: of the threads.
+        name: thread name prefix.
     """
 
     def __init__(self, workers: int, max_calls: int | None = None, *, name: str = "rpc") -> None:
@@ -52,7 +52,7 @@ class CallPool(ThreadPoolExecutor):
 
     @property
     def is_full(self) -> bool:
-        """Whether one more call would be too many."""
+        """Whether the pool has no room for another call."""
         return self._calls >= self.max_calls
 
     def _gone(self, _: object = None) -> None:
@@ -63,12 +63,12 @@ class CallPool(ThreadPoolExecutor):
 class CallLimit(grpc.ServerInterceptor):
     """Refuses calls while the pool that would run them is full (TOO_MANY_CALLS).
 
-    gRPC asks for a handler right before it hands the call to the pool, in the same thread, so no other call comes
-    between. The first of a server's interceptors.
+    gRPC asks for a handler right before handing the call to the pool, in the same thread, so no other call comes
+    between. Must be the server's first interceptor.
 
     Args:
-        pool: of the server.
-        complain_every_s: pause between two lines in the log that say how many were refused.
+        pool: the server's pool.
+        complain_every_s: pause between two log lines that count refused calls.
     """
 
     def __init__(self, pool: CallPool, *, complain_every_s: float = 10.0) -> None:
@@ -79,7 +79,7 @@ class CallLimit(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Return the given handler, or one that refuses the call."""
+        """Return the given handler, or a handler that refuses the call."""
         handler = continuation(details)
         if handler is None:
             return None
@@ -87,12 +87,12 @@ class CallLimit(grpc.ServerInterceptor):
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
         self.complaints.add("TOO_MANY_CALLS", max_calls=pool.max_calls)
-        # As a stream, since a call that waits for its request would hold the thread.
+        # A stream handler, since a unary handler would hold the thread until the request arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
 
 def in_pool(pool: ThreadPoolExecutor, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a handler's function that runs in a pool of its own."""
+    """Return a handler function that runs in the given pool."""
 
     def run(*call: Any) -> Any:
         return behaviour(*call)
@@ -106,5 +106,5 @@ def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
 
 
 def _refuse(pool: CallPool, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    message = f"the server has {pool.max_calls} calls, which is its limit: call again in a second"
+    message = f"the server is at the limit of {pool.max_calls} calls: call again in a second"
     abort(context, RetryError(message, reason="TOO_MANY_CALLS", retry_after_s=1.0))

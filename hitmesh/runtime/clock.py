@@ -1,4 +1,4 @@
-"""The only places that read or hold the time."""
+"""The clocks: only this module reads or holds the time."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> int:
-        """Returns UTC ms."""
+        """Return the current time in UTC ms."""
         return time.time_ns() // 1_000_000
 
 
 class ManualClock:
-    """A clock that moves only when told; thread-safe."""
+    """A clock that moves only by `advance`; thread-safe."""
 
     def __init__(self, now: int) -> None:
         self._now = now
         self._lock = threading.Lock()
 
     def now(self) -> int:
-        """Returns UTC ms."""
+        """Return the current time in UTC ms."""
         with self._lock:
             return self._now
 
     def advance(self, ms: int) -> None:
-        """Moves the clock forward by `ms`, at least 0."""
+        """Move the clock forward by `ms`, at least 0."""
         if ms < 0:
             raise ValueError(f"a clock cannot go back: {ms} ms; the rule is ms >= 0")
         with self._lock:

@@ -1,7 +1,7 @@
-"""Settings of the services: one model per service, read from the environment by composition roots only.
+"""Settings of the services: a model per service, read from the environment by composition roots only.
 
-A name that starts with the service's prefix and is not a setting is an error that names the nearest one, so that a
-misspelt setting never passes for its default.
+A name with the service's prefix that is not a setting is an error; the message names the nearest setting, so that a
+misspelt setting never silently falls back to its default.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hitmesh.model.limits import UNKNOWN_KEYS_S
 
 
 class ServiceSettings(BaseSettings):
-    """What every service needs. Subclasses set `env_prefix`, for example HITMESH_COLLECTOR_."""
+    """Settings common to all services. Subclasses set `env_prefix`, for example HITMESH_COLLECTOR_."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
@@ -26,10 +26,12 @@ class ServiceSettings(BaseSettings):
     listen: str = Field(default="127.0.0.1:0", description="host:port of the gRPC listener")
     log_level: str = Field(default="info", description="debug, info, warning or error")
     metrics_listen: str = Field(
-        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = nowhere"
+        default="", pattern=r"^(\S+:[1-9]\d{0,4})?$", description="host:port that serves GET /metrics; empty = disabled"
     )
     unknown_keys_s: int = Field(
-        default=UNKNOWN_KEYS_S, ge=1, description="Look-ups a second of keys that nobody has; more may be sent again"
+        default=UNKNOWN_KEYS_S,
+        ge=1,
+        description="Look-ups of unknown keys per second; further senders are told to retry",
     )
     node: str = Field(default="dev-0", description="Name of this instance in records and logs")
 
@@ -38,10 +40,11 @@ SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
 def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
-    """Returns the settings of a service.
+    """Return the settings of a service.
 
     Raises:
-        RefusedError: a value is wrong, a needed one is missing, or a name with the prefix is unknown (INVALID_CONFIG).
+        RefusedError: a value is invalid, a required setting is missing, or a name with the prefix is unknown
+            (INVALID_CONFIG).
     """
     prefix = str(model.model_config.get("env_prefix", ""))
     known = {f"{prefix}{name}".upper() for name in model.model_fields}

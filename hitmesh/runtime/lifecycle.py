@@ -1,7 +1,7 @@
-"""The life of a service process: serve with health and reflection, stop on SIGTERM, drain, let go.
+"""The life cycle of a service process: serve with health and reflection, stop on SIGTERM, drain, release resources.
 
-Decides nothing about hits or reports. The health servicer answers for "" and every named service; it says NOT_SERVING
-as soon as the stop begins, so that Envoy sends no new stream.
+Decides nothing about hits or reports. The health service answers for "" and every named service; it reports NOT_SERVING
+as soon as the stop begins, so that Envoy opens no new stream.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ from hitmesh.runtime.call_limits import CallPool, in_pool
 from hitmesh.runtime.logs import Complaints, logger, traceback_of
 
 DRAIN_S = 5.0
-# Drivers make many small objects that live for a moment: with Python's 700 a processor spent a quarter of its time
-# looking through them. What was loaded before is never looked through again.
+# Drivers create many small, short-lived objects: with Python's default of 700 a processor spent a quarter of its time
+# in garbage collection. Objects that exist when serving begins are frozen and never scanned again.
 _NEW_OBJECTS = 100_000
 
 HEALTH_WORKERS = 4
-# A reflection stream is answered in a moment but may stay open.
+# A reflection stream is answered quickly but may stay open.
 REFLECTION_WORKERS = 4
 
 MAX_METADATA_BYTES = 64 << 10
 
-# A client may ping every 10 s also without a call; Envoy keeps idle connections.
+# A client may ping every 10 s even without a call; Envoy keeps idle connections.
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Beyond 8 KiB gRPC refuses some calls by chance, by default.
+    # By default, gRPC randomly refuses some calls with more than 8 KiB.
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 
 def stop_on_signals() -> threading.Event:
-    """Returns an event that SIGTERM and SIGINT set. Called from the main thread.
+    """Return an event that SIGTERM and SIGINT set. Must be called from the main thread.
 
-    A process that was started with SIGINT ignored keeps ignoring it: whoever started it stops it in its own order.
+    A process that was started with SIGINT ignored keeps ignoring SIGINT: the parent process stops its children in
+    order.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,18 +66,18 @@ def serve(
     failed: Callable[[], str | None] = lambda: None,
     complaints: Sequence[Complaints] = (),
 ) -> int:
-    """Serves until `stop` is set; returns the exit code: 0 after a stop, 1 when `failed` named a cause.
+    """Serve until `stop` is set; return the exit code: 0 after a stop, 1 when `failed` named a cause.
 
     Args:
-        server: with its own services already added.
+        server: with the service's own handlers already added.
         listen: host:port; the port must be free.
         services: full names for health and reflection.
-        reflected: more names for reflection only: services of other processes behind the same door.
+        reflected: more names for reflection only: services that other processes run behind the same proxy.
         stop: set by a signal.
         ready: called once the listener accepts calls.
         drain: called between NOT_SERVING and the end of the listener; ends live streams.
-        failed: asked about every 0.5 s; a text is why the service cannot go on.
-        complaints: whose lines that were held back are written once it is time, and before the end.
+        failed: polled every 0.5 s; returns the reason why the service cannot go on, or None.
+        complaints: their pending lines are written when due, and before the end.
     """
     dead_threads = watch_threads()
     checks = add_own_services(server, (*services, *reflected))
@@ -89,8 +90,8 @@ def serve(
     _collect_garbage_seldom()
     cause = None
     while not stop.wait(0.5):
-        for one in complaints:
-            one.write_pending()
+        for event_complaints in complaints:
+            event_complaints.write_pending()
         cause = failed() or next(iter(dead_threads), None)
         if cause is not None:
             break
@@ -99,16 +100,16 @@ def serve(
         logger().error("cannot_go_on", cause=cause)
     drain()
     server.stop(DRAIN_S).wait()
-    for one in complaints:
-        one.write_pending(held_back=True)
+    for event_complaints in complaints:
+        event_complaints.write_pending(held_back=True)
     logger().info("stopped")
     return 0 if cause is None else 1
 
 
 def watch_threads() -> Sequence[str]:
-    """Return the causes for which threads of the process ended, a list that grows: none ends without being noted.
+    """Return a list of causes, which grows whenever a thread of the process ends with an error.
 
-    That is the last net, for threads of libraries too. What a thread of ours can recover from, it catches itself.
+    The last safety net, for library threads too. A thread of ours catches every error that it can recover from.
     """
     causes: list[str] = []
 
@@ -125,7 +126,7 @@ def watch_threads() -> Sequence[str]:
 
 
 def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
-    """Wait until the threads have ended; return whether they did so in time."""
+    """Wait until the threads have ended; return whether all ended within `seconds`."""
     ends = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))
@@ -133,15 +134,15 @@ def end_within(threads: Sequence[threading.Thread], seconds: float) -> bool:
 
 
 def add_own_services(server: grpc.Server, reflected: Sequence[str]) -> health.HealthServicer:
-    """Add health and reflection, each with threads of its own; return what says which service is healthy."""
+    """Add health and reflection, each with its own threads; return the servicer that holds the health status."""
     pool = CallPool(HEALTH_WORKERS, name="health")
     checks = health.HealthServicer(experimental_thread_pool=pool)
     checks.Check = in_pool(pool, checks.Check)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflecting = reflection.ReflectionServicer(names)
-    own = CallPool(REFLECTION_WORKERS, name="reflection")
-    reflecting.ServerReflectionInfo = in_pool(own, reflecting.ServerReflectionInfo)  # type: ignore[method-assign]  # as above
+    reflection_pool = CallPool(REFLECTION_WORKERS, name="reflection")
+    reflecting.ServerReflectionInfo = in_pool(reflection_pool, reflecting.ServerReflectionInfo)  # type: ignore[method-assign]  # as above
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)  # type: ignore[no-untyped-call]
     return checks
 

@@ -1,6 +1,6 @@
 """Log lines: key=value on a terminal, JSON elsewhere, always on stderr, never with payloads or secrets.
 
-A line that cannot be written is lost, and no caller hears of it: a full disk behind stderr must not end the work.
+A line that cannot be written is lost silently: a full disk behind stderr must not end the work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 
 def configure(level: str, service: str, node: str) -> None:
-    """Sets up logging of a process; called once, by a composition root."""
+    """Set up the process's logging; called once, by a composition root."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -37,10 +37,10 @@ def configure(level: str, service: str, node: str) -> None:
 
 
 def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
-    """Return a logger class that loses a line rather than raise, whatever fails: rendering it or writing it."""
+    """Return a logger class that drops a line instead of raising when the line cannot be rendered or written."""
     filtering: Any = structlog.make_filtering_bound_logger(level)
 
-    class NeverRaising(filtering):  # type: ignore[misc]  # structlog makes the class when it runs
+    class NeverRaising(filtering):  # type: ignore[misc]  # structlog creates the base class at run time
         def _proxy_to_logger(self, *line: Any, **values: Any) -> Any:
             try:
                 return super()._proxy_to_logger(*line, **values)
@@ -51,22 +51,22 @@ def _never_raising(level: int) -> type[structlog.typing.FilteringBoundLogger]:
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
-    """Returns the process's logger. Events have stable names: `log.event("stream_opened", streams=3)`."""
+    """Return the process's logger. Events have stable names: `log.event("stream_opened", streams=3)`."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return bound
 
 
 def traceback_of(error: BaseException, frames: int = 8) -> str:
-    """Returns the innermost frames of an error as text: no values of variables, which may hold what visitors sent."""
+    """Return the error's innermost frames as text, without variable values, which may hold data from visitors."""
     return "".join(traceback.format_exception(error, limit=-frames))
 
 
 class Seldom:
-    """Bounds how often the same thing is logged. Thread-safe.
+    """Limits how often events of a kind are logged. Thread-safe.
 
     Args:
-        pause_s: between two lines of one kind.
-        now_s: a clock that never goes back.
+        pause_s: minimum time between two lines of a kind.
+        now_s: a monotonic clock.
     """
 
     def __init__(self, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -77,7 +77,7 @@ class Seldom:
         self._unsaid: dict[str, int] = {}
 
     def due(self, kind: str, count: int = 1) -> int:
-        """Return how many of a kind a line stands for that is to be written now, these included; 0 = write none."""
+        """Count events; return how many the line to write now stands for, `count` included, or 0 to write no line."""
         with self._lock:
             total = self._unsaid.get(kind, 0) + count
             now_s = self._now_s()
@@ -89,7 +89,7 @@ class Seldom:
             return total
 
     def overdue(self, *, held_back: bool = False) -> dict[str, int]:
-        """Return what no line stood for, by kind: where the pause is over, or all that was held back."""
+        """Return the counts not yet logged, by kind, whose pause is over; with `held_back`, all of them."""
         now_s = self._now_s()
         with self._lock:
             kinds = [kind for kind, count in self._unsaid.items() if count]
@@ -101,12 +101,12 @@ class Seldom:
 
 
 class Complaints:
-    """Writes warnings of one event: a line in a while for each reason, and none is lost when no more come.
+    """Writes rate-limited warnings of an event: a line per reason and pause, without losing the last counts.
 
     Args:
         event: name of the lines.
-        pause_s: between two lines of one reason.
-        now_s: a clock that never goes back.
+        pause_s: minimum time between two lines for a reason.
+        now_s: a monotonic clock.
     """
 
     def __init__(self, event: str, pause_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -115,12 +115,12 @@ class Complaints:
         self._values: dict[str, dict[str, Any]] = {}
 
     def add(self, reason: str, **values: Any) -> None:
-        """Count a call; write a line if it is time for one."""
+        """Count a call; write a line if due."""
         self._values[reason] = values
         self._write(reason, self._seldom.due(reason))
 
     def write_pending(self, *, held_back: bool = False) -> None:
-        """Write what was counted and not said: where the pause is over, or all that was held back."""
+        """Write the counts not yet logged whose pause is over; with `held_back`, all of them."""
         for reason, calls in self._seldom.overdue(held_back=held_back).items():
             self._write(reason, calls)
 

@@ -1,3 +1,3 @@
-"""The domain in which our error reasons are unique (google.rpc.ErrorInfo.domain)."""
+"""The domain in which hitmesh error reasons are unique (google.rpc.ErrorInfo.domain)."""
 
 DOMAIN = "hitmesh.dev"

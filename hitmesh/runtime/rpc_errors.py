@@ -1,4 +1,4 @@
-"""The one place that turns errors into gRPC status with google.rpc details.
+"""The only mapping from errors to gRPC status with google.rpc details.
 
 Every status carries ErrorInfo (reason, domain); refusals carry BadRequest, retries RetryInfo and the initial metadata
 `retry-after`, which Envoy turns into the HTTP header.
@@ -44,14 +44,14 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (Abandoned, code_pb2.CANCELLED),
     (HitmeshError, code_pb2.INTERNAL),
 )
-# Reasons whose status differs from their class's.
+# Reasons whose status differs from the status of their class.
 _CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED) | {
     "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED
 }
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:
-    """Returns the status with details that an error becomes on the wire."""
+    """Return the error's gRPC status with details."""
     code = _CODES_BY_REASON.get(error.reason) or next(code for kind, code in _CODES if isinstance(error, kind))
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     if isinstance(error, RefusedError) and error.field:
@@ -65,9 +65,9 @@ def status_of(error: HitmeshError) -> status_pb2.Status:
 
 
 def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
-    """Ends a call with the status of an error, and with these trailers."""
+    """End a call with the error's status and these trailers."""
     if isinstance(error, RetryError):
-        with contextlib.suppress(ValueError):  # a stream that has answered already has sent its metadata
+        with contextlib.suppress(ValueError):  # a stream that already answered has sent the metadata
             context.send_initial_metadata((("retry-after", str(max(1, math.ceil(error.retry_after_s)))),))
     status = rpc_status.to_status(status_of(error))
     context.set_trailing_metadata((*status.trailing_metadata, *trailers))
@@ -78,7 +78,7 @@ def abort(context: grpc.ServicerContext, error: HitmeshError, trailers: tuple[tu
 def translating(
     call: Callable[[RequestT, grpc.ServicerContext], ResponseT],
 ) -> Callable[[RequestT, grpc.ServicerContext], ResponseT]:
-    """Wraps a unary call: errors of ours become their status, anything else INTERNAL without its text."""
+    """Wrap a unary call: hitmesh errors become their status, any other error INTERNAL without the error text."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> ResponseT:
@@ -92,7 +92,7 @@ def translating(
 def translating_stream(
     call: Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]],
 ) -> Callable[[RequestT, grpc.ServicerContext], Iterator[ResponseT]]:
-    """Wrap a call with a stream of responses like `translating`; an error between two responses ends the stream."""
+    """Wrap a call with a response stream like `translating`; an error between two responses ends the stream."""
 
     @functools.wraps(call)
     def translated(request: RequestT, context: grpc.ServicerContext) -> Iterator[ResponseT]:
@@ -110,11 +110,11 @@ def _translation(context: grpc.ServicerContext) -> Iterator[None]:
         abort(context, error)
     except GeneratorExit:  # the caller left a stream
         raise
-    except BaseException as error:  # a panic is no Exception, and gRPC would leave the call open
-        if type(error) is Exception:  # grpcio's own sign that abort was called
+    except BaseException as error:  # a panic is not an Exception, and gRPC would leave the call open
+        if type(error) is Exception:  # grpcio raises a bare Exception when abort was called
             raise
         logger().exception("call_failed", error=type(error).__name__)
-        abort(context, HitmeshError("the server failed; the cause is in its log"))
+        abort(context, HitmeshError("the server failed; the cause is in the server's log"))
 
 
 def _packed(detail: Message) -> any_pb2.Any:

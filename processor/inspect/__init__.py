@@ -1,1 +1,1 @@
-"""Finding one hit in what is stored, and saying what became of it. Pure."""
+"""Find a single hit in the stores and explain its fate."""

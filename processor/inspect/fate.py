@@ -1,9 +1,9 @@
-"""Where a hit is and what became of it, from the stored hits of its visitors (answers of TraceHit).
+"""Explain a hit's fate from its visitors' stored hits (answers of TraceHit).
 
-Decides the verdict on every copy by the rules that count it: those of settlement where its day has been settled, those
-of the live stream where it has not (rules D1 to D3, T4). The visit is the one that the stored hits of the day and of
-its neighbours make: a visitor that never pauses may have been cut in another place before them. Pure; refuses to know
-how hits are found.
+Decides the verdict on every copy by the rules that count the copy: settlement's rules for a settled day, the live
+stream's rules otherwise (rules D1 to D3, T4). The visit is rebuilt from the stored hits of the day and both
+neighbouring days. For a visitor without pauses, hits before these days may have cut the visit elsewhere. Pure; knows
+nothing of how hits are found.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _VISITOR: Final = ("visitor_hi", "visitor_lo")
 _HIT_TYPES: Final = {int(hit_type): hit_type.name for hit_type in HitType}
 
 HitAt = tuple[Position, int]
-"""Where a hit is: its record's position and its row in it."""
+"""Where a hit is stored: the position of its record, and the row in that record."""
 
 
 class Verdict(Enum):
-    """What became of a copy of a hit."""
+    """The outcome for a copy of a hit."""
 
     COUNTED = auto()
     DUPLICATE = auto()
@@ -48,7 +48,7 @@ class Verdict(Enum):
 
 
 class Timeliness(Enum):
-    """When a hit came (rule T4)."""
+    """How late a hit came (rule T4)."""
 
     ON_TIME = auto()
     LATE = auto()
@@ -57,7 +57,7 @@ class Timeliness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TracedVisit:
-    """A visit; `hits` are those so far."""
+    """A visit; `hits` counts the hits so far."""
 
     visit_id: str
     start: int
@@ -68,7 +68,7 @@ class TracedVisit:
 
 @dataclass(frozen=True, slots=True)
 class TracedCopy:
-    """One copy of a hit. Times in UTC ms; order and visit are None where it does not count, or is in none."""
+    """A copy of a hit. Times in UTC ms. Order and visit are None for a copy that does not count or has none."""
 
     at: HitAt
     log_time: int
@@ -90,13 +90,13 @@ class TracedCopy:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known beside the hits.
+    """The facts needed besides the hits.
 
     Attributes:
-        site: whose hits they are.
-        entries: the published entry per UTC day that has one.
-        committed: below which offset the stream has counted, per partition.
-        claims: on the orders and refunds among the hits, those on one id in log order.
+        site: the site of the hits.
+        entries: the published generation entry per UTC day, for days that have an entry.
+        committed: the offset below which the stream has counted, per partition.
+        claims: claims on the orders and refunds among the hits; claims on one id in log order.
     """
 
     site: Site
@@ -107,7 +107,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """A copy among the hits of its visitor, where it is number `index`."""
+    """A copy, at row `index` among the visitor's hits."""
 
     index: int
     at: HitAt
@@ -123,30 +123,30 @@ class _Hit:
 
     @property
     def day(self) -> int:
-        """The UTC day of the hit."""
+        """The hit's UTC day."""
         return utc_day_of(self.event_time)
 
     @property
     def is_history(self) -> bool:
-        """Whether its day had closed when the log took it."""
+        """Whether the day had closed when the log took the hit."""
         return is_closed(self.day, self.log_time)
 
 
 def trace(hits: pl.DataFrame, hit_id: str, known: Known) -> list[TracedCopy]:
-    """Return every copy of a hit, in log order; one id may be of several visitors, and then they are several hits.
+    """Return every copy of a hit, in log order. Several visitors may use one id; these are then separate hits.
 
     Args:
-        hits: TRACE_COLUMNS of processor.inspect.search, of all hits of the visitors concerned on the days around; in
-            any order, none twice.
-        hit_id: whose copies.
-        known: what else is known.
+        hits: TRACE_COLUMNS of processor.inspect.search: all hits of the visitors concerned, on the days around; in any
+            order, without repeats.
+        hit_id: the id to trace.
+        known: the other facts.
     """
     copies: list[TracedCopy] = []
-    for _, own in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
-        found = _hits_of_id(own, hit_id)
+    for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
+        found = _hits_of_id(visitor_hits, hit_id)
         for number, hit in enumerate(found):
             original = next((earlier for earlier in found[:number] if _is_copy_of(hit, earlier, known)), None)
-            copies.append(_traced(hit, original, own, known))
+            copies.append(_traced(hit, original, visitor_hits, known))
     return sorted(copies, key=lambda copy: (copy.log_time, *copy.at))
 
 
@@ -155,8 +155,8 @@ def visit_id(site: str, visitor_key: str, start: int, first_hash: int) -> str:
     return f"{hash64(site, visitor_key, str(start), f'{first_hash:016x}'):016x}"
 
 
-def _hits_of_id(own: pl.DataFrame, hit_id: str) -> list[_Hit]:
-    rows = own.with_row_index("index").filter(pl.col("hit_id") == hit_id)
+def _hits_of_id(visitor_hits: pl.DataFrame, hit_id: str) -> list[_Hit]:
+    rows = visitor_hits.with_row_index("index").filter(pl.col("hit_id") == hit_id)
     return [
         _Hit(
             index=row["index"],
@@ -175,7 +175,7 @@ def _hits_of_id(own: pl.DataFrame, hit_id: str) -> list[_Hit]:
     ]
 
 
-def _traced(hit: _Hit, original: _Hit | None, own: pl.DataFrame, known: Known) -> TracedCopy:
+def _traced(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, known: Known) -> TracedCopy:
     entry = known.entries.get(hit.day)
     verdict = _verdict(hit, original, known)
     counts = verdict in (Verdict.COUNTED, Verdict.EXCLUDED)
@@ -192,7 +192,7 @@ def _traced(hit: _Hit, original: _Hit | None, own: pl.DataFrame, known: Known) -
         collides=original is not None and original.content_hash != hit.content_hash,
         order_id=hit.order_id,
         wins_order=_wins_order(hit, known) if counts else None,
-        visit=_visit(hit, own, known) if counts else None,
+        visit=_visit(hit, visitor_hits, known) if counts else None,
         cell=cell_of(hit.event_time),
         is_settled=entry is not None,
         generation=STREAM_GENERATION if entry is None else entry.generation,
@@ -200,7 +200,7 @@ def _traced(hit: _Hit, original: _Hit | None, own: pl.DataFrame, known: Known) -
 
 
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
-    """Return whether a hit is a copy of an earlier one of its id, by the rules of whoever counts its day."""
+    """Return whether a hit copies an earlier hit with its id, by the rules (settlement, stream) that count its day."""
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
     if hit.day in known.entries:
@@ -209,7 +209,7 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 
 
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
-    """Return what became of a hit: nothing yet, where what was published or counted ends before its record."""
+    """Return a hit's outcome; PENDING when the published or streamed offsets end before its record."""
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through
     is_seen = position.offset < seen.get(PartitionId(position.log, position.partition), 0)
@@ -227,7 +227,7 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether an ORDER or a REFUND that counts holds its id (rule D3); None of other hits."""
+    """Return whether a counted ORDER or REFUND holds its id (rule D3); None for other hits."""
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:
@@ -247,14 +247,14 @@ def _wins_order(hit: _Hit, known: Known) -> bool | None:
     return winner is not None and (winner.position, winner.row) == hit.at
 
 
-def _visit(hit: _Hit, own: pl.DataFrame, known: Known) -> TracedVisit | None:
-    """Return the visit of a hit that counts; None of an orphan, and of a late one that is not settled yet."""
-    counts = ~find_copies(own).is_copy
+def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> TracedVisit | None:
+    """Return a counted hit's visit; None for an orphan, and for a late hit that is not settled yet."""
+    counts = ~find_copies(visitor_hits).is_copy
     if hit.day not in known.entries:
-        counts &= are_on_time(own["event_time"].to_numpy(), own["log_time"].to_numpy())
+        counts &= are_on_time(visitor_hits["event_time"].to_numpy(), visitor_hits["log_time"].to_numpy())
     if not counts[hit.index]:
         return None
-    hits = own.filter(counts)
+    hits = visitor_hits.filter(counts)
     visits = build_visits(hits, no_open_visits(), known.site.policy, known.site.time_zone)
     number = int(visits.visit_of[int(counts[: hit.index].sum())])
     if number == ORPHAN:

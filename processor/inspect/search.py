@@ -1,7 +1,7 @@
-"""Finding a hit in what is stored raw (answers of TraceHit).
+"""Find a hit in the raw store (answers of TraceHit).
 
-Decides how much is read: days from the newest to the oldest, first the records that hold the id, then the hits of its
-visitors on the days around, until a limit of records or of time. Refuses to know what the hits mean.
+Decides how much to read: days from newest to oldest, first the records that hold the id, then the visitors' hits on the
+days around, up to a limit in records or time. Knows nothing of the hits' meaning.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, RawStore
 from processor.settle.window import read_rows
 
-# Of each of the two readings.
+# Limits for each of the two readings.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
-MAX_VISITORS: Final = 20  # an id that more have is no id
+MAX_VISITORS: Final = 20  # an id that more visitors share identifies nothing
 
 READ_COLUMNS: Final = (
     "site",
@@ -58,7 +58,7 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found: TRACE_COLUMNS of all hits of the visitors that have the id, none twice; empty without one.
+    """The search result: TRACE_COLUMNS with all hits of visitors that have the id, without repeats, or no rows.
 
     `truncated` says that reading stopped at a limit.
     """
@@ -69,7 +69,7 @@ class Found:
 
 
 class _Reading:
-    """Reads each record once, until a limit."""
+    """Read each record once, up to a limit."""
 
     def __init__(self, raw: RawStore, clock: Clock) -> None:
         self.records_read = 0
@@ -79,7 +79,7 @@ class _Reading:
         self._ends_at = clock.now() + MAX_MS
 
     def records(self, site: str, days: Iterable[int]) -> Iterator[RawRecord]:
-        """Yields the records of the site on these days, the newest days first, those of a day in log order."""
+        """Yield the site's records on these days, newest day first, in log order within a day."""
         seen: set[Position] = set()
         for day in sorted(days, reverse=True):
             for record in self._raw.scan(site, day, day + 1):
@@ -94,7 +94,7 @@ class _Reading:
 
 
 def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> Found:
-    """Return the hits of all visitors of the site that have a hit of this id on these UTC days.
+    """Return the site's hits for all visitors that have a hit with this id on these UTC days.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -115,7 +115,7 @@ def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> 
 
 
 def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataFrame:
-    """Return visitors that have the id, and the days on which they have it."""
+    """Return the visitors that have the id, and on which days."""
     wanted = (pl.col("site") == site) & (pl.col("hit_hash") == hash64(hit_id))
     day = (pl.col("event_time") // DAY_MS).alias("day")
     found = [
@@ -127,7 +127,7 @@ def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataF
 
 
 def traced_rows(record: RawRecord) -> pl.DataFrame:
-    """Return all hits of a record (TRACE_COLUMNS).
+    """Return all hits in a record (TRACE_COLUMNS).
 
     Raises:
         StoreCorrupt: the record does not decode.

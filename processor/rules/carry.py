@@ -1,8 +1,8 @@
-"""What a settled day hands to the next one (step S of the journey, rule L4).
+"""The carry: state that a settled day hands to the next day (step S of the journey, rule L4).
 
-Decides what a carry holds and how it is written: the visits still open at the day's end, as of that instant, and a
-digest of what followed of them, so that the next day can tell whether this one saw all of it. Equal carries are equal
-bytes. Refuses to know how visits are built and where carries are kept.
+Decides the content of a carry and its encoding: the visits still open at the day's end, as of that instant, and a
+digest of the hits that followed in these visits. The digest tells the next day whether this settlement saw all of those
+hits. Equal carries are equal bytes. Knows nothing of visit building or storage.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
 from processor.rules.visits import OPEN_COLUMNS, Summaries
 
-# The dimensions of a visit as its hits and its own row carry them.
+# The visit dimensions that hits and visit rows carry.
 CARRIED_DIMENSIONS: Final = ("hostname", *VISIT_DIMENSIONS)
 CARRY_COLUMNS: Final[dict[str, pl.DataType]] = {
     **OPEN_COLUMNS,
@@ -41,8 +41,8 @@ class Carry:
     """The visits open at the end of a day.
 
     Attributes:
-        open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by it.
-        followed: `digest` of the hits of the next day that belong to these visits, as this settlement saw them.
+        open_visits: `CARRY_COLUMNS`, one row per timeline, sorted by timeline.
+        followed: `digest` of the next day's hits that belong to these visits, as this settlement saw them.
     """
 
     open_visits: pl.DataFrame
@@ -57,7 +57,7 @@ class Carry:
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Carry:
-        """Return the carry that was written.
+        """Decode a carry from stored bytes.
 
         Raises:
             StoreCorrupt: the bytes are not a carry of this version.
@@ -71,7 +71,7 @@ class Carry:
         return cls(open_visits, followed)
 
     def hands_on_the_same(self, other: Carry) -> bool:
-        """Return whether the next day would settle alike after both."""
+        """Return whether the next day settles to the same result from either carry."""
         return self.open_visits.equals(other.open_visits)
 
 
@@ -86,7 +86,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
     Args:
         visits: the open visits, as of the day's end.
         hits: the rows that the summaries point into: timeline, page_path and dimensions.
-        carried: the carry's rows that negative rows of the summaries point into.
+        carried: the carry's rows that negative rows in the summaries point into.
     """
     timelines = _first_values(visits, hits, carried, _TIMELINE)
     numbers = pl.DataFrame(
@@ -106,7 +106,7 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
 
 
 def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return `CARRIED_DIMENSIONS` of each visit: of its first hit, and the page of its first view (rule S6)."""
+    """Return each visit's `CARRIED_DIMENSIONS`: the first hit's dimensions and the first view's page (rule S6)."""
     of_first = tuple(name for name in CARRIED_DIMENSIONS if name != "landing_page")
     landing = hits["page_path"].gather(np.maximum(visits.landing, 0)) if hits.height else None
     pages = (
@@ -114,20 +114,20 @@ def visit_dimensions(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFram
         if landing is not None
         else pl.Series([None] * len(visits), dtype=pl.String)
     )
-    own = _first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
+    dimensions = _first_values(visits, hits, carried, of_first).with_columns(pages.alias("landing_page"))
     if not (visits.first < 0).any():
-        return own.select(CARRIED_DIMENSIONS)
-    # A visit that was carried in had its first view before, or it is among these hits.
+        return dimensions.select(CARRIED_DIMENSIONS)
+    # The first view of a carried-in visit came before these hits or is among them.
     before = np.where(visits.first < 0, -1 - visits.first, 0)
     viewed = (visits.first < 0) & (carried["views"].to_numpy()[before] > 0)
     known = carried["landing_page"].gather(before)
-    return own.with_columns(
+    return dimensions.with_columns(
         pl.when(pl.Series(viewed)).then(known).otherwise(pl.col("landing_page")).alias("landing_page")
     ).select(CARRIED_DIMENSIONS)
 
 
 def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
-    """Return columns of each visit's first hit, or of the open visit that was carried in."""
+    """Return these columns from each visit's first hit, or from the open visit that was carried in."""
     is_carried = visits.first < 0
     if not is_carried.any():
         return hits.select(names)[visits.first]
@@ -138,7 +138,7 @@ def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, 
 
 
 def digest(hits: pl.DataFrame, wins_order: npt.NDArray[np.bool_]) -> int:
-    """Return Σ of a hash of each hit mod 2⁶⁴: what of a hit can change the visit it belongs to.
+    """Return Σ mod 2⁶⁴ of one hash per hit, over the values by which a hit can change its visit.
 
     Args:
         hits: hits in visits, in any order.

@@ -1,10 +1,10 @@
-"""Which hits are copies of an earlier one (step 5 of the journey, rules D1 and D2).
+"""Find hits that are copies of an earlier hit (step 5 of the journey, rules D1 and D2).
 
-Decides per hit whether an earlier record of the log holds the same (visitor, hit id) with an event time at most two
-hours away, counted or not: so the verdict depends only on what lies within two hours, and never on how far a window
-reaches beyond that. Refuses to know of days, visits and stores.
+Decides per hit whether an earlier record in the log holds the same (visitor, hit id) with an event time at most two
+hours away. The earlier hit need not count itself. The verdict therefore depends only on hits within two hours, never on
+how much farther a window reaches. Knows nothing of days, visits and stores.
 
-Ids are found by `hit_hash`, 64 bits of XXH3, and told apart by their text (rule D0).
+`hit_hash`, 64 bits of XXH3, finds candidates; the text of the id decides (rule D0).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Copies:
 
     Attributes:
         is_copy: (n,) whether the hit is a duplicate.
-        original: (n,) row of an earlier record it is a copy of, −1 where it is none.
-        collides: (n,) whether it is a copy with other content than its original (ID_COLLISION).
+        original: (n,) row of the earlier record that the hit copies, −1 for a hit that is no copy.
+        collides: (n,) whether the hit is a copy whose content differs from the original's (ID_COLLISION).
     """
 
     is_copy: BoolArray
@@ -60,7 +60,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 
 
 def _suspects(hits: pl.DataFrame) -> I64Array:
-    """Return the rows whose key may occur again: nearly always none, and then one sort is all that it costs."""
+    """Return the rows whose key may repeat. Nearly always there are none, and the cost is a single sort."""
     high, low, hit_hash = (hits[name].to_numpy() for name in _KEY)
     mixed = (high * _MIX_HIGH) ^ (low * _MIX_LOW) ^ hit_hash
     ordered = np.sort(mixed)
@@ -71,7 +71,7 @@ def _suspects(hits: pl.DataFrame) -> I64Array:
 
 
 def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I64Array) -> None:
-    """Set `original` of every copy among `rows`, which are ascending."""
+    """Set `original` for every copy among `rows`, which must be ascending."""
     keys = hits.select(*_KEY, "hit_id", "event_time")[rows]
     order, first = _groups(keys, _KEY)
     if are_apart(keys["hit_id"][order], first).any():
@@ -89,7 +89,7 @@ def _mark_copies(hits: pl.DataFrame, rows: I64Array, window_ms: int, original: I
 
 
 def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.integer], BoolArray]:
-    """Return the rows sorted by these columns, and where a group of equal ones begins; rows of one keep their order."""
+    """Return a stable sort order by these columns, and where each group of equal rows begins."""
     order = keys.select(pl.arg_sort_by(list(names), maintain_order=True)).to_series().to_numpy()
     changes = (pl.col(name).ne_missing(pl.col(name).shift(1)) for name in names)
     first = keys[order].select(pl.any_horizontal(changes)).to_series().to_numpy().copy()
@@ -98,14 +98,14 @@ def _groups(keys: pl.DataFrame, names: Sequence[str]) -> tuple[npt.NDArray[np.in
 
 
 def are_apart(texts: pl.Series, first: BoolArray) -> BoolArray:
-    """Return whether each text is another one than that before it in the group that begins where `first` is set."""
+    """Return whether each text differs from its predecessor in the group; groups begin where `first` is set."""
     changed: BoolArray = (texts != texts.shift(1)).fill_null(value=False).to_numpy()
     return changed & ~first
 
 
 def _mark_far_copies(rows: I64Array, times: I64Array, window_ms: int, original: I64Array) -> None:
-    """The rule one hit at a time, for the rare id that occurs again more than two hours away."""
-    seen: list[tuple[int, int]] = []  # (event time, row) of the records so far; its neighbours are the nearest
+    """Apply the rule hit by hit, for the rare id that repeats more than two hours apart."""
+    seen: list[tuple[int, int]] = []  # (event time, row) of earlier records, sorted: neighbours are nearest
     for row, time in zip(rows.tolist(), times.tolist(), strict=True):
         place = bisect_left(seen, (time, -1))
         near = [earlier for at, earlier in seen[max(place - 1, 0) : place + 1] if abs(at - time) <= window_ms]

@@ -1,8 +1,8 @@
-"""Which claim on an order or a refund counts (step S of the journey, rule D3).
+"""Decide which claim on an order or a refund counts (step S of the journey, rule D3).
 
-Decides the winner of each (kind, id, excluded or not): the first claim in log order that is not a duplicate; and which
-other days must be settled again because a winner changed. Orders are few, so plain Python. Refuses to know what a
-winner adds (see `refunds`), visits, and where claims are kept.
+Decides the winner of each (kind, id, excluded or not): the first claim in log order that is not a duplicate. Also
+decides which other days must be settled again because a winner changed. Orders are few, so this is plain Python. Knows
+nothing of the amounts a winner adds (see `refunds`), of visits, or of claim storage.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.positions import PartitionId, Position
 
 HitAt = tuple[Position, int]
-"""Where a hit is: its record's position and its row in it."""
+"""Where a hit is stored: the position of its record, and the row in that record."""
 
 Claimed = tuple[ClaimKind, str, bool]
-"""What is claimed: (kind, id, by an excluded hit)."""
+"""The subject of a claim: (kind, id, by an excluded hit)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdicts:
-    """What the settlement of a day says about orders.
+    """The verdicts of one day's settlement on orders.
 
     Attributes:
-        winners: the claim that counts, by what is claimed, of all days.
-        changed_flags: claims of this day whose duplicate flag is not what is stored.
-        disturbed_days: other days of which a claim began or ceased to win.
+        winners: the claim that counts, keyed by subject, for all days.
+        changed_flags: this day's claims whose stored duplicate flag must change, with the new flag.
+        disturbed_days: other days where a claim began or ceased to win.
     """
 
     winners: Mapping[Claimed, OrderClaim]
@@ -35,18 +35,18 @@ class OrderVerdicts:
     disturbed_days: frozenset[int]
 
     def wins(self, kind: ClaimKind, claimed: str, at: HitAt, *, excluded: bool) -> bool:
-        """Return whether the claim of a hit counts."""
+        """Return whether the hit's claim counts."""
         winner = self.winners.get((kind, claimed, excluded))
         return winner is not None and claim_at(winner) == at
 
 
 def seen_claims(claims: Iterable[OrderClaim], before: Mapping[PartitionId, int]) -> list[OrderClaim]:
-    """Return the claims of records that a scan with these bounds saw, in the order given."""
+    """Return the claims whose records a scan with these bounds saw, in the order given."""
     return [claim for claim in claims if claim.position.offset < before.get(_partition(claim), 0)]
 
 
 def with_flags(claims: Iterable[OrderClaim], flags: Mapping[HitAt, bool]) -> list[OrderClaim]:
-    """Return the claims with these duplicate flags in place of their own."""
+    """Return the claims, with their duplicate flags replaced by `flags` where given."""
     return [replace(claim, duplicate=flags.get(claim_at(claim), claim.duplicate)) for claim in claims]
 
 
@@ -57,15 +57,15 @@ def decide_orders(
     read_through: Mapping[PartitionId, int],
     refund_days: Mapping[str, Collection[int]] | None = None,
 ) -> OrderVerdicts:
-    """Return who wins.
+    """Return the winning claims and the changes that follow.
 
     Args:
-        claims: every claim on the orders and refunds in question; those on one id in log order.
-        day: the UTC day that is settled.
-        duplicates: whether each claiming hit in sight is a copy; of other days too, where the window shows them.
-        read_through: what the current generation of the day was read through; empty without one. Claims of the day
-            beyond it are new, and may take an order from a claim of another day.
-        refund_days: days of refunds that take the total of their order, per order.
+        claims: every claim on the orders and refunds in question; claims on one id must be in log order.
+        day: the UTC day to settle.
+        duplicates: whether each claiming hit in the window is a copy; the window may show other days too.
+        read_through: the offsets up to which the day's current generation was read; empty without a generation. The
+            day's claims beyond these offsets are new, and may take an order from a claim on another day.
+        refund_days: the days whose refunds take the total of their order, per order.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}
@@ -76,7 +76,7 @@ def decide_orders(
     moved = {claimed for claimed in before.keys() | after.keys() if before.get(claimed) != after.get(claimed)}
     ends = [claim for claimed in moved for claim in (before.get(claimed), after.get(claimed)) if claim is not None]
     orders = {order_id for kind, order_id, _ in moved if kind is ClaimKind.ORDER}
-    waiting = {one for order_id in orders for one in (refund_days or {}).get(order_id, ())}
+    waiting = {refund_day for order_id in orders for refund_day in (refund_days or {}).get(order_id, ())}
     return OrderVerdicts(
         winners=after,
         changed_flags={
@@ -89,7 +89,7 @@ def decide_orders(
 
 
 def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> dict[Claimed, OrderClaim]:
-    """Return the first claim per what is claimed that is not a duplicate."""
+    """Return the first claim per subject that is not a duplicate."""
     winners: dict[Claimed, OrderClaim] = {}
     for claim in claims:
         if not duplicates[claim_at(claim)]:
@@ -98,7 +98,7 @@ def _winners(claims: Iterable[OrderClaim], duplicates: Mapping[HitAt, bool]) -> 
 
 
 def claim_at(claim: OrderClaim) -> HitAt:
-    """Return where the hit of a claim is."""
+    """Return where the claim's hit is stored."""
     return claim.position, claim.row
 
 

@@ -1,7 +1,7 @@
-"""What a refund takes off (steps 5 and S of the journey, rule D3).
+"""Decide the amount a refund takes off (steps 5 and S of the journey, rule D3).
 
-Decides that a repeat takes nothing off, and that a refund which names no amount takes the total of its order once that
-is known, at settlement; in the stream it is 0. Refunds are few, so plain Python. Refuses to know who came first.
+A repeated refund takes nothing off. A refund without an amount takes its order's total: 0 in the stream, the total at
+settlement, once the order is known. Refunds are few, so this is plain Python. Knows nothing of which claim came first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from processor.settle.window import read_rows
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """Hits with their refunds as they count.
+    """Hits with their final refund amounts.
 
     Attributes:
-        hits: the hits; a refund that takes the total of its order has the order's currency too.
-        completed: (n,) micros of such refunds, 0 of other hits.
+        hits: the hits; a refund that takes its order's total also has the order's currency.
+        completed: (n,) micros of such refunds, 0 for other hits.
     """
 
     hits: pl.DataFrame
@@ -36,21 +36,21 @@ class Refunded:
 
 
 def claims_refund() -> pl.Expr:
-    """Whether a hit claims a refund."""
+    """Return an expression for whether a hit claims a refund."""
     return (pl.col("hit_type") == HitType.REFUND) & pl.col("refund_id").is_not_null()
 
 
 def takes_total() -> pl.Expr:
-    """Whether a hit is a refund that names no amount."""
+    """Return an expression for whether a hit is a refund without an amount."""
     return (pl.col("hit_type") == HitType.REFUND) & (pl.col("refund_amount") == 0) & pl.col("order_id").is_not_null()
 
 
 def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
-    """Return rows of the stream with `wins_order`, and without the amounts of refunds that are repeats.
+    """Return stream rows with `wins_order`, the amounts of repeated refunds set to 0.
 
     Args:
         rows: hits with `refund_id`.
-        wins: whether each row holds the order or the refund that it claims (n,).
+        wins: whether each row holds the order or refund that the row claims (n,).
     """
     won = pl.Series("won", wins)
     return rows.with_columns(
@@ -60,7 +60,7 @@ def with_wins(rows: pl.DataFrame, wins: BoolArray) -> pl.DataFrame:
 
 
 def settled_refunds(hits: pl.DataFrame, positions: Sequence[Position], orders: OrderVerdicts) -> Refunded:
-    """Return hits of a window that are no copies with what their refunds take off in the end."""
+    """Return hits with the refund amounts that count at settlement. `hits` must contain no copies."""
     completed = np.zeros(hits.height, np.int64)
     rows = np.flatnonzero(hits["hit_type"].to_numpy() == HitType.REFUND)
     if not len(rows):
@@ -90,7 +90,9 @@ def settled_refunds(hits: pl.DataFrame, positions: Sequence[Position], orders: O
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims; those on these orders that were made before claims carried totals get them from the hit.
+    """Return the claims, each older claim on these orders completed with the total of its hit.
+
+    Older claims were stored before claims carried totals.
 
     Raises:
         StoreCorrupt: a record does not decode.

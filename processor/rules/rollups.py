@@ -1,9 +1,9 @@
-"""Hits and visits folded into rows (step 5 of the journey, rules §8 and §9).
+"""Fold hits and visits into rollup rows (step 5 of the journey, rules §8 and §9).
 
-Decides which measures a hit, an ordered item, a copy, a refusal and a visit add, at which cell and under which
-dimensions. Refuses to know how visits are built, which orders win and where rows go.
+Decides which measures a hit, an ordered item, a copy, a refusal and a visit add, in which cell and under which
+dimensions. Knows nothing of visit building, of which orders win, or of where rows go.
 
-Data-quality measures count over all hits and stand in rows that are not of excluded hits (rollup_rows).
+Data-quality measures count all hits, and are stored in rows that are not marked excluded (rollup_rows).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ITEM_DIMENSIONS: Final = {"product": "sku", "category": "category", "brand": "b
 
 @dataclass(frozen=True, slots=True)
 class RowOwner:
-    """The generation of a site-day that rows belong to."""
+    """The generation of a site-day that owns a set of rows."""
 
     site: str
     day: int
@@ -59,7 +59,7 @@ class RowOwner:
 
     @property
     def columns(self) -> Mapping[str, str | int]:
-        """What stands in every one of its rows."""
+        """The columns that are equal in all of the owner's rows."""
         return {"site": self.site, "day": self.day, "generation": self.generation}
 
 
@@ -73,33 +73,33 @@ def traffic_rows(
     """Return the day's `TRAFFIC_COLUMNS`.
 
     Args:
-        owner: whose rows they are.
-        counted: the day's hits that are no copies: window columns, those of VISIT_DIMENSIONS replaced by the
-            dimensions of the hit's visit, and `wins_order`.
+        owner: the owner of the rows.
+        counted: the day's hits except copies: window columns and `wins_order`, with VISIT_DIMENSIONS taken from the
+            hit's visit.
         copies: the day's copies: window columns.
-        rejected: refused hits per cell of collect time.
-        lg_k: of the sketches of visitors.
+        rejected: refused hits per cell, by collect time.
+        lg_k: log2 of the visitor sketches' size.
     """
     parts = hit_contributions(counted, TRAFFIC_DIMENSIONS)
     if copies.height:
         parts.append(copy_contributions(copies, HIT_DIMENSIONS))
     if rejected:
         parts.append(_refusals(rejected))
-    # Without the rechunk the grouping of a day costs four times as much.
+    # Without the rechunk, grouping a day takes four times as long.
     contributions = pl.concat(parts, how="diagonal").rechunk()
     folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, lg_k)
     return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
 
 
 def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[pl.DataFrame]:
-    """Return what counted hits add to traffic rows, in frames that lack the measures they add nothing to.
+    """Return the contributions of counted hits to traffic rows; each frame omits measures that are always zero.
 
     Args:
         counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
-        dimensions: columns that tell rows apart; those of items take the place of the hit's. `hit_type` stays a number.
+        dimensions: columns that tell rows apart; an item's own dimensions replace the hit's. `hit_type` stays a number.
 
     Returns:
-        Frames of cell, excluded, dimensions, measures and `visitor` (visitor_lo of interactive hits, else null).
+        Frames with cell, excluded, dimensions, measures and `visitor` (visitor_lo for interactive hits, else null).
     """
     parts = [_hits(counted, dimensions)]
     if counted["excluded"].any():
@@ -112,13 +112,13 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 def visits_rows(
     owner: RowOwner, visits: Summaries, hits: pl.DataFrame, dimensions: pl.DataFrame, order_visits: BoolArray
 ) -> pl.DataFrame:
-    """Return `VISITS_COLUMNS` of visits, at the cell of their start.
+    """Return `VISITS_COLUMNS` for visits, each in the cell where the visit starts.
 
     Args:
-        owner: whose rows they are; the visits start on its day.
-        visits: the visits, ended or as far as is known (m,).
+        owner: the owner of the rows; the visits must start on its day.
+        visits: the visits, ended or as known so far (m,).
         hits: the rows that the summaries point into: excluded and page_path.
-        dimensions: hostname and VISIT_DIMENSIONS of each visit (m,).
+        dimensions: each visit's hostname and VISIT_DIMENSIONS (m,).
         order_visits: whether the visit holds an order that counts (m,).
     """
     viewed = visits.views > 0
@@ -144,7 +144,7 @@ def visits_rows(
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return what each hit adds on its own row; its quality measures too, unless it is excluded."""
+    """Return each hit's contribution to its own row; an excluded hit adds no quality measures here."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
     included = ~pl.col("excluded")
@@ -171,7 +171,7 @@ def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return what excluded hits add to rows that are not of excluded hits."""
+    """Return the quality measures of excluded hits, for rows that are not marked excluded."""
     flags = pl.col("flags")
     measures = {
         "excluded_hits": pl.lit(value=True),
@@ -187,7 +187,7 @@ def _quality_of_excluded(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl
 
 
 def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return what the items of orders that count add, each under its own product, category and brand."""
+    """Return the contributions of items in winning orders, each under the item's product, category and brand."""
     ordered = counted.filter(pl.col("wins_order") & (pl.col("items").list.len() > 0))
     item = pl.col("items").struct
     return (
@@ -203,7 +203,7 @@ def _items(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
 
 
 def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return what copies add: each under its own dimensions, in no visit."""
+    """Return the contributions of copies, each under the copy's own dimensions and in no visit."""
     return copies.select(
         *_hit_key(dimensions),
         pl.lit(value=False).alias("excluded"),
@@ -212,7 +212,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 
 
 def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return what refused hits add to the cells they were collected in; nothing else is known of them."""
+    """Return the contributions of refused hits. Only the cell of their collect time is known."""
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
         schema={"cell": pl.Int64, "rejected_hits": pl.Int64},
@@ -221,7 +221,7 @@ def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
 
 
 def _is_late() -> pl.Expr:
-    """Whether a hit came more than an hour after its event time, by log time (rule T4)."""
+    """Return an expression for whether a hit came over an hour after its event time, by log time (rule T4)."""
     return pl.col("log_time") - pl.col("event_time") > LATENESS_MS
 
 
@@ -232,16 +232,16 @@ def _hit_key(dimensions: Sequence[str]) -> Iterable[pl.Expr]:
 
 
 def hit_type_name() -> pl.Expr:
-    """Return the name of the number in `hit_type`."""
+    """Return an expression that maps the number in `hit_type` to its name."""
     return pl.col("hit_type").replace_strict(_HIT_TYPE_NAMES, default=None, return_dtype=pl.String)
 
 
 def _folded(
     contributions: pl.DataFrame, key: Sequence[str], measures: Sequence[str], lg_k: int | None = None
 ) -> pl.DataFrame:
-    """Return one row per key with sums, and the sketch of its visitors; more where a sum is beyond an int64.
+    """Return one row per key with sums and a visitor sketch; several rows where a sum exceeds an int64.
 
-    Without `lg_k` there are no sketches.
+    Without `lg_k`, build no sketches.
     """
     sums = [name for name in measures if name in contributions.columns and (contributions[name] != 0).any()]
     rows = contributions.group_by(key).agg(
@@ -254,14 +254,14 @@ def _folded(
 
 
 def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
-    """Return a sketch per list of visitors, null where the list holds nothing but nulls; `lg_k` of cell_sketches."""
+    """Return a sketch per list of visitors, null for a list without values; `lg_k` as in cell_sketches."""
     groups = np.repeat(np.arange(len(visitors)), visitors.list.len().to_numpy())
     keys = visitors.explode()
     known = keys.is_not_null().to_numpy()
     groups, present = groups[known], keys.drop_nulls().to_numpy()
     counts = np.bincount(groups, minlength=len(visitors))
     if counts.max(initial=0) > exact_limit(lg_k):
-        order = np.lexsort((present, groups))  # a sample must not depend on the order of arrival (P1)
+        order = np.lexsort((present, groups))  # a sample must not depend on arrival order (P1)
         groups, present = groups[order], present[order]
     made = cell_sketches(present, groups, len(visitors), lg_k)
     sketches = pl.Series("visitors", pl.from_arrow(made), pl.Binary)
@@ -271,14 +271,14 @@ def visitor_sketches(visitors: pl.Series, lg_k: int = LG_K_CELL) -> pl.Series:
 def complete_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order, dimensions and measures that no row has filled in, reserved words escaped."""
+    """Return all columns in order, missing dimensions and measures filled in, reserved words escaped."""
     return with_escaped_names(filled_rows(folded, fixed, columns))
 
 
 def filled_rows(
     folded: pl.DataFrame, fixed: Mapping[str, str | int], columns: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return all columns in order, dimensions and measures that no row has filled in."""
+    """Return all columns in order, missing dimensions and measures filled in."""
     measures = {*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS}
     return folded.select(
         (

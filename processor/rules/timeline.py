@@ -1,7 +1,7 @@
-"""One timeline walked hit by hit: rules S1 to S5 as they are written (step 5 of the journey).
+"""Walk a single timeline hit by hit: rules S1 to S5 as written (step 5 of the journey).
 
-The exact way, for the few timelines that `visits` cannot cut by comparing neighbours. Decides of each hit whether it
-starts a visit, extends the open one or is an orphan. Refuses to know more than one timeline.
+The exact method, for the few timelines that `visits` cannot cut by comparing neighbours. Decides for each hit whether
+the hit starts a visit, extends the open visit or is an orphan. Knows only one timeline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.model.sites import VisitPolicy
 
 
 class Step(IntEnum):
-    """What a hit does. Every step from START on starts a visit."""
+    """The effect of a hit. Every step from START on starts a visit."""
 
     ORPHAN = 0
     EXTEND = 1
@@ -26,9 +26,9 @@ class Step(IntEnum):
 class Timeline:
     """The hits of one timeline by (event time, hit hash), each list (n,).
 
-    `starts` and `weights` differ from the event time and 1 only for a visit carried in, which stands first, as one
-    hit at the time of its last one. `days` are local dates, given when the policy splits at local midnight; that of
-    a visit carried in is of its start.
+    `starts` and `weights` differ from the event time and 1 only for a carried-in visit. That visit stands first, as a
+    single hit at its last hit's time. `days` are local dates, given when the policy splits at local midnight; for a
+    carried-in visit, the date of its start.
     """
 
     times: Sequence[int]
@@ -40,7 +40,7 @@ class Timeline:
 
 
 def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
-    """Return what each hit does (n,)."""
+    """Return the effect of each hit (n,)."""
     steps: list[Step] = []
     first = last = -1  # places of the open visit's first and latest hit
     count = 0
@@ -58,7 +58,7 @@ def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
 
 
 def _step(timeline: Timeline, place: int, first: int, last: int, count: int, policy: VisitPolicy) -> Step:
-    """Return what the hit would do if it were interactive."""
+    """Return the effect the hit would have if interactive."""
     if first < 0:
         return Step.START
     time, campaign = timeline.times[place], timeline.campaigns[place]

@@ -1,11 +1,11 @@
-"""Timelines become visits (step 5 of the journey, rules S0 to S6).
+"""Build visits from timelines (step 5 of the journey, rules S0 to S6).
 
-Decides which hits form a visit and which are orphans, from the hits of one site without copies and the visits that
-were open when they begin. Nearly every timeline is cut by comparing neighbours; where that is not exact (a visit
-that reaches a cap or another local date, a non-interactive hit with another campaign) the timeline is walked hit by
-hit by `timeline.walk`, and both give the same.
+Decides which hits form a visit and which are orphans. Input: a site's hits without copies, and the visits that were
+open when these hits begin. Nearly every timeline is cut by comparing neighbours. Where that is not exact (a visit
+reaches a cap or another local date; a non-interactive hit has another campaign), `timeline.walk` goes through the
+timeline hit by hit. Both methods give the same visits.
 
-Refuses to know of days, cells, copies and orders. All times are UTC ms.
+Knows nothing of days, cells, copies and orders. All times are UTC ms.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from processor.rules.timeline import Step, Timeline, walk
 ORPHAN: Final = -1
 VIEW_TYPES: Final = (int(HitType.PAGE_VIEW), int(HitType.SCREEN_VIEW))
 
-# What `open_visits` must hold; `processor.rules.carry` adds the dimensions.
+# Required columns of `open_visits`; `processor.rules.carry` adds the dimensions.
 OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
     "visitor_hi": pl.UInt64(),
     "visitor_lo": pl.UInt64(),
@@ -40,27 +40,27 @@ OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
     "views": pl.Int64(),
     "campaign_hash": pl.UInt64(),  # the current campaign
 }
-# What a timeline is, among the hits of one site.
+# The columns that identify a timeline among a site's hits.
 TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
 _NOWHERE: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """What is known of visits (m,), in the order of their timelines and starts.
+    """Visit summaries (m,), ordered by timeline and start.
 
     Attributes:
-        first: row of the first hit; −1 − i when the visit is open visit i, carried in.
+        first: row of the first hit; −1 − i for open visit i, carried in.
         start: event time of the first hit.
         first_hash: hit_hash of the first hit.
         last: event time of the last hit.
-        hits: hits in the visit, those before it was carried in too.
-        interactive_hits: the interactive ones of them.
-        views: the page and screen views of them.
-        landing: row of the first view among the rows given, −1 without one.
-        exit: row of the last view among the rows given, −1 without one.
+        hits: hits in the visit, including those before the visit was carried in.
+        interactive_hits: how many of these hits are interactive.
+        views: how many are page or screen views.
+        landing: row of the first view among the rows given, −1 without a view.
+        exit: row of the last view among the rows given, −1 without a view.
         campaign: the current campaign, 0 = none.
-        bot_behaviour: whether it began because the one before was full (rule S5).
+        bot_behaviour: whether the visit began because the previous visit was full (rule S5).
     """
 
     first: I64Array
@@ -85,10 +85,11 @@ class Summaries:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id; visits stand as one hit each.
+    """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
-    All (n,). `row` is a row of the hits, or −1 − i for open visit i. `weight`, `acts` and `views` are how many hits,
-    interactive hits and views stand there. `number` is the visit, ORPHAN in none.
+    A carried-in visit takes a single place, like a hit. All (n,). `row` is a row of the hits, or −1 − i for open visit
+    i. `weight`, `acts` and `views` count the hits, interactive hits and views in a place. `number` is the visit's
+    index, or ORPHAN.
     """
 
     row: I64Array
@@ -111,12 +112,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """The visits of a stretch of hits.
+    """The visits in a stretch of hits.
 
     Attributes:
         visit_of: (hits,) index into `visits`, ORPHAN for a hit in no visit.
-        visits: one entry per visit; the carried-in ones are those with a negative `first`.
-        line: the sorted hits, offline ones left out.
+        visits: one entry per visit; carried-in visits have a negative `first`.
+        line: the sorted hits without offline hits.
     """
 
     visit_of: I64Array
@@ -131,15 +132,16 @@ def build_visits(
     zone: str = "UTC",
     timeline: Sequence[str] = TIMELINE,
 ) -> Visits:
-    """Return the visits of the hits of one site, or of all sites of one policy when the timeline tells them apart.
+    """Build the visits of one site's hits, or of several sites with one policy if `timeline` includes the site.
 
     Args:
-        hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any
-            order, without copies.
-        open_visits: `OPEN_COLUMNS` with the timeline's, at most one per timeline, each older than every hit of it.
+        hits: the timeline's columns, event_time, hit_hash, hit_type, interactive, offline, campaign_hash; in any order,
+            without copies.
+        open_visits: `OPEN_COLUMNS` and the timeline's columns; at most one visit per timeline, older than all hits of
+            that timeline.
         policy: gap, caps and flags.
-        zone: the site's, for split_at_local_midnight.
-        timeline: columns of both frames whose values are one sequence of hits.
+        zone: the site's time zone, for split_at_local_midnight.
+        timeline: columns in both frames; rows with equal values form one sequence of hits.
     """
     line = _sorted_line(hits, open_visits, timeline)
     starts, inside, unsure = _cut_at_neighbours(line, policy)
@@ -156,7 +158,7 @@ def build_visits(
 
 
 def summarise(line: Line) -> Summaries:
-    """Return what the hits of a line say of its visits, each visit of which must be there from its first hit."""
+    """Summarise the visits of a line, which must contain each visit from its first hit on."""
     inside = line.only(line.number != ORPHAN)
     begins = np.flatnonzero(inside.starts)
     ends = np.append(begins[1:], len(inside.row))[: len(begins)] - 1
@@ -181,7 +183,7 @@ def summarise(line: Line) -> Summaries:
 
 
 def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
-    """Return the visits that a hit at `instant` or later could still extend, as of the hits before it (rule L4)."""
+    """Return the visits that a hit at `instant` or later could extend, judged by the hits before (rule L4)."""
     line = visits.line
     before = line.only((line.time < instant) & (line.number != ORPHAN))
     latest = np.ones(len(before.row), np.bool_)
@@ -196,9 +198,9 @@ def open_at(visits: Visits, instant: int, policy: VisitPolicy) -> Summaries:
 
 
 def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Return whether two neighbours are equal in all these columns: hits of one instant whose ids share a hash."""
+    """Return whether two neighbours are equal in all these columns: simultaneous hits whose ids share a hash."""
     tied = np.ones(max(line.height - 1, 0), np.bool_)
-    for name in reversed(names):  # nearly nothing is left after the hash
+    for name in reversed(names):  # the hash, compared first, rules out nearly all
         if not tied.any():
             return False
         values = line[name].to_numpy()
@@ -207,7 +209,7 @@ def _are_tied(line: pl.DataFrame, names: Sequence[str]) -> bool:
 
 
 def _sorted_line(hits: pl.DataFrame, open_visits: pl.DataFrame, timeline: Sequence[str]) -> Line:
-    """Return hits and open visits as one sorted line, still without visits."""
+    """Return hits and open visits as one sorted line; visits are not assigned yet."""
     of_hits = hits.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         *timeline,
@@ -277,12 +279,12 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 def _beyond_caps(
     line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | npt.NDArray[np.int32] | None, policy: VisitPolicy
 ) -> BoolArray:
-    """Return the places of hits that lie in a visit which gap and campaign alone let grow too far."""
+    """Return places where a visit, cut by gap and campaign alone, exceeds a cap or its local date."""
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():
         return beyond
     begins = np.flatnonzero(starts)
-    first = begins[np.cumsum(starts) - 1]  # of the visit each place is in; an orphan's is meaningless
+    first = begins[np.cumsum(starts) - 1]  # per place, its visit's first place; meaningless for orphans
     beyond |= inside & (line.time - line.start[first] >= policy.cap_ms)
     counts = np.add.reduceat(np.where(inside, line.weight, 0), begins)
     beyond[begins[counts > policy.max_hits]] = True
@@ -301,7 +303,7 @@ def _walk_unsure(
 ) -> BoolArray:
     """Walk every timeline with a doubtful hit and correct `starts` and `inside`.
 
-    Returns which hits start a visit because the one before was full.
+    Returns which hits start a visit because the previous visit was full.
     """
     full = np.zeros(len(starts), np.bool_)
     doubtful = np.unique(line.timeline[unsure])
@@ -330,6 +332,6 @@ def _walk_unsure(
 
 
 def _reduced(how: np.ufunc, values: I64Array, begins: I64Array) -> I64Array:
-    """Return how.reduceat, which refuses no groups at all."""
+    """Return how.reduceat, which rejects an empty list of groups."""
     reduced: I64Array = how.reduceat(values, begins) if len(begins) else np.empty(0, np.int64)
     return reduced

@@ -1,1 +1,1 @@
-"""Settlement (step S of the journey): closed days computed again from raw hits, compared and published."""
+"""Settlement (step S of the journey): recompute closed days from raw hits, compare and publish them."""

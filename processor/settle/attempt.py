@@ -1,7 +1,7 @@
-"""One attempt at one site-day (step S of the journey): what is known when it begins, and the settlement made of it.
+"""A single attempt to settle a site-day (step S of the journey): its inputs and the resulting settlement.
 
-Decides what a settlement sees: its window, its claims, the carry it begins from. Writes nothing but the number of the
-attempt; the order of effects stands in `settler`.
+Decides which data a settlement sees: the window, the claims and the incoming carry. The only write is the attempt
+number; `settler` orders all other effects.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from processor.settle.settlement import DERIVE_MS, DayInputs, Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far behind its day visits are followed: first try, second try
+_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far past the day's end visits are followed: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class SettlerStores:
-    """What a settler reads and writes."""
+    """The stores that a settler reads and writes."""
 
     raw: RawStore
     rejected: RejectedStore
@@ -69,11 +69,11 @@ class SettlerStores:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What settlements of a site that are not published yet hand to later days.
+    """Results of a site's unpublished settlements that later days need.
 
     Attributes:
-        carry: of the day before, None where it is not among them.
-        flags: duplicate flags of claims that differ from what is stored (rule D3).
+        carry: the previous day's carry, None if that day is not among these settlements.
+        flags: duplicate flags of claims that differ from the stored flags (rule D3).
     """
 
     carry: Carry | None = None
@@ -84,15 +84,15 @@ NOTHING_HANDED: Final = Handed()
 
 
 class Attempt:
-    """One attempt at one site-day.
+    """A single attempt to settle a site-day.
 
     Args:
-        stores: what is read.
-        site_day: what is settled.
-        hits_before: offsets of hits that the scan stays below.
-        read_through: offsets of all topics that the scan stays below.
-        handed: what days before it hand on that are computed but not published yet.
-        lg_k: of the sketches of visitors; the same as the stream's.
+        stores: the stores to read.
+        site_day: the site-day to settle.
+        hits_before: exclusive upper offsets of the scan, for hits.
+        read_through: exclusive upper offsets of the scan, for all topics.
+        handed: results of earlier days that are computed but not published yet.
+        lg_k: log2 of the visitor sketches' size; must equal the stream's.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class Attempt:
 
     @property
     def seen_sequence(self) -> int:
-        """The entry seen when the scan began, 0 for none."""
+        """Sequence number of the generation entry seen when the scan began, 0 without an entry."""
         return self._current.sequence if self._current else 0
 
     def settle(self) -> Settled | None:
-        """Return the settlement; None when there is nothing to settle: no hit, no refusal, nothing published."""
+        """Return the settlement, or None if there is nothing to settle: no hit, no refusal, nothing published."""
         site, day = self.site_day
         rejected = self._stores.rejected.counts(site, day)
         if not rejected and self._current is None and day not in self._stores.raw.days(site):
@@ -141,7 +141,7 @@ class Attempt:
         return settled
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return how the settlement differs from the stream; None where it was compared before, or never streamed."""
+        """Return the drift from the stream; None if the day was compared before or never streamed."""
         if self._current is not None:
             return None
         site, day = self.site_day
@@ -153,7 +153,7 @@ class Attempt:
         )
 
     def series_of(self, settled: Settled) -> pl.DataFrame:
-        """Return the series of the settlement's rows."""
+        """Return the series for the settlement's rows."""
         return settled_series(settled.traffic, settled.visits, digest_of(self._stores.directory), self._lg_k)
 
     def disturbed_days(self, settled: Settled) -> set[int]:
@@ -186,7 +186,7 @@ class Attempt:
         )
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims that concern the hits of a window, and days of refunds of whole orders among them."""
+        """Return the claims on ids in the window's hits, and the days of refunds that take an order's total."""
         site, day = self.site_day
         known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
         orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())
@@ -209,6 +209,6 @@ class Attempt:
 
 
 def _ids(hits: pl.DataFrame, name: str, wanted: pl.Expr) -> list[str]:
-    """Return the distinct ids in a column of the wanted hits, sorted."""
+    """Return the distinct ids in a column, over the wanted hits, sorted."""
     found: list[str] = hits.filter(wanted)[name].unique().sort().to_list()
     return found

@@ -1,8 +1,8 @@
-"""How a settled day differs from what the stream said of it (step S of the journey, decision A8).
+"""Compare a settled day with the stream's results (step S of the journey, decision A8).
 
-Decides whether the stream's own rows may be published as they are: when no row differs, by a digest over all of them,
-no sketch holds a visitor that left it, no hit waited for its visit, and the rows of the metric store add up to what the
-stream counted. Pure functions. Refuses to know why they differ.
+Decides whether the stream's own rows may be published unchanged. All of these must hold: a digest over all rows agrees,
+no sketch holds a visitor that moved away, no hit waited for its visit, and the metric store's rows add up to the
+stream's counts. Pure functions. Knows nothing of the causes of drift.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def drift_of(
     *,
     visits_wait: bool = False,
 ) -> Drift | None:
-    """Return the drift of a site-day; None when the stream counted nothing of it.
+    """Return the drift of a site-day; None when the stream counted nothing for the day.
 
     Args:
         traffic: settled rows (hitmesh.model.rows.rollup_rows).
         visits: settled rows.
-        streamed: SERIES_COLUMNS of the stream's partials of the day. Where some have the digests of an older version,
-            the rows cannot be compared: nothing is confirmed, and rows are said to differ where a measure does.
-        digest: of the mesh.
-        full_refunds: what refunds that named no amount got from their orders; it is listed apart.
-        visits_wait: whether a hit that waited may be of a visit of the day (rule S9): answers said so, and say so no
-            more.
+        streamed: SERIES_COLUMNS of the stream's partials for the day. Partials with digests of an older version cannot
+            be compared: the day is then not confirmed, and rows count as different if a measure differs.
+        digest: the mesh's row digest.
+        full_refunds: the sum that refunds without an amount took from their orders; reported separately.
+        visits_wait: whether a hit that waited may belong to a visit of the day (rule S9). Answers said so until now;
+            after settlement they no longer do.
     """
     if streamed.is_empty():
         return None
     digests = (digest.of(traffic, RowSource.TRAFFIC), digest.of(visits, RowSource.VISITS))
-    settled = sum(int(np.add.reduce(one, dtype=np.uint64)) for one in digests) % 2**64
+    settled = sum(int(np.add.reduce(row_digests, dtype=np.uint64)) for row_digests in digests) % 2**64
     differ = settled != int(np.add.reduce(streamed["digest"].to_numpy(), dtype=np.uint64))
     moved = int(streamed[MOVED_VISITORS].sum()) != 0
     differences = {
@@ -64,15 +64,15 @@ def drift_of(
 
 
 def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, stored: Mapping[str, int]) -> Drift:
-    """Return the drift with the difference between the metric store's rows and what the stream counted.
+    """Add to the drift the difference between the metric store's rows and the stream's counts.
 
-    The partials, from which `drift` was made, cannot tell rows that a store lost or has twice.
+    `drift` itself comes from the partials, and cannot show rows that the metric store lost or duplicated.
 
     Args:
-        drift: of `drift_of`, with the same settled rows.
+        drift: the result of `drift_of` for the same settled rows.
         traffic: settled rows (hitmesh.model.rows.rollup_rows).
         visits: settled rows.
-        stored: ROW_SUMS of the stream's rows in the metric store, modulo 2⁶⁴.
+        stored: ROW_SUMS over the stream's rows in the metric store, modulo 2⁶⁴.
     """
     streamed = {
         name: int(rows[name].sum()) - drift.measures.get(name, 0)
@@ -88,5 +88,5 @@ def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, 
 
 
 def _signed(value: int) -> int:
-    """Return a value modulo 2⁶⁴, from −2⁶³ on."""
+    """Map a value modulo 2⁶⁴ to the signed range that begins at −2⁶³."""
     return (value + 2**63) % 2**64 - 2**63

@@ -1,7 +1,7 @@
-"""What a settlement counted, added up by cell and currency (step S of the journey, decision A8).
+"""Sum a settlement's rows by cell and currency (step S of the journey, decision A8).
 
-Decides that a settled site-day reads as the stream's partials of the same hits would: the same sums, digests and
-sketches, made by the same function. A pure function of the settled rows; refuses to know where they are stored.
+The result reads like the stream's partials for the same hits: equal sums, digests and sketches, made by the same
+function. A pure function of the settled rows; knows nothing of storage.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from processor.stream.live.rows import SignedRows
 def settled_series(
     traffic: pl.DataFrame, visits: pl.DataFrame, digest: RowDigest | None = None, lg_k: int = LG_K_CELL
 ) -> pl.DataFrame:
-    """Return SERIES_COLUMNS of a site-day, one row per (cell, excluded, currency), in this order.
+    """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        traffic: its settled rows (hitmesh.model.rows.rollup_rows); nobody ever left a sketch of them.
-        visits: its settled rows.
-        digest: of the mesh.
-        lg_k: of the sketches of cells; the same as the stream's.
+        traffic: the day's settled rows (hitmesh.model.rows.rollup_rows); no visitor ever left their sketches.
+        visits: the day's settled rows.
+        digest: the mesh's row digest.
+        lg_k: log2 of the cell sketches' size; must equal the stream's.
     """
     sums = EpochSums(lg_k=lg_k)
     digest = digest or RowDigest()

@@ -1,12 +1,11 @@
-"""A site-day recomputed from raw hits (step S of the journey, rules D1 to D5 and L4).
+"""Recompute a site-day from raw hits (step S of the journey, rules D1 to D5 and L4).
 
-Decides everything that a settled day says: its rows, its ledger entry, the carry for the next day, the duplicate flags
-of its claims, the id collisions, and which other days must be settled again because of it. A pure function of the raw
-hits, the carry of the day before, the claims and the refusals: settling twice gives the same. Refuses to know stores,
-generations and time.
+Decides the complete result of a settled day: rows, ledger entry, the next day's carry, duplicate flags of claims, id
+collisions, and the other days that must be settled again. A pure, idempotent function of raw hits, the previous day's
+carry, claims and refusals. Knows nothing of stores, generations and time.
 
-An orphan has no visit; in traffic rows it stands under its own dimensions, as if it were a visit of its own, so that a
-payment webhook keeps its channel and a breakdown adds up without a nameless rest. A copy has no visit dimensions.
+An orphan has no visit. Its traffic row uses its own dimensions, as if the orphan were a visit: a payment webhook keeps
+its channel, and a breakdown adds up without an unnamed rest. A copy has no visit dimensions.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
 from processor.rules.visits import VIEW_TYPES, Visits, build_visits, open_at
 from processor.settle.window import Window, chosen
 
-DERIVE_MS: Final = DAY_MS  # how far back a carry is derived from raw when no settled day hands one on
+DERIVE_MS: Final = DAY_MS  # without a carry, open visits are derived from this much raw data before the day
 
 
 @dataclass(frozen=True, slots=True)
 class DayInputs:
-    """What a settlement is computed from.
+    """The inputs of a settlement.
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the site's visit policy; cap and gap of at most a day.
+        policy: the site's visit policy; cap and gap at most a day.
         zone: the site's time zone.
-        window: the site's hits; must begin 2 h before the day, or 26 h when there is no carry, and end 2 h after
+        window: the site's hits; must begin 2 h before the day, or 26 h without a carry, and end 2 h after
             `known_until`.
-        known_until: visits are followed up to here; at least the day's end.
-        carry: that of the day before; None when it was never settled.
-        claims: all claims on the orders and refunds in the window that the same scan saw, those on one id in log order.
-        refund_days: days of refunds that take the total of their order, per order of the window.
-        rejected: refused hits per cell of the day (by collect time).
-        read_through: what the current generation was read through; empty without one.
-        lg_k: of the sketches of visitors; the same as the stream's.
+        known_until: the instant up to which visits are followed; at least the day's end.
+        carry: the previous day's carry; None when that day was never settled.
+        claims: all claims that the same scan saw on the window's orders and refunds; claims on one id in log order.
+        refund_days: the days whose refunds take an order's total, per order in the window.
+        rejected: refused hits per cell in the day (by collect time).
+        read_through: the offsets up to which the current generation was read; empty without a generation.
+        lg_k: log2 of the visitor sketches' size; must equal the stream's.
     """
 
     owner: RowOwner
@@ -73,19 +72,20 @@ class DayInputs:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settlement says.
+    """The result of a settlement.
 
     Attributes:
-        traffic: rows of hit measures (TRAFFIC_COLUMNS).
-        visits: rows of visit measures (VISITS_COLUMNS).
-        ledger: what became of the day's accepted hits.
-        carry: for the day after.
-        followed: digest of the day's hits in visits carried in: what the day before must have seen of them.
+        traffic: rows with hit measures (TRAFFIC_COLUMNS).
+        visits: rows with visit measures (VISITS_COLUMNS).
+        ledger: the outcome of the day's accepted hits.
+        carry: the carry for the next day.
+        followed: digest of the day's hits in carried-in visits. The previous day's settlement must have seen these
+            hits.
         orders: winners, changed duplicate flags and disturbed days.
-        disturbed_days: neighbours that hold a copy of a hit that came since `read_through`.
-        full_refunds: what refunds of the day that named no amount got from their orders, in micros.
-        collisions: hits of the day that are copies with other content (ID_COLLISION).
-        complete: False when a visit may go on past `known_until`; then settle again with more hits.
+        disturbed_days: neighbouring days with a copy whose original came since `read_through`.
+        full_refunds: the sum that the day's refunds without an amount took from their orders, in micros.
+        collisions: the day's hits that are copies with other content (ID_COLLISION).
+        complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
 
     traffic: pl.DataFrame
@@ -102,16 +102,16 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """The hits of the day and those that follow its visits, with the visits they form.
+    """The day's hits, the hits that follow in the day's visits, and the visits built from both.
 
     Attributes:
         hits: window columns, no copies (n,).
         carried: the visits open at the day's start.
-        visits: what the hits form.
-        dimensions: CARRIED_DIMENSIONS of each visit.
-        in_day: (n,) whether the hit is of the day itself.
+        visits: the visits built from the hits.
+        dimensions: each visit's CARRIED_DIMENSIONS.
+        in_day: (n,) whether the hit lies in the day itself.
         wins_order: (n,) whether the hit is the ORDER that counts.
-        completed: (n,) what a refund that named no amount got from its order.
+        completed: (n,) micros that a refund without an amount took from its order.
         end: the day's end.
     """
 
@@ -126,7 +126,7 @@ class _Built:
 
 
 def settle(inputs: DayInputs) -> Settled:
-    """Return the settled day."""
+    """Compute the day's settlement."""
     owner, positions = inputs.owner, inputs.window.positions
     hits = inputs.window.rows
     times = hits["event_time"].to_numpy()
@@ -143,14 +143,14 @@ def settle(inputs: DayInputs) -> Settled:
         followed=_digest(built, built.in_day, built.visits.visits.first < 0),
         orders=orders,
         disturbed_days=_disturbed_days(inputs, times, copies),
-        full_refunds=sum(built.completed[built.in_day].tolist()),  # as Python's integers: an int64 would wrap
+        full_refunds=sum(built.completed[built.in_day].tolist()),  # summed as Python integers: an int64 would wrap
         collisions=tuple(_places(hits.filter(of_day & copies.collides), positions)),
         complete=_is_complete(built, inputs),
     )
 
 
 def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts:
-    """Return who wins orders and refunds in sight; duplicate flags are known from the day's start to the horizon."""
+    """Decide the orders and refunds in the window; duplicate flags are known from the day's start to the horizon."""
     known = (times >= inputs.owner.day * DAY_MS) & (times < inputs.known_until)
     claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
     rows = inputs.window.rows.with_columns(pl.Series("is_copy", copies.is_copy)).filter(pl.Series(known), claiming)
@@ -159,7 +159,7 @@ def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts
 
 
 def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
-    """Return the visits of the day's hits and of the hits that may follow its last visits."""
+    """Build the visits from the day's hits and the hits that may follow in its last visits."""
     begin, end = inputs.owner.day * DAY_MS, (inputs.owner.day + 1) * DAY_MS
     rows = inputs.window.rows
     visitors = rows["visitor_lo"].to_numpy()
@@ -184,7 +184,7 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
 
 
 def _derived_carry(inputs: DayInputs, times: I64Array, is_copy: BoolArray) -> pl.DataFrame:
-    """Return the visits open at the day's start, from the raw hits of the 24 h before it (rule L4)."""
+    """Return the visits open at the day's start, from the raw hits in the preceding 24 h (rule L4)."""
     begin = inputs.owner.day * DAY_MS
     before = inputs.window.rows.filter((times >= begin - DERIVE_MS) & (times < begin) & ~is_copy)
     if before.is_empty():
@@ -205,7 +205,7 @@ def _wins_order(hits: pl.DataFrame, positions: Sequence[Position], orders: Order
 
 
 def _with_visit_dimensions(built: _Built) -> pl.DataFrame:
-    """Return the day's hits with the dimensions of their visits, an orphan's with its own, and `wins_order`."""
+    """Return the day's hits with `wins_order` and their visits' dimensions; an orphan keeps its own dimensions."""
     hits = chosen(built.hits, built.in_day)
     visit_of = built.visits.visit_of[built.in_day]
     of_visits = built.dimensions.select(VISIT_DIMENSIONS)
@@ -219,7 +219,7 @@ def _with_visit_dimensions(built: _Built) -> pl.DataFrame:
 
 
 def _visits_rows(owner: RowOwner, built: _Built) -> pl.DataFrame:
-    """Return the rows of the visits that start on the day, followed to their end."""
+    """Return the rows for visits that start on the day, followed to their end."""
     everything = built.visits.visits
     is_own = _starts_in_day(built)
     with_order = np.zeros(len(everything), np.bool_)
@@ -235,13 +235,13 @@ def _starts_in_day(built: _Built) -> BoolArray:
 
 
 def _carry(built: _Built, policy: VisitPolicy) -> Carry:
-    """Return the visits open at the day's end, and the digest of what came of them."""
+    """Return the visits open at the day's end, and the digest of the hits that followed in these visits."""
     open_visits = open_rows(open_at(built.visits, built.end, policy), built.hits, built.carried)
     return Carry(open_visits, _digest(built, ~built.in_day, built.visits.visits.start < built.end))
 
 
 def _digest(built: _Built, of_hits: BoolArray, of_visits: BoolArray) -> int:
-    """Return the digest of these hits as far as they are in these visits."""
+    """Return the digest of these hits, restricted to hits in these visits."""
     visit_of = built.visits.visit_of
     chosen = of_hits & (visit_of >= 0)
     chosen[chosen] = of_visits[visit_of[chosen]]
@@ -249,7 +249,7 @@ def _digest(built: _Built, of_hits: BoolArray, of_visits: BoolArray) -> int:
 
 
 def _is_complete(built: _Built, inputs: DayInputs) -> bool:
-    """Return whether no visit of the day can go on where hits are not known any more."""
+    """Return whether no visit that starts on the day can continue past `known_until`."""
     visits = built.visits.visits
     may_go_on = (visits.last + inputs.policy.gap_ms >= inputs.known_until) & (
         visits.start + inputs.policy.cap_ms > inputs.known_until
@@ -258,10 +258,10 @@ def _is_complete(built: _Built, inputs: DayInputs) -> bool:
 
 
 def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> frozenset[int]:
-    """Return the neighbour days that hold a copy of a hit of this day which came since the current generation.
+    """Return the neighbouring days with a copy whose original lies in this day and is new to this generation.
 
-    Records nearly always come in log order, and then a new hit is never the original of a known one; it may be when
-    a visitor's hits lie in two partitions, after a change of spread or of the log (decision A4).
+    Records nearly always come in log order, and a new hit is then never the original of a known hit. The exception: a
+    visitor's hits lie in two partitions, after a change of spread or of the log (decision A4).
     """
     day = inputs.owner.day
     days = times // DAY_MS
@@ -276,7 +276,7 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
 
 
 def _ledger(hashes: npt.NDArray[np.uint64], counted: pl.DataFrame) -> LedgerEntry:
-    """Return what became of the day's accepted hits (rule D5), of which these are the hash64 of the ids."""
+    """Return the ledger entry for the day's accepted hits (rule D5); `hashes` is the hash64 of each id."""
     excluded = int(counted["excluded"].sum())
     return LedgerEntry(
         accepted=len(hashes),
@@ -289,6 +289,6 @@ def _ledger(hashes: npt.NDArray[np.uint64], counted: pl.DataFrame) -> LedgerEntr
 
 
 def _places(hits: pl.DataFrame, positions: Sequence[Position]) -> Iterable[HitAt]:
-    """Yield where each hit is in the log."""
+    """Yield each hit's place in the log."""
     for record, row in zip(hits["record"].to_list(), hits["row"].to_list(), strict=True):
         yield positions[record], row

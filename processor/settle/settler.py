@@ -1,11 +1,13 @@
-"""Step S of the journey: closed site-days are scanned, settled and published (decision A8, rules L3 and L4).
+"""The settler (step S of the journey): scan, settle and publish closed site-days (decision A8, rules L3 and L4).
 
-A day is taken once it is closed for every partition: first because the stream counted it, later again when history
-marked it. Site-days are settled in waves: their rows are written and awaited together, since a store takes seconds to
-make rows readable however few they are; then they are published one by one. Decides what is settled when, and in
-which order effects become durable: `Settler._publish_wave` is the one place. Every effect before a publication may be
-repeated, marks are cleared last, so a crash at any point costs a repetition. One settler at a time works on a site: a
-carry is handed from day to day. Refuses to know what a settlement says: that is `settlement`.
+A day is taken once closed for every partition: first because the stream counted the day, later again when history
+marked it dirty. Site-days are settled in waves. The rows of a wave are written and awaited together, since a store
+takes seconds to make rows readable, however few; site-days are then published one by one.
+
+Decides the order of work, and the order in which effects become durable: see `Settler._publish_wave`. Every effect
+before a publication is idempotent and marks are cleared last, so a crash at any point costs only repeated work. Only
+one settler at a time may work on a site, because each day hands a carry to the next. Knows nothing of the numbers in a
+settlement: see `settlement`.
 """
 
 from __future__ import annotations
@@ -38,24 +40,24 @@ from processor.stream.metering import count_not_settled, count_settled, count_st
 
 _LOOK_EVERY_S: Final = 0.05
 _MAX_DOUBLINGS: Final = 20
-# Polars panics with an exception that is no Exception.
+# Polars panics with an exception that does not derive from Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How hard a settler works.
+    """The settler's limits and delays.
 
     Attributes:
         take_site_days: dirty site-days looked at per pass.
-        pass_ms: a pass stops taking on work after this long.
-        resettle_after_ms: a site-day that stays dirty is settled again no sooner; nor sooner than it took.
-        retry_after_ms: a site-day that cannot be settled is tried again no sooner; twice as late after each failure.
-        max_retry_after_ms: but no later.
-        keep_superseded_ms: how long rows stay readable after their successor was published.
-        ingest_timeout_s: how long written rows may take to become readable.
-        wave_site_days: settled before the first of them is published, at most.
-        wave_rows: written at once, about.
+        pass_ms: a pass takes on no more work after this time.
+        resettle_after_ms: minimum delay before a dirty site-day is settled again; at least as long as settling took.
+        retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
+        max_retry_after_ms: maximum retry delay.
+        keep_superseded_ms: how long rows stay readable after a newer generation was published.
+        ingest_timeout_s: deadline for written rows to become readable.
+        wave_site_days: maximum number of site-days in a wave.
+        wave_rows: approximate number of rows in a wave.
     """
 
     take_site_days: int = 2_000
@@ -70,16 +72,17 @@ class Pace:
 
 
 class Settler:
-    """Settles dirty site-days. Confined to one thread.
+    """Settle dirty site-days. Confined to one thread.
 
     Args:
-        stores: where everything is.
-        clock: says when to try again; numbers do not depend on it.
-        pace: how much at once.
-        stop: ends the work when it is set.
-        metrics: counts.
-        marks: the partition of its own marks, for each settler another: a mark is cleared by its offset, from a clock.
-        lg_k: of the sketches of visitors (processor.stream.live.limits.Limits); the same as the stream's.
+        stores: the stores to read and write.
+        clock: times retries; results do not depend on the clock.
+        pace: limits and delays.
+        stop: ends the work when set.
+        metrics: counters.
+        marks: the settler's own partition for marks, unique per settler: marks are cleared by offset, and offsets come
+            from a clock.
+        lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Settler:
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
-        """Work through passes until stopped; wait where a store asks to be tried later."""
+        """Run passes until stopped; after a retryable store error, wait as long as the error asks."""
         while not self._stop.is_set():
             wait_s = pause_s
             try:
@@ -119,10 +122,10 @@ class Settler:
             self._stop.wait(wait_s)
 
     def run_once(self) -> int:
-        """Settle what is dirty, as far as one pass goes; return how many site-days were done.
+        """Run a single pass over dirty site-days; return how many were done.
 
         Raises:
-            RetryError: a store does not answer; what is not done stays dirty.
+            RetryError: a store is unavailable; unfinished site-days stay dirty.
         """
         started = self._clock.now()
         self._paced = {day: until for day, until in self._paced.items() if until > started}
@@ -130,7 +133,7 @@ class Settler:
         closed_before = self._closed_before()
         taken = self._stores.dirty.take(self._pace.take_site_days, closed_before)
         self._note_marks(taken)
-        # Read after the marks: the intake commits positions after it has marked.
+        # Read after the marks: the intake commits positions after marking.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
         before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED)}
         this = Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
@@ -142,30 +145,33 @@ class Settler:
             if covered is not None and not self._must_wait(covered):
                 this.waiting.discard(entry.site_day)
                 self._compute_if_possible(this, covered)
-            if len(this.wave) >= self._pace.wave_site_days or sum(one.rows for one in this.wave) > self._pace.wave_rows:
+            if (
+                len(this.wave) >= self._pace.wave_site_days
+                or sum(computed.rows for computed in this.wave) > self._pace.wave_rows
+            ):
                 self._publish_wave(this)
         self._publish_wave(this)
         self._remove_superseded()
         return this.done
 
     def _closed_before(self) -> int:
-        """Return the first day that is not closed for every declared partition, as far as partials are stored.
+        """Return the first day not closed for every declared partition, judged by stored partials.
 
-        What the stream said of a day is compared with its settlement, so all of it must be there.
+        A settlement is compared with the stream's results for the day, so all partials must be stored.
         """
         return _closed_before(self._stores.series.flushed(), self._stores.progress.progress(Topic.HITS))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
-        """Return whether it is too early: what settlement itself marked is never slowed down, new hits are."""
+        """Return whether it is too early to settle: new hits are paced, settlement's own marks are not."""
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
     def _in_turn(self, taken: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-        """Return the site-days site by site, days ascending; the site worked on last comes last."""
+        """Return the site-days grouped by site, days ascending; the last site worked on comes last."""
         return sorted(taken, key=lambda entry: (entry.site_day.site <= self._last_site, entry.site_day))
 
     def _compute_if_possible(self, this: Pass, covered: DirtySiteDay) -> None:
-        """Settle one site-day into the wave; where that cannot be, leave it dirty and let the others go on."""
+        """Settle a site-day into the wave; if that fails, leave the site-day dirty and continue with others."""
         site_day = covered.site_day
         started = self._clock.now()
         try:
@@ -183,14 +189,20 @@ class Settler:
             self._put_off(this, site_day, error)
 
     def _publish_wave(self, this: Pass) -> None:
-        """Make the settlements of a wave current. The order of effects of step S, written once.
+        """Publish the settlements in a wave. The order of effects in step S is defined only here.
 
-        First the stream's rows are compared with what the metric store has of them, which decides what is confirmed.
-        1. the rows of all, invisible until published, unless the stream's own rows are confirmed. Then of each
-        site-day, days ascending: 2. its series; 3. collisions; 4. marks on the days that this settlement changes,
-        before it becomes current, since afterwards nothing would show that it did; 5. generation, ledger, carry and
-        drift, if no one else published; 6. duplicate flags of claims; 7. the marks that were taken are cleared.
-        A site-day that fails takes those of its site behind it with it: they were computed from its carry.
+        First compare the stream's rows with the metric store's, to decide which days are confirmed. Then:
+        1. write all rows, invisible until published, unless the stream's own rows are confirmed.
+        For each site-day, days ascending:
+        2. write the series;
+        3. write the collisions;
+        4. mark the days that this settlement changes. This must precede publication: afterwards nothing would show the
+        change;
+        5. publish generation, ledger, carry and drift, unless another settler published first;
+        6. set duplicate flags of claims;
+        7. clear the marks that were taken.
+
+        When a site-day fails, the site's later site-days in the wave fail too: they were computed from its carry.
         """
         wave, this.wave = this.wave, []
         try:
@@ -200,73 +212,76 @@ class Settler:
         except ANY_ERROR as error:
             self._publish_apart(this, wave, error)
             return
-        for one in wave:
-            site_day = one.attempt.site_day
+        for computed in wave:
+            site_day = computed.attempt.site_day
             if site_day.site in this.failed:
                 this.waiting.add(site_day)
                 continue
             try:
-                self._publish(this, one)
+                self._publish(this, computed)
             except RetryError:
                 raise
             except ANY_ERROR as error:
                 this.failed.add(site_day.site)
                 self._put_off(this, site_day, error)
                 continue
-            self._stores.dirty.clear(one.covered)
+            self._stores.dirty.clear(computed.covered)
             this.done += 1
-            self._note_done(one)
+            self._note_done(computed)
 
     def _readable(self, wave: Sequence[Computed]) -> list[Computed]:
-        """Write the rows of a wave and wait until reports can read them; return the wave with what is confirmed."""
+        """Write a wave's rows and wait until reports can read them; return the wave with confirmations set."""
         compared = self._compared(wave)
-        written = [one for one in compared if not one.is_confirmed]
+        written = [computed for computed in compared if not computed.is_confirmed]
         if written:
             self._stores.sink.write(
-                pl.concat([one.settled.traffic for one in written]), pl.concat([one.settled.visits for one in written])
+                pl.concat([computed.settled.traffic for computed in written]),
+                pl.concat([computed.settled.visits for computed in written]),
             )
             self._await_ingestion(written)
         return compared
 
     def _publish_apart(self, this: Pass, wave: Sequence[Computed], error: BaseException) -> None:
-        """Publish the site-days of a wave that failed as a whole one by one: only those at fault are put off."""
+        """Publish the site-days of a failed wave one by one, so that only the failing site-days are put off."""
         if len(wave) == 1:
             this.failed.add(wave[0].attempt.site_day.site)
             self._put_off(this, wave[0].attempt.site_day, error)
             return
-        for one in wave:
-            this.wave = [one] if one.attempt.site_day.site not in this.failed else []
-            this.waiting |= {one.attempt.site_day} if not this.wave else set()
+        for computed in wave:
+            this.wave = [computed] if computed.attempt.site_day.site not in this.failed else []
+            this.waiting |= {computed.attempt.site_day} if not this.wave else set()
             self._publish_wave(this)
 
-    def _publish(self, this: Pass, one: Computed) -> None:
-        stores, site_day, settled = self._stores, one.attempt.site_day, one.settled
-        generation = STREAM_GENERATION if one.is_confirmed else one.attempt.generation
-        stores.series.put_settled(site_day, generation, one.attempt.series_of(settled))
+    def _publish(self, this: Pass, computed: Computed) -> None:
+        stores, site_day, settled = self._stores, computed.attempt.site_day, computed.settled
+        generation = STREAM_GENERATION if computed.is_confirmed else computed.attempt.generation
+        stores.series.put_settled(site_day, generation, computed.attempt.series_of(settled))
         if settled.collisions:
             stores.rejected.put(collision_refusals(stores.raw, settled.collisions))
-        disturbed = one.attempt.disturbed_days(settled) - {day.day for day in this.waiting if day.site == site_day.site}
-        # A day that is not closed is settled anyway when it closes; until then the stream answers for it.
+        disturbed = computed.attempt.disturbed_days(settled) - {
+            day.day for day in this.waiting if day.site == site_day.site
+        }
+        # An open day is settled anyway when it closes; until then the stream answers for that day.
         disturbed = {day for day in disturbed if day < this.closed_before}
         if disturbed:
             stores.dirty.mark(list(self._marks(site_day.site, disturbed)))
         stores.generations.publish(
             site_day,
-            one.attempt.generation,
+            computed.attempt.generation,
             logic_version=LOGIC_VERSION,
-            read_through=one.attempt.read_through,
-            seen_sequence=one.attempt.seen_sequence,
+            read_through=computed.attempt.read_through,
+            seen_sequence=computed.attempt.seen_sequence,
             ledger=settled.ledger,
             carry=settled.carry.to_bytes(),
             now=self._clock.now(),
-            drift=one.drift,
+            drift=computed.drift,
         )
-        count_settled(self._metrics, one.drift)
+        count_settled(self._metrics, computed.drift)
         if settled.orders.changed_flags:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
 
     def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty: at once again where another settlement came first, ever later where it is broken."""
+        """Leave a site-day dirty: retry at once if another settlement came first, else back off exponentially."""
         this.waiting.add(site_day)
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_was_overtaken", message=error.message)
@@ -287,39 +302,39 @@ class Settler:
         count_not_settled(self._metrics, SettledResult.BROKEN)
         self._broken[site_day] = self._clock.now() + after_ms
 
-    def _note_done(self, one: Computed) -> None:
-        self._failures.pop(one.attempt.site_day, None)
+    def _note_done(self, computed: Computed) -> None:
+        self._failures.pop(computed.attempt.site_day, None)
         ended = self._clock.now()
-        self._paced[one.attempt.site_day] = ended + max(self._pace.resettle_after_ms, ended - one.started)
+        self._paced[computed.attempt.site_day] = ended + max(self._pace.resettle_after_ms, ended - computed.started)
         logger().info(
             "settled",
-            site=one.attempt.site_day.site,
-            date=date_text(one.attempt.site_day.day),
-            hits=one.settled.ledger.accepted,
-            rows=one.settled.traffic.height + one.settled.visits.height,
-            took_ms=ended - one.started,
+            site=computed.attempt.site_day.site,
+            date=date_text(computed.attempt.site_day.day),
+            hits=computed.settled.ledger.accepted,
+            rows=computed.settled.traffic.height + computed.settled.visits.height,
+            took_ms=ended - computed.started,
         )
 
     def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
-        """Return the wave with the drift of the stream's rows in the metric store: rows it lost or has twice.
+        """Add to each drift the stream rows that the metric store lost or duplicated.
 
-        Partials cannot tell: they are stored elsewhere. A day whose rows differ is not confirmed.
+        Partials cannot show this: they live in another store. A day whose rows differ is not confirmed.
         """
-        streamed = [one for one in wave if one.drift is not None]
+        streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
             return list(wave)
-        last_day = max(one.attempt.site_day.day for one in streamed)
+        last_day = max(computed.attempt.site_day.day for computed in streamed)
         self._await(lambda: self._rows_closed_before() > last_day, f"rows of the stream of day {last_day}")
-        sums = self._stores.metrics.stream_sums([one.attempt.site_day for one in streamed])
-        return [_with_stored_rows(one, sums) for one in wave]
+        sums = self._stores.metrics.stream_sums([computed.attempt.site_day for computed in streamed])
+        return [_with_stored_rows(computed, sums) for computed in wave]
 
     def _rows_closed_before(self) -> int:
-        """Return the first day of which the metric store may lack rows of the stream."""
+        """Return the first day whose stream rows may be missing from the metric store."""
         return _closed_before(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
     def _await_ingestion(self, written: Sequence[Computed]) -> None:
-        """Wait until reports can read the rows: only then may they become current (decision A9)."""
-        waiting = [(one.attempt.site_day, one.attempt.generation) for one in written]
+        """Wait until reports can read the rows; rows must not become current earlier (decision A9)."""
+        waiting = [(computed.attempt.site_day, computed.attempt.generation) for computed in written]
 
         def are_ingested() -> bool:
             while waiting and self._stores.sink.ingested(*waiting[0]):
@@ -332,7 +347,7 @@ class Settler:
         """Wait until rows are readable.
 
         Raises:
-            Unavailable: they are not in time, or this settler was stopped.
+            Unavailable: the deadline passed, or this settler was stopped.
         """
         deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
         while not are_readable():
@@ -340,18 +355,18 @@ class Settler:
                 raise Unavailable(f"{rows} are not readable yet", retry_after_s=5.0)
 
     def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
-        """Yield marks of settlement, each with an offset greater than any that was taken."""
+        """Yield settlement marks, each with an offset above all offsets taken so far."""
         now = self._clock.now()
         for day in sorted(days):
             self._last_mark = max(now, self._last_mark + 1)
             yield DirtyMark(SiteDay(site, day), Position(*self._own_marks, self._last_mark), now)
 
     def _note_marks(self, taken: Iterable[DirtySiteDay]) -> None:
-        offsets = [marks.last_offset for one in taken for marks in one.marks if marks.partition == self._own_marks]
+        offsets = [marks.last_offset for entry in taken for marks in entry.marks if marks.partition == self._own_marks]
         self._last_mark = max([self._last_mark, *offsets])
 
     def _remove_superseded(self) -> None:
-        """Remove rows of generations that were replaced a while ago; no answer reads them any more."""
+        """Delete rows of generations replaced long enough ago that no answer reads them."""
         gone = self._stores.generations.superseded(self._clock.now() - self._pace.keep_superseded_ms)
         if gone:
             self._stores.sink.drop(gone)
@@ -359,11 +374,11 @@ class Settler:
                 self._stores.generations.forget(site_day, generation)
 
 
-def _with_stored_rows(one: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:
-    site_day, settled = one.attempt.site_day, one.settled
-    if one.drift is None:
-        return one
-    drift = with_stored_rows(one.drift, settled.traffic, settled.visits, sums[site_day])
+def _with_stored_rows(computed: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) -> Computed:
+    site_day, settled = computed.attempt.site_day, computed.settled
+    if computed.drift is None:
+        return computed
+    drift = with_stored_rows(computed.drift, settled.traffic, settled.visits, sums[site_day])
     if drift.row_measures:
         logger().error(
             "stream_rows_differ",
@@ -371,12 +386,14 @@ def _with_stored_rows(one: Computed, sums: Mapping[SiteDay, Mapping[str, int]]) 
             date=date_text(site_day.day),
             stored_minus_counted=dict(drift.row_measures),
         )
-    return replace(one, drift=drift)
+    return replace(computed, drift=drift)
 
 
 def _closed_before(reached: Mapping[PartitionId, PartitionProgress], declared: Iterable[PartitionId]) -> int:
-    """Return the first day that is not closed by these positions for every declared partition."""
-    return first_open_day(min((reached[one].log_time if one in reached else 0 for one in declared), default=0))
+    """Return the first day that these positions do not close for every declared partition."""
+    return first_open_day(
+        min((reached[partition].log_time if partition in reached else 0 for partition in declared), default=0)
+    )
 
 
 def _offsets(progress: ProgressReader, topic: Topic) -> dict[PartitionId, int]:

@@ -1,6 +1,6 @@
-"""A pass of the settler and its waves, as values (step S of the journey).
+"""The settler's passes and waves, as values (step S of the journey).
 
-Decides what is handed from day to day, and which marks a pass sees.
+Decides which results pass from day to day, and which marks a pass covers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from processor.settle.settlement import Settled
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A site-day of a wave that is settled and not published."""
+    """A site-day in a wave: settled, not published."""
 
     covered: DirtySiteDay
     attempt: Attempt
@@ -27,18 +27,18 @@ class Computed:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the rows of the stream stand."""
+        """Whether the stream's own rows become the settled rows."""
         return self.drift is not None and self.drift.confirmed
 
     @property
     def rows(self) -> int:
-        """How many rows are to be written."""
+        """The number of rows to write."""
         return 0 if self.is_confirmed else self.settled.traffic.height + self.settled.visits.height
 
 
 @dataclass(slots=True)
 class Pass:
-    """A pass: positions and days at its beginning, site-days that still wait, the wave in the making, failed sites."""
+    """The state of a pass: starting positions and days, waiting site-days, the current wave, failed sites."""
 
     started: int
     closed_before: int
@@ -50,25 +50,26 @@ class Pass:
     done: int = 0
 
     def handed(self, site_day: SiteDay) -> Handed:
-        """Return what settlements of the wave hand to a site-day."""
-        own = [one for one in self.wave if one.attempt.site_day.site == site_day.site]
-        before = (one.settled.carry for one in own if one.attempt.site_day.day == site_day.day - 1)
-        flags = {claim: flag for one in own for claim, flag in one.settled.orders.changed_flags.items()}
+        """Return the results that the wave's settlements hand to a site-day."""
+        of_site = [computed for computed in self.wave if computed.attempt.site_day.site == site_day.site]
+        before = (computed.settled.carry for computed in of_site if computed.attempt.site_day.day == site_day.day - 1)
+        flags = {claim: flag for computed in of_site for claim, flag in computed.settled.orders.changed_flags.items()}
         return Handed(next(before, None), flags)
 
 
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the marks of records that a scan with these bounds sees; None where there are marks and it sees none.
+    """Return the entry, reduced to marks whose records a scan with these bounds sees; None if no mark is left.
 
-    Marks of settlements are of no record: a scan that begins now sees what they stand for.
+    An entry without marks is returned unchanged. Settlement marks belong to no record: a scan that begins now sees
+    their cause.
     """
     if not entry.marks:
-        return entry  # its day has closed, that is all
+        return entry  # taken only because its day has closed
     marks = tuple(
-        one
-        if one.partition.log == SETTLEMENT_LOG
-        else replace(one, last_offset=min(one.last_offset, before.get(one.partition, 0) - 1))
-        for one in entry.marks
-        if one.partition.log == SETTLEMENT_LOG or one.first_offset < before.get(one.partition, 0)
+        mark_range
+        if mark_range.partition.log == SETTLEMENT_LOG
+        else replace(mark_range, last_offset=min(mark_range.last_offset, before.get(mark_range.partition, 0) - 1))
+        for mark_range in entry.marks
+        if mark_range.partition.log == SETTLEMENT_LOG or mark_range.first_offset < before.get(mark_range.partition, 0)
     )
     return replace(entry, marks=marks) if marks else None

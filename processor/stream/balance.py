@@ -1,4 +1,7 @@
-"""Whether the stream's ledger balances (rule D5). A pure function of its sums; refuses to know what to do about it."""
+"""Checks whether the stream's ledger balances (rule D5). A pure function of ledger sums.
+
+The caller decides how to react.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import polars as pl
 
 from hitmesh.model.rows.stream_columns import LedgerClass, LedgerKind
 
-# What must add up to what, within one (site, at).
+# The whole and the parts that must add up within each (site, at).
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -19,9 +22,9 @@ _EQUATIONS: Final = {
 
 
 def unbalanced_hits(sums: pl.DataFrame) -> int:
-    """Return by how many hits the equations do not hold, all sites and times together; 0 when they balance.
+    """Return how many hits the equations are off, over all sites and times; 0 when the ledger balances.
 
-    Where the numbers agree and the checksums do not, a loss is masked by something else: it counts as one hit.
+    Where the counts agree but the checksums differ, another error masks a loss: this counts as one hit.
 
     Args:
         sums: LEDGER_SUMS.
@@ -30,7 +33,7 @@ def unbalanced_hits(sums: pl.DataFrame) -> int:
 
 
 def unbalanced_sites(sums: pl.DataFrame) -> list[str]:
-    """Return the sites, no site among them, of which an equation does not hold, ascending; arguments as above."""
+    """Return the sites where an equation does not hold, ascending, including "" (no site); arguments as above."""
     sites = pl.concat([by_site.filter(pl.col("unbalanced") != 0)["site"] for by_site in _by_site(sums)])
     return sites.unique().sort().to_list()
 
@@ -40,9 +43,9 @@ def _by_site(sums: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _of_equation(sums: pl.DataFrame, kind: str, whole: str, parts: tuple[LedgerClass, ...]) -> pl.DataFrame:
-    own = sums.filter(pl.col("kind") == kind)
+    of_kind = sums.filter(pl.col("kind") == kind)
     is_whole = pl.col("class") == whole
-    sides = own.group_by("site", "at").agg(
+    sides = of_kind.group_by("site", "at").agg(
         pl.col("hits").filter(is_whole).sum().alias("whole"),
         pl.col("hits").filter(~is_whole & pl.col("class").is_in(list(parts))).sum().alias("parts"),
         pl.col("sum64").filter(is_whole).sum().alias("whole_sum"),

@@ -1,7 +1,7 @@
-"""Looks at the books of all sites, some at a time, for as long as the processor runs (rule D5).
+"""Checks the ledger for all sites, some at a time, as long as the processor runs (rule D5).
 
-Decides how much is read at once, and that entries which are just being written are no alarm; what balances,
-`processor.stream.balance` decides.
+Decides how much is read at once, and reads unbalanced entries again before an alarm, because they may be half written.
+`processor.stream.balance` decides what balances.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ LOOKS_AGAIN: Final = 3
 def watch_balance(
     ledger: Ledger, every_s: float, metrics: Metrics, stop: threading.Event, look_again_s: float = LOOK_AGAIN_S
 ) -> None:
-    """Say whether the ledger balances, some sites at a time, round after round, until stopped.
+    """Report whether the ledger balances, some sites at a time, round after round, until stopped.
 
-    The gauge is what is missing in this round, or was in the whole last one if that is more. A site whose entries are
-    being written just now may look out of balance: what does not balance is looked at again.
+    The gauge shows the hits missing in this round, or in the whole previous round if that number is higher. A site may
+    look unbalanced while its entries are being written, so unbalanced sites are read again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

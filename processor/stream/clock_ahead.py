@@ -1,8 +1,8 @@
-"""Partitions whose log time is ahead of the present (step 4 of the journey, rules L1 and T4), told in the log.
+"""Logs partitions whose log time is ahead of the present (step 4 of the journey, rules L1 and T4).
 
-Log time never goes back: after one record from a clock that was ahead it stands still until the present has caught up.
-Hits with a right clock are late until then, and in visits once their day is settled. Decides what is logged, and how
-often. Changes no record.
+Log time never goes back: after a record from a fast clock, log time stands still until the present catches up. Until
+then hits with a correct clock are late, and enter visits when their day is settled. Decides which partitions are
+logged, and how often. Changes no record.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _COMPLAIN_EVERY_S: Final = 60.0
 
 
 class ClockAhead:
-    """Logs `log_time_ahead`, with the record that caused it where it came while this process ran.
+    """Logs `log_time_ahead`, with the causing record if this record arrived while the process ran.
 
     Args:
-        clock: the present.
-        tolerance_ms: so far ahead is as it should be.
-        seldom: bounds how often a partition is named.
+        clock: source of the present time.
+        tolerance_ms: acceptable lead over the present.
+        seldom: limits how often a partition is logged.
     """
 
     def __init__(self, clock: Clock, tolerance_ms: int = AHEAD_TOLERANCE_MS, seldom: Seldom | None = None) -> None:
@@ -37,11 +37,11 @@ class ClockAhead:
         self._causes: dict[PartitionId, str] = {}
 
     def passed(self, records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> Sequence[LoggedRecord]:
-        """Return the records as they are; name their partitions that are ahead.
+        """Return the records unchanged, and log the partitions that are ahead.
 
         Args:
-            records: in log order per partition, each with the running maximum of its partition.
-            reached: log time of each partition before.
+            records: in log order per partition, each with the partition's running maximum as log time.
+            reached: log time per partition before these records.
         """
         now = self._clock.now()
         last: dict[PartitionId, LoggedRecord] = {}
@@ -75,5 +75,5 @@ class ClockAhead:
 def _cause(record: LoggedRecord) -> str:
     collector = f"collector {record.record.collector}" if record.record.collector else "a collector without a name"
     collected = record.record.max_collect_time
-    said = f"; it was collected at {iso_instant(collected)}" if collected else ""
-    return f"the record at offset {record.position.offset} of {collector}{said}"
+    collected_at = f"; collected at {iso_instant(collected)}" if collected else ""
+    return f"the record at offset {record.position.offset} of {collector}{collected_at}"

@@ -1,6 +1,6 @@
-"""Id collisions as refusals (rule D1): hits whose id was taken by another content, kept so that someone can look.
+"""Id collisions as refusals (rule D1): hits whose id was used before with another content, kept for inspection.
 
-They were accepted and count as duplicates, so they stand for no refused hit and leave the ledger alone.
+These hits were accepted and count as duplicates. Their refusals therefore count no hits and leave the ledger unchanged.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from processor.rules.orders import HitAt
 from processor.settle.window import read_rows
 from processor.stream.intake import KEPT_BYTES
 
-MAX_KEPT: Final = 1_000  # per settlement: a sender that reuses one id must not fill the store
+MAX_KEPT: Final = 1_000  # per call: a sender that reuses an id must not fill the store
 
 _COLUMNS: Final = ("site", "collect_time", "hit_id", "payload")
 
 
 def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[RejectedHit]:
-    """Return refusals for the first `MAX_KEPT` of these hits, with the first bytes of their payloads.
+    """Return refusals for the first `MAX_KEPT` collisions, with the first bytes of each payload.
 
     Raises:
         StoreCorrupt: a record does not decode.
@@ -45,7 +45,7 @@ def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[Rejec
                     collect_time=collect_time or record.log_time,
                     reason="ID_COLLISION",
                     field="hit_id",
-                    message="the id was used before by a hit with another content; this one is not counted",
+                    message="an earlier hit with other content has the same hit_id: this hit is not counted",
                     hit_id=hit_id or "",
                     hits=0,
                     original=(payload or b"")[:KEPT_BYTES],

@@ -1,9 +1,8 @@
-"""Step 6 of the journey: the order in which the effects of a window become durable (decision A6), written once.
+"""The order in which a window's effects become durable (step 6 of the journey, decision A6), defined only here.
 
-raw records, refusals | marks | claims | hits that wait | transaction of rows and positions | state kept | partials and
-ledger | snapshot chunks | manifest. Everything before the transaction is keyed by position, or absolute, and may be
-done twice; what comes after is absolute, and written again by whoever cannot know that it was. Decides nothing about
-hits.
+raw records, refusals | marks | claims | waiting hits | transaction of rows and positions | state kept | partials and
+ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: keyed by position, or absolute.
+Later steps write absolute values, and are repeated when it is unknown whether they ran. Decides nothing about hits.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """What was just made durable; the name of a fail point behind it."""
+    """A step that just became durable, and the name of the fail point behind it."""
 
     RAW = "raw"
     MARKS = "marks"
@@ -35,11 +34,11 @@ class CommitStep(StrEnum):
 
 
 Reached = Callable[[CommitStep], None]
-"""Is told of each step when it is done; a test ends the process there."""
+"""Called after each step; a test ends the process there."""
 
 
-def nowhere(step: CommitStep) -> None:
-    """Go on."""
+def ignore_step(step: CommitStep) -> None:
+    """Ignore the step."""
 
 
 def store_before_transaction(
@@ -48,12 +47,12 @@ def store_before_transaction(
     rejected: RejectedStore,
     dirty: DirtyDays,
     claims: OrderClaims,
-    reached: Reached = nowhere,
+    reached: Reached = ignore_step,
 ) -> None:
-    """Make durable what a window brings whatever becomes of its rows.
+    """Store the effects of a window that are valid before the window's rows are committed.
 
-    Raw records first: a mark says that there is something to scan. Claims before the positions are committed: a
-    settlement scans what is below them, and must find every claim of it.
+    Raw records come before marks, because a mark promises data to scan. Claims come before the positions are committed,
+    because a settlement scans everything below the positions and must find every claim from there.
     """
     if intake.raw:
         raw.put(intake.raw)
@@ -76,9 +75,9 @@ def store_before_transaction(
 
 
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
-    """Note the hits of each partition that wait for settlement before rows without their visits are seen (rule S9).
+    """Note each partition's hits that wait for settlement, before rows without their visits become visible (rule S9).
 
-    Entries are absolute per epoch, like all of the ledger: a redo writes the same.
+    Entries are absolute per epoch, like the whole ledger: a redo is idempotent.
     """
     noted = [entries for entries in waiting if entries is not None]
     if noted:
@@ -86,17 +85,17 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield marks on closed days whose refunds take the total of an order that comes now (rule D3).
+    """Yield marks for closed days with refunds that take the total of a newly claimed order (rule D3).
 
-    A refund that comes at the same moment elsewhere may be missed: the settlement of the order's day marks its day.
+    A concurrent refund elsewhere may be missed: the settlement of the order's day then marks the refund's day.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:
         if claim.kind is ClaimKind.ORDER:
             orders.setdefault(claim.site, []).append(claim)
-    for site, own in orders.items():
-        days = claims.refund_days(site, [claim.order_id for claim in own])
-        for claim in own:
+    for site, site_claims in orders.items():
+        days = claims.refund_days(site, [claim.order_id for claim in site_claims])
+        for claim in site_claims:
             for day in days.get(claim.order_id, ()):
                 if is_closed(day, claim.log_time):
                     yield DirtyMark(SiteDay(site, day), claim.position, claim.log_time)

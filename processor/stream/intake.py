@@ -1,8 +1,8 @@
-"""What some records of the log bring (steps 4 and 6 of the journey): raw records, marks, claims, refusals, hits.
+"""Converts log records into effects (steps 4 and 6 of the journey): raw records, marks, claims, refusals, hits.
 
-Decides which site-days a record changes, which claims it holds, what it adds to the ledger of no site, and that a
-record which does not decode is set aside as refused (DECODE) while its partition goes on. A pure function of the
-records. Refuses to know stores, and whether a hit is a copy or on time: that is the stream's.
+Decides which site-days a record changes, which claims it holds, and which ledger rows without a site it adds. A record
+that does not decode is set aside as refused (DECODE), and the partition goes on. A pure function of the records. Knows
+no stores; the stream decides whether a hit is a copy or on time.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from processor.rules.refunds import claims_refund, takes_total
 from processor.settle.window import READ_COLUMNS, read_rows
 from processor.stream.live.ledger import unreadable
 
-KEPT_BYTES: Final = 4_096  # of the original of what is refused
+KEPT_BYTES: Final = 4_096  # kept from the original bytes of a refusal
 
-# Everything settlement will read is decoded here, so that what is stored raw is known to decode.
+# Every column that settlement reads is decoded here, so that stored raw records are known to decode.
 _READ: Final = (*READ_COLUMNS, "collect_time")
 _SILENT: Final = frozenset({RecordKind.HEARTBEAT, RecordKind.END})
 _HIT_COLUMNS: Final[dict[str, pl.DataType]] = {
@@ -51,20 +51,20 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
-# Made once: to make a frame of so many columns takes longer than a small window does.
+# Made once: creating a frame with so many columns takes longer than a small window.
 _NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
 _NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
 
 
 @dataclass(slots=True)
 class PartitionIntake:
-    """What the records of one partition bring.
+    """Effects of the records in a single partition.
 
     Attributes:
-        ends: (offset, log time) of every record, silent ones and those set aside too.
-        hits: `_HIT_COLUMNS` of accepted hits in log order.
-        refused: `_REFUSAL_COLUMNS` of refusals in log order.
-        siteless: rows for the ledger of what cannot be given to a site.
+        ends: (offset, log time) of every record, including silent records and records set aside.
+        hits: accepted hits with `_HIT_COLUMNS`, in log order.
+        refused: refusals with `_REFUSAL_COLUMNS`, in log order.
+        siteless: ledger rows that belong to no site.
     """
 
     ends: list[tuple[int, int]] = field(default_factory=list)
@@ -75,10 +75,10 @@ class PartitionIntake:
 
 @dataclass(slots=True)
 class Intake:
-    """What to store for some records, each list in log order per partition; and what the stream makes of them.
+    """Values to store for a group of records, each list in log order per partition, and the stream's input.
 
-    `awaited` are site-days that the stream counts; `marks` are of closed ones, which it does not. `refunds` take the
-    total of their order.
+    `awaited` are site-days that the stream counts; `marks` are for closed site-days, which the stream does not count.
+    `refunds` take the total of their order.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
@@ -91,10 +91,10 @@ class Intake:
 
 
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
-    """Return the records, those below the log time that their partition had reached raised to it (rule L1).
+    """Return the records, with log time raised to at least the log time reached by their partition (rule L1).
 
-    Log time is a running maximum, so an epoch never goes back. A reader that begins at a position of which nobody said
-    the log time cannot know it.
+    Log time is a running maximum, so an epoch never goes back. A reader that starts at a position without a known log
+    time cannot enforce this.
     """
     raised = []
     for record in records:
@@ -104,13 +104,13 @@ def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, in
 
 
 def take_in(records: Iterable[LoggedRecord]) -> Intake:
-    """Return what records of hits, of refusals and heartbeats bring, of any partitions."""
+    """Return the effects of hit, refusal and heartbeat records from any partitions."""
     intake = Intake()
     hits: dict[PartitionId, list[tuple[LoggedRecord, pl.DataFrame]]] = {}
     for record in records:
         partition = PartitionId(record.position.log, record.position.partition)
-        own = intake.partitions.setdefault(partition, PartitionIntake())
-        own.ends.append((record.position.offset, record.log_time))
+        partition_intake = intake.partitions.setdefault(partition, PartitionIntake())
+        partition_intake.ends.append((record.position.offset, record.log_time))
         kind = record.record.kind
         if kind in _SILENT:
             continue
@@ -119,18 +119,20 @@ def take_in(records: Iterable[LoggedRecord]) -> Intake:
                 rows = read_rows(record.record.value, _READ)
                 hits.setdefault(partition, []).append((record, rows))
             elif kind == RecordKind.REJECTED:
-                _take_rejected(record, own, intake)
+                _take_rejected(record, partition_intake, intake)
             else:
                 raise StoreCorrupt(f"a record of kind {kind} is neither hits nor refusals")
         except StoreCorrupt as error:
             intake.rejected.append(_set_aside(record, error.message))
-            own.siteless += _announced_only(record)
+            partition_intake.siteless += _announced_only(record)
     for partition, decoded in hits.items():
         _take_hits(decoded, intake.partitions[partition], intake)
     return intake
 
 
-def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: PartitionIntake, intake: Intake) -> None:
+def _take_hits(
+    decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], partition_intake: PartitionIntake, intake: Intake
+) -> None:
     records = [record for record, _ in decoded]
     heights = np.array([rows.height for _, rows in decoded], np.int64)
     begins = np.cumsum(heights) - heights
@@ -140,13 +142,13 @@ def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: Partit
         .rename({"utm_campaign": "campaign"})
         .with_columns(
             pl.Series("record", number, pl.Int64),
-            pl.Series("offset", np.array([one.position.offset for one in records], np.int64)[number]),
-            pl.Series("log_time", np.array([one.log_time for one in records], np.int64)[number]),
+            pl.Series("offset", np.array([record.position.offset for record in records], np.int64)[number]),
+            pl.Series("log_time", np.array([record.log_time for record in records], np.int64)[number]),
             pl.Series("row", np.arange(len(number)) - begins[number], pl.Int64),
             (pl.col("flags") & int(EXCLUDING_FLAGS) != 0).alias("excluded"),
         )
     )
-    own.hits = hits.select(*_HIT_COLUMNS)
+    partition_intake.hits = hits.select(*_HIT_COLUMNS)
     days = (
         hits.lazy()
         .group_by("record", "site", (pl.col("event_time") // DAY_MS).alias("day"), maintain_order=True)
@@ -172,7 +174,7 @@ def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: Partit
         if height:
             times = hits["event_time"].slice(first, height)
             intake.raw.append(_raw_record(record, height, times, frozenset(of_record)))
-        own.siteless += _difference(record, hits["hit_hash"].slice(first, height), height)
+        partition_intake.siteless += _difference(record, hits["hit_hash"].slice(first, height), height)
     intake.claims += _claims(hits, records)
     whole = hits.filter(takes_total()).select("site", "order_id", "event_time")
     intake.refunds |= {WholeRefund(site, order_id, time // DAY_MS) for site, order_id, time in whole.iter_rows()}
@@ -180,7 +182,7 @@ def _take_hits(decoded: Sequence[tuple[LoggedRecord, pl.DataFrame]], own: Partit
 
 def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: frozenset[SiteDay]) -> RawRecord:
     first, last = times.min(), times.max()
-    assert isinstance(first, int)  # there are rows, none of them null
+    assert isinstance(first, int)  # there are rows, without nulls
     assert isinstance(last, int)
     return RawRecord(
         position=record.position,
@@ -195,7 +197,7 @@ def _raw_record(record: LoggedRecord, rows: int, times: pl.Series, site_days: fr
 
 
 def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderClaim]:
-    """Return the claims of ORDER hits, and of REFUND hits with an id (rule D3)."""
+    """Return the claims from ORDER hits, and from REFUND hits with an id (rule D3)."""
     is_order = pl.col("hit_type") == HitType.ORDER
     claiming = hits.filter((is_order & pl.col("order_id").is_not_null()) | claims_refund())
     claimed = pl.when(is_order).then(pl.col("order_id")).otherwise(pl.col("refund_id")).alias("claimed")
@@ -235,7 +237,7 @@ def _claims(hits: pl.DataFrame, records: Sequence[LoggedRecord]) -> list[OrderCl
     ]
 
 
-def _take_rejected(record: LoggedRecord, own: PartitionIntake, intake: Intake) -> None:
+def _take_rejected(record: LoggedRecord, partition_intake: PartitionIntake, intake: Intake) -> None:
     rows = unpack_record(record.record.value, REJECTED_COLUMNS)
     names = ("site", "collect_time", "reason", "field", "message", "hit_id", "hits", "original")
     refused = [
@@ -257,8 +259,8 @@ def _take_rejected(record: LoggedRecord, own: PartitionIntake, intake: Intake) -
     ]
     intake.rejected += refused
     hashes = hash64_column(rows["hit_id"].fill_null(""))
-    own.refused = pl.concat([own.refused, _refusals(refused, hashes, record)])
-    own.siteless += _difference(record, hashes, sum(hit.hits for hit in refused))
+    partition_intake.refused = pl.concat([partition_intake.refused, _refusals(refused, hashes, record)])
+    partition_intake.siteless += _difference(record, hashes, sum(hit.hits for hit in refused))
     site_days = {SiteDay(hit.site, hit.collect_time // DAY_MS) for hit in refused if hit.site}
     for site_day in sorted(site_days):
         if is_closed(site_day.day, record.log_time):
@@ -282,7 +284,7 @@ def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedR
 
 
 def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
-    """Return what the header announces and the rows do not show (rule D5): nothing, unless something is lost."""
+    """Return ledger rows for the difference between header and rows (rule D5); empty when nothing is lost."""
     header = record.record
     if header.hits is None:
         return []
@@ -296,7 +298,7 @@ def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.D
 
 
 def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
-    """Return the ledger's rows of a record that is set aside: all that it announces is received and refused."""
+    """Return the ledger rows for a record set aside: all announced hits are received and refused."""
     header = record.record
     collected = header.max_collect_time or record.log_time
     hits = header.rows if header.hits is None else header.hits
@@ -307,7 +309,7 @@ def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
 
 
 def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
-    """Return the refusal of a whole record: of no site, since what it holds cannot be read."""
+    """Return the refusal of a whole record, without a site because the content cannot be read."""
     return RejectedHit(
         position=record.position,
         row=0,
@@ -323,7 +325,7 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
 
 
 def windows(records: Sequence[LoggedRecord], epoch_ms: int) -> list[list[LoggedRecord]]:
-    """Return the records in groups that are each of one epoch per partition, in order; nearly always one group."""
+    """Return the records in groups with a single epoch per partition, in order; nearly always one group."""
     groups: list[list[LoggedRecord]] = []
     current: dict[PartitionId, tuple[int, int]] = {}  # epoch and group of each partition's last record
     for record in records:

@@ -1,6 +1,6 @@
-"""What the processor counts and times of itself, in terms of the registry (hitmesh.runtime.telemetry).
+"""The processor's own counts and timings, in terms of the metric registry (hitmesh.runtime.telemetry).
 
-Decides which number goes where; per window, settlement and snapshot, never per hit. Refuses to change anything.
+Decides which number goes to which metric, per window, settlement and snapshot, never per hit. Changes nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hitmesh.runtime.telemetry.labels import (
     StoreReason,
     TransactionResult,
 )
-from processor.stream.commit import CommitStep, Reached, nowhere
+from processor.stream.commit import CommitStep, Reached, ignore_step
 from processor.stream.live.state import PathCounts
 
 _STAGES: Final = {
@@ -40,51 +40,51 @@ _STAGES: Final = {
 
 
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
-    """Return how many seconds ago the log time was that each partition has reached, by number.
+    """Return the age of each partition's log time in seconds, keyed by partition number.
 
-    A partition that has reached nothing yet has no age. One whose log time is ahead of the present has a negative age.
+    A partition without a log time has no entry. A log time ahead of the present has a negative age.
 
     Args:
-        progress: of the partitions of one topic.
+        progress: progress per partition, for a single topic.
         now: UTC ms.
     """
-    reached = {name.partition: one.log_time for name, one in progress.items() if one.log_time}
+    reached = {partition.partition: done.log_time for partition, done in progress.items() if done.log_time}
     return {number: (now - log_time) / 1_000 for number, log_time in reached.items()}
 
 
 class StreamMeter:
-    """Counts and times a runner. Confined to its thread.
+    """Counts and times a runner. Confined to the runner's thread.
 
     Args:
-        metrics: takes the numbers.
-        reached: is told of each step of a commit, after its time was taken.
+        metrics: receives the numbers.
+        reached: called after each commit step, once the time is recorded.
     """
 
-    def __init__(self, metrics: Metrics, reached: Reached = nowhere) -> None:
+    def __init__(self, metrics: Metrics, reached: Reached = ignore_step) -> None:
         self._metrics = metrics
         self._reached = reached
         self._lap = time.perf_counter()
 
     def begin(self) -> None:
-        """A stage begins now."""
+        """Start timing a stage."""
         self._lap = time.perf_counter()
 
-    def did(self, stage: Stage) -> None:
-        """A stage is done: it took the time since the one before it."""
+    def record_stage(self, stage: Stage) -> None:
+        """Record the time since the previous stage as this stage's time."""
         now = time.perf_counter()
         self._metrics.record(names.PROCESSOR_STEP_SECONDS, now - self._lap, stage=stage)
         self._lap = now
 
     def reached(self, step: CommitStep) -> None:
-        """A step of a commit is done."""
+        """Record the time of a commit step, and report the step."""
         if step in _STAGES:
-            self.did(_STAGES[step])
+            self.record_stage(_STAGES[step])
         self._reached(step)
 
     def window(self, records: Sequence[LoggedRecord]) -> None:
-        """A window was polled."""
-        hits = sum(one.record.rows for one in records if one.record.kind == RecordKind.HITS)
-        refusals = sum(one.record.kind == RecordKind.REJECTED for one in records)
+        """Count the records and hits in a polled window."""
+        hits = sum(record.record.rows for record in records if record.record.kind == RecordKind.HITS)
+        refusals = sum(record.record.kind == RecordKind.REJECTED for record in records)
         self._metrics.add(names.PROCESSOR_RECORDS, len(records) - refusals, topic=LogTopic.HITS)
         self._metrics.add(names.PROCESSOR_RECORDS, refusals, topic=LogTopic.REJECTED)
         if hits:
@@ -92,11 +92,11 @@ class StreamMeter:
             self._metrics.record(names.PROCESSOR_BATCH_HITS, hits)
 
     def committed(self, rows: Sequence[FoldedRows], counts: PathCounts, took_s: float) -> None:
-        """A transaction was committed."""
+        """Count a committed transaction, with its rows and hits."""
         self._metrics.record(names.PROCESSOR_TRANSACTION_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.COMMITTED)
-        self._metrics.add(names.PROCESSOR_ROWS, sum(one.traffic.height for one in rows), source=RowKind.TRAFFIC)
-        self._metrics.add(names.PROCESSOR_ROWS, sum(one.visits.height for one in rows), source=RowKind.VISITS)
+        self._metrics.add(names.PROCESSOR_ROWS, sum(folded.traffic.height for folded in rows), source=RowKind.TRAFFIC)
+        self._metrics.add(names.PROCESSOR_ROWS, sum(folded.visits.height for folded in rows), source=RowKind.VISITS)
         for path, hits in (
             (HitPath.FAST, counts.fast),
             (HitPath.SLOW, counts.slow),
@@ -109,40 +109,40 @@ class StreamMeter:
                 self._metrics.add(names.PROCESSOR_PATH_HITS, hits, path=path)
 
     def not_committed(self, error: HitmeshError) -> None:
-        """A transaction ended with an error."""
+        """Count a transaction that was fenced or is in doubt."""
         if isinstance(error, Fenced):
             self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.FENCED)
         elif isinstance(error, CommitInDoubt):
             self._metrics.add(names.PROCESSOR_TRANSACTIONS, 1, result=TransactionResult.DOUBT)
 
     def saved(self, size: int, took_s: float) -> None:
-        """A snapshot of a partition was saved."""
+        """Record the size and duration of a saved partition snapshot."""
         self._metrics.record(names.PROCESSOR_SNAPSHOT_SECONDS, took_s)
         self._metrics.record(names.PROCESSOR_SNAPSHOT_BYTES, size)
 
     def recovered(self, hits: int, took_s: float) -> None:
-        """The states were made again."""
+        """Record a recovery: duration and replayed hits."""
         self._metrics.record(names.PROCESSOR_REPLAY_SECONDS, took_s)
         self._metrics.add(names.PROCESSOR_REPLAYED_HITS, hits)
         self._metrics.add(names.PROCESSOR_RECOVERIES, 1)
 
     def holds(self, open_visits: int, kept_hits: int) -> None:
-        """So much is in the states."""
+        """Set the gauges for open visits and kept hits."""
         self._metrics.set(names.PROCESSOR_OPEN_VISITS, open_visits)
         self._metrics.set(names.PROCESSOR_KEPT_HITS, kept_hits)
 
     def failed(self, error: HitmeshError) -> None:
-        """A store did not do what it was asked."""
+        """Count a store error."""
         count_store_error(self._metrics, error)
 
 
 def count_store_error(metrics: Metrics, error: HitmeshError) -> None:
-    """Count an error of a store by its reason."""
+    """Count a store error by reason."""
     metrics.add(names.PROCESSOR_STORE_ERRORS, 1, reason=StoreReason(error.reason))
 
 
 def count_settled(metrics: Metrics, drift: Drift | None) -> None:
-    """Count a settlement that was published."""
+    """Count a published settlement, and the kind of drift unless confirmed."""
     confirmed = drift is not None and drift.confirmed
     result = SettledResult.CONFIRMED if confirmed else SettledResult.NEW_GENERATION
     metrics.add(names.PROCESSOR_SETTLED, 1, result=result)

@@ -1,8 +1,8 @@
-"""State made again from what is durable (step 6 of the journey, decision A5): after a start, and after any doubt.
+"""Rebuilds states from durable data (step 6 of the journey, decision A5), after a start and after any doubt.
 
-For each partition: the last snapshot of this logic version; the kept hits before it read again; the records from it to
-the committed position replayed silently. No row goes out for them: it went out with the transaction that committed
-them. The values of every epoch since the snapshot are due again. Decides nothing about hits.
+For each partition: load the last snapshot with this logic version, read the kept hits before the snapshot again, and
+replay the records up to the committed position. The replay emits no rows, because the committing transaction has
+already emitted them. The values for every epoch since the snapshot become due again. Decides nothing about hits.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from processor.stream.live.step import RecordsOf, apply, placed, prepare
 from processor.stream.stores import StreamStores, digest_of, rules_of, wins_of
 
 Stay = Callable[[], None]
-"""Says that the reader of the log lives; raises when its partitions moved."""
+"""Sends a heartbeat for the log reader; raises when the reader's partitions moved."""
 
 
 @dataclass(slots=True)
 class Recovered:
-    """The states of all partitions at their committed positions, and values to be written again.
+    """States of all partitions at their committed positions, and values to write again.
 
-    `replayed` is how many hits were read again, kept ones and those since the snapshots.
+    `replayed` counts the hits read again: kept hits and hits since the snapshots.
     """
 
     hits: dict[PartitionId, LiveState] = field(default_factory=dict)
@@ -69,15 +69,15 @@ def recover(
     """Return the states at the committed positions.
 
     Args:
-        stores: where everything is.
-        committed: how far each partition that is to be recovered was committed.
-        cache: directory of a local disk for kept hits.
+        stores: stores of the live stream.
+        committed: committed progress of each partition to recover.
+        cache: local directory for kept hits.
         stay: called before each batch of records: tens of millions of hits take minutes, in which nothing is polled.
-        limits: when the tables of the states grow, and how many hits are read at once.
+        limits: when the states' tables grow, and how many hits are read at once.
 
     Raises:
-        RetryError: a store does not answer, or `stay` said so.
-        StoreCorrupt: a record that was committed does not decode.
+        RetryError: a store does not answer, or `stay` raised.
+        StoreCorrupt: a committed record does not decode.
     """
     recovered = Recovered()
     digest = digest_of(stores.directory)
@@ -92,7 +92,7 @@ def recover(
 def _hits_state(
     stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, stay: Stay
 ) -> LiveState:
-    """Return the state at a position; `state` is that of a partition of which nothing is known."""
+    """Return the state at the committed position; `state` is the partition's empty state."""
     partition, limits = state.partition, state.limits
     found = _snapshot(stores, partition, committed)
     if found is not None:
@@ -103,10 +103,10 @@ def _hits_state(
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, stay, limits):
             recovered.replayed += _keep_again(stores, state, records, copies, waiting)
-    # What was stored since the snapshot may be of other steps than those that are made now: all of it is overwritten.
+    # Values stored since the snapshot may come from differently cut steps: overwrite all of them.
     state.sums.all_changed()
     due = list(_replay(stores, state, committed.next_offset, recovered, stay))
-    # Epochs of a log that was trimmed are not whole any more: what is stored of them is better.
+    # Epochs from a trimmed log are incomplete: the stored values are better.
     recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
@@ -115,7 +115,7 @@ def _hits_state(
 def _snapshot(
     stores: StreamStores, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
-    """Return the last snapshot; None where there is none that can be used: then the log says everything."""
+    """Return the last snapshot; None without a usable snapshot: the whole log is replayed then."""
     found = stores.states.load(partition, LOGIC_VERSION)
     if found is None or found[0].position.next_offset > committed.next_offset:
         return None
@@ -140,7 +140,7 @@ def _keep_again(
     copies: Mapping[int, npt.NDArray[np.int64]],
     waiting: Mapping[int, npt.NDArray[np.int64]],
 ) -> int:
-    """Keep the hits of records before a snapshot again; which are copies and which wait, the snapshot says."""
+    """Keep the hits before a snapshot again, and return their number; the snapshot lists copies and waiting hits."""
     intake = take_in(records)
     known = placed(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
@@ -156,7 +156,7 @@ def _keep_again(
 
 
 def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> pl.Series:
-    """Return whether each row is one of these."""
+    """Return whether each row is in `copies`, which holds row numbers by offset."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)
     for offset in np.unique(offsets).tolist():
@@ -169,7 +169,7 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> p
 def _replay(
     stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, stay: Stay
 ) -> Iterator[DueValues]:
-    """Apply what was committed since the state, without effects; yield the values of epochs that end meanwhile."""
+    """Replay the records committed since the state, without effects; yield the values of epochs that end."""
     since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, stay, state.limits):
         intake = take_in(records)
@@ -194,8 +194,8 @@ def _refusals_state(
     state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
     since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
     for records in _in_batches(since, stay, limits):
-        own = take_in(records).partitions[partition]
-        stepped = take_refusals(state, own.ends, own.refused, own.siteless)
+        partition_intake = take_in(records).partitions[partition]
+        stepped = take_refusals(state, partition_intake.ends, partition_intake.refused, partition_intake.siteless)
         if stepped.due is not None:
             recovered.due.append(stepped.due)
     state.sums.all_changed()
@@ -203,8 +203,8 @@ def _refusals_state(
 
 
 def _records_of(intake: Intake, partition: PartitionId) -> RecordsOf:
-    own = intake.partitions[partition]
-    return RecordsOf(own.ends, own.hits, own.siteless)
+    partition_intake = intake.partitions[partition]
+    return RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless)
 
 
 def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mapping[str, SiteRules]:
@@ -213,7 +213,7 @@ def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mappin
 
 
 def _in_batches(records: Iterator[LoggedRecord], stay: Stay, limits: Limits) -> Iterator[list[LoggedRecord]]:
-    """Yield records of a partition in groups of one epoch and a bounded number of hits; call `stay` before each."""
+    """Yield a partition's records in batches with a single epoch and a bounded size; call `stay` before each."""
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:

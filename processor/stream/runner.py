@@ -1,8 +1,8 @@
-"""Steps 4 to 6 of the journey: poll the log, let the stream take each window, commit, flush, snapshot (decision A6).
+"""The live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (decision A6).
 
-Decides when a window is full, when values are flushed and when a snapshot is taken; the order of effects stands in
-`commit`. Whenever it is not certain what was committed, or partitions moved between the processors of the group, the
-state of every partition is thrown away and made again from what is durable: `recovery`.
+Decides when a window is full, when values are flushed and when a snapshot is taken; `commit` defines the order of
+effects. When a commit is in doubt, or partitions moved between the group's processors, every partition's state is
+discarded and rebuilt from durable data (`recovery`).
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ from processor.stream.stores import StreamStores, rules_of, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
-_HEARTBEAT_S: Final = 5.0  # a reader skips the calls that come too early
+_HEARTBEAT_S: Final = 5.0  # readers skip calls that come too early
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much a runner does at once.
+    """How much a runner does at once, and how often.
 
     Attributes:
-        max_hits: of a window, about.
-        window_ms: how long a window gathers records at most, from the first one on.
-        quiet_ms: a window ends sooner when no record came for so long: whoever sends little need not wait.
-        flush_ms: partials and ledger are written this often, and when nothing comes.
-        snapshot_ms: the state of a partition is saved this often at most (`processor.stream.turns`).
-        ahead_tolerance_ms: log time that is further ahead of the clock is told in the log (`clock_ahead`).
+        max_hits: approximate number of hits in a window.
+        window_ms: maximum time for gathering a window, from the first record on.
+        quiet_ms: a window ends early after this long without a record, so that low traffic need not wait.
+        flush_ms: interval for writing partials and ledger, which are also written when idle.
+        snapshot_ms: minimum interval between snapshots of a partition (`processor.stream.turns`).
+        ahead_tolerance_ms: log time that is further ahead of the clock is logged (`clock_ahead`).
     """
 
     max_hits: int = 50_000
@@ -70,15 +70,15 @@ class Pace:
 
 
 class Runner:
-    """Runs the live stream over the partitions that the group gives it. Confined to one thread.
+    """Runs the live stream over the partitions assigned by the group. Confined to one thread.
 
     Args:
-        stores: where everything is.
-        clock: says when to flush and to save; numbers do not depend on it.
-        pace: how much at once.
-        home: directory of a local disk; kept hits are in one of its own in it, and nothing else is touched.
-        meter: counts and times; is told of each step of a commit.
-        limits: when the tables of a partition grow, spill and are tidied.
+        stores: stores of the live stream.
+        clock: decides when to flush and to snapshot; results do not depend on the clock.
+        pace: how much at once, and how often.
+        home: local directory; kept hits are in a subdirectory, and nothing else is touched.
+        meter: counts and times; receives each commit step.
+        limits: when a partition's tables grow, spill and are tidied.
 
     Raises:
         RetryError: a store does not answer.
@@ -108,7 +108,7 @@ class Runner:
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
-        self._can_go_on = False  # readers that are there begin at what is committed already
+        self._can_go_on = False  # the current readers start at the committed positions
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
         self.counts = PathCounts()
@@ -121,7 +121,7 @@ class Runner:
             raise
 
     def step(self, timeout_s: float) -> int:
-        """Take the next window through all effects; return how many records it had, 0 when nothing came.
+        """Take the next window through all effects; return the number of records, 0 when nothing came.
 
         Raises:
             RetryError: a store does not answer; call again.
@@ -131,10 +131,10 @@ class Runner:
             self._recover()
         self._meter.begin()
         if not self._waiting:
-            reached = {one.partition: one.log_time for one in self._states()}
+            reached = {state.partition: state.log_time for state in self._states()}
             polled = never_back(self._polled(timeout_s), reached)
             self._waiting = windows(self._ahead.passed(polled, reached), EPOCH_MS)
-            self._meter.did(Stage.POLL)
+            self._meter.record_stage(Stage.POLL)
         taken = len(self._waiting[0]) if self._waiting else 0
         if taken:
             self._take(self._waiting[0])
@@ -143,7 +143,7 @@ class Runner:
         return taken
 
     def run(self, stop: threading.Event, *, poll_s: float = 0.2) -> None:
-        """Step until `stop` is set, then save; wait where a store asks to be tried later."""
+        """Step until `stop` is set, then save; wait when a store asks for a later retry."""
         while not stop.is_set():
             try:
                 self.step(poll_s)
@@ -158,7 +158,7 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: threading.Event, wait_s: float) -> None:
-        """Wait before the next try; heartbeats keep the place in the group however long a store is away."""
+        """Wait before a retry; heartbeats keep the group membership however long a store is away."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
@@ -167,7 +167,7 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def _heartbeat(self) -> None:
-        """Send heartbeats while a window may be in hand; where partitions moved, the next step begins anew."""
+        """Send heartbeats while a window may be in hand; if partitions moved, the next step recovers."""
         try:
             for reader in self._readers.values():
                 reader.stay()
@@ -176,72 +176,78 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write partials and ledger as they are now."""
+        """Write the current partials and ledger."""
         states = self._states()
-        values = [*self._due, *(one.sums.take(one.partition, one.written) for one in states if one.sums.has_changed)]
-        positions = {one.partition: one.position for one in states}
+        values = [
+            *self._due,
+            *(state.sums.take(state.partition, state.written) for state in states if state.sums.has_changed),
+        ]
+        positions = {state.partition: state.position for state in states}
         self._flushed_at = self._clock.now()
         if not values and positions == self._flushed:
             return
         try:
             if values:
-                self._stores.series.put_partials(pl.concat([one.partials for one in values]))
-                self._stores.ledger.put(pl.concat([one.ledger for one in values]))
+                self._stores.series.put_partials(pl.concat([due.partials for due in values]))
+                self._stores.ledger.put(pl.concat([due.ledger for due in values]))
             self._stores.series.note_flushed(positions)
         except HitmeshError:
-            for one in states:
-                one.sums.all_changed()
+            for state in states:
+                state.sums.all_changed()
             raise
         self._due, self._flushed = [], positions
         self._meter.holds(
-            sum(len(one.timelines) for one in self._hits.values()), sum(len(one.kept) for one in self._hits.values())
+            sum(len(state.timelines) for state in self._hits.values()),
+            sum(len(state.kept) for state in self._hits.values()),
         )
         self._meter.reached(CommitStep.PARTIALS)
 
     def snapshot(self) -> None:
-        """Save the state of every partition, after what it has added up so far."""
+        """Flush, then save every partition's state."""
         self.flush()
-        for name in [*self._hits, *self._refusals]:
-            self._save_state(name)
+        for partition in [*self._hits, *self._refusals]:
+            self._save_state(partition)
 
     @property
     def states(self) -> Sequence[LiveState]:
-        """The states of the partitions of hits, for those who measure them."""
+        """The states of all hit partitions, for measurements."""
         return list(self._hits.values())
 
     def close(self) -> None:
-        """Let go of the readers. A second call changes nothing."""
+        """Close the readers. Idempotent."""
         for reader in self._readers.values():
             reader.close()
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Take a window through all effects. Up to `apply` nothing depends on it, and it may be taken again."""
+        """Take a window through all effects. Until `apply` the states do not change, so a retry is safe."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records)
-        self._meter.did(Stage.DECODE)
+        self._meter.record_stage(Stage.DECODE)
         store_before_transaction(intake, stores.raw, stores.rejected, stores.dirty, stores.claims, self._meter.reached)
         prepared = self._prepared(intake)
         self._keep_collisions(prepared)
         wins = wins_of(prepared, intake.claims, stores.claims)
-        self._meter.did(Stage.COPIES)
-        self._is_certain = False  # from here on the states are ahead of what is committed
-        stepped = [apply(self._hits[name], one, wins[name]) for name, one in prepared.items()]
+        self._meter.record_stage(Stage.COPIES)
+        self._is_certain = False  # from here on the states are ahead of the committed positions
+        stepped = [apply(self._hits[partition], step, wins[partition]) for partition, step in prepared.items()]
         stepped += [
-            take_refusals(self._refusals[name], own.ends, own.refused, own.siteless)
-            for name, own in intake.partitions.items()
-            if name in self._refusals
+            take_refusals(
+                self._refusals[partition], partition_intake.ends, partition_intake.refused, partition_intake.siteless
+            )
+            for partition, partition_intake in intake.partitions.items()
+            if partition in self._refusals
         ]
-        self._meter.did(Stage.VISITS)
-        note_waiting(self._stores.ledger, (one.waiting for one in stepped))
+        self._meter.record_stage(Stage.VISITS)
+        note_waiting(self._stores.ledger, (result.waiting for result in stepped))
         self._commit(stepped)
         self._is_certain = True
 
     def _commit(self, stepped: Sequence[Stepped]) -> None:
-        positions = {one.partition: one.position for one in self._states()}
-        moved = {one.rows.partition: positions[one.rows.partition] for one in stepped}
-        rows = [one.rows for one in stepped if one.rows.traffic.height or one.rows.visits.height]
+        positions = {state.partition: state.position for state in self._states()}
+        moved = {result.rows.partition: positions[result.rows.partition] for result in stepped}
+        rows = [result.rows for result in stepped if result.rows.traffic.height or result.rows.visits.height]
         began = time.perf_counter()
         try:
             self._stores.outbox.transaction(self._writer, rows, moved)
@@ -251,35 +257,41 @@ class Runner:
         took_s = time.perf_counter() - began
         self._meter.reached(CommitStep.TRANSACTION)
         counts = PathCounts()
-        for one in stepped:
-            counts.add(one.counts)
-            if one.due is not None:
-                self._due.append(one.due)
+        for result in stepped:
+            counts.add(result.counts)
+            if result.due is not None:
+                self._due.append(result.due)
         self.counts.add(counts)
         self._meter.committed(rows, counts, took_s)
         self._meter.reached(CommitStep.STATE)
 
     def _prepared(self, intake: Intake) -> dict[PartitionId, Prepared]:
         return {
-            name: self._prepare(self._hits[name], own) for name, own in intake.partitions.items() if name in self._hits
+            partition: self._prepare(self._hits[partition], partition_intake)
+            for partition, partition_intake in intake.partitions.items()
+            if partition in self._hits
         }
 
-    def _prepare(self, state: LiveState, own: PartitionIntake) -> Prepared:
-        unknown = state.sites.unknown(own.hits["site"].unique().to_list())
-        return prepare(state, RecordsOf(own.ends, own.hits, own.siteless), rules_of(self._stores.directory, unknown))
+    def _prepare(self, state: LiveState, partition_intake: PartitionIntake) -> Prepared:
+        unknown = state.sites.unknown(partition_intake.hits["site"].unique().to_list())
+        return prepare(
+            state,
+            RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless),
+            rules_of(self._stores.directory, unknown),
+        )
 
     def _keep_collisions(self, prepared: Mapping[PartitionId, Prepared]) -> None:
-        """Keep copies with another content where people look for refusals (rule D1)."""
+        """Store id collisions as refusals, for inspection (rule D1)."""
         collisions = [
-            (Position(name.log, name.partition, offset), row)
-            for name, one in prepared.items()
-            for offset, row in one.rows.select("offset", "row")[np.flatnonzero(one.collides)].iter_rows()
+            (Position(partition.log, partition.partition, offset), row)
+            for partition, step in prepared.items()
+            for offset, row in step.rows.select("offset", "row")[np.flatnonzero(step.collides)].iter_rows()
         ]
         if collisions:
             self._stores.rejected.put(collision_refusals(self._stores.raw, collisions))
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Return records of both topics: the first within the time-out, more while the window is open."""
+        """Return records from both topics: the first within the time-out, more while the window is open."""
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -293,43 +305,43 @@ class Runner:
                 try:
                     records += reader.poll(room, wait_s)
                 except PartitionsMoved:
-                    # With nothing in hand both readers stand at what is committed: the one that moved, and the other.
+                    # With no records in hand, both readers are at their committed positions, moved or not.
                     self._can_go_on = not records
                     raise
             if len(records) == before:
                 break
             if not before:
                 ends = time.monotonic() + self._pace.window_ms / 1_000
-            room = self._pace.max_hits - sum(one.record.rows for one in records)
+            room = self._pace.max_hits - sum(record.record.rows for record in records)
         return records
 
     def _polled(self, timeout_s: float) -> list[LoggedRecord]:
         try:
             return self._poll(timeout_s)
         except HitmeshError:
-            # Partitions may have moved to another processor; or one topic was read and the other was not.
+            # Partitions may have moved to another processor, or only one topic was read.
             self._is_certain = False
             raise
 
     def _save_what_is_due(self, *, is_idle: bool) -> None:
         now = self._clock.now()
-        name = self._turns.due(now)
-        if name is not None or is_idle or now - self._flushed_at >= self._pace.flush_ms:
+        partition = self._turns.due(now)
+        if partition is not None or is_idle or now - self._flushed_at >= self._pace.flush_ms:
             self.flush()
-        while name is not None:
-            self._save_state(name)
-            name = self._turns.due(self._clock.now())
+        while partition is not None:
+            self._save_state(partition)
+            partition = self._turns.due(self._clock.now())
 
-    def _save_state(self, name: PartitionId) -> None:
+    def _save_state(self, partition: PartitionId) -> None:
         began = self._clock.now()
-        if name in self._hits:
-            state = self._hits[name]
+        if partition in self._hits:
+            state = self._hits[partition]
             kept_from = state.kept.first_offset()
             self._save(state, state_tables(state), state.next_offset if kept_from is None else kept_from)
         else:
-            refusals = self._refusals[name]
+            refusals = self._refusals[partition]
             self._save(refusals, refusals_tables(refusals), refusals.next_offset)
-        self._turns.saved(name, began, self._clock.now())
+        self._turns.saved(partition, began, self._clock.now())
 
     def _save(self, state: LiveState | RefusalsState, tables: Mapping[str, pl.DataFrame], kept_from: int) -> None:
         began = time.perf_counter()
@@ -351,14 +363,14 @@ class Runner:
         self._meter.saved(sum(map(len, chunks)), time.perf_counter() - began)
 
     def _recover(self) -> None:
-        """Throw the states away and make them again; read on from what is committed."""
+        """Discard the states and rebuild them; resume reading at the committed positions."""
         began = time.perf_counter()
         if not self._can_go_on:
-            self.close()  # rewinding loses records; a new reader begins where it was committed
+            self.close()  # rewinding loses records; a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Before the readers ask what was committed: nothing of this writer may be pending then.
+        # Resolve before the readers ask for committed positions: this writer must not have a pending transaction then.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:
@@ -373,13 +385,13 @@ class Runner:
         self._meter.recovered(recovered.replayed, took_s)
         logger().info(
             "recovered",
-            partitions=sorted(name.partition for name in self._hits),
+            partitions=sorted(partition.partition for partition in self._hits),
             hits=recovered.replayed,
             took_ms=round(took_s * 1_000),
         )
 
     def _stay(self) -> None:
-        """Keep the place in the group while nothing is polled; partitions that moved meanwhile begin anew at once."""
+        """Send heartbeats while nothing is polled; raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
                 reader.stay()

@@ -1,4 +1,4 @@
-"""What the live stream reads and writes (steps 4 to 6 of the journey), and two questions that it asks them."""
+"""The live stream's stores (steps 4 to 6 of the journey), with lookups of site rules and order claims."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from processor.stream.live.step import Prepared
 
 @dataclass(frozen=True, slots=True)
 class StreamStores:
-    """What a runner reads and writes; `log_reader` makes a reader that begins where its group has committed."""
+    """Stores for a runner. `log_reader` makes a reader that starts at the group's committed positions."""
 
     log_reader: Callable[[Topic], LogReader]
     log_scan: LogScan
@@ -48,17 +48,17 @@ class StreamStores:
 
 
 def digest_of(directory: SiteDirectory) -> RowDigest:
-    """Return the digests of rows under the secret of the mesh: those of stream and settlement can be compared."""
+    """Return the row digest under the mesh secret, so that digests from stream and settlement are comparable."""
     return _digest(directory.mesh_secret())
 
 
 @lru_cache(maxsize=4)
 def _digest(secret: bytes) -> RowDigest:
-    return RowDigest(secret)  # kept, for the texts that it remembers
+    return RowDigest(secret)  # cached with the texts that the digest remembers
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, SiteRules]:
-    """Return how the hits of each site become visits; a site that is not known any more has the default."""
+    """Return each site's rules for visits (policy, time zone); a site that is no longer known has the default."""
     found = {name: directory.site(name) for name in names}
     return {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
 
@@ -66,27 +66,27 @@ def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, Sit
 def wins_of(
     prepared: Mapping[PartitionId, Prepared], claims: Sequence[OrderClaim], holders: OrderClaims
 ) -> Mapping[PartitionId, BoolArray]:
-    """Return whether each row of each partition holds what it claims (rule D3), taking what nobody holds.
+    """Claim orders and refunds; return whether each row of each partition holds its claim (rule D3).
 
-    A claim of history takes its order or refund too, though the stream does not count its hit: the same order in a
-    later hit is a repeat. Which hits of history are copies only settlement knows.
+    A history hit takes its order or refund too, although the stream does not count the hit: the same order in a later
+    hit is a repeat. Only settlement knows which history hits are copies.
 
     Args:
         prepared: steps that are about to be applied.
-        claims: those of all their hits.
-        holders: who knows who came first.
+        claims: claims from all hits in these steps.
+        holders: store that knows the first claimant.
     """
     claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}
-    for partition, one in prepared.items():
-        places = np.flatnonzero(one.claiming)
-        for place, (offset, row) in zip(places.tolist(), one.rows.select("offset", "row")[places].rows(), strict=True):
+    for partition, step in prepared.items():
+        places = np.flatnonzero(step.claiming)
+        for place, (offset, row) in zip(places.tolist(), step.rows.select("offset", "row")[places].rows(), strict=True):
             claiming[Position(partition.log, partition.partition, offset), row] = (partition, place)
-    history = {place for partition, one in prepared.items() for place in _history_of(partition, one)}
-    asked = [claim for claim in claims if (at := (claim.position, claim.row)) in claiming or at in history]
-    asked.sort(key=lambda claim: (claim.log_time, claim.position, claim.row))
-    wins = {partition: np.zeros(one.rows.height, np.bool_) for partition, one in prepared.items()}
-    if asked:
-        for claim, won in zip(asked, holders.first(asked), strict=True):
+    history = {place for partition, step in prepared.items() for place in _history_of(partition, step)}
+    queried = [claim for claim in claims if (at := (claim.position, claim.row)) in claiming or at in history]
+    queried.sort(key=lambda claim: (claim.log_time, claim.position, claim.row))
+    wins = {partition: np.zeros(step.rows.height, np.bool_) for partition, step in prepared.items()}
+    if queried:
+        for claim, won in zip(queried, holders.first(queried), strict=True):
             if (found := claiming.get((claim.position, claim.row))) is not None:
                 partition, place = found
                 wins[partition][place] = won
@@ -94,7 +94,7 @@ def wins_of(
 
 
 def _history_of(partition: PartitionId, prepared: Prepared) -> Iterator[tuple[Position, int]]:
-    """Yield the places of the hits of a step that are history."""
+    """Yield the position and row of each history hit in a step."""
     if prepared.is_history.any():
         places = prepared.records.hits.select("offset", "row").filter(pl.Series(prepared.is_history))
         for offset, row in places.iter_rows():

@@ -1,7 +1,7 @@
-"""When the state of which partition is saved (decision 0034). Pure: times in, a name out.
+"""Schedule for state snapshots (decision 0034). Pure: times in, a partition out.
 
-Decides that the stream stands still for one partition at a time and for a fiftieth of its time at most: a snapshot is
-there to shorten a recovery, which reads the kept hits from the log in any case.
+The stream pauses for one partition at a time, and for at most a fiftieth of its time. A snapshot only shortens a
+recovery, which reads the kept hits from the log in any case.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Final
 
 from hitmesh.model.positions import PartitionId
 
-# After a snapshot that took a second none is taken for 49: of ten million open visits one takes three.
+# After a snapshot that took 1 s, none is taken for 49 s. With ten million open visits a snapshot takes 3 s.
 REST: Final = 49
-# A machine that slept meanwhile seems to have saved for hours.
+# After a machine slept, a snapshot seems to have taken hours.
 LONGEST_REST_MS: Final = 3_600_000
 
 
 class Turns:
-    """Whose turn it is. Times are ms of one clock.
+    """Decides whose snapshot is next. Times are ms of the same clock.
 
     Args:
-        every_ms: the state of each partition is saved this often, when there is time for it.
+        every_ms: interval between snapshots of a partition, if there is time.
     """
 
     def __init__(self, every_ms: int) -> None:
@@ -29,19 +29,22 @@ class Turns:
         self._due: dict[PartitionId, int] = {}
         self._rests_until = 0
 
-    def begin(self, names: Iterable[PartitionId], now_ms: int) -> None:
-        """Begin with these partitions: none is due at once, and no two at the same time."""
-        names = sorted(names)
-        self._due = {name: now_ms + self._every_ms * number // len(names) for number, name in enumerate(names, start=1)}
+    def begin(self, partitions: Iterable[PartitionId], now_ms: int) -> None:
+        """Start with these partitions: none is due at once, and no two are due at the same time."""
+        partitions = sorted(partitions)
+        self._due = {
+            partition: now_ms + self._every_ms * number // len(partitions)
+            for number, partition in enumerate(partitions, start=1)
+        }
 
     def due(self, now_ms: int) -> PartitionId | None:
-        """Return the partition that has waited longest, None while none is due or the last one is still made up for."""
+        """Return the partition that has waited longest; None when none is due, or during the rest after a snapshot."""
         if now_ms < self._rests_until or not self._due:
             return None
-        name = min(self._due, key=lambda one: (self._due[one], one))
-        return name if self._due[name] <= now_ms else None
+        partition = min(self._due, key=lambda candidate: (self._due[candidate], candidate))
+        return partition if self._due[partition] <= now_ms else None
 
-    def saved(self, name: PartitionId, began_ms: int, ended_ms: int) -> None:
-        """Note a snapshot. Even when all are to be saved at all times, none is twice in the same millisecond."""
-        self._due[name] = began_ms + max(self._every_ms, 1)
+    def saved(self, partition: PartitionId, began_ms: int, ended_ms: int) -> None:
+        """Record a snapshot. Even with an interval of 0, no partition is saved twice in the same millisecond."""
+        self._due[partition] = began_ms + max(self._every_ms, 1)
         self._rests_until = ended_ms + min(REST * (ended_ms - began_ms), LONGEST_REST_MS)

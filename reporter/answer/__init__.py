@@ -1,1 +1,1 @@
-"""Step 8 of the journey: rows become an aligned, typed series with its freshness."""
+"""Step 8 of the journey: turn rows into an aligned, typed series with freshness."""

@@ -1,7 +1,7 @@
-"""When a store that did not answer is asked again (step 8 of the journey).
+"""Circuit breakers in front of stores (step 8 of the journey).
 
-Decides that for a second after a failure nobody waits for it, and that then one caller tries while the others do not.
-Knows nothing of what the store is.
+After a failure, all calls fail immediately for a second; then a single caller tries the store while all other calls
+keep failing. Knows nothing of the store behind a breaker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ValueT = TypeVar("_ValueT")
 
 @dataclass
 class Breaker:
-    """Stands before one store. Thread-safe; waits for nothing."""
+    """A breaker in front of a store. Thread-safe; never waits."""
 
     store: str
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -29,10 +29,10 @@ class Breaker:
     _try_at: int = 0
 
     def call(self, clock: Clock, ask: Callable[[], _ValueT]) -> _ValueT:
-        """Returns what the store answers.
+        """Return the store's answer.
 
         Raises:
-            Unavailable: the store does not answer, or did not within the last second: then it is not asked.
+            Unavailable: the store does not answer, or failed within the last second and is not called.
         """
         self._refuse_in_pause(clock.now())
         try:
@@ -47,7 +47,7 @@ class Breaker:
         return answer
 
     def is_pausing(self, now_ms: int) -> bool:
-        """Returns whether the store would not be asked now."""
+        """Return whether the breaker would refuse a call now."""
         with self._lock:
             return bool(self._cause) and now_ms < self._try_at
 
@@ -56,7 +56,7 @@ class Breaker:
             if not self._cause:
                 return
             if now_ms >= self._try_at:
-                self._try_at = now_ms + PAUSE_MS  # this caller tries, the others wait for what it finds
+                self._try_at = now_ms + PAUSE_MS  # this caller tries; all others are refused meanwhile
                 return
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",
@@ -66,15 +66,15 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Breakers:
-    """Those of a reporter; where one server is behind several stores, they share one.
+    """The breakers of a reporter; stores on the same server share a breaker.
 
-    `books`: of what says how sites stand with settlement.
+    `books` guards the ports that provide settlement state.
     """
 
-    series: Breaker = field(default_factory=lambda: Breaker("the store of series"))
-    metrics: Breaker = field(default_factory=lambda: Breaker("the store of metrics"))
-    books: Breaker = field(default_factory=lambda: Breaker("the store that says what is settled"))
+    series: Breaker = field(default_factory=lambda: Breaker("the series store"))
+    metrics: Breaker = field(default_factory=lambda: Breaker("the metric store"))
+    books: Breaker = field(default_factory=lambda: Breaker("the generation store"))
 
     def of(self, path: Path) -> Breaker:
-        """Returns the one before the store of a path."""
+        """Return the breaker in front of a path's store."""
         return self.series if path is Path.SERIES else self.metrics

@@ -1,12 +1,12 @@
-r"""A series as a file: CSV, JSON, NDJSON (step 8 of the journey).
+r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
 
-Decides how numbers look outside: durations in decimal seconds, money with the currency's ISO digits and no symbol
+Decides how numbers are written: durations in decimal seconds, money with the currency's ISO digits and no symbol
 (rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
-RFC 4180 but for its line ends, which are "\n". A value of a dimension that a spreadsheet would run as a formula has an
-apostrophe in front there; the other formats have every value as it is. JSON has real numbers and null; money, also per
-order or visit, is rounded there too.
+RFC 4180, but lines end with "\n". In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
+formula; other formats keep every value unchanged. JSON and NDJSON write numbers and null; money, also per order or
+visit, is rounded as in CSV.
 
-Knows nothing of gRPC; meta comes in as a mapping.
+Knows nothing of gRPC; meta is a mapping argument.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from reporter.question.asked import TIME
 from reporter.question.catalogue import Unit
 
 MIN_DECIMALS: Final = 6
-# A quotient of a sum of money has up to 25 digits before it is rounded; a tie shows within twice as many.
+# A quotient with money has up to 25 digits before rounding; twice as many digits are enough to detect a tie.
 _WIDE: Final = Context(prec=80)
 # About 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
 _QUOTED: Final = ('"', ",", "\n", "\r")
-# How a cell begins that spreadsheets run, a plain number aside, or that looks like one which was made safe.
+# The start of a cell that a spreadsheet runs as a formula (plain numbers aside), or of a value that looks escaped.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -62,22 +62,22 @@ def to_file(
     currency: str,
     checkpoint: Checkpoint = unwatched,
 ) -> bytes:
-    """Returns the file of an answer. Totals and meta are in JSON only.
+    """Return an answer as a file. Only JSON includes totals and meta.
 
     Args:
-        form: which format.
+        form: the file format.
         rows: the answer.
-        totals: its totals, one row, when they were asked for.
-        meta: how it came about; values that JSON knows.
-        currency: of money columns.
-        checkpoint: looked at before each column and every few thousand rows.
+        totals: the totals as a single row, when requested.
+        meta: the answer's provenance, as JSON values.
+        currency: the currency for money columns.
+        checkpoint: called before each column and every few thousand rows.
 
     Raises:
-        Abandoned: the checkpoint said so.
-        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what answers hold, or has more digits than a number of JSON.
+        Abandoned: raised by the checkpoint.
+        RefusedError: SUM_OUT_OF_RANGE: a sum exceeds the bounds for answers, or has more digits than a JSON number.
     """
-    for one in (rows, *([totals] if totals is not None else [])):
-        refuse_beyond_files(one)
+    for series in (rows, *([totals] if totals is not None else [])):
+        refuse_beyond_files(series)
     match form:
         case Format.CSV:
             return to_csv(rows, currency, checkpoint)
@@ -92,28 +92,28 @@ def to_file(
 
 
 def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> bytes:
-    """Returns the header `time` (if grained), dimensions, metric ids, then a line per row."""
+    """Return a header line (`time` unless the grain is NONE, dimensions, metric ids), then a line per row."""
     keys = [list(map(without_formula, values)) for values in _keys(rows)]
     columns = [*keys, *(cell_texts(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
     lines = [",".join(_header(rows))]
-    # A line of one empty cell would be a blank line, which readers skip.
+    # A line with a single empty cell would be a blank line, which readers skip.
     lines += [",".join(map(_quoted, line)) or '""' for line in _watched(zip(*columns, strict=True), checkpoint)]
     return ("\n".join(lines) + "\n").encode()
 
 
 def without_formula(value: str) -> str:
-    """Returns a text as a cell that no spreadsheet runs: with an apostrophe in front where it would be a formula."""
+    """Return a text that no spreadsheet runs: an apostrophe precedes a text that would be a formula."""
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
 def cell_texts(column: Column, currency: str) -> list[str]:
-    """Returns the cells of a metric as plain decimal text, empty for NO_DATA."""
+    """Return a metric's cells as plain decimal text, empty for NO_DATA."""
     texts = _texts(column, currency)
     return ["" if empty else text for empty, text in zip(column.is_empty.tolist(), texts, strict=True)]
 
 
 def cell_numbers(column: Column, currency: str) -> list[int | float | None]:
-    """Returns the cells of a metric as real numbers, None for NO_DATA."""
+    """Return a metric's cells as numbers, None for NO_DATA."""
     numbers = _numbers(column, currency)
     return [None if empty else number for empty, number in zip(column.is_empty.tolist(), numbers, strict=True)]
 
@@ -151,7 +151,7 @@ def _numbers(column: Column, currency: str) -> Sequence[int | float | None]:
 
 
 def _counts(column: Column) -> list[int]:
-    """Returns whole counts; estimates are rounded."""
+    """Return whole counts; estimates are rounded."""
     if column.lower is None:
         return [int(count) for count in column.numerators]
     return [0 if math.isnan(count) else round(count) for count in column.values.tolist()]
@@ -162,24 +162,24 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Returns what a quotient is divided by to be in its shown unit, and its decimals; None = significant ones."""
+    """Return the divisor that converts a quotient to the shown unit, and the decimals; None = significant decimals."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)
 
 
 def seconds_text(ms: int) -> str:
-    """Returns `3320` or `1.5`: seconds without trailing zeros."""
+    """Return `3320` or `1.5`: seconds without trailing zeros."""
     seconds, rest = divmod(abs(ms), 1_000)
     text = f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
     return f"-{text}" if ms < 0 else text
 
 
 def ratio_text(numerator: int, denominator: int, places: int | None) -> str:
-    """Returns numerator / denominator half-even in plain notation.
+    """Return numerator / denominator in plain notation, rounded half-even.
 
-    With `places`, exactly so many decimals; with None six decimals, or more for six significant digits of a number
-    below 1, without trailing zeros.
+    The text has exactly `places` decimals. With None it has six decimals, or more to show six significant digits for a
+    number below 1, without trailing zeros.
     """
     value = _WIDE.divide(Decimal(numerator), Decimal(denominator))
     decimals = places
@@ -196,7 +196,7 @@ def _header(rows: Series) -> list[str]:
 
 
 def _keys(rows: Series) -> list[list[str]]:
-    """Returns the columns in front of the metrics."""
+    """Return the columns before the metrics."""
     if not rows.question.has_time:
         return list(rows.dimensions)
     labels = rows.question.buckets.labels
@@ -211,7 +211,7 @@ def _records(rows: Series, currency: str, checkpoint: Checkpoint) -> Iterator[di
 
 
 def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_BETWEEN_LOOKS) -> Iterator[_StepT]:
-    """Yields the steps, and looks at the checkpoint before the first and every so many of them."""
+    """Yield the steps; call the checkpoint before the first step and then before every `every`-th step."""
     for number, step in enumerate(steps):
         if number % every == 0:
             checkpoint()

@@ -1,12 +1,11 @@
-"""How far the numbers of a site reach, and how final they are (step 8 of the journey; rules L1 to L3).
+"""How fresh and how final a site's numbers are (step 8 of the journey; rules L1 to L3).
 
-Decides `complete_through`: every hit acknowledged before it is in the answer. It is the least, over the partitions that
-the site's hits can be in, of what the store that answers has taken in and of the first record that still waits to be
-settled; hits that the live stream counts wait for nothing else. Decides too which cells are live, which provisional and
-which settled. The caller reads progress first, then what waits, then generations: in any other order a hit could be
-passed over.
+Decides `complete_through`: every hit acknowledged before this time is in the answer. `complete_through` is the minimum,
+over the partitions that can hold the site's hits, of the answering store's progress and the first record that still
+waits for settlement; hits counted by the live stream do not wait. Also decides which cells are live, provisional or
+settled. The caller must read progress first, then waiting days, then generations: any other order could miss a hit.
 
-Knows nothing of how progress is kept; the present is an argument.
+Knows nothing of how progress is stored; the present is an argument.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ DELAYED_AFTER_MS: Final = 15 * 60_000
 DEGRADED_AFTER_MS: Final = 60 * 60_000
 
 
-# Who wrote the record is not known here; the processor logs it.
+# The record's writer is unknown here; the processor logs the cause.
 _CAUSE: Final = (
-    "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; the processor's log "
-    "names the record: log_time_ahead"
+    "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; see "
+    "log_time_ahead in the processor's log for the record"
 )
 
 Progress = Mapping[PartitionId, PartitionProgress]
@@ -44,7 +43,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """How far behind the numbers are, or how far ahead the log time of a partition is (rule L2)."""
+    """How far the numbers lag, or how far a partition's log time is ahead (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -52,7 +51,7 @@ class State(StrEnum):
 
 
 class CellState(IntEnum):
-    """How final the numbers of a cell are (rule L3); of several cells the least counts."""
+    """How final a cell's numbers are (rule L3); several cells have the minimum of their states."""
 
     LIVE = 1
     PROVISIONAL = 2
@@ -61,14 +60,14 @@ class CellState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What of a site is not settled: marked days, and days the live stream counts until they close, ascending."""
+    """A site's unsettled days: marked days, and days that the live stream counts until they close, ascending."""
 
     marked: Sequence[DirtySiteDay] = ()
     awaited: Sequence[int] = ()
 
 
 class Ahead(NamedTuple):
-    """A partition whose log time is ahead of the present: it hides a lag, and makes hits late."""
+    """A partition whose log time is ahead of the present, which hides lag and makes hits late."""
 
     partition: PartitionId
     log_time: int
@@ -77,13 +76,20 @@ class Ahead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh numbers are, in UTC ms. `partitions` are those that matter, each with what is visible of it.
+    """The freshness of numbers; times in UTC ms.
 
-    `complete_through` is 0 while a partition has no progress; the state is then DEGRADED. It is never later than the
-    present. `ahead` are partitions whose log time is later by more than AHEAD_TOLERANCE_MS. Cells from `live_from` on
-    are live. `unsettled_days`, ascending, are UTC days of any of the sites; every day from `open_from_day` on is not
-    settled either. The last three count site-days: marked ones, those of them that settlement itself marked, and those
-    that the live stream counts until they close.
+    Attributes:
+        complete_through: never later than the present; 0 while a partition has no progress, with state DEGRADED.
+        lag_ms: the present minus `complete_through`.
+        state: the state for the lag, or for the largest lead if that is greater.
+        partitions: the partitions that can hold hits, with the visible progress of each.
+        stalled: partitions that lag more than DELAYED_AFTER_MS.
+        unsettled_days: UTC days that are unsettled for any site, ascending.
+        open_from_day: from this day on, every day is unsettled too.
+        dirty_days: number of marked site-days.
+        resettling_days: number of marked site-days that settlement itself marked.
+        open_days: number of site-days that the live stream counts until they close.
+        ahead: partitions whose log time leads the present by more than AHEAD_TOLERANCE_MS.
     """
 
     complete_through: int
@@ -109,7 +115,7 @@ class Freshness:
         return min(self.live_from, day_start_ms(min([self.open_from_day, *self.unsettled_days[:1]])))
 
     def state_between(self, start: int, end: int) -> CellState:
-        """Returns the state of the least final cell of [start, end), both multiples of 15 min."""
+        """Return the state of the least final cell in [start, end), both multiples of 15 min."""
         if end > max(start, self.live_from):
             return CellState.LIVE
         first_day, end_day = start // DAY_MS, -(-end // DAY_MS)
@@ -124,44 +130,44 @@ def freshness(
     waiting: Mapping[str, Waiting],
     now_ms: int,
 ) -> Freshness:
-    """Returns how far the numbers of some sites together reach.
+    """Return the joint freshness of some sites.
 
     Args:
-        sites: at least one.
-        progress: of every declared partition of the topic of hits, what the store that answers has taken in.
-        waiting: per site name what is not settled, read after `progress`.
+        sites: the sites, at least one.
+        progress: the answering store's progress in every declared partition of the hits topic.
+        waiting: unsettled days per site name, read after `progress`.
         now_ms: the present.
     """
     of_sites = [waiting.get(site.name, Waiting()) for site in sites]
     visible: dict[PartitionId, PartitionProgress] = {}
-    for site, one in zip(sites, of_sites, strict=True):
-        for partition, reached in _visible(site, progress, one.marked).items():
+    for site, site_waiting in zip(sites, of_sites, strict=True):
+        for partition, reached in _visible(site, progress, site_waiting.marked).items():
             visible[partition] = earlier(visible.get(partition, reached), reached)
     complete_through = min([now_ms, *(reached.log_time for reached in visible.values())]) if visible else 0
-    marked = [dirty for one in of_sites for dirty in one.marked]
+    marked = [dirty for site_waiting in of_sites for dirty in site_waiting.marked]
     lag_ms = now_ms - complete_through
-    ahead = _ahead({name: progress[name] for name in visible}, now_ms)
+    ahead = _ahead({partition: progress[partition] for partition in visible}, now_ms)
     return Freshness(
         complete_through=complete_through,
         lag_ms=lag_ms,
-        state=state_of(max([lag_ms, *(one.log_time - now_ms for one in ahead)])),
+        state=state_of(max([lag_ms, *(lead.log_time - now_ms for lead in ahead)])),
         partitions=visible,
         stalled=tuple(
             partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS
         ),
         unsettled_days=tuple(
-            sorted({dirty.site_day.day for dirty in marked}.union(*(one.awaited for one in of_sites)))
+            sorted({dirty.site_day.day for dirty in marked}.union(*(site_waiting.awaited for site_waiting in of_sites)))
         ),
         open_from_day=first_open_day(progress),
         dirty_days=len(marked),
         resettling_days=sum(any(map(_settlement, dirty.marks)) for dirty in marked),
-        open_days=sum(len(one.awaited) for one in of_sites),
+        open_days=sum(len(site_waiting.awaited) for site_waiting in of_sites),
         ahead=ahead,
     )
 
 
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
-    """Returns the partitions whose log time is ahead, whatever of them is visible."""
+    """Return the partitions whose log time is ahead, even when marks hold back the visible progress."""
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
         for partition, reached in sorted(progress.items())
@@ -169,21 +175,21 @@ def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
     )
 
 
-def least(one: Progress, other: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Returns what both of two stores have reached of every partition that either knows."""
+def min_progress(first: Progress, second: Progress) -> dict[PartitionId, PartitionProgress]:
+    """Return the minimum progress of two stores in every partition known to either store."""
     return {
-        partition: earlier(one.get(partition, NOT_BEGUN), other.get(partition, NOT_BEGUN))
-        for partition in {*one, *other}
+        partition: earlier(first.get(partition, NOT_BEGUN), second.get(partition, NOT_BEGUN))
+        for partition in {*first, *second}
     }
 
 
 def first_open_day(progress: Mapping[PartitionId, PartitionProgress]) -> int:
-    """Returns the first UTC day that is not closed: a hit of it may still come to some partition of some site."""
+    """Return the first UTC day that is not closed in every partition: such a day may still receive hits."""
     return closing.first_open_day(min((reached.log_time for reached in progress.values()), default=0))
 
 
 def state_of(lag_ms: int) -> State:
-    """Returns the state of numbers that are `lag_ms` behind."""
+    """Return the state of numbers that are `lag_ms` behind."""
     if lag_ms <= DELAYED_AFTER_MS:
         return State.LIVE
     return State.DELAYED if lag_ms <= DEGRADED_AFTER_MS else State.DEGRADED
@@ -191,7 +197,7 @@ def state_of(lag_ms: int) -> State:
 
 @lru_cache(maxsize=8_192)
 def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
-    """Returns the partitions, of so many, in which hits of the site can be (decision A4)."""
+    """Return the partitions that can hold the site's hits, given the number of partitions (decision A4)."""
     shifts = np.arange(min(site.spread, partitions), dtype=np.uint64)
     hashes = np.full(len(shifts), hash64(site.name), np.uint64)
     spread = np.full(len(shifts), site.spread, np.uint64)
@@ -201,18 +207,22 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
 def own_partitions(
     site: Site, progress: Mapping[PartitionId, PartitionProgress]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Returns the progress of the partitions in which hits of the site can be, of every log."""
+    """Return the progress of the partitions that can hold the site's hits, over all logs."""
     counts: dict[str, int] = {}
     for partition in progress:
         counts[partition.log] = max(counts.get(partition.log, 0), partition.partition + 1)
-    own = {log: partitions_of_site(site, count) for log, count in counts.items()}
-    return {partition: reached for partition, reached in progress.items() if partition.partition in own[partition.log]}
+    site_partitions = {log: partitions_of_site(site, count) for log, count in counts.items()}
+    return {
+        partition: reached
+        for partition, reached in progress.items()
+        if partition.partition in site_partitions[partition.log]
+    }
 
 
 def _visible(
     site: Site, progress: Mapping[PartitionId, PartitionProgress], marked: Sequence[DirtySiteDay]
 ) -> dict[PartitionId, PartitionProgress]:
-    """Returns what is visible of each partition of the site: what was committed, less what waits."""
+    """Return the visible progress of the site's partitions: the store's progress, held back by waiting records."""
     marks = [mark for dirty in marked for mark in dirty.marks]
     return {
         partition: _held_back(partition, reached, marks)
@@ -221,7 +231,11 @@ def _visible(
 
 
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
-    """Takes off what waits. A day marked by settlement itself waits for no record, but its numbers are not there."""
+    """Return the progress up to the first waiting record.
+
+    A day marked by settlement itself waits for no record, but the day's new numbers are not published yet, so such a
+    mark holds back the log time in every partition.
+    """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]
     return PartitionProgress(next_offset=min([reached.next_offset, *offsets]), log_time=min([reached.log_time, *times]))
@@ -231,8 +245,8 @@ def _settlement(mark: MarkRange) -> PartitionId | None:
     return mark.partition if mark.partition.log == SETTLEMENT_LOG else None
 
 
-def earlier(one: PartitionProgress, other: PartitionProgress) -> PartitionProgress:
-    """Returns what both of two readers of a partition have reached."""
+def earlier(first: PartitionProgress, second: PartitionProgress) -> PartitionProgress:
+    """Return the minimum of two positions in the same partition."""
     return PartitionProgress(
-        next_offset=min(one.next_offset, other.next_offset), log_time=min(one.log_time, other.log_time)
+        next_offset=min(first.next_offset, second.next_offset), log_time=min(first.log_time, second.log_time)
     )

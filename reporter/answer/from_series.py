@@ -1,7 +1,7 @@
-"""Series of a site become what a query of the metric store would have returned (step 8 of the journey, decision A11).
+"""Turn a site's series into the result of a metric store query (step 8 of the journey, decision A11).
 
-Decides which days are read together, how cells become buckets, and when series do not tell what a question asks. Pure:
-refuses to know where series are stored. A query that comes here has no filter and no dimension but the currency.
+Decides which days are read together, how cells become buckets, and when series cannot answer a question. Pure: knows
+nothing of where series are stored. A query here has no filter and no dimension except the currency.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reporter.answer.parts import BUCKET
 from reporter.question.catalogue import ORDERS_IN_CURRENCY, PARTS
 from reporter.question.plan import CURRENCY
 
-# So much of a site is in memory at a time: 32 days of 96 cells with a sketch of at most 32 KiB are 96 MiB.
+# Bounds the memory per site: 32 days × 96 cells × a sketch of at most 32 KiB = 96 MiB.
 MAX_RUN_DAYS: Final = 32
 _OF_NO_CURRENCY: Final = ""
 _AMOUNTS: Final = tuple(part.column for name, part in PARTS.items() if part.by_currency and name != ORDERS_IN_CURRENCY)
@@ -31,7 +31,7 @@ _NOTHING: Final = pl.DataFrame(schema=SERIES_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Days [first_day, end_day) of a site that are read at once, all of one generation."""
+    """A site's days [first_day, end_day), read at once; all days have the same generation."""
 
     first_day: int
     end_day: int
@@ -39,12 +39,12 @@ class Run:
 
     @property
     def days(self) -> int:
-        """How many days it has."""
+        """The number of days."""
         return self.end_day - self.first_day
 
 
 def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
-    """Returns the site-days of one site as runs of at most 32 days, ascending."""
+    """Return the site-days of a single site as runs of at most 32 days, ascending."""
     found: list[Run] = []
     for (_, day), generation in sorted(generations.items()):
         last = found[-1] if found else None
@@ -56,12 +56,12 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
     return found
 
 
-def tells(run: Run, rows: pl.DataFrame) -> bool:
-    """Returns whether the rows that a store has of a run are all that is known of it.
+def is_complete(run: Run, rows: pl.DataFrame) -> bool:
+    """Return whether a store's rows for a run are complete.
 
-    A settled day without rows may have been settled before series were kept of settled days, or its rows are gone; a
-    day in which really nothing happened looks the same, and is cheap to ask elsewhere. Amounts of no currency were
-    added up before currencies were told apart.
+    A settled day without rows may have been settled before series were stored for settled days, or the rows are gone. A
+    settled day without any hits looks the same, and is cheap to read from the metric store. Amounts without a currency
+    were summed before series had currencies.
     """
     if run.generation != STREAM_GENERATION and rows["day"].n_unique() < run.days:
         return False
@@ -70,9 +70,9 @@ def tells(run: Run, rows: pl.DataFrame) -> bool:
 
 
 def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
-    """Returns what rows (SERIES_COLUMNS) of the asked generations say, one row per bucket, or bucket and currency.
+    """Return series rows (SERIES_COLUMNS) of the requested generations, summed per bucket, or bucket and currency.
 
-    Columns and meaning are those of MetricStore.query; rows that say nothing are left out.
+    Columns have the same meaning as in MetricStore.query; rows without data are left out.
     """
     first = max(query.start, query.bucket_starts[0])
     holds = (pl.col("cell") >= first) & (pl.col("cell") < query.end)
@@ -92,17 +92,17 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Returns several folded parts as one."""
+    """Return the sum of several folded parts."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)
 
 
 def _dimension(name: str) -> pl.Expr:
-    """Returns the only dimension that series have, null where there is none, as in rows.
+    """Return the currency, the only dimension in series; null without a currency, as in rows.
 
     Raises:
-        ValueError: it is another one.
+        ValueError: the dimension is not the currency.
     """
     if name != CURRENCY:
         raise ValueError(f"series have no dimension {name!r}: route such a question to the metric store")
@@ -110,19 +110,21 @@ def _dimension(name: str) -> pl.Expr:
 
 
 def _grouped(keyed: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
-    """Returns one row per bucket and dimensions, sums added and sketches united, without rows that say nothing."""
+    """Return a row per bucket and dimensions, with sums added and sketches united; rows without data are left out."""
     if keyed.is_empty():
         return keyed
     groups = keyed.group_by(BUCKET, *query.dimensions).agg(
         *sums(query.measures), *(pl.col(name).drop_nulls() for name in query.sketches)
     )
     whole = groups.with_columns(_united(groups[name]) for name in query.sketches)
-    said = [pl.col(name) != 0 for name in query.measures] + [pl.col(name).is_not_null() for name in query.sketches]
-    return whole.filter(pl.any_horizontal(said))
+    is_non_zero = [pl.col(name) != 0 for name in query.measures] + [
+        pl.col(name).is_not_null() for name in query.sketches
+    ]
+    return whole.filter(pl.any_horizontal(is_non_zero))
 
 
 def _united(lists: pl.Series) -> pl.Series:
-    """Returns the union of each list of sketches; one is its own union, of none it is null."""
+    """Return the union of each list of sketches; null for an empty list."""
     counts = lists.list.len().to_numpy()
     several = np.flatnonzero(counts > 1)
     united = lists.list.first()

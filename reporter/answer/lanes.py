@@ -1,7 +1,7 @@
-"""Lanes of questions: dear ones run a few at a time, so that a small one never waits for its turn behind them.
+"""Lanes for questions: few expensive questions run at once, so that a small question never queues behind them.
 
-Decides what is dear by the shape of a question, before anything is read: a question that waits holds a thread and no
-rows. When in doubt a question is dear. Refuses to know stores and calls.
+Decides from a question's shape, before anything is read, whether the question is expensive; a waiting question holds a
+thread but no rows. In doubt a question is expensive. Knows nothing of stores and calls.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from reporter.question.asked import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
-# Of a question with a dimension: hours of 16 days, days of a year.
+# For a question with a dimension: about the hours in 16 days, or the days in a year.
 DEAR_BUCKETS: Final = 400
-# Buckets times metrics of any question: 20 metrics in the hours of 40 days.
+# Buckets times metrics, for any question: about 20 metrics over the hours in 40 days.
 DEAR_CELLS: Final = 20_000
-# How long a question that waits for its turn does not look whether its caller is there.
+# Interval at which a waiting question checks whether the caller is still there.
 _LOOK_S: Final = 0.1
 
 
 def is_dear(question: Question) -> bool:
-    """Return whether a question may take seconds: patterns, many dimensions, buckets of a dimension, or cells."""
+    """Return whether a question may take seconds: a pattern, many dimensions, many rows or many cells."""
     has_pattern = any(each.operator is Operator.RE2 for each in comparisons_in(question.filter))
     has_many_rows = bool(question.dimensions) and len(question.buckets) > DEAR_BUCKETS
     has_many_cells = len(question.buckets) * len(question.metrics) > DEAR_CELLS
@@ -34,10 +34,10 @@ def is_dear(question: Question) -> bool:
 
 
 class Lanes:
-    """Turns of questions: half for dear ones, half for the others, at least one each. Thread-safe.
+    """Slots for questions: half for expensive questions, half for small questions, at least 1 each. Thread-safe.
 
     Args:
-        at_once: questions that are answered at the same time.
+        at_once: number of questions answered at the same time.
     """
 
     def __init__(self, at_once: int = QUESTIONS_AT_ONCE) -> None:
@@ -47,10 +47,10 @@ class Lanes:
 
     @contextmanager
     def turn(self, question: Question, checkpoint: Checkpoint) -> Iterator[None]:
-        """Wait for a turn and hold it.
+        """Wait for a slot and hold the slot within the context.
 
         Raises:
-            Abandoned: the checkpoint said so while the question waited.
+            Abandoned: raised by the checkpoint while the question waited.
         """
         lane = self._dear if is_dear(question) else self._small
         while not lane.acquire(timeout=_LOOK_S):

@@ -1,9 +1,9 @@
-"""Does every hit add up (step 8 of the journey, rule D5).
+"""The ledger: account for every hit (step 8 of the journey, rule D5).
 
-Decides the equations of the ledger: what was received is what was refused and what was taken; what was taken of a day
-is what its published generation, or the live stream, says of it and what still waits. Sums and exclusive ors of hashes
-are compared with the hits, so that a loss masked by a duplicate is seen. Pure: knows no store and no time, and cannot
-tell a hit that is lost from one that is on its way between two stores.
+Decides the ledger's equations: received = rejected + accepted; for a day, accepted = hits classified by the published
+generation, or by the live stream, + pending. Sums and exclusive ors of hashes are compared along with the hits, so that
+a loss masked by a duplicate is detected. Pure: knows no store and no time, and cannot distinguish a lost hit from a hit
+in transit between two stores.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EX
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Hits, with Σ mod 2⁶⁴ and ⊕ of their hash64."""
+    """A number of hits, with Σ mod 2⁶⁴ and ⊕ over the hits' hash64."""
 
     hits: int = 0
     sum64: int = 0
     xor64: int = 0
 
     def __add__(self, other: Count) -> Count:
-        """Returns both together."""
+        """Return the sum of both counts."""
         return Count(self.hits + other.hits, (self.sum64 + other.sum64) % _MODULUS, self.xor64 ^ other.xor64)
 
     def distance(self, other: Count) -> int:
-        """Returns how far two counts of the same hits are apart: hits, plus one for each checksum that differs."""
+        """Return the difference between two counts: in hits, plus 1 for each checksum that differs."""
         return abs(self.hits - other.hits) + (self.sum64 != other.sum64) + (self.xor64 != other.xor64)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What came in, over all time. `accepted_by_day` is None where no day is known: hits of no site.
+    """Incoming hits, over all time. `accepted_by_day` is None for hits without a site, whose days are unknown.
 
-    `imbalance_of_cells` adds up how far received and rejected + accepted are apart in each cell.
+    `imbalance_of_cells` is the sum, over all cells, of the distance between received and rejected + accepted.
     """
 
     received: Count
@@ -55,14 +55,14 @@ class Totals:
 
     @property
     def imbalance(self) -> int:
-        """0 when received = rejected + accepted in every cell, and both ways to count the accepted ones agree."""
+        """0 when received = rejected + accepted in every cell, and accepted hits by cell and by day agree."""
         by_day = 0 if self.accepted_by_day is None else self.accepted.distance(self.accepted_by_day)
         return self.imbalance_of_cells + by_day
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What became of the hits of a UTC day. `classified` are the counted, duplicate and excluded ones together."""
+    """The ledger of a UTC day. `classified` covers counted, duplicate and excluded hits together."""
 
     day: int
     is_settled: bool
@@ -83,14 +83,14 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class SiteLedger:
-    """The totals of a site and its days, ascending."""
+    """A site's totals and days, ascending."""
 
     totals: Totals
     days: tuple[Day, ...]
 
     @property
     def imbalance(self) -> int:
-        """Of the totals and all days."""
+        """The imbalance over the totals and all days."""
         return self.totals.imbalance + sum(day.imbalance for day in self.days)
 
 
@@ -100,13 +100,13 @@ def site_ledger(
     settled: Mapping[int, LedgerEntry],
     marks: Sequence[DirtyMark],
 ) -> SiteLedger:
-    """Returns the ledger of a site.
+    """Return a site's ledger.
 
     Args:
-        sums: LEDGER_SUMS of the site: what the live stream counted of every hit, history included.
-        entries: the published entry per UTC day that has one.
-        settled: its ledger entry, for the same days.
-        marks: what waits, with the hits it stands for.
+        sums: the site's LEDGER_SUMS: the live stream's counts for all hits, including history.
+        entries: the published generation entries by UTC day.
+        settled: the published ledger entries, for the same days.
+        marks: the dirty marks, each with the number of waiting hits and the checksums.
     """
     of_days = _by_class(sums, LedgerKind.DAY)
     waiting: dict[int, list[DirtyMark]] = {}
@@ -122,12 +122,12 @@ def site_ledger(
 
 
 def siteless_totals(sums: pl.DataFrame) -> Totals:
-    """Returns the totals of hits of no site, of their LEDGER_SUMS."""
+    """Return the totals for hits without a site, from the LEDGER_SUMS of these hits."""
     return _totals(sums, None)
 
 
 def total(counts: Iterable[Count]) -> Count:
-    """Returns all counts together."""
+    """Return the sum of all counts."""
     return reduce(Count.__add__, counts, Count())
 
 
@@ -186,7 +186,7 @@ def _totals(sums: pl.DataFrame, accepted_by_day: Count | None) -> Totals:
 
 
 def _by_class(sums: pl.DataFrame, kind: LedgerKind) -> dict[int, dict[LedgerClass, Count]]:
-    """Returns the counts of a kind, by `at` and class."""
+    """Return the counts for a ledger kind, by `at` and class."""
     found: dict[int, dict[LedgerClass, Count]] = {}
     rows = sums.filter(pl.col("kind") == kind).select("at", "class", "hits", "sum64", "xor64")
     for at, name, hits, sum64, xor64 in rows.iter_rows():

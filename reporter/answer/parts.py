@@ -1,7 +1,7 @@
-"""Rows of several queries become one table of parts (step 8 of the journey).
+"""Combine rows from several queries into a table of parts (step 8 of the journey).
 
-Decides how rows of different queries meet: on bucket and dimension values. Money in another currency than the site's
-is left out here and named (rule M3). Knows nothing of gaps, order and ratios.
+Decides how rows from different queries are joined: on bucket and dimension values. Leaves out and names money in
+currencies other than the site's (rule M3). Knows nothing of gaps, order and ratios.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """A table of `bucket` (Int32), d0… (String, null = not set) and one column per part, a row per key that has rows.
+    """The parts of a question, a row per key that has rows.
 
-    `missing` holds, per part by currency, the currencies that are left out of it. `has_moved_visitors` says that some
-    visitor left a sketch that it could not be taken from (rule S8). `of_waiting_visits` are the metrics that rest on
-    visits which hits of these days are not in yet (rule S9). `folded` are the parts of which something stands under
-    OTHER because its site had too many texts (rule S10).
+    Attributes:
+        table: `bucket` (Int32), d0… (String, null = not set) and a column per part.
+        missing: for each part by currency, the currencies left out.
+        has_moved_visitors: a visitor moved to other dimensions but remains in the old sketch (rule S8).
+        folded: parts with rows under OTHER because a site had too many texts (rule S10).
+        of_waiting_visits: metrics that depend on visits that some hits have not joined yet (rule S9).
     """
 
     table: pl.DataFrame
@@ -44,17 +46,17 @@ class Parts:
 
 
 def dimension_columns(question: Question) -> list[str]:
-    """Returns the table's names of the question's dimensions, in their order."""
+    """Return the table's column names for the question's dimensions, in question order."""
     return [f"d{index}" for index in range(len(question.dimensions))]
 
 
 def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], currency: str) -> Parts:
-    """Returns the parts of a question from what the store answered to each leg.
+    """Return the parts of a question from the store's rows for each leg.
 
     Args:
-        question: what was asked.
+        question: the question.
         answered: each leg with the store's rows, in any order.
-        currency: the site's.
+        currency: the site's currency.
     """
     keys = [BUCKET, *dimension_columns(question)]
     missing: dict[str, tuple[str, ...]] = {}
@@ -74,7 +76,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     together = pl.concat(tables, how="diagonal")
     brought = [name for name in together.columns if name not in keys]
     merged = together.group_by(keys).agg(
-        # One leg has the sketches, so a key has at most one.
+        # Only a single leg has sketches, so a key has at most one sketch.
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
@@ -82,7 +84,12 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Returns parts with what is folded of legs: each leg, and what the store answered to its `folded_leg`."""
+    """Return the parts with folded parts noted.
+
+    Args:
+        parts: the parts.
+        counted: each leg with the store's rows for the leg's `folded_leg`.
+    """
     found = {name for leg, rows in counted if _says_something(rows) for name in leg.parts}
     return replace(parts, folded=parts.folded | found)
 
@@ -98,7 +105,7 @@ def _currencies_left_out(table: pl.DataFrame, parts: Sequence[str], currency: st
 
 
 def _empty(keys: Sequence[str], question: Question) -> pl.DataFrame:
-    """Gives every column its type, also when no leg has rows."""
+    """Return an empty table that fixes the type of every column, even when no leg has rows."""
     names = tuple(dict.fromkeys(part for metric in question.metrics for part in metric.parts))
     return pl.DataFrame(schema=dict.fromkeys([*keys, *names], pl.Null())).select(*_typed(keys), *_typed_parts(names))
 
@@ -108,7 +115,7 @@ def _typed(keys: Sequence[str]) -> list[pl.Expr]:
 
 
 def _typed_parts(names: Sequence[str]) -> list[pl.Expr]:
-    """Sums of amounts are wider than an int64, here as in what stores answer."""
+    """Return the parts cast to their types; sums of amounts are wider than int64, as in the stores' rows."""
     return [
         pl.col(name).cast(pl.Binary() if name == VISITORS else sum_type(PARTS[name].column))
         for name in names

@@ -1,6 +1,6 @@
-"""Asking the two stores: the same questions, each with a breaker in front (decision A11).
+"""Query the series store or the metric store, each behind a breaker (decision A11).
 
-Decides nothing about which of them is asked. What a store says it has taken in is read before it is asked.
+The caller chooses the path, and must read a store's reach before the store's rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import polars as pl
 
 from hitmesh.model.sites import Site, SiteDay
 from reporter.answer.freshness import NOT_BEGUN
-from reporter.answer.from_series import Run, added, folded, runs, tells
+from reporter.answer.from_series import Run, added, folded, is_complete, runs
 from reporter.answer.route import Path
 from reporter.answer.standing import Reach
 from reporter.question.plan import Leg
@@ -21,17 +21,17 @@ from reporter.rpc.backend import Backend
 
 @dataclass(frozen=True)
 class Told:
-    """The rows of each leg, in the order of the legs, and how many rows were read for them."""
+    """A table per leg, in leg order, and the number of rows read from the store."""
 
     tables: tuple[pl.DataFrame, ...]
     rows: int
 
 
 def reach_of(backend: Backend, path: Path) -> Reach:
-    """Returns what the store of a path has taken in of every declared partition.
+    """Return the progress of a path's store in every declared partition.
 
     Raises:
-        Unavailable: it does not answer.
+        Unavailable: the store does not answer.
     """
     ask = backend.breakers.of(path).call
     if path is Path.METRICS:
@@ -44,13 +44,13 @@ def reach_of(backend: Backend, path: Path) -> Reach:
     )
 
 
-def asked(
+def read_legs(
     backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], generations: Mapping[SiteDay, int]
 ) -> Told | None:
-    """Returns what the store of a path says to some legs; None where series do not tell.
+    """Return a path's rows for some legs; None when the series cannot answer.
 
     Raises:
-        Unavailable: it does not answer.
+        Unavailable: the store does not answer.
     """
     if path is Path.METRICS:
         tables = tuple(_query(backend, leg) for leg in legs)
@@ -65,13 +65,13 @@ def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
 
 
 def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]) -> Told | None:
-    """Reads each run of days once for all legs, so that they agree."""
+    """Read each run of days once for all legs, so that the legs agree."""
     parts: list[list[pl.DataFrame]] = [[] for _ in legs]
     read = 0
     for run in runs(generations) if legs else ():
         backend.checkpoint()
         rows = _read_run(backend, site, run)
-        if not tells(run, rows):
+        if not is_complete(run, rows):
             return None
         read += len(rows)
         for of_leg, leg in zip(parts, legs, strict=True):

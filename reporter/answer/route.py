@@ -1,8 +1,8 @@
-"""Which store answers a question, and why (step 7 of the journey, decision A11).
+"""Choose the store that answers a question, with the reason (step 7 of the journey, decision A11).
 
-Decides that totals over time of one site come from its series, whatever the grain: sums per quarter of an hour that lie
-together. Whatever needs dimensions comes from the metrics, which can answer the others too and stand in for the series.
-Knows nothing of whether a store answers now.
+Totals over time for a single site come from the series store, at any grain: the site's sums per 15 minutes are stored
+together. Questions with dimensions need the metric store, which can also answer all other questions and is the fallback
+for the series store. Knows nothing of whether a store is available.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from reporter.question.check_filter import dimensions_in
 
 
 class Path(StrEnum):
-    """Which kind of numbers an answer is made of."""
+    """The kind of numbers behind an answer."""
 
     SERIES = "series"
     METRICS = "metrics"
@@ -23,26 +23,29 @@ class Path(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The paths that can answer, in the order in which they are tried, and why the first of them is the first."""
+    """The paths that can answer, in the order of attempts, and the reason for the first path."""
 
     paths: tuple[Path, ...]
     reason: str
 
     @property
     def is_fixed_shape(self) -> bool:
-        """Whether the series can answer."""
+        """Whether the series store can answer."""
         return Path.SERIES in self.paths
 
 
 def route(question: Question, sites: int) -> Route:
-    """Returns how to answer a question about so many sites."""
+    """Return the route for a question about `sites` sites."""
     only_metrics = (Path.METRICS,)
     if question.dimensions:
-        return Route(only_metrics, f"it is broken down by {', '.join(question.dimensions)}, which series do not know")
+        return Route(
+            only_metrics,
+            f"the series store has no dimensions; this question breaks down by {', '.join(question.dimensions)}",
+        )
     if question.filter is not None:
         names = ", ".join(sorted(set(dimensions_in(question.filter))))
-        return Route(only_metrics, f"it is filtered by {names}, which series do not know")
+        return Route(only_metrics, f"the series store has no dimensions; this question filters by {names}")
     if sites != 1:
-        return Route(only_metrics, f"it is about {sites} sites, and a series is of one")
-    reason = "totals over time of one site, without dimensions and filter, are in its series"
+        return Route(only_metrics, f"a series covers one site; this question covers {sites} sites")
+    reason = "the series store holds one site's totals over time, without dimensions and filter"
     return Route((Path.SERIES, Path.METRICS), reason)

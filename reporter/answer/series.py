@@ -1,7 +1,7 @@
-"""Parts become an aligned, typed series: gaps, values, order, limit (step 8 of the journey).
+"""Turn parts into an aligned, typed series: gaps, values, order, limit (step 8 of the journey).
 
-Decides what an empty bucket shows, how a metric follows from its parts (a ratio is its merged numerator over its merged
-denominator, rule P7), which rows come first and how exact a column is. Knows nothing of stores and wire formats.
+Decides what an empty bucket shows, how a metric is computed from parts (a ratio is the merged numerator over the merged
+denominator, rule P7), the order of rows and the exactness of columns. Knows nothing of stores and wire formats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROW: Final = "sketch_row"
 
 
 class Exactness(StrEnum):
-    """How exact a column is."""
+    """The exactness of a column."""
 
     EXACT = "exact"
     SKETCH = "sketch"
@@ -44,12 +44,12 @@ class Exactness(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """The cells of a metric; all arrays have one entry per row.
+    """The cells of a metric; all arrays have an entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts) and of estimates 0; Python's integers in an array of
-    objects where one is beyond an int64. `denominators` are set for ratios.
-    `values` are the real numbers: units of currency for money, ms for durations; NaN where `is_empty`.
-    `lower` and `upper` are NaN where the cell is exact; None where the metric is always exact.
+    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates; an object array with Python
+    integers when a sum is beyond int64. `denominators` are set for ratios.
+    `values` are floating-point numbers: currency units for money, ms for durations; NaN where `is_empty`.
+    `lower` and `upper` are NaN where the cell is exact; None when the metric is always exact.
     """
 
     metric: Metric
@@ -65,9 +65,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Series:
-    """An answer without its meta, to the question as it was answered.
+    """An answer without meta; `question` is the question as answered.
 
-    `buckets` are indexes into the question's buckets; `dimensions` has a list of values each.
+    `buckets` has an index into the question's buckets per row; `dimensions` has a list of values per dimension.
     """
 
     question: Question
@@ -78,16 +78,16 @@ class Series:
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Returns the number of rows."""
+        """Return the number of rows."""
         return len(self.buckets)
 
 
 def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched) -> Series:
-    """Returns the rows of a question in their order, at most `limit` of them.
+    """Return the ordered rows for a question, at most `limit` rows.
 
     Raises:
-        Abandoned: the checkpoint said so; it is looked at before each step and each column.
-        RefusedError: TOO_MANY_ROWS when filling every bucket of every dimension value was asked for and is too much.
+        Abandoned: raised by the checkpoint, which is called before each step and each column.
+        RefusedError: TOO_MANY_ROWS when gap filling was requested explicitly and needs too many rows.
     """
     rows, sketches = _with_visitors(parts.table)
     rows = rows.filter(pl.col(_HAPPENED))
@@ -122,7 +122,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
-    """Adds whether anything happened in a row, and the distinct count of its sketch."""
+    """Add whether a row has any data, and the distinct count from the row's sketch."""
     sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:
@@ -135,14 +135,14 @@ def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
 
 
 def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Adds a row for every bucket of every dimension tuple that occurs, unless rows are wanted sparse."""
+    """Add a row for every bucket and every dimension tuple that occurs, unless gap_fill is NONE."""
     keys = [BUCKET, *dimension_columns(question)]
     if question.gap_fill is GapFill.NONE or (question.dimensions and not question.has_time):
         return rows, ()
     tuples = rows.select(keys[1:]).unique() if question.dimensions else None
     count = len(question.buckets) * (1 if tuples is None else len(tuples))
     if count > MAX_ROWS:
-        complaint = f"every bucket of every value is {count:,} rows, beyond {MAX_ROWS:,}"
+        complaint = f"all buckets of all values are {count:,} rows; the limit is {MAX_ROWS:,}"
         if question.gap_fill_is_default:
             return rows, (f"empty buckets are left out: {complaint}",)
         raise RefusedError(
@@ -183,7 +183,7 @@ def _ordered(question: Question, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _value(metric: Metric, nulls: bool) -> pl.Expr:
-    """Returns what a metric is ordered by; null where its cell is empty."""
+    """Return the sort value of a metric; null where the cell is empty."""
     parts = [pl.col(_ESTIMATE if part == VISITORS else part) for part in metric.parts]
     value = parts[0]
     if metric.kind is Kind.DIFFERENCE:
@@ -194,7 +194,7 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
 
 
 def _said_folded(column: Column, parts: Parts) -> Column:
-    """Returns the column; where something of it stands under another name it says so, unless something is missing."""
+    """Return the column, marked TEXTS_FOLDED if a part is folded, unless already PARTIAL or VISITS_PROVISIONAL."""
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):
         return column
@@ -219,13 +219,13 @@ def _column(
     np.divide(numerators.astype(np.float64), divisors, out=values, where=~is_empty)
     is_partial = any(part in parts.missing for part in metric.parts)
     exactness = Exactness.VISITS_PROVISIONAL if metric.id in parts.of_waiting_visits else Exactness.EXACT
-    if is_partial:  # what is missing stays missing when the day is settled
+    if is_partial:  # missing currencies stay missing after settlement
         exactness = Exactness.PARTIAL
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 
 
 def _integers(sums: pl.Series) -> npt.NDArray[np.int64] | npt.NDArray[np.object_]:
-    """Returns sums as int64, as Python's integers where one does not fit."""
+    """Return sums as int64, or as Python integers when a sum does not fit."""
     narrow = fits(sums)
     return np.array(sums.to_list(), np.object_) if narrow is None else narrow.to_numpy()
 
@@ -234,7 +234,7 @@ def _visitors_column(
     metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
 ) -> Column:
     estimates = rows[_ESTIMATE].to_numpy()
-    # A row that fills a gap has no sketch; its count is exactly 0.
+    # A row that fills a gap has no sketch; the count is exactly 0.
     sketch_rows = rows[_ROW].fill_null(-1).to_numpy()
     is_exact = np.ones(len(rows), np.bool_)
     if len(sketches):

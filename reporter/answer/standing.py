@@ -1,8 +1,8 @@
-"""Reading what waits to be settled and which generations are current, and remembering it for when nobody says.
+"""Read the sites' unsettled days and current generations, and remember both for when the ports are unavailable.
 
-The order of reads is the promise behind `complete_through` (rule P15): progress, then what waits, then the version and
-the generations, then rows. A hit below the progress was counted by the live stream, or waits, or is in a generation
-that was published before it waited no longer. So what is remembered goes with the progress that was read before it.
+The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
+then rows. A hit below the progress is counted by the live stream, or still waits, or is in a generation that was
+published before the hit's mark was cleared. So a remembered standing applies only up to the progress read before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import DirtyDays, Generations, ProgressReader
-from reporter.answer.freshness import Progress, Waiting, least, own_partitions
+from reporter.answer.freshness import Progress, Waiting, min_progress, own_partitions
 
 MAX_AGE_MS: Final = 5 * 60_000
 MAX_KEPT: Final = 4_096
@@ -30,30 +30,31 @@ NO_DAYS: Final = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a store has taken in of the hits, and of the refusals where it says so."""
+    """A store's progress in the hits topic, and in the refusals topic where the store reports that."""
 
     hits: Progress
     refusals: Progress | None = None
 
     def holds(self, sites: Sequence[Site], committed: Reach) -> bool:
-        """Returns whether the store holds all that was committed of some sites, and so nothing else."""
+        """Return whether the store holds exactly the committed records of some sites."""
         mine, all_of_it = offsets_of(sites, self.hits), offsets_of(sites, committed.hits)
         return mine == all_of_it and (self.refusals is None or _offsets(self.refusals) == _offsets(committed.refusals))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How some sites stand with settlement.
+    """The settlement state of some sites.
 
     Attributes:
-        progress: what the store that answers had taken in before the rest was read.
-        waiting: per site name what is not settled.
-        version: of the sites' numbers: `s`, the sum of their sequences, `.p`, the sum of what was committed.
-        is_caught_up: the store that answers had taken in all of that, so that the version determines its numbers.
+        progress: the answering store's progress, read before all other fields.
+        waiting: unsettled days per site name.
+        version: the version of the sites' numbers: `s`, the sum of the sites' sequences, `.p`, the sum of the committed
+            offsets.
+        is_caught_up: the store held all committed records, so that the version determines the numbers.
         days: UTC days whose generations were read.
-        generations: to read, of each of these site-days that has rows.
-        read_at: when, UTC ms.
-        is_remembered: it was read for another question, since now nobody says.
+        generations: the generation to read for each of these site-days that has rows.
+        read_at: time of the read, UTC ms.
+        is_remembered: the standing was read for an earlier question, since the ports are unavailable now.
     """
 
     progress: Progress
@@ -66,17 +67,19 @@ class Standing:
     is_remembered: bool = False
 
     def within(self, days: range, progress: Progress) -> Standing:
-        """Returns what it says of some of its days to a question before which so much was taken in.
+        """Return this standing for a later question about some of the days, read after `progress`.
 
-        A hit that came later than what was read may wait without being known to: so the lesser progress holds.
+        A hit that arrived after this standing was read may wait unnoticed, so the smaller progress applies.
         """
-        generations = {one: generation for one, generation in self.generations.items() if one.day in days}
-        both = least(self.progress, progress)
+        generations = {
+            site_day: generation for site_day, generation in self.generations.items() if site_day.day in days
+        }
+        both = min_progress(self.progress, progress)
         return replace(self, progress=both, is_caught_up=False, days=days, generations=generations, is_remembered=True)
 
 
 class LastKnown:
-    """The last standings of many sites, for at most five minutes. Thread-safe and bounded."""
+    """A cache of the latest standings per sites, valid for at most five minutes. Thread-safe and bounded."""
 
     def __init__(self, max_kept: int = MAX_KEPT, max_days: int = MAX_KEPT_DAYS) -> None:
         self._max_kept = max_kept
@@ -86,10 +89,10 @@ class LastKnown:
         self._days = 0
 
     def keep(self, sites: tuple[str, ...], standing: Standing) -> None:
-        """Remembers what was read of sites; the oldest is forgotten where it is too much."""
+        """Store a standing; the oldest entries are evicted when the cache is full."""
         with self._lock:
             before = self._kept.pop(sites, ())
-            others = [one for one in before if not _covers(standing.days, one.days)]
+            others = [earlier for earlier in before if not _covers(standing.days, earlier.days)]
             kept = (standing, *others)[:_KEPT_OF_SITES]
             self._days += _size(kept) - _size(before)
             self._kept[sites] = kept
@@ -97,23 +100,25 @@ class LastKnown:
                 self._days -= _size(self._kept.popitem(last=False)[1])
 
     def of(self, sites: tuple[str, ...], days: range, now_ms: int) -> Standing | None:
-        """Returns the newest of these sites that covers the days and is not too old."""
+        """Return the newest standing for these sites that covers the days and is not too old, or None."""
         with self._lock:
             kept = self._kept.get(sites, ())
-        fresh = (one for one in kept if _covers(one.days, days) and now_ms - one.read_at <= MAX_AGE_MS)
-        return max(fresh, key=lambda one: one.read_at, default=None)
+        fresh = (
+            standing for standing in kept if _covers(standing.days, days) and now_ms - standing.read_at <= MAX_AGE_MS
+        )
+        return max(fresh, key=lambda standing: standing.read_at, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The ports that say how sites stand."""
+    """The ports that provide settlement state."""
 
     dirty: DirtyDays
     generations: Generations
     progress: ProgressReader
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Returns how sites stand, read in the order that is the promise; call it after the reach was read."""
+        """Return the sites' standing, read in the guaranteed order; `reach` must have been read before."""
         waiting = self.waiting(sites)
         committed = self.committed()
         return Standing(
@@ -127,26 +132,27 @@ class Books:
         )
 
     def committed(self) -> Reach:
-        """Returns what the processor has committed of every declared partition."""
+        """Return the processor's committed positions in every declared partition."""
         return Reach(self.progress.progress(Topic.HITS), self.progress.progress(Topic.REJECTED))
 
     def waiting(self, sites: Sequence[Site]) -> dict[str, Waiting]:
-        """Returns what is not settled per site."""
+        """Return the unsettled days per site name."""
         return {site.name: Waiting(self.dirty.pending(site.name), self.dirty.awaited(site.name)) for site in sites}
 
     def version(self, sites: Sequence[Site]) -> str:
-        """Returns the version of the sites' numbers.
+        """Return the version of the sites' numbers.
 
-        Both parts only grow. What the live stream counted follows from the positions it was committed with, those of
-        the partitions that the sites' hits can be in and those of refusals.
+        Both parts only grow. The committed positions determine the live stream's counts: positions in the partitions
+        that can hold the sites' hits, and in the partitions of refusals.
         """
         return self._version(sites, self.committed())
 
     def current(self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
-        """Returns the generation to read of each site-day that has rows.
+        """Return the generation to read for each site-day that has rows.
 
-        A day without a published entry is read as the live stream has it, if the stream counts it at all: then it is
-        awaited since before its first rows. Published is before no longer awaited, so `waiting` is read first.
+        A day without a published entry is read from the live stream if the day is awaited: the stream notes an awaited
+        day before the day's first rows. Settlement publishes an entry before the day is no longer awaited, so `waiting`
+        must be read first.
         """
         if not days:
             return {}
@@ -168,12 +174,12 @@ class Books:
 
 
 def days_between(start: int, end: int) -> range:
-    """Returns the UTC days of [start, end), both in UTC ms; none when it is empty."""
+    """Return the UTC days that [start, end) touches, both in UTC ms; no days for an empty range."""
     return range(start // DAY_MS, -(-end // DAY_MS)) if start < end else NO_DAYS
 
 
 def offsets_of(sites: Sequence[Site], progress: Progress) -> dict[PartitionId, int]:
-    """Returns how far the partitions of hits are in which hits of the sites can be."""
+    """Return the next offset in each partition that can hold the sites' hits."""
     return {
         partition: reached.next_offset
         for site in sites
@@ -184,10 +190,10 @@ def offsets_of(sites: Sequence[Site], progress: Progress) -> dict[PartitionId, i
 def remembered(
     known: LastKnown, sites: Sequence[Site], days: range, progress: Progress, now_ms: int, cause: Unavailable
 ) -> Standing:
-    """Returns how sites stood when it was last read.
+    """Return the last known standing of the sites.
 
     Raises:
-        Unavailable: `cause`, since that was never read, or is too long ago.
+        Unavailable: `cause`, when no standing is remembered or the remembered standing is too old.
     """
     found = known.of(tuple(site.name for site in sites), days, now_ms)
     if found is None:
@@ -199,9 +205,9 @@ def _offsets(progress: Progress | None) -> dict[PartitionId, int]:
     return {partition: reached.next_offset for partition, reached in (progress or {}).items()}
 
 
-def _covers(one: range, other: range) -> bool:
-    return not other or (one.start <= other.start and other.stop <= one.stop)
+def _covers(days: range, other: range) -> bool:
+    return not other or (days.start <= other.start and other.stop <= days.stop)
 
 
 def _size(kept: Sequence[Standing]) -> int:
-    return sum(1 + len(one.generations) for one in kept)
+    return sum(1 + len(standing.generations) for standing in kept)

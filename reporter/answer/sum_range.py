@@ -1,7 +1,7 @@
-"""Which sums an answer can hold (step 8 of the journey, rule M1): the others are refused, never rounded or cut.
+"""The range of sums in an answer (step 8 of the journey, rule M1): larger sums are refused, never rounded or cut.
 
-Sums are exact, whatever their size; messages and numbers of JSON are not that wide. Decides the bounds and what a
-caller is told who asks for more. Knows nothing of where sums come from.
+Sums are exact at any size, but messages and JSON numbers have bounds. Decides these bounds and the error beyond them.
+Knows nothing of where sums come from.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import MICROS
 from reporter.answer.series import Column, Series
 
-MAX_UNITS: Final = INT64_MAX  # of a google.type.Money
+MAX_UNITS: Final = INT64_MAX  # the bound of google.type.Money.units
 _EXACT_IN_DOUBLE: Final = 1 << 53
 
 
 def refuse_beyond_messages(rows: Series) -> None:
-    """Refuses sums beyond a typed answer: whole units of money and numerators of quotients are int64 there.
+    """Refuse sums beyond a typed answer, where whole units of money and numerators of quotients are int64.
 
     Raises:
         RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.
@@ -29,12 +29,15 @@ def refuse_beyond_messages(rows: Series) -> None:
             _refuse_money(rows, column)
         elif (row := _first_beyond(column, INT64_MAX)) is not None:
             _refuse(
-                rows, column, row, f"a quotient's numerator is at most {INT64_MAX:,}, here of micros: export it as CSV"
+                rows,
+                column,
+                row,
+                f"the numerator of a quotient is at most {INT64_MAX:,} micros: export the report as CSV, or ask for",
             )
 
 
 def refuse_beyond_files(rows: Series) -> None:
-    """Refuses what no file has either, so that a sum is in all of them or in none; quotients are as they are.
+    """Refuse sums beyond the bounds for files, equal for all formats; quotients are not checked.
 
     Raises:
         RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.
@@ -45,10 +48,10 @@ def refuse_beyond_files(rows: Series) -> None:
 
 
 def json_number(text: str) -> int | float:
-    """Returns the number of JSON that is exactly a decimal text.
+    """Return the JSON number that exactly equals a decimal text.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE: a double is another number.
+        RefusedError: SUM_OUT_OF_RANGE: neither a double nor an int64 equals the text.
     """
     number = float(text)
     if abs(number) < _EXACT_IN_DOUBLE or Decimal(repr(number)) == Decimal(text):
@@ -56,7 +59,8 @@ def json_number(text: str) -> int | float:
     if "." not in text and abs(int(text)) <= INT64_MAX:
         return int(text)
     raise RefusedError(
-        f"{text} has more digits than a number of JSON: export it as CSV, or ask for a finer grain or a shorter range",
+        f"{text} has more digits than a JSON number: export the report as CSV, or ask for a finer "
+        "grain or a shorter range",
         field="format",
         reason="SUM_OUT_OF_RANGE",
     )
@@ -64,11 +68,11 @@ def json_number(text: str) -> int | float:
 
 def _refuse_money(rows: Series, column: Column) -> None:
     if (row := _first_beyond(column, (MAX_UNITS + 1) * MICROS - 1)) is not None:
-        _refuse(rows, column, row, f"a sum of money is at most {MAX_UNITS:,} units")
+        _refuse(rows, column, row, f"a sum of money is at most {MAX_UNITS:,} units: ask for")
 
 
 def _first_beyond(column: Column, most: int) -> int | None:
-    """Returns the first row whose sum is not within ±most; sums that are int64 are not looked at."""
+    """Return the first row whose sum is outside ±most, or None; an int64 column is never out of range."""
     if column.numerators.dtype != object:
         return None
     return next((row for row, sum_ in enumerate(column.numerators.tolist()) if abs(sum_) > most), None)
@@ -78,8 +82,8 @@ def _refuse(rows: Series, column: Column, row: int, rule: str) -> NoReturn:
     question = rows.question
     where = f" at {question.buckets.labels[int(rows.buckets[row])]}" if question.has_time else ""
     raise RefusedError(
-        f"{column.metric.id}{where} adds up to {column.numerators[row]:,} micros; {rule}, or ask for a finer grain, a "
-        "shorter range or a filter",
+        f"{column.metric.id}{where} adds up to {column.numerators[row]:,} micros; {rule} a finer grain, a shorter "
+        "range or a filter",
         field="metrics",
         reason="SUM_OUT_OF_RANGE",
     )

@@ -1,7 +1,7 @@
-"""What was acknowledged and not read: records of the log beyond the positions that the live stream has committed.
+"""Count acknowledged but unread hits: log records beyond the live stream's committed positions.
 
-Decides how much of the log is looked at. A stream that reads nothing leaves its ledger in balance, so only the log
-itself can say what is missing. Knows no time: how old is too old, the caller of the report decides.
+Decides how much of the log is read. A stalled stream leaves the ledger in balance, so only the log itself shows the
+missing hits. Knows no time: the reader of the report decides which age is too old.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _SITE: Final[dict[str, pl.DataType]] = {"site": pl.String()}
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Hits of a site in records that were not read.
+    """A site's hits in unread records.
 
     Attributes:
-        hits: of the records that were looked at.
-        since: log time of the first record with hits that was not read, of any site, in UTC ms; None without one.
-        is_more: more records wait than were looked at.
+        hits: the number of hits in the examined records.
+        since: log time of the first unread record with hits from any site, in UTC ms; None without such a record.
+        is_more: there are more unread records than were examined.
     """
 
     hits: int = 0
@@ -42,7 +42,7 @@ class Unread:
 def unread(
     scan: LogScan, progress: Mapping[PartitionId, PartitionProgress], site: str, *, max_records: int = MAX_RECORDS
 ) -> Unread:
-    """Return the hits of a site that were acknowledged beyond `progress`, of at most so many records a partition."""
+    """Return a site's acknowledged hits beyond `progress`, from at most `max_records` records per partition."""
     hits, times, is_more = 0, [], False
     for partition, reached in sorted(progress.items()):
         records = scan.read(partition, reached.next_offset, _FAR, reached.log_time)
@@ -60,5 +60,5 @@ def _hits_of(record: LoggedRecord, site: str) -> int:
     try:
         sites = unpack_record(record.record.value, _SITE)["site"]
     except StoreCorrupt:
-        return 0  # the stream will set it aside; it counts among hits of no site
+        return 0  # the stream will set the record aside and count it among hits without a site
     return int((sites == site).sum())

@@ -1,4 +1,4 @@
-"""Which numbers of an answer rest on visits (step 8 of the journey): they may change with hits that are in none yet."""
+"""Find the metrics that depend on visits (step 8 of the journey): hits that join a visit later may change them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _OF_VISITS: Final = frozenset({*VISIT_DIMENSIONS, "exit_page"})
 
 
 def resting_on_visits(question: Question) -> frozenset[str]:
-    """Return the metrics that count visits, or all where rows are told apart by what a visit gives its hits (S9).
+    """Return the metrics that count visits, or all metrics if the question uses a visit dimension (rule S9).
 
-    A hit that waits is counted at once, under dimensions of its own: those of its visit are known at settlement.
+    A waiting hit counts at once, under the hit's own dimensions; the visit's dimensions are known at settlement.
     """
-    asked = {*question.dimensions, *dimensions_in(question.filter)}
-    if asked & _OF_VISITS:
+    dimensions = {*question.dimensions, *dimensions_in(question.filter)}
+    if dimensions & _OF_VISITS:
         return frozenset(metric.id for metric in question.metrics)
     return frozenset(metric.id for metric in question.metrics if needs_visits(metric))

@@ -1,1 +1,1 @@
-"""Step 7 of the journey: a question is checked and becomes a plan. Pure."""
+"""Step 7 of the journey: check a question and plan the queries. Pure."""

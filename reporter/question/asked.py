@@ -1,6 +1,6 @@
-"""A question that was checked: what the plan, the series and the formats work with (step 7 of the journey).
+"""A checked question: the input of plan, series and formats (step 7 of the journey).
 
-Decides nothing. Every name in it is known, every limit is kept, every default is filled in.
+Guarantees that every name is known, every limit is kept and every default is filled in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT_ROWS: Final = 10_000
 
 
 class GapFill(StrEnum):
-    """What becomes of buckets in which nothing happened."""
+    """How empty buckets are filled."""
 
     NONE = "none"
     ZERO = "zero"
@@ -31,7 +31,7 @@ class GapFill(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A metric, a dimension or `time` to order by."""
+    """A sort key: a metric, a dimension or `time`."""
 
     field: str
     descending: bool = False
@@ -39,9 +39,9 @@ class Order:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about some sites. The range is [start, end) in UTC ms; `buckets` cover it, none when it is empty.
+    """A question about some sites. `buckets` cover the range [start, end) in UTC ms; an empty range has no buckets.
 
-    `dates` are the civil dates (both included) when the range was given by dates.
+    `dates` are the civil dates (both inclusive) when the range was given by dates.
     """
 
     metrics: tuple[Metric, ...]
@@ -60,16 +60,16 @@ class Question:
 
     @property
     def zone(self) -> str:
-        """The zone of the buckets."""
+        """The buckets' time zone."""
         return self.buckets.zone
 
     @property
     def has_time(self) -> bool:
-        """Whether rows carry a bucket."""
+        """Whether rows have a time bucket."""
         return self.buckets.grain is not Grain.NONE
 
     def of_totals(self) -> Question:
-        """Returns the same question over the range as one row."""
+        """Return the question for totals: the whole range in a single row, without dimensions."""
         whole = Buckets(
             self.zone,
             Grain.NONE,

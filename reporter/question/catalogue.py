@@ -1,7 +1,7 @@
-"""What can be asked: metrics, dimensions, and which of them go together (step 7 of the journey).
+"""The catalogue: metrics, dimensions and the allowed pairs (step 7 of the journey).
 
-Decides the meaning of every metric name (rules §8) as parts that settled rows hold, what a dimension means to each
-part, and which pairs are impossible (rules §9). Knows nothing of a site, a range, a store or a wire format.
+Decides the meaning of every metric name (rules §8) as parts held in settled rows, the column behind a dimension for
+each part, and which pairs are impossible (rules §9). Knows nothing of sites, ranges, stores or wire formats.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ORDERS_IN_CURRENCY: Final = "orders_in_currency"
 
 
 class Scope(StrEnum):
-    """Where a number is counted: at the cell of each hit, or at the cell in which the visit started."""
+    """Where a number is counted: in the cell of each hit, or in the cell in which the visit started."""
 
     HIT = "hit"
     VISIT = "visit"
 
 
 class ColumnType(StrEnum):
-    """What the cells of a metric hold."""
+    """The type of a metric's cells."""
 
     COUNT = "count"
     MONEY = "money"
@@ -37,7 +37,7 @@ class ColumnType(StrEnum):
 
 
 class Unit(StrEnum):
-    """What is counted. `CURRENCY` becomes the site's code in an answer."""
+    """The unit of a metric. An answer replaces `CURRENCY` with the site's currency code."""
 
     HITS = "hits"
     PAGEVIEWS = "pageviews"
@@ -51,7 +51,7 @@ class Unit(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a metric is made of its parts."""
+    """How a metric is computed from parts."""
 
     SUM = "sum"  # parts[0]
     DIFFERENCE = "difference"  # parts[0] − parts[1]
@@ -61,10 +61,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A measure or sketch of settled rows. `page_column` is what page_path means to it.
+    """A measure or sketch in settled rows.
 
-    `column` is its name in settled rows. `by_currency`: only rows in the site's currency count, other currencies are
-    named (rule M3).
+    `column` is the name in settled rows. `page_column` is the column that page_path selects for this part.
+    `by_currency`: only rows in the site's currency count; the answer names other currencies (rule M3).
     """
 
     source: RowSource
@@ -87,7 +87,7 @@ class Metric:
 
     @property
     def has_money(self) -> bool:
-        """Whether a part is an amount of money, or counts what has one."""
+        """Whether a part is an amount of money, or counts orders by currency."""
         return any(PARTS[part].by_currency for part in self.parts)
 
 
@@ -138,7 +138,7 @@ def _count(id_: str, unit: Unit, description: str) -> Metric:
 
 
 def needs_visits(metric: Metric) -> bool:
-    """Returns whether a part of a metric counts visits."""
+    """Return whether any part of a metric counts visits."""
     return any(PARTS[part].source is RowSource.VISITS for part in metric.parts)
 
 
@@ -191,14 +191,14 @@ _IN_ORDER = (
         ("visit_views", "visits"),
         "Page views within visits / visits, both at the visit's start.",
     ),
-    _count("entries", Unit.VISITS, "Visits with a page view; by page_path the landing page."),
-    _count("exits", Unit.VISITS, "Visits with a page view; by page_path the exit page."),
-    _count("cart_adds", Unit.HITS, "Times something was added to a cart."),
+    _count("entries", Unit.VISITS, "Visits with a page view; page_path is the landing page."),
+    _count("exits", Unit.VISITS, "Visits with a page view; page_path is the exit page."),
+    _count("cart_adds", Unit.HITS, "Additions to a cart."),
     _count("checkouts_started", Unit.HITS, "Hits of checkout step 1."),
-    _amount("item_revenue", "Price times quantity of ordered items."),
+    _amount("item_revenue", "Price × quantity of ordered items."),
     _count("orders", Unit.ORDERS, "Distinct orders; a repeated order id counts once."),
     _count("items_sold", Unit.ITEMS, "Quantity of ordered items."),
-    _amount("gross_revenue", "Order totals at the time of the order; refunds never change them."),
+    _amount("gross_revenue", "Order totals at the time of the order; never changed by refunds."),
     _amount("refunds", "Refunded amounts at the time of the refund."),
     Metric(
         "net_revenue",
@@ -228,12 +228,12 @@ _IN_ORDER = (
     ),
     _count("order_visits", Unit.VISITS, "Visits with at least one order."),
     _ratio("conversion_rate", Scope.VISIT, Unit.ONE, ("order_visits", "visits"), "Visits with an order / visits."),
-    _count("bot_hits", Unit.HITS, "Hits whose user agent is a bot's."),
+    _count("bot_hits", Unit.HITS, "Hits with a bot's user agent."),
     _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
-    _count("duplicate_hits", Unit.HITS, "Copies of hits that were there before; counted nowhere else."),
-    _count("rejected_hits", Unit.HITS, "Refused hits, at the time they were refused. By site only."),
-    _count("late_hits", Unit.HITS, "Hits that came more than 60 minutes after they happened."),
-    _count("clock_skewed_hits", Unit.HITS, "Hits whose own time was corrected."),
+    _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
+    _count("rejected_hits", Unit.HITS, "Refused hits, at the time of refusal. By site only."),
+    _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event."),
+    _count("clock_skewed_hits", Unit.HITS, "Hits with a corrected event time."),
 )
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.id: metric for metric in _IN_ORDER})
 
@@ -241,16 +241,18 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
     {
         dimension.id: dimension
         for dimension in (
-            Dimension("page_path", Scope.HIT, "Path of the page; of visits the landing page, of exits the exit page."),
-            Dimension("hostname", Scope.HIT, "Host of the page; of visits the host of the landing page."),
-            Dimension("channel", Scope.VISIT, "How the visit came: paid, email, social, search, referral, direct."),
-            Dimension("source", Scope.VISIT, "Where the visit came from; (direct) when nothing says."),
+            Dimension(
+                "page_path", Scope.HIT, "Path of the page: the landing page for visits, the exit page for exits."
+            ),
+            Dimension("hostname", Scope.HIT, "Host of the page; for visits the landing page's host."),
+            Dimension("channel", Scope.VISIT, "Channel of the visit: paid, email, social, search, referral, direct."),
+            Dimension("source", Scope.VISIT, "Source of the visit; (direct) if unknown."),
             Dimension("referrer_host", Scope.VISIT, "Host of the page that led to the visit."),
             Dimension("device_type", Scope.VISIT, "Desktop, phone, tablet and so on."),
             Dimension("browser", Scope.VISIT, "Family of the browser."),
             Dimension("os", Scope.VISIT, "Family of the operating system."),
             Dimension("product", Scope.HIT, "SKU of the product."),
-            Dimension("category", Scope.HIT, "Category of the product, its levels joined by '/'."),
+            Dimension("category", Scope.HIT, "Category of the product, levels joined by '/'."),
             Dimension("brand", Scope.HIT, "Brand of the product."),
             Dimension("site", Scope.VISIT, "Full name of the site."),
         )
@@ -263,18 +265,18 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Why a metric and a dimension do not go together, and what to do instead."""
+    """Why a metric cannot be combined with a dimension, and the cure."""
 
     reason: str
     message: str
 
 
 def conflict(metric: Metric, dimension: str) -> Conflict | None:
-    """Returns why the pair is impossible, or None when it is not (rules §9)."""
+    """Return why the pair is impossible, or None for an allowed pair (rules §9)."""
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
             "REJECTED_METRIC_DIMENSION",
-            f"{metric.id} has no {dimension}: a refused hit is known by its site only; ask for it without {dimension}",
+            f"{metric.id} has no {dimension}: only the site of a refused hit is known; leave out {dimension}",
         )
     if dimension not in ITEM_DIMENSIONS:
         return None
@@ -293,17 +295,17 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
 
 
 def allowed_dimensions(metric: Metric) -> tuple[str, ...]:
-    """Returns the dimensions that go with a metric, in the order of the catalogue."""
+    """Return the dimensions that can be combined with a metric, in catalogue order."""
     return tuple(dimension for dimension in DIMENSIONS if conflict(metric, dimension) is None)
 
 
 def column_of(part: Part, dimension: str) -> str:
-    """Returns the column of settled rows that a dimension means to a part."""
+    """Return the column in settled rows that a dimension selects for a part."""
     return part.page_column if dimension == "page_path" else dimension
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns "did you mean …?" with up to three known names, or all of them when none is near."""
+    """Return "did you mean …?" with up to three similar names; if no name is similar, a list of all known names."""
     names = list(known)
     near = difflib.get_close_matches(name[:64].lower(), names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"

@@ -1,7 +1,7 @@
-"""Questions are checked (step 7 of the journey).
+"""Check questions (step 7 of the journey).
 
-Decides whether names are known, go together and keep the limits; fills in defaults. Ranges and buckets are checked in
-check_time, filters in check_filter. Knows nothing of stores; the present is an argument.
+Decides whether names are known, can be combined and keep the limits; fills in defaults. check_time checks ranges and
+buckets, check_filter checks filters. Knows nothing of stores; the present is an argument.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ GAP_FILLS: Final = {
 
 
 def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Question:
-    """Returns the question of a request; its site is checked elsewhere.
+    """Return the question in a request. The site is checked elsewhere.
 
     Args:
-        request: as it came.
-        default_zone: the site's zone, which holds when the request names none.
+        request: the unchanged request.
+        default_zone: the site's zone, used when the request names no zone.
         now_ms: the present, for ranges that end today.
 
     Raises:
@@ -67,10 +67,10 @@ def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Que
 
 
 def checked_metrics(ids: Sequence[str]) -> tuple[Metric, ...]:
-    """Returns the metrics of these ids.
+    """Return the metrics with these ids.
 
     Raises:
-        RefusedError: UNKNOWN_METRIC, or INVALID_FIELD when there are none, too many or the same twice.
+        RefusedError: UNKNOWN_METRIC, or INVALID_FIELD when there are no ids, too many ids or duplicates.
     """
     if not ids:
         raise RefusedError("metrics is empty: name 1 to 20, for example visits", field="metrics")
@@ -89,7 +89,7 @@ def _checked_dimensions(ids: Sequence[str]) -> tuple[str, ...]:
     _refuse_list("dimensions", ids, MAX_DIMENSIONS)
     for index, id_ in enumerate(ids):
         if id_ not in DIMENSIONS:
-            hint = "time is asked for with the grain" if id_ == TIME else nearest(id_, DIMENSIONS)
+            hint = "set the grain to break down by time" if id_ == TIME else nearest(id_, DIMENSIONS)
             raise RefusedError(
                 f"unknown dimension {id_[:64]!r}: {hint}", field=f"dimensions[{index}]", reason="UNKNOWN_DIMENSION"
             )
@@ -143,7 +143,10 @@ def _refuse_orders(orders: Sequence[pb.OrderBy], question: Question) -> None:
 
 
 def _with_orders(question: Question, orders: Sequence[Order]) -> Question:
-    """Fills up the order: what was asked for (else the first metric) comes before dimensions, time before both."""
+    """Return the question with a complete order: the requested keys, then time and dimensions not yet named.
+
+    Without requested keys, the order starts with time and the first metric, descending.
+    """
     default = [Order(TIME)] * question.has_time + [Order(question.metrics[0].id, descending=True)]
     chosen = list(orders) or default
     rest = [Order(TIME)] * question.has_time + [Order(dimension) for dimension in question.dimensions]

@@ -1,7 +1,7 @@
-"""Filters of a question: from the message to the frozen tree and back (step 7 of the journey).
+"""Filters: from a message to a frozen tree and back (step 7 of the journey).
 
-Decides which filters are small enough to run and whether their names and regexps are known. What a dimension means to
-a metric is the catalogue's; the text form is filter_text's.
+Decides which filters are small enough to run, and whether names are known and regexps valid. The catalogue decides
+what a dimension means to a metric; filter_text handles the text form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# A regexp that needs more memory than this to match is refused when it is compiled.
+# A regexp that needs more memory than this to match is refused at compile time.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -33,27 +33,27 @@ _NUMBERS: Final = {operator: number for number, operator in _OPERATORS.items()}
 
 
 def checked_filter(message: pb.Filter) -> Filter:
-    """Returns the tree of a filter.
+    """Return a filter as a tree.
 
     Raises:
-        RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the path of the field.
+        RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the field's path.
     """
-    # Before anything is read or compiled: a request has room for tens of thousands.
+    # Count before anything is parsed or compiled: a request has room for tens of thousands of comparisons.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused("filter", f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values")
     tree = _tree(message, "filter", 1)
-    refuse_program(one.values[0] for one in comparisons_in(tree) if one.operator is Operator.RE2)
+    refuse_program(comparison.values[0] for comparison in comparisons_in(tree) if comparison.operator is Operator.RE2)
     return tree
 
 
 def dimensions_in(tree: Filter | None) -> frozenset[str]:
-    """Returns the dimensions that a filter compares."""
+    """Return the dimensions that a filter compares."""
     return frozenset(comparison.dimension for comparison in comparisons_in(tree))
 
 
 def message_of(tree: Filter) -> pb.Filter:
-    """Returns the message of a tree."""
+    """Return a tree as a message."""
     match tree:
         case And(parts):
             return pb.Filter(and_list=pb.FilterList(filters=map(message_of, parts)))
@@ -68,7 +68,7 @@ def message_of(tree: Filter) -> pb.Filter:
 
 def _tree(message: pb.Filter, path: str, depth: int) -> Filter:
     if depth > MAX_DEPTH:
-        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter one")
+        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter filter")
     match message.WhichOneof("kind"):
         case "and_list":
             return And(_parts(message.and_list, f"{path}.and_list", depth))
@@ -105,7 +105,7 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
         raise _refused(f"{path}.values", f"{len(message.values)} values for {operator.value}; the rule is {rule}")
     for index, value in enumerate(message.values):
         if not value:
-            raise _refused(f"{path}.values[{index}]", "the value is empty: what is not set is called (not set)")
+            raise _refused(f"{path}.values[{index}]", "the value is empty: write (not set) for an unset value")
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise _refused(
                 f"{path}.values[{index}]",
@@ -119,7 +119,7 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
 def _refuse_regexp(pattern: str, path: str) -> None:
     if len(pattern) > MAX_REGEXP_CHARS:
         raise RefusedError(
-            f"the regexp is {len(pattern)} characters; the limit is {MAX_REGEXP_CHARS}: use in(…) or a shorter one",
+            f"the regexp is {len(pattern)} characters; the limit is {MAX_REGEXP_CHARS}: use in(…) or a shorter regexp",
             field=path,
             reason="INVALID_REGEXP",
         )
@@ -131,7 +131,7 @@ def _refuse_regexp(pattern: str, path: str) -> None:
 
 
 def _count(message: pb.Filter, depth: int) -> int:
-    """Returns the number of comparisons; what is too deep or a list too long has none, `_tree` refuses it."""
+    """Return the number of comparisons; 0 for a subtree that is too deep or a list too long, which `_tree` refuses."""
     if depth > MAX_DEPTH:
         return 0
     match message.WhichOneof("kind"):

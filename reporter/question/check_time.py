@@ -1,6 +1,6 @@
-"""Zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
+"""Check the zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
 
-Decides which range is meant and whether its buckets are few enough. The present is an argument.
+Decides which range is meant and whether the number of buckets is within the limit. The present is an argument.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GRAINS: Final = {
     pb.TIME_GRAIN_WEEK: Grain.WEEK,
     pb.TIME_GRAIN_MONTH: Grain.MONTH,
 }
-# The usual length of a bucket, from short to long.
+# Typical bucket lengths, from short to long.
 _LENGTHS_MS: Final = {
     Grain.HOUR: DAY_MS // 24,
     Grain.DAY: DAY_MS,
@@ -34,7 +34,7 @@ _LENGTHS_MS: Final = {
 
 
 def checked_zone(name: str) -> str:
-    """Returns the name of a known zone.
+    """Return the zone's name unchanged.
 
     Raises:
         UnknownTimeZoneError: UNKNOWN_TIME_ZONE with the nearest names.
@@ -48,7 +48,7 @@ def checked_zone(name: str) -> str:
 
 
 def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
-    """Returns the grain of a request; not set means none.
+    """Return the grain in a request; not set means NONE.
 
     Raises:
         RefusedError: UNKNOWN_GRAIN.
@@ -64,7 +64,7 @@ def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
 
 
 def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int, int, tuple[dt.date, dt.date] | None]:
-    """Returns [start, end) in UTC ms, and the civil dates when the range was given by dates.
+    """Return [start, end) in UTC ms, and the civil dates when the range was given by dates.
 
     Raises:
         RefusedError: INVALID_TIME_RANGE.
@@ -86,13 +86,13 @@ def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int
 
 
 def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets:
-    """Returns the buckets of [start, end).
+    """Return the buckets of [start, end).
 
     Raises:
-        RefusedError: TOO_MANY_BUCKETS, naming number, limit and cure.
+        RefusedError: TOO_MANY_BUCKETS, with number, limit and cure.
     """
     if grain is not Grain.NONE:
-        # Weeks and months may be a few more than their usual length says.
+        # An estimate from typical lengths, before buckets are built; there may be a few more weeks or months.
         _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
     found = buckets_between(zone, start, end, grain)
     _refuse_many(len(found), start, end, grain)
@@ -121,7 +121,7 @@ def _date(date: pb.Date, side: str) -> dt.date:
         return dt.date(date.year, date.month, date.day)
     except ValueError as error:
         text = f"{date.year:04d}-{date.month:02d}-{date.day:02d}"
-        raise _refused(f".dates.{side}", f"{side} {text} is no date: {error}") from error
+        raise _refused(f".dates.{side}", f"{side} {text} is not a date: {error}") from error
 
 
 def _last_days(days: int, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:

@@ -1,6 +1,6 @@
 r"""The text form of a filter (step 7 of the journey).
 
-Decides the grammar, nothing about which dimensions exist:
+Decides the grammar, but not which dimensions exist:
 
     filter     = group *( ";" group )                 ";" is and
     group      = term *( "," term )                   "," is or and binds tighter
@@ -9,10 +9,10 @@ Decides the grammar, nothing about which dimensions exist:
                | dimension "in(" value *( "," value ) ")"
 
 `channel==social,channel==email;page_path=~^/blog` = (social or email) and a path that begins with /blog.
-`in` may follow a space or "=". Blanks around operators and values mean nothing. A backslash takes the next character
-as it is; in a regexp only `\,` and `\;` are undone and every other backslash is the regexp's own. Parentheses in a
-value need no backslash while they are balanced: `source==(direct)`. Within a group a regexp names a lone parenthesis
-as `\x28` or `\x29`.
+`in` may follow a space or "=". Blanks around operators and values are ignored. A backslash makes the next character
+literal; in a regexp only `\,` and `\;` are unescaped, and every other backslash belongs to the regexp. Balanced
+parentheses in a value need no backslash: `source==(direct)`. Within a group, a regexp must write an unbalanced
+parenthesis as `\x28` or `\x29`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
 
 MAX_TEXT: Final = 20_000
 _MAX_NESTING: Final = 8
-# Blanks are possessive: they are never tried again in another way, so that a text is read in linear time.
+# Blanks match possessively, without backtracking, so that parsing takes linear time.
 _COMPARISON: Final = re.compile(r"\s*+([A-Za-z_][A-Za-z0-9_:.]*)\s*+(==|!=|=~|=?\s*+in\s*+\()\s*+")
 _TO_ESCAPE: Final = re.compile(r"[\\;,]|^\s|\s\Z")
 _PARENTHESIS: Final = re.compile(r"[()]")
@@ -34,7 +34,7 @@ _OPENING: Final = re.compile(r"\s*+(!?)\s*+\(\s*+")
 
 
 def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
-    """Returns the filter, None of a blank text, in time linear in its length.
+    """Return the filter, or None for a blank text, in time linear in the text's length.
 
     Raises:
         RefusedError: INVALID_FILTER; the message names the position, counted from 1, and the cure.
@@ -50,12 +50,12 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
     parser = _Parser(text)
     found = parser.filter(0)
     if parser.at < len(text):
-        raise parser.error("here the filter should end, or go on with ; or ,")
+        raise parser.error("expected ; or , or the end of the filter")
     return found
 
 
 def format_filter(tree: Filter | None) -> str:
-    """Returns the text of which `parse` makes the tree again; empty for None."""
+    """Return the text that `parse` turns back into the tree; empty for None."""
     match tree:
         case None:
             return ""
@@ -104,7 +104,7 @@ def _escaped_in_regexp(found: re.Match[str]) -> str:
 
 
 class _Parser:
-    """Reads a text from the left; `at` is the next character."""
+    """A recursive-descent parser; `at` is the index of the next character."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -147,8 +147,8 @@ class _Parser:
         found = _COMPARISON.match(self.text, self.at)
         if not found:
             raise self.error(
-                "here should stand a comparison such as channel==social, page_path=~^/blog or os in(iOS,Android); "
-                "a comma or semicolon within a value needs a backslash before it"
+                "expected a comparison such as channel==social, page_path=~^/blog or os in(iOS,Android); "
+                "write a backslash before a comma or semicolon within a value"
             )
         self.at = found.end()
         if found[2].endswith("("):
@@ -167,7 +167,7 @@ class _Parser:
         return tuple(values)
 
     def value(self, after: str, stops_at_parenthesis: bool) -> str:
-        """Reads up to a separator; a balanced pair of parentheses is part of the value."""
+        """Read a value up to a separator; balanced parentheses belong to the value."""
         self.blanks()
         start, kept, open_here, solid = self.at, "", 0, 0
         while self.at < len(self.text):
@@ -183,10 +183,10 @@ class _Parser:
             self.at += 1
             if not char.isspace():
                 solid = len(kept)
-        # Blanks at the end are layout; one that was escaped is not.
+        # Trailing blanks are layout, unless escaped.
         kept = kept[:solid]
         if not kept:
-            raise self.error(f"no value after {after}: a value that is not set is written (not set)", start)
+            raise self.error(f"no value after {after}: write (not set) for an unset value", start)
         return kept
 
     def escape(self, in_regexp: bool) -> str:

@@ -1,10 +1,10 @@
-"""From a question to frozen queries of the metric store (step 7 of the journey).
+"""Plan a question as frozen queries to the metric store (step 7 of the journey).
 
-Decides how many queries a question needs: one per row source, apart for money and the orders it is divided by (split
-by currency, so that other currencies are left out and named, rule M3), and apart for exits where page_path means
-another page to them than to other visit metrics. With a sketch it asks how many visitors left it (rule S8), where rows
-are told apart by dimensions: whoever leaves a row for another stays in the cell, so totals hold everybody. Knows
-nothing of the store that runs them, and nothing of the answer.
+Decides how many queries a question needs: a query per row source, with separate queries for money and for the orders
+that divide money (grouped by currency, so that other currencies can be left out and named, rule M3), and for exits,
+where page_path means another page than for other visit metrics. With a sketch and dimensions or a filter, the query
+also counts visitors who moved to other dimensions (rule S8); otherwise moved visitors stay in the cell, and totals are
+complete. Knows nothing of the store that runs the queries, and nothing of the answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
 
 @dataclass(frozen=True)
 class Leg:
-    """One query and the parts it brings, in columns named as in settled rows.
+    """A query and the parts in the result, in columns named as in settled rows.
 
-    A leg by currency has `currency` as its last dimension.
+    A leg by currency has `currency` as the last dimension.
     """
 
     query: MetricQuery
@@ -39,20 +39,22 @@ class Leg:
 
 
 def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, ...]:
-    """Returns the queries that bring every part of the question's metrics once; none for an empty range.
+    """Return the queries that together fetch every part of the question's metrics once; none for an empty range.
 
     Args:
-        question: with its buckets.
-        generations: the generation to read of each settled site-day in the range.
+        question: the question, with buckets.
+        generations: the generation to read for each site-day in the range.
     """
     if question.start == question.end:
         return ()
     by_leg: dict[tuple[RowSource, bool, tuple[tuple[str, str], ...]], list[str]] = {}
-    asked = {*question.dimensions, *dimensions_in(question.filter)}
+    dimensions = {*question.dimensions, *dimensions_in(question.filter)}
     for name in _parts_of(question):
         part = PARTS[name]
         columns = tuple(
-            (dimension, column) for dimension in sorted(asked) if (column := column_of(part, dimension)) != dimension
+            (dimension, column)
+            for dimension in sorted(dimensions)
+            if (column := column_of(part, dimension)) != dimension
         )
         by_leg.setdefault((part.source, part.by_currency, columns), []).append(name)
     return tuple(
@@ -62,10 +64,10 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 
 
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
-    """Returns the query that counts what of a leg the stream has folded in a dimension of the filter (rule S10).
+    """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
 
-    What the filter looks for may stand under another name there. None where nothing that is filtered is ever folded;
-    what an answer is broken down by shows it by itself.
+    Such rows may contain values that the filter looks for. None when the filter has no dimension that can be folded.
+    A dimension in the report needs no such query: the report itself shows OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:
@@ -79,7 +81,7 @@ def folded_leg(question: Question, leg: Leg) -> Leg | None:
 
 
 def excluded_hits_leg(question: Question, generations: Mapping[SiteDay, int]) -> Leg | None:
-    """Returns the query that counts the hits left out by default in the range, whatever the filter; None for none."""
+    """Return the query for hits excluded by default in the range, ignoring the filter; None for an empty range."""
     if question.start == question.end:
         return None
     whole = question.of_totals()

@@ -1,1 +1,1 @@
-"""One file per RPC: its limits, its checks, its few lines of reading and answering."""
+"""The RPCs, a file each: limits, checks, and a few lines that read and answer."""

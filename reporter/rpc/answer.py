@@ -1,8 +1,8 @@
-"""Reading what a question needs and putting the answer together; shared by RunReport and ExportReport.
+"""Read the data for a question and build the answer; shared by RunReport and ExportReport.
 
-Decides which path is tried after which one failed. The order of reads is the promise behind `complete_through` (rule
-P15): what the store has taken in, then how the sites stand (reporter.answer.standing), then rows; the version is read
-again behind the rows.
+Decides which path is tried when a path fails. The order of reads guarantees `complete_through` (rule P15): first the
+store's progress, then the sites' standing (reporter.answer.standing), then rows; after the rows, the version is read
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from reporter.answer.freshness import Freshness, freshness
 from reporter.answer.parts import Parts, combine, with_folded
-from reporter.answer.paths import Told, asked, reach_of
+from reporter.answer.paths import Told, reach_of, read_legs
 from reporter.answer.route import Path, Route, route
 from reporter.answer.series import Series, series
 from reporter.answer.standing import Reach, Standing, days_between, remembered
@@ -32,7 +32,7 @@ _VERSION_READS: Final = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """A series, its totals, and how they came about. Times in UTC ms."""
+    """A series with totals and provenance. Times in UTC ms."""
 
     sites: tuple[Site, ...]
     currency: str
@@ -50,23 +50,23 @@ class Answer:
 
     @property
     def question(self) -> Question:
-        """What was asked."""
+        """The answered question."""
         return self.rows.question
 
     @property
     def policy_version(self) -> str:
-        """The visit policies of the sites."""
+        """The sites' visit policies, comma-separated."""
         return ",".join(sorted({site.policy.version for site in self.sites}))
 
 
 def answer(
     backend: Backend, question: Question, sites: tuple[Site, ...], currency: str, warnings: Sequence[str]
 ) -> Answer:
-    """Returns the answer to a checked question about some sites.
+    """Return the answer to a checked question about some sites.
 
     Raises:
         RefusedError: TOO_MANY_ROWS.
-        Unavailable: no store that can answer does.
+        Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
     found = _find_on_a_path(backend, _Asked(question, sites, currency, query_id))
@@ -91,10 +91,10 @@ def answer(
 
 
 def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: Reach) -> Standing:
-    """Returns how sites stand; as it was at most five minutes ago when nobody says.
+    """Return the sites' standing; if the ports are unavailable, a standing at most 5 min old.
 
     Raises:
-        Unavailable: nobody says, and it is not remembered.
+        Unavailable: the settlement state is unavailable, and no such standing is remembered.
     """
     now = backend.clock.now()
     try:
@@ -107,7 +107,7 @@ def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: R
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question as it came."""
+    """A question with sites and query id."""
 
     question: Question
     sites: tuple[Site, ...]
@@ -117,7 +117,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a store said, all of it of one version, unless it has a version of its own."""
+    """The data read from a store, all at the same version, unless the version is unique to this answer."""
 
     path: Path
     freshness: Freshness
@@ -130,81 +130,81 @@ class _Found:
     warnings: tuple[str, ...]
 
 
-def _find_on_a_path(backend: Backend, one: _Asked) -> _Found:
-    """Returns what the first path says that answers."""
-    way = route(one.question, len(one.sites))
+def _find_on_a_path(backend: Backend, request: _Asked) -> _Found:
+    """Return the data from the first path that answers."""
+    way = route(request.question, len(request.sites))
     failures: list[Unavailable] = []
     for path in way.paths:
         backend.checkpoint()
         try:
-            found = _find_at_one_version(backend, path, one)
+            found = _find_at_one_version(backend, path, request)
         except Unavailable as error:
             failures.append(error)
             continue
         if found is not None:
-            notes = tuple(f"the store of series does not answer: this is from the store of {path}" for _ in failures)
+            notes = tuple(f"the series store is unavailable: this answer is from the store of {path}" for _ in failures)
             return replace(found, warnings=(*notes, *found.warnings))
     raise _unanswered(backend, way, failures)
 
 
 def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -> Unavailable:
-    """Returns what to tell when no path answers: when to come again, and what can be asked meanwhile."""
+    """Return the error for when no path answers: when to retry, and which questions still work."""
     retry_after_s = max(error.retry_after_s for error in failures)
     message = "; ".join(dict.fromkeys(error.message for error in failures))
     if not way.is_fixed_shape and backend.breakers.metrics.is_pausing(backend.clock.now()):
-        message += ". Totals over time of one site, without dimensions and filter, do not need this store"
+        message += ". One site's totals over time, without dimensions and filter, do not need this store"
     return Unavailable(message, retry_after_s=retry_after_s)
 
 
-def _find_at_one_version(backend: Backend, path: Path, one: _Asked) -> _Found | None:
-    """Returns what belongs to one version: read again when rows were committed or published meanwhile.
+def _find_at_one_version(backend: Backend, path: Path, request: _Asked) -> _Found | None:
+    """Return data at a single version: read again when rows were committed or published during the read.
 
-    Where they never stop coming, or the store has not taken in all that was committed, the answer has a version that
-    no other answer has: it cannot be had again. None where series do not tell.
+    If commits never pause, or the store lags behind the committed positions, the answer gets a unique version, because
+    the answer is not reproducible. None when the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
-        found = _find(backend, path, one)
+        found = _find(backend, path, request)
         if found is None or not found.is_pinned:
             break
-        if _version_now(backend, one.sites) == found.version:
+        if _version_now(backend, request.sites) == found.version:
             return found
-    return found and replace(found, version=f"{found.version}.q{one.query_id}")
+    return found and replace(found, version=f"{found.version}.q{request.query_id}")
 
 
 def _version_now(backend: Backend, sites: Sequence[Site]) -> str | None:
-    """Returns the version; None when nobody says."""
+    """Return the version; None when the settlement state is unavailable."""
     try:
         return backend.breakers.books.call(backend.clock, lambda: backend.books.version(sites))
     except Unavailable:
         return None
 
 
-def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
-    """Reads once, in the order that is the promise."""
-    question, sites = one.question, one.sites
+def _find(backend: Backend, path: Path, request: _Asked) -> _Found | None:
+    """Read once, in the order that guarantees `complete_through`."""
+    question, sites = request.question, request.sites
     reach = reach_of(backend, path)
     standing = read_standing(backend, sites, days_between(question.start, question.end), reach)
     reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
-    own = legs(question, standing.generations)
+    row_legs = legs(question, standing.generations)
     whole = question.of_totals()
     has_own_totals = question.include_totals and (bool(question.dimensions) or question.has_time)
     of_totals = legs(whole, standing.generations) if has_own_totals else ()
     excluded = excluded_hits_leg(question, standing.generations)
-    folded = [(leg, of_leg) for leg in own if (of_leg := folded_leg(question, leg)) is not None]
-    planned = (*own, *of_totals, *(of_leg for _, of_leg in folded), *([excluded] if excluded else []))
-    told = asked(backend, path, sites, planned, standing.generations)
-    if told is None:
+    folded = [(leg, of_leg) for leg in row_legs if (of_leg := folded_leg(question, leg)) is not None]
+    planned = (*row_legs, *of_totals, *(of_leg for _, of_leg in folded), *([excluded] if excluded else []))
+    fetched = read_legs(backend, path, sites, planned, standing.generations)
+    if fetched is None:
         return None
-    answered = list(zip(planned, told.tables, strict=True))
-    begin = len(own) + len(of_totals)
+    answered = list(zip(planned, fetched.tables, strict=True))
+    begin = len(row_legs) + len(of_totals)
     counted = [(leg, rows) for (leg, _), (_, rows) in zip(folded, answered[begin : begin + len(folded)], strict=True)]
     visits_wait = _visits_wait(backend, question, standing.generations)
-    own_parts = with_folded(combine(question, answered[: len(own)], one.currency), counted)
+    own_parts = with_folded(combine(question, answered[: len(row_legs)], request.currency), counted)
     parts = replace(own_parts, of_waiting_visits=resting_on_visits(question) if visits_wait else frozenset())
     totals = parts if question.include_totals else None
     if has_own_totals:
-        of_all = with_folded(combine(whole, answered[len(own) : begin], one.currency), counted)
+        of_all = with_folded(combine(whole, answered[len(row_legs) : begin], request.currency), counted)
         totals = replace(of_all, of_waiting_visits=resting_on_visits(whole) if visits_wait else frozenset())
     return _Found(
         path=path,
@@ -213,16 +213,16 @@ def _find(backend: Backend, path: Path, one: _Asked) -> _Found | None:
         is_pinned=standing.is_caught_up,
         parts=parts,
         totals=totals,
-        excluded_hits=_excluded_hits(told) if excluded else 0,
-        store_rows=told.rows,
+        excluded_hits=_excluded_hits(fetched) if excluded else 0,
+        store_rows=fetched.rows,
         warnings=_age_warnings(standing, backend.clock.now()),
     )
 
 
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
-    """Returns whether hits of the days that the stream answers for are in no visit yet; yes where nobody says.
+    """Return whether hits on days answered by the stream are in no visit yet; True when the ledger is unavailable.
 
-    Read behind the rows: a hit that waits is noted before it is in any row.
+    Must be read after the rows: a waiting hit is noted before any row includes the hit.
     """
     if not resting_on_visits(question):
         return False
@@ -244,18 +244,18 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
         return True
 
 
-def _excluded_hits(told: Told) -> int:
-    return int(told.tables[-1]["excluded_hits"].sum())
+def _excluded_hits(fetched: Told) -> int:
+    return int(fetched.tables[-1]["excluded_hits"].sum())
 
 
 def _age_warnings(standing: Standing, now_ms: int) -> tuple[str, ...]:
     if not standing.is_remembered:
         return ()
     age_s = (now_ms - standing.read_at) // 1_000
-    return (f"what is settled is as known {age_s} s ago: the store that says so does not answer",)
+    return (f"settlement state is {age_s} s old: the generation store is unavailable",)
 
 
 def _currency_warnings(missing: Sequence[str], currency: str) -> tuple[str, ...]:
     if not missing:
         return ()
-    return (f"amounts in {', '.join(missing)} are left out: money is in {currency}",)
+    return (f"amounts in {', '.join(missing)} are left out: the report is in {currency}",)

@@ -1,4 +1,4 @@
-"""What the RPCs of the reporter work with: ports and settings, handed in by the composition root."""
+"""Ports and settings of the reporter's RPCs, passed in by the composition root."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from reporter.answer.standing import Books, LastKnown
 
 @dataclass(frozen=True)
 class Backend:
-    """Ports and settings of one reporter, and what it remembers between calls.
+    """Ports and settings of a reporter, and state kept between calls.
 
-    `open_reads`: whoever reaches the listener may read every site; else a server key of the merchant is needed.
-    `new_token`: returns a random text of at least 256 bits in URL-safe characters.
-    `served_by`: what the store of each path is called in answers.
-    `checkpoint`: of the call that is answered; looked at between steps.
-    `lanes`: turns of questions, so that small ones do not wait behind dear ones.
+    `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
+    the merchant.
+    `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
+    `served_by`: the store named in answers, per path.
+    `checkpoint`: the current call's checkpoint, called between steps.
+    `lanes`: queues that keep small questions from waiting behind expensive questions.
     """
 
     directory: SiteDirectory
@@ -54,9 +55,9 @@ class Backend:
 
     @property
     def books(self) -> Books:
-        """The ports that say how sites stand with settlement."""
+        """The ports that provide settlement state."""
         return Books(self.dirty, self.generations, self.progress)
 
     def store_of(self, path: Path) -> pb.Store.ValueType:
-        """Returns what the store of a path is called."""
+        """Return the store that serves a path."""
         return self.served_by.get(path, pb.STORE_UNSPECIFIED)

@@ -1,6 +1,6 @@
-"""ExplainReport: which store would answer a report, why, and what it would be asked. Reads no numbers.
+"""ExplainReport: which store would answer a report, why, and with which reads. Reads no numbers.
 
-Limits: those of RunReport.
+Limits: as for RunReport.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ SERIES_SOURCE: Final = "series"
 
 @runtime_checkable
 class Explains(Protocol):
-    """A metric store with a query language of its own."""
+    """A metric store with a native query language."""
 
     def explain(self, question: MetricQuery) -> str:
-        """Returns the query it would run, as text."""
+        """Return the store's native query for a question, as text."""
 
 
 def explain_report(
     backend: Backend, caller: IngestKey | None, request: pb.ExplainReportRequest
 ) -> pb.ExplainReportResponse:
-    """Returns how the report would be answered now.
+    """Return how the report would be answered now.
 
     Raises:
-        NotFound, RefusedError: as run_report.
-        Unavailable: no store that can answer does.
+        NotFound, RefusedError: as for run_report.
+        Unavailable: no store that could answer is available.
     """
     report = _report_of(request)
-    asked = checked_question(backend, caller, report)
-    question, sites = asked.question, asked.sites
+    checked_report = checked_question(backend, caller, report)
+    question, sites = checked_report.question, checked_report.sites
     way = route(question, len(sites))
     path, reason = _path_now(backend, way)
     standing = read_standing(backend, sites, days_between(question.start, question.end), reach_of(backend, path))
@@ -65,25 +65,26 @@ def explain_report(
 
 
 def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
-    """Returns the report; its site may stand beside it, as it does in a URL."""
+    """Return the report, with the site taken from the outer request when the report names none, as in a URL."""
     report = pb.RunReportRequest()
     report.CopyFrom(request.report)
     report.site = report.site or request.site
     if request.site and report.site != request.site:
         raise RefusedError(
-            f"site {request.site[:160]!r} is not the report's {report.site[:160]!r}: name one of them", field="site"
+            f"site {request.site[:160]!r} differs from the report's {report.site[:160]!r}: set only one",
+            field="site",
         )
     return report
 
 
 def _path_now(backend: Backend, way: Route) -> tuple[Path, str]:
-    """Returns the path that would be tried first, and why; one whose store failed a moment ago is passed over."""
+    """Return the path that would be tried first, and why; a path whose breaker pauses is skipped."""
     now = backend.clock.now()
     first = way.paths[0]
-    path = next((one for one in way.paths if not backend.breakers.of(one).is_pausing(now)), first)
+    path = next((candidate for candidate in way.paths if not backend.breakers.of(candidate).is_pausing(now)), first)
     return (
         path,
-        way.reason if path is first else f"{way.reason}; but {backend.breakers.of(first).store} does not answer",
+        way.reason if path is first else f"{way.reason}; but {backend.breakers.of(first).store} is unavailable",
     )
 
 

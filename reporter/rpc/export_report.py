@@ -1,8 +1,8 @@
-"""ExportReport: a flat question, as it stands in a URL, in; a file out.
+"""ExportReport: answer a flat question, as written in a URL, with a file.
 
-Limits: those of RunReport; a filter text of 20,000 characters. A file has every row there is: only a limit that was
-written cuts, and what does not fit without one is refused. A file is sent in pieces, so that every gRPC client can read
-it, but made whole before: HTTP/1.1 has no status after the first piece.
+Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row: only an explicit limit cuts
+rows, and a report that is too large without a limit is refused. The file is sent in pieces, so that every gRPC client
+can read the messages. The whole file is built first, because HTTP/1.1 has no status after the first piece.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reporter.rpc.run_report import answer_to
 from reporter.rpc.sites import default_zone, readable_sites
 
 MAX_LIST_CHARS: Final = 4_000
-# A gRPC client with default options takes messages of 4 MiB.
+# A gRPC client with default options accepts messages up to 4 MiB.
 PIECE_BYTES: Final = 1 << 20
 _GRAINS: Final = {
     "": pb.TIME_GRAIN_NONE,
@@ -56,23 +56,24 @@ _ChoiceT = TypeVar("_ChoiceT")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and the answer that it was made of."""
+    """A file, and the answer behind the file."""
 
     content_type: str
     content: bytes
     answer: Answer
 
     def pieces(self, max_bytes: int = PIECE_BYTES) -> Iterator[httpbody_pb2.HttpBody]:
-        """Yield the content in pieces of `max_bytes`, the last one shorter; at least one piece."""
+        """Yield the content in pieces of `max_bytes`, the last possibly shorter; at least one piece."""
         for begin in range(0, max(1, len(self.content)), max_bytes):
             yield httpbody_pb2.HttpBody(content_type=self.content_type, data=self.content[begin : begin + max_bytes])
 
 
 def export_report(backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest) -> File:
-    """Returns the file.
+    """Return the file.
 
     Raises:
-        NotFound, RefusedError: as run_report; TOO_MANY_ROWS when no limit was written and there are more than 100,000.
+        NotFound, RefusedError: as for run_report; TOO_MANY_ROWS when the request has no limit and the report has more
+            than 100,000 rows.
     """
     form = _choice("format", request.format, _FORMATS, "UNKNOWN_FORMAT")
     answer = answer_to(backend, caller, _question(backend, caller, request, form))
@@ -86,7 +87,7 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
 def _refuse_cut(answer: Answer) -> None:
     if len(answer.rows) < answer.rows.total_rows:
         raise RefusedError(
-            f"the report has {answer.rows.total_rows:,} rows; a file has all of them, at most {MAX_ROWS:,}: write a "
+            f"the report has {answer.rows.total_rows:,} rows; a file without a limit holds at most {MAX_ROWS:,}: set a "
             "limit, or ask for a shorter range, a coarser grain or fewer dimensions",
             field="limit",
             reason="TOO_MANY_ROWS",
@@ -119,7 +120,10 @@ def _question(
 
 
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
-    """Only JSON has room for the warning that buckets were left out; another whole file is refused instead."""
+    """Return the gap fill; explicit ZERO for unlimited CSV and NDJSON, so that too many buckets are an error.
+
+    Only JSON can carry the warning that empty buckets were left out.
+    """
     chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, "UNKNOWN_GAP_FILL")
     is_whole = not request.limit and form is not Format.JSON
     return pb.GAP_FILL_ZERO if chosen == pb.GAP_FILL_UNSPECIFIED and is_whole else chosen
@@ -141,11 +145,11 @@ def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: str)
 
 
 def _time_range(request: export_pb2.ExportReportRequest, zone: str, now_ms: int) -> pb.TimeRange:
-    """`last` or since … until; without `until` up to today."""
+    """Return the range from `last`, or from `since` to `until` (default: today)."""
     try:
         if request.last:
             if request.since or request.until:
-                raise _refused("last", "last and since or until are two ranges: give one of them")
+                raise _refused("last", "last and since or until are two ranges: give only one range")
             return _between(*relative_dates(request.last, zone, now_ms))
         if not request.since:
             raise _refused("since", "no time range: give since and until, for example 2026-11-01, or last=7d")
@@ -167,7 +171,7 @@ def _date(field: str, text: str) -> dt.date:
     try:
         return dt.date(numbers[0], numbers[1], numbers[2])
     except ValueError as error:
-        raise _refused(field, f"{field} {text[:32]!r} is no date: write it as 2026-11-01") from error
+        raise _refused(field, f"{field} {text[:32]!r} is not a date: write YYYY-MM-DD such as 2026-11-01") from error
 
 
 def _refused(field: str, message: str) -> RefusedError:

@@ -1,4 +1,4 @@
-"""GetFreshness: how far the numbers of a site, or of all sites of a merchant, reach."""
+"""GetFreshness: how fresh the numbers are for a site, or for all sites of a merchant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import reduce
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.sites import IngestKey, Site
-from reporter.answer.freshness import Progress, freshness, least
+from reporter.answer.freshness import Progress, freshness, min_progress
 from reporter.answer.paths import reach_of
 from reporter.answer.route import Path
 from reporter.answer.standing import NO_DAYS, Reach, Standing
@@ -21,15 +21,15 @@ from reporter.rpc.sites import readable_sites
 def get_freshness(
     backend: Backend, caller: IngestKey | None, request: pb.GetFreshnessRequest
 ) -> pb.GetFreshnessResponse:
-    """Returns progress over all partitions that the site's hits can be in: the least of the stores that answer.
+    """Return the progress over all partitions with the site's hits: the minimum over the stores that answer.
 
     Raises:
-        NotFound: no such site, or not the caller's.
-        Unavailable: no store answers, or nobody says what is settled.
+        NotFound: no such site exists, or the caller may not read the site.
+        Unavailable: no store answers, or the settlement state is unavailable.
     """
     sites = readable_sites(backend, caller, request.site)
     reaches = _reaches(backend)
-    both = reduce(least, (reach.hits for reach in reaches.values()))
+    both = reduce(min_progress, (reach.hits for reach in reaches.values()))
     standing = read_standing(backend, sites, NO_DAYS, Reach(both))
     reached = freshness(sites, standing.progress, standing.waiting, backend.clock.now())
     return pb.GetFreshnessResponse(
@@ -52,7 +52,11 @@ def get_freshness(
 
 
 def _reaches(backend: Backend) -> Mapping[Path, Reach]:
-    """Returns what each store has taken in that answers; at least one."""
+    """Return the reach of each store that answers.
+
+    Raises:
+        Unavailable: no store answers.
+    """
     found: dict[Path, Reach] = {}
     for path in Path:
         try:
@@ -69,8 +73,10 @@ def _store_message(
 ) -> pb.StoreFreshness:
     message = pb.StoreFreshness(path=PATHS[path], store=backend.store_of(path), answers=path in reaches)
     if path in reaches:
-        # What is remembered holds for no more than what had been taken in when it was read.
-        hits: Progress = least(reaches[path].hits, standing.progress) if standing.is_remembered else reaches[path].hits
+        # A remembered standing is valid only up to the progress that was read before it.
+        hits: Progress = (
+            min_progress(reaches[path].hits, standing.progress) if standing.is_remembered else reaches[path].hits
+        )
         reached = freshness(sites, hits, standing.waiting, backend.clock.now())
         message.complete_through.CopyFrom(timestamp(reached.complete_through))
     return message

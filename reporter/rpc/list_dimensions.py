@@ -1,4 +1,4 @@
-"""ListDimensions: the catalogue's dimensions. It is the same for everyone."""
+"""ListDimensions: the catalogue's dimensions, the same for every caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reporter.rpc.messages import SCOPES
 
 
 def list_dimensions() -> pb.ListDimensionsResponse:
-    """Returns the dimensions in the order of the catalogue."""
+    """Return the dimensions in catalogue order."""
     return pb.ListDimensionsResponse(
         dimensions=[
             pb.Dimension(id=dimension.id, scope=SCOPES[dimension.scope], description=dimension.description)

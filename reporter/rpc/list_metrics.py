@@ -1,4 +1,4 @@
-"""ListMetrics: the catalogue's metrics. It is the same for everyone."""
+"""ListMetrics: the catalogue's metrics, the same for every caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reporter.rpc.messages import SCOPES, TYPES
 
 
 def list_metrics() -> pb.ListMetricsResponse:
-    """Returns the metrics in the order of the catalogue."""
+    """Return the metrics in catalogue order."""
     return pb.ListMetricsResponse(
         metrics=[
             pb.Metric(

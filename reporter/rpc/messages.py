@@ -1,4 +1,4 @@
-"""Answers as protobuf messages, and their meta as plain values for JSON."""
+"""Answers as protobuf messages, and answer meta as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _STORES: Final = {
 PATHS: Final = {Path.SERIES: pb.SERVING_PATH_SERIES, Path.METRICS: pb.SERVING_PATH_METRICS}
 
 
-# The default of gRPC is 4 MiB for the whole message; headers and meta are well below 1 MiB.
+# gRPC clients accept 4 MiB per message by default; headers and meta are well below 1 MiB.
 MAX_RESPONSE_BYTES: Final = 3 << 20
 _BLOCK: Final = 1_000
 
@@ -78,11 +78,10 @@ def response_of(
     *,
     max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> pb.RunReportResponse:
-    """Returns the message of an answer, which every gRPC client can read.
+    """Return an answer as a message that every gRPC client can read.
 
     Raises:
-        RefusedError: SUM_OUT_OF_RANGE: a sum is beyond what a message holds. ANSWER_TOO_LARGE: the rows are beyond
-            `max_bytes`.
+        RefusedError: SUM_OUT_OF_RANGE: a sum does not fit in a message. ANSWER_TOO_LARGE: the rows exceed `max_bytes`.
     """
     question = answer.question
     for rows in (answer.rows, *([answer.totals] if answer.totals else [])):
@@ -97,7 +96,7 @@ def response_of(
     size, rows_left = response.ByteSize(), _rows(answer.rows, answer.freshness, answer.currency)
     while block := list(islice(rows_left, _BLOCK)):
         checkpoint()
-        # Each row has a tag and a length in front, of 4 bytes at most.
+        # A tag and a length, together at most 4 bytes, precede each row.
         size += sum(row.ByteSize() + 4 for row in block)
         if size > max_bytes:
             raise _too_large(len(response.rows), len(answer.rows), max_bytes)
@@ -115,7 +114,7 @@ def _too_large(fitting: int, rows: int, max_bytes: int) -> RefusedError:
 
 
 def freshness_message(reached: Freshness) -> pb.Freshness:
-    """Returns the message of how fresh numbers are."""
+    """Return the freshness as a message."""
     return pb.Freshness(
         complete_through=timestamp(reached.complete_through),
         provisional_from=timestamp(reached.provisional_from),
@@ -125,19 +124,19 @@ def freshness_message(reached: Freshness) -> pb.Freshness:
         live_from=timestamp(reached.live_from),
         ahead=[
             pb.PartitionAhead(
-                log=one.partition.log,
-                partition=one.partition.partition,
-                log_time=timestamp(one.log_time),
-                visits_wait_until=timestamp(visits_wait_until(one.log_time)),
-                cause=one.cause,
+                log=ahead.partition.log,
+                partition=ahead.partition.partition,
+                log_time=timestamp(ahead.log_time),
+                visits_wait_until=timestamp(visits_wait_until(ahead.log_time)),
+                cause=ahead.cause,
             )
-            for one in reached.ahead
+            for ahead in reached.ahead
         ],
     )
 
 
 def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, object]:
-    """Returns the meta of an answer as JSON values: instants in ISO 8601 UTC, lengths of time in seconds."""
+    """Return an answer's meta as JSON values: instants in ISO 8601 UTC, durations in seconds."""
     question, reached = answer.question, answer.freshness
     return {
         "complete_through": iso_instant(reached.complete_through),
@@ -172,7 +171,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
 
 
 def timestamp(ms: int) -> Timestamp:
-    """Returns the message of an instant in UTC ms."""
+    """Return an instant in UTC ms as a message."""
     return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
 
 
@@ -241,7 +240,7 @@ def _cells(column: Column, currency: str) -> Iterator[pb.Cell]:
 
 
 def _count_cell(count: int, estimate: float, lower: float, upper: float) -> pb.Cell:
-    """An exact count has no bounds, which are NaN then."""
+    """Return the cell for a count; an exact count has NaN bounds and becomes an integer."""
     if lower != lower:
         return pb.Cell(int64_value=count)
     return pb.Cell(double_value=estimate, lower=lower, upper=upper)
@@ -274,7 +273,7 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
 
 
 def understood(question: Question, request: pb.RunReportRequest) -> pb.RunReportRequest:
-    """Returns the request with its defaults filled in and its range resolved."""
+    """Return the request with defaults filled in and the range resolved."""
     if question.dates:
         since, until = (pb.Date(year=date.year, month=date.month, day=date.day) for date in question.dates)
         time_range = pb.TimeRange(dates=pb.DateRange(since=since, until=until))

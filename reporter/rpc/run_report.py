@@ -1,6 +1,6 @@
-"""RunReport: a typed question in, a typed answer with freshness and exactness out.
+"""RunReport: answer a typed question with a typed answer that states freshness and exactness.
 
-Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.question.check*), 3 MiB of answer.
+Limits: 20 metrics, 5 dimensions, 10,000 buckets, 100,000 rows (reporter.question.check*), 3 MiB per answer.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ def run_report(
     *,
     max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> pb.RunReportResponse:
-    """Returns the answer, of at most `max_bytes`.
+    """Return the answer, at most `max_bytes` long.
 
     Raises:
-        NotFound: no such site, or not the caller's.
-        RefusedError: the question cannot be answered; names field, rule and cure.
-        Unavailable: no store that can answer does.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: the question cannot be answered; the error names field, rule and cure.
+        Unavailable: no store that could answer is available.
     """
     found = answer_to(backend, caller, request)
     return response_of(found, request, backend.store_of(found.path), backend.checkpoint, max_bytes=max_bytes)
 
 
 def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> Answer:
-    """Returns the answer before it becomes a message or a file."""
-    asked = checked_question(backend, caller, request)
-    with backend.lanes.turn(asked.question, backend.checkpoint):
-        return answer(backend, asked.question, asked.sites, asked.currency, asked.warnings)
+    """Return the answer before it becomes a message or a file."""
+    report = checked_question(backend, caller, request)
+    with backend.lanes.turn(report.question, backend.checkpoint):
+        return answer(backend, report.question, report.sites, report.currency, report.warnings)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestion:
-    """A question that may be asked, and about which sites."""
+    """A question that passed all checks, and the sites in question."""
 
     question: Question
     sites: tuple[Site, ...]
@@ -53,11 +53,11 @@ class CheckedQuestion:
 
 
 def checked_question(backend: Backend, caller: IngestKey | None, request: pb.RunReportRequest) -> CheckedQuestion:
-    """Returns what is asked, with names, limits and rights checked.
+    """Return the question after checks of names, limits and read rights.
 
     Raises:
-        NotFound: no such site, or not the caller's.
-        RefusedError: the question cannot be answered; names field, rule and cure.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: the question cannot be answered; the error names field, rule and cure.
     """
     sites = readable_sites(backend, caller, request.site)
     zone, warnings = default_zone(sites)

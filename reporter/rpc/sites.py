@@ -1,4 +1,4 @@
-"""Which sites a question is about: one, or with `sites/-` all of a merchant that the caller may read."""
+"""The sites that a question names: a single site, or all sites of a merchant with `sites/-`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _ALL_SITES: Final = "/sites/-"
 
 
 def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tuple[Site, ...]:
-    """Returns the site of this name, or all of `merchants/{m}/sites/-`; at least one.
+    """Return the site with this name, or all sites for `merchants/{m}/sites/-`; at least one site.
 
     Raises:
-        NotFound: there is none, or it is not the caller's.
-        RefusedError: the text is no name of a site, or the merchant has too many sites for one answer.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: the text is not a site name, or the merchant has too many sites for an answer.
     """
     if name.endswith(_ALL_SITES) and MERCHANT_PATTERN.fullmatch(name.removesuffix(_ALL_SITES)):
         return _all_sites(backend, caller, name.removesuffix(_ALL_SITES), name)
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-', "
-            "or merchants/{merchant}/sites/- for all of a merchant",
+            "or merchants/{merchant}/sites/- for all sites of a merchant",
             field="site",
         )
     is_readable = may_read(caller, backend.open_reads, merchant_of(name), name)
@@ -41,19 +41,19 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
 
 
 def default_zone(sites: Sequence[Site]) -> tuple[str, tuple[str, ...]]:
-    """Returns the zone of a report that names none, and a warning when the sites have several."""
+    """Return the time zone for a report without a zone, and a warning when the sites have several zones."""
     zones = sorted({site.time_zone for site in sites})
     if len(zones) == 1:
         return zones[0], ()
     named = ", ".join(zones[:3]) + (" and others" if len(zones) > 3 else "")
-    return "UTC", (f"the sites have {len(zones)} time zones ({named}): UTC is used; name one",)
+    return "UTC", (f"the sites have {len(zones)} time zones ({named}): UTC is used; set a time zone to choose another",)
 
 
 def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
-    """Returns the currency of the sites; empty when they differ and no metric is about money.
+    """Return the sites' currency; empty when currencies differ and no metric is about money.
 
     Raises:
-        RefusedError: MIXED_CURRENCIES.
+        RefusedError: MIXED_CURRENCIES: currencies differ and a metric is about money.
     """
     currencies = sorted({site.currency for site in sites})
     if len(currencies) == 1:

@@ -1,1 +1,1 @@
-"""What is measured, never timed in a test that passes or fails: throughput per core and latency (`make bench`)."""
+"""Benchmarks: throughput per core and latency (`make bench`); never a pass/fail test on time."""

@@ -1,8 +1,8 @@
-"""`make bench`: measures and prints one JSON document on stdout; what is being done is told on stderr.
+"""`make bench`: measure and print one JSON document on stdout, with progress on stderr.
 
-Every number stands beside its aim, its floor, and `ok`: whether it reaches the floor. The exit code is 1 only when
-what was stored is not what was sent: a slow machine is no failure. `--small` measures as little as shows that every
-part runs and its numbers are right; its rates say nothing.
+Every number is printed with its aim, its floor, and `ok` (whether the number reaches the floor). The exit code is 1
+only if stored data differs from sent data: a slow machine is no failure. `--small` runs each part just long enough to
+check the results; its rates are meaningless.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PACKAGES = ("grpcio", "protobuf", "ptars", "polars", "polars-hash", "pyarrow", "
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Run all benchmarks; return the exit code."""
     began, scale = time.monotonic(), SMALL if "--small" in sys.argv[1:] else FULL
     results: Result = {"machine": _machine(), "collector": run_collector(load_traffic(), scale)}
     results["refused"] = run_refused(scale.refused_s)
@@ -80,7 +80,7 @@ def _cpu_name() -> str:
 
 
 def _oks(results: object) -> Iterator[bool]:
-    """Yields every `ok`, however deep."""
+    """Yield every `ok`, at any depth."""
     if isinstance(results, dict):
         if isinstance(results.get("ok"), bool):
             yield results["ok"]

@@ -1,10 +1,10 @@
-"""Ages a mesh on servers: fills its empty log with hits of the last minutes, as if they had been committed.
+"""Age a mesh on servers: fill its empty log with hits from the last minutes, marked as committed.
 
-The processor that starts next makes its state again from them, and holds what it would after so many minutes of load.
-By itself: `python -m tests.bench.aged_log FROM TO MINUTES`, store URLs of two meshes. FROM has had a load of some
-minutes, which is copied with new visitors and other times until there is enough; TO was made by `hitmesh init` and has
-never run. Raw records and rows of TO have nothing of these hits; its series count them, so `hitmesh load` compares what
-comes on top only for sites that a load of TO has opened before.
+The next processor to start rebuilds its state from these hits, as after that many minutes of load. Standalone: `python
+-m tests.bench.aged_log FROM TO MINUTES`, with the store URLs of two meshes. FROM has had some minutes of load, copied
+with new visitors and times until there is enough; TO was made by `hitmesh init` and has never run. TO gets no raw
+records or rows for these hits, but its series count them, so `hitmesh load` compares only additional hits, and only for
+sites that an earlier load on TO has opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 import polars as pl
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without declaration
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -46,7 +46,7 @@ _LEADER_S: Final = 60.0
 
 
 def age(source_url: str, target_url: str, minutes: int) -> int:
-    """Returns how many hits were written; the last of them has the present as its log time."""
+    """Return the number of hits written; the last hit's log time is the present."""
     source, target = open_stores(source_url, SystemClock()), open_stores(target_url, SystemClock())
     with closing(source), closing(target):
         servers = parse_servers(target_url)
@@ -60,7 +60,7 @@ def age(source_url: str, target_url: str, minutes: int) -> int:
 
 
 def _hits(stores: Stores, number: int) -> pl.DataFrame:
-    """Returns the hits of a partition by collect time: no orders, whose holders are known, and nothing late."""
+    """Return a partition's hits by collect time, without orders (their holders are known) and without late hits."""
     partition = PartitionId(stores.log.log_id(Topic.HITS), number)
     frames = [
         unpack_record(logged.record.value, HITS_COLUMNS)
@@ -86,7 +86,7 @@ def _copy_sites(source: Stores, target: Stores, originals: list[pl.DataFrame]) -
 def _set_time_type(servers: Servers, kind: str) -> None:
     entry = ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, servers.topic(Topic.HITS), incremental_configs=[entry])
-    admin = AdminClient({"bootstrap.servers": servers.kafka})  # its answers go with it
+    admin = AdminClient({"bootstrap.servers": servers.kafka})  # must outlive its futures
     for done in admin.incremental_alter_configs([resource]).values():
         done.result()
 
@@ -97,7 +97,7 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
     copies = -(-minutes * MINUTE_MS // period)
     producer = Producer({"bootstrap.servers": servers.kafka, "linger.ms": 50, "queue.buffering.max.kbytes": 128 << 10})
     written = 0
-    # The last copy ends now, whatever the writing takes: log times never fall.
+    # The last copy ends now, however long writing takes: log times never fall.
     begin = int(time.time() * 1_000) - copies * period
     last = [0] * len(originals)
     for copy in range(copies):
@@ -115,7 +115,7 @@ def _fill(servers: Servers, target: Stores, originals: list[pl.DataFrame], minut
 
 
 def _copied(frame: pl.DataFrame, copy: int, shift_ms: int) -> pl.DataFrame:
-    """Returns the hits with other visitors, ids and times."""
+    """Return the hits with other visitors, ids and times."""
     salt = pl.lit(hash64(str(copy)), pl.UInt64)
     times = [pl.col(name) + shift_ms for name in ("event_time", "collect_time", "edge_time")]
     named = frame.with_columns(
@@ -143,7 +143,7 @@ def _produce(
 
 
 def _commit(servers: Servers, target: Stores, last: list[int]) -> None:
-    """Says that the processor has committed everything."""
+    """Commit the end of every partition in the processor's name."""
     topic = servers.topic(Topic.HITS)
     consumer = Consumer(
         {"bootstrap.servers": servers.kafka, "group.id": group_id(servers, PROCESSOR_GROUP, Topic.HITS)}

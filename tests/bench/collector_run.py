@@ -1,4 +1,4 @@
-"""Measures the collector: full batches over a real socket, from this process into one that only collects."""
+"""Measure the collector: full batches over a real socket, from this process to a process that only collects."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STREAMS = 8
 
 
 def run_collector(traffic: Traffic, scale: Scale) -> Result:
-    """Returns hits a second and core, where the time goes, and whether what was written is what was sent.
+    """Return hits per second and core, time per stage, and whether written hits equal sent hits.
 
     Raises:
-        ValueError: a stream would send a batch again that the collector remembers, which writes nothing (rule D4).
+        ValueError: a stream would resend a batch that the collector remembers, which writes nothing (rule D4).
     """
     run_s, count = scale.collector_s, scale.collector_batches
     if count <= REMEMBERED_BATCHES:

@@ -1,8 +1,8 @@
-"""The process that is measured: the production collector on a real listener, its log one that discards.
+"""The measured process: the production collector on a real listener, with a log that discards records.
 
-Commands come as lines on stdin, each is answered by one JSON line on stdout: `mark` with the counters so far, `keep
-DIR` by writing the sampled records there, `renew` with the port of another listener, which remembers no sender. The end
-of stdin stops it.
+Each line on stdin is a command, answered by a JSON line on stdout: `mark` returns the counters so far, `keep DIR`
+writes the sampled records there, `renew` returns the port of a new listener that remembers no sender. The end of stdin
+stops the process.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ STAGES = (
 
 
 def main() -> None:
-    """Serves until stdin ends."""
+    """Serve until stdin ends."""
     configure("error", "bench", "bench-0")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the collector's own composition root does
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in the collector's composition root
     timer = StageTimer()
     for owner, attribute, stage in STAGES:
         timer.wrap(owner, attribute, stage)

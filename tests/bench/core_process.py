@@ -1,7 +1,7 @@
-"""The process in which the core of the processor is measured: records of a partition in, signed rows out, no store.
+"""The process that measures the processor's core: a partition's records in, signed rows out, no store.
 
-Arguments: minutes of log time that only age the state, a directory on disk, hits of a window. Records come on stdin;
-those to be measured are put on disk first, until nobody makes records any more. The answer is one JSON line on stdout.
+Arguments: minutes of log time that only age the state, a directory on disk, hits per window. Records come on stdin; the
+measured records are first buffered on disk until the sender has finished. The answer is one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -62,38 +62,40 @@ STAGES: Final = (
 
 
 class Core:
-    """The state of one partition, and what it has said so far."""
+    """The state of a partition, with totals of the rows so far."""
 
     def __init__(self, cache: Path) -> None:
         self.state = LiveState(PARTITION, cache)
         self.counts = PathCounts()
         self.rows = 0
-        self.said: Counter[str] = Counter()
+        self.totals: Counter[str] = Counter()
         self._holders = MemoryOrderClaims()
 
     def take(self, records: list[LoggedRecord]) -> FoldedRows:
-        """Takes a window of one epoch."""
+        """Process a window from a single epoch."""
         intake = take_in(records)
-        own = intake.partitions[PARTITION]
-        unknown = self.state.sites.unknown(own.hits["site"].unique().to_list())
+        partition_intake = intake.partitions[PARTITION]
+        unknown = self.state.sites.unknown(partition_intake.hits["site"].unique().to_list())
         rules = dict.fromkeys(unknown, DEFAULT_RULES)
-        prepared = prepare(self.state, RecordsOf(own.ends, own.hits, own.siteless), rules)
+        prepared = prepare(
+            self.state, RecordsOf(partition_intake.ends, partition_intake.hits, partition_intake.siteless), rules
+        )
         wins = wins_of({PARTITION: prepared}, intake.claims, self._holders)
         stepped = apply(self.state, prepared, wins[PARTITION])
         self.counts.add(stepped.counts)
         return stepped.rows
 
     def note(self, rows: FoldedRows) -> None:
-        """Adds up what went out, to be compared with what came in."""
+        """Add up output rows, for comparison with the input."""
         self.rows += rows.traffic.height + rows.visits.height
         for name in ("hits", "excluded_hits", "duplicate_hits", "orders"):
-            self.said[name] += int(rows.traffic[name].sum())
+            self.totals[name] += int(rows.traffic[name].sum())
         for name in ("visits", "order_visits"):
-            self.said[name] += int(rows.visits[name].sum())
+            self.totals[name] += int(rows.visits[name].sum())
 
 
 def main() -> None:
-    """Ages, measures, answers."""
+    """Age the state, measure, answer."""
     configure("error", "bench", "bench-0")
     before_ms, directory = START_MS + int(sys.argv[1]) * MINUTE_MS, Path(sys.argv[2])
     window_hits = int(sys.argv[3])
@@ -107,7 +109,7 @@ def main() -> None:
         began = time.process_time()
         rows = core.take(window)
         aged_s += time.process_time() - began
-        aged_hits += sum(one.record.rows for one in window)
+        aged_hits += sum(logged.record.rows for logged in window)
         core.note(rows)
     aside = directory / "records"
     first_offset = core.state.next_offset
@@ -123,7 +125,7 @@ def main() -> None:
 def _windows(
     records: Iterator[LoggedRecord] | Iterable[LoggedRecord], window_hits: int, end_ms: int | None = None
 ) -> Iterator[list[LoggedRecord]]:
-    """Yields records in windows as a runner polls them; stops before a window of `end_ms` or later."""
+    """Yield records in windows as polled by a runner; stop before a window of `end_ms` or later."""
     gathered: list[LoggedRecord] = []
     hits = 0
     for record in records:
@@ -154,7 +156,7 @@ def _measure(
             after = resource.getrusage(resource.RUSAGE_SELF)
             cpu_s += after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
             steps += 1
-            hits += sum(one.record.rows for one in window)
+            hits += sum(logged.record.rows for logged in window)
             core.note(rows)
     held = _memory()
     now = core.state.timelines.now
@@ -180,12 +182,12 @@ def _measure(
 
 
 def _checks(core: Core, sent: int) -> dict[str, Any]:
-    """Returns whether the rows hold all that came in, each hit once: as one that counts or as a copy."""
-    return {"sent": sent, **core.said, "ok": core.said["hits"] + core.said["duplicate_hits"] == sent}
+    """Return whether the rows contain every input hit once, counted or as a copy."""
+    return {"sent": sent, **core.totals, "ok": core.totals["hits"] + core.totals["duplicate_hits"] == sent}
 
 
 def _memory() -> dict[str, int]:
-    """Returns the resident memory of this process in bytes, its own and that of mapped files."""
+    """Return this process's resident memory in bytes, separately for private memory and mapped files."""
     gc.collect()
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1_024 for words in lines if words[0].startswith("Rss")}

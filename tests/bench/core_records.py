@@ -1,8 +1,8 @@
-"""Writes records of one partition to stdout, as a collector under load would have put them into the log.
+"""Write a partition's records to stdout, as a collector under load would write to the log.
 
-Arguments: how many visits shall be open in the state, minutes of log time before and while it is measured. Rows of the
-access log, admitted by the collector, are patterns: a visit is neighbouring rows of it from a random place on, with
-the context of the first. Visitors, ids, times and orders are made. Everything follows from the arguments.
+Arguments: number of open visits in the state, minutes of log time before the measurement, and during. Access log rows,
+admitted by the collector, are patterns: a visit is a run of neighbouring rows from a random place, with the first row's
+context. Visitors, ids, times and orders are generated. Everything follows from the arguments.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tests.bench.record_file import write_record
 from tests.bench.sites import KEYS, SITES, create_sites
 from tests.bench.traffic import DAY, DAY_MS, FRAME_HITS, frames, load_traffic
 
-START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # an epoch begins here
+START_MS: Final = DAY * DAY_MS + 6 * 3_600_000  # start of an epoch
 MINUTE_MS: Final = 60_000
-# A visit stays in the state until the gap after its last hit lies before the horizon, which moves with each epoch: for
-# 90 to 105 minutes. What was open 8 minutes before is the mean.
+# A visit stays in the state until the gap after its last hit lies before the horizon. The horizon moves each epoch, so
+# a visit stays for 90 to 105 minutes; the mean is 98.
 HELD_MS: Final = 98 * MINUTE_MS
 HITS_A_VISIT: Final = 5.0
-GAP_MS: Final = 45_000  # between hits of a visit, on average
+GAP_MS: Final = 45_000  # mean gap between a visit's hits
 MAX_GAP_MS: Final = 20 * MINUTE_MS
 OUT_OF_ORDER: Final = 0.02
 MAX_DELAY_MS: Final = 50 * MINUTE_MS
@@ -48,7 +48,7 @@ CHUNK_MS: Final = 5 * MINUTE_MS
 PATTERN_FRAMES: Final = 80
 SEED: Final = 11
 
-# What a visit has from its first hit on, in all hits.
+# Columns that all hits in a visit share with the first hit.
 _CONTEXT: Final = (
     "flags", "campaign_hash", "utm_source", "utm_medium", "utm_campaign", "click_id", "utm_term", "utm_content",
     "user_agent", "language", "country", "device_type", "browser", "os", "channel", "source", "medium", "referrer_host",
@@ -65,7 +65,7 @@ _SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Hits by when the log takes them (n,): visit, number within it, first pattern of the visit, times in ms."""
+    """Hits by log time (n,): visit, number within the visit, the visit's first pattern, times in ms."""
 
     visit: I64Array
     number: I64Array
@@ -74,17 +74,19 @@ class Arrivals:
     log_time: I64Array
 
     def take(self, places: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Arrivals:
-        """Returns those at these places."""
+        """Return the hits at these places."""
         return Arrivals(**{name: getattr(self, name)[places] for name in self.__dataclass_fields__})
 
     @classmethod
     def concat(cls, *parts: Arrivals) -> Arrivals:
-        """Returns all of them."""
-        return cls(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in cls.__dataclass_fields__})
+        """Return all hits in one object."""
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__}
+        )
 
 
 def main() -> None:
-    """Writes the records."""
+    """Write the records."""
     open_visits, before_min, measured_min = map(int, sys.argv[1:])
     patterns = _patterns()
     rate_ms = open_visits / (HELD_MS + HITS_A_VISIT * GAP_MS)
@@ -96,21 +98,21 @@ def main() -> None:
 
 
 def _patterns() -> pl.DataFrame:
-    """Returns hits of the access log as the collector stores them, visitor by visitor."""
+    """Return the access log's hits as stored by the collector, visitor by visitor."""
     clock = SystemClock()
     stores = open_stores("memory:", clock)
     create_sites(stores.directory)
     append(stores, clock, frames(load_traffic(), KEYS[:1], PATTERN_FRAMES), PATTERN_FRAMES)
     records = stores.log_reader(Topic.HITS, "bench").poll(PATTERN_FRAMES * FRAME_HITS, 0.0)
     stores.close()
-    hits = [one.record.value for one in records if one.record.kind == RecordKind.HITS]
+    hits = [logged.record.value for logged in records if logged.record.kind == RecordKind.HITS]
     return concat([unpack_record(value, HITS_COLUMNS) for value in hits], HITS_COLUMNS).sort(
         "visitor_hi", "visitor_lo", "event_time", maintain_order=True
     )
 
 
 def _by_log_time(rate_ms: float, span_ms: int, is_bot: BoolArray) -> Iterator[Arrivals]:
-    """Yields what arrives, a stretch of log time at once."""
+    """Yield the arrivals in chunks of log time."""
     random = np.random.default_rng(SEED)
     first_visit = 0
     waiting: Arrivals | None = None
@@ -126,7 +128,7 @@ def _by_log_time(rate_ms: float, span_ms: int, is_bot: BoolArray) -> Iterator[Ar
 
 
 def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is_bot: BoolArray) -> Arrivals:
-    """Returns the hits of visits that begin within a stretch, 2 % of them late and 1 % sent again."""
+    """Return the hits of visits that begin within a chunk, 2 % of them late and 1 % sent twice."""
     lengths = random.geometric(1 / HITS_A_VISIT, visits)
     visit = np.repeat(np.arange(visits), lengths)
     number = np.arange(len(visit)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -150,17 +152,17 @@ def _visits(random: np.random.Generator, first: int, visits: int, begin: int, is
 
 
 def _first_patterns(random: np.random.Generator, visits: int, is_bot: BoolArray) -> I64Array:
-    """Returns the first pattern of each visit; the log has more crawlers than a shop that pays for its traffic."""
+    """Return the first pattern of each visit; the log has more crawlers than a paying shop."""
     bots, people = np.flatnonzero(is_bot), np.flatnonzero(~is_bot)
     return np.where(random.random(visits) < BOTS, random.choice(bots, visits), random.choice(people, visits))
 
 
 def _rows(hits: Arrivals, patterns: pl.DataFrame) -> pl.DataFrame:
-    """Returns HITS_COLUMNS."""
+    """Return rows with HITS_COLUMNS."""
     place = (hits.pattern + hits.number) % patterns.height
     ids = (pl.Series(hits.visit).cast(pl.String) + "-" + pl.Series(hits.number).cast(pl.String)).alias("hit_id")
     visitor = _mixed(hits.visit.astype(np.uint64))
-    own = patterns.select(name for name in HITS_COLUMNS if name not in _MADE and name not in _CONTEXT)[place]
+    pattern_rows = patterns.select(name for name in HITS_COLUMNS if name not in _MADE and name not in _CONTEXT)[place]
     made = pl.DataFrame(
         {
             "site": pl.Series([site.name for site in SITES]).gather(_site_of(visitor)),
@@ -176,14 +178,16 @@ def _rows(hits: Arrivals, patterns: pl.DataFrame) -> pl.DataFrame:
             "batch_index": pl.Series(hits.visit % FRAME_HITS).cast(pl.UInt32),
         }
     )
-    orders = pl.when(own["hit_type"] == HitType.ORDER).then(pl.lit("order-") + pl.col("hit_id")).alias("order_id")
+    orders = (
+        pl.when(pattern_rows["hit_type"] == HitType.ORDER).then(pl.lit("order-") + pl.col("hit_id")).alias("order_id")
+    )
     return pl.concat(
-        [made, made.select(orders), own, patterns.select(_CONTEXT)[hits.pattern]], how="horizontal"
+        [made, made.select(orders), pattern_rows, patterns.select(_CONTEXT)[hits.pattern]], how="horizontal"
     ).select(*HITS_COLUMNS)
 
 
 def _site_of(visitor: U64Array) -> npt.NDArray[np.uint32]:
-    """Returns the number of each visitor's site: that of rank r has a share of 1 / r."""
+    """Return each visitor's site number; the site with rank r has a share of 1 / r."""
     shares = np.cumsum(1 / np.arange(1, len(SITES) + 1))
     places = np.searchsorted(shares / shares[-1], (visitor >> np.uint64(11)) / float(2**53), side="right")
     return places.astype(np.uint32)

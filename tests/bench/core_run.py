@@ -1,7 +1,7 @@
-"""Measures the core of the processor: records of one partition in, signed rows out, with many visits open.
+"""Measure the processor's core: a partition's records in, signed rows out, with many open visits.
 
-By itself: `python -m tests.bench.core_run 10000000 107 15` (open visits, minutes of log time before and while it is
-measured) prints the result as JSON.
+Standalone: `python -m tests.bench.core_run 10000000 107 15` (open visits, minutes of log time before the measurement,
+and during) prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.bench.scale import Core
 from tests.bench.stages import per_hit_us
 
 AIM: Final = 300_000
-# Kept hits and the records to be measured, bytes on disk per open visit.
+# Bytes on disk per open visit, for kept hits and the measured records.
 DISK_BYTES: Final = 2_400
 MEMORY_BYTES: Final = 1_000
 
 
 def run_core(scale: Core) -> Result:
-    """Returns hits a second and core, memory per open visit, where the time goes, and whether the rows are right."""
+    """Return hits per second and core, memory per open visit, time per stage, and whether the rows are correct."""
     open_visits, before_min, measured_min = scale.open_visits, scale.before_min, scale.measured_min
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-core-") as directory:
         missing = _missing(open_visits, Path(directory))
@@ -37,7 +37,7 @@ def run_core(scale: Core) -> Result:
 
 
 def _missing(open_visits: int, directory: Path) -> str:
-    """Returns what the machine has too little of; empty when it has enough."""
+    """Return the resource that the machine lacks; empty if there is enough."""
     disk, memory = shutil.disk_usage(directory).free, _available_memory()
     for name, free, needed in (
         ("disk", disk, open_visits * DISK_BYTES),
@@ -54,7 +54,7 @@ def _available_memory() -> int:
 
 
 def _answer(directory: str, scale: Core) -> dict[str, Any]:
-    """Has one process make records for another that takes them."""
+    """Run two processes, a maker of records and the measured consumer, and return the answer."""
     command = (sys.executable, "-m")
     numbers = (str(scale.open_visits), str(scale.before_min), str(scale.measured_min))
     maker = subprocess.Popen(

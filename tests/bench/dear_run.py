@@ -1,6 +1,6 @@
-"""Measures how long many dear questions at once keep a small one waiting, through the reporter's process and socket.
+"""Measure how long concurrent expensive questions delay a small question, through the reporter's process and socket.
 
-Twice: while all their callers wait for an answer, and after they have left.
+Measured twice: while all callers wait for an answer, and after the callers have left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench.report_run import days_of, reporter_on
 
 AIM_S: Final = 2.0
 DEADLINE_S: Final = 30.0
-# So long the dear ones have the reporter to themselves before their callers leave.
+# Head start of the expensive questions before their callers leave.
 HEAD_START_S: Final = 1.0
 PATTERNS: Final = 20
 METRICS: Final = (
@@ -31,7 +31,7 @@ DIMENSIONS: Final = ("page_path", "hostname", "browser", "os", "device_type")
 
 
 def run_dear(store: Path, days: int, questions: int) -> Result:
-    """Returns how long a small question waits for an answer behind so many dear ones."""
+    """Return how long a small question waits behind `questions` expensive questions."""
     dear, small = _dear(days), _small(days)
     with reporter_on(store) as mesh:
         progress("reports: a small and a dear question alone")
@@ -67,7 +67,7 @@ def _leave(calls: list[Any]) -> None:
 
 
 def _answered_s(mesh: Mesh, request: pb.RunReportRequest) -> float:
-    """Returns how long an answer takes; a server that is full is asked again at once."""
+    """Return the time until an answer; a full server is asked again at once."""
     began = time.perf_counter()
     while True:
         try:
@@ -84,7 +84,7 @@ def _judged(seconds: float) -> Result:
 
 
 def _dear(days: int) -> pb.RunReportRequest:
-    """Returns as dear a question as may be asked: all dimensions and metrics there is room for, patterns, an order."""
+    """Return the most expensive question allowed: the maximum of dimensions and metrics, patterns, an order."""
     patterns = [
         pb.Filter(
             dimension_filter=pb.DimensionFilter(

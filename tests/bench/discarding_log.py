@@ -1,4 +1,4 @@
-"""An event log that keeps nothing but a sample: what is measured with it is the collector, not a disk."""
+"""An event log that keeps only a sample, so that a benchmark measures the collector rather than a disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_ID = "discarded"
 
 
 class DiscardingLog:
-    """Numbers records as a log does and resolves at once; keeps every `keep_every`th record, at most `most_kept`."""
+    """Number records like a log and resolve at once; keep every `keep_every`th record, at most `most_kept`."""
 
     def __init__(self, keep_every: int, most_kept: int) -> None:
         self.rows = 0
@@ -30,15 +30,15 @@ class DiscardingLog:
         self._lock = threading.Lock()
 
     def partitions(self, topic: Topic) -> int:
-        """Returns 8 for hits, 1 for refusals."""
+        """Return 8 for hits, 1 for refusals."""
         return PARTITIONS if topic is Topic.HITS else 1
 
     def log_id(self, topic: Topic) -> str:
-        """Returns the same name for all."""
+        """Return a fixed name per topic."""
         return f"{LOG_ID}-{topic}"
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Counts the record and resolves."""
+        """Count the record and resolve."""
         with self._lock:
             offset = self._next_offset[topic, partition]
             self._next_offset[topic, partition] += 1
@@ -52,10 +52,10 @@ class DiscardingLog:
         return appended
 
     def flush(self, timeout_s: float) -> None:
-        """Has nothing to wait for."""
+        """Do nothing: nothing is pending."""
 
     def close(self) -> None:
-        """Has nothing to let go."""
+        """Do nothing: there is nothing to release."""
 
     def _count(self, record: Record) -> None:
         if self.records % self._keep_every == 0 and len(self.kept) < self._most_kept:

@@ -1,4 +1,4 @@
-"""What dominates, in words and numbers made from what was measured."""
+"""Explain the measurements: sentences about the dominant costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WORDS = {
 
 
 def where_the_time_goes(results: Result) -> list[str]:
-    """Returns one sentence per measured part, its stages from the most expensive to the cheapest."""
+    """Return a sentence per measured part, with stages from the most expensive to the cheapest."""
     sentences = [
         _sentence("collector", results["collector"]["us_per_hit"]),
         *(
@@ -58,16 +58,16 @@ def where_the_time_goes(results: Result) -> list[str]:
 
 
 def _of_mesh(mesh: Result) -> str:
-    """Returns what the processes used at the rate that was held, and of how much."""
+    """Return the cores used by each process at the highest held rate, and the number of cores."""
     held = next((run for run in mesh["runs"] if run["held"]), None)
     if held is None:
         return "mesh: no rate was held for a minute"
-    used = ", ".join(f"{name} {one['cpu_cores']:.2f}" for name, one in held["processes"].items())
+    used = ", ".join(f"{name} {process['cpu_cores']:.2f}" for name, process in held["processes"].items())
     return f"mesh: at {held['rate']:,} hits/s {held['cores_used']} of {held['cores']} cores are used: {used}."
 
 
 def _sentence(part: str, us_per_hit: dict[str, float]) -> str:
     total = us_per_hit["all"]
     stages = sorted(((us, name) for name, us in us_per_hit.items() if name != "all"), reverse=True)
-    told = ", ".join(f"{_WORDS[name]} {us:.2f} µs ({us / total:.0%})" for us, name in stages)
-    return f"{part}: {total:.2f} µs a hit: {told}."
+    shares = ", ".join(f"{_WORDS[name]} {us:.2f} µs ({us / total:.0%})" for us, name in stages)
+    return f"{part}: {total:.2f} µs a hit: {shares}."

@@ -1,7 +1,7 @@
-"""Fills the embedded store DIR the way production does: admission into the log, intake into raw records and marks.
+"""Fill the embedded store DIR like production: admission into the log, intake into raw records and marks.
 
-BIG_HITS hits on one day of the first site, SERIES_HITS hits on each of SERIES_DAYS days of the second. A process of
-its own, so that its memory is not counted with what is measured.
+BIG_HITS hits on one day for the first site, SERIES_HITS hits on each of SERIES_DAYS days for the second. A separate
+process, so that its memory does not count in the measurement.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ OUTCOME_TIMEOUT_S = 60.0
 BIG_DAY = SiteDay(SITES[0].name, DAY)
 SERIES_SITE = SITES[1]
 SERIES_KEY = KEYS[1]
-# As many as a collector finds waiting under load; a record holds those of a partition.
+# As many batches as a collector under load finds waiting; a record holds a partition's hits from these batches.
 BATCHES_AT_ONCE = 20
 SERIES_BATCHES_AT_ONCE = 250
 
 
 def main() -> None:
-    """Fills the store `argv[1]`; the others are the sizes of `tests.bench.scale.Scale` with these names."""
+    """Fill the store `argv[1]`; further arguments are the sizes with these names in `tests.bench.scale.Scale`."""
     big_hits, series_days, series_hits = map(int, sys.argv[2:5])
     configure("error", "bench", "bench-0")
     clock = SystemClock()
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_once: int) -> int:
-    """Admits serialised batches into the log, so many at once that they make a record; returns the accepted hits.
+    """Admit serialised batches into the log, enough at once for a record; return the number of accepted hits.
 
     Raises:
         RuntimeError: a hit was not accepted.
@@ -65,9 +65,9 @@ def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_on
     waiting: list[Future[BatchOutcome]] = []
     accepted = 0
     for batch in batches:
-        told: Future[BatchOutcome] = Future()
-        batcher.submit(Waiting(Frame(batch, "", "", clock.now()), told.set_result))
-        waiting.append(told)
+        pending: Future[BatchOutcome] = Future()
+        batcher.submit(Waiting(Frame(batch, "", "", clock.now()), pending.set_result))
+        waiting.append(pending)
         if len(waiting) == batches_at_once:
             accepted += _accepted(waiting)
             waiting = []
@@ -77,9 +77,9 @@ def append(stores: Stores, clock: Clock, batches: Iterable[bytes], batches_at_on
 
 
 def take_in(stores: Stores, clock: Clock) -> None:
-    """Streams what the log holds: of days that have closed it stores raw records, marks and claims.
+    """Stream the log; for closed days, store raw records, marks and claims.
 
-    A day is settled once it has closed for every partition, so each gets a sign of life.
+    A day is settled only after the day has closed for every partition, so each partition gets a heartbeat.
     """
     for partition in range(stores.log.partitions(Topic.HITS)):
         stores.log.append(Topic.HITS, partition, heartbeat_record("bench", clock.now()))
@@ -92,8 +92,8 @@ def take_in(stores: Stores, clock: Clock) -> None:
 
 def _accepted(waiting: Iterable[Future[BatchOutcome]]) -> int:
     accepted = 0
-    for told in waiting:
-        outcome = told.result(OUTCOME_TIMEOUT_S)
+    for pending in waiting:
+        outcome = pending.result(OUTCOME_TIMEOUT_S)
         if outcome.issues:
             raise RuntimeError(f"a hit of the measured traffic was not accepted: {outcome.issues[0].message}")
         accepted += outcome.accepted

@@ -1,4 +1,4 @@
-"""One measured number beside what it should be, and the child processes in which things are measured."""
+"""A measured number with its target, and the child processes for measurements."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# One process per core is how the services are run: a second thread of Polars would only wait for the first.
+# Services run as one process per core: a second Polars thread would only wait for the first.
 ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Result = dict[str, Any]
 
 
 def progress(text: str) -> None:
-    """Says on stderr what is being done."""
+    """Print progress on stderr."""
     sys.stderr.write(f"bench: {text}\n")
     sys.stderr.flush()
 
 
 def judged(value: float, aim: float, floor: float, unit: str) -> Result:
-    """Returns a number with its aim and floor, and whether it is at least the floor."""
+    """Return a number with its aim and floor, and whether the number is at least the floor."""
     return {"value": round(value), "unit": unit, "aim": aim, "floor": floor, "ok": value >= floor}
 
 
 def environment() -> Mapping[str, str]:
-    """Returns the environment of a measured process."""
+    """Return the environment for a measured process."""
     return {**os.environ, **ONE_CORE, "PYTHONPATH": str(ROOT)}
 
 
 def run(module: str, *arguments: str) -> None:
-    """Runs a module to its end.
+    """Run a module until the process ends.
 
     Raises:
-        CalledProcessError: it failed; its message stands above.
+        CalledProcessError: the process failed; its message precedes the error on stderr.
     """
     subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(), check=True)
 
 
 class Child:
-    """A measured process that answers each line on its stdin with a JSON line on its stdout."""
+    """A measured process that answers each line on stdin with a JSON line on stdout."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -57,14 +57,14 @@ class Child:
         self.first_answer = self._answer()
 
     def ask(self, line: str) -> Result:
-        """Returns the answer to a line."""
+        """Return the answer to a line."""
         stdin = self._stream(self._process.stdin)
         stdin.write(line + "\n")
         stdin.flush()
         return self._answer()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Ends its stdin and waits for it; kills it when that takes too long."""
+        """Close the process's stdin and wait; kill the process after the time-out."""
         self._stream(self._process.stdin).close()
         try:
             self._process.wait(timeout_s)

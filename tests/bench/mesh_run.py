@@ -1,7 +1,8 @@
-"""Measures the mesh as a whole: `hitmesh load` against `hitmesh dev`, everything on the cores of this machine.
+"""Measure the whole mesh: `hitmesh load` against `hitmesh dev`, with all processes on this machine.
 
-Embedded stores with fsync, Envoy in front. A rate is held when nothing is shed, every hit is acknowledged within two
-seconds of its turn, all of it stands in reports a few seconds after the last hit was sent, ledger and totals are right.
+Embedded stores with fsync, behind Envoy. A rate is held if nothing is shed, every hit is acknowledged within two
+seconds of its scheduled time, reports show all hits a few seconds after the last hit was sent, and ledger and totals
+are correct.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LOAD_TIMEOUT_S: Final = 400.0
 
 
 def run_mesh(scale: Scale) -> Result:
-    """Returns the greatest rate that was held, and what every process used meanwhile."""
+    """Return the highest held rate, and each process's usage at that rate."""
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-mesh-") as home, _mesh(Path(home)):
         trials, rates, runs = [], [], []
         for rate in scale.rates:
@@ -54,7 +55,7 @@ def run_mesh(scale: Scale) -> Result:
 
 @contextmanager
 def _mesh(home: Path) -> Iterator[None]:
-    """Runs a mesh of its own, with the settings of `hitmesh dev`."""
+    """Run a separate mesh with the settings of `hitmesh dev`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "hitmesh.tools.cli", "dev", "--home", str(home), "--no-demo-data"],
         cwd=ROOT,
@@ -81,7 +82,7 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
 
 
 def _offered(home: str, rate: int, duration_s: int) -> Result:
-    """Offers a rate and says whether it was held."""
+    """Offer a rate and return whether the rate was held."""
     progress(f"mesh: {rate:,} hits/s for {duration_s} s")
     load = ("load", "--home", home, "--rate", str(rate), "--duration", str(duration_s), "--sites", str(SITES))
     mix = ("--out-of-order", "2", "--duplicates", "1", "--bots", "3", "-o", "json")
@@ -123,10 +124,10 @@ def _judged(rate: int, duration_s: int, answer: dict[str, Any]) -> Result:
         "freshness_s": answer["freshness_s"],
         "lag_s": answer["lag_s"],
         "processes": {
-            one["name"]: {name: one[name] for name in ("cpu_cores", "cpu_us_per_hit", "max_rss_mib")}
-            for one in answer["processes"]
+            process["name"]: {name: process[name] for name in ("cpu_cores", "cpu_us_per_hit", "max_rss_mib")}
+            for process in answer["processes"]
         },
-        "cores_used": round(sum(one["cpu_cores"] for one in answer["processes"]), 2),
+        "cores_used": round(sum(process["cpu_cores"] for process in answer["processes"]), 2),
         "cores": os.cpu_count(),
     }
 

@@ -1,9 +1,9 @@
-"""The process in which a million hits of one visitor id are taken beside the hits of other sites (rule S9).
+"""The process that takes a million hits with a single visitor id beside another site's hits (rule S9).
 
-Arguments: how many hits of a shop, how many visitors they are of, how many kept hits a visitor may have, a directory on
-disk. The answer is one JSON line. Hits of the shop come as a tag that sends one id for everybody sends them: every
-other record is minutes late, so that all of its hits are out of order, a hundredth is sent twice, and of ten hits one
-is an event, with which visits begin that have no page view yet.
+Arguments: number of hits for a shop, number of visitors, kept hits allowed per visitor, a directory on disk. The answer
+is one JSON line. The shop's hits look like hits from a tag that sends the same id for everybody: every other record is
+minutes late, so that all its hits are out of order; a hundredth of the hits are sent twice; one hit in ten is an event,
+so that visits begin without a page view.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OTHER: Final = "merchants/m/sites/other"
 
 
 def main() -> None:
-    """Takes a record after the other as they come, and answers how long hits of the other site waited for theirs."""
+    """Process each record on arrival, and answer with the maximum lag of the other site's hits."""
     hits, visitors, kept_of_visitor, cache = *map(int, sys.argv[1:4]), Path(sys.argv[4])
     core = Core(cache)
     core.state = LiveState(PARTITION, cache, Limits(kept_of_visitor=kept_of_visitor))
@@ -53,14 +53,14 @@ def main() -> None:
         "all_s": sum(took_s),
         "kept_hits": len(core.state.kept),
         "paths": {name: getattr(core.counts, name) for name in core.counts.__dataclass_fields__},
-        "counted": core.said["hits"] + core.said["duplicate_hits"],
+        "counted": core.totals["hits"] + core.totals["duplicate_hits"],
         "sent": hits + OTHERS * len(took_s),
     }
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
 def _lag_s(took_s: list[float]) -> float:
-    """Returns how long a hit waited at most, from its arrival to the end of its step: a record comes each second."""
+    """Return the maximum time from a hit's arrival to the end of its step: a record arrives every second."""
     done_s = lag_s = 0.0
     for number, step_s in enumerate(took_s):
         arrives_s = number * RECORD_MS / 1_000
@@ -75,11 +75,11 @@ def _record(offset: int, hits: int, visitors: int) -> LoggedRecord:
     numbers[COPIES::COPIES] = numbers[COPIES - 1 : hits - 1 : COPIES]
     at_ms = log_time - RECORD_MS + numbers % HITS_OF_A_SECOND * RECORD_MS // HITS_OF_A_SECOND
     at_ms = at_ms if offset % 2 == 0 else at_ms - DELAY_MS
-    own = pl.Series(numbers % visitors)
+    visitor = pl.Series(numbers % visitors)
     is_event = numbers % EVENTS == 0
     of_shop = {
-        "visitor_hi": own,
-        "visitor_lo": own,
+        "visitor_hi": visitor,
+        "visitor_lo": visitor,
         "hit_type": np.where(is_event, int(HitType.EVENT), int(HitType.PAGE_VIEW)),
         "page_path": pl.select(pl.format("/page/{}", pl.Series(numbers % 1_000))).to_series(),
     }

@@ -1,6 +1,6 @@
-"""Measures how much freshness other sites lose to a shop whose hits are all of one visitor id (rule S9).
+"""Measure the freshness that other sites lose to a shop with a single visitor id for all hits (rule S9).
 
-By itself: `python -m tests.bench.one_visitor_run 1000000` (hits) prints the result as JSON.
+Standalone: `python -m tests.bench.one_visitor_run 1000000` (hits) prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ AIM_S: Final = 1.0
 
 
 def run_one_visitor(hits: int, kept_of_visitor: int = PRODUCTION.kept_of_visitor) -> Result:
-    """Returns the freshness that one id costs: against the same hits of as many visitors as a shop of that size has."""
+    """Return the freshness lost to a single id, compared with the same hits from a shop's usual number of visitors."""
     progress(f"one visitor: {hits:,} hits of one id beside another site, then the same of many")
-    one, many = _taken(hits, 1, kept_of_visitor), _taken(hits, max(1, hits // 5), kept_of_visitor)
-    lost_s = one["lag_s"] - many["lag_s"]
+    single, many = _taken(hits, 1, kept_of_visitor), _taken(hits, max(1, hits // 5), kept_of_visitor)
+    lost_s = single["lag_s"] - many["lag_s"]
     return {
         "freshness_lost_s": {"value": round(lost_s, 3), "unit": "s", "aim": AIM_S, "ok": lost_s <= AIM_S},
-        "one_id": _rounded(one),
+        "one_id": _rounded(single),
         "many_ids": _rounded(many),
-        "checks": {"ok": all(run["counted"] == run["sent"] for run in (one, many))},
+        "checks": {"ok": all(run["counted"] == run["sent"] for run in (single, many))},
     }
 
 

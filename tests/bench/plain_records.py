@@ -1,4 +1,4 @@
-"""Records of one site with page views that are alike but for what a measurement is about."""
+"""Records for a site with identical page views, except in the columns that a measurement is about."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.core_process import PARTITION
 
 
 def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[str, Any]) -> pl.DataFrame:
-    """Returns page views whose ids are their numbers; `columns` has visitors, pages and all that is not as usual."""
+    """Return page views with numbers as ids; `columns` has visitors, pages and all other unusual columns."""
     number = pl.Series(numbers)
     ids = hash64_column(number.cast(pl.String)).to_numpy()
     usual: dict[str, Any] = {
@@ -39,7 +39,7 @@ def page_views(site: str, numbers: I64Array, at_ms: I64Array, columns: Mapping[s
 
 
 def a_record(offset: int, log_time: int, *parts: pl.DataFrame) -> LoggedRecord:
-    """Returns a record of the measured partition with these rows."""
+    """Return a record in the measured partition with these rows."""
     rows = pl.concat(parts)
     first, last = rows.select(pl.col("event_time").min(), pl.col("event_time").max().alias("last")).row(0)
     record = Record(RecordKind.HITS, pack_record(rows), rows.height, first, last, log_time)

@@ -1,4 +1,4 @@
-"""Records as bytes one behind the other, so that whoever is measured reads them and makes none."""
+"""Consecutive serialised records, so that the measured process only reads records and makes none."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HEADER: Final = struct.Struct("<qqqqqQQQ")
 
 
 def write_record(target: BinaryIO, log_time: int, record: Record) -> None:
-    """Writes a record of hits."""
+    """Write a hits record."""
     times = (log_time, record.min_event_time, record.max_event_time, record.max_collect_time)
     target.write(_HEADER.pack(*times, record.rows, record.sum64, record.xor64, len(record.value)))
     target.write(record.value)
 
 
 def read_records(source: BinaryIO, first_offset: int = 0) -> Iterator[LoggedRecord]:
-    """Yields what was written, with offsets from `first_offset` on in partition 0."""
+    """Yield the written records, with offsets from `first_offset` in partition 0."""
     offset = first_offset
     while header := source.read(_HEADER.size):
         log_time, low, high, collected, rows, sum64, xor64, length = _HEADER.unpack(header)

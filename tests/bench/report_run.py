@@ -1,4 +1,4 @@
-"""Measures RunReport: 90 days of one site's cells, through the reporter's own process and socket."""
+"""Measure RunReport: 90 days of a site's cells, through the reporter's process and socket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.bench.measured import ROOT, Result, environment, progress
 from tests.bench.scale import Scale
 from tests.bench.traffic import DAY
 
-# A page of several reports is to feel immediate: 150 ms; at half a second people notice every one.
+# A page with several reports should feel immediate (150 ms); at half a second people notice every report.
 AIM_MS, CEILING_MS = 150.0, 500.0
 WARM_UP_CALLS = 20
 METRICS = ("visits", "visitors", "pageviews", "gross_revenue")
@@ -29,7 +29,7 @@ READY_TIMEOUT_S = 20.0
 
 
 def run_reports(store: Path, scale: Scale) -> Result:
-    """Returns p50 and p99 of three questions about the second site of the store, in ms."""
+    """Return p50 and p99 for three questions about the second site in the store, in ms."""
     with reporter_on(store) as mesh:
         return {
             "days": scale.series_days,
@@ -43,7 +43,7 @@ def run_reports(store: Path, scale: Scale) -> Result:
 
 
 def days_of(days: int) -> pb.TimeRange:
-    """Returns the first days of the site that reports are asked about."""
+    """Return the first days of the questions' site."""
     first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
     last = first + timedelta(days=days - 1)
     dates = pb.DateRange(
@@ -89,7 +89,7 @@ def _timed(mesh: Mesh, name: str, request: pb.RunReportRequest, calls: int) -> R
 
 @contextmanager
 def reporter_on(store: Path) -> Iterator[Mesh]:
-    """Runs the production reporter on the store."""
+    """Run the production reporter on the store."""
     listen = f"{HOST}:{any_free(1)[0]}"
     settings = {"HITMESH_REPORTER_STORE": f"embedded:{store}", "HITMESH_REPORTER_LISTEN": listen}
     environ = {name: value for name, value in environment().items() if not name.startswith("HITMESH_")}

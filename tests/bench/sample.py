@@ -1,4 +1,4 @@
-"""Compares records that the collector wrote with the batches that were sent, field by field."""
+"""Compare records written by the collector with the batches sent, field by field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.reference.files import shown_path
 
 
 def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
-    """Returns how many stored hits were compared, and the first that differ from what was sent."""
+    """Return the number of stored hits compared, and the first that differ from the sent hits."""
     parsed = lru_cache(maxsize=64)(lambda number: hit_pb2.HitBatch.FromString(batches[number]))
     compared = 0
     differing = []
@@ -33,7 +33,7 @@ def compare_sample(records: Sequence[Path], batches: Sequence[bytes]) -> Result:
 
 
 def _stored(batch: hit_pb2.HitBatch, hit: hit_pb2.Hit) -> dict[str, Any]:
-    """Returns what must be stored of a hit."""
+    """Return the expected stored values for a hit."""
     site = SITES[KEYS.index(batch.ingest_key)]
     high, low = visitor_key(site.secret, "visitor", hit.visitor_id)
     campaign = hit.context.campaign

@@ -1,4 +1,4 @@
-"""How much each part of the benchmark takes: in full, or as little as shows that every part still runs."""
+"""Benchmark sizes: full, or just enough to check that every part runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from processor.stream.live.limits import PRODUCTION
 
 @dataclass(frozen=True)
 class Core:
-    """One run of the processor's core.
+    """A run of the processor's core.
 
     Attributes:
-        open_visits: visits that are open while it is measured.
+        open_visits: visits that are open during the measurement.
         before_min: minutes of log time that only age the state.
-        measured_min: minutes of log time that are measured.
+        measured_min: minutes of measured log time.
         floor: hits per second and core below which the number is not `ok`.
-        window_hits: hits of a window, as a runner polls them.
+        window_hits: hits per window, as polled by a runner.
     """
 
     open_visits: int
@@ -29,21 +29,21 @@ class Core:
 
 @dataclass(frozen=True)
 class Scale:
-    """The sizes of all parts.
+    """Sizes for all parts.
 
     Attributes:
-        warm_up_s, collector_s: seconds of load before the collector is measured, and while it is.
-        refused_s: seconds of each kind of refused bytes, from each kind of sender.
-        collector_batches: distinct batches of 100 hits that are sent, over and over; more than a stream remembers.
-        core, core_many: the processor's core with the visits of a large shop, and with many more.
-        pages, texts_per_hour: distinct pages of one site, and how many of an hour are kept apart.
-        one_visitor_hits, kept_of_visitor: hits of one visitor id, and how many are kept before its hits wait.
-        big_hits: hits of the day that is settled.
-        series_days, series_hits: days of the site that reports are asked about, and hits of each.
-        settlements, calls: how often the day is settled, and each question asked.
-        dear_questions: as many as are asked at once, before a small one.
-        rates: hits per second that are offered to the mesh, ascending, until one is not held.
-        trial_s, mesh_s: seconds of each trial, and of the run that counts.
+        warm_up_s, collector_s: seconds of collector load before the measurement, and during.
+        refused_s: seconds per kind of refused bytes and kind of sender.
+        collector_batches: distinct batches of 100 hits, sent repeatedly; more than a stream remembers.
+        core, core_many: the processor's core with a large shop's visits, and with many more.
+        pages, texts_per_hour: distinct pages on a site, and the number kept apart per hour.
+        one_visitor_hits, kept_of_visitor: hits with a single visitor id, and the number kept before hits wait.
+        big_hits: hits on the settled day.
+        series_days, series_hits: days in the reported site's series, and hits per day.
+        settlements, calls: number of settlements of the day, and of calls per question.
+        dear_questions: concurrent expensive questions before a small question.
+        rates: hits per second offered to the mesh, ascending, until a rate is not held.
+        trial_s, mesh_s: seconds per trial, and for the run that counts.
     """
 
     warm_up_s: float
@@ -67,8 +67,8 @@ class Scale:
     mesh_s: int
 
 
-# 107 minutes: the state is in balance, whatever it forgets has been forgotten once. Ten million open visits take a
-# quarter of an hour; an epoch of two million has the same steps.
+# After 107 minutes the state is in balance: everything that expires has expired once. Ten million open visits take a
+# quarter of an hour; an epoch with two million has the same steps.
 FULL: Final = Scale(
     warm_up_s=4.0,
     collector_s=12.0,

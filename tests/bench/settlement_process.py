@@ -1,6 +1,6 @@
-"""The process in which settlement is measured: the production settler over an embedded store in DIR, filled before.
+"""The process that measures settlement: the production settler over a pre-filled embedded store in DIR.
 
-First it settles everything. Then it settles the big day again for each line on stdin, and answers with what that took.
+First settles everything. Then settles the big day again for each line on stdin, and answers with the measurements.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STAGES = (
 
 
 def main() -> None:
-    """Fills, settles, answers."""
+    """Settle everything, then answer each line."""
     configure("error", "bench", "bench-0")
     store = f"embedded:{sys.argv[1]}"
     clock = SystemClock()
@@ -50,27 +50,27 @@ def main() -> None:
         pass
     _say({"ready": True})
     for _ in sys.stdin:
-        # A settler remembers when it settled a day and waits as long as that took; a new one does not.
+        # A settler waits between settlements of a day for as long as the last settlement took; a new settler does not.
         settler = build_settler(stores, clock, settings, threading.Event())
         _say({**_settle_again(stores, settler, timer), "rows": last.rows, "carry_visits": last.carry_visits})
     stores.close()
 
 
 class _Last:
-    """How large the last settlement's result was."""
+    """Size of the last settlement's result."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.carry_visits = 0
 
     def note(self, settled: Settled) -> None:
-        """Notes it."""
+        """Store the result's size."""
         self.rows = settled.traffic.height + settled.visits.height
         self.carry_visits = settled.carry.open_visits.height
 
 
 def _settle_again(stores: Stores, settler: Settler, timer: StageTimer) -> dict[str, object]:
-    """Marks the big day and runs one pass of the settler."""
+    """Mark the big day and run a pass of the settler."""
     record = next(iter(stores.raw.scan(BIG_DAY.site, BIG_DAY.day, BIG_DAY.day + 1)))
     stores.dirty.mark([DirtyMark(BIG_DAY, record.position, record.log_time)])
     timer.start()

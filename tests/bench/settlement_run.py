@@ -1,4 +1,4 @@
-"""Measures settlement: stored raw records of one day of one site → published rows and carry."""
+"""Measure settlement: stored raw records for a site-day → published rows and carry."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ AIM, FLOOR = 300_000, 150_000
 
 
 def run_settlement(process: Child, runs: int, hits_of_day: int) -> Result:
-    """Returns hits a second and core over all runs but the first, which warms up, and where the time goes.
+    """Return hits per second and core over all runs except the first (warm-up), and time per stage.
 
-    `process` has filled its store and waits.
+    `process` has filled its store and is waiting.
     """
     progress(f"settlement: {runs} times {hits_of_day:,} hits")
     measured = [process.ask("settle") for _ in range(runs + 1)][1:]
-    hits = sum(one["hits"] for one in measured)
+    hits = sum(run["hits"] for run in measured)
     cpu_s = sum(map(_cpu_s, measured))
-    wall_s = sum(one["wall_s"] for one in measured)
+    wall_s = sum(run["wall_s"] for run in measured)
     stages: dict[str, float] = {
-        name: per_hit_us(sum(one["stages"].get(name, 0.0) for one in measured), hits) for name in measured[0]["stages"]
+        name: per_hit_us(sum(run["stages"].get(name, 0.0) for run in measured), hits) for name in measured[0]["stages"]
     }
     last = measured[-1]
     everything = per_hit_us(cpu_s, hits)
@@ -30,15 +30,15 @@ def run_settlement(process: Child, runs: int, hits_of_day: int) -> Result:
         "hits_per_s_and_core": judged(hits / cpu_s, AIM, FLOOR, "hits/s"),
         "hits_per_s_wall": round(hits / wall_s),
         "hits_of_the_day": last["hits"],
-        "median_run_s": round(median(one["wall_s"] for one in measured), 3),
+        "median_run_s": round(median(run["wall_s"] for run in measured), 3),
         "us_per_hit": {**stages, "scan_and_publish": round(everything - sum(stages.values()), 3), "all": everything},
         "rows": last["rows"],
         "rows_per_hit": round(last["rows"] / last["hits"], 3),
         "visits_carried_on": last["carry_visits"],
         "max_rss_mib": last["max_rss_mib"],
         "checks": {
-            "generations": [one["generation"] for one in measured],
-            "ok": last["hits"] == hits_of_day and not last["duplicate"] and all(one["done"] == 1 for one in measured),
+            "generations": [run["generation"] for run in measured],
+            "ok": last["hits"] == hits_of_day and not last["duplicate"] and all(run["done"] == 1 for run in measured),
         },
     }
 

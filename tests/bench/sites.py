@@ -1,4 +1,4 @@
-"""The sites whose traffic is measured, known to both ends so that either can say what a stored hit must be."""
+"""The measured sites, known to both ends so that each can compute the expected stored hits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = tuple(KEY.format(number) for number in range(len(SITES)))
 
 
 def create_sites(directory: SiteDirectory) -> None:
-    """Creates the sites, one server key for each, and a browser key of the first."""
+    """Create the sites with a server key each, and a browser key for the first."""
     for number, (site, secret) in enumerate(zip(SITES, KEYS, strict=True)):
         directory.create_site(site)
         key = IngestKey(

@@ -1,8 +1,7 @@
-"""How much processor time each stage takes, without a profiler: functions are wrapped where they are looked up.
+"""Measure the processor time of each stage without a profiler: functions are wrapped where they are looked up.
 
-A stage's time is what its own thread and the threads that work for it (those of Polars) used while it ran, without
-the stages inside it. Reading the clocks costs about 10 µs, so only what runs once a micro-batch or a record is
-wrapped.
+A stage's time is the time used by its own thread and by helper threads (Polars), without nested stages. Reading the
+clocks costs about 10 µs, so only functions called once per micro-batch or record are wrapped.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# clock_gettime(3) of another thread of the same process: the complement of its id, CPUCLOCK_PERTHREAD | _SCHED.
+# clock_gettime(3) for another thread in the same process: the complement of its id, CPUCLOCK_PERTHREAD | _SCHED.
 _THREAD_CLOCK = 6
 _HELPERS = ("polars",)
 
 
 def helper_threads() -> list[int]:
-    """Returns the ids of the threads of Polars' pool (Linux only; none elsewhere)."""
+    """Return the thread ids of Polars' pool (Linux only; elsewhere none)."""
     found = []
     for task in Path("/proc/self/task").glob("*"):
         if (task / "comm").read_text().startswith(_HELPERS):
@@ -29,7 +28,7 @@ def helper_threads() -> list[int]:
 
 
 class StageTimer:
-    """Adds up seconds per stage; used by one thread. Call `start` once the pool's threads exist."""
+    """Sum of seconds per stage, for use by one thread. Call `start` after the pool's threads exist."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -37,12 +36,12 @@ class StageTimer:
         self._inside: list[float] = []
 
     def start(self) -> None:
-        """Finds the helpers and forgets what was measured."""
+        """Find the helper threads and reset all measurements."""
         self._helpers = helper_threads()
         self.seconds.clear()
 
     def wrap(self, owner: object, attribute: str, stage: str, seen: Callable[[Any], None] | None = None) -> None:
-        """Replaces a function of a module or a method of a class by one that is timed; `seen` gets what it returns."""
+        """Replace a module function or class method by a timed wrapper; `seen` is called with the return value."""
         inner: Callable[..., Any] = getattr(owner, attribute)
 
         @functools.wraps(inner)
@@ -68,5 +67,5 @@ class StageTimer:
 
 
 def per_hit_us(seconds: float, hits: int) -> float:
-    """Returns µs a hit, to the nanosecond."""
+    """Return µs per hit, to the nanosecond."""
     return round(seconds / max(hits, 1) * 1e6, 3)

@@ -1,4 +1,4 @@
-"""A client that sends prepared batches over StreamHits as fast as credit allows, and adds up what is acknowledged."""
+"""A client that sends prepared batches over StreamHits as fast as credit allows, and counts acknowledged hits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JOIN_TIMEOUT_S = 30.0
 
 
 class StreamClient:
-    """One stream on a channel of its own. `start` it, `finish` it; then read the counts."""
+    """A stream on a separate channel. Call `start`, then `finish`; then read the counts."""
 
     def __init__(self, endpoint: str, batches: Sequence[bytes], first: int) -> None:
         self.sent_batches = 0
@@ -32,17 +32,17 @@ class StreamClient:
         self._failure: Exception | None = None
 
     def start(self) -> None:
-        """Opens the stream and begins to send."""
+        """Open the stream and begin to send."""
         self._thread.start()
 
     def stop_sending(self) -> None:
-        """Sends no new batch."""
+        """Stop sending new batches."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Waits until everything sent is acknowledged.
+        """Block until everything sent is acknowledged.
 
         Raises:
             RuntimeError: the stream failed, or did not end in time.
@@ -83,7 +83,7 @@ class StreamClient:
             yield message
 
     def _has_room(self, size: int) -> bool:
-        """Waits until the credit covers `size` and takes it; returns False when nothing more shall be sent."""
+        """Block until the credit covers `size` and take that credit; return False after `stop_sending`."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._credit >= size)
             if not self._stopping:

@@ -1,6 +1,6 @@
-"""The process in which memory is measured while every hit has a page of its own: records of a partition in, rows out.
+"""The process that measures memory while every hit has its own page: a partition's records in, rows out.
 
-Arguments: how many hits, how many texts a site may have in an hour, a directory on disk. The answer is one JSON line.
+Arguments: number of hits, texts allowed per site and hour, a directory on disk. The answer is one JSON line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOKS: Final = 10
 
 
 def main() -> None:
-    """Takes hits, looks at memory ten times, answers."""
+    """Process hits, measure memory ten times, answer."""
     hits, texts_per_hour = int(sys.argv[1]), int(sys.argv[2])
     cache = Path(sys.argv[3])
     core = Core(cache)
@@ -42,13 +42,13 @@ def main() -> None:
             interned = core.state.interned
             looks.append(
                 {
-                    "hits": core.said["hits"],
+                    "hits": core.totals["hits"],
                     "memory_mib": _private_mib(),
                     "texts": len(interned.texts),
                     "tuples": len(interned.tuples),
                 }
             )
-    answer = {"hits": core.said["hits"], "rows": core.rows, "texts_per_hour": texts_per_hour, "looks": looks}
+    answer = {"hits": core.totals["hits"], "rows": core.rows, "texts_per_hour": texts_per_hour, "looks": looks}
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
@@ -63,7 +63,7 @@ def _record(offset: int) -> LoggedRecord:
 
 
 def _private_mib() -> int:
-    """Returns the memory of this process without files that are mapped."""
+    """Return this process's memory without mapped files."""
     status = Path("/proc/self/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("RssAnon:"))
     return int(line.split()[1]) // 1_024

@@ -1,6 +1,6 @@
-"""Measures what memory does while every hit has a page of its own (rule S10).
+"""Measure memory while every hit has its own page (rule S10).
 
-By itself: `python -m tests.bench.texts_run 10000000` (hits) prints the result as JSON.
+Standalone: `python -m tests.bench.texts_run 10000000` (hits) prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from processor.stream.live.limits import PRODUCTION
 from tests.bench.measured import Child, Result, progress
 
 SPARE_MIB: Final = 256
-"""What may be added behind the middle: a window, a table that grows."""
+"""Allowed growth after the midpoint: a window, a growing table."""
 
 
 def run_texts(pages: int, texts_per_hour: int = PRODUCTION.texts_per_hour) -> Result:
-    """Returns memory by hits, and whether it stays as it is in the second half."""
+    """Return memory by number of hits, and whether memory is stable in the second half."""
     progress(f"texts: {pages:,} distinct pages of a site, of which {texts_per_hour:,} an hour stay")
     with tempfile.TemporaryDirectory(prefix="hitmesh-bench-texts-") as directory:
         process = Child("tests.bench.texts_process", str(pages), str(texts_per_hour), directory)

@@ -1,8 +1,8 @@
-"""The traffic that is measured: the page views of a real access log, as often as wanted, each copy new people.
+"""The measured traffic: page views from a real access log, copied as often as needed, each copy with new visitors.
 
-The log's distribution of pages, user agents, referrers, hits a visitor and gaps is kept; every 80th hit becomes an
-ORDER of two items. Copies differ in visitors, hit ids and by a shift of the time of day, so that no hit is a copy of
-another. Everything follows from its arguments.
+Keeps the log's distribution of pages, user agents, referrers, hits per visitor and gaps; every 80th hit becomes an
+ORDER with two items. Copies differ in visitors, hit ids and time of day, so that no hit duplicates another. Everything
+follows from the arguments.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Traffic:
-    """Page views of one day, to be copied."""
+    """Page views from a single day, to be copied."""
 
     views: Sequence[RefHit]
     source: str
@@ -43,14 +43,14 @@ class Traffic:
         return [_proto(view, number) for number, view in enumerate(self.views)]
 
     def hits(self, count: int, day: int = DAY) -> Iterator[hit_pb2.Hit]:
-        """Yields `count` hits of a UTC day, ordered by time within a copy. Each object is valid until the next."""
+        """Yield `count` hits on a UTC day, ordered by time within a copy. Each object is valid until the next."""
         for number in range(count):
             copy, place = divmod(number, len(self.views))
             yield _as_copy(self._protos[place], self.views[place], copy, day)
 
 
 def load_traffic() -> Traffic:
-    """Returns the traffic of the access log where it is at hand, else the page views of the generated hits."""
+    """Return the access log's traffic if available, else the page views among the generated hits."""
     if ACCESS_LOG.exists():
         views, _ = read_access_log(ACCESS_LOG, "")
         source = "access.log"
@@ -62,13 +62,13 @@ def load_traffic() -> Traffic:
 
 
 def frames(traffic: Traffic, keys: Sequence[str], count: int, day: int = DAY) -> list[bytes]:
-    """Returns `count` serialised HitBatches of FRAME_HITS hits, the keys taking turns."""
+    """Return `count` serialised HitBatches of FRAME_HITS hits, with keys in rotation."""
     hits = traffic.hits(count * FRAME_HITS, day)
     return [_batch(f"bench-{day}-{number}", keys[number % len(keys)], hits, day) for number in range(count)]
 
 
 def sequenced(batch_seq: int, batch: bytes) -> bytes:
-    """Returns the bytes of a StreamHitsRequest with a serialised batch in it, without parsing the batch."""
+    """Return the bytes of a StreamHitsRequest with a serialised batch, without parsing the batch."""
     inner = b"\x08" + _varint(batch_seq) + b"\x12" + _varint(len(batch)) + batch
     return b"\x12" + _varint(len(inner)) + inner
 
@@ -90,7 +90,7 @@ def _batch(batch_id: str, key: str, hits: Iterator[hit_pb2.Hit], day: int) -> by
 
 
 def _on_the_day(view: RefHit) -> RefHit:
-    """Moves a view to DAY; the same visitor on two dates of the log becomes two visitors."""
+    """Move a view to DAY; a visitor on two dates in the log becomes two visitors."""
     date, time_of_day = divmod(view.event_time, DAY_MS)
     return replace(view, visitor=f"{date}\n{view.visitor}", event_time=DAY * DAY_MS + time_of_day)
 
@@ -110,7 +110,7 @@ def _proto(view: RefHit, number: int) -> hit_pb2.Hit:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
         hit.page_view.url = urljoin(f"https://{HOSTNAME}/", view.url or "/")
         hit.page_view.referrer = view.referrer or ""
-        if not hit.page_view.url.startswith(f"https://{HOSTNAME}/"):  # generated hits are shorter than real ones
+        if not hit.page_view.url.startswith(f"https://{HOSTNAME}/"):  # generated hits are shorter than real hits
             hit.page_view.title = f"A page about {view.page_path}, with a title as long as many have"[:80]
         hit.page_view.http_status = 200
     return hit
@@ -128,10 +128,10 @@ def _fill_order(order: hit_pb2.Order, number: int) -> None:
 
 
 def _as_copy(hit: hit_pb2.Hit, view: RefHit, copy: int, day: int) -> hit_pb2.Hit:
-    """Changes the hit in place to that of a copy on a day."""
+    """Change the hit in place into a copy on a day."""
     at_ms = day * DAY_MS + (view.event_time + copy * _SHIFT_MS) % DAY_MS
     hit.hit_id = f"{(day - DAY) * 1_000 + copy:06d}{view.hit_id}"
-    # A visitor comes on every seventh day.
+    # A visitor returns every seventh day.
     hit.visitor_id = blake2b(f"{day % 7}\n{copy}\n{view.visitor}".encode(), digest_size=14).hexdigest()
     hit.true_time.FromMilliseconds(at_ms)
     hit.client_create_time.FromMilliseconds(at_ms)

@@ -1,1 +1,1 @@
-"""What every adapter of a port promises: one class per port, run on memory and embedded."""
+"""Contract tests for every port: one class per port, run on every adapter."""

@@ -1,4 +1,4 @@
-"""The stores that a contract test runs on, once per adapter."""
+"""The stores for contract tests: each test runs once per adapter."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.opened import NOON, Opener
 from tests.support.servers import Meshes
 
 SERVERS = "servers"
-# What is in these modules goes through Druid, whose tasks take seconds to start.
+# These modules need Druid, whose tasks take seconds to start.
 WITH_DRUID = ("test_rows", "test_streaming", "test_streamed_rows")
 SERVERS_TIMEOUT_S = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives tests on real servers the time they need."""
+    """Set the time-out for tests on real servers."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and callspec.params.get("opener") == SERVERS:
@@ -36,19 +36,19 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def log_clock(request: pytest.FixtureRequest, clock: ManualClock) -> Clock:
-    """The clock of the log: a broker has one of its own."""
+    """Return the log's clock: a broker has its own clock."""
     return SystemClock() if request.node.callspec.params["opener"] == SERVERS else clock
 
 
 @pytest.fixture
 def taken_at(log_clock: Clock) -> int:
-    """The log time of a record that was collected at NOON: a log whose clock is ahead takes it as 10 minutes older."""
+    """Return the log time of a record collected at NOON: the log's clock, at most 10 minutes after NOON."""
     return min(log_clock.now(), NOON + MAX_LEAD_MS)
 
 
 @pytest.fixture(params=["memory", "embedded", SERVERS])
 def opener(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
-    """Opens the same store again, as another process would; in memory that is the same object."""
+    """Provide a function that reopens the same store, like another process; in memory, the object itself is reused."""
     opened: list[Stores] = []
     with_druid = request.module.__name__.rpartition(".")[2] in WITH_DRUID
     if request.param == SERVERS:

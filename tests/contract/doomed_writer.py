@@ -1,4 +1,4 @@
-"""A process that writes to an embedded store, says what it was promised, and never ends by itself.
+"""A process that writes to an embedded store, prints each acknowledged write, and never ends by itself.
 
 Run as `python -m tests.contract.doomed_writer DIRECTORY`. Each line on standard output names a write that had returned,
 or an append whose future had resolved, before the line was written.
@@ -60,7 +60,7 @@ def settle(stores: Stores, day: int) -> None:
 
 
 def stream(stores: Stores, writer: int, number: int) -> None:
-    """One hit and the position behind it, so that both are the same number."""
+    """Commit a hit and the next position, so that the hit count equals the position."""
     partition = PartitionId(stores.log.log_id(Topic.HITS), 1)
     row = a_traffic_row(LIVE.day, STREAM_GENERATION).with_columns(
         pl.lit(LIVE.site).alias("site"), pl.lit(1, pl.Int64).alias("hits"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS)
@@ -81,7 +81,7 @@ def chunks_of(number: int) -> list[bytes]:
 
 
 def write_round(stores: Stores, writer: int, number: int) -> None:
-    """One of everything; says so after each."""
+    """Write to every store; print a line after each write."""
     position = Position("hits.1", 0, number)
     record = Record(RecordKind.HITS, value_of(number), 1, 1, 2, NOON)
     futures = [stores.log.append(Topic.HITS, partition, record) for partition in range(4)]

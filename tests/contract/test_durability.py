@@ -1,4 +1,4 @@
-"""What the embedded store acknowledged is on disk, whatever dies; and what belongs together is there together."""
+"""Durability of the embedded store: acknowledged writes survive a kill, and related writes are atomic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contract.test_embedded_store import REPOSITORY, opened
 
 
 def run_until_killed(home: Path, lines: int) -> list[list[str]]:
-    """Starts a writer, kills it once it has made `lines` promises, and returns all of them as words."""
+    """Start a writer, kill the process after `lines` lines, and return all its lines, split into words."""
     writer = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.doomed_writer", str(home)],
         cwd=REPOSITORY,
@@ -44,7 +44,7 @@ def is_kept(stores: Stores, what: str, number: int) -> bool:
         case "rejected":
             return number in [hit.position.offset for hit in stores.rejected.recent(SHOP, 10_000)]
         case "dirty":
-            return day in [one.site_day for one in stores.dirty.pending(SHOP)]
+            return day in [dirty_day.site_day for dirty_day in stores.dirty.pending(SHOP)]
         case "claim":
             return len(stores.claims.of(SHOP, [str(number)])) == 1
         case "commit":
@@ -82,8 +82,8 @@ def streamed_partition(stores: Stores) -> PartitionId:
 
 def streamed_hits(stores: Stores) -> int:
     start = LIVE.day * 86_400_000
-    asked = MetricQuery(RowSource.TRAFFIC, {LIVE: 0}, start, start + 86_400_000, (start,), measures=("hits",))
-    return int(stores.metrics.query(asked)["hits"].sum())
+    question = MetricQuery(RowSource.TRAFFIC, {LIVE: 0}, start, start + 86_400_000, (start,), measures=("hits",))
+    return int(stores.metrics.query(question)["hits"].sum())
 
 
 class TestDurability:

@@ -1,4 +1,4 @@
-"""What only the embedded store promises: several processes, bounded size, files that are what they must be."""
+"""Guarantees of the embedded store only: several processes, bounded size, checked files."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ class TestSegments:
         for n in range(100):
             write(stores, a_row(cell=96 * n, day=DAY + n, hits=1))
             assert len(files_of(tmp_path)) <= MAX_FILES
-        asked = {SiteDay(SHOP, DAY + n): 1 for n in range(100)}
-        assert ask(stores, generations=asked, end=START + 100 * 86_400_000)["hits"].to_list() == [100]
+        generations = {SiteDay(SHOP, DAY + n): 1 for n in range(100)}
+        assert ask(stores, generations=generations, end=START + 100 * 86_400_000)["hits"].to_list() == [100]
         stores.close()
 
     def test_merging_leaves_dropped_rows_behind(self, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ class TestSegments:
         for n in range(3 * MAX_FILES):
             write(stores, a_row(hits=1, generation=n + 1), a_row(hits=2, generation=1_000 + n))
             stores.sink.drop([(SiteDay(SHOP, DAY), n + 1)])
-        asked = {SiteDay(SHOP, DAY): 1_002}
-        assert ask(stores, generations=asked)["hits"].to_list() == [2]
+        generations = {SiteDay(SHOP, DAY): 1_002}
+        assert ask(stores, generations=generations)["hits"].to_list() == [2]
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
         slices = Segments(tmp_path / "segments", database).of_site(SHOP, RowSource.TRAFFIC)
         assert len(slices) == 3 * MAX_FILES
@@ -171,18 +171,18 @@ class TestSegments:
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
 
         class MergedMeanwhile(Segments):
-            """Lets the writer merge all files each time the manifest was read, twice."""
+            """Make the writer merge all files after each read of the manifest, twice."""
 
             merges = 2
 
-            def named(self, *asked: object) -> list:  # type: ignore[type-arg]  # passes on what it got
-                found = super().named(*asked)  # type: ignore[arg-type]  # as above
+            def named(self, *arguments: object) -> list:  # type: ignore[type-arg]  # passes its arguments on
+                found = super().named(*arguments)  # type: ignore[arg-type]  # as above
                 if self.merges:
                     self.merges -= 1
                     slices = self.of_site(SHOP, RowSource.TRAFFIC)
                     rows = self.read(slices[0].file, ["site", "cell", "excluded", "hits"])
                     file = self.save(rows, RowSource.TRAFFIC)
-                    merged = [one._replace(file=file, first_row=0) for one in slices]
+                    merged = [row_slice._replace(file=file, first_row=0) for row_slice in slices]
                     assert self.replace(slices, merged)
                 return found
 
@@ -208,7 +208,7 @@ class TestSegments:
         write(stores, *[a_row(hits=n, page_path=f"/{n}" * 20) for n in range(1_000)])
         database = Database(tmp_path / "settled.db", SETTLED_SCHEMA)
         segments = Segments(tmp_path / "segments", database)
-        (file,) = {one.file for one in segments.of_site(SHOP, RowSource.TRAFFIC)}
+        (file,) = {row_slice.file for row_slice in segments.of_site(SHOP, RowSource.TRAFFIC)}
         columns = SegmentColumns(segments, max_bytes=20_000)
         for name in ("hits", "cell", "events", "page_path", "hits"):
             assert columns.of(file, [name]).height == 1_000
@@ -309,7 +309,7 @@ class TestFiles:
         def write(sql: str, *, tell_doubt: bool) -> None:
             with database.writing(tell_doubt=tell_doubt) as transaction:
                 transaction.run(sql)
-                transaction.run("COMMIT")  # so that the commit behind it fails, though everything is on disk
+                transaction.run("COMMIT")  # makes the following commit fail although everything is on disk
 
         with pytest.raises(CommitInDoubt, match=r"x\.db"):
             write("INSERT INTO one VALUES (1)", tell_doubt=True)

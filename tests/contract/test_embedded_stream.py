@@ -1,4 +1,4 @@
-"""What only the embedded store promises of the stream: few pieces, nothing dead kept, whatever is merged when."""
+"""Stream guarantees of the embedded store only: few pieces, dead rows removed, results independent of merges."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def counted(home: Path, sql: str) -> int:
 
 
 def stored_rows(home: Path, source: RowSource = RowSource.TRAFFIC) -> pl.DataFrame:
-    """Returns all rows that lie in chunks and blobs, those that nobody sees too."""
+    """Return all rows in chunks and blobs, even rows that no reader can see."""
     database = Database(home / "raw.db", RAW_SCHEMA)
     with database.reading() as transaction:
         values = [

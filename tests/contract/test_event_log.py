@@ -104,16 +104,16 @@ class TestEventLog:
             stores.log.append(Topic.HITS, 0, a_record())
 
     def test_two_writers_share_a_partition_without_loss(self, opener: Opener) -> None:
-        one, two = opener(), opener()
-        futures = [log.append(Topic.HITS, 0, a_record()) for _ in range(50) for log in (one.log, two.log)]
+        first, second = opener(), opener()
+        futures = [log.append(Topic.HITS, 0, a_record()) for _ in range(50) for log in (first.log, second.log)]
         offsets = {future.result(5).position.offset for future in futures}
         assert len(offsets) == 100
-        assert len(one.log_reader(Topic.HITS, "g").poll(1_000, 1.0)) == 100
+        assert len(first.log_reader(Topic.HITS, "g").poll(1_000, 1.0)) == 100
 
 
 @contextmanager
 def a_full_embedded_log(home: Path, clock: ManualClock) -> Iterator[tuple[EventLog, ExitStack]]:
-    """A log with room for three waiting records whose file is held by someone else until the stack closes."""
+    """Provide a log with room for three waiting records; the stack holds a lock on the log's file."""
     file, other = Database(home / "log.db", LOG_SCHEMA), Database(home / "log.db", LOG_SCHEMA)
     positions = ReaderPositions(Database(home / "raw.db", RAW_SCHEMA))
     log = EmbeddedLog(file, LogCatalogue(file), positions, clock, max_queued_records=3)
@@ -143,7 +143,7 @@ class TestFullLog:
     ) -> None:
         with full_log(tmp_path, clock) as (log, held):
             taken: list[Future[LoggedPosition]] = []
-            with pytest.raises(LogFull, match="the rule is") as refusal:
+            with pytest.raises(LogFull, match="the limit") as refusal:
                 fill(log, taken)
             assert refusal.value.retry_after_s > 0
             held.close()
@@ -201,8 +201,10 @@ class TestLogReader:
             assert 0 < len(more) <= 3
             assert [logged.log_time for logged in more] == sorted(logged.log_time for logged in more)
             found += more
-        by_partition = {number: [one for one in found if one.position.partition == number] for number in range(4)}
-        assert {number: values_of(own) for number, own in by_partition.items()} == {
+        by_partition = {
+            number: [logged for logged in found if logged.position.partition == number] for number in range(4)
+        }
+        assert {number: values_of(records) for number, records in by_partition.items()} == {
             3 - number: [str(number).encode(), str(number + 4).encode()] for number in range(4)
         }
 

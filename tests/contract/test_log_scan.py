@@ -21,7 +21,7 @@ def append(stores: Stores, partition: int, *values: bytes) -> None:
 
 
 def polled(reader: LogReader, count: int) -> list[LoggedRecord]:
-    """Returns the next records; a group may take seconds to give a new reader its partitions."""
+    """Return the next records; a group may take seconds to assign partitions to a new reader."""
     found: list[LoggedRecord] = []
 
     def are_all_there() -> bool:
@@ -49,7 +49,7 @@ class TestLogScan:
     def test_records_from_the_middle_have_the_log_times_of_the_first_reading(
         self, stores: Stores, clock: ManualClock
     ) -> None:
-        """Behind a record that is collected now come many that were collected an hour ago: log time does not fall."""
+        """Log time must not fall if records collected an hour ago follow a record collected now."""
         ages_ms = (0, *[3_600_000] * 100)
         beats = [Record(RecordKind.HEARTBEAT, max_collect_time=clock.now() - age_ms) for age_ms in ages_ms]
         for appended in [stores.log.append(Topic.HITS, 0, beat) for beat in beats]:
@@ -64,12 +64,12 @@ class TestLogScan:
             clock.advance(1_000)
             append(stores, 0, b"a", b"b")
         partition, scan = a_partition(stores), stores.log_scan
-        # What the clock of the log says, which is not ours everywhere.
+        # Read the log times: a broker's clock is not the test's clock.
         times = [logged.log_time for logged in scan.read(partition, 0, 20)]
         assert times == sorted(times)
         assert scan.first_offset(partition) == 0
-        for log_time in sorted({0, *times, *(one + 1 for one in times)}):
-            expected = next((offset for offset, one in enumerate(times) if one >= log_time), 20)
+        for log_time in sorted({0, *times, *(known_time + 1 for known_time in times)}):
+            expected = next((offset for offset, known_time in enumerate(times) if known_time >= log_time), 20)
             assert scan.offset_at(partition, log_time) == expected
         assert scan.offset_at(a_partition(stores, 1), NOON) == 0
         assert scan.first_offset(a_partition(stores, 1)) == 0

@@ -60,7 +60,7 @@ class TestOrderClaims:
         assert list(opener().claims.first([])) == []
 
     def test_orders_that_were_held_are_held_however_often_they_are_asked_for(self, stores: Stores) -> None:
-        """As when a log is read again, and goes on."""
+        """A replayed log asks again for held orders, then for new ones."""
         held = [a_claim(name, 1, row) for row, name in enumerate("abc")]
         assert list(stores.claims.first(held)) == [True] * 3
         for _ in range(3):

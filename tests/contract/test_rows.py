@@ -1,6 +1,6 @@
-"""RollupSink and MetricStore: what one writes, the other answers from.
+"""RollupSink and MetricStore: the MetricStore answers from rows written by the RollupSink.
 
-A store may take seconds until rows that were written are in answers: `write` waits for that.
+A store may take seconds until written rows are in answers: `write` blocks until then.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TestRollupSinkAndMetricStore:
         assert dict(ask(stores, "channel", sketches=("visitors",)).schema) == promised
 
     def test_sums_are_by_group_and_null_is_a_group(self, stores: Stores) -> None:
-        write(stores, *[a_row(channel=one, hits=n) for one, n in (("ads", 1), ("ads", 2), (None, 4), ("x", 8))])
+        write(stores, *[a_row(channel=channel, hits=n) for channel, n in (("ads", 1), ("ads", 2), (None, 4), ("x", 8))])
         assert hits_by(ask(stores, "channel"), "channel") == {"ads": 3, None: 4, "x": 8}
         assert ask(stores)["hits"].to_list() == [15]
 
@@ -62,7 +62,7 @@ class TestRollupSinkAndMetricStore:
 
     @pytest.mark.parametrize("value", QUIRKY)
     def test_any_value_of_a_dimension_comes_back_and_can_be_filtered(self, opener: Opener, value: str) -> None:
-        write(opener(), *[a_row(page_path=one, hits=1) for one in [*QUIRKY, None]])
+        write(opener(), *[a_row(page_path=path, hits=1) for path in [*QUIRKY, None]])
         stores = opener()
         assert set(ask(stores, "page_path")["page_path"]) == {*QUIRKY, None}
         for operator in (Operator.EQ, Operator.IN):
@@ -82,9 +82,9 @@ class TestRollupSinkAndMetricStore:
 
     def test_days_of_one_write_are_read_with_their_own_generations(self, stores: Stores) -> None:
         days = [a_row(cell=96 * n, day=DAY + n, generation=g, hits=10**n) for n in range(3) for g in (1, 2)]
-        write(stores, *[row | {"hits": row["hits"] * row["generation"]} for row in days])  # type: ignore[operator]  # values of a row are objects
-        asked = {SiteDay(SHOP, DAY): 1, SiteDay(SHOP, DAY + 1): 2, SiteDay(SHOP, DAY + 2): 1}
-        assert ask(stores, generations=asked, end=START + 3 * DAY_MS)["hits"].to_list() == [1 + 20 + 100]
+        write(stores, *[row | {"hits": row["hits"] * row["generation"]} for row in days])  # type: ignore[operator]  # row values are objects
+        generations = {SiteDay(SHOP, DAY): 1, SiteDay(SHOP, DAY + 1): 2, SiteDay(SHOP, DAY + 2): 1}
+        assert ask(stores, generations=generations, end=START + 3 * DAY_MS)["hits"].to_list() == [1 + 20 + 100]
 
     def test_several_sites_are_answered_together_and_apart(self, stores: Stores) -> None:
         write(stores, a_row(hits=1), a_row(hits=2, site=OTHER))
@@ -211,16 +211,20 @@ class TestRollupSinkAndMetricStore:
         for row in rows:
             stores.sink.write(frame(RowSource.TRAFFIC, row), frame(RowSource.VISITS))
         await_ingested(stores, frame(RowSource.TRAFFIC, *rows))
-        asked = {SiteDay(SHOP, DAY + n): 1 for n in range(40)}
+        generations = {SiteDay(SHOP, DAY + n): 1 for n in range(40)}
         starts = tuple(START + n * DAY_MS for n in range(40))
-        for one in (stores, opener()):
-            answer = ask(one, generations=asked, buckets=starts, end=START + 40 * DAY_MS).sort("bucket")
+        for reader in (stores, opener()):
+            answer = ask(reader, generations=generations, buckets=starts, end=START + 40 * DAY_MS).sort("bucket")
             assert answer["hits"].to_list() == list(range(40))
-            total = ask(one, generations=asked, end=START + 40 * DAY_MS, sketches=("visitors",))
+            total = ask(reader, generations=generations, end=START + 40 * DAY_MS, sketches=("visitors",))
             assert union(total["visitors"].to_list()).estimate() == 7.0
 
     def test_dimension_values_are_distinct_ascending_and_limited(self, stores: Stores) -> None:
-        write(stores, *[a_row(channel=one) for one in ("b", "a", None, "b", "c")], a_row(channel="z", excluded=True))
+        write(
+            stores,
+            *[a_row(channel=channel) for channel in ("b", "a", None, "b", "c")],
+            a_row(channel="z", excluded=True),
+        )
         question = MetricQuery(RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + DAY_MS, (START,))
         assert list(stores.metrics.dimension_values(question, "channel", 10)) == ["a", "b", "c"]
         assert list(stores.metrics.dimension_values(question, "channel", 2)) == ["a", "b"]

@@ -26,7 +26,7 @@ from tests.support.opened import Opener
 SHOP = "merchants/m/sites/shop"
 MONDAY = SiteDay(SHOP, 20_000)
 TUESDAY = SiteDay(SHOP, 20_001)
-NEVER = 30_000  # every day of these tests is before it
+NEVER = 30_000  # after every day in these tests
 P0 = PartitionId("hits.1", 0)
 LEDGER = LedgerEntry(10, 7, 2, 1, 2**64 - 1, 2**63)
 
@@ -60,24 +60,24 @@ class TestDirtyDays:
         dirty.clear(DirtySiteDay(MONDAY, ()))
         dirty.clear(DirtySiteDay(MONDAY, ()))
         assert list(dirty.awaited(SHOP)) == [20_001]
-        assert [one.site_day for one in dirty.take(10, NEVER)] == [TUESDAY, SiteDay("other", 1)]
+        assert [dirty_day.site_day for dirty_day in dirty.take(10, NEVER)] == [TUESDAY, SiteDay("other", 1)]
 
     def test_marks_of_days_that_are_not_closed_are_not_taken(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(TUESDAY, 1)])
-        assert [one.site_day for one in stores.dirty.take(10, 20_001)] == [MONDAY]
-        assert [one.site_day for one in stores.dirty.pending(SHOP)] == [MONDAY, TUESDAY]
+        assert [dirty_day.site_day for dirty_day in stores.dirty.take(10, 20_001)] == [MONDAY]
+        assert [dirty_day.site_day for dirty_day in stores.dirty.pending(SHOP)] == [MONDAY, TUESDAY]
 
     def test_marked_and_awaited_days_come_together_and_no_site_is_cut(self, stores: Stores) -> None:
         stores.dirty.await_close([SiteDay(site, day) for site in ("s1", "s3") for day in (1, 3)])
         stores.dirty.mark([a_mark(SiteDay(site, day), 5) for site in ("s1", "s2") for day in (2, 3)])
         taken = stores.dirty.take(4, NEVER)
-        assert [(one.site_day, len(one.marks)) for one in taken] == [
+        assert [(dirty_day.site_day, len(dirty_day.marks)) for dirty_day in taken] == [
             (SiteDay("s1", 1), 0),
             (SiteDay("s1", 2), 1),
             (SiteDay("s1", 3), 1),
         ]
         assert len(stores.dirty.take(5, NEVER)) == 5
-        assert [one.site_day.site for one in stores.dirty.take(6, NEVER)] == ["s1"] * 3 + ["s2"] * 2
+        assert [dirty_day.site_day.site for dirty_day in stores.dirty.take(6, NEVER)] == ["s1"] * 3 + ["s2"] * 2
 
     def test_clearing_a_marked_day_ends_its_waiting_but_keeps_later_marks(self, stores: Stores) -> None:
         stores.dirty.await_close([MONDAY])
@@ -132,17 +132,17 @@ class TestDirtyDays:
     def test_days_come_by_site_and_day_and_no_site_is_cut(self, stores: Stores) -> None:
         days = [SiteDay(site, day) for site in ("s1", "s2", "s3") for day in (3, 1, 2)]
         stores.dirty.mark([a_mark(day, 1) for day in days])
-        assert [one.site_day for one in stores.dirty.take(100, NEVER)] == sorted(days)
-        assert {one.site_day.site for one in stores.dirty.take(7, NEVER)} == {"s1", "s2"}
-        assert [one.site_day for one in stores.dirty.take(6, NEVER)] == sorted(days)[:6]
+        assert [dirty_day.site_day for dirty_day in stores.dirty.take(100, NEVER)] == sorted(days)
+        assert {dirty_day.site_day.site for dirty_day in stores.dirty.take(7, NEVER)} == {"s1", "s2"}
+        assert [dirty_day.site_day for dirty_day in stores.dirty.take(6, NEVER)] == sorted(days)[:6]
 
     def test_site_with_more_days_than_asked_for_comes_in_parts(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(SiteDay("s1", day), 1) for day in range(5)])
-        assert [one.site_day.day for one in stores.dirty.take(2, NEVER)] == [0, 1]
+        assert [dirty_day.site_day.day for dirty_day in stores.dirty.take(2, NEVER)] == [0, 1]
 
     def test_pending_is_of_one_site(self, stores: Stores) -> None:
         stores.dirty.mark([a_mark(MONDAY, 1), a_mark(SiteDay("other", 1), 1)])
-        assert [one.site_day for one in stores.dirty.pending(SHOP)] == [MONDAY]
+        assert [dirty_day.site_day for dirty_day in stores.dirty.pending(SHOP)] == [MONDAY]
 
 
 def publish(

@@ -1,4 +1,4 @@
-"""SeriesStore, Ledger and StateStore: what the stream keeps beside its rows."""
+"""SeriesStore, Ledger and StateStore: the stream's data besides rows."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ class TestSeriesStore:
         opener().series.put_partials(partials(a_partial(hits=1)))
         rows = [settled(a_partial(hits=2), a_partial(currency="EUR", hits=3)), settled(a_partial(hits=4)), settled()]
         found = []
-        for one in [*rows, rows[1]]:
-            opener().series.put_settled(TODAY, STREAM_GENERATION, one)
+        for frame in [*rows, rows[1]]:
+            opener().series.put_settled(TODAY, STREAM_GENERATION, frame)
             found.append(opener().series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)["hits"].to_list())
         assert found == [[2, 3], [4], [], [4]]
 

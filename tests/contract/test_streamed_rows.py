@@ -1,6 +1,6 @@
-"""Reports over what an Outbox committed.
+"""Reports over rows committed by an Outbox.
 
-A store may take seconds until rows that were committed are in answers: tests that read them commit with `commit`.
+A store may take seconds until committed rows are in answers: tests that read rows write with `commit`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class TestStreamedRows:
         writer = stores.outbox.take_over()
         for _ in range(3):
             commit(stores, writer, *[a_row(channel="ads", hits=1, gross_revenue=10**18, tax=-(10**18))] * 12)
-        asked = ("hits", "gross_revenue", "tax")
-        assert live(stores, measures=asked).rows() == [(0, 36, 36 * 10**18, -36 * 10**18)]
+        measures = ("hits", "gross_revenue", "tax")
+        assert live(stores, measures=measures).rows() == [(0, 36, 36 * 10**18, -36 * 10**18)]
         back = [a_row(channel="ads", hits=-1, gross_revenue=-(10**18), tax=10**18)] * 35
         commit(stores, writer, *back)
-        assert live(stores, measures=asked).rows() == [(0, 1, 10**18, -(10**18))]
+        assert live(stores, measures=measures).rows() == [(0, 1, 10**18, -(10**18))]
 
     def test_value_whose_rows_come_to_nothing_is_in_no_answer(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
@@ -104,10 +104,10 @@ class TestStreamedRows:
         write_settled(stores, a_row(hits=100, visitors=a_sketch(1)), a_row(hits=5, generation=2))
         row = a_row(cell=96, day=DAY + 1, hits=7, moved_visitors=1, visitors=a_sketch(2))
         commit(stores, stores.outbox.take_over(), row, a_row(hits=30), a_row(site=OTHER, hits=1_000))
-        asked = {TODAY: 1, SiteDay(SHOP, DAY + 1): STREAM_GENERATION}
+        generations = {TODAY: 1, SiteDay(SHOP, DAY + 1): STREAM_GENERATION}
         answer = ask(
             stores,
-            generations=asked,
+            generations=generations,
             end=START + 2 * DAY_MS,
             measures=("hits", MOVED_VISITORS),
             sketches=("visitors",),
@@ -147,8 +147,8 @@ class TestStreamedRows:
     def test_only_asked_site_days_are_read(self, stores: Stores) -> None:
         rows = [a_row(cell=96 * n, day=DAY + n, site=site, hits=1) for n in range(3) for site in (SHOP, OTHER)]
         commit(stores, stores.outbox.take_over(), *rows)
-        asked = {SiteDay(SHOP, DAY): 0, SiteDay(OTHER, DAY + 2): 0}
-        answer = ask(stores, "site", generations=asked, end=START + 3 * DAY_MS, buckets=(START, START + DAY_MS))
+        generations = {SiteDay(SHOP, DAY): 0, SiteDay(OTHER, DAY + 2): 0}
+        answer = ask(stores, "site", generations=generations, end=START + 3 * DAY_MS, buckets=(START, START + DAY_MS))
         assert set(answer.rows()) == {(0, SHOP, 1), (1, OTHER, 1)}
 
     def test_answer_without_rows_has_the_promised_columns(self, stores: Stores) -> None:
@@ -159,9 +159,9 @@ class TestStreamedRows:
     def test_any_value_of_a_dimension_comes_back(self, opener: Opener) -> None:
         stores = opener()
         values = [*QUIRKY, "\x00", "a\x00b", None]
-        commit(stores, stores.outbox.take_over(), *[a_row(page_path=one, campaign=one, hits=1) for one in values])
+        commit(stores, stores.outbox.take_over(), *[a_row(page_path=value, campaign=value, hits=1) for value in values])
         answer = live(opener(), "page_path", "campaign")
-        assert set(zip(answer["page_path"], answer["campaign"], strict=True)) == {(one, one) for one in values}
+        assert set(zip(answer["page_path"], answer["campaign"], strict=True)) == {(value, value) for value in values}
 
     @pytest.mark.parametrize("times", [1, 40, 400])
     def test_many_small_transactions_answer_as_one_large(self, opener: Opener, times: int) -> None:
@@ -177,15 +177,15 @@ class TestStreamedRows:
                 next_offset=n + 1,
             )
         await_answers(stores)
-        for one in (stores, opener()):
-            asked = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
-            total = ask(one, generations=asked, sketches=("visitors",))
+        for reader in (stores, opener()):
+            generations = {SiteDay(site, DAY): STREAM_GENERATION for site in sites}
+            total = ask(reader, generations=generations, sketches=("visitors",))
             gone = sum(1 if n % 70 < 35 else -1 for n in range(times))
             assert total["hits"].to_list() == [2 * times + gone]
             assert union(total["visitors"].to_list()).estimate() == min(times, 11)
-            pages = hits_by(ask(one, "page_path", generations=asked), "page_path")
+            pages = hits_by(ask(reader, "page_path", generations=generations), "page_path")
             assert pages.get("/0") == 2 * len(range(0, times, 3))
-            by_site = hits_by(ask(one, "site", generations=asked), "site")
+            by_site = hits_by(ask(reader, "site", generations=generations), "site")
             assert sum(by_site.values()) == 2 * times + gone
 
     def test_large_transaction_is_answered_site_by_site(self, stores: Stores) -> None:
@@ -214,11 +214,11 @@ class TestStreamedRows:
         for _ in range(40):
             transact(stores, writer, a_row(site=OTHER, hits=2), a_row(cell=96, day=DAY + 1, hits=4))
         await_answers(stores)
-        for one in (stores, opener()):
-            assert len(live(one)) == 0
-            assert ask(one)["hits"].to_list() == [100]
-            assert ask(one, generations={SiteDay(OTHER, DAY): 0})["hits"].to_list() == [82]
-            tomorrow = ask(one, generations={SiteDay(SHOP, DAY + 1): 0}, end=START + 2 * DAY_MS)
+        for reader in (stores, opener()):
+            assert len(live(reader)) == 0
+            assert ask(reader)["hits"].to_list() == [100]
+            assert ask(reader, generations={SiteDay(OTHER, DAY): 0})["hits"].to_list() == [82]
+            tomorrow = ask(reader, generations={SiteDay(SHOP, DAY + 1): 0}, end=START + 2 * DAY_MS)
             assert tomorrow["hits"].to_list() == [164]
-            assert len(one.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)) == 0
-            assert one.series.read(SHOP, DAY, DAY + 1, 1)["hits"].to_list() == [5]
+            assert len(reader.series.read(SHOP, DAY, DAY + 1, STREAM_GENERATION)) == 0
+            assert reader.series.read(SHOP, DAY, DAY + 1, 1)["hits"].to_list() == [5]

@@ -1,6 +1,6 @@
-"""Outbox, and how far what it committed is in answers.
+"""Outbox, and the progress of committed rows into answers.
 
-A store may take seconds until rows that were committed are in answers: tests that read them commit with `commit`.
+A store may take seconds until committed rows are in answers: tests that read rows write with `commit`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TestOutbox:
             a_partition(stores, 2): PartitionProgress(7, 70),
             a_partition(stores, 0, Topic.REJECTED): PartitionProgress(3, 30),
         }
-        for _ in range(3):  # a reader goes on where it was committed: there must be such a place
+        for _ in range(3):  # a reader resumes at its committed offset, so that offset must exist
             stores.log.append(Topic.REJECTED, 0, Record(RecordKind.REJECTED, b"refused")).result(5)
         rows = some_rows(stores, a_row(hits=5), partition=2)
         stores.outbox.transaction(stores.outbox.take_over(), [rows], positions)
@@ -89,7 +89,7 @@ class TestOutbox:
     def test_rows_without_the_position_of_their_partition_are_refused(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()
         for positions in ({}, {a_partition(stores, 1): PartitionProgress(1, NOON)}):
-            with pytest.raises(ValueError, match="without its position"):
+            with pytest.raises(ValueError, match="without a position"):
                 stores.outbox.transaction(writer, [some_rows(stores, a_row(hits=1))], positions)
         assert set(stores.outbox.committed().values()) == {PartitionProgress(0, 0)}
         assert len(live(stores)) == 0
@@ -163,11 +163,11 @@ class TestIngestedThrough:
         positions = {a_partition(stores, number): PartitionProgress(7 + number, NOON + number) for number in (0, 3)}
         rows = [some_rows(stores, a_row(hits=10**number), partition=number) for number in (0, 3)]
         stores.outbox.transaction(stores.outbox.take_over(), rows, positions)
-        for one in (stores, other):
-            await_answers(one)
+        for reader in (stores, other):
+            await_answers(reader)
             nothing = {a_partition(stores, number): PartitionProgress(0, 0) for number in (1, 2)}
-            assert dict(one.metrics.ingested_through()) == positions | nothing
-            assert live(one)["hits"].to_list() == [1_001]
+            assert dict(reader.metrics.ingested_through()) == positions | nothing
+            assert live(reader)["hits"].to_list() == [1_001]
 
     def test_positions_without_rows_and_of_refusals_alone_get_through(self, stores: Stores) -> None:
         writer = stores.outbox.take_over()

@@ -1,4 +1,4 @@
-"""What tests through the door share: the day of their hits, and questions from the command line."""
+"""Shared parts of the end-to-end tests: the day when hits happen, and command-line questions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DAY = datetime(2026, 3, 5, tzinfo=UTC).date()
 
 
 def short(site: str) -> str:
-    """Return the name of a site as commands take it."""
+    """Return a site's name in the short form of the commands."""
     merchant, _, name = site.removeprefix("merchants/").partition("/sites/")
     return f"{merchant}/{name}"
 
 
 def run_query(mesh: Mesh, site: str, *arguments: str) -> str:
-    """Return what `hitmesh query` prints."""
+    """Return the output of `hitmesh query`."""
     return mesh.cli("query", "--site", short(site), *arguments)

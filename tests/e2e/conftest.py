@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: one mesh for all of them, others where a test must stop or kill one."""
+"""Fixtures for the end-to-end tests: a mesh for all tests, and others for tests that must stop or kill their mesh."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NewSite = Callable[..., str]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds the ends of the logs of every mesh in a failed test to its report."""
+    """Add the log ends of every mesh in a failed test to the test's report."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
@@ -32,7 +32,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session", params=["embedded", pytest.param("stack", marks=pytest.mark.servers)])
 def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The options that name the back end: every test here holds on files and on real servers."""
+    """Return the back-end options: every test here must pass on files and on real servers."""
     if request.param == "embedded":
         return ()
     servers.running()
@@ -41,46 +41,46 @@ def backend(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """The mesh that most tests share; each uses sites of its own."""
+    """Return the mesh that most tests share; each test uses separate sites."""
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("shared-mesh") / "home", backend=backend))
 
 
 @pytest.fixture(scope="module")
 def own_mesh(tmp_path_factory: pytest.TempPathFactory, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """A mesh of one module, which may stop, kill and start it."""
+    """Return a mesh for a single module, which may stop, kill and start the mesh."""
     yield from running_mesh(Mesh(tmp_path_factory.mktemp("own-mesh") / "home", backend=backend))
 
 
 @pytest.fixture
 def idle_mesh(tmp_path: Path, backend: tuple[str, ...]) -> Iterator[Mesh]:
-    """A mesh that is not started yet; what still runs at the end is killed."""
-    one = Mesh(tmp_path / "home", backend=backend)
-    yield one
-    if one.process is not None and one.process.poll() is None:
-        one.kill_everything()
-    one.drop_from_servers()
+    """Return a mesh that is not started yet; processes still running at the end are killed."""
+    mesh = Mesh(tmp_path / "home", backend=backend)
+    yield mesh
+    if mesh.process is not None and mesh.process.poll() is None:
+        mesh.kill_everything()
+    mesh.drop_from_servers()
 
 
-def running_mesh(one: Mesh) -> Iterator[Mesh]:
-    """Starts a mesh, and stops it in the end: with exit code 0 when the tests passed."""
+def running_mesh(mesh: Mesh) -> Iterator[Mesh]:
+    """Start a mesh and finally stop the mesh; after passed tests the exit code must be 0."""
     try:
-        one.start()
-        yield one
-        assert one.stop() == 0, one.logs()
+        mesh.start()
+        yield mesh
+        assert mesh.stop() == 0, mesh.logs()
     finally:
-        if one.process is not None and one.process.poll() is None:
-            one.kill_everything()
-        one.drop_from_servers()
+        if mesh.process is not None and mesh.process.poll() is None:
+            mesh.kill_everything()
+        mesh.drop_from_servers()
 
 
 @pytest.fixture(scope="session")
 def new_site(mesh: Mesh) -> NewSite:
-    """Makes a site of merchant demo with a name of its own; returns its full name."""
+    """Create a site of merchant demo with a unique name and return its full name."""
     return site_maker(mesh)
 
 
 def site_maker(mesh: Mesh) -> NewSite:
-    """Returns a function that makes a site of merchant demo with a name of its own and returns its full name."""
+    """Return a function that creates a site of merchant demo with a unique name and returns its full name."""
     numbers = itertools.count(1)
 
     def make(stem: str, currency: str = "USD", time_zone: str = "UTC") -> str:
@@ -96,13 +96,13 @@ def site_maker(mesh: Mesh) -> NewSite:
 
 @pytest.fixture(scope="session")
 def access_log() -> Path:
-    """Ten thousand requests of a real web site."""
+    """Ten thousand requests to a real web site."""
     return _shared("access.log")
 
 
 @pytest.fixture(scope="session")
 def shop_csv() -> Path:
-    """Seventeen thousand events of a real shop."""
+    """Seventeen thousand events from a real shop."""
     return _shared("shop-2019-10.csv")
 
 

@@ -1,4 +1,4 @@
-"""The answers that a mesh of an earlier release gave, as tables beside its data, and the same questions again."""
+"""Answers from an earlier release's mesh, as tables beside its data, and the same questions today."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class GoldenAnswers:
-    """Tables in a folder; `ranges` has the first and the last date of each site's questions."""
+    """Tables in a folder; `ranges` has the first and last date in each site's questions."""
 
     folder: Path
     ranges: Mapping[str, tuple[str, str]]
@@ -34,11 +34,11 @@ class GoldenAnswers:
         since, until = self.ranges[site]
         metrics = [name for name in self.wanted(site, kind)[0] if name not in ("time", "page_path", "channel")]
         question = ("query", "--site", f"demo/{site}", "--since", since, "--until", until, "-o", "csv")
-        said = mesh.run(*question, *QUESTIONS[kind], ",".join(metrics))
-        assert said.code == 0, said.err
-        return list(csv.DictReader(io.StringIO(said.out, newline="")))
+        finished = mesh.run(*question, *QUESTIONS[kind], ",".join(metrics))
+        assert finished.code == 0, finished.err
+        return list(csv.DictReader(io.StringIO(finished.out, newline="")))
 
 
-def are_same(one: Table, other: Table) -> bool:
+def are_same(first: Table, second: Table) -> bool:
     """Return whether two tables have the same rows."""
-    return sorted(map(str, one)) == sorted(map(str, other))
+    return sorted(map(str, first)) == sorted(map(str, second))

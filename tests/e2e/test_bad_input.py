@@ -1,6 +1,6 @@
-"""Every kind of bad input, sent through Envoy: refused alone and named, its good neighbours accepted.
+"""Every kind of bad input, sent through Envoy: refused alone and named, while its good neighbours are accepted.
 
-Also values that are good but hard: they come back from reports as they were sent.
+Also hard but good values: reports return the values as sent.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def good(name: str) -> hit_pb2.Hit:
 
 
 def changed(change: Change) -> bytes:
-    """A good page view, made bad."""
+    """Return a good page view, made bad."""
     hit = good("bad")
     change(hit)
     return bytes_of(hit)
 
 
 def typed(hit_type: int, change: Change) -> bytes:
-    """A hit of another type, made bad."""
+    """Return a hit of another type, made bad."""
     hit = hit_pb2.Hit(hit_id="hit-bad", type=hit_pb2.HitType.ValueType(hit_type), true_time=timestamp(NOON_MS))
     hit.visitor_id = "visitor-bad"
     change(hit)
@@ -120,7 +120,7 @@ BAD_HITS: tuple[tuple[str, bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent as one stream, and what became of each batch."""
+    """A stream that was sent, and the outcome of each batch."""
 
     site: str
     issues: dict[str, list[collector_pb2.HitIssue]]
@@ -129,18 +129,18 @@ class Sent:
 
 @pytest.fixture(scope="module")
 def sent(mesh: Mesh, new_site: NewSite) -> Sent:
-    """One batch per case: good, bad, good; made visible."""
+    """Send a batch per case with the hits good, bad, good, and wait until visible."""
     site = new_site("bad-input")
     numbers: dict[int, str] = {}
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         for name, bad, _ in BAD_HITS:
             before, after = bytes_of(good(f"{name} before")), bytes_of(good(f"{name} after"))
-            batch = b"".join(length_delimited(HIT_FIELD, one) for one in (before, bad, after))
+            batch = b"".join(length_delimited(HIT_FIELD, hit) for hit in (before, bad, after))
             numbers[stream.send(batch)] = name
-        told = stream.finish()
-    mesh.wait_visible(site, told.receipts)
-    by_batch = {name: [one for one in told.issues if one.batch_seq == seq] for seq, name in numbers.items()}
-    return Sent(site, by_batch, {"all": told.accepted})
+        reported = stream.finish()
+    mesh.wait_visible(site, reported.receipts)
+    by_batch = {name: [issue for issue in reported.issues if issue.batch_seq == seq] for seq, name in numbers.items()}
+    return Sent(site, by_batch, {"all": reported.accepted})
 
 
 @pytest.mark.timeout(60)
@@ -171,16 +171,16 @@ def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent:
 
 
 def _accepted(mesh: Mesh, site: str, bad: bytes) -> list[collector_pb2.HitIssue]:
-    """Sends a message between two good batches of one hit; returns the issues. The good ones must be accepted."""
+    """Send a message between two good single-hit batches, check that both are accepted, and return the issues."""
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         stream.send(hit_pb2.HitBatch(hits=[good("first")]))
         stream.raw(bad)
         stream.next_seq += 1
         last = stream.send(hit_pb2.HitBatch(hits=[good("last")]))
-        told = stream.finish()
-    assert told.acked_through == last
-    assert told.accepted == 2
-    return told.issues
+        reported = stream.finish()
+    assert reported.acked_through == last
+    assert reported.accepted == 2
+    return reported.issues
 
 
 @pytest.mark.timeout(60)
@@ -233,10 +233,10 @@ def test_a_clock_a_little_ahead_is_mended_and_said(mesh: Mesh, new_site: NewSite
     _ahead(HOUR_MS)(hit)
     with StreamClient(mesh.channel(), mesh.key, new_site("ahead")) as stream:
         stream.send(hit_pb2.HitBatch(hits=[hit]))
-        told = stream.finish()
-    (issue,) = told.issues
+        reported = stream.finish()
+    (issue,) = reported.issues
     assert (issue.outcome, issue.reason) == (collector_pb2.OUTCOME_WARNED, collector_pb2.REASON_CLOCK_SKEW)
-    assert told.accepted == 1
+    assert reported.accepted == 1
 
 
 # ------------------------------------------------------------------------------------------------------ unary and REST
@@ -313,7 +313,7 @@ def test_json_hits_of_wrong_types_cost_their_neighbours_nothing(mesh: Mesh, new_
         None,
         "a text",
     ]
-    hits = [one for number, wrong in enumerate(bad) for one in ({**good, "hitId": f"good-{number}"}, wrong)]
+    hits = [each_hit for number, wrong in enumerate(bad) for each_hit in ({**good, "hitId": f"good-{number}"}, wrong)]
     rest = Rest(mesh, headers={"hitmesh-site": new_site("json-hits")})
     status, _, answer = rest.post("/v1/hits:send", {"ingestKey": mesh.key, "hits": hits})
     assert status == 200

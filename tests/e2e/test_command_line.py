@@ -1,4 +1,4 @@
-"""The command line as people script it: outputs and exit codes."""
+"""The command line as scripts use it: outputs and exit codes."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_numbers_that_are_not_there_in_time_are_6(mesh: Mesh, tmp_path: Path) ->
 def test_import_without_waiting_says_what_was_stored(mesh: Mesh, tmp_path: Path) -> None:
     log = access_log_of(tmp_path / "some.log", "/a", "/style.css", "/b")
     out = mesh.cli("import", "access-log", str(log), "--site", "demo/no-wait", "--no-wait", "-o", "json")
-    said = one_json_line(out)
-    assert list(said) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
-    assert (said["lines"], said["sent"], said["accepted"], said["rejected"]) == (3, 2, 2, 0)
-    assert said["skipped"] == {"static": 1}
+    summary = one_json_line(out)
+    assert list(summary) == ["lines", "sent", "accepted", "rejected", "duplicate", "skipped"]
+    assert (summary["lines"], summary["sent"], summary["accepted"], summary["rejected"]) == (3, 2, 2, 0)
+    assert summary["skipped"] == {"static": 1}
 
 
 @pytest.mark.timeout(60)
@@ -125,7 +125,7 @@ def test_a_sent_page_is_in_the_report_and_its_site_was_made_in_utc_and_usd(mesh:
         return run_query(mesh, "merchants/demo/sites/by-hand", *arguments) == "page_path,hits\n/hello,1\n"
 
     eventually(is_visible, "the sent page is in the report", 30)
-    sites = {one["site"]: one for one in one_json_line(mesh.cli("sites", "-o", "json"))}
+    sites = {site["site"]: site for site in one_json_line(mesh.cli("sites", "-o", "json"))}
     assert (sites["demo/by-hand"]["time_zone"], sites["demo/by-hand"]["currency"]) == ("UTC", "USD")
 
 
@@ -140,7 +140,7 @@ def test_a_query_makes_no_site(mesh: Mesh) -> None:
 
 @pytest.fixture(scope="module")
 def asked_site(mesh: Mesh, new_site: NewSite) -> str:
-    """Three visitors' page views at 2026-03-05 12:00 UTC and one at 2026-03-07."""
+    """Return a site with three visitors' page views at 2026-03-05 12:00 UTC and another view at 2026-03-07."""
     site = new_site("asked")
     day_ms = 86_400_000
     views = [
@@ -152,8 +152,8 @@ def asked_site(mesh: Mesh, new_site: NewSite) -> str:
     ]
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         stream.send(hit_pb2.HitBatch(hits=views))
-        told = stream.finish()
-    mesh.wait_visible(site, told.receipts)
+        reported = stream.finish()
+    mesh.wait_visible(site, reported.receipts)
     return site
 
 
@@ -248,7 +248,7 @@ def test_a_table_with_a_plot(mesh: Mesh, asked_site: str) -> None:
 
 @pytest.mark.timeout(60)
 def test_sites_freshness_and_version(mesh: Mesh, asked_site: str) -> None:
-    names = [one["site"] for one in one_json_line(mesh.cli("sites", "-o", "json"))]
+    names = [site["site"] for site in one_json_line(mesh.cli("sites", "-o", "json"))]
     assert short(asked_site) in names
     assert short(asked_site) in mesh.cli("sites", "-o", "table")
     fresh = one_json_line(mesh.cli("freshness", "--site", short(asked_site), "-o", "json"))

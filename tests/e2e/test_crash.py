@@ -1,4 +1,4 @@
-"""An import during which every process of the mesh is killed: it goes on by itself, and no number is wrong."""
+"""An import during which every process is killed: the import continues by itself, and every number is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0"
 
 
 def write_log(path: Path) -> Path:
-    """Writes an access log of a week: visitors who come back, some after exactly the gap of a visit."""
+    """Write a week's access log with returning visitors, some after exactly the visit gap."""
     dice = Random(5)
     visitors = [datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=dice.randrange(6 * 86_400)) for _ in range(900)]
     with path.open("w") as log:
@@ -60,13 +60,13 @@ def test_an_import_outlives_the_death_of_the_whole_mesh_and_a_second_one_changes
         out.seek(0)
         errors.seek(0)
         assert code == 0, errors.read()[-2_000:]
-        said = one_json_line(out.read())
-    assert (said["lines"], said["sent"], said["accepted"], said["rejected"]) == (LINES, LINES, LINES, 0)
-    assert said["duplicate"] == 0, "what the import itself sent twice was not stored before"
+        summary = one_json_line(out.read())
+    assert (summary["lines"], summary["sent"], summary["accepted"], summary["rejected"]) == (LINES, LINES, LINES, 0)
+    assert summary["duplicate"] == 0, "what the import itself sent twice was not stored before"
     model = Model(read_access_log(log, SITE)[0])
     _assert_model(mesh, model)
     again = one_json_line(mesh.cli(*command[:-2]))
-    assert again == said | {"duplicate": LINES}
+    assert again == summary | {"duplicate": LINES}
     _assert_model(mesh, model)
     assert mesh.stop() == 0
 

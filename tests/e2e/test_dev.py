@@ -1,4 +1,4 @@
-"""`hitmesh dev` as an operator meets it: how fast and small it starts, what it writes, how it ends."""
+"""`hitmesh dev` as an operator sees it: start time, memory, output, end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_empty_mesh_becomes_ready_in_less_than_800_mib_and_stops_cleanly(
 
 
 def _measured_start(mesh: Mesh) -> tuple[int, str]:
-    """Starts and stops a mesh; returns bytes of all its processes, and for people those and the time to ready."""
+    """Start and stop a mesh; return the memory of all processes in bytes, and a text with memory and time to ready."""
     began = time.monotonic()
     mesh.start()
     took_s = time.monotonic() - began
@@ -122,7 +122,7 @@ def test_a_service_that_hangs_is_named_and_started_again(idle_mesh: Mesh) -> Non
     mesh.start()
     reporter = next(pid for pid in mesh.children() if "-m reporter" in processes.name_of(pid))
     os.kill(reporter, signal.SIGSTOP)
-    eventually(lambda: "it hangs" in mesh.output.read_text(), "the mesh says that a service hangs", 60)
+    eventually(lambda: "killing the process" in mesh.output.read_text(), "the mesh says that a service hangs", 60)
     assert "reporter has answered no health check for 1 s" in mesh.output.read_text()
     mesh.wait_gone([reporter])
     eventually(lambda: mesh.run("sites", "-o", "json").code == 0, "reports are answered again", 60)
@@ -179,7 +179,7 @@ def test_demo_data_is_there_by_default_and_the_lines_of_the_banner_work_when_pas
     )
     days = list(csv.DictReader(io.StringIO(out)))
     assert len(days) == 30
-    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # of days that are not closed they follow
+    assert sum(int(day["visits"]) > 0 for day in days) >= 27  # they follow on open days
     assert sum(int(day["orders"]) for day in days) > 0
     assert all(int(day["hits"]) > 0 for day in days[:-1]), "the shop ends now"
     assert mesh.stop() == 0

@@ -1,7 +1,7 @@
-"""A generated file of all the edges of the visit rules, through the real mesh, against the reference model.
+"""A generated file with all edges of the visit rules, through the real mesh, against the reference model.
 
-Again when everything is sent twice in another order, after `kill -9` of every process in the middle of a stream, after
-a restart, and after a second file that reaches into days that were settled already (vectors S-k and S-l).
+Repeated after everything is sent twice in another order, after `kill -9` of every process in mid-stream, after a
+restart, and after a second file that reaches into settled days (vectors S-k and S-l).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COPIES = frozenset({"duplicate_hits"})
 
 @pytest.fixture(scope="module")
 def first() -> list[RefHit]:
-    """At least 50,000 hits of three sites of two merchants."""
+    """At least 50,000 hits on three sites of two merchants."""
     return generate_hits(seed=1, count=50_000)
 
 
@@ -42,14 +42,14 @@ def model(first: list[RefHit]) -> Model:
 
 @pytest.fixture(scope="module")
 def keys(own_mesh: Mesh, first: list[RefHit]) -> dict[str, str]:
-    """The key to each site, once the file was sent and is visible."""
+    """Send the file, wait until visible, and return the key to each site."""
     found = make_sites(own_mesh)
     send(own_mesh, found, first, "first")
     return found
 
 
 def make_sites(mesh: Mesh) -> dict[str, str]:
-    """Makes the generated sites; returns the key to send to each."""
+    """Create the generated sites and return the key to each site."""
     other = [
         Site(name=shop.site, time_zone="UTC", currency=shop.currency, secret=b"sixteen or more b")
         for shop in SHOPS
@@ -69,41 +69,41 @@ def create_site(mesh: Mesh, site: str, currency: str) -> None:
 
 
 def send(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit], prefix: str) -> None:
-    """Sends hits, a stream per site, each in the order given, and waits until reports show them."""
+    """Send hits in the given order, a stream per site, and block until reports show the hits."""
     receipts: dict[str, list[collector_pb2.Receipt]] = {}
     channel = mesh.channel()
     for site, key in keys.items():
         of_site = [message_of(hit) for hit in hits if hit.site == site]
-        told = send_all(channel, key, site, in_batches(of_site, prefix))
-        assert told.accepted == len(of_site), told.issues[:3]
-        receipts[site] = told.receipts
+        reported = send_all(channel, key, site, in_batches(of_site, prefix))
+        assert reported.accepted == len(of_site), reported.issues[:3]
+        receipts[site] = reported.receipts
     for site, places in receipts.items():
         mesh.wait_visible(site, places)
 
 
 def assert_everything(mesh: Mesh, model: Model, without: frozenset[str] = frozenset()) -> None:
-    """Compares every metric by every grain, zone and dimension, with and without excluded hits."""
+    """Compare every metric by every grain, zone and dimension, with and without excluded hits."""
     for site in model.sites:
         _assert_equal(mesh, model, list(questions(site, *SPAN, CURRENCIES[site])), without)
 
 
 def assert_time_series(mesh: Mesh, model: Model, *, include_excluded: bool) -> None:
-    """Compares every metric but the number of copies by day and hour in four zones."""
+    """Compare every metric except the number of copies by day and hour in four zones."""
     for site in model.sites:
         plain = Question(site, *SPAN, currency=CURRENCIES[site], include_excluded=include_excluded)
         _assert_equal(mesh, model, [*by_zone(plain, "DAY"), *by_zone(plain, "HOUR")], COPIES)
 
 
-def _assert_equal(mesh: Mesh, model: Model, asked: list[Question], without: frozenset[str]) -> None:
+def _assert_equal(mesh: Mesh, model: Model, questions: list[Question], without: frozenset[str]) -> None:
     reporter = mesh.reporter()
-    for question in asked:
+    for question in questions:
         expected = model.answer(question)
         assert expected, f"nothing is compared by {question}"
         assert_equal(ask(reporter, question), expected, question, without)
 
 
 def total(mesh: Mesh, site: str, metric: str) -> int:
-    """Returns a count over everything, excluded hits included."""
+    """Return a count over everything, excluded hits included."""
     question = Question(site, *SPAN, metrics=(metric,), include_excluded=True)
     value = ask(mesh.reporter(), question).get(("",), {}).get(metric, 0)
     assert isinstance(value, int)
@@ -151,10 +151,10 @@ def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_count
     mesh = idle_mesh
     mesh.start()
     keys = make_sites(mesh)
-    told = _kill_in_the_middle(mesh, keys, first)
+    acknowledged = _kill_in_the_middle(mesh, keys, first)
     mesh.start()
-    _assert_acknowledged_hits_survived(mesh, told, SHOPS[0].site)
-    # Once more while the settlement of everything is under way.
+    _assert_acknowledged_hits_survived(mesh, acknowledged, SHOPS[0].site)
+    # Repeat while settlement is in progress.
     channel = mesh.channel()
     for site, key in keys.items():
         send_all(channel, key, site, in_batches([message_of(hit) for hit in first if hit.site == site], "second try"))
@@ -166,14 +166,14 @@ def test_killing_every_process_in_the_middle_of_a_stream_loses_nothing_and_count
 
 
 def _kill_in_the_middle(mesh: Mesh, keys: dict[str, str], hits: Sequence[RefHit]) -> collector_pb2.Ack:
-    """Kills the mesh when a third of a stream is acknowledged; returns what was promised until then."""
+    """Kill the mesh when a third of a stream is acknowledged; return the acknowledgements until then."""
     site = SHOPS[0].site
     batches = in_batches([message_of(hit) for hit in hits if hit.site == site], "first try")
     with StreamClient(mesh.channel(), keys[site], site) as stream:
         for batch in batches[: len(batches) * 2 // 3]:
             stream.send(batch)
         stream.wait_acked(len(batches) // 3)
-        promised = collector_pb2.Ack(accepted_count=stream.told.accepted, receipts=stream.told.receipts)
+        promised = collector_pb2.Ack(accepted_count=stream.reported.accepted, receipts=stream.reported.receipts)
         mesh.kill_everything()
     return promised
 

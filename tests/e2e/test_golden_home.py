@@ -1,4 +1,4 @@
-"""A home that an earlier release left behind opens, migrates forward, recovers, and keeps its numbers."""
+"""A home from an earlier release opens, migrates forward, recovers, and keeps its numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RANGES = {
     "shop": ("2026-09-28", "2026-10-06"),
     "live": ("2026-11-24", "2026-11-30"),
 }
-# The stream counts a hit that is two hours late in no visit, and an exit when the visit has ended. Settlement adds the
-# late visit, which has one hit.
+# The stream adds a hit that is two hours late to no visit, and counts an exit when the visit has ended. Settlement adds
+# the late visit, which has a single hit.
 CHANGED_BY_SETTLEMENT = ("visits", "bounces", "entries", "exits", "visit_duration_total")
 LATE_VISITS = 1
 
@@ -41,7 +41,7 @@ def test_a_home_of_the_first_release_opens_and_keeps_its_numbers(old_home: Path)
     try:
         for site in RANGES:
             for kind in QUESTIONS:
-                if (site, kind) != ("live", "channel"):  # visits alone
+                if (site, kind) != ("live", "channel"):  # visits only
                     eventually(lambda s=site, k=kind: same(mesh, s, k), f"{site} by {kind} is as it was", 30)  # type: ignore[misc]  # mypy infers no type for bound defaults
         eventually(lambda: visits_are_right(mesh), "every visit has ended and the late one counts", 60)
         ledger = mesh.run("ledger", "-o", "json")
@@ -53,7 +53,7 @@ def test_a_home_of_the_first_release_opens_and_keeps_its_numbers(old_home: Path)
 
 
 def same(mesh: Mesh, site: str, kind: str) -> bool:
-    """Whether a table is the golden one, but for what settlement may have changed of the live site."""
+    """Return whether a table equals the golden table, except for live-site values that settlement may change."""
     wanted, found = ANSWERS.wanted(site, kind), ANSWERS.found(mesh, site, kind)
     if site == "live":
         wanted, found = without_visits(wanted), without_visits(found)
@@ -61,7 +61,7 @@ def same(mesh: Mesh, site: str, kind: str) -> bool:
 
 
 def visits_are_right(mesh: Mesh) -> bool:
-    """Whether the live days have the visits of the stream, and the late one once they are settled."""
+    """Return whether the live days have the stream's visits, plus the late visit once the days are settled."""
     wanted, found = totals(ANSWERS.wanted("live", "day")), totals(ANSWERS.found(mesh, "live", "day"))
     added = found["visits"] - wanted["visits"]
     return (

@@ -1,6 +1,6 @@
-"""Servers that an earlier release wrote to start with the data they had, migrate forward, and keep their numbers.
+"""Servers from an earlier release start with their old data, migrate forward, and keep their numbers.
 
-They are servers of the test's own beside those of other tests, since what they keep is under test.
+The test starts separate servers, because the servers' stored data is under test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STACK_S = 600.0
 
 @pytest.fixture
 def old_stack(tmp_path: Path) -> Iterator[Mesh]:
-    """A mesh that is not started yet, on servers that are not either; they are stopped in the end."""
+    """Return a mesh that is not started yet, on servers that are not started yet; finally stop the servers."""
     with tarfile.open(GOLDEN / "stack.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
     mesh = Mesh(tmp_path / "home", backend=("--backend", "stack", "--stack-home", str(tmp_path / "servers")))

@@ -38,7 +38,7 @@ HARD_PATHS = (
 
 @pytest.fixture(scope="module")
 def hard_site(mesh: Mesh, new_site: NewSite) -> str:
-    """A site with one page view per hard path, as screens so that no URL rule takes part."""
+    """Return a site with one page view per hard path, sent as screens to bypass the URL rules."""
     site = new_site("hard-values")
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         hits = []
@@ -48,9 +48,9 @@ def hard_site(mesh: Mesh, new_site: NewSite) -> str:
             hit.screen_view.screen_name = path
             hits.append(hit)
         stream.send(hit_pb2.HitBatch(hits=hits))
-        told = stream.finish()
-    assert told.issues == []
-    mesh.wait_visible(site, told.receipts)
+        reported = stream.finish()
+    assert reported.issues == []
+    mesh.wait_visible(site, reported.receipts)
     return site
 
 

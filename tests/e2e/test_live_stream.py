@@ -1,6 +1,6 @@
-"""Hits of now through the real mesh: they count within seconds, as the reference model of the stream says.
+"""Hits of the present through the real mesh: counted within seconds, as the stream's reference model counts.
 
-Nothing here is settled: the days of these hits close a day after the tests.
+No test here settles anything: the days of these hits close a day after the tests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 
 VISIBLE_S = 10.0
 SLACK_MS = 4 * MINUTE
-"""So long the test may take from its first hit to its last comparison: ages in which that decides are left out."""
+"""Maximum time from the first hit to the last comparison; hits whose age would decide within that time are omitted."""
 ENOUGH_HITS = 1_000
 # The shop's hits carry no user agent.
 UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
@@ -36,7 +36,7 @@ UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits"})
 
 @dataclass(frozen=True)
 class Shop:
-    """A file whose last hit is of now, once it was sent: what counts of it, on which days, and since when."""
+    """A sent file that ends now: its countable hits, their days, and the time of sending."""
 
     site: str
     hits: Sequence[RefHit]
@@ -50,12 +50,12 @@ def utc_date(ms: int) -> date:
 
 
 def around(first_ms: int, last_ms: int) -> tuple[date, date]:
-    """The civil dates that two times lie between, whatever the zone."""
+    """Return the civil dates around two times, valid in every zone."""
     return utc_date(first_ms) - timedelta(days=1), utc_date(last_ms) + timedelta(days=1)
 
 
 def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
-    """The hits moved so that the last is of `now`, without those whose age would decide while the test runs."""
+    """Return the hits moved so that the last is at `now`, omitting hits whose age crosses a bound during the test."""
     by = now - max(hit.event_time for hit in hits)
     moved = [replace(hit, site=site, event_time=hit.event_time + by) for hit in hits]
     bounds = (V1.gap_ms, ALLOWED_LATENESS_MS)
@@ -66,14 +66,14 @@ def shifted(hits: Sequence[RefHit], site: str, now: int) -> list[RefHit]:
 
 @pytest.fixture(scope="module")
 def shop(mesh: Mesh, new_site: NewSite, shop_csv: Path) -> Shop:
-    """The shop file, sent at once; its first half is late."""
+    """Send the shop file at once and return the shop; the first half of the file is late."""
     site = new_site("live-shop")
     now = SystemClock().now()
     hits = shifted(read_shop_csv(shop_csv, "")[0], site, now)
-    told = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit) for hit in hits], "shop"))
-    assert (told.accepted, told.issues) == (len(hits), [])
-    mesh.wait_visible(site, told.receipts, VISIBLE_S)
-    logged_ms = now + MINUTE  # any time within the slack gives the same
+    reported = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit) for hit in hits], "shop"))
+    assert (reported.accepted, reported.issues) == (len(hits), [])
+    mesh.wait_visible(site, reported.receipts, VISIBLE_S)
+    logged_ms = now + MINUTE  # any time within the slack gives the same result
     hits = [replace(hit, position=(logged_ms, "log", 0, number, 0)) for number, hit in enumerate(hits)]
     return Shop(site, hits, now, *around(now - 4 * HOUR, now))
 
@@ -97,8 +97,10 @@ def test_a_file_of_now_counts_at_once_as_the_model_says(mesh: Mesh, shop: Shop) 
 def test_sending_the_file_again_counts_copies_and_nothing_else(mesh: Mesh, shop: Shop) -> None:
     question = Question(shop.site, shop.first, shop.last, metrics=("hits", "orders", "duplicate_hits"))
     (before,) = ask(mesh.reporter(), question).values()
-    told = send_all(mesh.channel(), mesh.key, shop.site, in_batches([message_of(hit) for hit in shop.hits], "again"))
-    mesh.wait_visible(shop.site, told.receipts, VISIBLE_S)
+    reported = send_all(
+        mesh.channel(), mesh.key, shop.site, in_batches([message_of(hit) for hit in shop.hits], "again")
+    )
+    mesh.wait_visible(shop.site, reported.receipts, VISIBLE_S)
     (after,) = ask(mesh.reporter(), question).values()
     assert after == {**before, "duplicate_hits": len(shop.hits)}
 
@@ -116,8 +118,8 @@ def test_a_hit_counts_within_seconds_and_the_next_one_takes_its_bounce_back(mesh
     first = RefHit(site, "v", "first", now - MINUTE, page_path="/in", hostname="shop.example", url=url)
     second = replace(first, hit_id="second", event_time=now)
     for hit, bounces in (first, 1), (second, 0):
-        told = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit)], hit.hit_id))
-        assert told.accepted == 1
+        reported = send_all(mesh.channel(), mesh.key, site, in_batches([message_of(hit)], hit.hit_id))
+        assert reported.accepted == 1
         count = 2 - bounces
         expected = {"hits": count, "pageviews": count, "visits": 1, "bounces": bounces, "entries": 1, "exits": 0}
         wait_for(mesh, question, {**expected, "visitors": 1})

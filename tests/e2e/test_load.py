@@ -1,4 +1,4 @@
-"""`hitmesh load` against a real mesh: what is offered is counted within seconds, what is wrong is said."""
+"""`hitmesh load` against a real mesh: offered hits are counted within seconds, and faults are reported."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LARGEST = "demo/load-0001"
 
 
 def load(mesh: Mesh, *arguments: str) -> dict[str, Any]:
-    said = one_json_line(mesh.cli("load", *arguments, "-o", "json", timeout_s=300))
-    assert isinstance(said, dict)
-    return said
+    report = one_json_line(mesh.cli("load", *arguments, "-o", "json", timeout_s=300))
+    assert isinstance(report, dict)
+    return report
 
 
 def hits_of(mesh: Mesh, site: str) -> int:
@@ -53,7 +53,7 @@ def test_probes_are_in_reports_within_seconds(first_run: dict[str, Any]) -> None
 
 @pytest.mark.timeout(400)
 def test_cpu_and_memory_of_every_process_are_told(first_run: dict[str, Any]) -> None:
-    used = {one["name"]: one for one in first_run["processes"]}
+    used = {process["name"]: process for process in first_run["processes"]}
     assert set(used) >= {"collector", "processor", "reporter", "envoy", "load", "load.producer"}
     assert first_run["processes_omitted"] == ""
     for name in ("collector", "processor", "reporter"):
@@ -94,17 +94,20 @@ def test_hit_of_somebody_else_is_found_and_named(own_mesh: Mesh, first_run: dict
         own_mesh.cli("send", "page", "/intruder", "--site", LARGEST)
         out, err = running.communicate(timeout=patient(300))
     assert running.returncode == PROBLEMS_FOUND, err.decode()
-    said = one_json_line(out.decode())
-    assert not said["ok"]
-    found = {one["metric"]: one["reported"] - one["expected"] for one in said["comparison"]["differences"]}
+    report = one_json_line(out.decode())
+    assert not report["ok"]
+    found = {
+        difference["metric"]: difference["reported"] - difference["expected"]
+        for difference in report["comparison"]["differences"]
+    }
     assert found == {"hits": 1, "pageviews": 1, "visits": 1, "bounces": 1}
-    assert said["ledger"]["balanced"]
+    assert report["ledger"]["balanced"]
     assert json.loads(err.decode().splitlines()[-1])["details"][0]["reason"] == "LOAD_MISMATCH"
 
 
 @pytest.mark.timeout(120)
 def test_interrupted_run_ends_at_once_with_130(own_mesh: Mesh) -> None:
-    # Who runs the tests in the background of a shell hands on that SIGINT is ignored.
+    # A shell that runs the tests in the background passes on that SIGINT is ignored.
     heeds = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     command = [*hitmesh_command(), "load", "--rate", "50", "--duration", "60", "--sites", "2"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Ledger, drift, traces and states of cells of a running mesh, through Envoy and the command line."""
+"""Ledger, drift, traces and cell states in a running mesh, through Envoy and the command line."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True)
 class Sent:
-    """A site with three page views, a copy of the first and a refused hit; all of now."""
+    """A site with three page views, a copy of the first and a refused hit, all at the present time."""
 
     site: str
     now_ms: int
 
     @property
     def date(self) -> str:
-        """The UTC day of the hits."""
+        """Return the UTC day of the hits."""
         return time.strftime("%Y-%m-%d", time.gmtime(self.now_ms / 1_000))
 
     @property
     def short(self) -> str:
-        """The site as people write it."""
+        """Return the site's short name."""
         return short_site_name(self.site)
 
 
@@ -57,9 +57,9 @@ def sent(mesh: Mesh, new_site: NewSite) -> Sent:
     first = send(mesh, site, [*views, page_view("ahead", now_ms + 2 * DAY_MS)])
     second = send(mesh, site, views[:1])
     assert (first.accepted_count, first.rejected_count, second.accepted_count) == (3, 1, 1)
-    mesh.wait_visible(site, [one for one in (*first.receipts, *second.receipts) if one.topic == "hits"])
+    mesh.wait_visible(site, [receipt for receipt in (*first.receipts, *second.receipts) if receipt.topic == "hits"])
     found = Sent(site, now_ms)
-    # The ledger is written behind the rows, at the latest every 10 s.
+    # The ledger is written after the rows, at most 10 s later.
     eventually(lambda: ledger_of(mesh, found)["received"]["hits"] == 5, "the ledger knows all hits", 30.0)
     return found
 
@@ -79,7 +79,7 @@ def test_the_ledger_of_everything_balances(mesh: Mesh, sent: Sent) -> None:
     done = mesh.run("ledger", "-o", "json")
     found = one_json_line(done.out)
     assert (done.code, found["imbalance"]) == (0, 0), done.err
-    assert sent.short in [one["site"] for one in found["sites"]]
+    assert sent.short in [site["site"] for site in found["sites"]]
     assert found["siteless"] is not None
     assert "(no site)" in mesh.cli("ledger", "-o", "table")
 
@@ -100,7 +100,7 @@ def test_a_hit_is_traced_from_the_log_to_its_cell(mesh: Mesh, sent: Sent) -> Non
 def test_a_refused_hit_and_one_that_was_never_sent_are_told_apart(mesh: Mesh, sent: Sent) -> None:
     found = one_json_line(mesh.cli("trace", "ahead", "--site", sent.short, "-o", "json"))
     assert found["copies"] == []
-    assert [one["reason"] for one in found["refusals"]] == ["TIME_FUTURE"]
+    assert [refusal["reason"] for refusal in found["refusals"]] == ["TIME_FUTURE"]
     missing = mesh.run("trace", "never-sent", "--site", sent.short, "-o", "json")
     assert missing.code == 69
     assert reason_of(one_json_line(missing.err)) == "NOT_FOUND"

@@ -1,6 +1,6 @@
 """Real files through the real mesh give the right numbers.
 
-The numbers are literal, and every metric equals the reference model, which reads the files on its own.
+The numbers are literal, and every metric equals the reference model, which reads the files independently.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SHOP_DAYS = (date(2019, 9, 29), date(2019, 10, 2))
 
 @dataclass(frozen=True)
 class Imported:
-    """A file that was imported once, and what its import said."""
+    """A file that was imported once, and the import's summary."""
 
     command: tuple[str, ...]
-    said: dict[str, object]
+    summary: dict[str, object]
     acknowledged: int
     model: Model
 
@@ -49,14 +49,14 @@ def shop(mesh: Mesh, shop_csv: Path) -> Imported:
 
 def _imported(mesh: Mesh, command: tuple[str, ...], model: Model) -> Imported:
     before = mesh.acknowledged_hits()
-    said = one_json_line(mesh.cli(*command))
-    mesh.wait_acknowledged(before + said["accepted"])
-    return Imported(command, said, mesh.acknowledged_hits() - before, model)
+    summary = one_json_line(mesh.cli(*command))
+    mesh.wait_acknowledged(before + summary["accepted"])
+    return Imported(command, summary, mesh.acknowledged_hits() - before, model)
 
 
 @pytest.mark.timeout(90)
 def test_the_access_log_import_says_what_it_sent_and_skipped(weblog: Imported) -> None:
-    assert weblog.said == {
+    assert weblog.summary == {
         "lines": 10_000,
         "sent": 3_908,
         "accepted": 3_908,
@@ -68,7 +68,7 @@ def test_the_access_log_import_says_what_it_sent_and_skipped(weblog: Imported) -
 
 @pytest.mark.timeout(90)
 def test_the_shop_import_says_what_it_sent_and_skipped(shop: Imported) -> None:
-    assert shop.said == {
+    assert shop.summary == {
         "lines": 17_435,
         "sent": 17_434,
         "accepted": 17_434,
@@ -139,7 +139,7 @@ def test_every_metric_of_the_shop_equals_the_model_in_four_zones(mesh: Mesh, sho
     _assert_model(mesh, shop.model, SHOP, *SHOP_DAYS)
 
 
-# The model of the files does not know which user agents are bots, and counts no copy that a second import makes.
+# The file model does not recognise the user agents of bots, and ignores copies from a second import.
 _UNKNOWN_TO_MODEL = frozenset({"bot_hits", "excluded_hits", "duplicate_hits"})
 
 
@@ -154,19 +154,19 @@ def _assert_model(mesh: Mesh, model: Model, site: str, first: date, last: date) 
 def test_importing_a_file_twice_changes_no_report(mesh: Mesh, file: str, request: pytest.FixtureRequest) -> None:
     imported: Imported = request.getfixturevalue(file)
     site, days = (WEBLOG, WEB_DAYS) if file == "weblog" else (SHOP, SHOP_DAYS)
-    asked = [
+    compared_questions = [
         Question(site, *days, zone, "DAY", include_excluded=excluded)
         for zone in ("UTC", "Australia/Lord_Howe")
         for excluded in (False, True)
     ]
-    before = _answers(mesh, asked)
-    said = one_json_line(mesh.cli(*imported.command))
-    assert said == imported.said | {"duplicate": imported.said["sent"]}
-    after = _answers(mesh, asked)
-    for question, was, now in zip(asked, before, after, strict=True):
+    before = _answers(mesh, compared_questions)
+    summary = one_json_line(mesh.cli(*imported.command))
+    assert summary == imported.summary | {"duplicate": imported.summary["sent"]}
+    after = _answers(mesh, compared_questions)
+    for question, was, now in zip(compared_questions, before, after, strict=True):
         assert_equal(now, was, question, frozenset({"duplicate_hits"}))
 
 
-def _answers(mesh: Mesh, asked: list[Question]) -> list[Report]:
+def _answers(mesh: Mesh, compared_questions: list[Question]) -> list[Report]:
     reporter = mesh.reporter()
-    return [ask(reporter, question) for question in asked]
+    return [ask(reporter, question) for question in compared_questions]

@@ -1,4 +1,4 @@
-"""Two of each service behind one Envoy, the settler apart: one that dies is no loss, and hardly a pause."""
+"""Two replicas per service behind one Envoy, the settler apart: a replica's death loses nothing and hardly delays."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_streams_of_a_killed_collector_go_on_at_the_other_and_every_hit_is_count
 
 
 def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
-    """Kills a collector; returns how long until what was sent then was acknowledged, and waits for a new one."""
+    """Kill a collector; return the time until hits sent then are acknowledged, and wait for a new collector."""
     victims = collectors(mesh)
     assert len(victims) == 2
     victim = victims[part]
@@ -69,12 +69,12 @@ def seconds_until_resumed(mesh: Mesh, senders: Senders, part: int) -> float:
 
 
 def collectors(mesh: Mesh) -> list[int]:
-    """The processes of collectors."""
+    """Return the collectors' process ids."""
     return [pid for pid in mesh.children() if "-m collector" in name_of(pid)]
 
 
 def name_of(pid: int) -> str:
-    """What a process is; nothing when it ended meanwhile."""
+    """Return a process's name, empty if the process has ended."""
     try:
         return processes.name_of(pid)
     except FileNotFoundError:

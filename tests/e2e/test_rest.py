@@ -1,4 +1,4 @@
-"""REST through Envoy: every annotated RPC, one shape for all errors, reflection, and the headers callers rely on."""
+"""REST through Envoy: every annotated RPC, one error shape, reflection, and the headers that callers rely on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rest(mesh: Mesh) -> Rest:
 
 @pytest.fixture(scope="module")
 def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
-    """A site in EUR with one visit of two hits, sent and made visible by REST alone."""
+    """Return a site in EUR with one visit of two hits, sent and made visible by REST alone."""
     site = new_site("rest", currency="EUR", time_zone="Europe/Berlin")
     view = {"hitId": "a", "type": "HIT_TYPE_PAGE_VIEW", "trueTime": NOON, "visitorId": "v", "pageView": {"url": "/p"}}
     order = {
@@ -59,11 +59,14 @@ def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
     status, _, answer = Rest(mesh, headers={"hitmesh-site": site}).post("/v1/hits:send", body)
     assert status == 200, answer
     assert answer["acceptedCount"] == "2"
-    ends = {(one["log"], one["partition"]): int(one["offset"]) for one in answer["receipts"]}
+    ends = {(receipt["log"], receipt["partition"]): int(receipt["offset"]) for receipt in answer["receipts"]}
 
     def is_visible() -> bool:
         _, _, fresh = rest.get(f"/v1/{site}/freshness")
-        reached = {(one["log"], one["partition"]): int(one["nextOffset"]) for one in fresh["partitions"]}
+        reached = {
+            (partition["log"], partition["partition"]): int(partition["nextOffset"])
+            for partition in fresh["partitions"]
+        }
         return int(fresh["dirtyDays"]) == 0 and all(reached.get(place, 0) > offset for place, offset in ends.items())
 
     eventually(is_visible, "the hits of the REST call are visible", timeout_s=30)
@@ -138,8 +141,8 @@ def test_a_file_beyond_4_mib_is_one_body_by_rest_and_pieces_for_a_default_stub(
     site, path = new_site("large-files"), "/" + "x" * 1_900
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
         stream.send(hit_pb2.HitBatch(hits=[page_view("large", NOON_MS, path)]))
-        told = stream.finish()
-    mesh.wait_visible(site, told.receipts)
+        reported = stream.finish()
+    mesh.wait_visible(site, reported.receipts)
     since = DAY - dt.timedelta(days=99)  # 2,400 hours, each with the path
     query = f"metrics=hits&dimensions=page_path&grain=hour&since={since}&until={DAY}&format=csv"
     status, headers, body = rest.request("GET", f"/v1/{site}:export?{query}")
@@ -174,10 +177,12 @@ def test_an_export_that_is_refused_has_its_status_and_no_body_of_a_file(rest: Re
 def test_list_metrics_and_dimensions(rest: Rest) -> None:
     status, _, metrics = rest.get("/v1/metrics")
     assert status == 200
-    assert {"hits", "visits", "visitors", "bounce_rate", "gross_revenue"} <= {one["id"] for one in metrics["metrics"]}
+    assert {"hits", "visits", "visitors", "bounce_rate", "gross_revenue"} <= {
+        metric["id"] for metric in metrics["metrics"]
+    }
     status, _, dimensions = rest.get("/v1/dimensions")
     assert status == 200
-    assert {one["id"] for one in dimensions["dimensions"]} == {
+    assert {dimension["id"] for dimension in dimensions["dimensions"]} == {
         *("page_path", "hostname", "channel", "source", "referrer_host", "device_type", "browser", "os"),
         *("product", "category", "brand", "site"),
     }
@@ -239,7 +244,7 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
 
 
 def _annotated() -> Iterator[tuple[str, str, str]]:
-    """Yields (RPC, HTTP method, path template) of every binding in the contract."""
+    """Yield (RPC, HTTP method, path template) for every binding in the contract."""
     for file in (collector_pb2, reporter_pb2, export_pb2, admin_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
@@ -277,7 +282,9 @@ def test_errors_of_a_service_have_the_common_shape(rest: Rest, sold_site: str) -
     assert error["code"] == 3
     assert "visits" in error["message"]
     assert reason_of(error)
-    violations = next(one for one in error["details"] if one["@type"].endswith("BadRequest"))["fieldViolations"]
+    violations = next(detail for detail in error["details"] if detail["@type"].endswith("BadRequest"))[
+        "fieldViolations"
+    ]
     assert violations[0]["field"]
     status, _, error = rest.get(f"/v1/merchants/demo/sites/nowhere:export?metrics=visits&{query}")
     assert (status, error["code"], reason_of(error)) == (404, 5, "NOT_FOUND")
@@ -350,7 +357,7 @@ def test_reflection_lists_every_service_and_describes_it(mesh: Mesh) -> None:
     for name, answer in zip(sorted(SERVICES), described, strict=True):
         files = answer.file_descriptor_response.file_descriptor_proto
         assert files, name
-        parsed = [descriptor_pb2.FileDescriptorProto.FromString(one) for one in files]
+        parsed = [descriptor_pb2.FileDescriptorProto.FromString(content) for content in files]
         assert any(f"{file.package}.{service.name}" == name for file in parsed for service in file.service)
 
 
@@ -369,4 +376,4 @@ def test_buf_curl_calls_an_rpc_by_reflection_alone(mesh: Mesh) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert any(one["id"] == "visits" for one in json.loads(done.stdout)["metrics"])
+    assert any(metric["id"] == "visits" for metric in json.loads(done.stdout)["metrics"])

@@ -1,4 +1,4 @@
-"""Local servers as an operator meets them: started from nothing, looked at, started again with their data, stopped."""
+"""Local servers as an operator sees them: started from nothing, inspected, restarted with their data, stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "kept"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home whose servers are gone at the end, whatever happens."""
+    """Return a home whose servers are always gone at the end."""
     place = tmp_path / "home"
     yield place
     processes.kill_at_once(list(commands.processes(place).values()))
@@ -38,7 +38,7 @@ def stack(home: Path, command: str, *arguments: str) -> Finished:
 def status(home: Path, code: int) -> dict[str, dict[str, Any]]:
     done = stack(home, "status", "-o", "json")
     assert done.code == code, done.err
-    return {one["name"]: one for one in json.loads(done.out)["servers"]}
+    return {server["name"]: server for server in json.loads(done.out)["servers"]}
 
 
 def init(store: str, *arguments: str) -> Finished:
@@ -47,18 +47,18 @@ def init(store: str, *arguments: str) -> Finished:
 
 @pytest.mark.timeout(600)
 def test_servers_start_from_nothing_keep_their_data_and_give_way_to_whoever_took_a_port(home: Path) -> None:
-    assert {one["state"] for one in status(home, NOT_HEALTHY).values()} == {"down"}
+    assert {server["state"] for server in status(home, NOT_HEALTHY).values()} == {"down"}
     store = up(home)
     seen = status(home, 0)
     assert set(seen) == set(NAMES)
-    assert all(one["is_healthy"] and one["resident_bytes"] > 10 << 20 for one in seen.values())
-    assert "up already" in stack(home, "up").err
+    assert all(server["is_healthy"] and server["resident_bytes"] > 10 << 20 for server in seen.values())
+    assert "already running" in stack(home, "up").err
     assert init(store, "--check").code == NOT_HEALTHY, "a new mesh differs in everything"
     assert init(store, "--yes").code == 0
 
     os.kill(seen["historical"]["pid"], signal.SIGKILL)
     assert down(home) == [name for name in NAMES if name != "historical"]
-    assert not any(processes.is_alive(one["pid"]) for one in seen.values())
+    assert not any(processes.is_alive(server["pid"]) for server in seen.values())
 
     with socket.create_server(("127.0.0.1", seen["broker"]["port"])):
         done = stack(home, "up")
@@ -82,7 +82,7 @@ def up(home: Path) -> str:
 
 
 def down(home: Path) -> list[str]:
-    """Stops the servers; returns the names of those that were stopped, in the order of starting."""
+    """Stop the servers; return the names of the stopped servers, in start order."""
     done = stack(home, "down")
     assert done.code == 0, done.err
     assert "killed" not in done.err
@@ -97,7 +97,7 @@ def test_a_server_that_does_not_start_ends_with_4_the_end_of_its_log_and_a_cure(
     (broken / "kafka" / "meta.properties").write_text("version=1\ncluster.id=other\nnode.id=9\n")
     done = stack(home, "up")
     assert done.code == 4
-    assert "kafka ended while it was started; the end of its log" in done.err
+    assert "kafka exited during the start; the end of its log" in done.err
     assert "Stored node id 9" in done.err
     assert "remove " in done.err
     down(home)

@@ -1,4 +1,4 @@
-"""StreamHits as the contract says it, through Envoy: order, credit, acks, receipts, resumption, ends."""
+"""StreamHits as in the contract, through Envoy: order, credit, acks, receipts, resumption, ends."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.support.streams import StreamClient, bytes_of, sequenced
 from tests.support.tenants import authorized
 from tests.support.waiting import eventually
 
-STREAMS = 32  # of one key
+STREAMS = 32  # with the same key
 MESSAGES_STAT = "cluster.collector.grpc.hitmesh.api.collector.v1.CollectorService.StreamHits.request_message_count"
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 
 
 def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
-    """A batch of page views; with padding each hit has about so many bytes more."""
+    """Return a batch of page views; `padding` adds about that many bytes to each hit."""
     views = [page_view(f"{name}-{number}", NOON_MS + number, visitor=name) for number in range(hits)]
     for view in views:
         if padding:
@@ -41,7 +41,7 @@ def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
 
 
 def error_of(stream: StreamClient) -> tuple[grpc.StatusCode, str]:
-    """Reads until the stream breaks; returns status and reason, which must be there."""
+    """Read until the stream breaks; return status and reason, which must be present."""
     with pytest.raises(grpc.RpcError) as raised:
         for _ in stream.answers():
             pass
@@ -71,16 +71,16 @@ def test_open_comes_only_once(mesh: Mesh, new_site: NewSite) -> None:
 def test_acks_are_cumulative_and_carry_a_receipt_for_every_batch(mesh: Mesh, new_site: NewSite) -> None:
     messages, acknowledged = mesh.envoy_stat(MESSAGES_STAT), mesh.acknowledged_hits()
     with StreamClient(mesh.channel(), mesh.key, new_site("receipts")) as stream:
-        assert stream.told.acked_through == 0
+        assert stream.reported.acked_through == 0
         for number in range(1, 11):
             assert stream.send(batch_of(f"r-{number}", hits=number)) == number
-        told = stream.finish()
-    assert told.acked_through == 10
-    assert told.accepted == 55
-    assert told.issues == []
-    assert [receipt.batch_seq for receipt in told.receipts] == list(range(1, 11))
+        reported = stream.finish()
+    assert reported.acked_through == 10
+    assert reported.accepted == 55
+    assert reported.issues == []
+    assert [receipt.batch_seq for receipt in reported.receipts] == list(range(1, 11))
     now_s = time.time()
-    for receipt in told.receipts:
+    for receipt in reported.receipts:
         assert receipt.topic == "hits"
         assert receipt.log
         assert receipt.offset >= 0
@@ -93,13 +93,13 @@ def test_acks_are_cumulative_and_carry_a_receipt_for_every_batch(mesh: Mesh, new
 @pytest.mark.timeout(60)
 def test_credit_bounds_what_is_in_flight_and_all_of_it_is_given_back(mesh: Mesh, new_site: NewSite) -> None:
     with StreamClient(mesh.channel(), mesh.key, new_site("credit"), max_inflight_bytes=1 << 20) as stream:
-        granted = stream.told.credit
+        granted = stream.reported.credit
         assert granted == 1 << 20
         for number in range(12):
             stream.send(batch_of(f"c-{number}", hits=500, padding=450))
-        told = stream.finish()
-    assert told.accepted == 6_000
-    assert told.credit == granted
+        reported = stream.finish()
+    assert reported.accepted == 6_000
+    assert reported.credit == granted
 
 
 @pytest.mark.timeout(60)
@@ -114,7 +114,7 @@ def test_a_client_that_goes_beyond_its_credit_is_slowed_down_and_loses_nothing(m
 @pytest.mark.timeout(30)
 def test_a_client_cannot_ask_for_more_credit_than_the_collector_gives(mesh: Mesh, new_site: NewSite) -> None:
     with StreamClient(mesh.channel(), mesh.key, new_site("modest"), max_inflight_bytes=1 << 40) as stream:
-        assert stream.told.credit <= 8 << 20
+        assert stream.reported.credit <= 8 << 20
 
 
 @pytest.mark.timeout(30)
@@ -126,8 +126,8 @@ def test_a_batch_out_of_sequence_ends_the_stream_after_the_good_ones_are_acknowl
         stream.send(batch_of("in-order"))
         stream.raw(sequenced(second, batch_of("out-of-order")))
         assert error_of(stream) == (grpc.StatusCode.INVALID_ARGUMENT, "BATCH_OUT_OF_SEQUENCE")
-        assert stream.told.acked_through == 1
-        assert stream.told.accepted == 1
+        assert stream.reported.acked_through == 1
+        assert stream.reported.accepted == 1
         assert dict(stream.call.trailing_metadata())[ACKNOWLEDGED_TRAILER] == "1"
 
 
@@ -137,20 +137,20 @@ def test_a_batch_sent_again_on_its_stream_gets_the_same_receipts_and_stores_noth
 ) -> None:
     site = new_site("again")
     with StreamClient(mesh.channel(), mesh.key, site) as stream:
-        granted = stream.told.credit
+        granted = stream.reported.credit
         stream.send(batch_of("same", hits=3))
         stream.wait_acked(1)
-        first = list(stream.told.receipts)
+        first = list(stream.reported.receipts)
         stream.send(batch_of("same", hits=3), seq=1)
         stream.send(batch_of("same", hits=3))
-        told = stream.finish()
-    assert told.acked_through == 2
-    assert told.accepted == 3
-    assert told.credit == granted
-    places = {(one.log, one.partition, one.offset) for one in told.receipts}
-    assert places == {(one.log, one.partition, one.offset) for one in first}
-    assert sorted(one.batch_seq for one in told.receipts) == sorted([1, 1, 2] * len(first))
-    mesh.wait_visible(site, told.receipts)
+        reported = stream.finish()
+    assert reported.acked_through == 2
+    assert reported.accepted == 3
+    assert reported.credit == granted
+    places = {(receipt.log, receipt.partition, receipt.offset) for receipt in reported.receipts}
+    assert places == {(receipt.log, receipt.partition, receipt.offset) for receipt in first}
+    assert sorted(receipt.batch_seq for receipt in reported.receipts) == sorted([1, 1, 2] * len(first))
+    mesh.wait_visible(site, reported.receipts)
     question = Question(site, DAY, DAY, metrics=("hits", "duplicate_hits"))
     assert ask(mesh.reporter(), question) == {("",): {"hits": 3, "duplicate_hits": 0}}
 
@@ -163,7 +163,7 @@ def test_a_new_stream_goes_on_after_the_last_acknowledged_batch(mesh: Mesh, new_
         stream.send(batch_of("two"))
         assert stream.finish().acked_through == 2
     with StreamClient(mesh.channel(), mesh.key, site, resume_from=2) as stream:
-        assert stream.told.acked_through == 2
+        assert stream.reported.acked_through == 2
         assert stream.send(batch_of("three")) == 3
         assert stream.finish().acked_through == 3
     with StreamClient(mesh.channel(), mesh.key, site, resume_from=2) as stream:
@@ -199,7 +199,7 @@ def test_streams_beyond_the_limit_are_refused_and_health_still_answers(mesh: Mes
 
 
 def _collector_health(mesh: Mesh) -> int:
-    """Asks the collector itself: Envoy's own checks do the same."""
+    """Query the collector directly; Envoy's own checks do the same."""
     direct = re.search(r"direct: collector ([\d.]+:\d+)", mesh.output.read_text())
     assert direct is not None
     with grpc.insecure_channel(direct[1]) as channel:
@@ -225,17 +225,17 @@ def test_a_key_revoked_in_mid_stream_is_refused_within_two_seconds_and_the_strea
     made = admin.CreateIngestKey(request, metadata=metadata, timeout=10)
     with StreamClient(mesh.channel(), made.secret, site) as stream:
         stream.wait_acked(stream.send(batch_of("before")))
-        assert stream.told.accepted == 1
+        assert stream.reported.accepted == 1
         admin.RevokeIngestKey(admin_pb2.RevokeIngestKeyRequest(name=made.key.name), metadata=metadata, timeout=10)
 
         def is_refused() -> bool:
             stream.wait_acked(stream.send(batch_of(f"after-{stream.next_seq}")))
-            return bool(stream.told.issues)
+            return bool(stream.reported.issues)
 
         eventually(is_refused, "the revoked key is refused", timeout_s=2)
-        (issue,) = stream.told.issues
+        (issue,) = stream.reported.issues
         assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_KEY_REVOKED)
-        accepted = stream.told.accepted
+        accepted = stream.reported.accepted
         under_other_key = batch_of("under-other-key")
         under_other_key.ingest_key = mesh.key
         stream.send(under_other_key)
@@ -254,19 +254,19 @@ def test_a_stop_says_go_away_acknowledges_what_is_in_flight_and_the_client_goes_
             stream.send(batch_of(f"b-{number}", hits=100))
         stream.wait_acked(1)
         mesh.ask_to_stop()
-        while stream.told.go_away is None:
+        while stream.reported.go_away is None:
             stream.next()
-        assert stream.told.go_away.reason
-        assert stream.told.go_away.drain.ToMilliseconds() > 0
-        told = stream.finish()
-    assert told.acked_through == 20
-    assert told.accepted == 2_000
+        assert stream.reported.go_away.reason
+        assert stream.reported.go_away.drain.ToMilliseconds() > 0
+        reported = stream.finish()
+    assert reported.acked_through == 20
+    assert reported.accepted == 2_000
     assert mesh.wait_stopped() == 0
     mesh.start()
     with StreamClient(mesh.channel(), mesh.key, site, resume_from=20) as stream:
-        assert stream.told.acked_through == 20
+        assert stream.reported.acked_through == 20
         stream.send(batch_of("b-21", hits=100))
-        receipts = [*told.receipts, *stream.finish().receipts]
+        receipts = [*reported.receipts, *stream.finish().receipts]
     mesh.wait_visible(site, receipts)
     answer = ask(mesh.reporter(), Question(site, DAY, DAY, metrics=("hits", "duplicate_hits")))
     assert answer == {("",): {"hits": 2_100, "duplicate_hits": 0}}

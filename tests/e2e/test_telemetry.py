@@ -1,4 +1,4 @@
-"""What a running mesh says of itself: every process serves its numbers, and they are those of what happened."""
+"""A running mesh's telemetry: every process serves its metrics, and the metrics match the events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "https://shop.example/p"
 
 
 def urls(mesh: Mesh) -> dict[str, str]:
-    """Where each process serves its metrics, as the ready file says."""
+    """Return where each process serves its metrics, according to the ready file."""
     found: dict[str, str] = json.loads(mesh.ready_file.read_text())["metrics"]
     return found
 
@@ -32,10 +32,10 @@ def scrape(url: str) -> dict[str, Family]:
 
 
 def value(families: dict[str, Family], name: str, **labels: str) -> float:
-    """The sum of a family's samples of exactly this name that have these labels."""
+    """Return the sum of a family's samples with exactly this name and these labels."""
     family = families.get(name.removesuffix(TOTAL).removesuffix("_count"))
     samples = family.samples if family else []
-    return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+    return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
 
 
 @pytest.mark.timeout(60)
@@ -44,8 +44,8 @@ def test_each_process_serves_only_what_the_registry_knows(mesh: Mesh, name: str)
     families = scrape(urls(mesh)[name])
     known = {metric.name.removesuffix(TOTAL): metric for metric in REGISTRY}
     assert set(families) <= set(known)
-    own = {known for known, metric in known.items() if isinstance(metric, Counter) and f"_{name}_" in metric.name}
-    assert own <= set(families), "counters are there before anything happened"
+    counters = {known for known, metric in known.items() if isinstance(metric, Counter) and f"_{name}_" in metric.name}
+    assert counters <= set(families), "counters are there before anything happened"
     assert {sample.labels["part"] for sample in families["hitmesh_process_build_info"].samples} == {name}
     assert value(families, "hitmesh_process_cpu_seconds_total") > 0
     assert value(families, "hitmesh_process_resident_bytes") > 10 << 20
@@ -77,7 +77,7 @@ def test_hits_answers_and_calls_are_counted(mesh: Mesh, new_site: NewSite) -> No
     def risen(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
 
-    # The mesh is shared: others may send, too.
+    # The mesh is shared: other tests may send, too.
     assert risen("hitmesh_collector_hits_total", outcome="accepted") >= 3
     assert risen("hitmesh_collector_records_total", topic="hits") >= 3
     assert risen("hitmesh_collector_ack_latency_seconds_count") >= 3

@@ -1,4 +1,4 @@
-"""Every boundary between merchants has a test that tries to cross it. A site of somebody else does not exist."""
+"""Attempts to cross every boundary between merchants. Other merchants' sites do not exist to a merchant."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ RIVAL_SITE = "merchants/rival/sites/theirs"
 
 @dataclass(frozen=True)
 class Tenants:
-    """Two merchants on one mesh; `own` is a site of demo."""
+    """Two merchants on one mesh; `demo_site` belongs to the merchant demo."""
 
     mesh: Mesh
-    own: str
+    demo_site: str
     demo_key: str
     rival_key: str
 
@@ -58,7 +58,7 @@ def tenants(mesh: Mesh, new_site: NewSite) -> Tenants:
 
 
 def status_of(call: Callable[[Any], Message], key: str | None) -> tuple[grpc.StatusCode, str]:
-    """Returns status and message of a call that must fail; without a key the caller has no name."""
+    """Return status and message of a call that must fail; without a key the caller has no name."""
     with pytest.raises(grpc.RpcError) as raised:
         call(authorized(key) if key else ())
     return raised.value.code(), str(raised.value.details())
@@ -83,10 +83,10 @@ def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_stored_n
         batch.ingest_key = tenants.demo_key
     with StreamClient(mesh.channel(), opening_key, RIVAL_SITE) as stream:
         stream.send(batch)
-        told = stream.finish()
-    (issue,) = told.issues
+        reported = stream.finish()
+    (issue,) = reported.issues
     assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_UNKNOWN_SITE)
-    assert (told.accepted, list(told.receipts)) == (0, [])
+    assert (reported.accepted, list(reported.receipts)) == (0, [])
     question = Question(RIVAL_SITE, DAY, DAY, metrics=("hits",), include_excluded=True)
     assert ask(mesh.reporter(), question, tenants.rival_key) == {}
 
@@ -110,7 +110,7 @@ def test_a_unary_call_with_the_key_of_another_merchant_finds_no_site(tenants: Te
 def test_a_key_for_one_site_does_not_open_another_site_of_its_merchant(tenants: Tenants, new_site: NewSite) -> None:
     mesh = tenants.mesh
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, site=tenants.own, unbounded_history=True
+        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, site=tenants.demo_site, unbounded_history=True
     )
     secret = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.demo_key), timeout=10).secret
     with StreamClient(mesh.channel(), secret, new_site("not-mine")) as stream:
@@ -124,13 +124,13 @@ def test_a_key_for_one_site_does_not_open_another_site_of_its_merchant(tenants: 
 
 @pytest.mark.timeout(30)
 def test_the_same_visitor_and_hit_id_on_two_merchants_sites_are_two(tenants: Tenants, new_site: NewSite) -> None:
-    mesh, own = tenants.mesh, new_site("same-ids")
-    for key, site in ((tenants.demo_key, own), (tenants.rival_key, RIVAL_SITE)):
+    mesh, demo_site = tenants.mesh, new_site("same-ids")
+    for key, site in ((tenants.demo_key, demo_site), (tenants.rival_key, RIVAL_SITE)):
         with StreamClient(mesh.channel(), key, site) as stream:
             stream.send(hit_pb2.HitBatch(batch_id="same", hits=[hit("same")]))
-            told = stream.finish()
-        assert told.accepted == 1
-        mesh.wait_visible(site, told.receipts, key=key)
+            reported = stream.finish()
+        assert reported.accepted == 1
+        mesh.wait_visible(site, reported.receipts, key=key)
         answer = ask(mesh.reporter(), Question(site, DAY, DAY, metrics=("hits", "visitors", "duplicate_hits")), key)
         assert answer == {("",): {"hits": 1, "visitors": 1, "duplicate_hits": 0}}
 
@@ -139,7 +139,7 @@ def test_the_same_visitor_and_hit_id_on_two_merchants_sites_are_two(tenants: Ten
 
 
 def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[Any], Message]]:
-    """Every admin call that changes or lists something of a merchant."""
+    """Return every admin call that changes or lists a merchant's resources."""
     admin = mesh.admin()
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
     key = admin_pb2.CreateIngestKeyRequest(parent=parent, kind=admin_pb2.KEY_KIND_SERVER)
@@ -192,7 +192,7 @@ def test_a_key_for_the_site_of_another_merchant_cannot_be_made(tenants: Tenants)
 def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -> None:
     admin, metadata = tenants.mesh.admin(), authorized(tenants.demo_key)
     for kind in (admin_pb2.KEY_KIND_BROWSER, admin_pb2.KEY_KIND_EDGE, admin_pb2.KEY_KIND_SERVER):
-        request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=kind, site=tenants.own)
+        request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=kind, site=tenants.demo_site)
         secret = admin.CreateIngestKey(request, metadata=metadata, timeout=10).secret
         for rpc in ("CreateSite", "CreateIngestKey"):
             assert status_of(_admin_calls(tenants.mesh, "merchants/demo", "")[rpc], secret)[0] is DENIED
@@ -203,12 +203,12 @@ def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -
 
 @pytest.fixture
 def closed(tenants: Tenants) -> grpc.Channel:
-    """The door: a mesh that asks for a key, as everywhere but in `hitmesh dev` without options."""
+    """Return the channel to a mesh that requires a key, as every mesh does except `hitmesh dev` without options."""
     return tenants.mesh.channel()
 
 
 def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Message]]:
-    """Every call that reads something of a site."""
+    """Return every call that reads a site's data."""
     reporter = reporter_pb2_grpc.ReporterServiceStub(channel)
     exporter, admin = export_pb2_grpc.ExportServiceStub(channel), admin_pb2_grpc.AdminServiceStub(channel)
     span = reporter_pb2.TimeRange(last_days=1)
@@ -228,9 +228,9 @@ def _reads(channel: grpc.Channel, site: str) -> dict[str, Callable[[Any], Messag
 def test_a_site_of_another_merchant_and_one_that_is_not_there_read_the_same(
     tenants: Tenants, closed: grpc.Channel, rpc: str
 ) -> None:
-    own = _reads(closed, tenants.own)[rpc]
-    assert own(authorized(tenants.demo_key))
-    assert status_of(own, None)[0] is UNAUTHENTICATED
+    open_call = _reads(closed, tenants.demo_site)[rpc]
+    assert open_call(authorized(tenants.demo_key))
+    assert status_of(open_call, None)[0] is UNAUTHENTICATED
     foreign = status_of(_reads(closed, RIVAL_SITE)[rpc], tenants.demo_key)
     missing = status_of(_reads(closed, "merchants/rival/sites/never-made")[rpc], tenants.demo_key)
     assert foreign[0] is missing[0] is NOT_FOUND

@@ -1,6 +1,6 @@
-"""When hits arrive: from hits with event times to an order of arrival, by a plan and a seed.
+"""Arrival times: put hits with event times into an order of arrival, by a plan and a seed.
 
-Decides how late each hit comes and which come again; what a hit is and what arrival makes of it is not known here.
+Decides each hit's delay and which hits are sent twice. Knows nothing of hits' content or of admission.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tests.reference.hits import RefHit
 
 @dataclass(frozen=True)
 class Plan:
-    """How the arrivals of a file differ from its event times.
+    """How a file's arrivals differ from its event times.
 
-    Every hit comes up to `shuffled_ms` after its event time. Shares of the hits (0 to 1) come later than that:
-    `delayed` by up to 50 minutes, on time still; `far_delayed` by up to 48 hours, late or history. Shares come again:
-    `resent` after 3 seconds to 60 minutes, while the stream knows the id; `far_resent` after 91 minutes to 20 hours.
+    Every hit arrives up to `shuffled_ms` after its event time. Shares of the hits (0 to 1) arrive later: `delayed` by
+    up to 50 minutes, still on time; `far_delayed` by up to 48 hours, late or history. Shares arrive twice: `resent`
+    after 3 seconds to 60 minutes, while the stream knows the id; `far_resent` after 91 minutes to 20 hours.
     """
 
     name: str
@@ -52,7 +52,7 @@ PLANS = (IN_ORDER, SHUFFLED, DELAYED, FAR_DELAYED, RESENT, FAR_RESENT, EVERYTHIN
 
 
 class Arrival(NamedTuple):
-    """One sending of a hit; a hit that is sent again arrives twice."""
+    """A hit's arrival; a hit that is sent twice arrives twice."""
 
     at_ms: int
     hit: RefHit
@@ -60,7 +60,7 @@ class Arrival(NamedTuple):
 
 
 def arrivals(hits: Sequence[RefHit], plan: Plan, seed: int = 1) -> list[Arrival]:
-    """Every hit of the plan's traffic, by time of arrival; those of one millisecond in the order of `hits`."""
+    """Return the plan's arrivals by time; arrivals in the same millisecond keep the order of `hits`."""
     dice = Random(f"{plan.name} {seed}")
     sent = [arrival for hit in hits for arrival in _of_one(hit, plan, dice)]
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -85,13 +85,13 @@ def _delay_ms(plan: Plan, dice: Random) -> int:
 
 
 def on_sites(hits: Iterable[RefHit], sites: Sequence[str]) -> list[RefHit]:
-    """The same hits once for each of the sites: as many files of equal content."""
+    """Return the hits once for each site, like that many files with equal content."""
     of_one = list(hits)
     return [replace(hit, site=site) for site in sites for hit in of_one]
 
 
 def in_slices(sent: Iterable[Arrival], max_hits: int, max_ms: int) -> Iterator[list[Arrival]]:
-    """Arrivals, by time, in groups that span less than `max_ms` and hold at most `max_hits`."""
+    """Yield arrivals, by time, in groups that span less than `max_ms` and hold at most `max_hits`."""
     part: list[Arrival] = []
     for arrival in sent:
         if part and (len(part) == max_hits or arrival.at_ms - part[0].at_ms >= max_ms):

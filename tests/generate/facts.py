@@ -1,7 +1,7 @@
-"""The words that generated hits are made of: sites, user agents, referrers, campaigns, pages and products.
+"""Vocabulary for generated hits: sites, user agents, referrers, campaigns, pages and products.
 
-What a client would send and what admission should make of it stand side by side. Values with quotes, commas,
-backslashes at the end, line breaks, right-to-left text and emoji are among them on purpose.
+Each client value stands beside its expected admission result. Values with quotes, commas, backslashes at the end, line
+breaks, right-to-left text and emoji are included on purpose.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.reference.hits import NO_CAMPAIGN, Campaign, RefItem
 
 @dataclass(frozen=True)
 class Client:
-    """A user agent and how it is classified."""
+    """A user agent and its classification."""
 
     user_agent: str
     device_type: str
@@ -24,7 +24,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a visit comes from: a referrer or a campaign, and how it is classified."""
+    """A visit's origin, a referrer or a campaign, and its classification."""
 
     referrer: str | None
     referrer_host: str | None
@@ -36,7 +36,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Shop:
-    """A site, the currency it counts in, and the host of its pages."""
+    """A site with its currency and page host."""
 
     site: str
     currency: str
@@ -127,7 +127,7 @@ PAGES = (
     "/cart",
     "/about",
     "/a,b;c",
-    "/say-%22hello%22",  # in the normal form of addresses, as they are stored
+    "/say-%22hello%22",  # in the normal form of addresses, as stored
     "/ends-with-backslash%5C",
     "/עברית/דף",
     "/emoji-🛒",

@@ -1,8 +1,7 @@
-"""The two generated files: a big one of eight days and a later one that reaches back into them.
+"""The two generated files: a big file over eight days, and a later file with hits before and inside those days.
 
-Everything follows from the seed. Both come shuffled, standing in one partition of a log in the order in which
-they are to be sent. Orders are repeated only by the same visitor, so the winner does not hang on how
-partitions race.
+Everything follows from the seed. Both files are shuffled; positions place the hits in a single log partition in sending
+order. Only the same visitor repeats an order, so the winner does not depend on a race between partitions.
 """
 
 from __future__ import annotations
@@ -53,11 +52,11 @@ _COPY_OFFSETS_MS = (0, SECOND, -MINUTE, COPY_WINDOW_MS)
 
 
 def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
-    """At least `count` hits of three sites over the eight days from FIRST_DAY, and a little around them.
+    """Return at least `count` hits on three sites over the eight days from FIRST_DAY, and a little around them.
 
-    All scenarios stand on the first, fourth and sixth day of every site, one visitor of more than 5,000 hits
-    on the first site; the rest are random visitors and copies. Below about 12,000 the scenarios alone are
-    more.
+    Every site has all scenarios on days one, four and six; the first site also has a visitor with more than 5,000
+    hits. All other hits are random visitors and copies. If `count` is below about 12,000, the scenarios alone make
+    more hits.
     """
     maker = HitMaker("a", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=False)]
@@ -65,7 +64,7 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
     for number in counter():
         if len(hits) >= count:
             break
-        # The same visitor ids are used on every site: they must not be taken for one visitor.
+        # Visitor ids repeat on every site: equal ids on different sites are different visitors.
         shop = SHOPS[number % len(SHOPS)]
         hits += _random_visitor(maker, shop, f"v{number // len(SHOPS):06d}", _midnight(0), DAYS * DAY)
     hits += _copies(maker.random, hits)
@@ -74,10 +73,10 @@ def generate_hits(seed: int = 1, count: int = 50_000) -> list[RefHit]:
 
 
 def second_file(first: Sequence[RefHit], seed: int = 2) -> list[RefHit]:
-    """Hits of the two days before and inside the days of `first`, which comes from `generate_hits`.
+    """Return hits on the two days before and inside the days of `first`, the result from `generate_hits`.
 
-    They bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l) and copy known
-    hits. Positions go on behind those of `first`.
+    The hits bridge, prepend, lengthen and split visits, change carries over midnight (S-k, S-l) and copy known hits.
+    Positions continue after those in `first`.
     """
     maker = HitMaker("b", Random(seed), counter())
     hits = [hit for shop in SHOPS for hit in _scenario_hits(maker, shop, later=True)]
@@ -120,7 +119,7 @@ def _random_visitor(maker: HitMaker, shop: Shop, visitor: str, start_ms: int, sp
 
 
 def _random_visit(dice: Random) -> Iterator[Moment]:
-    """A walk through a shop; now and then quiet hits at its ends, an edge gap, a campaign in the middle."""
+    """Yield a walk through a shop, with occasional quiet hits at its ends, an edge gap, or a campaign in the middle."""
     at_ms = 0
     if dice.random() < 0.1:
         yield Moment(at_ms, dice.choice(_QUIET_TYPES))
@@ -141,7 +140,7 @@ def _pause_ms(dice: Random) -> int:
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Copies as they were, with other content within two hours, and of ids used again beyond two hours."""
+    """Return exact copies, copies with other content within two hours, and hits that reuse ids beyond two hours."""
     exact = dice.sample(hits, len(hits) // 40)
     changed = [
         replace(_with_other_content(hit), event_time=hit.event_time + dice.choice(_COPY_OFFSETS_MS))
@@ -161,7 +160,7 @@ def _with_other_content(hit: RefHit) -> RefHit:
 
 
 def _near(maker: HitMaker, known: RefHit) -> list[RefHit]:
-    """One to three hits of the same visitor within hours of a known hit."""
+    """Return one to three hits from the same visitor within hours of a known hit."""
     dice = maker.random
     shop = next(shop for shop in SHOPS if shop.site == known.site)
     client = next(client for client in (*PEOPLE, *BOTS) if client.user_agent == known.user_agent)

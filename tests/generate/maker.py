@@ -1,6 +1,6 @@
-"""From a moment of a scenario or a walk to a full hit: payload, origin, device and what a client would send.
+"""Make a complete hit from a moment in a scenario or walk: payload, origin, device and the client's values.
 
-Decides what stands in each type of hit; when hits happen and to whom is not known here.
+Decides the content of each hit type. Knows nothing of when hits happen or which visitor makes them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from tests.reference.hits import INTERACTIVE_TYPES, NO_CAMPAIGN, RefHit
 
 @dataclass(frozen=True)
 class HitMaker:
-    """Makes the hits of one file: ids are the prefix and a number that counts up, choices come from the
-    seed."""
+    """Factory for a file's hits: ids are the prefix plus a running number, choices come from the seed."""
 
     prefix: str
     random: Random
     numbers: Iterator[int]
 
     def hit(self, shop: Shop, visitor: str, at: Moment, base_ms: int, client: Client, origin: Origin) -> RefHit:
-        """The hit of a moment; the origin counts where the type can carry it."""
+        """Return the hit for a moment; the origin is used if the hit type can carry an origin."""
         hit_id = at.hit_id or f"{self.prefix}{next(self.numbers):07d}"
         client = BOTS[0] if at.bot else client
         came_from = _origin_of(at, origin)
@@ -89,7 +88,7 @@ class HitMaker:
         return hit
 
     def _with_refund(self, hit: RefHit, shop: Shop, order_id: str) -> RefHit:
-        """Some have no id, some repeat an id of their visitor, some give back a whole order that may be unknown."""
+        """Add a refund: without an id, with a repeated id, or for a whole order that may be unknown."""
         dice = self.random
         amount = dice.choice((0, dice.randint(1, 90_000_000), dice.randint(1, 90_000_000)))
         refund_id = dice.choice((None, f"refund-{hit.hit_id}", f"refund-of-{hit.visitor}"))
@@ -115,7 +114,7 @@ class HitMaker:
 
 
 def _origin_of(at: Moment, origin: Origin) -> Origin:
-    """Only page views carry a referrer; every type carries a campaign."""
+    """Return the origin as the type carries it: every type carries a campaign, only page views a referrer."""
     if at.campaign != NO_CAMPAIGN:
         origin = next(known for known in ORIGINS if known.campaign == at.campaign)
     if at.type == "PAGE_VIEW":

@@ -1,7 +1,7 @@
-"""Cases at the edges of the visit rules, each a visitor with literal times: rules D1, D2, S0 to S5, L4.
+"""Edge cases of the visit rules, each a visitor with literal times: rules D1, D2, S0 to S5, L4.
 
-A scenario has hits of a first file and hits of a second one that is imported later. Times are milliseconds
-relative to a UTC midnight; negative ones lie on the day before.
+A scenario has hits in a first file, and hits in a second file that is imported later. Times are milliseconds relative
+to a UTC midnight; negative times lie on the day before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GAP = 30 * MINUTE
 
 @dataclass(frozen=True)
 class Moment:
-    """One hit of a scenario. `hit_id` is set where two moments are to share an id."""
+    """A hit in a scenario. `hit_id` is set if two moments share an id."""
 
     at_ms: int
     type: str = "PAGE_VIEW"
@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One visitor: what the first file holds of it, and what the second adds."""
+    """A visitor: hits in the first file, and hits added by the second."""
 
     name: str
     first: tuple[Moment, ...]
@@ -41,12 +41,12 @@ class Scenario:
 
 
 def every(step_ms: int, count: int, start_ms: int = 0, type: str = "PAGE_VIEW") -> tuple[Moment, ...]:
-    """Moments of one type at equal distances."""
+    """Return moments with the same type at equal distances."""
     return tuple(Moment(start_ms + index * step_ms, type) for index in range(count))
 
 
 def at_minutes(*minutes: float) -> tuple[Moment, ...]:
-    """Page views at minutes relative to midnight."""
+    """Return page views at minutes relative to midnight."""
     return tuple(Moment(round(minute * MINUTE)) for minute in minutes)
 
 
@@ -177,6 +177,6 @@ HEAVY = Scenario(
         *every(10 * SECOND, 350, 50_020 * SECOND),
     ),
 )
-"""A visit of 5,000 hits; two that may not start the next one, and then the next one (S5)."""
+"""A visit with 5,000 hits; two hits that may not start the next visit; then the next visit (S5)."""
 
 SCENARIOS = (*_GAPS, *_CAPS, *_CAMPAIGNS, *_NOT_INTERACTIVE, *_COPIES, *_LATER)

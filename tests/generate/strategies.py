@@ -1,7 +1,7 @@
 """Hypothesis strategies: small random sets of hits, crowded around the edges of the rules.
 
-A visitor is a start near a midnight (UTC's or a zone's) and steps from hit to hit, most of them at the edges
-of gap, copy window and cap; a step may be a run of up to 50 hits, which is what reaches the cap of 24 hours.
+A visitor starts near a midnight (UTC or a zone's) and steps from hit to hit, mostly at the edges of gap, copy window
+and cap; a step may be a run with up to 50 hits, enough to reach the cap of 24 hours.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _STARTS_MS = (
     -10 * MINUTE,
     24 * HOUR - MINUTE,
     24 * HOUR - 1,
-    13 * HOUR - 5 * MINUTE,  # midnight of Lord Howe in summer
-    18 * HOUR + 10 * MINUTE,  # five minutes before that of Kathmandu
-    4 * HOUR - SECOND,  # that of New York in summer
+    13 * HOUR - 5 * MINUTE,  # five minutes before Lord Howe's summer midnight
+    18 * HOUR + 10 * MINUTE,  # five minutes before Kathmandu's midnight
+    4 * HOUR - SECOND,  # a second before New York's summer midnight
 )
 _STEPS_MS = (
     0,
@@ -116,17 +116,17 @@ def ref_hits(
     unique_ids: bool = False,
     unique_orders: bool = False,
 ) -> list[RefHit]:
-    """From 0 to `max_hits` hits of up to four visitors on two sites, in random log order.
+    """Draw 0 to `max_hits` hits by up to four visitors on two sites, in random log order.
 
     Args:
-        draw: given by Hypothesis.
-        max_hits: most hits.
-        unique_ids: no copies at all.
-        unique_orders: no id of an order or a refund twice, but in copies.
+        draw: provided by Hypothesis.
+        max_hits: maximum number of hits.
+        unique_ids: without copies.
+        unique_orders: order and refund ids repeat only in copies.
     """
     hits: list[RefHit] = []
     for number in range(draw(st.integers(0, 4))):
-        # Two sites share a visitor id: it must not be taken for one visitor.
+        # Two sites share a visitor id: equal ids on different sites are different visitors.
         shop, visitor = SHOPS[number % 2], f"visitor-{number // 2}"
         for time_ms in draw(_times())[: max_hits - len(hits)]:
             index = len(hits)
@@ -150,7 +150,7 @@ def ref_hits(
 
 
 def policies() -> st.SearchStrategy[RefPolicy]:
-    """Visit policies: v1 mostly, each of its flags the other way, and a cap on hits that small sets reach."""
+    """Draw visit policies: mostly v1, else v1 with a flag inverted, or with a hit cap that small sets reach."""
     return st.sampled_from(
         (
             V1,
@@ -164,7 +164,7 @@ def policies() -> st.SearchStrategy[RefPolicy]:
 
 
 def _position(index: int) -> tuple[int, str, int, int, int]:
-    """Four records to each log time, so that log, partition, offset and row decide too."""
+    """Return a position; four records share each log time, so that log, partition, offset and row decide too."""
     return (index // 4, f"log-{index % 2}", index % 3, index, index % 5)
 
 
@@ -186,7 +186,7 @@ def _times(draw: st.DrawFn) -> list[int]:
 @st.composite
 def _one_hit(draw: st.DrawFn, own_id: str, *, unique_ids: bool) -> RefHit:
     payload = draw(_PAYLOAD)
-    # One small number decides what is rare, so that most hits cost two draws.
+    # A single small number decides all rare cases, so that most hits cost two draws.
     rare = draw(_RARE)
     client: Client = BOTS[0] if rare in (1, 2) else PEOPLE[rare % 2]
     origin: Origin = draw(_ORIGIN) if rare in (3, 4, 5, 6, 7) else DIRECT

@@ -1,4 +1,4 @@
-"""Sites, keys and what each key may do, over gRPC, on the memory stores."""
+"""Sites, keys and each key's permissions, over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, object], field:
 
 
 def reads(mesh: Mesh, site: str, secret: str | None) -> list[Callable[[], object]]:
-    """Returns every read that names a site."""
+    """Return every read that names a site."""
     metadata = bearer(secret) if secret else None
     exported = export_pb2.ExportReportRequest(site=site, metrics=["hits"], last="1d")
     listed = admin_pb2.ListSitesRequest(parent=site.split("/sites/")[0])

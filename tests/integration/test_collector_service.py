@@ -1,4 +1,4 @@
-"""StreamHits and SendHits in this process, where the log's promises can be held back (contract, Collector 1 to 6)."""
+"""StreamHits and SendHits in this process, on a log that can withhold append results (contract, Collector 1 to 6)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def backend(classifier: Classifier) -> Backend:
 
 @pytest.fixture
 def collector(backend: Backend) -> Iterator[Running]:
-    with running(backend) as one:
-        yield one
+    with running(backend) as started:
+        yield started
 
 
 def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
@@ -65,9 +65,6 @@ def sending(collector: Running, batch: hit_pb2.HitBatch) -> grpc.Future[collecto
     return stub.SendHits.future(collector_pb2.SendHitsRequest(batch=batch), metadata=METADATA, timeout=15)
 
 
-# ------------------------------------------------------------------------------------------------------------ promises
-
-
 def test_nothing_is_acknowledged_before_the_log_says_durable(backend: Backend, collector: Running) -> None:
     backend.log.shut()
     answer = sending(collector, batch_of("slow"))
@@ -84,20 +81,20 @@ def test_an_ack_waits_for_the_batches_before_it(backend: Backend, collector: Run
         backend.log.wait_held(1)
         stream.send(batch_of("two"))
         backend.log.wait_held(2)
-        assert stream.told.acked_through == 0
+        assert stream.reported.acked_through == 0
         backend.log.open()
-        told = stream.finish()
-    assert (told.acked_through, told.accepted) == (2, 2)
+        reported = stream.finish()
+    assert (reported.acked_through, reported.accepted) == (2, 2)
 
 
 def test_receipts_say_where_in_the_log_the_hits_are(backend: Backend, collector: Running) -> None:
     with opened(collector) as stream:
         for number in range(5):
             stream.send(batch_of(f"b-{number}", hits=3))
-        told = stream.finish()
+        reported = stream.finish()
     rows = backend.rows()
     assert rows.height == 15
-    for receipt in told.receipts:
+    for receipt in reported.receipts:
         here = rows.filter((rows["at_partition"] == receipt.partition) & (rows["at_offset"] == receipt.offset))
         assert f"b-{receipt.batch_seq - 1}-0" in here["hit_id"].to_list()
         assert receipt.log_time.ToMilliseconds() == NOW_MS
@@ -113,15 +110,12 @@ def test_all_streams_share_records(backend: Backend) -> None:
     assert len(places) == 1, "both batches came while the record lingered"
 
 
-# -------------------------------------------------------------------------------------------------------- backpressure
-
-
 def test_a_stream_holds_no_more_bytes_than_its_credit(backend: Backend, collector: Running) -> None:
     backend.log.shut()
     with opened(collector, max_inflight_bytes=1 << 20) as stream:
         for number in range(1, 9):
             stream.raw(sequenced(number, batch_of(f"b-{number}", hits=600, padding=480)))
-        # Batches that arrive together share a record: what was read is counted in hits.
+        # Concurrent batches share a record, so the number of batches read is counted in hits.
         eventually(lambda: collector.batcher.hits_accepted >= 1_200, "two batches are taken")
         assert backend.log.held <= 2 + 1, "more than 1 MiB of batches of 360 KB were read"
         assert collector.batcher.hits_accepted <= (2 + 1) * 600, "more than 1 MiB of batches of 360 KB were read"
@@ -151,11 +145,11 @@ def test_a_full_log_puts_batches_off(backend: Backend) -> None:
     with running(full) as collector, opened(collector) as stream:
         stream.send(batch_of("too-much", hits=50))
         stream.wait_acked(1)
-        (issue,) = stream.told.issues
+        (issue,) = stream.reported.issues
         assert (issue.index, issue.outcome) == (-1, collector_pb2.OUTCOME_RETRY)
         assert issue.reason == collector_pb2.REASON_LOG_FULL
         assert issue.retry_delay.ToMilliseconds() > 0
-        assert stream.told.accepted == 0
+        assert stream.reported.accepted == 0
         with pytest.raises(grpc.RpcError) as raised:
             sending(collector, batch_of("too-much-too", hits=50)).result()
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -167,13 +161,10 @@ def _with_full_log(backend: Backend) -> Backend:
 
 
 def _detail(error: grpc.RpcError, into: error_details_pb2.RetryInfo) -> error_details_pb2.RetryInfo:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error of a call is that call
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # a call's error is the call itself
     assert status is not None
     assert any(detail.Unpack(into) for detail in status.details)
     return into
-
-
-# ------------------------------------------------------------------------------------------------------------ the end
 
 
 def test_a_drain_says_go_away_finishes_what_is_in_flight_and_another_collector_goes_on(backend: Backend) -> None:
@@ -184,16 +175,16 @@ def test_a_drain_says_go_away_finishes_what_is_in_flight_and_another_collector_g
             backend.log.wait_held(1)
             draining = threading.Thread(target=first.service.drain)
             draining.start()
-            while stream.told.go_away is None:
+            while stream.reported.go_away is None:
                 stream.next()
-            assert 0 < stream.told.go_away.drain.ToMilliseconds() <= 2_000
-            assert stream.told.acked_through == 0
+            assert 0 < stream.reported.go_away.drain.ToMilliseconds() <= 2_000
+            assert stream.reported.acked_through == 0
             backend.log.open()
-            told = stream.finish()
+            reported = stream.finish()
             draining.join(timeout=5)
             assert not draining.is_alive(), "the drain is over as soon as the last stream has ended"
-        assert (told.acked_through, told.accepted) == (1, 3)
-        with opened(second, resume_from=told.acked_through) as stream:
+        assert (reported.acked_through, reported.accepted) == (1, 3)
+        with opened(second, resume_from=reported.acked_through) as stream:
             assert stream.send(batch_of("next")) == 2
             assert stream.finish().acked_through == 2
     assert backend.rows().height == 4
@@ -203,7 +194,7 @@ def test_a_client_that_stays_is_ended_when_the_drain_is_over(backend: Backend) -
     with running(backend, drain_s=0.2) as collector, opened(collector) as stream:
         collector.service.drain()
         list(stream.answers())
-        assert stream.told.go_away is not None
+        assert stream.reported.go_away is not None
         assert stream.call.code() is grpc.StatusCode.OK
 
 
@@ -211,12 +202,12 @@ def test_an_old_stream_is_sent_away_and_takes_its_hits_to_another_collector(back
     with running(backend, max_stream_age_s=0.3) as first, running(backend) as second:
         with opened(first) as stream:
             stream.send(batch_of("before"))
-            while stream.told.go_away is None:
+            while stream.reported.go_away is None:
                 stream.next()
-            assert "old" in stream.told.go_away.reason
-            told = stream.finish()
-        assert (told.acked_through, told.accepted) == (1, 1)
-        with opened(second, resume_from=told.acked_through) as stream:
+            assert "maximum age" in stream.reported.go_away.reason
+            reported = stream.finish()
+        assert (reported.acked_through, reported.accepted) == (1, 1)
+        with opened(second, resume_from=reported.acked_through) as stream:
             stream.send(batch_of("after"))
             assert stream.finish().acked_through == 2
     assert backend.rows().height == 2
@@ -225,7 +216,7 @@ def test_an_old_stream_is_sent_away_and_takes_its_hits_to_another_collector(back
 def test_a_client_that_stays_on_an_old_stream_is_ended(backend: Backend) -> None:
     with running(backend, max_stream_age_s=0.1, drain_s=0.2) as collector, opened(collector) as stream:
         list(stream.answers())
-        assert stream.told.go_away is not None
+        assert stream.reported.go_away is not None
         assert stream.call.code() is grpc.StatusCode.OK
 
 
@@ -238,14 +229,11 @@ def test_a_client_that_breaks_off_leaves_room_for_another(backend: Backend) -> N
         def opens() -> bool:
             try:
                 with opened(collector) as again:
-                    return again.told.credit > 0
+                    return again.reported.credit > 0
             except grpc.RpcError as error:
                 return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
 
         eventually(opens, "the place of the broken stream is free again")
-
-
-# ------------------------------------------------------------------------------------------------------------ refusals
 
 
 def test_what_is_refused_is_durable_before_the_ack_with_its_reason_and_the_first_4_kib(
@@ -272,8 +260,8 @@ def test_a_batch_with_an_unknown_key_is_kept_with_all_its_hits_counted(backend: 
     with opened(collector) as stream:
         stream.send(batch_of("good"))
         stream.send(stranger)
-        told = stream.finish()
-    assert (told.accepted, told.acked_through) == (1, 2)
+        reported = stream.finish()
+    assert (reported.accepted, reported.acked_through) == (1, 2)
     refusals = backend.refusals()
     assert refusals["reason"].to_list() == ["UNKNOWN_KEY"]
     assert refusals["hits"].to_list() == [3]
@@ -283,15 +271,15 @@ def test_hits_of_one_frame_that_do_not_decode_cost_their_neighbours_nothing(
     backend: Backend, collector: Running
 ) -> None:
     hits = [bytes_of(batch_of(f"g-{number}").hits[0]) for number in range(3)]
-    broken = b"".join(length_delimited(6, one) for one in (hits[0], b"\xff\xff", hits[1]))
+    broken = b"".join(length_delimited(6, hit) for hit in (hits[0], b"\xff\xff", hits[1]))
     with opened(collector) as stream:
         stream.send(broken)
         stream.raw(b"\xff\xff\xff")
         stream.next_seq += 1
         stream.send(length_delimited(6, hits[2]))
-        told = stream.finish()
-    assert told.accepted == 3
-    assert [(one.batch_seq, one.index) for one in told.issues] == [(1, 1), (2, -1)]
+        reported = stream.finish()
+    assert reported.accepted == 3
+    assert [(issue.batch_seq, issue.index) for issue in reported.issues] == [(1, 1), (2, -1)]
     assert sorted(backend.rows()["hit_id"].to_list()) == ["g-0-0", "g-1-0", "g-2-0"]
 
 
@@ -301,6 +289,6 @@ def test_the_key_of_a_batch_wins_over_that_of_the_stream(backend: Backend, colle
     with opened(collector) as stream:
         stream.send(batch_of("stream-key"))
         stream.send(other)
-        told = stream.finish()
-    assert told.accepted == 1
-    assert [one.batch_seq for one in told.issues] == [2]
+        reported = stream.finish()
+    assert reported.accepted == 1
+    assert [issue.batch_seq for issue in reported.issues] == [2]

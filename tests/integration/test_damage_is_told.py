@@ -1,4 +1,4 @@
-"""Damage that a reporter meets leaves a line in the log and is counted."""
+"""Damaged rows found by a reporter are logged and counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.settled_rows import SITE
 
 
 class Damaged:
-    """A store of metrics whose rows are damaged."""
+    """A metric store with damaged rows."""
 
     def __init__(self, store: MetricStore) -> None:
         self._store = store

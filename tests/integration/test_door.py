@@ -1,4 +1,4 @@
-"""The door itself: a real Envoy in front of a reporter and a collector in this process."""
+"""A real Envoy in front of a reporter and a collector in this process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ask(at: Address, method: str, path: str, body: bytes | Iterator[bytes] | Non
 
 
 def spoken(at: Address, request: bytes) -> bytes:
-    """Returns all that is answered to these bytes until the door closes the connection."""
+    """Return the complete answer to these bytes, until Envoy closes the connection."""
     with socket.create_connection((at.host, at.port), timeout=20) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -65,15 +65,15 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
     mesh = start(open_reads=True)
     reporter = next(mesh)
     with running(new_backend(Classifier())) as collector:
-        own, stats = (Address(ports.HOST, port) for port in ports.any_free(2))
+        address, stats = (Address(ports.HOST, port) for port in ports.any_free(2))
         collectors, reporters = ((Address(ports.HOST, port),) for port in (collector.port, reporter.port))
-        door = Door(own, stats, collectors, reporters, reporters, run / "access.jsonl")
+        door = Door(address, stats, collectors, reporters, reporters, run / "access.jsonl")
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
         envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
         try:
-            eventually(lambda: envoy.process.poll() is not None or not ports.is_free(own.port), "Envoy listens", 60)
+            eventually(lambda: envoy.process.poll() is not None or not ports.is_free(address.port), "Envoy listens", 60)
             assert envoy.process.poll() is None, envoy.last_lines()
             yield door, run
             assert envoy.process.poll() is None, envoy.last_lines()
@@ -95,9 +95,6 @@ def stats(running_door: tuple[Door, Path]) -> Address:
 def a_batch() -> bytes:
     hit = {"hitId": "h1", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "https://shop.example/"}}
     return json.dumps({"ingestKey": KEY, "hits": [hit]}).encode()
-
-
-# ----------------------------------------------------------------------------------------------------------- the proxy
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
@@ -125,16 +122,13 @@ def test_the_admin_interface_is_a_socket_file_of_the_owner(running_door: tuple[D
     assert (running_door[1] / ADMIN_SOCKET).stat().st_mode & 0o777 == 0o600
 
 
-# --------------------------------------------------------------------------------------------------------- host names
-
-
 @pytest.mark.parametrize("host", [STRANGER, f"{STRANGER}:80", "localhost.evil.example", "127.0.0.1.evil.example"])
 @pytest.mark.parametrize("path", ["/v1/merchants/-/sites", "/v1/metrics", "/nowhere"])
 def test_another_host_name_is_refused_and_the_error_names_those_that_work(door: Address, host: str, path: str) -> None:
     answer = ask(door, "GET", path, host=host, origin=f"http://{host}")
-    said = json.loads(answer.body)
-    assert (answer.status, reason_of(said)) == (403, "OTHER_HOST")
-    assert "localhost" in said["message"]
+    error = json.loads(answer.body)
+    assert (answer.status, reason_of(error)) == (403, "OTHER_HOST")
+    assert "localhost" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +146,6 @@ def test_a_grpc_call_to_another_host_name_is_refused(door: Address) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             call(b"", timeout=10)
     assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-
-# -------------------------------------------------------------------------------------------------------- old and rare
 
 
 @pytest.mark.parametrize("host", [b"", b"Host: 127.0.0.1:8080\r\n"], ids=["no host", "host"])
@@ -213,9 +204,6 @@ def test_reports_are_not_for_pages_of_another_origin(door: Address) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-# -------------------------------------------------------------------------------------------------------------- bodies
-
-
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_packed_batch_is_taken(door: Address, chunked: bool) -> None:
     packed = gzip.compress(a_batch())
@@ -270,16 +258,13 @@ def test_a_filter_of_the_greatest_length_works_by_get(door: Address, letter: str
     values = [f"/{number}{letter * 400}" for number in range(100)]
     text = f"page_path in({','.join(values)})"[: MAX_TEXT - 1]
     text = text.rpartition(",")[0] + ")"
-    asked = f"metrics=hits&last=1d&format=csv&filter={urllib.parse.quote(text)}"
-    answer = ask(door, "GET", f"/v1/merchants/demo/sites/shop:export?{asked}")
+    query = f"metrics=hits&last=1d&format=csv&filter={urllib.parse.quote(text)}"
+    answer = ask(door, "GET", f"/v1/merchants/demo/sites/shop:export?{query}")
     assert answer.status == 200, answer
 
 
 def test_cookies_of_other_programs_on_this_machine_do_no_harm(door: Address) -> None:
     assert ask(door, "GET", "/v1/metrics", cookie="a=" + "b" * 60_000, referer="x" * 9_000).status == 200
-
-
-# ---------------------------------------------------------------------------------------------------------- request ids
 
 
 @pytest.mark.parametrize("sent", ["x", "a-b_c/~!", "i" * 128])
@@ -292,7 +277,7 @@ def test_an_id_that_a_caller_sends_is_kept(door: Address, sent: str) -> None:
 def test_an_id_that_is_long_or_not_printable_is_replaced(door: Address, sent: str, path: str) -> None:
     ids = {ask(door, "GET", path, x_request_id=sent).headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
-    assert all(re.fullmatch(r"[!-~]{8,128}", one) for one in ids)
+    assert all(re.fullmatch(r"[!-~]{8,128}", request_id) for request_id in ids)
 
 
 @pytest.mark.parametrize("sent", ["i" * 5_000, "i" * 20, "with blank", "\x80\xff", ""])
@@ -312,9 +297,6 @@ def test_a_request_that_envoy_refuses_by_itself_has_an_id_of_the_same_kind_in_an
 
     (line,) = eventually(logged, "the request is in the access log", 60)
     assert line["request_id"] == answer.headers["x-request-id"]
-
-
-# --------------------------------------------------------------------------------------------------------------- health
 
 
 def test_methods_that_nobody_serves_do_not_count_against_an_instance(door: Address, stats: Address) -> None:

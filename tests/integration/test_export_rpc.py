@@ -1,4 +1,4 @@
-"""Reports as files over gRPC, on the memory stores."""
+"""Reports as files over gRPC, on in-memory stores."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
             "gap_fill",
         )
         assert (
-            "100,800 rows, beyond 100,000: use gap_fill NONE, a coarser grain, a shorter range or a filter"
+            "100,800 rows; the limit is 100,000: use gap_fill NONE, a coarser grain, a shorter range or a filter"
             in found.message
         )
     request.limit = 5
@@ -113,7 +113,7 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
     assert joined(call).data.count(b"\n") == 5
     warnings = [text for name, text in call.initial_metadata() if name == "x-hitmesh-warning"]
     assert warnings == [
-        "empty buckets are left out: every bucket of every value is 100,800 rows, beyond 100,000",
+        "empty buckets are left out: all buckets of all values are 100,800 rows; the limit is 100,000",
         "5 of 1,400 rows are shown: raise limit, or narrow the question",
     ]
 
@@ -124,8 +124,8 @@ def test_an_export_of_more_rows_than_a_file_has_names_number_rule_and_cure(mesh:
     found = refusal(lambda: export(mesh, metrics=["hits"], dimensions=["page_path"], format=form))
     assert (found.code, found.reason, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_ROWS", "limit")
     assert found.message == (
-        "the report has 100,001 rows; a file has all of them, at most 100,000: write a limit, or ask for a shorter "
-        "range, a coarser grain or fewer dimensions"
+        "the report has 100,001 rows; a file without a limit holds at most 100,000: set a limit, or ask for a "
+        "shorter range, a coarser grain or fewer dimensions"
     )
 
 
@@ -151,7 +151,7 @@ def test_a_bad_export_names_its_field(mesh: Mesh, fields: dict[str, object], rea
 
 
 LONG_PATH = "/" + "x" * 1_900
-# An hour of 100 days each: 2,400 rows with the path are 4.6 MB.
+# Hourly rows over 100 days: 2,400 rows with the path are 4.6 MB.
 BEYOND_4_MIB: dict[str, object] = {
     "metrics": ["hits"],
     "dimensions": ["page_path"],

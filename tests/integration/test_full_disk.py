@@ -1,4 +1,4 @@
-"""A disk that is full: what is said meanwhile, and that everything goes on by itself once room is made."""
+"""A full disk: the errors while there is no space, and recovery without a restart after space is freed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAIT_S = 120.0
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB."""
+    """Provide a 3 MiB file system."""
     made = tmp_path / "disk"
     made.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(made)]
@@ -43,7 +43,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Write a file until there is no room."""
+    """Write a file until the disk is full."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         write_on(file)

@@ -1,4 +1,4 @@
-"""Callers that say nothing, show no key, or call more than can run (contract, Collector 2); and what they may cost."""
+"""Limits for callers that send nothing, show no key, or exceed the call limit (contract, Collector 2)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def a_stream(collector: Running, key: str = KEY) -> StreamClient:
 
 
 def silent(collector: Running) -> Any:
-    """Returns a stream that sends nothing at all."""
+    """Return a stream that sends nothing."""
     return held_open(collector, f"{CALLS}/StreamHits")
 
 
@@ -120,7 +120,7 @@ def test_the_largest_number_is_taken(backend: Backend) -> None:
 
 
 def test_calls_that_ended_leave_no_thread_in_their_client(backend: Backend) -> None:
-    def unnamed() -> set[threading.Thread]:  # a pool gives its threads a name, gRPC's client does not
+    def unnamed() -> set[threading.Thread]:  # a pool names its threads, gRPC's client does not
         return {each for each in threading.enumerate() if each.name.startswith("Thread-")}
 
     before = unnamed()
@@ -235,11 +235,11 @@ def test_unknown_keys_that_are_not_looked_up_may_come_again_and_shut_out_no_know
         assert ended_with(a_stream(collector, "hms_guess_4")) is grpc.StatusCode.RESOURCE_EXHAUSTED
         stream.send(a_batch("with another key", "hms_guess_5"))
         stream.send(a_batch("good"))
-        told = stream.finish()
-        assert [(issue.outcome, issue.reason) for issue in told.issues] == [
+        reported = stream.finish()
+        assert [(issue.outcome, issue.reason) for issue in reported.issues] == [
             (collector_pb2.OUTCOME_RETRY, collector_pb2.REASON_QUOTA)
         ]
-        assert told.accepted == 1
+        assert reported.accepted == 1
         backend.clock.advance(1_000)
         assert code_of(collector, guesses[3]) is grpc.StatusCode.UNAUTHENTICATED
     database.close()
@@ -285,7 +285,7 @@ def json_of(name: str) -> bytes:
     return json.dumps({"ingestKey": BROWSER, "hits": [hit]}).encode()
 
 
-def send_json(collector: Running, body: bytes, timeout_s: float = 60, encoding: str = "identity") -> grpc.Future:  # type: ignore[type-arg]  # the stubs do not say of what
+def send_json(collector: Running, body: bytes, timeout_s: float = 60, encoding: str = "identity") -> grpc.Future:  # type: ignore[type-arg]  # not generic in the stubs
     call = json_pb2_grpc.JsonCollectorServiceStub(collector.channel).SendJsonHits
     metadata = (("hitmesh-site", SITE), ("content-encoding", encoding))
     return call.future(httpbody_pb2.HttpBody(data=body), timeout=timeout_s, metadata=metadata)
@@ -320,7 +320,7 @@ def test_json_for_which_there_is_no_room_is_charged(backend: Backend) -> None:
     with structlog.testing.capture_logs() as logged, running(backend, **limits) as collector:
         backend.log.shut()
         large = a_batch("large", KEY)
-        large.batch_id = "x" * (4 << 20)  # it is refused once the log answers; until then it takes all the room
+        large.batch_id = "x" * (4 << 20)  # refused after the log answers; the batch fills the room until then
         stub = collector_pb2_grpc.CollectorServiceStub(collector.channel)
         request = collector_pb2.SendHitsRequest(batch=large)
         held = stub.SendHits.future(request, metadata=(("hitmesh-site", SITE),), timeout=60)

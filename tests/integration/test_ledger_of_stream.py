@@ -1,4 +1,4 @@
-"""The ledger of hits that the real runner and settler counted: it balances at every stage, and sees what is lost."""
+"""The ledger for hits counted by the real runner and settler: balanced at every stage, and sensitive to lost hits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ledger_of(mesh: SmallMesh) -> SiteLedger:
 
 
 def day_of(ledger: SiteLedger, day: int = DAY) -> Day:
-    return next(one for one in ledger.days if one.day == day)
+    return next(entry for entry in ledger.days if entry.day == day)
 
 
 def classes(day: Day) -> tuple[int, int, int, int]:
@@ -44,7 +44,7 @@ def classes(day: Day) -> tuple[int, int, int, int]:
 
 
 def a_mesh() -> SmallMesh:
-    """Three counted hits, one of them late, a copy and a bot's hit of one day, streamed."""
+    """Return a mesh that has streamed, on one day, three counted hits (one late), a copy and a bot's hit."""
     mesh = SmallMesh(NOON, sites=[SITE])
     mesh.send([a_hit("h1"), a_hit("h2", NOON + MINUTE), a_hit("bot", excluded=True)])
     mesh.send([a_hit("h1"), a_hit("late", NOON - 2 * HOUR, "v2")], partition=0)
@@ -112,7 +112,7 @@ def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
 
 
 def trace_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, int, int]]:
-    """Returns verdict, hits of the visit and generation of each copy."""
+    """Return verdict, hits in the visit, and generation for each copy."""
     stores = mesh.stores
     found = trace_hit(
         TraceStores(
@@ -143,5 +143,5 @@ def test_traces_say_what_the_ledger_says_before_and_after_settlement() -> None:
     assert trace_of(mesh, "late", date) == [(counted, 1, generation)]
     mesh.send([a_hit("history")])
     mesh.stream()
-    assert SiteDay(SITE, DAY) in {one.site_day for one in mesh.stores.dirty.pending(SITE)}
+    assert SiteDay(SITE, DAY) in {dirty_day.site_day for dirty_day in mesh.stores.dirty.pending(SITE)}
     assert trace_of(mesh, "history", date) == [(pending, 0, generation)]

@@ -1,4 +1,4 @@
-"""What collectors and reporters count: over gRPC, with the real SDK and a reader in memory."""
+"""Metrics of collectors and reporters: over gRPC, with the real SDK and an in-memory reader."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def measured() -> Measured:
 
 @pytest.fixture
 def collector(backend: Backend, measured: Measured) -> Iterator[Running]:
-    with running(backend, measured.metrics) as one:
-        yield one
+    with running(backend, measured.metrics) as started:
+        yield started
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ledger, drift, states of cells and traces over gRPC, on the memory stores; and whose they are."""
+"""Ledger, drift, cell states and traces over gRPC, on in-memory stores, with their permissions."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def closed() -> Iterator[Mesh]:
 
 
 def put_ledger(mesh: Mesh, site: str, *rows: tuple[str, int, str, Count]) -> None:
-    """Stores what the stream would have counted."""
+    """Store ledger counts as the stream would."""
     entries = [(site, kind, at, name, "hits-1", 0, 0, 1, *count) for kind, at, name, count in rows]
     mesh.stores.ledger.put(pl.DataFrame(entries, schema=LEDGER_COLUMNS, orient="row"))
 
 
 def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) -> None:
-    """Three hits of a day, one of them a copy; of the counted ones so many are lost."""
+    """Store the ledger of a day with three hits, including a copy; `lost` hits are missing among the counted."""
     put_ledger(
         mesh,
         site,
@@ -128,7 +128,7 @@ def test_hits_of_no_site_are_shown_where_reads_are_open_only(mesh: Mesh) -> None
     totals = mesh.operations.GetSitelessLedger(operations_pb2.GetSitelessLedgerRequest()).totals
     assert (totals.received.hits, totals.rejected.hits, totals.imbalance) == (2, 2, 0)
     assert not totals.HasField("accepted_by_day")
-    # Nor do they leak into the ledger of a site.
+    # Siteless hits must not appear in a site's ledger.
     assert ask_ledger(mesh).totals.received.hits == 0
 
 
@@ -161,9 +161,6 @@ def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
     assert (len(mesh.operations.GetDrift(since).days), mesh.operations.GetDrift(since).omitted_days) == (1, 1)
 
 
-# ---- how final cells are
-
-
 def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
     mesh.apply_log(NOW - 1_000)
     mesh.settle([traffic(MIDNIGHT - DAY, hits=1), traffic(hits=5)], [])
@@ -172,7 +169,7 @@ def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
     found = mesh.reporter.RunReport(question)
     settled, provisional = reporter_pb2.CELL_STATE_SETTLED, reporter_pb2.CELL_STATE_PROVISIONAL
     live = reporter_pb2.CELL_STATE_LIVE
-    # 26 h after its end 2015-05-16 is closed and nothing of it waits; the last cell of 2015-05-18 is still live.
+    # 26 h after its end, 2015-05-16 is closed with nothing pending; the last cell in 2015-05-18 is still live.
     assert [row.time_bucket.state for row in found.rows] == [settled, provisional, live, live]
     assert found.meta.state == live
     assert found.meta.freshness.provisional_from.ToMilliseconds() == MIDNIGHT
@@ -184,12 +181,9 @@ def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
     assert (fresh.open_days, fresh.dirty_days) == (1, 0)
 
 
-# ---- traces
-
-
 @contextmanager
 def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2.TraceHitResponse]]:
-    """Serves traces over the mesh's stores, and yields what asks for one."""
+    """Serve traces from the mesh's stores, and yield a function to ask for a trace."""
     server = grpc.server(ThreadPoolExecutor(2))
     stores = TraceStores(
         directory=mesh.stores.directory,
@@ -216,7 +210,7 @@ def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2
 
 
 def stored(mesh: Mesh, site: str, hit_id: str, offset: int = 0, at: int = NOW - 60_000) -> RawRecord:
-    """Stores a hit as the processor would, at a place below what it committed."""
+    """Store a hit like the processor, at a position below the committed offset."""
     record = a_record([RefHit(site, "v1", hit_id, at, page_path="/")], at + 1_000, offset)
     log = mesh.stores.log.log_id(Topic.HITS)
     placed = RawRecord(
@@ -255,8 +249,13 @@ def test_a_refused_hit_is_found_with_its_reason(mesh: Mesh) -> None:
     mesh.stores.rejected.put([refused])
     with tracing(mesh, open_reads=True) as ask:
         found = ask("h7")
-    (one,) = found.refusals
-    assert (one.reason, one.field, one.position.offset, one.position.row) == ("MISSING_FIELD", "visitor_id", 3, 2)
+    (listed,) = found.refusals
+    assert (listed.reason, listed.field, listed.position.offset, listed.position.row) == (
+        "MISSING_FIELD",
+        "visitor_id",
+        3,
+        2,
+    )
     assert len(found.copies) == 0
 
 
@@ -271,9 +270,6 @@ def test_a_hit_that_nobody_knows_is_not_found_with_what_was_looked_at(mesh: Mesh
         wrong = refusal(lambda: ask("h1", since="2015-01-01"))
         assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "since")
         assert ask("h1", since="2015-05-18", until="2015-05-18").copies
-
-
-# ---- whose they are
 
 
 def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(closed: Mesh) -> None:

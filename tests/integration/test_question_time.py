@@ -1,4 +1,4 @@
-"""A question that nobody waits for any more ends, and one that waits for a thread never begins (a real server)."""
+"""A question ends after its caller has left; a queued question whose caller has left never begins (a real server)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.support.settled_rows import SITE
 from tests.support.waiting import eventually
 
 LONG = "channel"
-"""A question with this dimension takes until its checkpoint ends it."""
+"""A question with this dimension runs until its checkpoint raises."""
 
 
 @dataclass
 class LongQuestions:
-    """Puts questions that never end in front of a store."""
+    """A metric store that never answers questions about `LONG`."""
 
     inner: MetricStore
     began: int = 0
@@ -67,8 +67,8 @@ class LongQuestions:
 
 
 @contextmanager
-def asked(**limits: float) -> Iterator[tuple[Mesh, LongQuestions]]:
-    """Yields a reporter and its store."""
+def reporter_with(**limits: float) -> Iterator[tuple[Mesh, LongQuestions]]:
+    """Yield a reporter and its store."""
     stores: list[LongQuestions] = []
 
     def around(store: MetricStore) -> MetricStore:
@@ -82,7 +82,7 @@ def asked(**limits: float) -> Iterator[tuple[Mesh, LongQuestions]]:
     assert next(running, None) is None
 
 
-def long(mesh: Mesh, timeout_s: float = 60.0) -> grpc.Future:  # type: ignore[type-arg]  # the stubs do not say of what
+def long(mesh: Mesh, timeout_s: float = 60.0) -> grpc.Future:  # type: ignore[type-arg]  # not generic in the stubs
     return mesh.reporter.RunReport.future(a_question("hits", dimensions=[LONG]), timeout=timeout_s)
 
 
@@ -95,7 +95,7 @@ def waiting_for(store: LongQuestions, questions: int) -> Callable[[], bool]:
 
 
 def test_work_stops_when_the_caller_leaves() -> None:
-    with asked(workers=1) as (mesh, store):
+    with reporter_with(workers=1) as (mesh, store):
         question = long(mesh)
         eventually(waiting_for(store, 1), "the question has begun")
         question.cancel()
@@ -104,7 +104,7 @@ def test_work_stops_when_the_caller_leaves() -> None:
 
 
 def test_work_stops_when_the_callers_deadline_has_passed() -> None:
-    with asked(workers=1) as (mesh, store):
+    with reporter_with(workers=1) as (mesh, store):
         question = long(mesh, timeout_s=0.5)
         with pytest.raises(grpc.RpcError) as caught:
             question.result()
@@ -114,7 +114,7 @@ def test_work_stops_when_the_callers_deadline_has_passed() -> None:
 
 
 def test_work_stops_at_the_servers_own_limit_and_says_so() -> None:
-    with asked(workers=1, question_s=0.2) as (mesh, store):
+    with reporter_with(workers=1, question_s=0.2) as (mesh, store):
         refused = refusal(lambda: long(mesh).result())
         assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
         assert "the server's limit is 0.2 s: ask for a shorter range" in refused.message
@@ -122,7 +122,7 @@ def test_work_stops_at_the_servers_own_limit_and_says_so() -> None:
 
 
 def test_a_file_has_the_same_limit() -> None:
-    with asked(question_s=0.2) as (mesh, store):
+    with reporter_with(question_s=0.2) as (mesh, store):
         file = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], dimensions=[LONG], last="3d")
         refused = refusal(lambda: list(mesh.exports.ExportReport(file, timeout=60.0)))
         assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
@@ -131,7 +131,7 @@ def test_a_file_has_the_same_limit() -> None:
 
 
 def test_queued_calls_of_callers_who_left_are_dropped_before_they_run() -> None:
-    with asked(workers=1) as (mesh, store):
+    with reporter_with(workers=1) as (mesh, store):
         first = long(mesh)
         eventually(waiting_for(store, 1), "the question has begun")
         queued = [long(mesh) for _ in range(5)]
@@ -142,7 +142,7 @@ def test_queued_calls_of_callers_who_left_are_dropped_before_they_run() -> None:
 
 
 def test_a_small_question_does_not_wait_behind_dear_ones_whose_callers_wait() -> None:
-    with asked(workers=2) as (mesh, store):
+    with reporter_with(workers=2) as (mesh, store):
         dear = a_question("hits", dimensions=[LONG, "browser", "os"])
         calls = [mesh.reporter.RunReport.future(dear, timeout=60.0)]
         eventually(waiting_for(store, 1), "a dear question has begun")

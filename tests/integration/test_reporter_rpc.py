@@ -1,4 +1,4 @@
-"""The reporter's services over gRPC, on the memory stores: answers and errors."""
+"""The reporter's services over gRPC, on in-memory stores: answers and errors."""
 
 from __future__ import annotations
 
@@ -168,7 +168,9 @@ def test_freshness_follows_what_waits_to_be_settled(mesh: Mesh) -> None:
 def test_the_catalogue_is_listed_and_every_listed_pair_can_be_asked(mesh: Mesh) -> None:
     some_rows(mesh)
     metrics = mesh.reporter.ListMetrics(reporter_pb2.ListMetricsRequest()).metrics
-    dimensions = [one.id for one in mesh.reporter.ListDimensions(reporter_pb2.ListDimensionsRequest()).dimensions]
+    dimensions = [
+        dimension.id for dimension in mesh.reporter.ListDimensions(reporter_pb2.ListDimensionsRequest()).dimensions
+    ]
     assert [metric.id for metric in metrics] == list(METRICS)
     for metric in metrics:
         for dimension in dimensions:
@@ -180,11 +182,11 @@ def test_the_catalogue_is_listed_and_every_listed_pair_can_be_asked(mesh: Mesh) 
 
 
 def test_explain_answers_to_the_same_callers_as_the_report(closed: Mesh) -> None:
-    asked = reporter_pb2.ExplainReportRequest(report=a_question("hits"))
-    explained = closed.reporter.ExplainReport(asked, metadata=bearer(OWNER))
+    request = reporter_pb2.ExplainReportRequest(report=a_question("hits"))
+    explained = closed.reporter.ExplainReport(request, metadata=bearer(OWNER))
     assert (explained.path, explained.store) == (reporter_pb2.SERVING_PATH_SERIES, reporter_pb2.STORE_MEMORY)
-    assert refusal(lambda: closed.reporter.ExplainReport(asked, metadata=bearer(RIVAL))) == refusal(
-        lambda: closed.reporter.RunReport(asked.report, metadata=bearer(RIVAL))
+    assert refusal(lambda: closed.reporter.ExplainReport(request, metadata=bearer(RIVAL))) == refusal(
+        lambda: closed.reporter.RunReport(request.report, metadata=bearer(RIVAL))
     )
     beside = reporter_pb2.ExplainReportRequest(site=SITE, report=a_question("hits", site=""))
     assert closed.reporter.ExplainReport(beside, metadata=bearer(OWNER)) == explained
@@ -203,7 +205,7 @@ def test_totals_come_from_the_series_and_the_rest_from_the_metrics(mesh: Mesh) -
     added = [sum(row.cells[place].int64_value for row in by_channel.rows) for place in (0, 1)]
     assert added == [cell.int64_value for cell in totals.rows[0].cells]
     stores = mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=SITE)).stores
-    assert [(one.path, one.answers) for one in stores] == [
+    assert [(store.path, store.answers) for store in stores] == [
         (reporter_pb2.SERVING_PATH_SERIES, True),
         (reporter_pb2.SERVING_PATH_METRICS, True),
     ]

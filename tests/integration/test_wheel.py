@@ -1,4 +1,4 @@
-"""The built wheel, installed elsewhere, runs without the source tree: nothing it needs was left behind."""
+"""The built wheel, installed elsewhere, runs without the source tree: the wheel is complete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOP_TIMEOUT_S = 30.0
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source tree without a network."""
+    """Build the wheel from the source tree without a network."""
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -38,10 +38,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel in it, and of this one's packages only those that are really installed.
+    """Create a virtual environment with the wheel and this environment's regular (not editable) packages.
 
-    A line in a .pth file makes them importable without reading the .pth files among them, so that an editable
-    installation of the source tree does not come along.
+    A line in a .pth file makes packages importable without reading their .pth files, which excludes an editable
+    installation of the source tree.
     """
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)
@@ -55,7 +55,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def elsewhere() -> dict[str, str]:
-    """The environment without what leads back to the source tree or to a home of the user."""
+    """Return the environment without variables that lead to the source tree or the user's home."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HITMESH_"))}
 
 
@@ -120,7 +120,7 @@ def test_the_installed_command_starts_a_mesh_that_answers_and_stops(installed: P
 
 
 def _when_ready(mesh: subprocess.Popen[bytes], ready_file: Path, output: Path) -> dict[str, object]:
-    """Waits until the mesh says where it listens, or ended."""
+    """Block until the mesh has written its addresses; fail if the mesh ends first."""
     deadline = time.monotonic() + patient(READY_TIMEOUT_S)
     while not ready_file.exists():
         assert time.monotonic() < deadline, f"not ready in {READY_TIMEOUT_S} s:\n{output.read_text()}"

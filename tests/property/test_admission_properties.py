@@ -1,4 +1,4 @@
-"""Admission over random batches: batching and neighbours change nothing, everything is counted, nothing raises."""
+"""Admission over random batches: results are independent of batching and neighbours, all hits count, nothing raises."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ payloads = st.one_of(
 
 @st.composite
 def sound_hits(draw: st.DrawFn) -> hit_pb2.Hit:
-    """A hit that is protobuf of the contract, though it may be refused."""
+    """Draw a valid protobuf hit that may be refused."""
     hit = a_hit(
         draw(st.sampled_from(["h1", "h2", "long" * 20])),
         at=draw(st.none() | times),
@@ -120,7 +120,7 @@ def frames(draw: st.DrawFn, hits: st.SearchStrategy[bytes] = any_hits) -> Frame:
 
 
 def merged(parts: Sequence[Admitted], column: str) -> pl.DataFrame:
-    """Returns what single frames gave, as if they had been admitted together."""
+    """Return the results of single frames as if admitted together."""
     tables: list[pl.DataFrame] = [
         getattr(part, column).with_columns(pl.lit(number, pl.UInt32()).alias("frame"))
         for number, part in enumerate(parts)

@@ -1,4 +1,4 @@
-"""Amounts at their limits, many of them, in the stream, in settlements and in reports: exact, whatever they add up to.
+"""Many amounts at their limits, in the stream, settlement and reports: sums are exact however large they become.
 
 The reference adds Python's integers (rule M1).
 """
@@ -28,7 +28,7 @@ LOOK_BACK_MS = 40 * MINUTE
 
 
 def a_hit(number: int, amount: int, type: str, dice: Random) -> RefHit:
-    """An order or refund of the amount by one of two visitors, who are in the shop for an hour."""
+    """Return an order or refund with the amount, by either of two visitors who each stay in the shop for an hour."""
     at_ms = MIDNIGHT_MS + dice.choice((0, 5, 20, 40)) * MINUTE
     hit = RefHit(SITES[0], f"visitor-{number % 2}", f"hit-{number}", at_ms, type=type, order_id=f"order-{number}")
     hit = RefHit(**{**hit.__dict__, "currency": "USD", "channel": "direct", "hostname": "shop.example"})
@@ -47,11 +47,13 @@ def test_sums_beyond_an_int64_are_those_of_the_reference(amounts: list[tuple[int
     hits = [a_hit(number, amount, type, dice) for number, (amount, type) in enumerate(amounts)]
     sent = [Arrival(hit.event_time + dice.choice((0, LOOK_BACK_MS)), hit) for hit in hits]
     with Stream() as mesh:
-        mesh.feed(sorted(sent, key=lambda one: one.at_ms), dice)
+        mesh.feed(sorted(sent, key=lambda arrival: arrival.at_ms), dice)
         mesh.check()
         check_paths(mesh, dice, streamed_entries(mesh))
         mesh.idle(HOUR)
         mesh.settle()
         check_paths(mesh, dice, {site: settle(mesh.logged[site]).entries for site in SITES})
         drifts = mesh.stores.generations.drifts(SITES[0], 0, 10**6)
-        assert [(one.rows_differ, one.measures) for one in drifts.values()] == [(False, {})] * len(drifts)
+        assert [(day_drift.rows_differ, day_drift.measures) for day_drift in drifts.values()] == [(False, {})] * len(
+            drifts
+        )

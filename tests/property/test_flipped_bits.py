@@ -1,4 +1,4 @@
-"""No flipped bit of what is stored is served as another number: it is StoreCorrupt, which names what is damaged."""
+"""A flipped bit in stored data is never served as another number: the read raises StoreCorrupt and names the damage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "what-a-visitor-sent"
 
 
 def filled(columns: Mapping[str, pl.DataType], rows: int, seed: int) -> pl.DataFrame:
-    """Rows with random values of simple types and null ones of others."""
+    """Return rows with random values in simple types and null in all other types."""
     chance = random.Random(seed)
     made = []
     for name, dtype in columns.items():
@@ -43,7 +43,7 @@ def filled(columns: Mapping[str, pl.DataType], rows: int, seed: int) -> pl.DataF
 
 
 def flipped(value: bytes, seed: int, flips: int = FLIPS) -> Iterator[bytes]:
-    """The value with one bit flipped: every bit of its first bytes, then some anywhere."""
+    """Yield the value with a flipped bit: every bit in its first bytes, then random bits."""
     chance = random.Random(seed)
     places = [*range(8 * 16), *(chance.randrange(8 * len(value)) for _ in range(flips))]
     for place in places:
@@ -110,7 +110,10 @@ def test_values_without_a_checksum_are_read_and_none_is_taken_for_sealed() -> No
 
 
 def complaint_about(damaged: bytes) -> str:
-    """What is said of a record without a checksum; it may be read, but whatever fails, a panic too, is StoreCorrupt."""
+    """Return the error message from reading a record without a checksum.
+
+    Reading may succeed, but every failure, even a panic, must raise StoreCorrupt.
+    """
     try:
         read_rows(damaged, READ_COLUMNS)
     except StoreCorrupt as error:

@@ -1,4 +1,4 @@
-"""The comparison with the reference notices a broken rule: each test breaks one in the product and looks for it."""
+"""The comparison with the reference notices broken rules: each test breaks a rule in the product."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW = (FIRST_DAY.toordinal() - 719_163 + 4) * 86_400_000
 
 @cache
 def hits() -> tuple[RefHit, ...]:
-    """All made-up cases of one site, and two visitors whose senders chose the same id."""
+    """Return all generated cases for a site, and two visitors whose senders chose the same id."""
     made = [hit for hit in generate_hits(seed=21, count=1) if hit.site == SHOPS[0].site]
     view = next(hit for hit in made if hit.type == "PAGE_VIEW")
     return (*made, *(dataclasses.replace(view, visitor=name, hit_id="same") for name in ("one", "another")))
@@ -45,14 +45,14 @@ def expected() -> Rows:
 
 
 def found_differences() -> list[str]:
-    """What the property test would say."""
+    """Return the differences that the property test would report."""
     mesh = a_mesh()
     mesh.settle()
     return differences(mesh.rows(), expected())
 
 
 def with_policy(change: Callable[[VisitPolicy], VisitPolicy]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Wraps settle so that it sees a changed policy."""
+    """Return a wrapper that makes settle use a changed policy."""
 
     def wrap(settle: Callable[..., Any]) -> Callable[..., Any]:
         return lambda inputs: settle(dataclasses.replace(inputs, policy=change(inputs.policy)))
@@ -126,8 +126,8 @@ def test_dedup_key_without_the_visitor_is_noticed(monkeypatch: pytest.MonkeyPatc
     find = copies.find_copies
 
     def anyone(rows: pl.DataFrame) -> copies.Copies:
-        one = pl.lit(1, pl.UInt64)
-        return find(rows.with_columns(one.alias("visitor_hi"), one.alias("visitor_lo")))
+        constant = pl.lit(1, pl.UInt64)
+        return find(rows.with_columns(constant.alias("visitor_hi"), constant.alias("visitor_lo")))
 
     monkeypatch.setattr(settlement, "find_copies", anyone)
     assert found_differences()

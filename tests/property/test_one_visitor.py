@@ -1,7 +1,7 @@
-"""One visitor id for everybody (rule S9), with a threshold of three kept hits: bounded work that no cut can change.
+"""All visitors under a single id (rule S9), with a threshold of three kept hits: bounded work, independent of cuts.
 
-A shop whose tag sends `undefined` for every visitor is the case: all its hits are of one timeline, and any of them may
-come out of order.
+Example: a shop whose tag sends `undefined` for every visitor. All its hits share a timeline, and any hit may arrive out
+of order.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ _THREE = 3
 
 
 def everybody(policy: RefPolicy) -> Stream:
-    """A mesh in which a visitor's hits out of order wait beyond three kept hits."""
+    """Return a mesh that keeps three hits per visitor; further hits out of order wait."""
     return Stream(policy, limits=replace(SMALLEST, kept_of_visitor=_THREE))
 
 
 @st.composite
 def hits_of_one(draw: st.DrawFn) -> list[RefHit]:
-    """Hits of all visitors under one id, or under two: others must go on as ever."""
+    """Draw hits from all visitors under one id or two: the other visitor must be unaffected."""
     hits = draw(stream_hits(unique_ids=True))
     others = draw(st.sampled_from([(), ("other",)]))
     return [replace(hit, visitor=("undefined", *others)[number % (1 + len(others))]) for number, hit in enumerate(hits)]
 
 
 def arrivals(hits: Sequence[RefHit], dice: Random) -> list[Arrival]:
-    """Hits with any delays, or all on time and every one before the last within the half hour before it."""
+    """Return hits with any delays, or all on time but reversed within each half hour."""
     if dice.random() < 0.5:
         return with_delays(hits, dice, ANY_MS)
     backwards = []

@@ -17,10 +17,10 @@ from reporter.question.asked import GapFill
 from reporter.question.catalogue import METRICS, Kind, allowed_dimensions
 from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
 
-# Random stores are drawn and asked many times over.
+# Every example draws a random store and asks several questions.
 pytestmark = pytest.mark.timeout(120)
 
-# Days of 23, 24.5, 25 and 24 hours, and one that begins at 01:00; each is inside its fortnight below.
+# Days with 23, 24.5, 25 and 24 hours, and a day that begins at 01:00; each is inside its fortnight below.
 ZONES = {
     "Europe/Berlin": "2026-03-20",
     "Australia/Lord_Howe": "2026-03-28",
@@ -36,7 +36,7 @@ RANGE_DAYS = 14
 
 @st.composite
 def stores(draw: st.DrawFn, since: str = "2015-05-17") -> RowsStore:
-    """Returns a store with up to 12 rows of each source in the fortnight from `since`, give or take a day."""
+    """Draw a store with up to 12 rows per source in the fortnight from `since`, give or take a day."""
     start = int(dt.datetime.fromisoformat(f"{since}T00:00:00+00:00").timestamp()) * 1_000
     cells = st.integers(-96, (RANGE_DAYS + 1) * 96).map(lambda index: start + index * CELL_MS)
     amounts = st.integers(0, 9)
@@ -126,12 +126,12 @@ def test_a_ratio_is_its_merged_parts_as_they_are_asked_for_alone(
 ) -> None:
     """P7."""
     until = until_of("2015-05-17")
-    asked = [metric for metric in RATIOS if all(part in METRICS for part in metric.parts)]
-    parts = list(dict.fromkeys(part for metric in asked for part in metric.parts))
-    metrics = ",".join([*(metric.id for metric in asked), *parts])
+    ratios = [metric for metric in RATIOS if all(part in METRICS for part in metric.parts)]
+    parts = list(dict.fromkeys(part for metric in ratios for part in metric.parts))
+    metrics = ",".join([*(metric.id for metric in ratios), *parts])
     rows = ask(store, a_question(metrics, grain=grain, dimensions=dimensions, until=until))
     columns = {column.metric.id: column for column in rows.columns}
-    for metric in asked:
+    for metric in ratios:
         above, below = (columns[part].numerators.tolist() for part in metric.parts)
         ratio = columns[metric.id]
         assert ratio.denominators is not None
@@ -183,7 +183,7 @@ def test_a_filter_and_its_opposite_add_up_to_everything(store: RowsStore) -> Non
     everything = sums(ask(store, a_question(metrics, until=until)))
     with_a = sums(ask(store, a_question(metrics, until=until, tree=is_a)))
     without = sums(ask(store, a_question(metrics, until=until, tree=Not(is_a))))
-    assert [one + other for one, other in zip(with_a, without, strict=True)] == everything
+    assert [matching + other for matching, other in zip(with_a, without, strict=True)] == everything
 
 
 @given(stores())

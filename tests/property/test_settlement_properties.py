@@ -1,4 +1,4 @@
-"""The settlement against the reference, and the invariants of rules.md §10 that it can show."""
+"""Settlement against the reference, and the invariants in rules.md §10 that settlement can show."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from tests.support.small_mesh import (
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 NOW = MIDNIGHT_MS + DAY_MS
-"""In the middle of the hits' times, so that some are late."""
+"""Lies among the hits' times, so that some hits are late."""
 
 SEEDS = st.integers(0, 2**16)
 FEW = examples(10)
-"""For properties that settle several days of two sites per example."""
+"""For properties that settle several days on two sites per example."""
 
 
 def window_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
-    """Hits as the pure functions take them."""
+    """Return hits in the columns that pure functions take."""
     excluded = pl.Series("excluded", [hit.excluded for hit in hits], pl.Boolean)
     return hit_rows(hits).rename({"utm_campaign": "campaign"}).with_columns(excluded)
 
 
 def settled(hits: Sequence[RefHit], policy: RefPolicy = V1, seed: int = 0) -> SmallMesh:
-    """A mesh that took in the hits in this order, cut into records by chance, and settled them at once."""
+    """Return a mesh with the hits appended in this order, cut into random records, and settled together."""
     mesh = SmallMesh(NOW, policy, SITES)
     send(mesh, hits, Random(seed))
     mesh.settle()
@@ -106,7 +106,7 @@ def test_visits_are_those_of_the_reference(hits: list[RefHit], policy: RefPolicy
 
 
 def reference_visits(hits: Sequence[RefHit], policy: RefPolicy) -> tuple[list[list[Position]], set[Position]]:
-    """Positions of the hits of each visit, and of the orphans."""
+    """Return the positions of each visit's hits, and of the orphans."""
     timelines = defaultdict(list)
     for hit in hits:
         timelines[hit.visitor, hit.excluded].append(hit)
@@ -159,7 +159,7 @@ def test_hits_that_arrive_in_rounds_settle_as_all_at_once(
         accepted[SiteDay(hit.site, hit.event_time // DAY_MS)] += 1
     ledgers = mesh.ledgers()
     assert {day: entry.accepted for day, entry in ledgers.items() if entry.accepted} == accepted
-    assert all(one.accepted == one.counted + one.duplicate + one.excluded for one in ledgers.values())
+    assert all(entry.accepted == entry.counted + entry.duplicate + entry.excluded for entry in ledgers.values())
 
 
 @pytest.mark.timeout(120)
@@ -169,7 +169,7 @@ def test_permutation_duplication_and_batching_change_no_report(hits: list[RefHit
     dice = Random(seed)
     other = [*hits, *dice.sample(hits, len(hits) // 3)]
     dice.shuffle(other)
-    # Lateness is a fact of arrival, and copies are counted as such: all else must be equal.
+    # Lateness depends on arrival, and copies are counted: everything else must be equal.
     changed = ("late_hits", "duplicate_hits")
     assert without(settled(other, seed=seed).rows(), *changed) == without(settled(hits).rows(), *changed)
 
@@ -195,7 +195,7 @@ def test_settled_numbers_keep_the_invariants(hits: list[RefHit], policy: RefPoli
 
 
 def _check_sketches(mesh: SmallMesh, site: str) -> None:
-    """The largest part <= the union <= the sum of the parts (P5)."""
+    """Check that the largest part <= the union <= the sum of the parts (P5)."""
     days = mesh.stores.generations.current(site, 0, 10**6)
     if not days:
         return
@@ -237,7 +237,7 @@ def test_excluded_and_included_hits_add_up_to_all(hits: list[RefHit]) -> None:
         for key, row in settled([hit for hit in hits if hit.excluded == excluded]).rows().items():
             for name, value in row.items():
                 parts[key][name] += value
-    # One visitor may be in both; in another record a hit has another log time.
+    # A visitor may be in both parts; a hit in another record has another log time.
     apart = ("visitors", "late_hits")
     both, added = settled(hits).rows(), {key: dict(row) for key, row in parts.items()}
     assert with_excluded(without(added, *apart)) == with_excluded(without(both, *apart))

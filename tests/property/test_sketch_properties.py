@@ -11,7 +11,7 @@ from hitmesh.model.sketches.theta import Theta
 from hitmesh.model.sketches.unions import cell_sketches, merge_by_group, union, union_by_group
 from tests.support.examples import examples
 
-# A part is a run of a fixed sequence of keys: overlaps, empty parts, and sizes around every change of mode.
+# A part is a run in a fixed key sequence: overlaps, empty parts, and sizes around every change of mode.
 runs = st.tuples(
     st.integers(0, 30_000),
     st.one_of(st.integers(0, 5), st.integers(0, 3_000), st.sampled_from([7_680, 7_681, 20_000])),
@@ -49,7 +49,7 @@ def test_union_is_at_least_its_largest_part_and_at_most_their_sum(parts_of: list
     parts = [sketch_of_run(run) for run in parts_of]
     counts = [union([part]).estimate() for part in parts]
     whole = union(parts)
-    # An estimate may stray by its error, an exact count may not.
+    # An estimate may deviate by its error, an exact count may not.
     slack = 5 * max(whole.rse, *(union([part]).rse for part in parts), 0.0)
     assert whole.estimate() * (1 + slack) >= max(counts)
     assert whole.estimate() <= sum(counts) * (1 + slack)

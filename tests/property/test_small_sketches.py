@@ -1,7 +1,7 @@
-"""Visitors beyond what the sketch of a cell holds, with sketches so small that 31 visitors of a row are a sample.
+"""Visitors beyond a cell sketch's capacity, with sketches so small that 31 visitors in a row already give a sample.
 
-Which windows fold which hits decides what a sample keeps, so an estimate is not one number. What is certain of each:
-it holds exactly those visitors of its row whose hashes are below its threshold, at least 2**lg_k of them.
+A sample's content depends on which windows fold which hits, so an estimate has several correct values. Every sample
+holds exactly the row's visitors with hashes below the sample's threshold, at least 2**lg_k visitors.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ CAMPAIGNS = (("shop", "email", "spring", ""), ("shop", "cpc", "", "click"))
 
 @st.composite
 def crowds(draw: st.DrawFn) -> list[RefHit]:
-    """10 to 80 visitors of one cell with a few visits each, of all partitions or of one; some come again next day."""
-    # The simplest crowd is the largest, of one partition: it is tried first.
+    """Draw 10 to 80 visitors in a cell with a few visits each, from all partitions or one; some return the next day."""
+    # Hypothesis tries the simplest crowd first, which is the largest, in a single partition.
     names = visitors_of(80 - draw(st.integers(0, 70)), of_one=not draw(st.booleans()))
     pages, from_campaigns, dice = draw(st.integers(1, 2)), draw(st.sampled_from((0, 0.05, 0.5))), Random(draw(SEEDS))
     return [
@@ -89,24 +89,24 @@ def crowds(draw: st.DrawFn) -> list[RefHit]:
 
 
 def visitors_of(how_many: int, *, of_one: bool) -> list[str]:
-    """Names of visitors, all of the first partition or of any."""
+    """Return visitor names, all in the first partition or in any."""
     names = (f"visitor {number}" for number in count())
     return list(islice((name for name in names if not of_one or partition_of(view_of(name)) == 0), how_many))
 
 
 def view_of(visitor: str) -> RefHit:
-    """A page view at the begin of the crowd's cell."""
+    """Return a page view at the start of the crowd's cell."""
     return RefHit(CROWD, visitor, f"view of {visitor}", CELL, page_path="/")
 
 
 def entries_of(mesh: Stream, site: str, *, settled: bool) -> list[Entry]:
-    """What the reference counts of a site by now."""
+    """Return the reference's current entries for a site."""
     logged = mesh.logged[site]
     return (settle(logged) if settled else stream(logged, mesh.clock.now())).entries
 
 
 def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) -> None:
-    """Lets all hits arrive, in records and windows of any size; now and then the processor stops, at any write."""
+    """Send all hits, in records and windows of any size; now and then the processor dies, at any write."""
     for part in in_slices(sent, dice.choice(RECORD_HITS), SLICE_MS):
         mesh.arrive(part)
         if dice.random() < 0.6:
@@ -120,14 +120,14 @@ def feed_through_crashes(mesh: Stream, sent: Sequence[Arrival], dice: Random) ->
 
 
 def hashes_of(visitors: Iterable[str]) -> list[int]:
-    """Their hashes, ascending: what a sketch of all of them holds."""
+    """Return the visitors' hashes, ascending: the content of a sketch of all visitors."""
     keys = np.array([hash64("low", visitor) for visitor in visitors], np.uint64)
     return sorted(theta_hashes(keys).tolist())
 
 
 def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> None:
-    """It holds the visitors below its threshold, all where it is exact; a provisional one has others beside them."""
-    below = [one for one in hashes_of(visitors) if one < sketch.theta]
+    """Check that the sketch holds all visitors below its threshold, and no others unless provisional."""
+    below = [hashed for hashed in hashes_of(visitors) if hashed < sketch.theta]
     kept = sketch.hashes.tolist()
     assert set(below) <= set(kept) if provisional else below == kept
     assert sketch.exact or len(kept) >= NOMINAL
@@ -136,14 +136,14 @@ def check_sketch(sketch: Theta, visitors: set[str], *, provisional: bool) -> Non
 
 
 def check_rows(seen: Seen, entries: list[Entry]) -> None:
-    """All but visitors is what the reference says; the sketches are of its visitors."""
+    """Check rows against the reference, visitors aside, and sketches against the reference's visitors."""
     assert seen.changed(Seen(folded_rows(entries), frozenset())) == set()
     for key, visitors in visitors_by_row(entries).items():
         check_sketch(seen.sketches[key], visitors, provisional=key in seen.provisional)
 
 
 def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
-    """A question of fixed shape for all metrics of the reference."""
+    """Return a fixed-shape question with all metrics in the reference."""
     days = days_around(hits)
     axis = buckets("UTC", days[0], days[-1], dice.choice((Grain.NONE, Grain.HOUR, Grain.DAY)))
     return Question(
@@ -160,7 +160,7 @@ def a_question(dice: Random, hits: Sequence[RefHit]) -> Question:
 
 
 def check_answers(mesh: Stream, dice: Random, *, settled: bool) -> None:
-    """Both paths say what the reference says; visitors are exact, or within the bounds that come with them."""
+    """Check both paths against the reference; visitors are exact, or within the reported bounds."""
     for name in SITES:
         site, entries = mesh.stores.directory.site(name), entries_of(mesh, name, settled=settled)
         assert site is not None
@@ -182,17 +182,17 @@ def check_both(mesh: Stream, question: Question, site: Site, entries: list[Entry
     )
     for answer in asked_both(mesh, question, site):
         assert report_of(without_visitors(answer)) == normal(expected)
-        (visitors,) = (one for one in answer.rows.columns if one.metric.kind is Kind.UNION)
+        (visitors,) = (column for column in answer.rows.columns if column.metric.kind is Kind.UNION)
         check_visitors(answer.rows, visitors, entries)
 
 
 def without_visitors(answer: Answer) -> Answer:
-    kept = tuple(one for one in answer.rows.columns if one.metric.kind is not Kind.UNION)
+    kept = tuple(column for column in answer.rows.columns if column.metric.kind is not Kind.UNION)
     return replace(answer, rows=replace(answer.rows, columns=kept))
 
 
 def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
-    """A number without bounds is the number; one with bounds is an estimate from at least 2**lg_k visitors."""
+    """Check that a number without bounds is exact, and a number with bounds a sample of at least 2**lg_k visitors."""
     question, lower, upper = rows.question, column.lower, column.upper
     assert lower is not None
     assert upper is not None
@@ -217,18 +217,18 @@ def check_visitors(rows: Series, column: Column, entries: list[Entry]) -> None:
             assert column.numerators[place] == value == len(known)
             continue
         assert len(known) > NOMINAL
-        # A threshold is the hash of a visitor, and all below it are kept.
+        # A threshold is a visitor's hash, and all hashes below the threshold are kept.
         assert value in {kept / (float(known[kept]) / float(MAX_THETA)) for kept in range(NOMINAL, len(known))}
         assert lower[place] <= value <= upper[place]
 
 
 def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -> None:
-    """Rows and answers, with nothing settled yet and when everything is; then settlement has nothing left to do."""
+    """Check rows and answers before and after settlement; another settlement must then change nothing."""
     feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
     for site in SITES:
         check_rows(mesh.seen(site), entries_of(mesh, site, settled=False))
     check_answers(mesh, dice, settled=False)
-    sampled = sum(not one.exact for one in mesh.seen(CROWD).sketches.values())
+    sampled = sum(not sketch.exact for sketch in mesh.seen(CROWD).sketches.values())
     event(f"live: {sorted(said_of_visitors(mesh))}, {'some' if sampled else 'no'} row is a sample")
     mesh.idle(HOUR)
     mesh.settle()
@@ -243,14 +243,14 @@ def check_live_and_settled(mesh: Stream, hits: Sequence[RefHit], dice: Random) -
 
 
 def check_drifts(mesh: Stream, site: str) -> None:
-    """A day has drifted by what came late, and by nothing else: a sample that was cut differently is no drift."""
+    """Check that only late hits make a day drift: a sample with a different threshold is no drift."""
     logged = mesh.logged[site]
     expected = drift(settle(logged), stream(logged))
     found = mesh.stores.generations.drifts(site, *ALL_DAYS)
-    for day, one in found.items():
-        assert one.measures == expected.get((day.site, day.day), {})
-        assert not one.row_measures
-        assert one.confirmed == (not one.rows_differ and not one.sketch_provisional)
+    for day, day_drift in found.items():
+        assert day_drift.measures == expected.get((day.site, day.day), {})
+        assert not day_drift.row_measures
+        assert day_drift.confirmed == (not day_drift.rows_differ and not day_drift.sketch_provisional)
 
 
 @pytest.mark.timeout(60)
@@ -268,16 +268,16 @@ def test_a_row_of_one_window_is_exact_up_to_the_limit_and_an_estimate_beyond_it(
             check_answers(mesh, Random(visitors), settled=settled)
             assert said_of_visitors(mesh) == {exactness}
             mesh.settle()
-        (one,) = mesh.stores.generations.drifts(CROWD, *ALL_DAYS).values()
-        assert one.confirmed
+        (day_drift,) = mesh.stores.generations.drifts(CROWD, *ALL_DAYS).values()
+        assert day_drift.confirmed
 
 
 def said_of_visitors(mesh: Stream) -> set[Exactness]:
-    """How exact both paths say that the visitors of the crowd are."""
+    """Return the exactness that both paths report for the crowd's visitors."""
     site = mesh.stores.directory.site(CROWD)
     assert site is not None
     both = asked_both(mesh, a_question(Random(0), mesh.logged[CROWD]), site)
-    return {one.exactness for answer in both for one in answer.rows.columns if one.metric.kind is Kind.UNION}
+    return {column.exactness for answer in both for column in answer.rows.columns if column.metric.kind is Kind.UNION}
 
 
 @pytest.mark.timeout(300)
@@ -303,20 +303,20 @@ def test_a_crowd_on_files_is_counted_within_bounds_through_any_crash(
 @given(crowds(), SEEDS, LIMITS)
 def test_any_order_of_arrival_is_settled_to_the_same_sketches(hits: list[RefHit], seed: int, limits: Limits) -> None:
     dice = Random(seed)
-    with Stream(limits=limits) as one, Stream(limits=limits) as other:
-        for mesh in (one, other):
+    with Stream(limits=limits) as first, Stream(limits=limits) as other:
+        for mesh in (first, other):
             feed_through_crashes(mesh, with_delays(hits, dice, dice.choice(DELAYS)), dice)
             mesh.settle()
         for site, day in sorted({(hit.site, hit.event_time // DAY) for hit in hits}):
             site_day = SiteDay(site, day)
-            assert stored_sketches(one, site_day) == stored_sketches(other, site_day)
-            rows = settled_sketches(one, site_day)
+            assert stored_sketches(first, site_day) == stored_sketches(other, site_day)
+            rows = settled_sketches(first, site_day)
             assert rows == settled_sketches(other, site_day)
-            check_settled(rows, day, entries_of(one, site, settled=True))
+            check_settled(rows, day, entries_of(first, site, settled=True))
 
 
 def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]:
-    """The sketches of the series of a settled day, as they are stored."""
+    """Return the stored series sketches for a settled day."""
     site, day = site_day
     generation = mesh.stores.generations.current(site, *ALL_DAYS)[day].generation
     stored = mesh.stores.series.read(site, day, day + 1, generation)
@@ -324,8 +324,8 @@ def stored_sketches(mesh: Stream, site_day: SiteDay) -> list[tuple[object, ...]]
 
 
 def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...], bytes]:
-    """The sketches of the rows that a settlement of the day makes now, by cell, whether excluded, and dimensions."""
-    before = {one: done.next_offset for one, done in mesh.stores.progress.progress(Topic.HITS).items()}
+    """Settle the day now; return the row sketches by cell, whether excluded, and dimensions."""
+    before = {partition: done.next_offset for partition, done in mesh.stores.progress.progress(Topic.HITS).items()}
     settled = Attempt(settler_stores(mesh.stores), site_day, before, before, lg_k=LG_K).settle()
     assert settled is not None
     rows = settled.traffic.select("cell", "excluded", *TRAFFIC_DIMENSIONS, "visitors").rows()
@@ -333,7 +333,7 @@ def settled_sketches(mesh: Stream, site_day: SiteDay) -> dict[tuple[object, ...]
 
 
 def check_settled(found: dict[tuple[object, ...], bytes], day: int, entries: list[Entry]) -> None:
-    """The sketch of a settled row is exact up to the limit, and a sample beyond it."""
+    """Check that a settled row's sketch is exact up to the limit, and a sample beyond."""
     expected: dict[tuple[object, ...], set[str]] = {
         (cell, False, *dimensions): visitors
         for (_, with_excluded, _, cell, dimensions), visitors in visitors_by_row(entries).items()

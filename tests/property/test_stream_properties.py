@@ -1,4 +1,4 @@
-"""The live stream against the reference, and the invariants of rules.md §10 that it can show, through any crash."""
+"""The live stream against the reference, and the invariants in rules.md §10 that it can show, through any crash."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.small_mesh import Rows, expected_rows, folded_rows
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 START = MIDNIGHT_MS - HOUR
-"""Before the first hit of all."""
+"""Before the earliest hit."""
 SEEDS = st.integers(0, 2**16)
 LIMITS = st.sampled_from([SMALLEST, PRODUCTION])
 ALL_LIMITS = st.sampled_from([FOLDING, SMALLEST, PRODUCTION])
@@ -61,12 +61,12 @@ ANY_MS = (
 )
 AGAIN_MS = (0, 3 * SECOND, 40 * MINUTE)
 SLICE_MS = 20 * MINUTE
-BEAT_MS = 6 * HOUR  # the hits of an example may lie weeks apart
+BEAT_MS = 6 * HOUR  # an example's hits may lie weeks apart
 
 
 @st.composite
 def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: bool = False) -> list[RefHit]:
-    """Small sets of hits; orders and refunds are repeated by their own visitor only, since partitions race (P1)."""
+    """Draw small sets of hits; only the same visitor repeats an order or refund, since partitions race (P1)."""
     hits = draw(ref_hits(MAX_HITS, unique_ids=unique_ids, unique_orders=unique_orders))
     return [
         replace(
@@ -79,12 +79,12 @@ def stream_hits(draw: st.DrawFn, *, unique_ids: bool = False, unique_orders: boo
 
 
 def whole_refunds(hits: Sequence[RefHit]) -> set[tuple[str, int]]:
-    """Site-days that hold a refund of all of its order: what it comes to is known at settlement only (D3, P2)."""
+    """Return the site-days with a whole-order refund: its amount is known only at settlement (D3, P2)."""
     return {(hit.site, hit.event_time // DAY_MS) for hit in hits if hit.type == "REFUND" and not hit.refund_micros}
 
 
 def with_delays(hits: Sequence[RefHit], dice: Random, delays_ms: Sequence[int]) -> list[Arrival]:
-    """Hits by time of arrival, each delayed by chance; equal times keep the order of chance."""
+    """Return hits by arrival time with random delays; equal times keep a random order."""
     sent = [Arrival(hit.event_time + dice.choice(delays_ms), hit) for hit in hits]
     dice.shuffle(sent)
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -95,12 +95,12 @@ def in_order(hits: Sequence[RefHit]) -> list[Arrival]:
 
 
 class Stream(LiveMesh):
-    """A mesh whose hits pass the collector by; leaving it removes its files.
+    """A mesh that appends hits without the collector; leaving the context removes its files.
 
     Args:
-        policy: of its sites.
-        url: of its stores; HOME stands for a directory of its own.
-        limits: of its runners.
+        policy: visit policy for all sites.
+        url: store URL; HOME stands for a temporary directory.
+        limits: limits for the runners.
     """
 
     def __init__(self, policy: RefPolicy = V1, url: str = "memory:", limits: Limits = PRODUCTION) -> None:
@@ -114,20 +114,20 @@ class Stream(LiveMesh):
         self._files.cleanup()
 
     def arrive(self, part: Sequence[Arrival]) -> None:
-        """Appends one record to each partition that the hits fall in, when the last of them arrives."""
+        """Append a record to each partition with hits, at the arrival time of the last hit."""
         self.advance_to(max(self.clock.now(), part[-1].at_ms), BEAT_MS)
         for partition in range(self.stores.log.partitions(Topic.HITS)):
-            self.append([one.hit for one in part if partition_of(one.hit) == partition], partition)
+            self.append([arrival.hit for arrival in part if partition_of(arrival.hit) == partition], partition)
 
     def feed(self, sent: Sequence[Arrival], dice: Random) -> None:
-        """Lets all hits arrive, in records of any size, streamed now and then."""
+        """Send all hits, in records of any size, streaming now and then."""
         for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
             self.arrive(part)
             if dice.random() < 0.7:
                 self.step()
 
     def step_and_fail(self, dice: Random) -> str:
-        """A runner that takes over streams and saves until one of its writes fails; returns where, "" for nowhere."""
+        """Take over with a new runner, then stream and save until a write fails; return the failed write, or ""."""
         fuse = a_fuse(dice)
         with suppress(Killed, CommitInDoubt):
             self.runner = self.a_runner(fused(stream_stores(self.stores), fuse))
@@ -138,17 +138,17 @@ class Stream(LiveMesh):
         return fuse.blown
 
     def feed_through_crashes(self, sent: Sequence[Arrival], dice: Random) -> None:
-        """Lets all hits arrive; writes fail, and another runner takes over where they did, and at the end."""
+        """Send all hits; another runner takes over after each failed write, and at the end."""
         for part in in_slices(sent, dice.randint(1, 20), SLICE_MS):
             self.arrive(part)
             failed = self.step_and_fail(dice)
             if failed:
                 self.crash()
-            event(failed or "nowhere")  # with --hypothesis-show-statistics: where it stopped
+            event(failed or "nowhere")  # shows the failed writes with --hypothesis-show-statistics
         self.crash()
 
     def check(self) -> None:
-        """The stream is what the reference says it is now, and every hit is accounted for (P12)."""
+        """Check that the stream equals the reference now, and that every hit is accounted for (P12)."""
         self.idle(beat_ms=BEAT_MS)
         self.runner.flush()
         entries = self.stores.ledger.read(None)
@@ -162,7 +162,7 @@ class Stream(LiveMesh):
 
 
 def all_rows(mesh: Stream) -> Rows:
-    """All rows without what copies and provisional sketches add."""
+    """Return all rows without measures from copies and provisional sketches."""
     return {
         key: kept
         for site in SITES
@@ -190,7 +190,7 @@ def test_net_rows_of_the_embedded_store_are_those_of_the_reference(hits: list[Re
 
 
 def check_at_any_time(mesh: Stream, hits: list[RefHit], seed: int) -> None:
-    """Rows are those of the reference in the middle of the hits, after them, and when every visit has ended."""
+    """Check rows against the reference in the middle of the hits, after the hits, and after all visits have ended."""
     dice = Random(seed)
     sent = with_delays(hits, dice, ANY_MS)
     cut = dice.randint(0, len(sent))
@@ -210,11 +210,13 @@ def test_permutation_duplication_and_batching_change_no_row(
     hits: list[RefHit], policy: RefPolicy, seed: int, limits: Limits
 ) -> None:
     dice = Random(seed)
-    again = [Arrival(one.at_ms + dice.choice(AGAIN_MS), one.hit) for one in with_delays(hits, dice, ON_TIME_MS)]
+    again = [
+        Arrival(arrival.at_ms + dice.choice(AGAIN_MS), arrival.hit) for arrival in with_delays(hits, dice, ON_TIME_MS)
+    ]
     other = sorted([*with_delays(hits, dice, ON_TIME_MS), *again[::2]], key=lambda arrival: arrival.at_ms)
     with Stream(policy, limits=SMALLEST) as plain, Stream(policy, limits=limits) as changed:
         plain.feed(in_order(hits), dice)
-        changed.feed([one for one in other if one.at_ms - one.hit.event_time <= 40 * MINUTE], dice)
+        changed.feed([arrival for arrival in other if arrival.at_ms - arrival.hit.event_time <= 40 * MINUTE], dice)
         for mesh in (plain, changed):
             mesh.idle(HOUR)
         assert all_rows(plain) == all_rows(changed)
@@ -236,11 +238,11 @@ def test_what_came_in_time_is_settled_as_it_was_streamed(
             waits = {day for (of, day) in whole_refunds(mesh.logged[site]) if of == site}
             if not waits:
                 assert before[site].changed(mesh.seen(site)) == set()
-            for (_, day), one in mesh.stores.generations.drifts(site, 0, 10**6).items():
-                assert one.measures == {}
+            for (_, day), day_drift in mesh.stores.generations.drifts(site, 0, 10**6).items():
+                assert day_drift.measures == {}
                 if day not in waits:
-                    assert not one.rows_differ
-                    assert one.confirmed == (not one.sketch_provisional)
+                    assert not day_drift.rows_differ
+                    assert day_drift.confirmed == (not day_drift.sketch_provisional)
 
 
 @pytest.mark.timeout(300)
@@ -259,7 +261,7 @@ def test_drift_is_the_effect_of_what_came_late(
             assert mesh.seen(site).differences_from(expected_rows(logged, policy)) == []
             expected = drift(settle(logged, policy), stream(logged, policy=policy))
             found = mesh.stores.generations.drifts(site, 0, 10**6)
-            assert {tuple(day): dict(one.measures) for day, one in found.items() if one.measures} == {
+            assert {tuple(day): dict(day_drift.measures) for day, day_drift in found.items() if day_drift.measures} == {
                 day: row for day, row in expected.items() if day in {tuple(known) for known in found}
             }
 
@@ -275,7 +277,7 @@ def test_a_crash_at_any_write_changes_no_row(hits: list[RefHit], policy: RefPoli
 
 
 def a_fuse(dice: Random) -> Fuse:
-    """A crash before or after any write, or a commit of which nobody knows whether it was done."""
+    """Return a fuse for a crash before or after any write, or for a commit in doubt."""
     if dice.random() < 0.3:
         return Fuse(
             dice.randint(0, 1), lambda: CommitInDoubt("it may be", retry_after_s=0.0), frozenset({"transaction"})
@@ -335,7 +337,7 @@ def test_a_live_answer_holds_every_hit_acknowledged_before_it(hits: list[RefHit]
 
 
 def check_complete(mesh: Stream, name: str) -> None:
-    """Reads in the order of an answer: progress, what waits, then rows (P15)."""
+    """Read in the order of an answer: progress, pending and awaited days, then rows (P15)."""
     stores = mesh.stores
     progress = stores.progress.progress(Topic.HITS)
     waiting = Waiting(stores.dirty.pending(name), stores.dirty.awaited(name))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hitmesh.model.cells import CELL_MS, Grain, buckets, buckets_between, civil_day_range
 from hitmesh.model.zones import DAY_MS, day_number, day_starts, load_zone, offsets_at, zone_names
 
-# Zones whose clocks do something unusual, drawn as often as all the others together.
+# Zones with unusual clock changes, drawn as often as all other zones together.
 ODD_ZONES = [
     "Africa/Cairo",
     "Africa/Casablanca",
@@ -52,7 +52,7 @@ def test_every_finer_grain_partitions_the_coarser_one_exactly(
         coarse = buckets(zone, first, last, coarser, week_start)
         assert (fine.starts[0], fine.ends[-1]) == (coarse.starts[0], coarse.ends[-1])
         assert np.isin(coarse.starts, fine.starts).all()
-        # A measure of 1 a cell: the sum over the finer buckets of a coarser one is the coarser one's.
+        # With a measure of 1 per cell, the finer buckets inside a coarser bucket must sum to the coarser bucket.
         owner = coarse.index_of(fine.starts)
         sums = np.bincount(owner, weights=(fine.ends - fine.starts) // CELL_MS, minlength=len(coarse))
         assert sums.tolist() == ((coarse.ends - coarse.starts) // CELL_MS).tolist()
@@ -88,7 +88,7 @@ def test_offsets_are_those_of_zoneinfo(zone: str, instants_s: list[int]) -> None
     assert [dt.timedelta(milliseconds=offset) for offset in found.tolist()] == expected
 
 
-@pytest.mark.timeout(90)  # 597 zones × 18 years are looked at once a day
+@pytest.mark.timeout(90)  # checks 597 zones × 18 years once a day
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
 def test_every_civil_day_of_every_zone_in_use_begins_on_a_cell(every: int) -> None:
     days = np.arange(day_number(dt.date(2015, 1, 1)), day_number(dt.date(2031, 1, 2)), dtype=np.int64)
@@ -100,14 +100,14 @@ def test_every_civil_day_of_every_zone_in_use_begins_on_a_cell(every: int) -> No
 
 
 def test_no_zone_changes_its_offset_twice_within_two_days_since_1969() -> None:
-    """`hitmesh.model.zones` looks at offsets once a day, which finds every change as long as this holds."""
+    """`hitmesh.model.zones` samples offsets once a day; this invariant ensures that no change is missed."""
     for zone in sorted(zone_names()):
         changes = offset_changes_s(zone)
         assert all(later - earlier > 2 * 86_400 for earlier, later in pairwise(changes)), zone
 
 
 def offset_changes_s(zone: str) -> list[int]:
-    """The instants since 1969 at which the compiled zone (RFC 8536) gets another offset, from the file."""
+    """Return the offset changes since 1969 in the compiled zone file (RFC 8536), in seconds."""
     octets = importlib.resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).read_bytes()
     counts = struct.unpack(">6l", octets[20:44])
     n_utc, n_std, n_leap, n_times, n_types, n_chars = counts

@@ -1,4 +1,4 @@
-"""Two serving paths, one number: what both say to any question of fixed shape is what the reference says (A11)."""
+"""Two serving paths, a single number: both answer any fixed-shape question like the reference (A11)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUESTIONS = 6
 
 
 def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
-    """Any question of fixed shape about some of the days; only that the reference knows its metrics."""
+    """Return a random fixed-shape question about some of the days, limited to metrics that the reference knows."""
     zone, first = dice.choice(ZONES), dice.choice(days)
     last = min(first + dt.timedelta(days=dice.choice((0, 1, 2, 9, 40))), max(days))
     axis = buckets(zone, first, last, dice.choice(GRAINS))
@@ -51,14 +51,14 @@ def a_fixed_question(dice: Random, days: Sequence[dt.date]) -> Question:
 
 
 def days_around(hits: Sequence[RefHit]) -> list[dt.date]:
-    """The UTC dates of hits, and one on either side."""
+    """Return the UTC dates of hits, and the dates before and after."""
     dates = {dt.datetime.fromtimestamp(hit.event_time / 1_000, dt.UTC).date() for hit in hits}
     around = {date + dt.timedelta(days=shift) for date in dates for shift in (-1, 0, 1)}
     return sorted(around or {dt.date(2026, 3, 5)})
 
 
 def asked_both(mesh: Stream, question: Question, site: Site) -> tuple[Answer, Answer]:
-    """What the series say, and what the metrics say when the series are silent."""
+    """Return the answer from the series, and the answer from the metrics while the series are silent."""
     from_series = answer(Faulty(mesh.stores, mesh.clock).backend, question, (site,), site.currency, ())
     without = Faulty(mesh.stores, mesh.clock)
     without.series.is_silent = True
@@ -68,7 +68,7 @@ def asked_both(mesh: Stream, question: Question, site: Site) -> tuple[Answer, An
 
 
 def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> None:
-    """Both paths say the same to a few questions, and it is what the reference says."""
+    """Check that both paths answer a few questions equally, and like the reference."""
     mesh.runner.flush()
     for name in SITES:
         site = mesh.stores.directory.site(name)
@@ -92,7 +92,7 @@ def check_paths(mesh: Stream, dice: Random, entries: dict[str, list[Entry]]) -> 
 
 
 def streamed_entries(mesh: Stream) -> dict[str, list[Entry]]:
-    """What the reference says the live stream counts now."""
+    """Return the reference's entries for the live stream now."""
     return {site: stream(mesh.logged[site], mesh.clock.now(), mesh.policy).entries for site in SITES}
 
 

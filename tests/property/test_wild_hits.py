@@ -1,6 +1,7 @@
-"""The stream on hits as wild as they may be: one visitor for everybody, any order, every type, amounts at their limits.
+"""The stream on extreme hits: a single visitor or many, any order, every type, amounts at their limits.
 
-Both stores, with the smallest limits: what happens at scale happens here from the first hits on.
+Runs on both stores with the smallest limits, so that the first hits already trigger the work that production does only
+at scale.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ TWIN_SHARE = 0.2
 
 
 def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
-    """Hits of every type within a day and a half, pages and products hardly twice, of so many visitors."""
+    """Return hits with every type within a day and a half, by `visitors` visitors; pages and products rarely repeat."""
     maker = HitMaker("wild", dice, iter(range(HITS)))
     hits = []
     for number in range(HITS):
@@ -47,7 +48,7 @@ def wild_hits(dice: Random, visitors: int) -> list[RefHit]:
 
 
 def _with_twins(hit: RefHit, dice: Random) -> RefHit:
-    # A copy says the same as its original, or the order of arrival would decide which of the two counts.
+    # A copy must equal its original: otherwise the arrival order decides which of the two counts.
     hit_id = dice.choice(IDS) if hit.type == "IDENTIFY" else hit.hit_id
     return replace(with_twins(hit, dice, (*TEXTS, "refund_id", "order_id")), hit_id=hit_id)
 

@@ -1,1 +1,1 @@
-"""Tests of adapters and of both serving paths on real Kafka, Cassandra and Druid."""
+"""Tests on real Kafka, Cassandra and Druid: the adapters and both serving paths."""

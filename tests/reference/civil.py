@@ -1,6 +1,6 @@
-"""Civil time straight from zoneinfo, one instant at a time: rules Z1 to Z4.
+"""Civil time directly from zoneinfo, minute by minute: rules Z1 to Z4.
 
-Looks at every minute of a range and asks zoneinfo what the clock on the wall shows; no arithmetic on offsets.
+Asks zoneinfo for the local time at every minute in a range; there is no arithmetic on offsets.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ DAY_MS = 24 * 60 * MINUTE_MS
 
 
 def local_time(instant_ms: int, zone: ZoneInfo) -> datetime:
-    """What the clock on the wall shows at the instant."""
+    """Return the local time at the instant."""
     return (EPOCH + timedelta(milliseconds=instant_ms)).astimezone(zone)
 
 
 def label(instant_ms: int, zone: ZoneInfo) -> str:
-    """Local time with offset (Z1), for example `2015-05-17T00:00:00+05:45`."""
+    """Return the local time with offset (Z1), for example `2015-05-17T00:00:00+05:45`."""
     return local_time(instant_ms, zone).isoformat(timespec="seconds")
 
 
 @lru_cache(maxsize=4_096)
 def day_start(day: date, zone: ZoneInfo) -> int:
-    """The first instant with the local date or, where it was skipped, a later one; UTC ms (Z2)."""
+    """Return the first instant with the local date, or with a later date if the zone skipped that date; UTC ms (Z2)."""
     midnight_utc = round((datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH).total_seconds()) * 1000
     return next(
         instant
@@ -38,10 +38,10 @@ def day_start(day: date, zone: ZoneInfo) -> int:
 
 @lru_cache(maxsize=256)
 def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[int, ...]:
-    """Starts of all buckets of the civil dates first to last, both inclusive, in order, UTC ms; then the end.
+    """Return the starts of all buckets in the civil dates first to last (inclusive), in order, UTC ms, then the end.
 
-    The last number is the end of the last bucket. NONE is one bucket. Weeks start on Monday. The first week
-    and month are cut at the range's start.
+    The last number is the end of the last bucket. NONE makes a single bucket. Weeks start on Monday. The first week and
+    month are cut at the range's start.
     """
     zone = ZoneInfo(zone_name)
     days = [first + timedelta(days=index) for index in range((last - first).days + 1)]
@@ -63,7 +63,7 @@ def bucket_starts(grain: str, zone_name: str, first: date, last: date) -> tuple[
 
 
 def _hour_starts(start: int, end: int, zone: ZoneInfo) -> Iterator[int]:
-    """Every minute whose date, hour on the wall or offset is not that of the minute before (Z3)."""
+    """Yield every minute that differs from the previous minute in local date, local hour or offset (Z3)."""
     before = None
     for instant in range(start, end, MINUTE_MS):
         wall = local_time(instant, zone)

@@ -1,7 +1,7 @@
-"""Access logs and shop exports read literally by the import rules, as an independent check of the importer.
+"""Read access logs and shop exports literally by the import rules, to check the importer independently.
 
-Nothing is classified here: channel, device and bots stay unknown, so reports on what this reads must include
-excluded hits. Each reader gives the hits and the number of lines skipped by reason.
+Nothing is classified: channel, device and bots stay unknown, so reports on these hits must include excluded hits. Each
+reader returns the hits, and the number of skipped lines by reason.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ MICROS = 1_000_000
 
 
 def read_access_log(path: Path, site: str) -> tuple[list[RefHit], Counter[str]]:
-    """Page views of an access log in common or combined format, and the lines skipped by reason.
+    """Return page views from an access log in common or combined format, and the number of skipped lines by reason.
 
-    A line whose user agent is cut short, without its closing quote, still has the shape of the format: the
-    real log holds one (line 8899), and it counts.
+    A line with a truncated user agent (no closing quote) is valid: the real log holds such a line (8899).
     """
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()
@@ -61,7 +60,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _page_view(line: str, number: int, site: str) -> RefHit | str:
-    """The hit, or the reason to skip the line: the first that applies, in this order."""
+    """Return the hit, or the first reason to skip the line, in this order."""
     match = _COMMON.fullmatch(line)
     if match is None or '"' in match["request"] or len(match["request"].split(" ")) < 2:
         return "unparsable"
@@ -95,7 +94,7 @@ def _page_view(line: str, number: int, site: str) -> RefHit | str:
 
 
 def shown_path(path: str) -> str:
-    """The path as reports show it; enough for the paths of the files at hand, which are ASCII."""
+    """Return the path as shown in reports; complete only for the ASCII paths in the test files."""
     path = re.sub("%[0-9A-Fa-f]{2}", lambda found: _decoded(found[0].upper()), path)
     path = re.sub(r"(?<=[^/ ])%20(?=[^/% ])", " ", path)
     if re.search(r"/\.\.?(/|$)|%[89A-F]|[^!-~ ]", path):
@@ -121,7 +120,7 @@ def _printable(text: str) -> str:
 
 
 def read_shop_csv(path: Path, site: str, currency: str = "USD") -> tuple[list[RefHit], Counter[str]]:
-    """Hits of a shop export, and the rows skipped by reason; purchases of one moment are one order."""
+    """Return hits from a shop export and skipped rows by reason; purchases at the same moment are one order."""
     hits: list[RefHit] = []
     skipped: Counter[str] = Counter()
     orders: dict[str, list[tuple[int, str, dict[str, str]]]] = {}

@@ -1,7 +1,7 @@
-"""Which texts of hits the stream folds (rule S10), hit by hit.
+"""Text folding in the stream (rule S10), hit by hit.
 
-As long as all hits of a site in an hour of log time, in one partition, could not have more texts than the limit,
-nothing is folded. From then on the first distinct texts in log order stay, as many as the limit says.
+Nothing is folded while a site's hits in a partition and hour of log time cannot have more texts than the limit. Beyond
+that, the first distinct texts in log order are kept, up to the limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HOUR_MS = 3_600_000
 TEXTS_OF_A_HIT = 12
 TEXTS_OF_AN_ITEM = 3
 MARK = "\0"
-"""Stands in front of a folded text, so that campaigns stay apart whose names are folded."""
+"""Prefix of a folded text; campaigns with different folded names stay distinct."""
 _FIRST = ("hostname", "page_path")
 _LAST = ("source", "medium", "referrer_host", "event_name", "product", "category", "brand")
 
@@ -48,15 +48,17 @@ def _with_marks(hit: RefHit, stay: set[str], limit: int) -> RefHit:
     campaign = (source, medium, kept(name) or "", click_id)
     last = {name: kept(getattr(hit, name)) for name in _LAST}
     items = tuple(
-        RefItem(kept(one.sku) or "", kept(one.category), kept(one.brand), one.unit_price_micros, one.quantity)
-        for one in hit.items
+        RefItem(kept(item.sku) or "", kept(item.category), kept(item.brand), item.unit_price_micros, item.quantity)
+        for item in hit.items
     )
     return replace(hit, campaign=campaign, items=items, **first, **last)  # type: ignore[arg-type]  # texts
 
 
 def shown(entries: Iterable[Entry]) -> list[Entry]:
-    """The same entries with the name of what is folded in place of a marked text."""
-    return [replace(one, dimensions={name: _name(text) for name, text in one.dimensions.items()}) for one in entries]
+    """Return the entries with the name for folded texts instead of marked texts."""
+    return [
+        replace(entry, dimensions={name: _name(text) for name, text in entry.dimensions.items()}) for entry in entries
+    ]
 
 
 def _name(text: str | None) -> str | None:

@@ -1,7 +1,6 @@
-"""The reference's idea of a hit, the two lists of hit types that matter, and the hash that breaks ties.
+"""The reference's hit, the two relevant lists of hit types, and the hash that breaks ties.
 
-A hit here is already admitted: its time is decided, its visitor known, its user agent judged. What admission
-does is not modelled.
+A hit here is already admitted: time, visitor and user agent class are decided. Admission is not modelled.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ INTERACTIVE_TYPES = frozenset(
 VIEW_TYPES = frozenset({"PAGE_VIEW", "SCREEN_VIEW"})
 
 Position = tuple[int, str, int, int, int]
-"""Where a hit stands in the log: (log time ms, log, partition, offset, row); tuples compare in log order."""
+"""A hit's place in the log: (log time ms, log, partition, offset, row); tuples compare in log order."""
 
 Campaign = tuple[str, str, str, str]
-"""(source, medium, campaign, click id); all empty: none."""
+"""(source, medium, campaign, click id); all empty means no campaign."""
 
 NO_CAMPAIGN: Campaign = ("", "", "", "")
 
 
 def hash64(*parts: str) -> int:
-    """XXH3-64 with seed 0 over the parts, each as four little-endian length bytes and its UTF-8 bytes."""
+    """Return XXH3-64 with seed 0 over the parts, each as four little-endian length bytes and its UTF-8 bytes."""
     framed = b"".join(struct.pack("<I", len(raw)) + raw for raw in (part.encode() for part in parts))
     return xxhash.xxh3_64_intdigest(framed, seed=0)
 
 
 @dataclass(frozen=True)
 class RefItem:
-    """One line of an order; money in micros, category levels joined by "/"."""
+    """An order line; money in micros, category levels joined by "/"."""
 
     sku: str
     category: str | None = None
@@ -54,14 +53,13 @@ class RefItem:
 
 @dataclass(frozen=True)
 class RefHit:
-    """One admitted hit.
+    """An admitted hit.
 
-    `event_time` is UTC milliseconds, amounts are micros of `currency`. `interactive` matters for EVENT only;
-    the other types are interactive or not by what they are. `product`, `category` and `brand` are those of
-    the first item of a PRODUCT_VIEW or CART_UPDATE; an ORDER has `items` instead. A REFUND of 0 micros is one of
-    all of its order. `user_agent`, `url`,
-    `referrer` and `search_term` are what a client sends; the reference itself reads only what admission makes
-    of them.
+    `event_time` is UTC milliseconds, amounts are micros of `currency`. `interactive` matters for EVENT only; for all
+    other types, the type decides. `product`, `category` and `brand` come from the first item in a PRODUCT_VIEW or
+    CART_UPDATE; an ORDER has `items` instead. A REFUND with 0 micros refunds the whole order. `user_agent`, `url`,
+    `referrer` and `search_term` are the client's values; the reference reads only the fields that admission derives
+    from them.
     """
 
     site: str
@@ -107,22 +105,22 @@ class RefHit:
 
     @property
     def hit_hash(self) -> int:
-        """Breaks the tie between hits of one visitor at one instant (rule S0)."""
+        """Tie-breaker between a visitor's hits at the same instant (rule S0)."""
         return hash64(self.hit_id)
 
     @property
     def is_interactive(self) -> bool:
-        """Whether the visitor did something (rules.md §4, interactive hits)."""
+        """Whether the visitor acted (rules.md §4, interactive hits)."""
         return self.type in INTERACTIVE_TYPES and self.interactive
 
     @property
     def is_view(self) -> bool:
-        """Whether a page or a screen was shown."""
+        """Whether the hit shows a page or screen."""
         return self.type in VIEW_TYPES
 
 
 def in_log_order(hits: Iterable[RefHit], first_offset: int = 0) -> list[RefHit]:
-    """The same hits, standing in one partition of one log in the order in which they are given."""
+    """Return the hits placed in a single log partition, in the given order."""
     return [
         replace(hit, position=(first_offset + index, "log", 0, first_offset + index, 0))
         for index, hit in enumerate(hits)

@@ -1,4 +1,4 @@
-"""Adding up: which entries fall into which row of a report, and the ratios of rules.md §8.
+"""Reports: sort entries into rows, add up, and form the ratios in rules.md §8.
 
 Nothing is rounded or formatted: durations stay milliseconds, money micros, ratios (numerator, denominator).
 """
@@ -71,12 +71,12 @@ def report(
     keep: Callable[[Mapping[str, str]], bool] | None = None,
     currency: str = "USD",
 ) -> Report:
-    """The rows of a report by (bucket label, dimension values...); rows with nothing but zeros are missing.
+    """Return a report's rows by (bucket label, dimension values...), without all-zero rows.
 
-    Both dates are inclusive civil dates of the zone. The label is the bucket's local start with offset, ""
-    for grain NONE. `keep` is the filter: it sees the shown value of every dimension an entry has. Money
-    counts where it is in `currency`, and so do the orders it is divided by; ratios are (numerator, denominator).
-    `visitors` is the exact number of distinct visitors.
+    Both dates are inclusive civil dates in the zone. The label is the bucket's local start with offset, "" for grain
+    NONE. `keep` is the filter, applied to the shown value of each dimension in an entry. Money and the orders in its
+    ratios count only in `currency`; ratios are (numerator, denominator). `visitors` is the exact number of distinct
+    visitors.
     """
     starts = bucket_starts(grain, zone, first_date, last_date)
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -139,7 +139,7 @@ DIMENSIONS = (
 
 
 def shown(dimension: str, entry: Entry) -> str:
-    """The value as a report shows it: no source is `(direct)`, no other value `(not set)` (rules.md §9)."""
+    """Return the value as reports show it: a missing source is `(direct)`, any other missing value `(not set)` (§9)."""
     if dimension not in DIMENSIONS:
         raise ValueError(f"dimension {dimension!r} is none of {', '.join(DIMENSIONS)}")
     value = entry.dimensions.get(dimension)

@@ -1,7 +1,7 @@
-"""What settled hits and visits add to a report: rules D3, D5, M1, M6 and the ● metrics of rules.md §8.
+"""Contributions of settled hits and visits to a report: rules D3, D5, M1, M6 and the ● metrics in rules.md §8.
 
-Every counted hit, ordered item, copy and visit becomes an `Entry`: an instant, dimension values and what it
-adds to each additive metric. Buckets, filters and ratios come later, in `report`.
+Every counted hit, ordered item, copy and visit becomes an `Entry`: an instant, dimension values and amounts for
+additive metrics. Buckets, filters and ratios come later, in `report`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Dimensions = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Entry:
-    """What one hit, item, copy or visit adds. `visitor` is set where it makes the visitor count."""
+    """Contribution of a hit, item, copy or visit. `visitor` is set only if the entry makes the visitor count."""
 
     site: str
     instant_ms: int
@@ -33,10 +33,10 @@ class Entry:
 
 @dataclass
 class Settled:
-    """All hits after settlement: who is a copy, which visits there are, which orders count.
+    """All hits after settlement: copies, visits, and winning orders.
 
-    `refunds` has micros and currency of counted REFUND hits by `id(hit)`, `full_refunds` the micros among them that
-    come from an order.
+    `refunds` has micros and currency of counted REFUND hits by `id(hit)`; `full_refunds` has only micros that come from
+    a refunded order.
     """
 
     counted: list[RefHit] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Settled:
 
 
 def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
-    """Settle all hits of all sites from nothing; the order of the argument means nothing, `position` does."""
+    """Settle all hits on all sites from scratch; the argument's order is irrelevant, only `position` counts."""
     everything = sorted(hits, key=lambda hit: hit.position)
     copies = duplicates(everything)
     is_copy = {id(hit) for hit in copies}
@@ -70,9 +70,9 @@ def settle(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Settled:
 
 
 def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
-    """The first claim on (site, order id) in log order wins, excluded hits and the others apart (D3).
+    """Let the first claim on (site, order id) in log order win; excluded hits claim separately (D3).
 
-    Hits that are pending claim their orders too, and are not counted.
+    Pending hits claim their orders too, but are not counted.
     """
     is_pending = {id(hit) for hit in pending}
     taken = set()
@@ -86,7 +86,7 @@ def decide_orders(settled: Settled, pending: Iterable[RefHit] = ()) -> None:
 
 
 def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_are_known: bool) -> None:
-    """The first claim on (site, refund id) takes off its amount, a repeat nothing; 0 stands for its order (D3)."""
+    """Let the first claim on (site, refund id) deduct its amount, repeats nothing; 0 means the order's total (D3)."""
     is_pending = {id(hit) for hit in pending}
     orders = {(hit.site, hit.order_id, hit.excluded): hit for hit in settled.winners}
     taken = set()
@@ -107,9 +107,9 @@ def decide_refunds(settled: Settled, pending: Iterable[RefHit] = (), *, orders_a
 
 
 def hit_entries(settled: Settled) -> Iterator[Entry]:
-    """What counted hits, their items and copies add, whatever the visits add."""
+    """Yield the contributions of counted hits, their items and copies, without contributions of visits."""
     visit_of = {id(hit): visit for visit in settled.visits for hit in visit.hits}
-    # An orphan stands under its own dimensions, as if it were a visit of its own.
+    # An orphan counts under its own dimensions, like a visit with a single hit.
     visit_of |= {id(hit): RefVisit([hit]) for hit in settled.orphans}
     wins = {id(hit) for hit in settled.winners}
     for hit in settled.counted:
@@ -162,12 +162,12 @@ def _entries_of_one(hit: RefHit, visit: RefVisit | None, wins: bool) -> Iterator
 
 
 def _quality_entry(hit: RefHit, dimensions: Dimensions, adds: Mapping[str, int]) -> Entry:
-    """Data quality is about all hits: reports show it whether they include excluded hits or not."""
+    """Return a data quality entry. Data quality covers all hits, so excluded hits count in every report."""
     return Entry(hit.site, hit.event_time, False, dimensions, adds)
 
 
 def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
-    """All at the start of the visit; exits apart, since `page_path` is the exit page to them (§9)."""
+    """Yield a visit's entries, all at its start. Exits are separate: their `page_path` is the exit page (§9)."""
     first = visit.first
     dimensions = {
         **_visit_dimensions(visit),
@@ -189,7 +189,7 @@ def visit_entries(visit: RefVisit, has_order: bool) -> Iterator[Entry]:
 
 
 def _hit_dimensions(hit: RefHit, visit: RefVisit | None) -> dict[str, str | None]:
-    """The hit's own dimensions and those of its visit; a copy has no visit."""
+    """Return the hit's own dimensions with its visit's; a copy has no visit."""
     return {
         **(_visit_dimensions(visit) if visit else {}),
         "site": hit.site,

@@ -1,7 +1,8 @@
-"""What the stream says of hits before their days are settled: rules T4, D1 to D3 in the form of the stream, S7.
+"""The stream's counts before settlement: rules T4, D1 to D3 in the stream's form, S7.
 
-The rules of `settled` once more over what the stream may know: hits of closed days wait, late hits are in no visit,
-a copy is recognised for 90 minutes of log time, and a visit counts in two steps. Drift is the difference of the two.
+Applies the rules in `settled` to the stream's limited knowledge: hits on closed days are pending, late hits belong to
+no visit, a copy is recognised for 90 minutes of log time, and a visit counts in two steps. Drift is settled minus
+streamed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ EPOCH_MS = 15 * MINUTE_MS
 KEPT_OF_VISITOR = 5_000
 
 AT_ONCE = ("visits", "bounces", "entries", "order_visits")
-"""What a visit adds while it may still go on (S7)."""
+"""Measures that a visit contributes while open (S7)."""
 
 SiteDay = tuple[str, int]
 """(site, UTC days since 1970-01-01)."""
@@ -34,7 +35,7 @@ SiteDay = tuple[str, int]
 
 @dataclass
 class Streamed(Settled):
-    """What the stream counts; `pending` waits for settlement, `late` and `waiting` are counted in no visit."""
+    """The stream's result; `pending` awaits settlement; `late` and `waiting` count outside visits."""
 
     pending: list[RefHit] = field(default_factory=list)
     late: list[RefHit] = field(default_factory=list)
@@ -49,10 +50,10 @@ def stream(
     texts_per_hour: int | None = None,
     kept_of_visitor: int = KEPT_OF_VISITOR,
 ) -> Streamed:
-    """The stream of all sites once everything up to `log_time` is applied; None: once all visits have ended.
+    """Return the result for all sites after everything up to `log_time` is applied; None: after all visits have ended.
 
-    Only `position` says when a hit came and in which order; hits that came after `log_time` are not there yet. Texts
-    beyond so many are folded (S10); None: there are not so many.
+    Only `position` decides when a hit came and in which order; hits logged after `log_time` are ignored. Texts beyond
+    `texts_per_hour` are folded (S10); None: no limit.
     """
     came = sorted((_as_logged(hit) for hit in hits), key=lambda hit: hit.position)
     came = [hit for hit in came if log_time is None or hit.position[0] <= log_time]
@@ -72,22 +73,22 @@ def stream(
 
 
 def is_history(hit: RefHit) -> bool:
-    """Whether the hit's UTC day was closed when the log took the hit (T4)."""
+    """Return whether the hit's UTC day was already closed at its log time (T4)."""
     day_end = (hit.event_time // DAY_MS + 1) * DAY_MS
     return hit.position[0] > day_end + CLOSED_AFTER_MS
 
 
 def _as_logged(hit: RefHit) -> RefHit:
-    """The same hit, late or not by its place in the log (T4)."""
+    """Return the hit with `is_late` set by its log time (T4)."""
     is_late = hit.position[0] - hit.event_time > ALLOWED_LATENESS_MS
     return hit if hit.is_late == is_late else replace(hit, is_late=is_late)
 
 
 def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
-    """The copies that the stream recognises, of hits that are not history, in log order (D1, D2).
+    """Return the copies that the stream recognises among hits that are not history, in log order (D1, D2).
 
     A hit is a copy if an earlier record in log order has the same site, visitor and hit id, an event time at most two
-    hours and a log time at most 90 minutes away, whether that record is itself a copy or not.
+    hours and a log time at most 90 minutes away, even if that record is itself a copy.
     """
     seen: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     copies = []
@@ -104,10 +105,11 @@ def copies_in_the_stream(hits: Iterable[RefHit]) -> list[RefHit]:
 
 
 def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor: int) -> list[RefHit]:
-    """The hits in no visit until their day is settled, of hits that are not history and in log order (S9).
+    """Return the hits that stay outside visits until settlement; `known` is in log order, without history (S9).
 
-    A hit waits that would form a visit, is not later than such a hit of its timeline in an earlier record, and whose
-    visitor has so many hits in earlier records that were taken in the epochs of the last 90 minutes.
+    A hit waits if all of these hold: it could form a visit; a visit-forming hit in its timeline from an earlier record
+    is not earlier; its visitor has at least `kept_of_visitor` hits in earlier records in the epochs of the last 90
+    minutes.
     """
     taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest: dict[tuple[str, str, bool], int] = {}
@@ -130,7 +132,7 @@ def waiting_in_the_stream(known: list[RefHit], copies: set[int], kept_of_visitor
 
 
 def _build_visits(streamed: Streamed, log_time: int | None, policy: RefPolicy) -> None:
-    """Visits of the hits on time; a late one and one that waits stand alone, like an orphan."""
+    """Build visits from the hits on time; late and waiting hits stand alone, like orphans."""
     waits = {id(hit) for hit in streamed.waiting}
     timelines: dict[tuple[str, str, bool], list[RefHit]] = defaultdict(list)
     for hit in streamed.counted:
@@ -155,15 +157,15 @@ def _visit_entries(streamed: Streamed) -> Iterator[Entry]:
 
 
 def _at_once(entry: Entry) -> Entry:
-    """What an open visit adds: no page is its last one yet, and what only its end decides is not there (S7)."""
+    """Return an open visit's contribution: no exit page yet, and only measures known before the visit's end (S7)."""
     adds = {name: value for name, value in entry.adds.items() if name in AT_ONCE}
     return replace(entry, dimensions={**entry.dimensions, "exit_page": None}, adds=adds)
 
 
 def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
-    """Settled − streamed per measure of each site-day, those that are not 0 (A8).
+    """Return settled − streamed per site-day and measure, without zeros (A8).
 
-    What refunds of whole orders got is no drift: the stream cannot know it (D3).
+    Amounts of whole-order refunds are not drift: the stream cannot know them (D3).
     """
     after, before = totals(settled), totals(streamed)
     for site_day, micros in full_refunds(settled).items():
@@ -180,7 +182,7 @@ def drift(settled: Settled, streamed: Settled) -> dict[SiteDay, dict[str, int]]:
 
 
 def full_refunds(settled: Settled) -> dict[SiteDay, int]:
-    """Micros that refunds of whole orders got, per site-day that has any."""
+    """Return the micros of whole-order refunds per site-day, without zeros."""
     sums: dict[SiteDay, int] = defaultdict(int)
     for hit in settled.counted:
         sums[hit.site, hit.event_time // DAY_MS] += settled.full_refunds.get(id(hit), 0)
@@ -188,7 +190,7 @@ def full_refunds(settled: Settled) -> dict[SiteDay, int]:
 
 
 def totals(of: Settled) -> dict[SiteDay, dict[str, int]]:
-    """Sums per site-day and measure, of excluded hits and the others together, of all currencies together."""
+    """Return sums per site-day and measure, over excluded and other hits, and over all currencies."""
     sums: dict[SiteDay, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for entry in of.entries:
         for name, value in entry.adds.items():

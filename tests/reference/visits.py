@@ -1,6 +1,6 @@
 """Copies and visits, one hit at a time: rules D1, D2 and S0 to S6.
 
-Each function is the text of its rule and nothing else. It knows no cells, reports or money.
+Each function states its rule and nothing else. Knows nothing of cells, reports or money.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COPY_WINDOW_MS = 2 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class RefPolicy:
-    """The numbers of visit policy v1 (rules.md §4); `midnight_zone` is read only by the midnight flag."""
+    """The numbers in visit policy v1 (rules.md §4); `midnight_zone` is read only by the midnight flag."""
 
     gap_ms: int = 30 * 60 * 1000
     cap_ms: int = 24 * 60 * 60 * 1000
@@ -34,14 +34,14 @@ V1 = RefPolicy()
 
 @dataclass
 class RefVisit:
-    """A visit: its hits in order, at least one, the first of them interactive."""
+    """A visit: at least one hit, in order; the first hit is interactive."""
 
     hits: list[RefHit] = field(default_factory=list)
     bot_behaviour: bool = False
 
     @property
     def first(self) -> RefHit:
-        """The hit that started the visit; it gives the visit its attributes (S6)."""
+        """The hit that started the visit and sets the visit's attributes (S6)."""
         return self.hits[0]
 
     @property
@@ -56,17 +56,17 @@ class RefVisit:
 
     @property
     def duration_ms(self) -> int:
-        """From the first hit to the last; 0 for a single one."""
+        """Time from the first hit to the last; 0 for a single hit."""
         return self.last - self.start
 
     @property
     def interactive_hits(self) -> int:
-        """How many of the hits are interactive, at least 1."""
+        """Number of interactive hits, at least 1."""
         return sum(hit.is_interactive for hit in self.hits)
 
     @property
     def views(self) -> int:
-        """How many pages and screens were shown."""
+        """Number of pages and screens shown."""
         return sum(hit.is_view for hit in self.hits)
 
     @property
@@ -81,15 +81,15 @@ class RefVisit:
 
     @property
     def campaign(self) -> Campaign:
-        """The current campaign: that of the first hit, since another one would have started a new visit."""
+        """The current campaign: the first hit's, since another campaign would have started a new visit."""
         return self.first.campaign
 
 
 def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
-    """The copies (D1, D2), in log order.
+    """Return the copies (D1, D2), in log order.
 
-    A hit is a copy if an earlier record in log order has the same site, visitor and hit id and an event time
-    at most two hours away, whether that record is itself a copy or not.
+    A hit is a copy if an earlier record in log order has the same site, visitor and hit id and an event time at most
+    two hours away, even if that record is itself a copy.
     """
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     copies = []
@@ -102,9 +102,9 @@ def duplicates(hits: Iterable[RefHit]) -> list[RefHit]:
 
 
 def visits_of_one(hits: Sequence[RefHit], policy: RefPolicy = V1) -> tuple[list[RefVisit], list[RefHit]]:
-    """Visits of one visitor's hits without copies, and the orphans: hits that are in no visit (S0 to S5).
+    """Return a visitor's visits, built from hits without copies, and the orphans: hits in no visit (S0 to S5).
 
-    All hits must be of one site, one visitor and either all excluded or none of them.
+    All hits must share site and visitor, and must be all excluded or all included.
     """
     visits: list[RefVisit] = []
     orphans: list[RefHit] = []

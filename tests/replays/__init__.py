@@ -1,1 +1,1 @@
-"""Whole files through the pipeline on a clock of their own; minutes each, so not among the properties."""
+"""Whole files through the pipeline on a simulated clock; replays take minutes, so they are separate from properties."""

@@ -1,9 +1,8 @@
-"""Whole files through collector, processor and settler on a clock of their own, against the reference model.
+"""Whole files through collector, processor and settler on a simulated clock, against the reference model.
 
-Each file is sent once per plan of arrival, to sites of that plan, all of them at the same time: in order, shuffled,
-delayed, late, and sent again. The stream is compared before anything is settled, once with visits that are still open
-and once when all have ended; then every day closes and is settled, and what the stream said of it must have drifted by
-exactly what came late.
+Each file is sent once per arrival plan (in order, shuffled, delayed, late, resent), to that plan's own sites, all
+concurrently. The stream is compared before settlement, first with open visits, then after all visits have ended. Then
+every day closes and is settled, and each day's drift must equal the effect of late hits exactly.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ from tests.support.small_mesh import expected_rows, folded_rows
 REAL_FILES = Path(__file__).parents[2] / ".." / "shared" / "data"
 VISITS_END_MS = 31 * MINUTE
 ENOUGH_HITS = {"whole": 1_000, "part": 5}
-"""On each of the paths, or a test would show little of it."""
+"""Minimum hits on each path, so that the test covers all paths well."""
 
 SITES_OF_PLAN = {
     "access-log": {IN_ORDER: 1, SHUFFLED: 2, DELAYED: 2, FAR_DELAYED: 8, RESENT: 1, FAR_RESENT: 1, EVERYTHING: 7},
@@ -56,16 +55,16 @@ SITES_OF_PLAN = {
 }
 GENERATED_HITS = {FAR_DELAYED: 44_000, EVERYTHING: 44_000}
 PART_HITS = 250
-"""Of each real file in the short replay."""
+"""Hits from each real file in the short replay."""
 GENERATED_DAYS = 4
-SMALLEST_FILE = 1  # its scenarios alone are about 12,000 hits
+SMALLEST_FILE = 1  # the scenarios alone make about 12,000 hits
 PARTITIONS = 2
 
 
 def access_log(plan: Plan, length: str) -> list[RefHit]:
     hits, _ = read_access_log(real_file("access.log"), "")
     hits = of_length(hits, length)
-    # The collector takes names of visitors of at most 128 bytes.
+    # The collector accepts visitor names up to 128 bytes.
     return with_sites("access-log", plan, [replace(hit, visitor=f"{hash64(hit.visitor):016x}") for hit in hits], length)
 
 
@@ -112,7 +111,9 @@ FILES: Mapping[str, Callable[[Plan, str], list[RefHit]]] = {
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, length: str, tmp_path: Path) -> None:
     hits = {plan: FILES[file](plan, length) for plan in PLANS}
-    sent = sorted((one for plan in PLANS for one in arrivals(hits[plan], plan)), key=lambda one: one.at_ms)
+    sent = sorted(
+        (arrival for plan in PLANS for arrival in arrivals(hits[plan], plan)), key=lambda arrival: arrival.at_ms
+    )
     sites = sorted({hit.site for of_plan in hits.values() for hit in of_plan})
     middle = len(sent) // 2
     with LiveMesh("memory:", tmp_path, sent[0].at_ms - MINUTE, sites, partitions=PARTITIONS) as mesh:
@@ -125,18 +126,18 @@ def test_a_file_is_streamed_and_then_settled_as_the_reference_says(file: str, le
         assert not streamed.open_visits
         check_paths(mesh, streamed, ENOUGH_HITS[length])
         check_ledger(mesh)
-        assert mesh.published() == set()  # so far nothing but the stream has counted
+        assert mesh.published() == set()  # so far only the stream has counted
         before = {site: mesh.seen(site) for site in sites}
         mesh.settle()
         for site in sites:
             check_settled(mesh, site, before[site])
         in_order = {hit.site for hit in hits[IN_ORDER]}
-        if file != "generated":  # whose visits change their landing page as they go on
-            assert all(one.confirmed for site in in_order for one in drifts(mesh, site).values())
+        if file != "generated":  # generated visits change their landing page over time
+            assert all(day_drift.confirmed for site in in_order for day_drift in drifts(mesh, site).values())
 
 
 def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
-    """The stream is what the reference says it is at a log time; returns it, without entries."""
+    """Check the stream against the reference at a log time; return the reference's result without entries."""
     everything = Streamed()
     for site, logged in mesh.logged.items():
         expected = stream(logged, log_time)
@@ -151,7 +152,7 @@ def check_stream(mesh: LiveMesh, log_time: int) -> Streamed:
 
 
 def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
-    """Each hit took its path, and enough hits each of them to say something about it."""
+    """Check that each hit took its path, and that every path has enough hits."""
     counts = mesh.runner.counts
     assert (counts.late, counts.history, counts.copies) == (
         len(streamed.late),
@@ -163,7 +164,7 @@ def check_paths(mesh: LiveMesh, streamed: Streamed, enough: int) -> None:
 
 
 def check_ledger(mesh: LiveMesh) -> None:
-    """Every hit is accounted for, with its hash (P12), and as what the reference says it is."""
+    """Check that every hit is accounted for with its hash (P12), in the reference's class."""
     mesh.runner.flush()
     entries = mesh.stores.ledger.read(None)
     assert ledger_faults(entries) == []
@@ -172,32 +173,36 @@ def check_ledger(mesh: LiveMesh) -> None:
 
 
 def check_settled(mesh: LiveMesh, site: str, before: Seen) -> None:
-    """A site is settled as the reference says, and its drift is the difference to the stream, in rows and in sums."""
+    """Check settled rows against the reference, and drift against the difference to the stream, in rows and sums."""
     logged = mesh.logged[site]
     after = mesh.seen(site)
     assert after.differences_from(expected_rows(logged)) == []
     assert not after.provisional
     found, (settled, streamed) = drifts(mesh, site), (settle(logged), stream(logged))
     expected = drift(settled, streamed)
-    assert {day: one.measures for day, one in found.items() if one.measures} == {
+    assert {day: day_drift.measures for day, day_drift in found.items() if day_drift.measures} == {
         day: by for (_, day), by in expected.items() if day in found
     }
     counted_days = {entry.instant_ms // DAY_MS for entry in streamed.entries}
     assert counted_days <= found.keys()
     changed = {key[3] // DAY_MS for key in before.changed(after)}
     provisional = {key[3] // DAY_MS for key in before.provisional}
-    for day, one in found.items():
-        assert one.rows_differ == (day in changed), (site, day, one)
-        assert one.confirmed == (not one.rows_differ and not one.sketch_provisional), (site, day, one)
-        assert day not in provisional or one.sketch_provisional, (site, day, one)
+    for day, day_drift in found.items():
+        assert day_drift.rows_differ == (day in changed), (site, day, day_drift)
+        assert day_drift.confirmed == (not day_drift.rows_differ and not day_drift.sketch_provisional), (
+            site,
+            day,
+            day_drift,
+        )
+        assert day not in provisional or day_drift.sketch_provisional, (site, day, day_drift)
     if not streamed.late and not streamed.pending and len(settled.copies) == len(streamed.copies):
         assert (expected, changed - {day for _, day in full_refunds(settled)}) == ({}, set())  # P2
 
 
 def drifts(mesh: LiveMesh, site: str) -> dict[int, Drift]:
-    """The drift of each settled day of a site that the stream had counted."""
+    """Return the drift of each settled day that the stream had counted."""
     found: Mapping[SiteDay, Drift] = mesh.stores.generations.drifts(site, *ALL_DAYS)
-    return {site_day.day: one for site_day, one in found.items()}
+    return {site_day.day: day_drift for site_day, day_drift in found.items()}
 
 
 @pytest.mark.timeout(300)
@@ -232,15 +237,15 @@ NOON = 1_743_854_400_000
 def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_duplicates(
     tmp_path: Path, resent_after: tuple[int, int], edge_jitter: tuple[int, int]
 ) -> None:
-    """Vector D-a: the browser's clock is an hour ahead, every attempt takes another time to the edge."""
+    """Vector D-a: the browser's clock is an hour ahead; every attempt takes a different time to the edge."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         key = IngestKey("edge", "merchants/demo", KeyKind.EDGE, SITE)
         mesh.stores.directory.create_key(key, EDGE_KEY)
         for after_s, jitter_ms in zip((0, *resent_after), (0, *edge_jitter), strict=True):
             sent_at = NOON + MINUTE + after_s * SECOND
             mesh.advance_to(sent_at + 500)
-            (said,) = mesh.admit([an_edge_frame(sent_at, jitter_ms, mesh.clock.now())])
-            assert (said.accepted, said.issues) == (1, ())
+            (outcome,) = mesh.admit([an_edge_frame(sent_at, jitter_ms, mesh.clock.now())])
+            assert (outcome.accepted, outcome.issues) == (1, ())
         mesh.idle()
         streamed = totals_of(mesh)
         assert streamed == {"hits": 1, "duplicate_hits": 2, "visits": 1, "pageviews": 1}
@@ -249,7 +254,7 @@ def test_a_hit_sent_three_times_with_new_send_and_edge_times_is_one_hit_and_two_
 
 
 def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
-    """The hit of NOON + 1 min, as an edge hands it on when it was sent at an instant."""
+    """Return the hit at NOON + 1 min as forwarded by an edge, with the given send time."""
     ahead_ms = 3_600_000
     created = NOON + MINUTE
     batch = hit_pb2.HitBatch(
@@ -270,7 +275,7 @@ def an_edge_frame(sent_at: int, jitter_ms: int, now: int) -> Frame:
 
 
 def totals_of(mesh: LiveMesh) -> dict[str, int]:
-    """Sums over the site's rows of the metrics that the vector is about."""
+    """Return the vector's metrics, summed over the site's rows."""
     rows = mesh.seen(SITE, NOON // DAY_MS).rows
     sums = {
         name: sum(row.get(name, 0) for key, row in rows.items() if not key[1])

@@ -1,1 +1,1 @@
-"""What tests borrow: builders, meshes, servers, waiting. No layer of tests imports another."""
+"""Shared helpers: builders, meshes, servers, waiting. No layer of tests imports another layer."""

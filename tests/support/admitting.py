@@ -1,4 +1,4 @@
-"""Builders for tests of admission: hits, batches, grants with sensible defaults, and one call that admits them."""
+"""Builders for admission tests: hits, batches, grants with sensible defaults, and one call to admit batches."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 NOW = 1_700_000_000_000
-"""2023-11-14T22:13:20Z, when every frame is collected unless a test says otherwise."""
+"""2023-11-14T22:13:20Z: collect time for every frame unless a test sets another."""
 SITE = Site("merchants/m/sites/s", "Europe/Berlin", "EUR", secret=b"secret of a test")
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:25.0) Gecko/20100101 Firefox/25.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 SERVER, BROWSER, EDGE, IMPORT = "server", "browser", "edge", "import"
-"""Secrets of keys that `GRANTS` knows; `IMPORT` is a server key that allows history without bound."""
+"""Secrets known to `GRANTS`. `IMPORT` is a server key with unbounded history."""
 
 
 @cache
@@ -41,7 +41,7 @@ def grants(site: Site = SITE) -> dict[tuple[str, str], Grant | Refusal]:
 
 
 def a_hit(hit_id: str = "h1", *, at: int | None = None, true_time: int | None = None, **fields: Any) -> hit_pb2.Hit:
-    """Returns a page view of visitor v, unless the fields name another payload."""
+    """Return a page view for visitor v, unless the fields name another payload."""
     hit = hit_pb2.Hit(hit_id=hit_id, visitor_id=fields.pop("visitor_id", "v"))
     if not fields.keys() & {"type"}:
         hit.type = hit_pb2.HIT_TYPE_PAGE_VIEW
@@ -80,7 +80,7 @@ def admitted(
     to: Mapping[tuple[str, str], Grant | Refusal] | None = None,
     partitions: int = 8,
 ) -> Admitted:
-    """Admits batches as one micro-batch."""
+    """Admit batches as one micro-batch."""
     frames: Sequence[Frame] = [each if isinstance(each, Frame) else a_frame(each) for each in batches]
     return admit(
         decode(frames),
@@ -96,7 +96,7 @@ def admitted(
 def stored(
     hit: hit_pb2.Hit, *, key: str = SERVER, to: Mapping[tuple[str, str], Grant | Refusal] | None = None
 ) -> dict[str, Any]:
-    """Returns the only row of a batch of one hit, which must be taken without a word."""
+    """Return the only row of a one-hit batch; the hit must be accepted without an issue."""
     found = admitted(a_batch(hit, key=key), to=to)
     assert found.issues == []
     return found.hits.row(0, named=True)
@@ -105,6 +105,6 @@ def stored(
 def verdict(
     hit: hit_pb2.Hit, *, key: str = SERVER, to: Mapping[tuple[str, str], Grant | Refusal] | None = None
 ) -> tuple[str, str, str]:
-    """Returns outcome, reason and field of the only issue of a batch of one hit."""
+    """Return outcome, reason and field from the only issue of a one-hit batch."""
     (issue,) = admitted(a_batch(hit, key=key), to=to).issues
     return str(issue.outcome), str(issue.reason), issue.field

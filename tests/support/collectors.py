@@ -1,4 +1,4 @@
-"""Collectors in this process: real gRPC, the real micro-batcher, the log in memory, a gate in front of its promises."""
+"""Collectors in this process: real gRPC, the real micro-batcher, an in-memory log behind a gate that delays appends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MERCHANT, SITE, KEY = "merchants/demo", "merchants/demo/sites/a", "hms_integrati
 
 
 class GatedLog:
-    """A log whose promises are held back while the gate is shut, like those of a broker that is slow to answer."""
+    """A log that withholds append results while the gate is shut, like a slow broker."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -41,26 +41,26 @@ class GatedLog:
         self._held: list[tuple[Future[LoggedPosition], Future[LoggedPosition]]] = []
 
     def shut(self) -> None:
-        """Holds back every promise from now on."""
+        """Withhold all append results from now on."""
         with self._lock:
             self._is_open = False
 
     def open(self) -> None:
-        """Lets all promises through."""
+        """Release all withheld results and stop withholding."""
         with self._lock:
             self._is_open = True
             held, self._held = self._held, []
-        for real, told in held:
-            _pass_on(real, told)
+        for real, answer in held:
+            _pass_on(real, answer)
 
     def wait_held(self, records: int, timeout_s: float = 10.0) -> None:
-        """Waits until so many records were appended behind the shut gate."""
+        """Block until `records` append results are withheld."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self._held) >= records, timeout_s), f"{len(self._held)} are held"
 
     @property
     def held(self) -> int:
-        """How many promises are held back."""
+        """Number of withheld append results."""
         with self._lock:
             return len(self._held)
 
@@ -75,10 +75,10 @@ class GatedLog:
         with self._lock:
             if self._is_open:
                 return real
-            told: Future[LoggedPosition] = Future()
-            self._held.append((real, told))
+            answer: Future[LoggedPosition] = Future()
+            self._held.append((real, answer))
             self._lock.notify_all()
-        return told
+        return answer
 
     def flush(self, timeout_s: float) -> None:
         self._log.flush(timeout_s)
@@ -87,13 +87,13 @@ class GatedLog:
         self._log.close()
 
 
-def _pass_on(real: Future[LoggedPosition], told: Future[LoggedPosition]) -> None:
-    real.add_done_callback(lambda done: told.set_result(done.result()))
+def _pass_on(real: Future[LoggedPosition], answer: Future[LoggedPosition]) -> None:
+    real.add_done_callback(lambda done: answer.set_result(done.result()))
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What collectors share."""
+    """State that collectors share."""
 
     stores: Stores
     log: GatedLog
@@ -101,11 +101,11 @@ class Backend:
     classifier: Classifier
 
     def rows(self) -> pl.DataFrame:
-        """Returns every accepted hit in the log, with its partition and offset."""
+        """Return every accepted hit in the log, with partition and offset."""
         return self._read(Topic.HITS, HITS_COLUMNS)
 
     def refusals(self) -> pl.DataFrame:
-        """Returns every refused hit in the log."""
+        """Return every refused hit in the log."""
         return self._read(Topic.REJECTED, REJECTED_COLUMNS)
 
     def _read(self, topic: Topic, columns: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -122,7 +122,7 @@ class Backend:
 
 
 def new_backend(classifier: Classifier) -> Backend:
-    """Returns empty stores with one site and one server key for all sites of its merchant."""
+    """Return empty stores with one site, and one server key for all sites of the site's merchant."""
     clock = ManualClock(NOW_MS)
     stores = open_stores("memory:", clock)
     stores.directory.create_site(Site(name=SITE, time_zone="UTC", currency="USD", secret=b"a secret of sixteen"))
@@ -133,7 +133,7 @@ def new_backend(classifier: Classifier) -> Backend:
 
 @dataclass(frozen=True)
 class Running:
-    """A collector that serves."""
+    """A running collector."""
 
     service: CollectorService
     batcher: MicroBatcher
@@ -143,7 +143,7 @@ class Running:
 
 @contextmanager
 def running(backend: Backend, metrics: Metrics | None = None, **changes: object) -> Iterator[Running]:
-    """Runs a collector whose clock stands still; records are cut at once unless `linger_ms` is set."""
+    """Run a collector with a fixed clock; records are cut at once unless `linger_ms` is set."""
     wanted = {"store": "memory:", "linger_ms": 0, "workers": 16, "max_streams": 8, "drain_s": 2.0} | changes
     settings = CollectorSettings.model_validate(wanted)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings, metrics)

@@ -1,4 +1,4 @@
-"""Reports of the mesh, asked through typed gRPC, in the shape of the reference model's, and what is compared."""
+"""Compare reports: the mesh's answers over typed gRPC, in the shape of the reference model's answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Question:
-    """One report, for the mesh and for the model."""
+    """A report request for both mesh and model."""
 
     site: str
     first: date
@@ -37,9 +37,9 @@ class Question:
 
 
 class Model:
-    """The reference model over some hits, settled once per site. Every hit is history, so every one is late.
+    """The reference model over some hits, settled once per site. Every hit is history, so every hit is late.
 
-    `counted` is what counts of the hits where it is not their settlement.
+    `counted` replaces the settlement if given.
     """
 
     def __init__(self, hits: Sequence[RefHit], counted: Settled | None = None) -> None:
@@ -68,7 +68,7 @@ class Model:
 
 
 def normal(rows: Report) -> Report:
-    """Returns a report without rows of nothing; a ratio with denominator 0 is nothing."""
+    """Return a report without empty rows. A ratio with denominator 0 counts as empty."""
     kept = {
         key: {metric: _without_zero_denominator(value) for metric, value in values.items()}
         for key, values in rows.items()
@@ -81,7 +81,7 @@ def _without_zero_denominator(value: Value) -> Value:
 
 
 def ask(reporter: reporter_pb2_grpc.ReporterServiceStub, question: Question, key: str | None = None) -> Report:
-    """Returns the mesh's answer; questions with more than 20 metrics are asked in parts."""
+    """Return the mesh's answer. A question with more than 20 metrics is split into several requests."""
     metadata = authorized(key) if key else ()
     rows: Report = {}
     for start in range(0, len(question.metrics), MAX_METRICS):
@@ -96,7 +96,7 @@ def ask(reporter: reporter_pb2_grpc.ReporterServiceStub, question: Question, key
 
 
 def _with_pairs(values: Mapping[str, Value], metrics: Sequence[str]) -> dict[str, Value]:
-    """A ratio that is not there is (0, 0), like in the model."""
+    """Return the values with (0, 0) for every missing ratio, like the model."""
     return {name: (0, 0) if name in _RATIOS and values[name] == 0 else values[name] for name in metrics}
 
 
@@ -132,7 +132,7 @@ def _date(day: date) -> reporter_pb2.Date:
 
 
 def value_of(cell: reporter_pb2.Cell) -> Value:
-    """Returns a cell as the model has it: counts, micros, milliseconds, (numerator, denominator)."""
+    """Return a cell in the model's units: counts, micros, milliseconds, (numerator, denominator)."""
     match cell.WhichOneof("value"):
         case "int64_value":
             return cell.int64_value
@@ -151,9 +151,9 @@ def value_of(cell: reporter_pb2.Cell) -> Value:
 def questions(
     site: str, first: date, last: date, currency: str = "USD", *, with_excluded: bool | None = None
 ) -> Iterator[Question]:
-    """Yields everything that is compared about a site: all metrics by day and hour in four zones, and by dimensions.
+    """Yield all questions about a site: all metrics by day and hour in four zones, and by dimensions.
 
-    `with_excluded` None asks for days both ways, and for the rest one way or the other.
+    If `with_excluded` is None, days are asked with and without excluded hits, all else without.
     """
     plain = Question(site, first, last, currency=currency)
     for excluded in (False, True) if with_excluded is None else (with_excluded,):
@@ -169,17 +169,17 @@ def questions(
 
 
 def by_zone(question: Question, grain: str) -> Iterator[Question]:
-    """Yields the question in each of the four zones."""
+    """Yield the question in each of the four zones."""
     return (replace(question, zone=zone, grain=grain) for zone in ZONES)
 
 
-def assert_equal(asked: Report, expected: Report, question: Question, without: frozenset[str] = frozenset()) -> None:
-    """Fails with the first few cells that differ."""
+def assert_equal(reported: Report, expected: Report, question: Question, without: frozenset[str] = frozenset()) -> None:
+    """Fail with the first few cells that differ."""
     wrong = [
-        f"{key} {metric}: mesh {asked.get(key, {}).get(metric)}, model {expected.get(key, {}).get(metric)}"
-        for key in sorted(asked.keys() | expected.keys())
+        f"{key} {metric}: mesh {reported.get(key, {}).get(metric)}, model {expected.get(key, {}).get(metric)}"
+        for key in sorted(reported.keys() | expected.keys())
         for metric in question.metrics
-        if metric not in without and _cell(asked, key, metric) != _cell(expected, key, metric)
+        if metric not in without and _cell(reported, key, metric) != _cell(expected, key, metric)
     ]
     assert not wrong, f"{question}: {len(wrong)} cells differ\n" + "\n".join(wrong[:12])
 

@@ -1,6 +1,6 @@
-"""How many examples a property tries: as many as its test names, times the variable EXAMPLES.
+"""Number of examples per property: the number in the test, multiplied by the variable EXAMPLES.
 
-`make test` tries what shows a break soon; `make test-long` sets EXAMPLES and tries many times as many.
+`make test` tries few examples for fast feedback; `make test-long` sets EXAMPLES to try many more.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ FEWEST = 2
 
 
 def examples(count: int) -> settings:
-    """Settings of a property that tries so many examples in `make test`."""
+    """Return settings for a property with `count` examples in `make test`."""
     return settings(max_examples=max(FEWEST, round(count * TIMES)))

@@ -1,6 +1,6 @@
-"""What must be true after anything died: each hit once, rows, partials and ledger as the reference has them.
+"""Checks after a process died: each hit is in the log once; rows, partials and ledger equal the reference.
 
-The log is the only witness of what the collector took and in which order; rows come from where reports read them.
+Only the log shows which hits the collector accepted and in which order. Rows are read where reports read rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.live_rows import ALL_DAYS, Seen, classes_by_day, expected_cla
 from tests.support.small_mesh import Rows, expected_rows, folded_rows
 
 Logged = dict[str, list[RefHit]]
-"""The hits of each site as they stand in the log."""
+"""Hits in the log, by site."""
 
 MANY = 1_000
 """More records than any test sets aside."""
@@ -42,12 +42,12 @@ _MEASURES = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 
 
 def key_of(hit: RefHit) -> _Key:
-    """Tells all hits apart that are not copies of equal content."""
+    """Return a key that is unique except among copies with equal content."""
     return hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path
 
 
 def read_log(stores: Stores, sent: Iterable[RefHit]) -> Logged:
-    """Finds every hit in the log; there is none that was not sent."""
+    """Return every hit in the log; fail on a hit that was not sent."""
     known = {key_of(hit): hit for hit in sent}
     logged: Logged = defaultdict(list)
     for record in _records(stores, RecordKind.HITS):
@@ -57,7 +57,7 @@ def read_log(stores: Stores, sent: Iterable[RefHit]) -> Logged:
 
 
 def refusals_in_log(stores: Stores) -> Counter[tuple[str, int]]:
-    """How many hits were refused, by site and cell of the time they came, as the log has them."""
+    """Return the number of refused hits in the log by site and cell (collect time)."""
     refused: Counter[tuple[str, int]] = Counter()
     for record in _records(stores, RecordKind.REJECTED):
         rows = unpack_record(record.record.value, REJECTED_COLUMNS)
@@ -67,9 +67,10 @@ def refusals_in_log(stores: Stores) -> Counter[tuple[str, int]]:
 
 
 def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> int:
-    """Every hit that was sent is in the log, as often as it was and for each time it may have come again.
+    """Check that every sent hit is in the log at least once per sending, with at most `resent` additional copies.
 
-    Returns how many are there because a batch was sent again whose acknowledgement was lost.
+    Returns:
+        Number of additional copies, from batches sent again after a lost acknowledgement.
     """
     taken = Counter(key_of(hit) for hits in logged.values() for hit in hits)
     wanted = Counter(map(key_of, sent))
@@ -80,18 +81,18 @@ def check_acknowledged(sent: Sequence[RefHit], logged: Logged, resent: int) -> i
 
 
 def set_aside(stores: Stores) -> dict[Position, RejectedHit]:
-    """The records that could not be read, by their places in the log: nothing of them is counted as a hit."""
-    return {one.position: one for one in stores.rejected.recent("", MANY) if one.reason == "DECODE"}
+    """Return the records that could not be read, by log position. Their hits are not counted."""
+    return {hit.position: hit for hit in stores.rejected.recent("", MANY) if hit.reason == "DECODE"}
 
 
 def check_counted(stores: Stores, logged: Logged, log_time: int, unreadable: int = 0) -> Streamed:
-    """Rows, partials and ledger are those of the reference at a log time; returns what the stream counts, all sites.
+    """Check rows, partials and ledger against the reference at a log time; return the stream's result for all sites.
 
     Args:
-        stores: of the mesh.
-        logged: the hits in the log.
-        log_time: until when time-outs have passed.
-        unreadable: how many hits are announced by records that were set aside.
+        stores: the mesh's stores.
+        logged: hits in the log.
+        log_time: time-outs before this time have passed.
+        unreadable: number of hits announced by the records that were set aside.
     """
     everything = Streamed()
     entries, refused = stores.ledger.read(None), refusals_in_log(stores)
@@ -112,21 +113,21 @@ def check_counted(stores: Stores, logged: Logged, log_time: int, unreadable: int
 
 
 def check_settled(mesh: LiveMesh) -> None:
-    """All days close and are settled: as the reference settles them, and drifted by the effect of what came late."""
+    """Settle all days; check rows against the reference, and drift against the effect of late hits."""
     mesh.settle()
     for site, hits in mesh.logged.items():
         found = mesh.seen(site)
         assert found.differences_from(expected_rows(hits)) == []
         drifts = mesh.stores.generations.drifts(site, *ALL_DAYS)
         by_day = {day: row for (_, day), row in drift(settle(hits), stream(hits)).items()}
-        assert {one.day: dict(by.measures) for one, by in drifts.items() if by.measures} == {
+        assert {site_day.day: dict(by.measures) for site_day, by in drifts.items() if by.measures} == {
             day: row for day, row in by_day.items() if SiteDay(site, day) in drifts
         }
         _check_ledger(mesh.stores, site)
 
 
 def _expected_rows(stores: Stores, site: str, hits: Sequence[RefHit], streamed: Streamed) -> Rows:
-    """Days that are settled are as the reference settles them, all others as it streams them."""
+    """Return the reference's settled rows for settled days, and streamed rows for all other days."""
     days = set(stores.generations.current(site, *ALL_DAYS))
     settled = _of_days(settle(hits).entries, days, inside=True) if days else []
     return folded_rows([*settled, *_of_days(streamed.entries, days, inside=False)])
@@ -143,7 +144,7 @@ def _rows_of_refused(refused: Mapping[tuple[str, int], int], site: str) -> Rows:
 
 
 def _check_rows(stores: Stores, site: str, expected: Rows) -> None:
-    """Reports find these rows, and the partials add up to them."""
+    """Check that reports find these rows, and that the partials add up to the rows."""
     found = seen(stores, site, {cell // DAY_MS for _, _, _, cell, _ in expected})
     differences = found.differences_from(expected)
     assert not differences, f"{site}: {len(differences)} rows differ\n" + "\n".join(differences[:5])
@@ -159,7 +160,7 @@ def _check_rows(stores: Stores, site: str, expected: Rows) -> None:
 
 
 def _check_provisional(stores: Stores, site: str, found: Seen) -> None:
-    """Where a row's visitors are provisional the partial of its cell says so: a settlement reads nothing else."""
+    """Check that the partial of each cell with provisional visitors is marked: settlement reads only the partial."""
     partials = stores.series.read(site, *ALL_DAYS, STREAM_GENERATION)
     moved = set(partials.filter(pl.col(MOVED_VISITORS) != 0)["cell"])
     assert {cell for _, _, _, cell, _ in found.provisional} <= moved, site
@@ -170,7 +171,7 @@ def _of_days(entries: Iterable[Entry], days: set[int], *, inside: bool) -> list[
 
 
 def partial_sums(stores: Stores, site: str, settled: set[int]) -> dict[int, dict[str, int]]:
-    """The measures of each cell of days that are not settled, from the partials, excluded hits included."""
+    """Return the sum of each measure per cell on unsettled days, from the partials, with excluded hits."""
     sums = (
         stores.series.read(site, *ALL_DAYS, STREAM_GENERATION)
         .filter(~pl.col("day").is_in(list(settled)))
@@ -195,7 +196,7 @@ def _not_zero(sums: Mapping[int, Mapping[str, int]]) -> dict[int, dict[str, int]
 
 
 def _check_ledger(stores: Stores, site: str) -> None:
-    """What reports say of the site's ledger balances, settled days included."""
+    """Check that the site's ledger balances as reports show it, with settled days."""
     generations = stores.generations
     found = site_ledger(
         stores.ledger.read(site),

@@ -1,7 +1,7 @@
-"""The traffic under which things die: seeded hits of now for three sites, with all that makes counting hard.
+"""Traffic for kill tests: seeded recent hits for three sites, with every case that makes counting hard.
 
-Decides when hits happen and which come again; what a hit holds is `HitMaker`'s. About every other hit is on time, the
-rest is late or history; there are bots, copies, orders that are repeated and hits out of order.
+Decides when hits happen and which hits repeat; `HitMaker` decides the content. About every other hit is on time, all
+other hits are late or history. The traffic has bots, copies, repeated orders and hits out of order.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tests.support.messages import message_of, page_view
 SHOPS = tuple(Shop(f"merchants/demo/sites/{name}", "USD", f"{name}.example") for name in ("anvil", "bellows", "crate"))
 SITES = tuple(shop.site for shop in SHOPS)
 SLACK_MS = 4 * MINUTE
-"""So long a test may take from its first hit to its last comparison: what would change meanwhile is left out."""
+"""Maximum duration of a test, first hit to last comparison. Visits that would change meanwhile are left out."""
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY
 _TYPES = {"PAGE_VIEW": 9, "PRODUCT_VIEW": 3, "EVENT": 2, "ENGAGEMENT": 2, "CART_UPDATE": 1, "ORDER": 3, "REFUND": 1}
 
 
 def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
-    """Hits of the three hours before `now` and of one old day, about ten a visitor, in an order of chance."""
+    """Return hits from the three hours before `now` and from an old day, about ten per visitor, shuffled."""
     maker = HitMaker("k", Random(seed), count())
     dice = maker.random
     hits: list[RefHit] = []
     for number in range(visitors):
         shop, begin = SHOPS[number % len(SHOPS)], now - dice.randint(0, 3 * HOUR)
         hits += _walk(maker, shop, f"v{number}", begin)
-        if dice.random() < 0.3:  # comes back
+        if dice.random() < 0.3:  # a returning visitor
             hits += _walk(maker, shop, f"v{number}", begin + dice.randint(20 * MINUTE, HOUR))
         if dice.random() < 0.2:
             hits += _walk(maker, shop, f"v{number}", _old_noon(now) + dice.randint(0, 3 * HOUR), orders_of="old ")
@@ -51,7 +51,7 @@ def hits_of_now(seed: int, now: int, visitors: int) -> list[RefHit]:
 
 
 def messages_of(hits: Sequence[RefHit], now: int, prefix: str) -> dict[str, list[hit_pb2.HitBatch]]:
-    """The batches of each site, in order; each has one hit of the future more, which is refused."""
+    """Return each site's batches in order. Each batch has an additional hit with a future time, to be refused."""
     of_site: dict[str, list[hit_pb2.Hit]] = defaultdict(list)
     for number, hit in enumerate(hits):
         of_site[hit.site].append(message_of(hit))
@@ -64,7 +64,7 @@ def messages_of(hits: Sequence[RefHit], now: int, prefix: str) -> dict[str, list
 
 
 def arrivals_of(hits: Sequence[RefHit], now: int, seed: int) -> list[Arrival]:
-    """The same hits by time of arrival, at most one in ten more than an hour after its time, history at random."""
+    """Return the hits by arrival time: at most one in ten over an hour late, history at random times."""
     dice = Random(seed)
     sent = [Arrival(_arrival_ms(hit, now, dice), hit) for hit in hits]
     return sorted(sent, key=lambda arrival: arrival.at_ms)
@@ -79,12 +79,12 @@ def _arrival_ms(hit: RefHit, now: int, dice: Random) -> int:
 
 
 def _old_noon(now: int) -> int:
-    """Noon of a day that is closed and that no visit leaves."""
+    """Return noon on a closed day, far enough from midnight that no visit leaves the day."""
     return now - now % DAY - HISTORY_MS + 12 * HOUR
 
 
 def _is_about_to_end(hit: RefHit, now: int) -> bool:
-    """Whether a visit with this last hit would end while the test runs."""
+    """Return whether a visit with this last hit would end while the test runs."""
     return V1.gap_ms - SLACK_MS < now - hit.event_time <= V1.gap_ms + MINUTE
 
 
@@ -100,7 +100,7 @@ def _walk(maker: HitMaker, shop: Shop, visitor: str, begin: int, orders_of: str 
 
 
 def _copies(dice: Random, hits: Sequence[RefHit]) -> list[RefHit]:
-    """Copies as they were, and some page views with another page under the same id."""
+    """Return exact copies, and some page views with another page under the same id."""
     exact = dice.sample(hits, len(hits) // 12)
     views = [hit for hit in hits if hit.type == "PAGE_VIEW"]
     changed = [

@@ -1,7 +1,6 @@
-"""Stores that fail at the n-th write: the runner's own stores, and a fuse in front of each of their writes.
+"""Stores that fail at the n-th write: the runner's own stores with a fuse before and after each write.
 
-A write may fail before it is done or after, which the writer cannot tell apart. Nothing is made up: what is written is
-written to the real store.
+A write may fail before or after its effect; the writer cannot tell which. Completed writes reach the real store.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ WRITES = frozenset(
         "save_manifest",
     }
 )
-"""The methods of ports that write, in the order of the effects of a step, and of a snapshot behind it."""
+"""Write methods of the ports, in the order of a step's effects and the snapshot after them."""
 
 
 class Killed(BaseException):
-    """The process is gone; no handler of errors may catch it."""
+    """Simulated process death; derives from BaseException so that no error handler catches the signal."""
 
 
 @dataclass
 class Fuse:
-    """Raises once, after so many chances to: each write has one before it and one behind it.
+    """Raise once, after a number of chances. Each write has a chance before its effect and another after.
 
     Attributes:
-        chances: how many pass before it blows.
-        error: what is raised.
-        only: names of the writes that count; empty: all.
-        blown: the write that failed, and whether it was done.
+        chances: number of chances to let pass before the fuse blows.
+        error: makes the exception.
+        only: names of the writes that count; empty means all.
+        blown: the write that failed, and whether the write took effect.
     """
 
     chances: int
@@ -51,7 +50,7 @@ class Fuse:
     passed: list[str] = field(default_factory=list)
 
     def pass_by(self, place: str) -> None:
-        """Lets one chance go by, or raises."""
+        """Let one chance pass, or raise."""
         if self.blown:
             return
         if self.chances == 0:
@@ -83,7 +82,7 @@ class _Fused:
 
 
 def fused(stores: StreamStores, fuse: Fuse) -> StreamStores:
-    """Returns the same stores, with the fuse in front of their writes."""
-    ports: dict[str, Any] = {one.name: getattr(stores, one.name) for one in fields(stores)}
+    """Return the same stores with the fuse around their writes."""
+    ports: dict[str, Any] = {field.name: getattr(stores, field.name) for field in fields(stores)}
     guarded: dict[str, Any] = {name: port if callable(port) else _Fused(port, fuse) for name, port in ports.items()}
     return replace(stores, **guarded)

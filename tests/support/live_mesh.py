@@ -1,8 +1,7 @@
-"""Collector, processor and settler over one store, on a clock that follows the arrivals of hits.
+"""Collector, processor and settler over a single store, on a clock that follows the hits' arrivals.
 
-`LiveMesh` admits reference hits with the real micro-batcher, streams them with the real runner, settles them with the
-real settler, and notes where each hit stands in the log: that is what the reference model needs to know. Nothing
-happens by itself.
+`LiveMesh` admits reference hits with the real micro-batcher, streams with the real runner, settles with the real
+settler, and notes each hit's log position for the reference model. Nothing happens in the background.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ BATCH_HITS = 400
 BEAT_MS = MINUTE
 IDLE_BEAT_MS = 10 * MINUTE
 RECORD_HITS = 1_500
-"""A record per partition is cut at the latest when so many hits came for all of them."""
+"""A record per partition is cut after at most this many hits for all partitions."""
 RECORD_MS = 8 * MINUTE
-"""… or after so long, so that a hit delayed by 50 minutes is on time still."""
+"""A record is also cut after this time, so that a hit delayed by 50 minutes is still on time."""
 CLOSES_AFTER_MS = 51 * HOUR
-CLOSING_BEAT_MS = 17 * HOUR  # every beat is a window of its own
-"""So long after a hit's event time its day is closed for sure: 24 h to the day's end, 26 h, and one to spare."""
+CLOSING_BEAT_MS = 17 * HOUR  # every heartbeat gets its own window
+"""Time after a hit's event time until the day is certainly closed: 24 h to the day's end, 26 h, and 1 h to spare."""
 OUTCOME_S = 60.0
 SMALLEST = Limits(
     tidy_from=1,
@@ -70,27 +69,27 @@ SMALLEST = Limits(
     replay_hits=3,
     chunk_bytes=100,
 )
-"""What happens to the tables of a partition at scale, from the first hits on."""
+"""Limits so small that the first hits already trigger table maintenance for large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
-"""… and what happens to texts (rule S10)."""
-_PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # of a clock that runs fast
+"""The same with text folding (rule S10)."""
+_PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # for a fast clock
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
 SentKey = tuple[str, str, int, str, str | None]
-"""(site, hit id, event time, type, page): tells all hits apart that are not copies of equal content."""
+"""(site, hit id, event time, type, page): unique except among copies with equal content."""
 
 
 class LiveMesh:
-    """One mesh. Use it as a context: leaving it lets go of runner and stores.
+    """A mesh in this process. Use as a context manager, which releases runner and stores at exit.
 
     Args:
-        url: of the stores.
-        home: where the runner may keep files.
-        now: where the clock starts, UTC ms; before the first arrival.
-        sites: made with a server key that may send hits of any age.
-        policy: of all sites.
-        partitions: of the hits.
-        limits: of the runners; the settler takes the size of sketches from them.
+        url: store URL.
+        home: directory for the runner's files.
+        now: initial clock, UTC ms; before the first arrival.
+        sites: created with a server key that accepts hits of any age.
+        policy: visit policy for all sites.
+        partitions: number of partitions for hits.
+        limits: limits for the runners; the settler uses their sketch size.
     """
 
     def __init__(
@@ -133,41 +132,39 @@ class LiveMesh:
         directory.create_site(Site(site, policy.midnight_zone, "USD", b"secret of a test", policy=visit_policy(policy)))
 
     def a_runner(self, stores: StreamStores | None = None) -> Runner:
-        """Returns a runner that has taken over, over these stores or the mesh's own."""
+        """Return a runner that has taken over, using these stores or the mesh's own."""
         return Runner(stores or stream_stores(self.stores), self.clock, _PACE, home=self._home, limits=self.limits)
 
-    # ---------------------------------------------------------------------------------------------------- what happens
-
     def replay(self, sent: Iterable[Arrival]) -> None:
-        """Lets the hits arrive, streaming after each group of records."""
+        """Send the hits in arrival order, streaming after each group of records."""
         for part in in_slices(sent, RECORD_HITS, RECORD_MS):
             self.advance_to(part[-1].at_ms, BEAT_MS)
             self.send(part)
             self.step()
 
     def send(self, part: Sequence[Arrival]) -> None:
-        """Lets hits arrive now, and notes where they stand in the log."""
+        """Send hits now, and note their log positions."""
         frames = [self._frame(site, hits, sent_ms) for site, hits, sent_ms in _batches(part)]
-        told = self.admit(frames)
-        refused = [issue for said in told for issue in said.issues if issue.outcome != Outcome.WARNED]
+        outcomes = self.admit(frames)
+        refused = [issue for outcome in outcomes for issue in outcome.issues if issue.outcome != Outcome.WARNED]
         assert not refused, refused[:3]
-        assert sum(said.accepted for said in told) == len(part)
+        assert sum(outcome.accepted for outcome in outcomes) == len(part)
         self._note(arrival.hit for arrival in part)
 
     def admit(self, frames: Sequence[Frame]) -> list[BatchOutcome]:
-        """Admits batches, as a collector does with all that waits: one record for each partition they fall in."""
+        """Admit batches like a collector with waiting batches: one record for each partition with hits."""
         settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
         batcher = MicroBatcher(self.stores.log, self.stores.directory, _classifier(), self.clock, settings)
-        told: list[Future[BatchOutcome]] = [Future() for _ in frames]
-        for frame, outcome in zip(frames, told, strict=True):
+        outcomes: list[Future[BatchOutcome]] = [Future() for _ in frames]
+        for frame, outcome in zip(frames, outcomes, strict=True):
             batcher.submit(Waiting(frame, outcome.set_result))
-        # Only now: what waits when the thread starts is one micro-batch.
+        # Start last, so that the thread finds all batches waiting and takes them as one micro-batch.
         batcher.start()
         batcher.stop()
-        return [outcome.result(OUTCOME_S) for outcome in told]
+        return [outcome.result(OUTCOME_S) for outcome in outcomes]
 
     def append(self, hits: Sequence[RefHit], partition: int) -> None:
-        """Appends hits as one record, past the collector; rows are what the reference says."""
+        """Append hits as one record, without the collector; the reference makes the rows."""
         if hits:
             times = [hit.event_time for hit in hits]
             sums = checksums(hits)
@@ -196,7 +193,7 @@ class LiveMesh:
         return Frame(batch.SerializeToString(), _key(site), site, self.clock.now())
 
     def _note(self, sent: Iterable[RefHit]) -> None:
-        """Finds every hit that was sent in the log, and notes its place and what admission made of it."""
+        """Find every sent hit in the log; note position and admission results."""
         waiting: dict[SentKey, list[RefHit]] = defaultdict(list)
         for hit in sent:
             waiting[hit.site, hit.hit_id, hit.event_time, hit.type, hit.page_path].append(hit)
@@ -209,37 +206,37 @@ class LiveMesh:
         assert not lost, f"{len(lost)} acknowledged hits are not in the log, {lost[0]} among them"
 
     def beat(self) -> None:
-        """Appends a heartbeat to every partition."""
+        """Append a heartbeat to every partition."""
         beat = heartbeat_record("test", self.clock.now())
         log = self.stores.log
-        for appended in [log.append(Topic.HITS, one, beat) for one in range(log.partitions(Topic.HITS))]:
+        for appended in [log.append(Topic.HITS, partition, beat) for partition in range(log.partitions(Topic.HITS))]:
             appended.result(OUTCOME_S)
 
     def advance_to(self, instant: int, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Moves the clock to an instant, with heartbeats on the way."""
+        """Move the clock to an instant, with heartbeats on the way."""
         while self.clock.now() + beat_ms < instant:
             self.clock.advance(beat_ms)
             self.beat()
         self.clock.advance(instant - self.clock.now())
 
     def idle(self, ms: int = 0, beat_ms: int = IDLE_BEAT_MS) -> None:
-        """Lets time pass in which no hits arrive; then everything in the log is streamed, in every partition as far."""
+        """Let time pass without hits, then stream the log; all partitions reach the same log time."""
         self.advance_to(self.clock.now() + ms, beat_ms)
         self.beat()
         self.step()
 
     def step(self) -> None:
-        """Streams all that is in the log."""
+        """Stream the whole log."""
         while self.runner.step(0.0):
             pass
 
     def crash(self) -> Runner:
-        """The processor stops where it stands, and another one takes over; returns the one that stopped."""
+        """Replace the runner without stopping it, as after a crash; return the old runner."""
         stopped, self.runner = self.runner, self.a_runner()
         return stopped
 
     def settle(self) -> None:
-        """Lets every day close, then settles until nothing waits."""
+        """Let every day close, then settle until nothing is dirty."""
         self.idle(CLOSES_AFTER_MS, CLOSING_BEAT_MS)
         self.runner.flush()
         for _ in range(MAX_PASSES):
@@ -249,24 +246,22 @@ class LiveMesh:
             self.settler.run_once()
         raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, ALL_DAYS[1])}")
 
-    # ------------------------------------------------------------------------------------------------- what can be seen
-
     def published(self) -> set[SiteDay]:
-        """The site-days that have a published entry: those that were settled."""
+        """Return the site-days with a published entry: the settled ones."""
         return {SiteDay(site, day) for site in self.logged for day in self.stores.generations.current(site, *ALL_DAYS)}
 
     def seen(self, site: str, *days: int) -> Seen:
-        """Everything that reports can find of a site: of the days of its hits, and of `days`."""
+        """Return everything that reports can find for a site: on the days with hits, and on `days`."""
         return seen(self.stores, site, {*days, *(hit.event_time // DAY_MS for hit in self.logged[site])})
 
 
 def partition_of(hit: RefHit) -> int:
-    """A visitor's partition where the collector is passed by: always the same one (decision A4)."""
+    """Return a visitor's fixed partition for appends without a collector (decision A4)."""
     return hash64(hit.site, hit.visitor) % PARTITIONS
 
 
 def checksums(hits: Iterable[RefHit]) -> tuple[int, int]:
-    """Σ mod 2⁶⁴ and ⊕ of the hashes of hits (rule D5)."""
+    """Return Σ mod 2⁶⁴ and ⊕ of the hits' hashes (rule D5)."""
     sum64 = xor64 = 0
     for hit in hits:
         sum64, xor64 = (sum64 + hit.hit_hash) % 2**64, xor64 ^ hit.hit_hash
@@ -279,12 +274,12 @@ def _classifier() -> Classifier:
 
 
 def _key(site: str) -> str:
-    """The secret of the key of a site's merchant."""
+    """Return the secret for the key of the site's merchant."""
     return f"hms_key-of-{site.split('/')[1]:0>40}"
 
 
 def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]:
-    """Site, hits and time of sending of each batch; what is sent again is in a batch of its own, behind the others."""
+    """Yield site, hits and send time per batch. Resent hits come last, in separate batches."""
 
     def batch(arrival: Arrival) -> tuple[int, str]:
         return arrival.attempt, arrival.hit.site
@@ -297,12 +292,12 @@ def _batches(part: Sequence[Arrival]) -> Iterator[tuple[str, list[RefHit], int]]
 
 
 def _rows_of(logged: LoggedRecord) -> Iterator[tuple[SentKey, dict[str, object]]]:
-    """The key of each hit of a record, and what is known of it now: its place, its lateness and its classes."""
+    """Yield the key of each hit in a record with facts from the log: position, lateness and classes."""
     if logged.record.kind != RecordKind.HITS:
         return
     log, partition, offset = logged.position
-    asked = ("site", "hit_id", "event_time", "hit_type", "page_path", "flags", *_CLASSIFIED)
-    rows = unpack_record(logged.record.value, {name: HITS_COLUMNS[name] for name in asked})
+    columns = ("site", "hit_id", "event_time", "hit_type", "page_path", "flags", *_CLASSIFIED)
+    rows = unpack_record(logged.record.value, {name: HITS_COLUMNS[name] for name in columns})
     for number, row in enumerate(rows.iter_rows(named=True)):
         found = {name: row[name] for name in _CLASSIFIED}
         found["position"] = (logged.log_time, log, partition, offset, number)

@@ -1,4 +1,4 @@
-"""What can be seen of the stream: rows as reports find them, and the ledger, each against the reference model."""
+"""Read the stream's results, rows as reports find them and the ledger, and compare with the reference model."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _DIMENSIONS = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_D
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows as reports find them, the keys whose visitors are provisional (rule S8), and the sketches of visitors."""
+    """Rows as reports find them, keys with provisional visitors (rule S8), and visitor sketches."""
 
     rows: Rows
     provisional: frozenset[Key]
-    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # the numbers of visitors are compared
+    sketches: Mapping[Key, Theta] = field(default_factory=dict, compare=False)  # visitor numbers are compared instead
 
     def differences_from(self, expected: Rows) -> list[str]:
-        """What is missing, too much or other, one line per row; a provisional sketch may only know too many."""
+        """Return a line per missing, unexpected or different row; provisional sketches may count too many visitors."""
         return [
             f"{key}: found {self.rows.get(key)}, expected {expected.get(key)}"
             for key in sorted(self.rows.keys() | expected.keys(), key=repr)
@@ -48,7 +48,7 @@ class Seen:
         ]
 
     def changed(self, other: Seen) -> set[Key]:
-        """The keys whose measures are not the same in both, visitors aside."""
+        """Return the keys whose measures differ, visitors aside."""
         return {
             key
             for key in self.rows.keys() | other.rows.keys()
@@ -67,7 +67,7 @@ def _without_visitors(row: Mapping[str, int]) -> dict[str, int]:
 
 
 def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
-    """Everything that reports can find of a site: of `days` and of every published one."""
+    """Return everything that reports can find for a site, on `days` and on every published day."""
     entries = stores.generations.current(site, *ALL_DAYS)
     generations = {
         SiteDay(site, day): entries[day].generation if day in entries else STREAM_GENERATION
@@ -85,7 +85,7 @@ def seen(stores: Stores, site: str, days: Iterable[int]) -> Seen:
 
 
 def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int], *, with_excluded: bool) -> Seen:
-    """Every row of a source, as a report by cell and all dimensions finds it; sketches as numbers of visitors."""
+    """Return every row of a source as a report by cell and all dimensions; sketches become visitor numbers."""
     site = next(iter(generations)).site
     start, end = min(generations).day * DAY_MS, (max(generations).day + 1) * DAY_MS
     dimensions, measures = _DIMENSIONS[source], STREAM_MEASURES[source]
@@ -120,7 +120,7 @@ def _asked(stores: Stores, source: RowSource, generations: Mapping[SiteDay, int]
 
 
 def ledger_faults(entries: pl.DataFrame) -> list[str]:
-    """Where LEDGER_SUMS do not balance (rule D5), in hits or in checksums; one line per site and cell or day."""
+    """Return a line per site and cell or day where LEDGER_SUMS do not balance (rule D5), in hits or checksums."""
     whole = {LedgerKind.CELL: LedgerClass.RECEIVED, LedgerKind.DAY: LedgerClass.ACCEPTED}
     parts = {
         LedgerKind.CELL: (LedgerClass.REJECTED, LedgerClass.ACCEPTED),
@@ -146,13 +146,13 @@ def _added(classes: Mapping[str, tuple[int, int, int]], names: Iterable[str]) ->
 
 
 def classes_by_day(entries: pl.DataFrame, site: str) -> Counter[tuple[int, str]]:
-    """Hits of a site by (event day, class) as the ledger has them, ACCEPTED included; zeros are left out."""
+    """Return the ledger's hits for a site by (event day, class), with ACCEPTED, without zeros."""
     of_days = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.DAY) & (pl.col("hits") != 0))
     return Counter({(at, of_class): hits for at, of_class, hits in of_days.select("at", "class", "hits").iter_rows()})
 
 
 def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
-    """Hits of a site that wait for settlement in no visit, by event day, as the ledger has them (rule S9)."""
+    """Return a site's hits that wait for settlement outside visits, by event day, from the ledger (rule S9)."""
     waiting = entries.filter((pl.col("site") == site) & (pl.col("kind") == LedgerKind.WAITS) & (pl.col("hits") != 0))
     found: Counter[int] = Counter()
     for at, hits in waiting.select("at", "hits").iter_rows():
@@ -161,7 +161,7 @@ def waiting_by_day(entries: pl.DataFrame, site: str) -> Counter[int]:
 
 
 def expected_classes(streamed: Streamed) -> Counter[tuple[int, str]]:
-    """The same as the reference has it."""
+    """Return hits by (event day, class) from the reference, like `classes_by_day`."""
     found: Counter[tuple[int, str]] = Counter()
     by_class = {
         LedgerClass.COUNTED: [hit for hit in streamed.counted if not hit.excluded],

@@ -1,4 +1,4 @@
-"""Metrics that a test can read: the real SDK, with a reader in memory."""
+"""Metrics that a test can read: the real SDK with an in-memory reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = NumberDataPoint | HistogramDataPoint
 
 
 class Measured:
-    """Hand `metrics` to what is under test, then look."""
+    """Metrics to pass to the code under test and read afterwards."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -30,14 +30,14 @@ class Measured:
         self.metrics = Metrics(provider.get_meter(METER))
 
     def value(self, metric: Metric[Any], **labels: str) -> float | None:
-        """Returns a counter or gauge with exactly these labels; None when there is none."""
+        """Return a counter or gauge with exactly these labels, or None."""
         for point in self._points(metric):
             if dict(point.attributes or {}) == labels and isinstance(point, NumberDataPoint):
                 return point.value
         return None
 
     def values(self, metric: Metric[Any]) -> dict[tuple[str, ...], float]:
-        """Returns all values of a counter or gauge that are not 0, by label values."""
+        """Return all non-zero values of a counter or gauge, by label values."""
         return {
             tuple(str(value) for value in (point.attributes or {}).values()): point.value
             for point in self._points(metric)
@@ -45,7 +45,7 @@ class Measured:
         }
 
     def recorded(self, metric: Metric[Any], **labels: str) -> tuple[int, float]:
-        """Returns how many values a histogram has with these labels, and their sum."""
+        """Return the number of values in a histogram with these labels, and their sum."""
         for point in self._points(metric):
             if dict(point.attributes or {}) == labels and isinstance(point, HistogramDataPoint):
                 return point.count, point.sum
@@ -55,8 +55,8 @@ class Measured:
         collected = self._reader.get_metrics_data()
         for resource in collected.resource_metrics if collected else ():
             for scope in resource.scope_metrics:
-                for one in scope.metrics:
-                    if one.name == metric.instrument:
-                        for point in one.data.data_points:
+                for instrument in scope.metrics:
+                    if instrument.name == metric.instrument:
+                        for point in instrument.data.data_points:
                             assert isinstance(point, NumberDataPoint | HistogramDataPoint)
                             yield point

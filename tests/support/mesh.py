@@ -1,4 +1,4 @@
-"""A real mesh under test: `hitmesh dev` as a process of its own, spoken to only through Envoy and the command line."""
+"""A real mesh under test: `hitmesh dev` as a separate process, used only through Envoy and the command line."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ LOG_LINES, LOG_COLUMNS = 12, 800
 
 
 def hitmesh_command() -> list[str]:
-    """Returns how the command is called: the installed script, else the module."""
+    """Return the command line prefix: the installed script, else the module."""
     script = Path(sys.executable).parent / "hitmesh"
     return [str(script)] if script.exists() else [sys.executable, "-m", "hitmesh.tools.cli"]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Returns this process's environment without settings of a hitmesh that may run on this machine."""
+    """Return this process's environment without settings for other hitmesh installations on this machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HITMESH_")}
-    # Coverage of children is not measured, and colours would be part of what is compared.
+    # Coverage skips child processes; colours would disturb comparisons of output.
     return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **more}
 
 
@@ -55,7 +55,7 @@ class Finished:
 
 
 def run_command(arguments: Sequence[str], timeout_s: float = 120.0, **variables: str) -> Finished:
-    """Runs `hitmesh ARGUMENTS` to its end."""
+    """Run `hitmesh ARGUMENTS` until the command ends."""
     done = subprocess.run(
         [*hitmesh_command(), *arguments],
         env=environment(**variables),
@@ -64,13 +64,13 @@ def run_command(arguments: Sequence[str], timeout_s: float = 120.0, **variables:
         timeout=patient(timeout_s),
         check=False,
     )
-    # Not text=True, which would make \r\n in values to \n.
+    # Not text=True, which would turn \r\n inside values into \n.
     return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @dataclass
 class Mesh:
-    """A mesh of one home. `start` and `stop` may follow each other; the home is kept."""
+    """A mesh with a home directory. `start` and `stop` may alternate; the home is kept."""
 
     home: Path
     options: tuple[str, ...] = ("--no-demo-data",)
@@ -82,27 +82,27 @@ class Mesh:
 
     @property
     def ready_file(self) -> Path:
-        """Where the mesh says its addresses."""
+        """File with the addresses of the running mesh."""
         return self.home / "ready.json"
 
     @property
     def output(self) -> Path:
-        """What `hitmesh dev` itself said, standard error included."""
+        """Output of `hitmesh dev` itself, standard error included."""
         return self.home.with_name(f"{self.home.name}.out")
 
     @property
     def key(self) -> str:
-        """The server key of merchant demo."""
+        """Server key for merchant demo."""
         return (self.home / "keys" / "dev-server").read_text().strip()
 
     @property
     def pid(self) -> int:
-        """The process of `hitmesh dev`."""
+        """Process id of `hitmesh dev`."""
         assert self.process is not None
         return self.process.pid
 
     def launch(self) -> None:
-        """Starts the process and returns at once."""
+        """Start the process and return at once."""
         command = [*hitmesh_command(), "dev", "--home", str(self.home), *self.backend, *self.options]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
@@ -111,11 +111,11 @@ class Mesh:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # as a shell starts it: a signal to its group is none to the tests'
+                process_group=0,  # like a shell: a signal to the mesh's group must not reach the tests
             )
 
     def start(self) -> None:
-        """Starts the mesh and waits until it says that it is ready."""
+        """Start the mesh and block until ready."""
         self.launch()
         eventually(self._is_ready, "hitmesh dev is ready", READY_S)
         ready = json.loads(self.ready_file.read_text())
@@ -124,28 +124,28 @@ class Mesh:
     def _is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"hitmesh dev ended with {self.process.returncode}\n{self.logs()}"
-        # A mesh that was killed leaves its file until the next start removes it.
+        # After a kill, the old file remains until the next start removes it.
         return self.ready_file.exists() and json.loads(self.ready_file.read_text())["pid"] == self.pid
 
     def stop(self) -> int:
-        """Asks the mesh to stop and returns its exit code."""
+        """Stop the mesh; return the exit code."""
         self.close_channels()
         self.ask_to_stop()
         return self.wait_stopped()
 
     def ask_to_stop(self) -> None:
-        """Sends SIGTERM once: a second one would end everything at once."""
+        """Send SIGTERM once: a second SIGTERM would kill the whole mesh at once."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def wait_stopped(self) -> int:
-        """Returns the exit code of a mesh that was asked to stop."""
+        """Block until a mesh that was asked to stop ends; return the exit code."""
         assert self.process is not None
         return self.process.wait(patient(STOP_S))
 
     def kill_everything(self) -> None:
-        """Kills every process of the mesh with SIGKILL, as a power cut would."""
+        """Kill every process in the mesh with SIGKILL, like a power cut."""
         assert self.process is not None
         pids = [self.pid, *self.children()]
         processes.kill_at_once(pids)
@@ -155,38 +155,38 @@ class Mesh:
 
     @property
     def on_servers(self) -> Servers | None:
-        """What the mesh is on real servers, None where its data is in files."""
+        """The mesh's resources on real servers; None if its data is in files."""
         note = self.home / "data" / "backend.json"
-        said = json.loads(note.read_text()) if note.exists() else {}
-        return replace(servers.running(), name=said["mesh"]) if said.get("backend") == "stack" else None
+        noted = json.loads(note.read_text()) if note.exists() else {}
+        return replace(servers.running(), name=noted["mesh"]) if noted.get("backend") == "stack" else None
 
     @property
     def store_url(self) -> str:
-        """What its services open."""
+        """Store URL used by the mesh's services."""
         return self.on_servers.url if self.on_servers else f"embedded:{self.home / 'data'}"
 
     @property
     def served_by(self) -> set[str]:
-        """Which stores may answer."""
+        """Stores that may answer."""
         return {"STORE_CASSANDRA", "STORE_DRUID"} if self.on_servers else {"STORE_EMBEDDED"}
 
     def drop_from_servers(self) -> None:
-        """Removes what the mesh has on real servers: each holds tasks of Druid, of which there are few."""
+        """Remove the mesh's data from real servers: each mesh occupies some of Druid's few task slots."""
         if self.on_servers is not None:
             schema.drop(self.on_servers)
 
     def children(self) -> list[int]:
-        """Returns the pids of all processes below `hitmesh dev`."""
+        """Return the pids of all processes below `hitmesh dev`."""
         return processes.descendants(self.pid)
 
     def wait_gone(self, pids: Sequence[int], timeout_s: float = 5.0) -> None:
-        """Waits until none of these processes lives."""
+        """Block until all these processes have ended."""
         eventually(
             lambda: not any(map(processes.is_alive, pids)), f"{len(pids)} processes of the mesh are gone", timeout_s
         )
 
     def logs(self) -> str:
-        """Returns the ends of all logs, for a failure's message."""
+        """Return the last lines from all logs, for failure messages."""
         files = [self.output, *sorted((self.home / "logs").glob("*.log"))]
         parts = []
         for file in files:
@@ -195,47 +195,43 @@ class Mesh:
             parts.append("\n".join([f"--- {file.name}", *shown]))
         return "\n".join(parts)
 
-    # ------------------------------------------------------------------------------------------------- command line
-
     def run(self, *arguments: str, timeout_s: float = 120.0) -> Finished:
-        """Runs a command against this mesh to its end, whatever its code."""
+        """Run a command against this mesh until the command ends, with any exit code."""
         return run_command([*arguments, "--home", str(self.home)], timeout_s)
 
     def cli(self, *arguments: str, timeout_s: float = 120.0) -> str:
-        """Runs a command that must succeed; returns its standard output."""
+        """Run a command that must succeed; return standard output."""
         done = self.run(*arguments, timeout_s=timeout_s)
         assert done.code == 0, f"hitmesh {' '.join(arguments)} ended with {done.code}: {done.err}"
         return done.out
 
-    # -------------------------------------------------------------------------------------------------------- gRPC
-
     def channel(self) -> grpc.Channel:
-        """Returns a new connection to Envoy; closed when the mesh stops."""
-        # Channels to one address share a connection unless told otherwise.
+        """Return a new connection to Envoy; `stop` closes the connection."""
+        # By default, channels to the same address share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.insecure_channel(self.address, options=options)
         self._channels.append(channel)
         return channel
 
     def close_channels(self) -> None:
-        """Closes every connection that was opened."""
+        """Close every open connection."""
         while self._channels:
             self._channels.pop().close()
 
     def collector(self) -> collector_pb2_grpc.CollectorServiceStub:
-        """Returns a stub."""
+        """Return a stub on a new channel."""
         return collector_pb2_grpc.CollectorServiceStub(self.channel())
 
     def reporter(self) -> reporter_pb2_grpc.ReporterServiceStub:
-        """Returns a stub."""
+        """Return a stub on a new channel."""
         return reporter_pb2_grpc.ReporterServiceStub(self.channel())
 
     def exporter(self) -> export_pb2_grpc.ExportServiceStub:
-        """Returns a stub."""
+        """Return a stub on a new channel."""
         return export_pb2_grpc.ExportServiceStub(self.channel())
 
     def admin(self) -> admin_pb2_grpc.AdminServiceStub:
-        """Returns a stub."""
+        """Return a stub on a new channel."""
         return admin_pb2_grpc.AdminServiceStub(self.channel())
 
     def wait_visible(
@@ -245,7 +241,7 @@ class Mesh:
         timeout_s: float = VISIBLE_S,
         key: str | None = None,
     ) -> None:
-        """Waits until reports of the site show every record of these receipts, and nothing waits to be settled."""
+        """Block until the site's reports contain every record in these receipts, and nothing waits for settlement."""
         reporter, metadata = self.reporter(), (("authorization", f"Bearer {key}"),) if key else ()
         request = reporter_pb2.GetFreshnessRequest(site=site)
         wanted: dict[tuple[str, int], int] = {}
@@ -255,34 +251,32 @@ class Mesh:
 
         def is_visible() -> bool:
             fresh = reporter.GetFreshness(request, timeout=60, metadata=metadata)
-            reached = {(one.log, one.partition): one.next_offset for one in fresh.partitions}
+            reached = {(progress.log, progress.partition): progress.next_offset for progress in fresh.partitions}
             return fresh.dirty_days == 0 and all(reached.get(place, 0) >= end for place, end in wanted.items())
 
         def reached() -> object:
             fresh = reporter.GetFreshness(request, timeout=60, metadata=metadata)
-            return sum(one.next_offset for one in fresh.partitions), fresh.dirty_days
+            return sum(progress.next_offset for progress in fresh.partitions), fresh.dirty_days
 
         eventually(is_visible, f"{site} shows {len(receipts)} records", timeout_s, moving=reached)
 
-    # -------------------------------------------------------------------------------------------------------- Envoy
-
     def stats_address(self) -> str:
-        """Returns host:port of the listener where Envoy's numbers are read."""
+        """Return host:port for Envoy's statistics listener."""
         where: str = json.loads(self.ready_file.read_text())["metrics"]["envoy"]
         return where.removeprefix("http://").partition("/")[0]
 
     def envoy_stat(self, name: str) -> int:
-        """Returns a counter or gauge of Envoy; 0 when it was never counted."""
+        """Return a counter or gauge from Envoy; 0 if never counted."""
         _, body = get(self.stats_address(), "/stats")
         found = re.search(rf"^{re.escape(name)}: (\d+)$", body.decode(), re.MULTILINE)
         return int(found[1]) if found else 0
 
     def acknowledged_hits(self) -> int:
-        """Returns how many hits were acknowledged to clients on Envoy's listener."""
+        """Return the number of hits acknowledged to clients on Envoy's listener."""
         return self.envoy_stat("hitmesh.acknowledged_hits")
 
     def wait_acknowledged(self, expected: int) -> None:
-        """Waits until Envoy has counted so many hits; it counts at the end of each call."""
+        """Block until Envoy has counted this many hits; Envoy counts at the end of each call."""
         eventually(
             lambda: self.acknowledged_hits() >= expected,
             f"Envoy counts {expected} acknowledged hits (now {self.acknowledged_hits()})",
@@ -291,12 +285,12 @@ class Mesh:
 
 
 def _shortened(line: str) -> str:
-    """Cuts the middle out of a long line: what happened stands at the front, why at the end."""
+    """Cut the middle out of a long line: the event is at the front, the cause at the end."""
     return line if len(line) <= LOG_COLUMNS else f"{line[: LOG_COLUMNS // 3]} ... {line[-LOG_COLUMNS * 2 // 3 :]}"
 
 
 def get(address: str, path: str) -> tuple[int, bytes]:
-    """Returns status and body of a GET."""
+    """Return status and body of a GET."""
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
         connection.request("GET", path)
@@ -307,7 +301,7 @@ def get(address: str, path: str) -> tuple[int, bytes]:
 
 
 def one_json_line(text: str) -> Any:
-    """Returns the value of an output that must be one line of JSON and nothing after it."""
+    """Return the value from an output that must be a single line of JSON."""
     assert text.endswith("\n")
     assert text.count("\n") == 1, f"more than one line: {text[:500]!r}"
     return json.loads(text)

@@ -1,4 +1,4 @@
-"""Hits of the reference model as the messages a client would send."""
+"""Convert hits from the reference model to client messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.reference.hits import RefHit, RefItem
 
 
 def timestamp(ms: int) -> Timestamp:
-    """Returns UTC ms as a message."""
+    """Return UTC ms as a message."""
     return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
 
 
 def page_view(hit_id: str, at_ms: int, path: str = "/", visitor: str = "v-1", agent: str = "") -> hit_pb2.Hit:
-    """Returns a plain page view that happened at a time."""
+    """Return a plain page view at a given time."""
     return hit_pb2.Hit(
         hit_id=hit_id,
         type=hit_pb2.HIT_TYPE_PAGE_VIEW,
@@ -28,7 +28,7 @@ def page_view(hit_id: str, at_ms: int, path: str = "/", visitor: str = "v-1", ag
 
 
 def message_of(hit: RefHit) -> hit_pb2.Hit:
-    """Returns the message that a server-side sender of this hit would send."""
+    """Return a hit as a server-side sender's message."""
     source, medium, campaign, click_id = hit.campaign
     context = hit_pb2.Context(
         campaign=hit_pb2.Campaign(source=source, medium=medium, campaign=campaign, click_id=click_id),

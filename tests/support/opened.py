@@ -1,4 +1,4 @@
-"""Stores that contract tests open, as another process would, and the time at which they do."""
+"""Store openers for contract tests (each call acts like another process), and the tests' time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How long tests wait: ceilings against hanging, never a measure of speed.
+"""Test time-outs: ceilings against hanging, never a measure of speed.
 
-A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies that by
-`PATIENCE`, so that a slow or busy machine fails no test.
+A test states how long a step takes on a fast idle machine. Every wait and every time-out multiplies that by `PATIENCE`,
+so that a slow or busy machine fails no test.
 """
 
 from __future__ import annotations

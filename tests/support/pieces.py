@@ -1,4 +1,4 @@
-"""Files that come in pieces."""
+"""Files that are streamed in pieces."""
 
 from __future__ import annotations
 

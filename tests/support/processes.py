@@ -1,4 +1,4 @@
-"""Looking at processes from the outside, through /proc: who belongs to a mesh, who still lives, how large they are."""
+"""Look at processes through /proc: which belong to a mesh, which are alive, how large they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PROC = Path("/proc")
 
 
 def descendants(root: int) -> list[int]:
-    """Returns the pids of all children of a process and of their children."""
+    """Return the pids of all descendants of a process."""
     parents = {pid: parent for pid in _pids() if (parent := _parent_of(pid)) is not None}
     found: list[int] = []
     front = {root}
@@ -22,26 +22,26 @@ def descendants(root: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Returns whether a process exists and is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     fields = _stat_of(pid)
     return fields is not None and fields[0] not in ("Z", "X")
 
 
 def kill_at_once(pids: list[int]) -> None:
-    """Sends SIGKILL to all of them; one that is gone already is no error."""
+    """Send SIGKILL to all processes; ignore processes that have already ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def resident_bytes(pid: int) -> int:
-    """Returns the resident memory of a process, shared pages included."""
+    """Return a process's resident memory, shared pages included."""
     pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def name_of(pid: int) -> str:
-    """Returns the command line of a process, for people."""
+    """Return a process's command line, for people."""
     return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
 
 
@@ -55,7 +55,7 @@ def _parent_of(pid: int) -> int | None:
 
 
 def _stat_of(pid: int) -> list[str] | None:
-    """Returns the fields of /proc/PID/stat from the state on: the name before it may hold anything."""
+    """Return the fields in /proc/PID/stat after the process name (from the state on): the name may contain anything."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

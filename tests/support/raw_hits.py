@@ -1,4 +1,4 @@
-"""Hits as a raw store keeps them."""
+"""Builder for hits as stored in a raw store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running reporter on the memory stores, and what tests ask it."""
+"""A running reporter on in-memory stores, and requests from tests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Mesh:
         return operations_pb2_grpc.OperationsServiceStub(self.channel)
 
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
-        """Publishes rows as settlement does."""
+        """Publish rows like settlement."""
         of_hits, of_visits = frame(RowSource.TRAFFIC, hits), frame(RowSource.VISITS, starts)
         self.stores.sink.write(of_hits, of_visits)
         days = {(row["site"], row["day"], row["generation"]) for row in [*hits, *starts]}
@@ -85,7 +85,7 @@ class Mesh:
             )
 
     def apply_log(self, log_time: int) -> None:
-        """Commits the processor's progress of every partition."""
+        """Commit the processor's progress for every partition."""
         reader = self.stores.log_reader(Topic.HITS, PROCESSOR_GROUP)
         progress = {partition: PartitionProgress(10, log_time) for partition in reader.committed()}
         reader.commit(progress)
@@ -99,7 +99,7 @@ def start(
     limits: Mapping[str, Any] | None = None,
     around: Callable[[MetricStore], MetricStore] = lambda store: store,
 ) -> Iterator[Mesh]:
-    """Run a reporter; `limits` are those of build_server, `around` puts something around the store of metrics."""
+    """Run a reporter with `limits` for build_server; `around` wraps the metric store."""
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
     tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
@@ -133,7 +133,7 @@ def start(
 
 
 def some_rows(mesh: Mesh) -> None:
-    """Settle two days of a few rows of each kind."""
+    """Settle a few rows of each kind on two days."""
     mesh.settle(
         [
             traffic(hits=5, pageviews=4, channel="email", visitors=sketch_of(1, 2)),
@@ -160,7 +160,7 @@ class Refusal:
 
 
 def refusal(call: Callable[[], object]) -> Refusal:
-    """Returns what an error says; every one has ErrorInfo."""
+    """Return the refusal from an error; every error must have ErrorInfo."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value

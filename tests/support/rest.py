@@ -1,4 +1,4 @@
-"""REST through Envoy as curl speaks it: nothing but http.client."""
+"""REST through Envoy with plain http.client, as with curl."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Rest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, method: str, path: str, body: bytes | None = None, **more: str) -> tuple[int, Headers, bytes]:
-        """Returns status, headers by lower-case name, and body."""
+        """Return status, headers by lower-case name, and body."""
         connection = http.client.HTTPConnection(self.mesh.address, timeout=patient(20))
         try:
             sent = {**({"content-type": "application/json"} if body is not None else {}), **self.headers, **more}
-            # A server that has seen enough answers and closes while the body is still on its way.
+            # A server may answer and close before the whole body is sent.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -36,11 +36,11 @@ class Rest:
             connection.close()
 
     def get(self, path: str) -> tuple[int, Headers, Any]:
-        """Returns the answer to a GET, its body as JSON."""
+        """Return the answer to a GET, with its body parsed from JSON."""
         return _parsed(self.request("GET", path))
 
     def post(self, path: str, value: object) -> tuple[int, Headers, Any]:
-        """Returns the answer to a POST of JSON, its body as JSON."""
+        """Return the answer to a POST with a JSON body, with its body parsed from JSON."""
         return _parsed(self.request("POST", path, json.dumps(value).encode()))
 
 
@@ -51,11 +51,11 @@ def _parsed(answer: tuple[int, Headers, bytes]) -> tuple[int, Headers, Any]:
 
 
 def reason_of(error: Any) -> str:
-    """Returns the reason of an error in the common shape, which must be whole."""
+    """Return the reason in an error; the error must have the common shape with all fields."""
     assert set(error) == {"code", "message", "details"}, error
     assert isinstance(error["code"], int)
     assert error["message"]
-    infos = [one for one in error["details"] if one["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
+    infos = [detail for detail in error["details"] if detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
     (info,) = infos
     assert info["domain"] == "hitmesh.dev"
     return str(info["reason"])

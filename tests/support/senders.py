@@ -1,4 +1,4 @@
-"""Clients that send until everything is acknowledged, whatever happens to the collector: one thread a site."""
+"""Clients that resend until every batch is acknowledged, even if the collector dies: one thread per site."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from hitmesh.client.mesh import Mesh
 from hitmesh.client.sender import HitSender, Patience, SendTotals
 from tests.support.patience import patient
 
-# Ten minutes: on a busy machine a collector takes half a minute to start again, and other waits end a test before.
+# Ten minutes: a collector may take 30 s to restart on a busy machine, and other waits fail the test earlier.
 PATIENCE = Patience(attempts=3_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 DRAINED_S = 60.0
 
 Portion = Mapping[str, Sequence[hit_pb2.HitBatch]]
-"""Batches of each site."""
+"""Batches by site."""
 
 
 class Senders:
-    """Sends portions in the background, in order. Use it as a context.
+    """Send portions in the background, in order. Use as a context manager.
 
     Args:
-        address: of the collector, where it is alive.
-        key: a server key of all sites.
-        sites: each has a stream of its own.
-        patience: of each client.
+        address: the collector's address while alive.
+        key: a server key for all sites.
+        sites: each site has a separate stream.
+        patience: retry policy for each client.
     """
 
     def __init__(self, address: str, key: str, sites: Sequence[str], patience: Patience = PATIENCE) -> None:
@@ -37,7 +37,9 @@ class Senders:
         self._changed = threading.Condition()
         self._given = dict.fromkeys(sites, 0)
         self._done = dict.fromkeys(sites, 0)
-        self._queues: dict[str, SimpleQueue[Sequence[hit_pb2.HitBatch] | None]] = {one: SimpleQueue() for one in sites}
+        self._queues: dict[str, SimpleQueue[Sequence[hit_pb2.HitBatch] | None]] = {
+            site: SimpleQueue() for site in sites
+        }
         self._failed: list[BaseException] = []
         self.totals: dict[str, SendTotals] = {}
         self._threads = [threading.Thread(target=self._run, args=(site,), name=site) for site in sites]
@@ -54,7 +56,7 @@ class Senders:
             thread.join()
 
     def give(self, portion: Portion) -> None:
-        """Starts to send; what was given before goes first."""
+        """Queue a portion behind earlier portions."""
         with self._changed:
             for site, batches in portion.items():
                 self._given[site] += 1
@@ -62,18 +64,18 @@ class Senders:
 
     @property
     def are_done(self) -> bool:
-        """Whether all that was given is acknowledged."""
+        """Whether all queued batches are acknowledged."""
         with self._changed:
             return self._given == self._done
 
     @property
     def resent(self) -> int:
-        """How many hits went out more than once, each time counted, in portions that are acknowledged."""
+        """Number of resent hits, counted per resend, in acknowledged portions."""
         with self._changed:
-            return sum(one.resent for one in self.totals.values())
+            return sum(totals.resent for totals in self.totals.values())
 
     def wait_acknowledged(self, timeout_s: float = DRAINED_S) -> None:
-        """Waits until all that was given is acknowledged."""
+        """Block until all queued batches are acknowledged."""
         with self._changed:
             self._changed.wait_for(lambda: self._failed or self._given == self._done, patient(timeout_s))
             assert not self._failed, self._failed
@@ -93,22 +95,22 @@ class Senders:
                         self._done[site] += 1
                         self.totals[site] = sender.totals
                         self._changed.notify_all()
-        except BaseException as error:  # told to whoever waits, instead of a thread that nobody hears
+        except BaseException as error:  # kept for `wait_acknowledged`: an exception in this thread would go unnoticed
             with self._changed:
                 self._failed.append(error)
                 self._changed.notify_all()
 
 
 def portions(batches: Portion, sizes: Sequence[int]) -> list[Portion]:
-    """Cuts the batches of each site into shares of these sizes; the last one has the rest."""
+    """Cut each site's batches into shares proportional to these sizes."""
     cut: list[Portion] = []
     whole = sum(sizes)
     for number, size in enumerate(sizes):
         before = sum(sizes[:number])
         cut.append(
             {
-                site: own[len(own) * before // whole : len(own) * (before + size) // whole]
-                for site, own in batches.items()
+                site: site_batches[len(site_batches) * before // whole : len(site_batches) * (before + size) // whole]
+                for site, site_batches in batches.items()
             }
         )
     return cut

@@ -1,7 +1,7 @@
-"""Real Kafka, Cassandra and Druid for tests: started once, a mesh of its own for whoever asks.
+"""Real Kafka, Cassandra and Druid for tests: servers are started once, and each test may get its own mesh.
 
-Servers of one's own choice are used when HITMESH_TEST_SERVERS holds their store URL; else `hitmesh stack` starts them
-on a home below the repository, or HITMESH_TEST_STACK_HOME, which the next run finds again.
+Existing servers are used if HITMESH_TEST_SERVERS holds their store URL. Otherwise `hitmesh stack` starts servers in a
+home below the repository, or in HITMESH_TEST_STACK_HOME, and the next run reuses the home.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from hitmesh.adapters.servers import Servers, parse_servers
 
 VARIABLE: Final = "HITMESH_TEST_SERVERS"
 HOME: Final = Path(os.environ.get("HITMESH_TEST_STACK_HOME") or Path(__file__).parents[2] / ".stack")
-# Marks are a row of each transaction; what the margin is for is shown in the tests of Druid.
+# Each transaction writes marks as a row; the Druid tests show why marks need the margin.
 MARK_MARGIN_MS: Final = 300
 OPTIONS: Final = SchemaOptions(hits_partitions=4, rollups_partitions=2)
 
 
 @lru_cache(maxsize=1)
 def running() -> Servers:
-    """Returns where the servers are, started if need be."""
+    """Return the servers' addresses; start servers if needed."""
     given = os.environ.get(VARIABLE)
     if given:
         return replace(parse_servers(given), mark_margin_ms=MARK_MARGIN_MS)
@@ -42,25 +42,25 @@ def running() -> Servers:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Makes everything as a plan says."""
+    """Apply every change in a plan."""
     for change in changes:
         if change.action is not Action.KEEP:
             change.apply()
 
 
 def a_name() -> str:
-    """Returns a name that no mesh had before."""
+    """Return an unused mesh name."""
     return f"t{secrets.token_hex(4)}"
 
 
 class Meshes:
-    """Meshes that follow each other, made ahead and removed behind: both are mostly waiting for servers.
+    """Meshes made in advance and removed in the background: both steps mostly wait for servers.
 
-    Keyspaces are used again, emptied in between: making tables takes seconds.
+    Keyspaces are emptied and reused: creating tables takes seconds.
     """
 
     def __init__(self) -> None:
-        running()  # before there are threads that would start them at the same time
+        running()  # before several threads would start the servers concurrently
         self._workers = ThreadPoolExecutor(3, thread_name_prefix="meshes")
         self._free: SimpleQueue[str] = SimpleQueue()
         self._made: list[str] = []
@@ -68,21 +68,21 @@ class Meshes:
         self._removed: list[Future[None]] = []
 
     def fresh(self, *, with_druid: bool) -> Servers:
-        """Returns a mesh in which nothing is, with data sources if asked for; the next one is begun."""
+        """Return an empty mesh, with data sources if asked for, and start making the next mesh."""
         made = self._ahead.pop(with_druid, None) or self._workers.submit(self._make, with_druid=with_druid)
         servers = made.result()
         self._ahead[with_druid] = self._workers.submit(self._make, with_druid=with_druid)
         return servers
 
     def release(self, servers: Servers, *, with_druid: bool) -> None:
-        """Removes what is not shared, behind the back of the next test."""
+        """Remove everything unshared, in the background of the next test."""
         self._removed.append(self._workers.submit(self._remove, servers, with_druid=with_druid))
 
     def drop(self) -> None:
-        """Removes everything.
+        """Remove everything.
 
         Raises:
-            Exception: something could not be removed.
+            Exception: a removal failed.
         """
         for with_druid, made in self._ahead.items():
             self._remove(made.result(), with_druid=with_druid)
@@ -118,7 +118,7 @@ class Meshes:
 
 
 def a_mesh(options: SchemaOptions = OPTIONS) -> Servers:
-    """Returns a mesh of its own, made whole; `hitmesh.adapters.schema.drop` removes it."""
+    """Return a complete new mesh; `hitmesh.adapters.schema.drop` removes the mesh."""
     servers = replace(running(), name=a_name())
     for server in (cassandra, kafka, druid):
         apply(server.plan(servers, options))

@@ -1,4 +1,4 @@
-"""A collector and a processor as processes of their own over one store, to be killed and started again."""
+"""A collector and a processor as separate processes over a shared store, for kill and restart tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOUNDS = {"POLARS_MAX_THREADS": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS":
 
 @dataclass
 class Service:
-    """One process at a time: what `start` starts, until it is killed, stopped or ends by itself."""
+    """A restartable process: at most a single process runs at a time."""
 
     name: str
     logs: Path
@@ -39,7 +39,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, **changes: str) -> None:
-        """Starts it with these settings more; returns at once."""
+        """Start the process with additional settings; return at once."""
         self.starts += 1
         prefix = f"HITMESH_{self.name.upper()}_"
         variables = {f"{prefix}{key}": value for key, value in {**self.settings, **changes}.items()}
@@ -54,58 +54,58 @@ class Service:
 
     @property
     def log(self) -> Path:
-        """What the latest process said."""
+        """Log file of the latest process."""
         return self.logs / f"{self.name}-{self.starts}.log"
 
     @property
     def is_running(self) -> bool:
-        """Whether it is there, asleep or not."""
+        """Whether the process exists, even suspended."""
         return self.process is not None and self.process.poll() is None
 
-    def said(self) -> str:
-        """The end of its log, for people."""
+    def log_tail(self) -> str:
+        """Return the end of the log, for people."""
         return f"--- {self.log.name}\n{self.log.read_text(errors='replace')[-LOG_CHARACTERS:]}"
 
     def wait_for_line(self, event: str) -> None:
-        """Waits until the latest process logged an event."""
+        """Block until the latest process has logged an event."""
 
         def is_logged() -> bool:
-            assert self.is_running, self.said()
+            assert self.is_running, self.log_tail()
             return f'"event": "{event}"' in self.log.read_text(errors="replace")
 
         eventually(is_logged, f"{self.name} says {event}", READY_S)
 
     def send(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
+        """Send the process a signal."""
         assert self.process is not None
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it as a power cut would."""
+        """Kill the process, like a power cut."""
         if self.is_running:
             self.send(signal.SIGKILL)
             self.wait_ended()
 
     def stop(self) -> int:
-        """Asks it to stop; returns its exit code."""
-        assert self.is_running, self.said()
+        """Stop the process; return the exit code."""
+        assert self.is_running, self.log_tail()
         self.send(signal.SIGTERM)
         return self.wait_ended()
 
     def wait_ended(self) -> int:
-        """Returns its exit code, negative for a signal, once it ended."""
+        """Block until the process ends; return the exit code, negative for a signal."""
         assert self.process is not None
         return self.process.wait(patient(READY_S))
 
 
 @dataclass
 class Cluster:
-    """Both services and the store between them. Use it as a context: nothing of it outlives that.
+    """Both services with their store. Use as a context manager, which ends all processes at exit.
 
     Args:
-        home: directory of everything that is not in the store.
-        store_url: what all processes share.
-        heartbeat_s: pause between heartbeats; without them nothing but hits is in the log.
+        home: directory for everything outside the store.
+        store_url: store shared by all processes.
+        heartbeat_s: pause between heartbeats; without heartbeats, only hits are in the log.
     """
 
     home: Path
@@ -132,28 +132,28 @@ class Cluster:
         self.processor = self.a_processor("first")
 
     def a_processor(self, name: str, node: str = "") -> Service:
-        """Returns one more processor, not started: small windows, everything written at once, frequent snapshots.
+        """Return an additional processor, not started: small windows, immediate writes, frequent snapshots.
 
         Args:
-            name: of its directory.
-            node: what it calls itself; `name` if not given.
+            name: directory name.
+            node: node name; defaults to `name`.
         """
         settings = {"STORE": self.store_url, "LISTEN": f"{ports.HOST}:0", "NODE": node or name}
         settings |= {"CACHE": str(self.home / f"kept-by-{name}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
         settings |= {"FLUSH_MS": "0", "SNAPSHOT_MS": "1000", "SETTLE_PAUSE_S": "0.2", "RESETTLE_AFTER_MS": "500"}
-        one = Service("processor", self.home / name, settings)
-        one.logs.mkdir()
-        self.others.append(one)
-        return one
+        processor = Service("processor", self.home / name, settings)
+        processor.logs.mkdir()
+        self.others.append(processor)
+        return processor
 
     def a_reporter(self) -> Service:
-        """Returns a reporter that listens on `reporter_address`, not started; anybody may read."""
+        """Return a reporter that listens on `reporter_address`, not started, with open reads."""
         self.reporter_address = f"{ports.HOST}:{ports.any_free(1)[0]}"
         settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
-        one = Service("reporter", self.home / "reporter", settings)
-        one.logs.mkdir()
-        self.others.append(one)
-        return one
+        reporter = Service("reporter", self.home / "reporter", settings)
+        reporter.logs.mkdir()
+        self.others.append(reporter)
+        return reporter
 
     def __enter__(self) -> Self:
         return self
@@ -164,14 +164,14 @@ class Cluster:
         self.stores.close()
 
     def committed(self) -> int:
-        """How many records the stream has committed."""
+        """Return the number of records the stream has committed."""
         return sum(progress.next_offset for progress in self.stores.outbox.committed().values())
 
     def wait_counted(self, timeout_s: float = CAUGHT_UP_S) -> None:
-        """Waits until all that is in the log now is committed, flushed and in answers, and history is settled."""
-        wait_counted(self.stores, self.processor.said, timeout_s)
+        """Block until everything now in the log is committed, flushed and in answers, and history is settled."""
+        wait_counted(self.stores, self.processor.log_tail, timeout_s)
 
     def stop(self) -> None:
-        """Stops both in peace."""
-        assert self.processor.stop() == 0, self.processor.said()
-        assert self.collector.stop() == 0, self.collector.said()
+        """Stop both services; both must exit with 0."""
+        assert self.processor.stop() == 0, self.processor.log_tail()
+        assert self.collector.stop() == 0, self.collector.log_tail()

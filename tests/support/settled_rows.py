@@ -1,4 +1,4 @@
-"""Builders of settled rows, and a metric store over rows in a frame, for tests of the reporter."""
+"""Builders for settled rows, and a metric store over rows in a frame, for reporter tests."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ DAY = 86_400_000
 
 
 def sketch_of(*visitors: int) -> bytes:
-    """Returns the sketch of a cell that these visitors were in."""
+    """Return a cell's sketch with these visitors."""
     keys = np.array(visitors, np.uint64)
     return bytes(cell_sketches(keys, np.zeros(len(keys), np.int64), 1)[0].as_py())
 
 
 def a_row(source: RowSource, at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Returns a settled row at an instant; what is not named is 0 or null."""
+    """Return a settled row at an instant; all other columns are 0 or null."""
     row: dict[str, object] = {
         name: 0 if kind == pl.Int64 else None for name, kind in ROW_COLUMNS[source].items() if name != "excluded"
     }
@@ -47,28 +47,28 @@ def a_row(source: RowSource, at: int = MIDNIGHT, **values: object) -> dict[str, 
 
 
 def traffic(at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Returns a row of hits."""
+    """Return a hits row."""
     return a_row(RowSource.TRAFFIC, at, **values)
 
 
 def visits(at: int = MIDNIGHT, **values: object) -> dict[str, object]:
-    """Returns a row of visits."""
+    """Return a visits row."""
     return a_row(RowSource.VISITS, at, **values)
 
 
 def frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
-    """Returns rows as the processor writes them."""
+    """Return rows as written by settlement."""
     return pl.DataFrame(list(rows), schema=ROW_COLUMNS[source], orient="row")
 
 
 def stream_frame(source: RowSource, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
-    """Returns rows as the live stream writes them; what is not named of its own columns is 0."""
+    """Return rows as written by the live stream; missing stream-only columns are 0."""
     named = [{MOVED_VISITORS: 0} | row for row in rows]
     return pl.DataFrame(named, schema=STREAM_COLUMNS[source], orient="row")
 
 
 def partials_of(traffic: pl.DataFrame, visits: pl.DataFrame, partition: PartitionId, epoch: int) -> pl.DataFrame:
-    """Returns the partials of rows as the live stream writes them, all of one epoch of a partition."""
+    """Return partials for rows as written by the live stream, all in a single epoch and partition."""
     owner: dict[str, object] = {
         "generation": STREAM_GENERATION,
         "log": partition.log,
@@ -93,19 +93,19 @@ class RowsStore:
 
     @property
     def generations(self) -> dict[SiteDay, int]:
-        """Returns the generation of every site-day there is."""
+        """Return the generation of every site-day in the rows."""
         days = pl.concat(table.select("site", "day", "generation") for table in self.rows.values())
         return {SiteDay(site, day): generation for site, day, generation in days.unique().iter_rows()}
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Answers a question."""
+        """Answer a question."""
         table = self.rows[question.source]
-        asked = [SiteDay(*key) in question.generations for key in table.select("site", "day").iter_rows()]
-        kept = table.filter(pl.Series(asked, dtype=pl.Boolean))
+        is_queried = [SiteDay(*key) in question.generations for key in table.select("site", "day").iter_rows()]
+        kept = table.filter(pl.Series(is_queried, dtype=pl.Boolean))
         return answer(kept.select(needed_columns(question, question.dimensions)), question, checkpoint)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Is not asked by reports."""
+        """Raise: reports never call this method."""
         raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ def a_question(
     limit: int = 10_000,
     include_excluded: bool = False,
 ) -> Question:
-    """Returns a checked question."""
+    """Return a checked question."""
     axis = buckets(zone, dt.date.fromisoformat(since), dt.date.fromisoformat(until), grain)
     return Question(
         metrics=tuple(METRICS[id_] for id_ in metrics.split(",")),
@@ -142,13 +142,13 @@ def a_question(
 
 
 def ask(store: RowsStore, question: Question, currency: str = "USD") -> Series:
-    """Returns the answer of a store."""
+    """Return a store's answer."""
     answered = [(leg, store.query(leg.query)) for leg in legs(question, store.generations)]
     return series(question, combine(question, answered, currency))
 
 
 def table_of(rows: Series) -> dict[tuple[str, ...], list[float | None]]:
-    """Returns the values by (label if grained, dimension values); None where a cell is empty."""
+    """Return the values by (label if grained, dimension values); None for an empty cell."""
     labels = rows.question.buckets.labels
     values = [
         [

@@ -1,8 +1,7 @@
-"""The product's whole way from the log to rows, in memory, and what the reference says they should be.
+"""The product from log to rows, in memory, with the rows expected by the reference.
 
-`SmallMesh` takes reference hits as packed records, streams and settles them with the real runner and settler, and
-reads what reports would read; `expected_rows` folds the reference's entries into the same shape; `differences`
-compares the two.
+`SmallMesh` appends reference hits as packed records, streams and settles with the real runner and settler, and reads
+rows as reports would; `expected_rows` folds the reference's entries into the same shape; `differences` compares both.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ from tests.reference.visits import V1, RefPolicy
 
 PARTITIONS = 3
 MAX_PASSES = 40
-"""So many passes settle anything; more mean that two days keep marking each other."""
+"""Settlement always ends within this many passes; more passes mean that two days keep marking each other."""
 
 Key = tuple[RowSource, bool, str, int, tuple[str | None, ...]]
 """(source, with excluded hits, site, cell, dimensions)."""
@@ -61,7 +60,7 @@ _MEASURES = {RowSource.TRAFFIC: TRAFFIC_MEASURES, RowSource.VISITS: VISITS_MEASU
 
 
 def hit_rows(hits: Sequence[RefHit]) -> pl.DataFrame:
-    """Reference hits as the columns of a record."""
+    """Return reference hits as a record's columns."""
     return pl.DataFrame([_hit_row(hit) for hit in hits], schema=HITS_COLUMNS, orient="row", strict=False)
 
 
@@ -108,12 +107,12 @@ def _hit_row(hit: RefHit) -> list[object]:
 
 
 class SmallMesh:
-    """Log, runner, settler and stores of one test, in memory. Nothing happens by itself."""
+    """Log, runner, settler and stores for a test, in memory. Nothing happens in the background."""
 
     def __init__(self, now: int, policy: RefPolicy = V1, sites: Iterable[str] = ()) -> None:
         self.clock = ManualClock(now)
         self.stores = open_stores("memory:", self.clock, partitions={Topic.HITS: PARTITIONS, Topic.REJECTED: 1})
-        # So few hits are kept in memory: the directory is never made.
+        # With so few hits, everything stays in memory: the directory is never created.
         home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
         self.runner = runner_over(self.stores, home, self.clock)
         self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
@@ -124,9 +123,9 @@ class SmallMesh:
             )
 
     def send(self, hits: Sequence[RefHit], partition: int = 0, collected_at: int | None = None) -> None:
-        """Append the hits as one record, and remember them with the place where they stand in the log now.
+        """Append the hits as one record, and remember the hits with their log positions.
 
-        `collected_at` bounds the log time (rule L1): a partition may so be behind the others.
+        `collected_at` bounds the log time (rule L1), so that a partition may lag behind.
         """
         if not hits:
             return
@@ -141,7 +140,7 @@ class SmallMesh:
             self.stores.log.append(Topic.HITS, partition, Record(RecordKind.HEARTBEAT)).result()
 
     def stream(self) -> None:
-        """Take in what is in the log."""
+        """Stream the whole log."""
         while self.runner.step(0.0):
             pass
 
@@ -153,7 +152,7 @@ class SmallMesh:
         self.heartbeat()
 
     def settle(self) -> None:
-        """Let all days close, take in what is in the log and settle until nothing is dirty."""
+        """Let all days close, stream the whole log and settle until nothing is dirty."""
         self.stream()
         self.close_days()
         self.stream()
@@ -165,7 +164,7 @@ class SmallMesh:
         raise AssertionError(f"still dirty after {MAX_PASSES} passes: {self.stores.dirty.take(5, 10**6)}")
 
     def rows(self) -> Rows:
-        """Every row as a report would find it, with sketches as numbers of visitors: published, or of the stream."""
+        """Return every row as a report would find it, published or streamed, with sketches as visitor numbers."""
         rows: Rows = {}
         for site in sorted({hit.site for hit in self.sent}):
             days = self.stores.generations.current(site, 0, 10**6)
@@ -179,7 +178,7 @@ class SmallMesh:
         return rows
 
     def ledgers(self) -> dict[SiteDay, LedgerEntry]:
-        """The published ledger entries."""
+        """Return the published ledger entries."""
         return {
             SiteDay(site, day): entry
             for site in sorted({hit.site for hit in self.sent})
@@ -223,12 +222,12 @@ class SmallMesh:
 
 
 def runner_over(stores: Stores, home: Path, clock: Clock) -> Runner:
-    """The live stream over these stores, as the processor wires it."""
+    """Return the live stream over these stores, wired as in the processor."""
     return Runner(stream_stores(stores), clock, home=home)
 
 
 def settler_stores(stores: Stores) -> SettlerStores:
-    """The settler's view of these stores, as the processor wires it."""
+    """Return the settler's view of these stores, wired as in the processor."""
     return SettlerStores(
         raw=stores.raw,
         rejected=stores.rejected,
@@ -245,7 +244,7 @@ def settler_stores(stores: Stores) -> SettlerStores:
 
 
 def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
-    """The same hits standing in the log, late if the log took them more than an hour after their time (T4)."""
+    """Return the hits with log positions; a hit is late if the log time is over an hour after its event time (T4)."""
     (log, partition, offset), log_time = at
     return [
         replace(
@@ -258,7 +257,7 @@ def placed(hits: Sequence[RefHit], at: LoggedPosition) -> list[RefHit]:
 
 
 def visit_policy(policy: RefPolicy) -> VisitPolicy:
-    """The product's policy with the reference's numbers."""
+    """Return the product's policy with the reference's numbers."""
     return VisitPolicy(
         gap_ms=policy.gap_ms,
         cap_ms=policy.cap_ms,
@@ -269,12 +268,12 @@ def visit_policy(policy: RefPolicy) -> VisitPolicy:
 
 
 def expected_rows(hits: Iterable[RefHit], policy: RefPolicy = V1) -> Rows:
-    """What the reference says is published of these hits."""
+    """Return the published rows that the reference expects for these hits."""
     return folded_rows(settle(hits, policy).entries)
 
 
 def folded_rows(entries: Iterable[Entry]) -> Rows:
-    """What the reference's entries come to, as rows."""
+    """Fold the reference's entries into rows."""
     sums: dict[Key, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     every = list(entries)
     for key, entry in _keyed(every):
@@ -287,7 +286,7 @@ def folded_rows(entries: Iterable[Entry]) -> Rows:
 
 
 def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
-    """Who the visitors of each row are, where it has any."""
+    """Return the visitors in each row that has any."""
     visitors: dict[Key, set[str]] = defaultdict(set)
     for key, entry in _keyed(entries):
         if entry.visitor is not None:
@@ -296,7 +295,7 @@ def visitors_by_row(entries: Iterable[Entry]) -> dict[Key, set[str]]:
 
 
 def _keyed(entries: Iterable[Entry]) -> Iterator[tuple[Key, Entry]]:
-    """Each entry under the key of every row that it adds to."""
+    """Yield each entry with the key of every row the entry adds to."""
     for entry in entries:
         for with_excluded in (False, True) if not entry.excluded else (True,):
             yield _key(entry, with_excluded=with_excluded), entry
@@ -309,7 +308,7 @@ def _key(entry: Entry, *, with_excluded: bool) -> Key:
 
 
 def differences(found: Rows, expected: Rows) -> list[str]:
-    """What is missing, too much or other, one line per row."""
+    """Return a line per missing, unexpected or different row."""
     return [
         f"{key}: found {found.get(key)}, expected {expected.get(key)}"
         for key in sorted(found.keys() | expected.keys(), key=repr)

@@ -1,4 +1,4 @@
-"""Rows of a metric store: written, awaited, asked for."""
+"""Write, await and query rows in a metric store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def a_sketch(*visitors: int) -> bytes:
 
 
 def a_row(cell: int = 0, **values: object) -> dict[str, object]:
-    """A row of SHOP's first day, generation 1; `cell` counts from the day's start."""
+    """Return a row on SHOP's first day, generation 1; `cell` counts from the start of the day."""
     return {"site": SHOP, "day": DAY, "generation": 1, "excluded": False, "cell": START + cell * CELL_MS} | values
 
 
@@ -53,18 +53,18 @@ def frame(source: RowSource, *rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def write(stores: Stores, *rows: Mapping[str, object]) -> None:
-    """Writes rows of hits, and waits until they are in answers."""
+    """Write hits rows and block until answers contain the rows."""
     write_both(stores, frame(RowSource.TRAFFIC, *rows), frame(RowSource.VISITS))
 
 
 def write_both(stores: Stores, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-    """Writes rows of both sources, and waits until they are in answers."""
+    """Write rows for both sources and block until answers contain the rows."""
     stores.sink.write(traffic, visits)
     await_ingested(stores, traffic, visits)
 
 
 def await_ingested(stores: Stores, *written: pl.DataFrame) -> None:
-    """Waits until written rows are in answers."""
+    """Block until answers contain the written rows."""
     owners = pl.concat(rows.select("site", "day", "generation") for rows in written).unique().rows()
     eventually(
         lambda: all(stores.sink.ingested(SiteDay(site, day), generation) for site, day, generation in owners),

@@ -1,6 +1,6 @@
-"""Builders of what the stream stores: signed rows, partials, ledger entries, snapshots.
+"""Builders for data stored by the stream: signed rows, partials, ledger entries, snapshots.
 
-A store may take seconds until rows that were committed are in answers: `commit` waits for that, `transact` does not.
+A store may take seconds until committed rows are in answers: `commit` blocks until then, `transact` does not.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def some_rows(
 
 
 def commit(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
-    """Commits rows of partition 0 and a position of it, and waits until they are in answers."""
+    """Commit rows and a position for partition 0, and block until the rows are in answers."""
     transact(stores, writer, *rows, next_offset=next_offset)
     await_answers(stores)
 
 
 def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offset: int | None = None) -> None:
-    """Commits rows of partition 0 and a position of it: the one behind the last if none is named."""
+    """Commit rows and a position for partition 0; the position defaults to the next offset."""
     partition = a_partition(stores)
     if next_offset is None:
         next_offset = stores.outbox.committed()[partition].next_offset + 1
@@ -69,15 +69,15 @@ def transact(stores: Stores, writer: int, *rows: Mapping[str, object], next_offs
 
 
 def commit_rows(stores: Stores, writer: int, rows: Sequence[FoldedRows]) -> None:
-    """Commits rows of any partitions and the next position of each, and waits until they are in answers."""
+    """Commit rows for any partitions with the next position of each, and block until the rows are in answers."""
     before = stores.outbox.committed()
-    positions = {one.partition: PartitionProgress(before[one.partition].next_offset + 1, NOON) for one in rows}
+    positions = {folded.partition: PartitionProgress(before[folded.partition].next_offset + 1, NOON) for folded in rows}
     stores.outbox.transaction(writer, rows, positions)
     await_answers(stores)
 
 
 def await_answers(stores: Stores) -> None:
-    """Waits until all that was committed is in answers."""
+    """Block until all committed rows are in answers."""
     committed = stores.outbox.committed()
 
     def is_answered() -> bool:
@@ -87,8 +87,8 @@ def await_answers(stores: Stores) -> None:
     eventually(is_answered, f"everything before {committed} is in answers", VISIBLE_S)
 
 
-def live(stores: Stores, *dimensions: str, **asked: object) -> pl.DataFrame:
-    return ask(stores, *dimensions, generations=LIVE, **asked)  # type: ignore[arg-type]  # passes on what it got
+def live(stores: Stores, *dimensions: str, **options: object) -> pl.DataFrame:
+    return ask(stores, *dimensions, generations=LIVE, **options)  # type: ignore[arg-type]  # passes its arguments on
 
 
 def a_partial(**values: object) -> dict[str, object]:
@@ -106,7 +106,7 @@ def partials(*rows: Mapping[str, object]) -> pl.DataFrame:
 
 
 def settled(*rows: Mapping[str, object]) -> pl.DataFrame:
-    """What a settlement counted, of rows that may name more than that."""
+    """Return the settled series for rows; additional columns are allowed."""
     return partials(*rows).select(list(SERIES_COLUMNS))
 
 

@@ -1,4 +1,4 @@
-"""A client of StreamHits that keeps the contract, and can break it on purpose."""
+"""A StreamHits client that keeps the contract, and can break the contract on purpose."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BATCH_HITS = 400
 
 
 def end_requests_with(call: grpc.RpcContext, outgoing: queue.SimpleQueue[bytes | None]) -> None:
-    """End the requests of a call when it ends: the thread that takes them would wait as long as the process lives."""
+    """End a call's requests when the call ends: otherwise the reading thread blocks for the whole process lifetime."""
     if not call.add_callback(lambda: outgoing.put(None)):
         outgoing.put(None)
 
 
 @dataclass
 class Told:
-    """What a stream's collector said so far."""
+    """Messages from the stream's collector so far."""
 
     acked_through: int = 0
     accepted: int = 0
@@ -38,7 +38,7 @@ class Told:
 
 
 class StreamClient:
-    """One stream. Messages may be any bytes."""
+    """A single stream. Messages may be any bytes."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class StreamClient:
         first = bytes_of(collector_pb2.StreamHitsRequest(open=stream_open)) if opening is None else opening
         self.raw(first)
         self.next_seq = resume_from + 1
-        self.told = Told(acked_through=resume_from)
+        self.reported = Told(acked_through=resume_from)
         self._in_flight: dict[int, int] = {}
         call: grpc.StreamStreamMultiCallable[bytes, collector_pb2.StreamHitsResponse] = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=collector_pb2.StreamHitsResponse.FromString
@@ -75,15 +75,15 @@ class StreamClient:
         self.call.cancel()
 
     def wait_ready(self) -> collector_pb2.StreamReady:
-        """Reads the answer to open."""
+        """Read the answer to open."""
         answer = self.next()
         assert answer.WhichOneof("kind") == "ready", answer
-        self.told.credit += answer.ready.credit_bytes
-        self.told.acked_through = answer.ready.acked_through
+        self.reported.credit += answer.ready.credit_bytes
+        self.reported.acked_through = answer.ready.acked_through
         return answer.ready
 
     def next(self) -> collector_pb2.StreamHitsResponse:
-        """Reads one message and notes what it says.
+        """Read a message and note its content.
 
         Raises:
             grpc.RpcError: the stream ended with an error.
@@ -94,50 +94,50 @@ class StreamClient:
             case "ack":
                 self._note(answer.ack)
             case "credit":
-                self.told.credit += answer.credit.bytes
+                self.reported.credit += answer.credit.bytes
             case "go_away":
-                self.told.go_away = answer.go_away
+                self.reported.go_away = answer.go_away
         return answer
 
     def _note(self, ack: collector_pb2.Ack) -> None:
-        told = self.told
-        assert ack.acked_through >= told.acked_through, "acks are cumulative"
-        told.acked_through = ack.acked_through
-        told.accepted += ack.accepted_count
-        told.issues += ack.issues
-        told.receipts += ack.receipts
-        told.acks.append(ack)
+        reported = self.reported
+        assert ack.acked_through >= reported.acked_through, "acks are cumulative"
+        reported.acked_through = ack.acked_through
+        reported.accepted += ack.accepted_count
+        reported.issues += ack.issues
+        reported.receipts += ack.receipts
+        reported.acks.append(ack)
 
     def raw(self, message: bytes) -> None:
-        """Sends bytes as one message."""
+        """Send bytes as one message."""
         self._outgoing.put(message)
 
     def send(self, batch: hit_pb2.HitBatch | bytes, seq: int | None = None) -> int:
-        """Sends a batch, waiting for credit; returns its number."""
+        """Send a batch after waiting for credit; return the batch number."""
         number = self.next_seq if seq is None else seq
         message = sequenced(number, batch)
-        while self.told.credit < len(message) and self.told.acked_through < self.next_seq - 1:
+        while self.reported.credit < len(message) and self.reported.acked_through < self.next_seq - 1:
             self.next()
-        self.told.credit -= len(message)
+        self.reported.credit -= len(message)
         self.raw(message)
         self.next_seq = max(self.next_seq, number + 1)
         return number
 
     def wait_acked(self, seq: int) -> None:
-        """Reads until everything up to a number is acknowledged."""
-        while self.told.acked_through < seq:
+        """Read until everything up to a number is acknowledged."""
+        while self.reported.acked_through < seq:
             self.next()
 
     def finish(self) -> Told:
-        """Half-closes and reads to the end; the stream must end well."""
+        """Half-close and read to the end; the stream must end with OK."""
         self._outgoing.put(None)
         for _ in self.answers():
             pass
         assert self.call.code() is grpc.StatusCode.OK
-        return self.told
+        return self.reported
 
     def answers(self) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Yields what comes until the stream ends."""
+        """Yield all answers until the stream ends."""
         while True:
             try:
                 yield self.next()
@@ -146,23 +146,23 @@ class StreamClient:
 
 
 def bytes_of(message: Message) -> bytes:
-    """Returns the wire form of a message."""
+    """Return a message's wire form."""
     return message.SerializeToString()
 
 
 def sequenced(batch_seq: int, batch: hit_pb2.HitBatch | bytes) -> bytes:
-    """Returns a StreamHitsRequest with a numbered batch, which may be any bytes."""
+    """Return a StreamHitsRequest with a numbered batch; the batch may be any bytes."""
     inner = batch if isinstance(batch, bytes) else bytes_of(batch)
     return length_delimited(2, bytes([1 << 3]) + varint(batch_seq) + length_delimited(2, inner))
 
 
 def length_delimited(number: int, value: bytes) -> bytes:
-    """Returns a protobuf field of bytes."""
+    """Return a protobuf bytes field."""
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def varint(value: int) -> bytes:
-    """Returns a protobuf varint."""
+    """Return a protobuf varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -171,7 +171,7 @@ def varint(value: int) -> bytes:
 
 
 def in_batches(hits: Sequence[hit_pb2.Hit], prefix: str, size: int = BATCH_HITS) -> list[hit_pb2.HitBatch]:
-    """Returns the hits in batches, each with an id that starts with `prefix`."""
+    """Return the hits in batches, each with an id that starts with `prefix`."""
     return [
         hit_pb2.HitBatch(batch_id=f"{prefix}-{start}", hits=hits[start : start + size])
         for start in range(0, len(hits), size)
@@ -179,10 +179,10 @@ def in_batches(hits: Sequence[hit_pb2.Hit], prefix: str, size: int = BATCH_HITS)
 
 
 def send_all(channel: grpc.Channel, key: str, site: str, batches: Sequence[hit_pb2.HitBatch]) -> Told:
-    """Sends batches on one stream and returns what the collector said, once all are acknowledged."""
+    """Send batches on a stream until all are acknowledged; return the collector's messages."""
     with StreamClient(channel, key, site) as stream:
         for batch in batches:
             stream.send(batch)
-        told = stream.finish()
-    assert told.acked_through == len(batches)
-    return told
+        reported = stream.finish()
+    assert reported.acked_through == len(batches)
+    return reported

@@ -1,4 +1,4 @@
-"""Callers and their keys: who says it is whom, and a second merchant."""
+"""Tenants: callers' keys, and a second merchant."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.support.mesh import Mesh
 
 
 def authorized(key: str) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata of a caller with a key."""
+    """Return call metadata with a key."""
     return (("authorization", f"Bearer {key}"),)
 
 
 def new_merchant(mesh: Mesh, merchant: str, *sites: Site) -> str:
-    """Makes a merchant as whoever runs the mesh does, for no RPC does; returns a server key for all its sites."""
+    """Create a merchant directly in the stores, because no RPC does; return a server key for all its sites."""
     clock = SystemClock()
     secret = f"hms_{secrets.token_urlsafe(32)}"
     stores = open_stores(mesh.store_url, clock)

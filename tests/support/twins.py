@@ -1,4 +1,4 @@
-"""Texts that have the same hash64: what anybody finds within a minute, and then sends (rule D0)."""
+"""Texts with equal hash64. Anyone can find and send such texts within a minute (rule D0)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _GOLDEN: Final = Path(__file__).parents[1] / "golden" / "hash64_twins.json"
 TWINS: Final[tuple[tuple[str, ...], ...]] = tuple(map(tuple, json.loads(_GOLDEN.read_text())["twins"]))
 
 PATHS: Final = TWINS[0]
-"""Two paths of at most 60 characters; ids of hits and orders, names and products too."""
+"""Two paths of at most 60 characters, also used as hit ids, order ids, names and products."""
 SOURCES: Final = TWINS[1]
-"""A source, and a link that stands for it."""
+"""A source, and a link with the same hash64."""
 IDS: Final = TWINS[2]
 """Two ids of at most 60 characters."""
 TEXTS: Final = ("page_path", "hostname", "source", "referrer_host", "event_name", "product")
-"""Fields whose text a client chooses, but for ids."""
+"""Fields with client-chosen text, except ids."""
 
 
 def with_twins(hit: RefHit, dice: Random, names: Sequence[str] = TEXTS) -> RefHit:
-    """Return a hit whose fields, where it has them, share a hash64 with those of other such hits."""
+    """Return the hit with each present field replaced by a text that shares a hash64 with those in other such hits."""
     fields = {name: dice.choice(dice.choice(TWINS)) for name in names if getattr(hit, name) is not None}
     return replace(hit, **fields)  # type: ignore[arg-type]  # fields of RefHit

@@ -1,4 +1,4 @@
-"""Reporters over stores that may fall silent, and their answers in the shape of the reference model's."""
+"""Reporters over stores that may stop answering, with answers in the shape of the reference model's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVED_BY = {Path.SERIES: pb.STORE_CASSANDRA, Path.METRICS: pb.STORE_DRUID}
 
 @dataclass
 class Silent:
-    """A port that does not answer while it is silent; counts what it was asked meanwhile."""
+    """A port that refuses calls while silent and records their names."""
 
     port: Any
     is_silent: bool = False
@@ -35,18 +35,18 @@ class Silent:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.port, name)
 
-        def asked(*arguments: object) -> object:
+        def call(*arguments: object) -> object:
             if self.is_silent:
                 self.refused.append(name)
                 raise Unavailable(f"{name} was not answered", retry_after_s=RETRY_AFTER_S)
             return method(*arguments)
 
-        return asked
+        return call
 
 
 @dataclass
 class Faulty:
-    """A reporter over stores, each behind something that may be silent."""
+    """A reporter over stores that may each be silent."""
 
     stores: Stores
     clock: Clock
@@ -74,13 +74,13 @@ class Faulty:
         )
 
     def silence_cassandra(self, *, silent: bool = True) -> None:
-        """Lets everything that Cassandra keeps fall silent, or answer again. Sites are remembered by their adapter."""
+        """Silence every port kept in Cassandra, or let all answer again. The directory's adapter caches sites."""
         for port in (self.series, self.dirty, self.generations, self.progress):
             port.is_silent = silent
 
 
 def report_of(answer: Answer) -> Report:
-    """Returns an answer as the reference model gives it; a number of visitors must be exact."""
+    """Return an answer in the reference model's shape; visitor numbers must be exact."""
     rows = answer.rows
     labels = rows.question.buckets.labels
     keys = [(labels[bucket] if rows.question.has_time else "",) for bucket in rows.buckets.tolist()]
@@ -100,16 +100,16 @@ def _values(rows: Series, place: int) -> dict[str, Value]:
     return values
 
 
-def check_same(one: Answer, other: Answer) -> None:
-    """Everything that is told of the numbers, and how fresh they are, is the same."""
-    assert one.missing_currencies == other.missing_currencies
-    assert one.excluded_hits == other.excluded_hits
-    assert one.freshness == other.freshness
-    assert one.data_version == other.data_version
-    assert (one.totals is None) == (other.totals is None)
-    pairs = [(one.rows, other.rows)]
-    if one.totals is not None and other.totals is not None:
-        pairs.append((one.totals, other.totals))
+def check_same(answer: Answer, other: Answer) -> None:
+    """Check that both answers have equal numbers, annotations and freshness."""
+    assert answer.missing_currencies == other.missing_currencies
+    assert answer.excluded_hits == other.excluded_hits
+    assert answer.freshness == other.freshness
+    assert answer.data_version == other.data_version
+    assert (answer.totals is None) == (other.totals is None)
+    pairs = [(answer.rows, other.rows)]
+    if answer.totals is not None and other.totals is not None:
+        pairs.append((answer.totals, other.totals))
     for of_one, of_other in pairs:
         assert of_one.buckets.tolist() == of_other.buckets.tolist()
         for mine, theirs in zip(of_one.columns, of_other.columns, strict=True):

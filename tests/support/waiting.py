@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline: the only place of these tests that sleeps."""
+"""Wait for a condition with a deadline: the only module in these tests that sleeps."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def eventually(
     """Return the first result of `probe` that is not None or False.
 
     Args:
-        probe: asks whether the awaited state is there.
+        probe: asks whether the awaited state is reached.
         what: the awaited state, for the error.
-        timeout_s: how long the state takes on a fast machine; the ceiling is a multiple (tests/support/patience.py).
-        moving: a figure that changes while there is progress. The deadline starts anew whenever it changes.
+        timeout_s: duration on a fast machine; the ceiling is a multiple (tests/support/patience.py).
+        moving: a figure that changes while there is progress. Every change restarts the deadline.
 
     Raises:
         AssertionError: the deadline passed.

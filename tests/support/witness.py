@@ -1,4 +1,4 @@
-"""What reports say while something is broken: a thread that asks the same questions again and again."""
+"""Observe reports during failures: a thread repeats the same questions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FIXED_SHAPE, AD_HOC = "fixed shape", "ad hoc"
 
 @dataclass
 class Seen:
-    """What was answered in one phase of a test.
+    """Answers in a test phase.
 
     Attributes:
-        answers: by kind of question, how often which store or error answered.
-        states: how often freshness was which.
-        max_lag_s: how far `complete_through` was behind at most.
-        fell_back: whether `complete_through` ever went back.
+        answers: number of answers per store or error, by kind of question.
+        states: number of answers per freshness state.
+        max_lag_s: maximum lag of `complete_through`.
+        fell_back: whether `complete_through` ever decreased.
     """
 
     answers: dict[str, Counter[str]] = field(default_factory=lambda: {FIXED_SHAPE: Counter(), AD_HOC: Counter()})
@@ -36,21 +36,21 @@ class Seen:
     fell_back: bool = False
 
     def line(self) -> str:
-        """One line for people."""
-        said = "; ".join(
+        """Return one line for people."""
+        answers = "; ".join(
             f"{kind}: {', '.join(f'{what} {times}x' for what, times in sorted(found.items()))}"
             for kind, found in self.answers.items()
         )
         states = ", ".join(f"{state} {times}x" for state, times in sorted(self.states.items()))
-        return f"{said}; {states or 'no freshness'}; lag up to {self.max_lag_s:.0f} s"
+        return f"{answers}; {states or 'no freshness'}; lag up to {self.max_lag_s:.0f} s"
 
 
 class Witness:
-    """Asks a reporter until it is left. Use it as a context.
+    """Ask a reporter until the context ends. Use as a context manager.
 
     Args:
-        address: of the reporter.
-        site: what is asked about.
+        address: the reporter's address.
+        site: subject of all questions.
     """
 
     def __init__(self, address: str, site: str) -> None:
@@ -76,12 +76,12 @@ class Witness:
 
     @property
     def answers(self) -> set[str]:
-        """Which stores or errors answered in this phase."""
+        """Stores or errors that answered in this phase."""
         with self._lock:
             return {what for found in self._seen.answers.values() for what in found}
 
     def next_phase(self) -> Seen:
-        """Returns what was seen since the last phase."""
+        """Return the observations since the last phase."""
         with self._lock:
             seen, self._seen = self._seen, Seen()
         return seen

@@ -1,5 +1,5 @@
-"""Calls that must not type-check. mypy reads them, nothing runs them.
+"""Calls that must not type-check. mypy reads these modules; no code runs them.
 
-Each wrong line carries an ignore with the one error it must give; in strict mode mypy reports an ignore that is not
-needed, so a type that became too wide fails `make types`.
+Each wrong line ignores exactly the expected error. Strict mypy reports an unneeded ignore, so a type that became too
+wide fails `make types`.
 """

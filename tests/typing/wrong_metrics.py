@@ -1,4 +1,4 @@
-"""Misuse of metrics: labels that a metric does not have, values that a label does not know, the wrong kind."""
+"""Calls that misuse metrics: unknown labels, unknown label values, the wrong kind."""
 
 from __future__ import annotations
 

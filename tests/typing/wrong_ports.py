@@ -1,4 +1,4 @@
-"""Misuse of the ports and of the values that cross them."""
+"""Calls that misuse the ports and port values."""
 
 from __future__ import annotations
 

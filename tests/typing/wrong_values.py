@@ -1,4 +1,4 @@
-"""Misuse of filters, errors, keys and generated messages."""
+"""Calls that misuse filters, errors, keys and generated messages."""
 
 from __future__ import annotations
 

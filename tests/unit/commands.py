@@ -1,4 +1,4 @@
-"""What tests of commands share: a mesh that follows a script, and a home that leads to it."""
+"""Shared parts of the command tests: a mesh that follows a script, and a home that leads to the mesh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEBLOG = "merchants/demo/sites/weblog"
 
 @contextmanager
 def mesh_of_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    """Run a mesh whose home has a key and a ready file, as `hitmesh dev` leaves it; commands of the test find it."""
+    """Run a mesh with a home that has a key and a ready file, as after `hitmesh dev`; commands find this mesh."""
     for name in ("HITMESH_ENDPOINT", "HITMESH_KEY", "HITMESH_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     (home / "keys").mkdir(parents=True)

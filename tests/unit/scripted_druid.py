@@ -1,4 +1,4 @@
-"""A Druid that answers what a test says, over HTTP."""
+"""A Druid server whose HTTP answers a test supplies."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hitmesh.adapters.servers import Servers
 
 Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 Script = Callable[[str, str, Any], Answer]
-"""What is answered to method, path and body."""
+"""The answer to method, path and body."""
 
 
 @contextmanager
 def a_druid(script: Script) -> Iterator[Servers]:
-    """Answers as the script says; yields where."""
+    """Answer as the script says, and yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -52,5 +52,5 @@ def a_druid(script: Script) -> Iterator[Servers]:
 
 
 def servers_at(url: str, mark_margin_ms: int = 200) -> Servers:
-    """Returns a mesh whose Druid is at a URL; nothing else of it is there."""
+    """Return a mesh whose Druid is at a URL; the other servers do not exist."""
     return Servers("127.0.0.1:1", "127.0.0.1:1", url, url, "mesh", mark_margin_ms=mark_margin_ms)

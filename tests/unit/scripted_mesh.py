@@ -1,6 +1,6 @@
-"""A mesh of one small server, for the client's tests: streams follow a script, sites and reports are plain dicts.
+"""A mesh with one small server, for the client's tests: streams follow a script, sites and reports are plain dicts.
 
-It keeps to the contract's wire, not to its meaning: what the real services do is tested with the real services.
+The server implements the contract's wire format, not its meaning; tests with the real services cover the meaning.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class ScriptedMesh(
     operations_pb2_grpc.OperationsServiceServicer,
     trace_pb2_grpc.TraceServiceServicer,
 ):
-    """Streams follow `scripts` one after the other, then take everything. Fields are what tests look at.
+    """A mesh whose streams follow `scripts` in order and then accept everything. Tests inspect the fields.
 
-    Ledgers of a site are given out one after the other, the last one for good.
+    A site's ledgers are returned in order; the last ledger is repeated.
     """
 
     scripts: list[Script] = field(default_factory=list)
@@ -77,7 +77,7 @@ class ScriptedMesh(
     stream_sites: list[str] = field(default_factory=list)
     batches: list[pb.SequencedBatch] = field(default_factory=list)
     sent: list[pb.SendHitsRequest] = field(default_factory=list)
-    asked: list[export_pb2.ExportReportRequest] = field(default_factory=list)
+    export_requests: list[export_pb2.ExportReportRequest] = field(default_factory=list)
     stored: set[tuple[str, str, str]] = field(default_factory=set)
     copies: int = 0
     polls_until_visible: int = 0
@@ -108,7 +108,7 @@ class ScriptedMesh(
             yield credit(request.ByteSize())
 
     def take(self, request: pb.StreamHitsRequest) -> int:
-        """Keeps a batch; returns its number."""
+        """Keep a batch and return its number."""
         with self._lock:
             self.batches.append(request.batch)
             for hit in request.batch.batch.hits:
@@ -142,7 +142,7 @@ class ScriptedMesh(
     def ListSites(
         self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
     ) -> admin_pb2.ListSitesResponse:
-        """Pages of one site, so that clients must follow the token."""
+        """Return pages with a single site each, so that clients must follow the token."""
         self._may_read(context)
         names = sorted(self.sites)
         at = int(request.page_token or 0)
@@ -171,8 +171,8 @@ class ScriptedMesh(
     def ExportReport(
         self, request: export_pb2.ExportReportRequest, context: grpc.ServicerContext
     ) -> Iterator[httpbody_pb2.HttpBody]:
-        """A file in two pieces, so that clients must put pieces together."""
-        self.asked.append(request)
+        """Return a file in two pieces, so that clients must join the pieces."""
+        self.export_requests.append(request)
         context.send_initial_metadata(tuple(("x-hitmesh-warning", text) for text in self.warnings))
         if request.site not in self.sites:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no site {request.site}")
@@ -193,7 +193,7 @@ class ScriptedMesh(
         self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
     ) -> operations_pb2.GetSitelessLedgerResponse:
         if self.siteless is None:
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "this is of no merchant")
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "hits without a site belong to no merchant")
         return operations_pb2.GetSitelessLedgerResponse(totals=self.siteless)
 
     def GetDrift(
@@ -244,7 +244,7 @@ class ScriptedMesh(
 
 @contextmanager
 def running(mesh: ScriptedMesh) -> Iterator[ScriptedMesh]:
-    """Serves the mesh on a free port."""
+    """Serve the mesh on a free port."""
     server = grpc.server(ThreadPoolExecutor(max_workers=8))
     collector_pb2_grpc.add_CollectorServiceServicer_to_server(mesh, server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(mesh, server)

@@ -1,4 +1,4 @@
-"""A place for servers that are rendered and never started."""
+"""Home and ports of servers that are rendered but never started."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 
 
 def rendered(root: Path = Path("/srv/mesh"), **ports: int) -> dict[str, Server]:
-    """Returns every server of a home, some ports chosen by name (`_` for `-`)."""
+    """Return every server in a home, with some ports chosen by name (`_` for `-`)."""
     chosen = {**PORTS, **{name.replace("_", "-"): port for name, port in ports.items()}}
     return all_servers(StackHome(root), Path("/cache/servers"), "/usr/bin/java", chosen)

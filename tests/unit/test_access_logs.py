@@ -1,4 +1,4 @@
-"""Access logs in every format: how a line is read, which format is found, who the client is, what an id is made of."""
+"""Access logs in every format: parsing, format detection, the client's address, and the ids."""
 
 from __future__ import annotations
 
@@ -99,18 +99,18 @@ def imported(log: str | bytes | Iterable[bytes], options: LogOptions = DEFAULT) 
     return list(read(lines, tally, options)), tally
 
 
-def one(log: str | bytes, **options: object) -> hit_pb2.Hit:
+def hit_of(log: str | bytes, **options: object) -> hit_pb2.Hit:
     (hit,), tally = imported(log, LogOptions(**options))  # type: ignore[arg-type]  # as the caller names them
     assert tally.lines == 1
     return hit
 
 
 @pytest.mark.parametrize(("name", "log", "url", "tells_more"), LOGS)
-@pytest.mark.parametrize("asked", ["auto", "by name"])
+@pytest.mark.parametrize("choice", ["auto", "by name"])
 def test_a_line_says_the_same_in_every_format(
-    name: str, log: str, url: str, tells_more: bool | None, asked: str
+    name: str, log: str, url: str, tells_more: bool | None, choice: str
 ) -> None:
-    hits, tally = imported(log, LogOptions(format=LogFormat.AUTO if asked == "auto" else LogFormat(name)))
+    hits, tally = imported(log, LogOptions(format=LogFormat.AUTO if choice == "auto" else LogFormat(name)))
     assert (tally.format, tally.lines, dict(tally.skipped)) == (name, 1, {})
     assert (hits[0].page_view.url, hits[0].page_view.http_status, hits[0].true_time.seconds) == (
         url,
@@ -120,7 +120,7 @@ def test_a_line_says_the_same_in_every_format(
     assert hits[0].page_view.referrer == ("https://news.example/" if tells_more else "")
     assert hits[0].context.device.user_agent == ("" if tells_more is False else FIREFOX)
     if tells_more is not False:
-        assert hits[0].visitor_id == one(COMBINED).visitor_id
+        assert hits[0].visitor_id == hit_of(COMBINED).visitor_id
 
 
 def test_the_command_takes_every_format() -> None:
@@ -128,9 +128,9 @@ def test_the_command_takes_every_format() -> None:
 
 
 def test_times_are_as_fine_as_the_log_writes_them() -> None:
-    assert one(json.dumps(CADDY)).true_time.ToMicroseconds() == 1_741_600_800_250_000
+    assert hit_of(json.dumps(CADDY)).true_time.ToMicroseconds() == 1_741_600_800_250_000
     for written in (1741600800, 1741600800000, "1741600800.000", "2025/03/10 10:00:00", "10/Mar/2025:11:00:00 +0100"):
-        assert one(json.dumps(CADDY | {"ts": written})).true_time.ToMicroseconds() == 1_741_600_800_000_000
+        assert hit_of(json.dumps(CADDY | {"ts": written})).true_time.ToMicroseconds() == 1_741_600_800_000_000
 
 
 @pytest.mark.parametrize("log", ["garbage\n", "{}\n[]\n", "a,b,c\n1,2,3\n", "\x00\xff\x00", '{"ts": 1e999}'])
@@ -164,11 +164,11 @@ def test_the_format_is_that_of_most_of_the_first_lines() -> None:
     ],
 )
 def test_a_target_is_all_between_method_and_protocol(request_line: str, target: str) -> None:
-    assert one(COMBINED.replace("GET /a HTTP/1.1", request_line)).page_view.url == target
+    assert hit_of(COMBINED.replace("GET /a HTTP/1.1", request_line)).page_view.url == target
 
 
 def test_quotes_in_referrers_and_user_agents_are_unescaped() -> None:
-    hit = one(COMMON + r' "https://a.example/?q=\"x\"" "say \"hi\" \x22 \xc3\xa9"')
+    hit = hit_of(COMMON + r' "https://a.example/?q=\"x\"" "say \"hi\" \x22 \xc3\xa9"')
     assert hit.page_view.referrer == 'https://a.example/?q="x"'
     assert hit.context.device.user_agent == 'say "hi" " é'
 
@@ -186,7 +186,7 @@ def test_quotes_in_referrers_and_user_agents_are_unescaped() -> None:
     ],
 )
 def test_the_host_is_the_log_s_else_the_one_that_is_named(line: str, options: dict[str, str], url: str) -> None:
-    assert one(line, **options).page_view.url == url
+    assert hit_of(line, **options).page_view.url == url
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ def test_the_host_is_the_log_s_else_the_one_that_is_named(line: str, options: di
     ],
 )
 def test_referrers_at_own_hosts_are_left_out(referrer: str, kept: bool) -> None:
-    hit = one(COMBINED.replace("https://news.example/", referrer), own_hosts=frozenset({"shop.example"}))
+    hit = hit_of(COMBINED.replace("https://news.example/", referrer), own_hosts=frozenset({"shop.example"}))
     assert hit.page_view.referrer == (referrer if kept else "")
 
 
 def visitor_of(client: str) -> str:
-    return one(COMBINED.replace("198.51.100.10", client)).visitor_id
+    return hit_of(COMBINED.replace("198.51.100.10", client)).visitor_id
 
 
 @pytest.mark.parametrize(
@@ -220,18 +220,18 @@ def visitor_of(client: str) -> str:
     ],
 )
 def test_the_client_is_found_from_the_end_of_x_forwarded_for(line: str, hops: int, client: str) -> None:
-    assert one(line, trusted_hops=hops).visitor_id == visitor_of(client)
+    assert hit_of(line, trusted_hops=hops).visitor_id == visitor_of(client)
 
 
 def test_without_x_forwarded_for_the_client_is_who_connected() -> None:
     for line in (COMBINED, f'{COMBINED} "-"'):
-        assert one(line, trusted_hops=2).visitor_id == visitor_of("198.51.100.10")
+        assert hit_of(line, trusted_hops=2).visitor_id == visitor_of("198.51.100.10")
 
 
 def test_a_list_of_clients_in_front_is_x_forwarded_for() -> None:
     line = COMBINED.replace("198.51.100.10", "10.9.9.9, 203.0.113.7, 192.0.2.1")
-    assert one(line).visitor_id == one(line, trusted_hops=1).visitor_id == visitor_of("192.0.2.1")
-    assert one(line, trusted_hops=2).visitor_id == visitor_of("203.0.113.7")
+    assert hit_of(line).visitor_id == hit_of(line, trusted_hops=1).visitor_id == visitor_of("192.0.2.1")
+    assert hit_of(line, trusted_hops=2).visitor_id == visitor_of("203.0.113.7")
 
 
 # ---- ids
@@ -250,10 +250,10 @@ def test_overlapping_parts_of_a_log_give_each_line_the_same_id(start: int, end: 
 
 def test_an_id_is_of_the_line_without_its_end_and_of_no_option() -> None:
     ids = {
-        one(COMBINED + "\n").hit_id,
-        one(COMBINED + "\r\n").hit_id,
-        one(b"\xef\xbb\xbf" + COMBINED.encode()).hit_id,
-        one(COMBINED, host="shop.example").hit_id,
+        hit_of(COMBINED + "\n").hit_id,
+        hit_of(COMBINED + "\r\n").hit_id,
+        hit_of(b"\xef\xbb\xbf" + COMBINED.encode()).hit_id,
+        hit_of(COMBINED, host="shop.example").hit_id,
     }
     assert len(ids) == 1
     assert len(ids.pop()) == 34

@@ -1,4 +1,4 @@
-"""What a stream acknowledges comes in messages of bounded size, and a batch's number after all of its issues."""
+"""A stream's acknowledgements: messages with bounded size, and a batch's number only after all its issues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.positions import LoggedPosition, Position
 
-AN_ISSUE = 24  # bytes of one of those below, with its tag and length
+AN_ISSUE = 24  # size in bytes of an issue below, with tag and length
 
 
 def outcome(hits: int, accepted: int = 1) -> BatchOutcome:
@@ -22,14 +22,14 @@ def outcome(hits: int, accepted: int = 1) -> BatchOutcome:
 @pytest.mark.parametrize("most_bytes", [1, 2 * AN_ISSUE, 5 * AN_ISSUE, 1_000_000])
 def test_everything_is_told_once_in_messages_within_the_bound(most_bytes: int) -> None:
     progress = Progress(9, tuple((number, outcome(number % 4)) for number in range(3, 9)), 0)
-    told = list(acks(2, progress, most_bytes=most_bytes))
-    whole = sum(len(ack.issues) for ack in told), sum(len(ack.receipts) for ack in told)
+    messages = list(acks(2, progress, most_bytes=most_bytes))
+    whole = sum(len(ack.issues) for ack in messages), sum(len(ack.receipts) for ack in messages)
     assert whole == (sum(number % 4 for number in range(3, 9)), 6)
-    assert sum(ack.accepted_count for ack in told) == 6
-    parts = [len(ack.issues) + len(ack.receipts) for ack in told]
-    assert all(ack.ByteSize() <= most_bytes + 8 or part == 1 for ack, part in zip(told, parts, strict=True))
+    assert sum(ack.accepted_count for ack in messages) == 6
+    parts = [len(ack.issues) + len(ack.receipts) for ack in messages]
+    assert all(ack.ByteSize() <= most_bytes + 8 or part == 1 for ack, part in zip(messages, parts, strict=True))
     assert all(parts), "none is empty"
-    numbers = [ack.acked_through for ack in told]
+    numbers = [ack.acked_through for ack in messages]
     assert numbers == sorted(numbers)
     assert numbers[-1] == 9
 
@@ -58,6 +58,6 @@ def test_garbage_and_repeats_take_no_number_back() -> None:
 def test_a_client_with_default_options_can_read_every_message() -> None:
     long = Issue(0, 1, "i" * 128, "REJECTED", "DECODE", "f" * 100, "m" * 400)
     progress = Progress(5, tuple((number, BatchOutcome((long,) * 2_000, (), 0, 2_000)) for number in range(1, 6)), 0)
-    told = [collector_pb2.StreamHitsResponse(ack=ack) for ack in acks(0, progress)]
-    assert sum(len(response.ack.issues) for response in told) == 10_000
-    assert max(response.ByteSize() for response in told) <= 4 << 20
+    messages = [collector_pb2.StreamHitsResponse(ack=ack) for ack in acks(0, progress)]
+    assert sum(len(response.ack.issues) for response in messages) == 10_000
+    assert max(response.ByteSize() for response in messages) <= 4 << 20

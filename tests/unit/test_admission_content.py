@@ -1,4 +1,4 @@
-"""Rule D1: ids that are made up, hashes that tell a copy from a collision."""
+"""Rule D1: derived ids, and hashes that distinguish a copy from a collision."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_the_order_of_properties_means_nothing(copies: int) -> None:
     lists = pl.Series([[b"a", b"b"], [b"b", b"a"], None, [b"a"]] * copies, dtype=pl.List(pl.Binary()))
     content = ContentHash(4 * copies)
     content.add_entries("properties", lists)
-    one, other, none, less = content.values[-4:].tolist()
-    assert one == other
+    first, other, none, less = content.values[-4:].tolist()
+    assert first == other
     assert none == 0
-    assert len({one, none, less}) == 3
+    assert len({first, none, less}) == 3
 
 
 def test_nothing_but_the_hit_decides_its_times() -> None:

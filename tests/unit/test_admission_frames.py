@@ -1,4 +1,4 @@
-"""Which frames and hits are no protobuf of the contract or too large, and that their neighbours are taken."""
+"""Frames and hits that are too large or no protobuf in the contract, and their accepted neighbours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def raw_batch(*hits: bytes) -> bytes:
     return view_pb2.HitBatchEnvelope(batch_id="b1", ingest_key=SERVER, hits=hits).SerializeToString()
 
 
-def said(found: Admitted) -> list[tuple[int, int, str, str]]:
+def issues_of(found: Admitted) -> list[tuple[int, int, str, str]]:
     return [(issue.frame, issue.index, issue.outcome, issue.reason) for issue in found.issues]
 
 
@@ -43,40 +43,40 @@ def said(found: Admitted) -> list[tuple[int, int, str, str]]:
 )
 def test_a_hit_that_does_not_decode_is_refused_alone(name: str, bad: bytes) -> None:
     found = admitted(raw_batch(GOOD, bad, GOOD), raw_batch(GOOD))
-    assert said(found) == [(0, 1, "REJECTED", "DECODE")], name
+    assert issues_of(found) == [(0, 1, "REJECTED", "DECODE")], name
     assert found.accepted.tolist() == [2, 1]
     assert found.rejected.select("reason", "batch_index", "hits", "original").row(0) == ("DECODE", 1, 1, bad)
 
 
 def test_a_frame_of_garbage_is_refused_alone() -> None:
     found = admitted(a_batch(a_hit()), a_frame(b"\xff\xfe", default_key=SERVER), a_batch(a_hit()))
-    assert said(found) == [(1, -1, "REJECTED", "DECODE")]
+    assert issues_of(found) == [(1, -1, "REJECTED", "DECODE")]
     assert found.accepted.tolist() == [1, 0, 1]
-    # The stream's own key says whose garbage it is.
+    # The stream's own key identifies the sender of the garbage.
     assert found.rejected.select("site", "hits", "original", "frame").row(0) == (SITE.name, 1, b"\xff\xfe", 1)
 
 
 def test_a_default_context_of_garbage_refuses_its_batch() -> None:
     broken = view_pb2.HitBatchEnvelope(ingest_key=SERVER, default_context=b"\xff", hits=[GOOD, GOOD])
     found = admitted(broken.SerializeToString(), raw_batch(GOOD))
-    assert said(found) == [(0, -1, "REJECTED", "DECODE")]
+    assert issues_of(found) == [(0, -1, "REJECTED", "DECODE")]
     assert found.rejected.select("site", "hits").row(0) == (SITE.name, 2)
 
 
 def test_a_batch_holds_1_to_2000_hits() -> None:
     most = [a_hit(f"h{number}") for number in range(MAX_HITS)]
     found = admitted(a_batch(*most), a_batch(*most, a_hit("one more")), a_batch())
-    assert said(found) == [(1, -1, "REJECTED", "BATCH_TOO_LARGE"), (2, -1, "REJECTED", "MISSING_FIELD")]
+    assert issues_of(found) == [(1, -1, "REJECTED", "BATCH_TOO_LARGE"), (2, -1, "REJECTED", "MISSING_FIELD")]
     assert found.accepted.tolist() == [MAX_HITS, 0, 0]
     assert found.rejected["hits"].to_list() == [MAX_HITS + 1, 0]
-    assert "2,001 hits; the limit is 2,000: send them in several" in found.issues[0].message
+    assert "2,001 hits; the limit is 2,000: send several batches" in found.issues[0].message
 
 
 def test_a_batch_over_1_mib_is_refused_with_its_count_and_site() -> None:
     large = a_batch(*(a_page("/" + "x" * 30_000) for _ in range(36)))
     assert len(large) > MAX_BATCH_BYTES
     found = admitted(large, a_batch(a_hit()))
-    assert said(found) == [(0, -1, "REJECTED", "BATCH_TOO_LARGE")]
+    assert issues_of(found) == [(0, -1, "REJECTED", "BATCH_TOO_LARGE")]
     assert found.rejected.select("site", "hits").row(0) == (SITE.name, 36)
     assert len(found.rejected["original"][0]) == 4096
 
@@ -85,7 +85,7 @@ def test_a_hit_over_32_kib_is_refused_alone_and_keeps_4_kib() -> None:
     fitting = a_page("/" + "x" * (32_768 - 90))
     large = a_page("/" + "x" * 32_768)
     found = admitted(a_batch(a_hit(), fitting, large, a_hit()), a_batch(a_hit()))
-    assert [issue[1:] for issue in said(found)] == [(1, "WARNED", "TRUNCATED"), (2, "REJECTED", "HIT_TOO_LARGE")]
+    assert [issue[1:] for issue in issues_of(found)] == [(1, "WARNED", "TRUNCATED"), (2, "REJECTED", "HIT_TOO_LARGE")]
     assert found.accepted.tolist() == [3, 1]
     assert found.rejected["original"][0] == large.SerializeToString()[:4096]
 
@@ -97,7 +97,7 @@ def test_an_order_may_have_256_kib() -> None:
 
     fitting, large = order(262_144 - 100), order(262_144)
     found = admitted(a_batch(a_page("/" + "x" * 32_768), fitting, large, a_hit()))
-    assert [issue[1:] for issue in said(found)] == [
+    assert [issue[1:] for issue in issues_of(found)] == [
         (0, "REJECTED", "HIT_TOO_LARGE"),
         (1, "WARNED", "TRUNCATED"),
         (2, "REJECTED", "HIT_TOO_LARGE"),
@@ -112,27 +112,27 @@ def test_the_key_of_the_batch_wins_over_that_of_the_stream() -> None:
         a_frame(a_batch(a_hit(), key="")),
     )
     assert found.accepted.tolist() == [1, 0, 0]
-    assert said(found) == [(1, -1, "REJECTED", "UNKNOWN_KEY"), (2, -1, "REJECTED", "UNKNOWN_KEY")]
+    assert issues_of(found) == [(1, -1, "REJECTED", "UNKNOWN_KEY"), (2, -1, "REJECTED", "UNKNOWN_KEY")]
 
 
 def test_a_refused_sender_is_itemised_once_per_batch() -> None:
     revoked = Refusal("KEY_REVOKED", "key k was revoked", site=SITE.name, key_id="k")
     found = admitted(a_batch(a_hit(), a_hit("h2"), key="old"), a_batch(a_hit()), to=grants() | {("old", ""): revoked})
-    assert said(found) == [(0, -1, "REJECTED", "KEY_REVOKED")]
+    assert issues_of(found) == [(0, -1, "REJECTED", "KEY_REVOKED")]
     assert found.rejected.select("site", "key_id", "hits").row(0) == (SITE.name, "k", 2)
 
 
 def test_a_sender_that_could_not_be_looked_up_may_send_again() -> None:
     later = Refusal("UNKNOWN_KEY", "the directory does not answer", retry=True)
     found = admitted(a_batch(a_hit(), key="new"), to={("new", ""): later})
-    assert said(found) == [(0, -1, "RETRY", "UNKNOWN_KEY")]
+    assert issues_of(found) == [(0, -1, "RETRY", "UNKNOWN_KEY")]
     assert found.rejected.height == 0
 
 
 def test_a_batch_that_is_wrong_whoever_sends_it_is_refused_though_its_sender_was_not_looked_up() -> None:
     later = Refusal("QUOTA", "too many unknown keys were looked up", retry=True)
     found = admitted(a_batch(key="new"), to={("new", ""): later})
-    assert said(found) == [(0, -1, "REJECTED", "MISSING_FIELD")]
+    assert issues_of(found) == [(0, -1, "REJECTED", "MISSING_FIELD")]
     assert found.rejected["reason"].to_list() == ["MISSING_FIELD"]
 
 

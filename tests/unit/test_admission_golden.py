@@ -1,6 +1,6 @@
-"""Packed records of released schema versions stay readable, and admission still makes the same of the same bytes.
+"""Packed records from released schema versions stay readable, and admission maps the same bytes to the same rows.
 
-The files in tests/golden are never rewritten: a new schema version adds files of its own, written by `write_golden`.
+The files in tests/golden are never rewritten: a new schema version adds separate files, written by `write_golden`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.support.admitting import EDGE, FIREFOX, NOW, a_batch, a_hit, admitted
 from tests.unit.test_admission_payloads import ONE_OF_EACH
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-# What lists say may change with the lists; everything else may not.
+# Values from the lists may change with the lists; no other value may change.
 CLASSIFIED = ("device_type", "browser", "os", "channel", "source", "medium", "referrer_host")
 
 
 def the_micro_batch() -> Admitted:
-    """One hit of each type, one with everything a context has, one refused."""
+    """Return a batch with a hit per type, a hit with a full context, and a refused hit."""
     context = hit_pb2.Context(
         campaign=hit_pb2.Campaign(
             source="news", medium="email", campaign="spring", term="t", content="c", click_id="g1"
@@ -51,7 +51,7 @@ def the_micro_batch() -> Admitted:
 
 
 def plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Returns rows as JSON holds them; bytes as hexadecimal."""
+    """Return rows in JSON form, with bytes as hexadecimal."""
     return [{name: _plain(value) for name, value in row.items()} for row in rows.iter_rows(named=True)]
 
 
@@ -67,7 +67,7 @@ def parts(found: Admitted) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def write_golden() -> None:
-    """Writes the files of the present schema version; called by hand, once per version."""
+    """Write the files of the present schema version; called by hand, once per version."""
     for name, rows in parts(the_micro_batch()):
         (GOLDEN / f"{name}.arrows").write_bytes(pack_record(rows))
         text = json.dumps(plain(rows), indent=1, ensure_ascii=False, sort_keys=True)
@@ -75,7 +75,7 @@ def write_golden() -> None:
 
 
 def expected(name: str) -> list[dict[str, Any]]:
-    """Returns the rows of a file, with null in columns that its version did not have."""
+    """Return a file's rows, with null in columns that the file's version did not have."""
     rows: list[dict[str, Any]] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     since = {"refund_id": None} if name.startswith("hits") else {}
     return [since | row for row in rows]
@@ -101,7 +101,7 @@ def test_the_same_bytes_are_admitted_as_they_were_in_version_1() -> None:
         assert {name: value for name, value in row.items() if name not in CLASSIFIED} == {
             name: value for name, value in then.items() if name not in CLASSIFIED
         }
-    # Messages are for people and may be worded anew.
+    # Messages are for people and may be reworded.
     columns = [name for name in REJECTED_COLUMNS if name != "message"]
     assert plain(rejected.select(columns)) == [{name: row[name] for name in columns} for row in expected("rejected_v1")]
 

@@ -1,4 +1,4 @@
-"""Rules I1 and I4: who a hit is of, and what consent allows."""
+"""Rules I1 and I4: the visitor of a hit, and the limits of consent."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def test_the_salt_is_that_of_the_local_date_of_the_event() -> None:
 
 
 def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() -> None:
-    # Berlin's midnight is 23 h 13 min 20 s before NOW; created 30 min before it, sent at once, again 20 min after it.
+    # Berlin's midnight is 23 h 13 min 20 s before NOW; the hit is created 30 min before midnight, sent at once, and
+    # sent again 20 min after midnight.
     midnight = NOW - (23 * 3600 + 13 * 60 + 20) * 1000
     created = midnight - 30 * 60_000
     keys = []
@@ -105,7 +106,7 @@ def test_a_cookieless_hit_sent_again_after_local_midnight_keeps_its_visitor() ->
 
 
 def test_a_cookieless_hit_sent_again_from_another_network_is_of_another_visitor() -> None:
-    """The address is the visitor (rule I1), and a copy has the visitor of the first (rule D1): these are two hits."""
+    """An address identifies a visitor (rule I1), and a copy has the first hit's visitor (rule D1): the hits differ."""
     networks = ("203.0.113.77", "203.0.113.200", "198.51.100.1")
     rows = [admitted(at_edge(a_hit(visitor_id="", context=AGENT), ip=ip)).hits.row(0, named=True) for ip in networks]
     assert key_of(rows[0]) == key_of(rows[1]) != key_of(rows[2])

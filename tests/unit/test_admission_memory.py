@@ -1,4 +1,4 @@
-"""Remembered visitor keys are the keys, and memory is bounded."""
+"""Remembered visitor keys equal the computed keys, and memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page views: URLs, campaigns in them, contexts, and what the classifier says."""
+"""Page views: URLs, campaigns in URLs, contexts, and classification."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def test_a_campaign_is_read_from_the_query(query: str, source: str | None, click
 
 
 def test_the_context_s_campaign_wins_over_the_url_s_and_is_never_mixed() -> None:
-    own = hit_pb2.Context(campaign=hit_pb2.Campaign(source="own"))
+    hit_context = hit_pb2.Context(campaign=hit_pb2.Campaign(source="own"))
     default = hit_pb2.Context(campaign=hit_pb2.Campaign(source="default", medium="mail"))
     page = hit_pb2.PageView(url="/?utm_source=url&utm_medium=cpc")
-    assert campaign_of(a_hit(page_view=page, context=own), default)[:2] == ("own", None)
+    assert campaign_of(a_hit(page_view=page, context=hit_context), default)[:2] == ("own", None)
     assert campaign_of(a_hit(page_view=page), default)[:2] == ("default", "mail")
     assert campaign_of(a_hit(page_view=page))[:2] == ("url", "cpc")
 
@@ -122,8 +122,8 @@ def test_click_ids_of_networks_are_read_from_the_query(kind: str) -> None:
 
 
 def test_a_long_click_id_is_shortened_without_a_warning() -> None:
-    one, other = ("x" * 150 + end for end in "ab")
-    found = [stored(a_page(f"/?fbclid={each}"))["click_id"] for each in (one, other)]
+    first, other = ("x" * 150 + end for end in "ab")
+    found = [stored(a_page(f"/?fbclid={each}"))["click_id"] for each in (first, other)]
     assert [len(each) for each in found] == [128, 128]
     assert found[0] != found[1]
 
@@ -150,8 +150,10 @@ def test_hits_with_a_spammer_s_referrer_are_flagged_and_taken() -> None:
 
 def test_own_fields_of_a_context_win_one_by_one() -> None:
     default = hit_pb2.Context(device=hit_pb2.Device(user_agent=FIREFOX), locale=hit_pb2.Locale(language="de"))
-    own = hit_pb2.Context(device=hit_pb2.Device(user_agent=CHROME))
-    rows = admitted(a_batch(a_hit("1"), a_hit("2", context=own), default_context=default), a_batch(a_hit("3"))).hits
+    hit_context = hit_pb2.Context(device=hit_pb2.Device(user_agent=CHROME))
+    rows = admitted(
+        a_batch(a_hit("1"), a_hit("2", context=hit_context), default_context=default), a_batch(a_hit("3"))
+    ).hits
     assert rows.sort("hit_id").select("user_agent", "language", "browser").rows() == [
         (FIREFOX, "de", "Firefox"),
         (CHROME, "de", "Chrome"),

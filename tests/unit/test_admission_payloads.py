@@ -1,4 +1,4 @@
-"""Payloads of every type: what must be there, and what is stored."""
+"""Payloads of every type: required fields and stored values."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_a_quantity_is_taken_as_sent_and_1_when_it_is_not() -> None:
     ("price", "weight", "price_and_quantity"),
     [
         (19_900_000, 1.5, (29_850_000, 1)),
-        (10_000_000, 1.1, (11_000_000, 1)),  # 1.1 as a float is a little more
+        (10_000_000, 1.1, (11_000_000, 1)),  # 1.1 as a float is slightly above 1.1
         (1_000_000, 0.0000015, (2, 1)),
         (1_000_000, 0.0000025, (2, 1)),  # half-even
         (19_900_000, -1.5, (29_850_000, -1)),
@@ -237,9 +237,9 @@ def test_items_beyond_the_limit_are_left_out_of_the_order_with_a_warning(most: i
     payload = MessageReader(hit_pb2.Order.DESCRIPTOR).read([hit.SerializeToString() for hit in hits])
     currency = Texts.constant(["EUR"], np.zeros(len(hits), np.int32))
     check_order(Part(field, rows, payload, verdicts, columns, currency), most_items=most)
-    said = verdicts.warnings
-    assert said.rows.tolist() == [row for row, items in enumerate(orders) if len(items) > most]
-    assert (said.outcomes, said.reasons, said.fields) == (["WARNED"], ["TRUNCATED"], ["order.items"])
+    warnings = verdicts.warnings
+    assert warnings.rows.tolist() == [row for row, items in enumerate(orders) if len(items) > most]
+    assert (warnings.outcomes, warnings.reasons, warnings.fields) == (["WARNED"], ["TRUNCATED"], ["order.items"])
     items = columns.series("items")
     assert items is not None
     assert [found and [item["sku"] for item in found] for found in items.to_list()] == [

@@ -1,4 +1,4 @@
-"""Strings: how long they may be, U+0000, ids."""
+"""Strings: maximum lengths, U+0000, ids."""
 
 from __future__ import annotations
 
@@ -119,21 +119,21 @@ def test_properties_are_kept_as_sent_and_long_ones_cut() -> None:
 
 
 def test_properties_are_at_most_30_with_keys_of_1_to_64_bytes() -> None:
-    one = hit_pb2.PropertyValue(bool_value=True)
-    assert len(stored(a_hit(properties={f"k{number}": one for number in range(30)}))["properties"]) == 30
-    for bad in ({f"k{number}": one for number in range(31)}, {"": one}, {"k" * 65: one}):
+    value = hit_pb2.PropertyValue(bool_value=True)
+    assert len(stored(a_hit(properties={f"k{number}": value for number in range(30)}))["properties"]) == 30
+    for bad in ({f"k{number}": value for number in range(31)}, {"": value}, {"k" * 65: value}):
         assert verdict(a_hit(properties=bad)) == ("REJECTED", "INVALID_FIELD", "properties")
 
 
 def test_texts_merge_by_row_and_find_values_of_slices() -> None:
     column = pa.array(["zz", "a", "", "a\0"])[1:]
-    own = Texts.of(column)
-    assert own is not None
-    assert own.is_set().tolist() == [True, False, True]
-    merged = own.or_else(Texts.constant(["d"], np.zeros(3, np.int32)))
+    texts = Texts.of(column)
+    assert texts is not None
+    assert texts.is_set().tolist() == [True, False, True]
+    merged = texts.or_else(Texts.constant(["d"], np.zeros(3, np.int32)))
     assert [merged.value(row) for row in range(3)] == ["a", "d", "a\0"]
     assert merged.column("x", np.arange(3)).to_list() == ["a", "d", "a\0"]
-    assert own.column("x", np.array([2, 1])).to_list() == ["a\0", None]
+    assert texts.column("x", np.array([2, 1])).to_list() == ["a\0", None]
     assert Texts.of(pa.array(["", ""])) is None
 
 

@@ -1,4 +1,4 @@
-"""Rules T1 to T3: when a hit happened, and which times are refused."""
+"""Rules T1 to T3: the time of a hit, and refused times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of money beyond an int64: added up, as rows, as bytes, and in answers (rule M1)."""
+"""Money sums beyond an int64: added, as rows, as bytes, and in answers (rule M1)."""
 
 from __future__ import annotations
 
@@ -180,8 +180,8 @@ class TestAnswered:
             for path, value, count in (("/a", MOST, 30), ("/b", MOST, 19), ("/c", 1, 1), ("/d", -MOST, 19))
             for _ in range(count)
         ]
-        asked = a_question("gross_revenue", dimensions="page_path")
-        found = ask(RowsStore(rows, []), asked)
+        question = a_question("gross_revenue", dimensions="page_path")
+        found = ask(RowsStore(rows, []), question)
         by_page = dict(zip(found.dimensions[0], found.columns[0].numerators.tolist(), strict=True))
         assert by_page == {"/a": 30 * MOST, "/b": 19 * MOST, "/c": 1, "/d": -19 * MOST}
 
@@ -208,12 +208,12 @@ class TestAnswered:
         assert to_csv(rows, "VND") == f"net_revenue\n{2**53 + 1}\n".encode()
         assert json.loads(to_file(Format.NDJSON, rows, None, {}, "VND")) == {"net_revenue": 2**53 + 1}
         assert to_csv(rows, "USD") == f"net_revenue\n{2**53 + 1}.00\n".encode()
-        with pytest.raises(RefusedError, match="export it as CSV"):
+        with pytest.raises(RefusedError, match="export the report as CSV"):
             to_file(Format.NDJSON, rows, None, {}, "USD")
 
 
 def _with_numerators(value: int) -> Series:
-    """An answer whose only sum is this one."""
+    """Return an answer with only this sum."""
     store = RowsStore([traffic(MIDNIGHT + DAY, orders=1, gross_revenue=1, currency="USD")], [])
     rows = ask(store, a_question("net_revenue"))
     return replace(rows, columns=(replace(rows.columns[0], numerators=np.array([value], np.object_)),))

@@ -1,4 +1,4 @@
-"""The order of reads behind an answer (rule P15): what is committed or published in between is never half seen."""
+"""The order of reads behind an answer (rule P15): a concurrent commit or publication is never half visible."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIRMED = Drift(confirmed=True, rows_differ=False, sketch_provisional=False, m
 
 
 class Meanwhile:
-    """A store in whose reads something happens: one action behind each of the first of them."""
+    """A store whose first reads each run an action afterwards."""
 
     def __init__(self, store: object, reads: str, actions: list[Callable[[], None]]) -> None:
         self._store = store
@@ -50,8 +50,8 @@ class Meanwhile:
         return self._read(method) if name == self._reads else method
 
     def _read(self, method: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
-        def read(*asked: object) -> pl.DataFrame:
-            found = method(*asked)
+        def read(*arguments: object) -> pl.DataFrame:
+            found = method(*arguments)
             if self._actions:
                 self._actions.pop(0)()
             return found
@@ -60,9 +60,9 @@ class Meanwhile:
 
 
 class Scene:
-    """Stores of one site, what the stream and the settlement do to them, and a reporter's backend over them.
+    """A site's stores, changes by the stream and by settlement, and a reporter's backend over the stores.
 
-    Its questions are answered on one path; nothing is between a commit and the partials.
+    The backend answers questions on one path; partials follow a commit immediately.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class Scene:
         self.offset = 0
 
     def stream(self, hits: int, log_time: int = NOW) -> None:
-        """Commits hits of the day, as the live stream does."""
+        """Commit hits of the day, as the live stream does."""
         self.stores.dirty.await_close([SITE_DAY])
         self.offset += 1
         rows = stream_frame(RowSource.TRAFFIC, [traffic(hits=hits, generation=0)])
@@ -99,7 +99,7 @@ class Scene:
         self.stores.series.note_flushed(progress)
 
     def settle(self, hits: int, drift: Drift | None = None) -> None:
-        """Publishes the day and clears what waited, as the settler does."""
+        """Publish the day and clear the awaited dirty days, as the settler does."""
         waiting = self.stores.dirty.take(10, UTC_DAY + 1)
         generation = self.stores.generations.begin(SITE_DAY)
         if drift is None or not drift.confirmed:
@@ -118,8 +118,8 @@ class Scene:
             now=NOW,
             drift=drift,
         )
-        for one in waiting:
-            self.stores.dirty.clear(one)
+        for dirty_day in waiting:
+            self.stores.dirty.clear(dirty_day)
 
     def ask(self, metrics: str = "hits") -> Answer:
         dimensions = "channel" if self.path is Path.METRICS else ""
@@ -204,7 +204,7 @@ def test_a_settlement_published_between_waiting_and_generations_is_found(scene: 
     scene.stream(3)
 
     class Waiting:
-        """Dirty days after whose reading a settlement is published and cleared."""
+        """Dirty days that publish and clear a settlement after each read."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(scene.stores.dirty, name)
@@ -294,7 +294,7 @@ def test_visits_are_provisional_where_nobody_says_whether_hits_wait(scene: Scene
 
 
 def of_hits(scene: Scene) -> Exactness:
-    """Hits are exact while hits wait, but not told apart by the channel of their visits."""
+    """Return the exactness of hits while hits wait: exact in total, provisional by the channel of their visits."""
     return Exactness.VISITS_PROVISIONAL if scene.path is Path.METRICS else Exactness.EXACT
 
 

@@ -1,4 +1,4 @@
-"""Arrival plans: how late hits come, which come again, and that all follows from the seed."""
+"""Arrival plans: delays and repeats, all derived from the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home keeps the back end it began with; `hitmesh init` has the defaults of the schema."""
+"""A home keeps its first back end; `hitmesh init` has the schema's defaults."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DEFAULT = Path("/srv/default")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    one = Home(tmp_path / "home")
-    one.prepare()
-    return one
+    prepared = Home(tmp_path / "home")
+    prepared.prepare()
+    return prepared
 
 
 def test_a_new_home_is_embedded_unless_asked_otherwise(home: Home) -> None:
@@ -46,7 +46,7 @@ def test_a_home_on_servers_keeps_its_name_and_its_servers(home: Home) -> None:
 def test_the_name_of_a_mesh_is_one_that_servers_take_and_no_other_homes(home: Home, tmp_path: Path) -> None:
     other = Home(tmp_path / "other")
     other.prepare()
-    names = {choose(one, Backend.STACK, None, DEFAULT).mesh for one in (home, other)}
+    names = {choose(each_home, Backend.STACK, None, DEFAULT).mesh for each_home in (home, other)}
     assert len(names) == 2
     for name in names:
         url = f"servers:?kafka=k:1&cassandra=c:1&broker=http://b:1&coordinator=http://o:1&name={name}"
@@ -89,18 +89,18 @@ def test_only_what_differs_is_applied_but_topics_are_declared_again() -> None:
         thing = f"{server}-{action}"
         return Change(server, thing, action, "", lambda: applied.append(thing))
 
-    said: list[str] = []
-    apply([a_change(server, action) for server in ("cassandra", "kafka", "druid") for action in Action], said.append)
+    lines: list[str] = []
+    apply([a_change(server, action) for server in ("cassandra", "kafka", "druid") for action in Action], lines.append)
     assert applied == [
         *("cassandra-create", "cassandra-change"),
         *("kafka-create", "kafka-change", "kafka-keep"),
         *("druid-create", "druid-change"),
     ]
-    assert len(said) == 6
+    assert len(lines) == 6
 
 
 def test_init_offers_every_option_of_the_schema_with_its_default() -> None:
-    offered = {one.name: one.default for one in init.params if isinstance(one, click.Option)}
+    offered = {option.name: option.default for option in init.params if isinstance(option, click.Option)}
     assert {name: offered.get(name) for name in asdict(SchemaOptions())} == asdict(SchemaOptions())
 
 

@@ -1,4 +1,4 @@
-"""Books that do not balance are found, named by site, and said (rule D5)."""
+"""Unbalanced books are found, named by site, and reported (rule D5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 
 def a_ledger(*lost_of: tuple[str, int]) -> MemoryLedger:
-    """Accepted and counted hits of a day, with so many lost of each site."""
+    """Return a ledger with accepted and counted hits of a day, with the given number lost per site."""
     ledger = MemoryLedger()
     for site, lost in lost_of:
         whole = {"site": site, "kind": LedgerKind.DAY, "hits": 9}
@@ -41,11 +41,11 @@ def test_checksums_that_differ_count_as_one_hit() -> None:
     assert unbalanced_hits(ledger.read(None)) == 1
 
 
-@pytest.mark.parametrize(("lost", "said"), [(0, 0), (2, 2)])
-def test_watch_says_what_is_missing_when_it_has_looked_again(lost: int, said: int) -> None:
+@pytest.mark.parametrize(("lost", "reported"), [(0, 0), (2, 2)])
+def test_watch_says_what_is_missing_when_it_has_looked_again(lost: int, reported: int) -> None:
     stop, measured = threading.Event(), Measured()
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch_balance, a_ledger(("a", 0), ("b", lost)), 0.01, measured.metrics, stop, 0.01)
-        eventually(lambda: measured.value(known.PROCESSOR_UNBALANCED_HITS) == said, "the gauge is set")
+        eventually(lambda: measured.value(known.PROCESSOR_UNBALANCED_HITS) == reported, "the gauge is set")
         stop.set()
         watching.result(10)

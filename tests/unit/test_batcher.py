@@ -1,4 +1,4 @@
-"""Many batches become few records, and each batch is told once, when all of its records are durable (decision A2)."""
+"""Many batches become few records; a batch has exactly one outcome, once all its records are durable (decision A2)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PANIC = "a user agent that makes a library panic"
 
 
 class BrokenClassifier(Classifier):
-    """Fails on one user agent, as a bug in the product would."""
+    """A classifier that fails on a certain user agent, as a bug in the product would."""
 
     def user_agents(self, distinct: pl.Series) -> pl.DataFrame:
         if POISON in distinct.to_list():
@@ -57,7 +57,7 @@ def backend(classifier: BrokenClassifier) -> Backend:
 
 @contextmanager
 def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
-    """Runs a micro-batcher that starts with whatever was submitted before `start`."""
+    """Run a micro-batcher; batches submitted before `start` come first."""
     settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0} | changes)
     batcher = MicroBatcher(backend.log, backend.stores.directory, backend.classifier, backend.clock, settings)
     try:
@@ -68,11 +68,11 @@ def batching(backend: Backend, **changes: object) -> Iterator[MicroBatcher]:
 
 
 def submit(batcher: MicroBatcher, *hits: hit_pb2.Hit, key: str = KEY) -> Future[BatchOutcome]:
-    """Submits a batch; the future fails when its outcome is told twice."""
-    told: Future[BatchOutcome] = Future()
+    """Submit a batch and return its future, which fails if the outcome is set twice."""
+    outcome: Future[BatchOutcome] = Future()
     batch = hit_pb2.HitBatch(hits=hits).SerializeToString()
-    batcher.submit(Waiting(Frame(batch, key, SITE, NOW_MS), told.set_result))
-    return told
+    batcher.submit(Waiting(Frame(batch, key, SITE, NOW_MS), outcome.set_result))
+    return outcome
 
 
 def hit(name: str, visitor: str = "v", agent: str = "") -> hit_pb2.Hit:
@@ -87,9 +87,9 @@ def bad(name: str) -> hit_pb2.Hit:
 
 def test_batches_that_wait_together_share_one_record_and_one_position(backend: Backend) -> None:
     with batching(backend) as batcher:
-        told = [submit(batcher, hit(f"h-{number}"), hit(f"i-{number}")) for number in range(10)]
+        futures = [submit(batcher, hit(f"h-{number}"), hit(f"i-{number}")) for number in range(10)]
         batcher.start()
-        outcomes = [one.result(WAIT_S) for one in told]
+        outcomes = [future.result(WAIT_S) for future in futures]
     assert [outcome.accepted for outcome in outcomes] == [2] * 10
     assert len({outcome.positions for outcome in outcomes}) == 1
     rows = backend.rows()
@@ -109,9 +109,9 @@ def test_no_more_hits_are_admitted_at_once_than_the_bound_or_one_batch(
     monkeypatch.setattr(batcher_module, "decode", seen)
     with batching(backend, micro_batch_hits=3) as batcher:
         sizes = [1, 2, 1, 4, 1, 1]
-        told = [submit(batcher, *(hit(f"{n}-{of}") for of in range(size))) for n, size in enumerate(sizes)]
+        futures = [submit(batcher, *(hit(f"{n}-{of}") for of in range(size))) for n, size in enumerate(sizes)]
         batcher.start()
-        assert [one.result(WAIT_S).accepted for one in told] == sizes
+        assert [future.result(WAIT_S).accepted for future in futures] == sizes
     assert at_once == [3, 1, 4, 2]
     assert backend.rows().height == sum(sizes)
 
@@ -127,28 +127,28 @@ def test_hits_that_are_not_read_do_not_split_what_is_admitted_at_once(
 
     monkeypatch.setattr(batcher_module, "decode", seen)
     with batching(backend, micro_batch_hits=3) as batcher:
-        told = [submit(batcher, hit("a"), hit("b"), key=key) for key in ("nobody's", KEY, "nobody's", "nobody's")]
+        futures = [submit(batcher, hit("a"), hit("b"), key=key) for key in ("nobody's", KEY, "nobody's", "nobody's")]
         batcher.start()
-        assert [one.result(WAIT_S).rejected for one in told] == [2, 0, 2, 2]
+        assert [future.result(WAIT_S).rejected for future in futures] == [2, 0, 2, 2]
     assert at_once == [4]
 
 
 def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend: Backend) -> None:
-    asked: list[None] = []
+    calls: list[None] = []
 
     def let_pass() -> None:
-        asked.append(None)
-        if len(asked) > 1:
+        calls.append(None)
+        if len(calls) > 1:
             raise RetryError("too many hits of this sender were refused", reason="QUOTA", retry_after_s=7.0)
 
     with batching(backend, micro_batch_hits=2) as batcher:
-        told: list[Future[BatchOutcome]] = [Future() for _ in range(3)]
-        for name, future in zip("abc", told, strict=True):
+        futures: list[Future[BatchOutcome]] = [Future() for _ in range(3)]
+        for name, future in zip("abc", futures, strict=True):
             batch = hit_pb2.HitBatch(hits=[hit(name), hit(f"{name}2")]).SerializeToString()
             batcher.submit(Waiting(Frame(batch, KEY, SITE, NOW_MS), future.set_result, let_pass))
         neighbour = submit(batcher, hit("d"))
         batcher.start()
-        outcomes = [future.result(WAIT_S) for future in told]
+        outcomes = [future.result(WAIT_S) for future in futures]
         assert neighbour.result(WAIT_S).accepted == 1
     assert [outcome.accepted for outcome in outcomes] == [2, 0, 0]
     assert [(issue.outcome, issue.reason) for issue in outcomes[1].issues] == [("RETRY", "QUOTA")]
@@ -157,21 +157,21 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
 
 
 def test_a_batch_that_nobody_waits_for_any_more_is_not_admitted(backend: Backend) -> None:
-    asked: list[None] = []
+    calls: list[None] = []
 
-    def is_over() -> bool:  # over when it is looked at for the second time: between two parts of a round
-        asked.append(None)
-        return len(asked) > 1
+    def is_over() -> bool:  # over at the second check: between two parts of a round
+        calls.append(None)
+        return len(calls) > 1
 
     with batching(backend, micro_batch_hits=1) as batcher:
-        told: list[Future[BatchOutcome]] = [Future(), Future()]
-        for name, future, over in zip("ab", told, (lambda: True, is_over), strict=True):
+        futures: list[Future[BatchOutcome]] = [Future(), Future()]
+        for name, future, over in zip("ab", futures, (lambda: True, is_over), strict=True):
             batch = hit_pb2.HitBatch(hits=[hit(name)]).SerializeToString()
             batcher.submit(Waiting(Frame(batch, KEY, SITE, NOW_MS), future.set_result, is_over=over))
         neighbour = submit(batcher, hit("c"))
         batcher.start()
-        assert [future.result(WAIT_S).accepted for future in told] == [0, 0]
-        assert all(future.result().retry_s for future in told)
+        assert [future.result(WAIT_S).accepted for future in futures] == [0, 0]
+        assert all(future.result().retry_s for future in futures)
         assert neighbour.result(WAIT_S).accepted == 1
     assert backend.rows()["hit_id"].to_list() == ["c"]
 
@@ -199,15 +199,15 @@ def test_a_batch_is_told_when_the_records_of_all_its_hits_and_refusals_are_durab
     directory.create_site(replace(site, name=spread_site, spread=4))
     backend.log.shut()
     with batching(backend) as batcher:
-        told: Future[BatchOutcome] = Future()
+        future: Future[BatchOutcome] = Future()
         hits = [hit(f"h-{number}", visitor=f"v-{number}") for number in range(64)]
         batch = hit_pb2.HitBatch(hits=[*hits, bad("refused")]).SerializeToString()
-        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), told.set_result))
+        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), future.set_result))
         batcher.start()
         backend.log.wait_held(5)
-        assert not told.done()
+        assert not future.done()
         backend.log.open()
-        outcome = told.result(WAIT_S)
+        outcome = future.result(WAIT_S)
     assert (outcome.accepted, outcome.rejected) == (64, 1)
     assert sorted(position.partition for position, _ in outcome.positions) == [0, 1, 2, 3]
     assert backend.rows().height == 64
@@ -216,9 +216,9 @@ def test_a_batch_is_told_when_the_records_of_all_its_hits_and_refusals_are_durab
 def test_when_the_log_is_full_nothing_is_promised_to_any_batch(backend: Backend) -> None:
     full = replace(backend, log=GatedLog(MemoryLog(backend.clock, max_bytes=10)))
     with batching(full) as batcher:
-        told = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
+        futures = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
         batcher.start()
-        outcomes = [one.result(WAIT_S) for one in told]
+        outcomes = [future.result(WAIT_S) for future in futures]
     for outcome in outcomes:
         assert (outcome.accepted, outcome.positions) == (0, ())
         (issue,) = outcome.issues
@@ -249,9 +249,9 @@ def test_a_line_that_is_due_seldom_says_how_many_it_stands_for() -> None:
 @pytest.mark.parametrize("record_bytes", [1, 14_000])
 def test_rows_beyond_the_bytes_of_a_record_become_records_of_their_own(backend: Backend, record_bytes: int) -> None:
     with batching(backend, record_bytes=record_bytes) as batcher:
-        told = [submit(batcher, *[hit(f"h-{batch}-{each}") for each in range(40)], bad("x")) for batch in range(3)]
+        futures = [submit(batcher, *[hit(f"h-{batch}-{each}") for each in range(40)], bad("x")) for batch in range(3)]
         batcher.start()
-        outcomes = [one.result(60) for one in told]
+        outcomes = [future.result(60) for future in futures]
     assert [(outcome.accepted, outcome.rejected) for outcome in outcomes] == [(40, 1)] * 3
     rows = backend.rows()
     assert rows["hit_id"].to_list() == [f"h-{batch}-{each}" for batch in range(3) for each in range(40)]
@@ -266,7 +266,7 @@ def test_rows_beyond_the_bytes_of_a_record_become_records_of_their_own(backend: 
 
 
 class BrokenPartition:
-    """A log that raises for one topic, or for the partition of one visitor; the rest is the log in memory."""
+    """A log that raises for one topic or for one visitor's partition, and is the log in memory otherwise."""
 
     def __init__(self, log: EventLog, broken: Callable[[Topic, int, Record], bool]) -> None:
         self._log, self._broken = log, broken
@@ -288,13 +288,13 @@ def test_a_record_that_is_not_appended_fails_its_own_batches_only(backend: Backe
     broken = BrokenPartition(backend.log, lambda topic, partition, _: topic is Topic.HITS and partition == 0)
     settings = CollectorSettings.model_validate({"store": "memory:", "linger_ms": 0})
     batcher = MicroBatcher(cast(EventLog, broken), directory, backend.classifier, backend.clock, settings)
-    told: dict[str, Future[BatchOutcome]] = {}
+    futures: dict[str, Future[BatchOutcome]] = {}
     for number in range(32):
-        told[f"h-{number}"] = Future()
+        futures[f"h-{number}"] = Future()
         batch = hit_pb2.HitBatch(hits=[hit(f"h-{number}", visitor=f"v-{number}")]).SerializeToString()
-        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), told[f"h-{number}"].set_result))
+        batcher.submit(Waiting(Frame(batch, KEY, spread_site, NOW_MS), futures[f"h-{number}"].set_result))
     batcher.start()
-    outcomes = {name: one.result(60) for name, one in told.items()}
+    outcomes = {name: future.result(60) for name, future in futures.items()}
     assert batcher.failed() is None
     batcher.stop()
     stored = set(backend.rows()["hit_id"].to_list())
@@ -334,8 +334,8 @@ def test_a_bug_in_admission_costs_only_the_batch_that_shows_it(backend: Backend,
 def test_a_stop_finishes_what_is_queued_and_what_lingers(backend: Backend) -> None:
     with batching(backend, linger_ms=5_000) as batcher:
         batcher.start()
-        told = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
-    assert [one.result(0).accepted for one in told] == [1, 1, 1]
+        futures = [submit(batcher, hit(f"h-{number}")) for number in range(3)]
+    assert [future.result(0).accepted for future in futures] == [1, 1, 1]
     assert backend.rows().height == 3
 
 
@@ -343,12 +343,12 @@ def test_large_queues_are_taken_in_bounded_portions_and_in_order(backend: Backen
     large = hit("x")
     large.properties["p"].string_value = "x" * 500
     with batching(backend) as batcher:
-        told = []
+        futures = []
         for number in range(12):
-            told.append(submit(batcher, hit(f"first-{number}"), *[large] * 1_599))
+            futures.append(submit(batcher, hit(f"first-{number}"), *[large] * 1_599))
         batcher.start()
-        assert [one.result(WAIT_S).accepted for one in told] == [1_600] * 12
-        offsets = [position.offset for one in told for position, _ in one.result(0).positions]
+        assert [future.result(WAIT_S).accepted for future in futures] == [1_600] * 12
+        offsets = [position.offset for future in futures for position, _ in future.result(0).positions]
     assert offsets == sorted(offsets)
     assert len(set(offsets)) > 1, "more than 8 MiB are not admitted at once"
     firsts = [hit_id for hit_id in backend.rows()["hit_id"].to_list() if hit_id.startswith("first")]
@@ -367,8 +367,8 @@ def test_what_arrives_while_a_record_lingers_is_admitted_at_once(
     monkeypatch.setattr(batcher_module, "decode", counting)
     with batching(backend, linger_ms=1_000) as batcher:
         batcher.start()
-        told = [submit(batcher, hit(f"h-{number}")) for number in range(20)]
-        assert [one.result(WAIT_S).accepted for one in told] == [1] * 20
+        futures = [submit(batcher, hit(f"h-{number}")) for number in range(20)]
+        assert [future.result(WAIT_S).accepted for future in futures] == [1] * 20
     assert decoded == [20]
 
 
@@ -378,5 +378,5 @@ def test_enough_is_admitted_without_waiting_for_more(backend: Backend) -> None:
     lingers_s = 5.0
     with batching(backend, linger_ms=int(lingers_s * 1_000)) as batcher:
         batcher.start()
-        told = [submit(batcher, *[large] * 1_000) for _ in range(2)]
-        assert [one.result(lingers_s / 2).accepted for one in told] == [1_000] * 2
+        futures = [submit(batcher, *[large] * 1_000) for _ in range(2)]
+        assert [future.result(lingers_s / 2).accepted for future in futures] == [1_000] * 2

@@ -24,7 +24,7 @@ def test_result_and_error_are_those_of_the_function_and_calls_are_made_in_one_ot
 
 def test_call_that_does_not_come_back_is_left_behind_and_named() -> None:
     calls, back = BoundedCalls("test"), threading.Event()
-    with pytest.raises(CallHangs, match=r"wait did not come back in 0\.01 s"):
+    with pytest.raises(CallHangs, match=r"wait did not return within 0\.01 s"):
         calls.call(0.01, back.wait)
     back.set()
 

@@ -1,4 +1,4 @@
-"""When a store that did not answer is asked again."""
+"""When the breaker asks a failed store again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from reporter.answer.breaker import PAUSE_MS, Breaker
 
 
 class Store:
-    """Fails or answers, and counts how often it was asked."""
+    """A store that fails or answers, and counts its calls."""
 
     def __init__(self) -> None:
         self.error: Exception | None = Unavailable("timed out", retry_after_s=5.0)
-        self.asked = 0
+        self.calls = 0
 
     def ask(self) -> str:
-        self.asked += 1
+        self.calls += 1
         if self.error is not None:
             raise self.error
         return "yes"
@@ -33,7 +33,7 @@ def test_after_a_failure_a_store_is_not_asked_for_a_second() -> None:
     with pytest.raises(Unavailable, match="Druid did not answer a moment ago: timed out") as second:
         breaker.call(clock, store.ask)
     assert second.value.retry_after_s == pytest.approx(0.4)
-    assert store.asked == 1
+    assert store.calls == 1
 
 
 def test_then_one_caller_tries_while_the_others_do_not() -> None:
@@ -59,4 +59,4 @@ def test_a_refused_question_says_nothing_of_the_store() -> None:
     for _ in range(2):
         with pytest.raises(RefusedError):
             breaker.call(clock, store.ask)
-    assert store.asked == 2
+    assert store.calls == 2

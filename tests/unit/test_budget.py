@@ -1,4 +1,4 @@
-"""The bytes that may be in flight together: bounded, waited for, given back."""
+"""The budget for bytes in flight: bounded, waited for, given back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the adapters of Cassandra decide without it: migrations as files, index rows, what is written once, errors."""
+"""Cassandra adapters without a server: migrations as files, index rows, values written once, errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 class TestMigrations:
     def test_every_statement_can_be_run_again(self) -> None:
-        statements = [one for migration in migrations() for one in migration.statements]
+        statements = [statement for migration in migrations() for statement in migration.statements]
         assert statements
-        assert [one for one in statements if "IF NOT EXISTS" not in one and "IF EXISTS" not in one] == []
-        assert [one for one in statements if ";" in one or "--" in one] == []
+        assert [
+            statement for statement in statements if "IF NOT EXISTS" not in statement and "IF EXISTS" not in statement
+        ] == []
+        assert [statement for statement in statements if ";" in statement or "--" in statement] == []
 
     def test_numbers_ascend_and_tables_are_named_once(self) -> None:
         numbers = [migration.number for migration in migrations()]
@@ -79,9 +81,9 @@ class TestErrors:
     )
     def test_error_says_whether_another_try_may_help(self, error: Exception, kind: type[HitmeshError]) -> None:
         assert isinstance(error, EXPECTED)
-        said = translated(error, "SELECT *\n    FROM x")
-        assert type(said) is kind
-        assert "SELECT * FROM x" in said.message
+        translation = translated(error, "SELECT *\n    FROM x")
+        assert type(translation) is kind
+        assert "SELECT * FROM x" in translation.message
 
 
 class TestWritten:

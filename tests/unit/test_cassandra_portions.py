@@ -1,4 +1,4 @@
-"""Rows that go to Cassandra in one request: of one partition, few enough, and none is lost."""
+"""Rows for Cassandra in a single request: from one partition, few enough, and complete."""
 
 from __future__ import annotations
 

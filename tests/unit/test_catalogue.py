@@ -1,4 +1,4 @@
-"""The catalogue: what each metric is made of, and which pairs are impossible (rules §8, §9)."""
+"""The catalogue: each metric's parts, and impossible pairs (rules §8, §9)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def date(text: str) -> dt.date:
 
 
 def cells_by_zoneinfo(zone: str, day: dt.date) -> list[int]:
-    """Every cell whose start has that local date, by asking zoneinfo about each one."""
+    """Return every cell whose start has that local date, by a zoneinfo look-up per cell."""
     tz: ZoneInfo = load_zone(zone)
     noon = int(dt.datetime(day.year, day.month, day.day, 12, tzinfo=dt.UTC).timestamp() * 1_000)
     around = range(noon - 2 * DAY_MS, noon + 2 * DAY_MS, CELL_MS)
@@ -128,7 +128,7 @@ def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
 
 
 def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_midnight() -> None:
-    # 00:01 on 7 November 2010 became 23:01 on the 6th; the minute before it was already the 7th.
+    # 00:01 on 7 November 2010 became 23:01 on the 6th; the previous minute was already the 7th.
     start_ms, end_ms = civil_day_range("America/St_Johns", date("2010-11-07"))
     assert (start_ms, end_ms) == (utc("2010-11-07T02:30"), utc("2010-11-08T03:30"))
     with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: 2010-11-07T02:31"):
@@ -245,8 +245,8 @@ def test_local_mean_time_is_refused_by_zone_and_date() -> None:
     with pytest.raises(CivilTimeError) as refusal:
         civil_day_range("Africa/Monrovia", date("1971-05-01"))
     assert refusal.value.message == (
-        "Africa/Monrovia on 1971-05-01: 1971-05-01T00:44:30.000Z is not on a quarter of an hour, the shortest step "
-        "that is kept: use a coarser grain, a later range, or another time zone such as UTC"
+        "Africa/Monrovia on 1971-05-01: 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes, the shortest "
+        "bucket: use a coarser grain, a later range, or another time zone such as UTC"
     )
     assert isinstance(refusal.value, RefusedError)
     assert refusal.value.reason == "INVALID_TIME_RANGE"
@@ -256,7 +256,7 @@ def test_local_mean_time_is_refused_by_zone_and_date() -> None:
     ("start_ms", "end_ms", "complaint"),
     [
         (900_000, 0, "before its start"),
-        (0, 1_000, "not on a quarter of an hour"),
+        (0, 1_000, "not a multiple of 15 minutes"),
         (0, 10**16, "outside 1970-01-01 to 2199-12-31"),
     ],
 )

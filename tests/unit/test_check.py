@@ -1,4 +1,4 @@
-"""Questions are checked: names, pairs, limits, ranges; every refusal names value, rule and cure."""
+"""Question checks: names, pairs, limits, ranges; every refusal names value, rule and cure."""
 
 from __future__ import annotations
 
@@ -186,11 +186,11 @@ def test_a_conflict_in_dimensions_or_filter_is_refused_with_its_reason() -> None
 
 
 def test_a_filter_becomes_a_tree_and_a_message_again() -> None:
-    one = comparison("os", pb.FILTER_OPERATOR_EQ, "iOS")
+    single = comparison("os", pb.FILTER_OPERATOR_EQ, "iOS")
     two = comparison("browser", pb.FILTER_OPERATOR_IN, "Chrome", "Safari")
     three = comparison("page_path", pb.FILTER_OPERATOR_RE2, "^/blog")
     both = pb.Filter(or_list=pb.FilterList(filters=[two, pb.Filter(not_filter=three)]))
-    message = pb.Filter(and_list=pb.FilterList(filters=[one, both]))
+    message = pb.Filter(and_list=pb.FilterList(filters=[single, both]))
     tree = checked_filter(message)
     assert tree == And(
         (
@@ -258,7 +258,9 @@ def test_comparisons_are_counted_before_any_is_read() -> None:
 
 
 def test_regexps_that_are_too_large_together_are_refused() -> None:
-    dear = [comparison("page_path", pb.FILTER_OPERATOR_RE2, f"(?:[0-9a-f]{{1,30}}x{one}){{12}}") for one in range(30)]
+    dear = [
+        comparison("page_path", pb.FILTER_OPERATOR_RE2, f"(?:[0-9a-f]{{1,30}}x{number}){{12}}") for number in range(30)
+    ]
     error = refused(a_request(metrics=["hits"], filter=pb.Filter(or_list=pb.FilterList(filters=dear))))
     assert (error.reason, error.field) == ("FILTER_TOO_DEAR", "filter")
     assert "the limit is 10,000: use in(…)" in error.message

@@ -163,9 +163,9 @@ def test_the_referrer_names_the_source_of_a_click_before_its_network_does(classi
 
 def test_rows_answer_in_order_and_alike_from_the_cache(classifier: Classifier) -> None:
     google = ("https://www.google.de/", "a.example", None, None, None, None)
-    own = ("https://a.example/x", "a.example", None, None, None, None)
+    same_host = ("https://a.example/x", "a.example", None, None, None, None)
     foreign = ("https://a.example/x", "b.example", None, None, None, None)
-    batch = rows(google, own, foreign, google)
+    batch = rows(google, same_host, foreign, google)
     first = classifier.referrers(batch)
     assert first["channel"].to_list() == ["search", "direct", "referral", "search"]
     assert first["referrer_host"].to_list() == ["google.de", None, "a.example", "google.de"]
@@ -193,7 +193,7 @@ def test_the_cache_forgets_the_least_recently_used_beyond_its_bounds() -> None:
         return len(key)
 
     cache = BoundedCache(length, max_entries=2, max_chars=6)
-    assert cache.values_of(["a", "bb", "a", "ccc"]) == [1, 2, 1, 3]  # "bb" is forgotten
+    assert cache.values_of(["a", "bb", "a", "ccc"]) == [1, 2, 1, 3]  # "bb" was evicted
     assert (len(cache), cache.chars) == (2, 4)
     assert cache.values_of(["a", "bb", "ddddddd"]) == [1, 2, 7]  # 7 characters are never held
     assert computed == ["a", "bb", "ccc", "bb", "ddddddd"]
@@ -225,5 +225,5 @@ def test_strings_of_the_real_log_are_classified(classifier: Classifier) -> None:
     answer = classifier.referrers(batch)
     assert answer["channel"].null_count() == 0
     assert {"search", "social", "referral", "direct"} == set(answer["channel"])
-    own = answer.filter(batch["referrer"].str.contains(r"^https?://(?:www\.)?semicomplete\.com"))
-    assert set(own.rows()) == {(None, "direct", None, None, False)}
+    from_same_host = answer.filter(batch["referrer"].str.contains(r"^https?://(?:www\.)?semicomplete\.com"))
+    assert set(from_same_host.rows()) == {(None, "direct", None, None, False)}

@@ -1,4 +1,4 @@
-"""What referring hosts stand for, hosts of the site itself, channels, and the making of the table."""
+"""Classification of referring hosts, the site's hosts and channels, and construction of the table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def table() -> ReferrerTable:
         ("https://google.com.evil.example/", "google.com.evil.example", "site", None),
         ("https://notgoogle.com/", "notgoogle.com", "site", None),
         ("https://edition.cnn.com/", "edition.cnn.com", "site", None),
-        # social networks and AI assistants hold for all below
+        # entries for social networks and AI assistants also cover the hosts and paths below
         ("https://old.reddit.com/r/x", "old.reddit.com", "social", "reddit"),
         ("https://t.co/abc", "t.co", "social", "Twitter"),
         ("https://x.com/someone", "x.com", "social", "Twitter"),
@@ -56,7 +56,7 @@ def table() -> ReferrerTable:
         ("https://www.facebook.com/", "facebook.com", "social", "Facebook"),
         ("https://chatgpt.com/", "chatgpt.com", "ai", "ChatGPT"),
         ("https://www.perplexity.ai/search", "perplexity.ai", "ai", "Perplexity"),
-        # apps hand over a package name
+        # apps send a package name
         (f"android-app://{GOOGLE_APP}/", GOOGLE_APP, "search", "Google"),
         (f"android-app://{GOOGLE_APP}/https/www.google.com", GOOGLE_APP, "search", "Google"),
         ("android-app://com.google.android.gm/", "com.google.android.gm", "email", "Gmail"),
@@ -67,7 +67,7 @@ def table() -> ReferrerTable:
         ("https://wa.me/49123", "wa.me", "social", "WhatsApp"),
         ("https://web.whatsapp.com/", "web.whatsapp.com", "social", "WhatsApp"),
         ("https://html.duckduckgo.com/html", "html.duckduckgo.com", "search", "DuckDuckGo"),
-        # hosts in odd clothes
+        # hosts in unusual spelling
         ("HTTPS://User:Pass@WWW.Example.COM:8080/x", "example.com", "site", None),
         ("http://192.0.2.7:80/", "192.0.2.7", "site", None),
         ("http://[2001:db8::1]:8080/", "[2001:db8::1]", "site", None),
@@ -141,7 +141,7 @@ def test_a_payment_provider_is_never_a_referrer(table: ReferrerTable, host: str)
 
 
 @pytest.mark.parametrize(
-    ("referrer_host", "hostname", "own"),
+    ("referrer_host", "hostname", "is_own"),
     [
         ("shop.example", "shop.example", True),
         ("shop.example", "www.shop.example", True),
@@ -158,8 +158,8 @@ def test_a_payment_provider_is_never_a_referrer(table: ReferrerTable, host: str)
         ("shop.example", "not a host", False),
     ],
 )
-def test_a_site_is_no_referrer_of_its_own(referrer_host: str, hostname: str, own: bool) -> None:
-    assert is_own_host(referrer_host, hostname) is own
+def test_a_site_is_no_referrer_of_its_own(referrer_host: str, hostname: str, is_own: bool) -> None:
+    assert is_own_host(referrer_host, hostname) is is_own
 
 
 def test_only_the_first_part_of_a_long_referrer_is_read() -> None:
@@ -202,7 +202,7 @@ CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
     ("social", {"referrer_kind": "social"}),
     ("ai_assistant", {"referrer_kind": "ai"}),
     ("email", {"referrer_kind": "email"}),
-    # paid comes first, whatever else is said
+    # paid comes first, whatever the other fields say
     ("paid", {"source": "google", "medium": "cpc", "referrer_kind": "search"}),
     ("paid", {"source": "facebook", "medium": "paid_social"}),
     ("paid", {"source": "newsletter", "medium": "paid"}),
@@ -234,12 +234,12 @@ CHANNEL_VECTORS: list[tuple[str, dict[str, str]]] = [
     ("search", {"source": "bing"}),
     ("search", {"source": "google.co.uk", "medium": "referral"}),
     ("search", {"click": "search"}),
-    # AI assistants, also where a tool calls them organic
+    # AI assistants, also where a tool labels the visits organic
     ("ai_assistant", {"source": "chatgpt.com"}),
     ("ai_assistant", {"source": "chatgpt.com", "medium": "organic"}),
     ("ai_assistant", {"source": "perplexity", "referrer_kind": "site"}),
     ("ai_assistant", {"source": "x1", "medium": "llm"}),
-    # a source or medium of its own silences the referrer
+    # an explicit source or medium overrides the referrer
     ("referral", {"source": "partner", "medium": "affiliate", "referrer_kind": "search"}),
     ("social", {"source": "partner", "referrer_kind": "social"}),
     ("search", {"source": "google", "referrer_kind": "social"}),

@@ -1,4 +1,4 @@
-"""Bots exactly as the published list finds them, and device types."""
+"""Bots exactly as in the published list, and device types."""
 
 # ruff: noqa: E501  # user agents are as long as they are
 

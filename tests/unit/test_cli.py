@@ -36,7 +36,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(group: LazyGroup, path: str = "") -> Iterator[tuple[str, str, click.Command]]:
-    """Yields path, summary and command of everything below a group."""
+    """Yield path, summary and command for everything below a group."""
     context = click.Context(group)
     for name, (_, summary) in group.lazy.items():
         command = group.get_command(context, name)
@@ -48,7 +48,7 @@ def commands(group: LazyGroup, path: str = "") -> Iterator[tuple[str, str, click
 
 def of_this_page() -> list[tuple[str, str, click.Command]]:
     assert isinstance(root, LazyGroup)
-    return [one for one in commands(root) if one[0] != "dev"]
+    return [entry for entry in commands(root) if entry[0] != "dev"]
 
 
 def test_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_without_a_command_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFi
         (["query"], "Missing option '--site'"),
         ([*QUERY], "the range is missing"),
         ([*QUERY, "--until", "2015-05-20"], "the range is missing"),
-        ([*QUERY, "--last", "7d", "--since", "today"], "exclude each other"),
+        ([*QUERY, "--last", "7d", "--since", "today"], "--last excludes --since and --until"),
         ([*QUERY, "--since", "20150517"], "is not a date"),
         ([*QUERY, "--since", "2015-02-30"], "is not a date"),
         ([*QUERY, "--last", "7d", "--grain", "minute"], "'minute' is not one of"),

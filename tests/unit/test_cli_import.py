@@ -1,4 +1,4 @@
-"""`hitmesh import` against a scripted mesh: what is sent, what is printed, the exit codes of failures."""
+"""`hitmesh import` against a scripted mesh: sent batches, output, exit codes after failures."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_file_imported_twice_sends_the_same_hits_and_counts_them_as_duplicates(
     import_json(capsys, "access-log", path, "--site", "demo/weblog")
     again = import_json(capsys, "access-log", path, "--site", "demo/weblog")
     assert (again["sent"], again["accepted"], again["duplicate"]) == (3, 3, 3)
-    first, second = (one.batch for one in mesh.batches)
+    first, second = (request.batch for request in mesh.batches)
     assert (first.batch_id, list(first.hits)) == (second.batch_id, list(second.hits))
 
 
@@ -169,7 +169,7 @@ def test_shop_import_takes_the_currency_of_the_option_and_makes_the_site_with_it
     assert mesh.sites["merchants/demo/sites/shop"].currency == "EUR"
     order = mesh.batches[0].batch.hits[1].order
     assert (order.currency, order.total_micros) == ("EUR", 40_000_000)
-    # Without the option the site's currency is taken.
+    # Without the option the site's currency applies.
     import_json(capsys, "shop-csv", path, "--site", "demo/shop")
     assert mesh.batches[1].batch.hits[1].order.currency == "EUR"
 
@@ -217,8 +217,8 @@ def test_several_files_and_patterns_are_one_import_and_the_format_is_said(
     assert run(["import", "access-log", *files, "--site", "demo/weblog", "-o", "json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["lines"] == 8 + 4 + 4
-    said = captured.err.splitlines()
-    assert [line.rpartition("/")[2] for line in said] == [
+    messages = captured.err.splitlines()
+    assert [line.rpartition("/")[2] for line in messages] == [
         *(f"access.log{end}: read as combined" for end in ("", ".1", ".2.gz")),
         "line 8 cannot be read: junk",
     ]
@@ -242,7 +242,7 @@ def test_options_of_logs_reach_the_hits(mesh: ScriptedMesh, tmp_path: Path, caps
 
 def test_a_pattern_that_matches_no_file_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["import", "access-log", f"{tmp_path}/no*.log", "--site", "demo/weblog"]) == 2
-    assert "no file matches it" in capsys.readouterr().err
+    assert "matches no file" in capsys.readouterr().err
 
 
 def test_unknown_key_ends_with_the_code_of_the_call(
@@ -260,10 +260,10 @@ def test_unknown_key_ends_with_the_code_of_the_call(
         (Stored(0, 0), Stored(10, 0), SendTotals(sent=10, accepted=10), 0),
         (Stored(10, 2), Stored(10, 12), SendTotals(sent=10, accepted=10), 10),
         (Stored(4, 0), Stored(10, 4), SendTotals(sent=10, accepted=10), 4),
-        # Three hits went out twice and two of them were stored twice; none was there before.
+        # Three hits were sent twice and two were stored twice; none was stored before.
         (Stored(0, 0), Stored(10, 2), SendTotals(sent=10, accepted=10, resent=3), 0),
         (Stored(4, 0), Stored(10, 6), SendTotals(sent=10, accepted=10, resent=3), 4),
-        # Somebody else's hits came in between.
+        # Hits of another client arrived in between.
         (Stored(0, 0), Stored(90, 0), SendTotals(sent=10, accepted=10, resent=3), 0),
         (Stored(0, 0), Stored(10, 50), SendTotals(sent=10, accepted=10), 10),
     ],
@@ -298,7 +298,7 @@ def test_lines_that_cannot_be_read_are_shown(
     path = an_access_log(tmp_path)
     path.write_text(path.read_text() + "".join(f"junk {number} {'x' * 200}\n" for number in range(7)))
     assert run(["import", "access-log", str(path), "--site", "demo/weblog"]) == 0
-    said = capsys.readouterr().err.splitlines()
-    shown = [line for line in said if " cannot be read: " in line]
+    lines = capsys.readouterr().err.splitlines()
+    shown = [line for line in lines if " cannot be read: " in line]
     assert shown[:2] == ["line 5 cannot be read: junk", f"line 6 cannot be read: junk 0 {'x' * 93}…"]
     assert len(shown) == 5

@@ -33,7 +33,7 @@ def test_send_page_prints_id_and_receipt_and_keeps_the_visitor(
         assert run(["send", "page", target, "--site", "demo/weblog", "-o", "json"]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     first, second = (request.batch for request in mesh.sent)
-    assert [one["hit_id"] for one in printed] == [first.hits[0].hit_id, second.hits[0].hit_id]
+    assert [page["hit_id"] for page in printed] == [first.hits[0].hit_id, second.hits[0].hit_id]
     assert printed[0]["receipts"] == ["hits-1/3@12"]
     assert first.hits[0].visitor_id == second.hits[0].visitor_id != ""
     assert (first.ingest_key, first.hits[0].page_view.url) == (KEY, "/hello")
@@ -70,10 +70,15 @@ def test_freshness_of_one_site_is_an_object_and_of_all_a_list(
 ) -> None:
     mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG)
     assert run(["freshness", "--site", "demo/weblog", "-o", "json"]) == 0
-    one = json.loads(capsys.readouterr().out)
-    assert (one["site"], one["state"], one["dirty_days"], one["open_days"]) == ("demo/weblog", "LIVE", 0, 0)
+    freshness = json.loads(capsys.readouterr().out)
+    assert (freshness["site"], freshness["state"], freshness["dirty_days"], freshness["open_days"]) == (
+        "demo/weblog",
+        "LIVE",
+        0,
+        0,
+    )
     assert run(["freshness", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [one]
+    assert json.loads(capsys.readouterr().out) == [freshness]
     assert run(["freshness", "-o", "table"]) == 0
     assert "demo/weblog" in capsys.readouterr().out
 
@@ -93,7 +98,7 @@ def test_freshness_names_partitions_that_are_ahead_once(mesh: ScriptedMesh, caps
     }
     assert run(["freshness", "-o", "table"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hits-1/3 is ahead")]
-    assert "those from 1970-01-01T01:00:00Z on at once" in line
+    assert "hits from 1970-01-01T01:00:00Z on at once" in line
     assert line.endswith("Cause: a clock.")
 
 

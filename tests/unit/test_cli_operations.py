@@ -1,4 +1,4 @@
-"""`hitmesh ledger`, `drift` and `trace` against a scripted mesh: what is asked, what is printed, how it ends."""
+"""`hitmesh ledger`, `drift` and `trace` against a scripted mesh: requests, output, exit codes."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_a_ledger_that_balances_ends_with_0(mesh: ScriptedMesh, capsys: pytest.C
     day = printed["days"][0]
     assert (day["date"], day["settled"], day["generation"], day["counted"]) == ("2026-11-01", True, 4, 1_000)
     assert day["accepted"]["sum64"] == "f" * 16
-    (asked,) = mesh.questions
-    assert asked == operations_pb2.GetLedgerRequest(site=WEBLOG, since="2026-11-01", until="2026-11-02")
+    (request,) = mesh.questions
+    assert request == operations_pb2.GetLedgerRequest(site=WEBLOG, since="2026-11-01", until="2026-11-02")
 
 
 def test_a_ledger_out_of_balance_is_printed_and_ends_with_7(
@@ -99,7 +99,7 @@ def test_hits_that_were_not_read_for_long_end_with_7(
     assert run(["ledger", "--site", "demo/weblog", "-o", "json", "--unread-after", after_s]) == code
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unread"] == 12
-    assert ("12 acknowledged hits were not read" in captured.err) == (code == 7)
+    assert ("12 acknowledged hits are unread" in captured.err) == (code == 7)
 
 
 def test_all_sites_and_the_hits_of_none_are_checked(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,7 @@ def test_all_sites_and_the_hits_of_none_are_checked(mesh: ScriptedMesh, capsys: 
     mesh.siteless = operations_pb2.LedgerTotals(received=count(5), rejected=count(4), imbalance=1)
     assert run(["ledger", "-o", "json"]) == 7
     printed = json.loads(capsys.readouterr().out)
-    assert [one["site"] for one in printed["sites"]] == ["demo/shop", "demo/weblog"]
+    assert [site["site"] for site in printed["sites"]] == ["demo/shop", "demo/weblog"]
     assert (printed["siteless"]["received"]["hits"], printed["imbalance"]) == (5, 1)
     mesh.siteless = operations_pb2.LedgerTotals()
     assert run(["ledger", "-o", "table"]) == 0
@@ -132,14 +132,14 @@ def test_drift_lists_what_settlement_changed(mesh: ScriptedMesh, capsys: pytest.
     assert run(["drift", "--site", "demo/weblog", "-o", "json"]) == 0
     captured = capsys.readouterr()
     printed = json.loads(captured.out)
-    assert [one["confirmed"] for one in printed] == [True, False, False]
+    assert [drift["confirmed"] for drift in printed] == [True, False, False]
     assert printed[1]["measures"] == {"hits": 1, "visits": -2}
     assert "4 more settled days" in captured.err
     assert run(["drift", "-o", "table"]) == 0
     shown = capsys.readouterr().out
     assert "confirmed" in shown
     assert "hits +1, visits -2" in shown
-    assert "visitors counted anew" in shown
+    assert "visitors recounted" in shown
 
 
 def a_trace() -> trace_pb2.TraceHitResponse:
@@ -186,7 +186,7 @@ def test_a_trace_for_people_hides_what_a_terminal_would_obey(
     assert captured.out.splitlines()[0] == "hits-1/3@12:4  COUNTED"
     assert r"o\x1b1" in captured.out
     assert "hits-1/3@12:4  REFUSED" in captured.out
-    assert "reading stopped at a limit" in captured.err
+    assert "the search stopped at a limit" in captured.err
 
 
 def test_a_hit_that_nobody_knows_ends_with_69(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:

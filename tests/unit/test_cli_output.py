@@ -1,4 +1,4 @@
-"""What commands print: numbers, captions and plots."""
+"""Command output: numbers, captions and plots."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_columns_show_the_greatest_first_and_last_label() -> None:
 
 def test_more_values_than_columns_share_them() -> None:
     lines = columns("hits", [str(n) for n in range(1_000)], [float(n) for n in range(1_000)], width=60)
-    assert "the greatest of" in lines[0]
+    assert "the maximum of" in lines[0]
     assert max(map(len, lines)) <= 60
 
 

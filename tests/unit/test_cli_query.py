@@ -1,4 +1,4 @@
-"""`hitmesh query` against a scripted mesh: what is asked, and what is printed of the answer."""
+"""`hitmesh query` against a scripted mesh: requests, and output of the answer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_files_are_asked_for_whole_and_tables_at_a_length_for_people(mesh: Scrip
     for output in ("csv", "ndjson", "json", "table"):
         assert ask("--last", "7d", "-o", output) == 0
     assert ask("--last", "7d", "-o", "table", "--limit", "20000", "--gap-fill", "none") == 0
-    assert [(asked.limit, asked.gap_fill) for asked in mesh.asked] == [
+    assert [(request.limit, request.gap_fill) for request in mesh.export_requests] == [
         (0, ""),
         (0, ""),
         (0, ""),
@@ -88,20 +88,20 @@ def test_query_asks_for_exactly_what_the_options_say(mesh: ScriptedMesh) -> None
     line = "--since 2015-05-17 --until 2015-05-20 --grain day --tz Asia/Kathmandu --dimensions channel,browser"
     rest = ["--filter", r"page_path==a\,b", "--include-excluded", "--limit", "7", "--order-by", "-visits", "-o", "csv"]
     assert ask(*line.split(), *rest) == 0
-    [asked] = mesh.asked
-    assert (asked.site, list(asked.metrics), list(asked.dimensions)) == (
+    [request] = mesh.export_requests
+    assert (request.site, list(request.metrics), list(request.dimensions)) == (
         WEBLOG,
         ["visits", "bounce_rate"],
         ["channel", "browser"],
     )
-    assert (asked.since, asked.until, asked.last, asked.grain) == ("2015-05-17", "2015-05-20", "", "day")
-    assert (asked.tz, asked.filter, asked.limit, asked.include_excluded) == (
+    assert (request.since, request.until, request.last, request.grain) == ("2015-05-17", "2015-05-20", "", "day")
+    assert (request.tz, request.filter, request.limit, request.include_excluded) == (
         "Asia/Kathmandu",
         r"page_path==a\,b",
         7,
         True,
     )
-    assert (list(asked.order_by), asked.format) == (["-visits"], "csv")
+    assert (list(request.order_by), request.format) == (["-visits"], "csv")
 
 
 def test_query_without_grain_and_zone_leaves_them_to_the_defaults(mesh: ScriptedMesh) -> None:
@@ -109,7 +109,7 @@ def test_query_without_grain_and_zone_leaves_them_to_the_defaults(mesh: Scripted
     mesh.exports["ndjson"] = b""
     assert ask("--last", "7d", "-o", "ndjson") == 0
     assert ask("--since", "yesterday", "-o", "ndjson") == 0
-    first, second = mesh.asked
+    first, second = mesh.export_requests
     assert (first.grain, first.tz, first.last, first.since) == ("none", "", "7d", "")
     assert first.until == ""
     assert len(second.since) == len(second.until) == 10
@@ -170,4 +170,4 @@ def test_plot_is_only_for_tables(mesh: ScriptedMesh, capsys: pytest.CaptureFixtu
     mesh.exports["csv"] = b"visits\n1\n"
     assert ask("--last", "7d", "-o", "csv", "--plot") == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("visits\n1\n", "--plot draws below a table only: use it with -o table\n")
+    assert (captured.out, captured.err) == ("visits\n1\n", "--plot needs a table: use -o table\n")

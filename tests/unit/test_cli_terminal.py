@@ -1,4 +1,4 @@
-"""What a terminal gets: never a character that it would obey or hide, whatever a client sent and in any format."""
+"""Terminal output: never a character that the terminal would obey or hide, whatever a client sent, in any format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = Path(output.__file__).parent
 
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMesh]:
-    monkeypatch.setenv("TERM", "dumb")  # no colours, which are control characters of our own
+    monkeypatch.setenv("TERM", "dumb")  # no colours, which are control characters of the CLI itself
     with mesh_of_home(tmp_path / "home", monkeypatch) as mesh:
         mesh.sites[WEBLOG] = admin_pb2.Site(name=WEBLOG, time_zone="UTC")
         yield mesh
@@ -37,7 +37,7 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedMe
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Make standard output and error a terminal; yield a list that has what it got once the block has ended."""
+    """Make standard output and error a terminal; yield a list that has the terminal's text once the block has ended."""
     controller, end = os.openpty()
     tty.setraw(end, termios.TCSANOW)
     got: list[str] = []

@@ -1,4 +1,4 @@
-"""Where a mesh is, which key opens it, which sites it has, and when hits can be queried."""
+"""Finding a mesh, a key and the mesh's sites, and waiting until hits can be queried."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_ready_file_of_a_process_that_is_gone_is_no_mesh(tmp_path: Path) -> None
     gone.wait()
     for pid in (gone.pid, 1 << 70):
         (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
-        with pytest.raises(NoMesh, match=f"process {pid}, which is gone: .*|hitmesh dev"):
+        with pytest.raises(NoMesh, match=f"process {pid}, which has ended: .*|hitmesh dev"):
             endpoint(None, tmp_path, {})
-    for pid in (os.getpid(), 1):  # one's own, and another user's
+    for pid in (os.getpid(), 1):  # the test's own process, and another user's
         (tmp_path / "ready.json").write_text(json.dumps({"grpc": "127.0.0.1:3", "pid": pid}))
         assert endpoint(None, tmp_path, {}) == "127.0.0.1:3"
 
@@ -146,27 +146,27 @@ def a_freshness(
 
 def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty() -> None:
     watch = Watch({(LOG, 0): 4, (LOG, 1): 9})
-    assert watch.what_is_missing(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, {LOG}/1 among them"
+    assert watch.what_is_missing(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, including {LOG}/1"
     assert watch.what_is_missing(a_freshness(p0=5)) is not None
-    assert watch.what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait to be settled"
+    assert watch.what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait for settlement"
     assert watch.what_is_missing(a_freshness(p0=5, p1=10)) is None
     assert Watch({}).what_is_missing(a_freshness()) is None
 
 
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
-    # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' own day.
+    # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' day.
     assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
-    # Settled, and dirty again by a hit of somebody else at 9,900: it may still be what waited before.
+    # Settled, and dirty again by another client's hit at 9,900: the awaited hits may still be pending.
     assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
-    # Everything that waited at 10,000 is settled; what waits came later.
+    # Every hit that waited at 10,000 is settled; pending hits came later.
     assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
 
 
 def test_a_day_that_settlement_settles_again_is_waited_for() -> None:
     watch = Watch({(LOG, 0): 4}, passed_at_ms=10_000)
     again = a_freshness(dirty_days=2, resettling_days=1, complete_through_ms=10_700, p0=9)
-    assert watch.what_is_missing(again) == "1 days are settled again"
+    assert watch.what_is_missing(again) == "1 days are being resettled"
 
 
 def test_waiting_ends_when_hits_are_visible_or_time_is_over(mesh: ScriptedMesh) -> None:

@@ -62,8 +62,8 @@ def test_everything_is_sent_once_in_order_and_counted(mesh: ScriptedMesh) -> Non
     totals = send(mesh, some_batches(5))
     assert (totals.sent, totals.accepted, totals.rejected, totals.resent) == (10, 10, 0, 0)
     assert totals.offsets == {(LOG, 0): 5}
-    assert [one.batch_seq for one in mesh.batches] == [1, 2, 3, 4, 5]
-    assert [one.batch.batch_id for one in mesh.batches] == ["b-1", "b-2", "b-3", "b-4", "b-5"]
+    assert [request.batch_seq for request in mesh.batches] == [1, 2, 3, 4, 5]
+    assert [request.batch.batch_id for request in mesh.batches] == ["b-1", "b-2", "b-3", "b-4", "b-5"]
     assert mesh.opens == [pb.StreamOpen(ingest_key=KEY)]
     assert mesh.stream_sites == [SITE]
 
@@ -74,7 +74,7 @@ def test_nothing_to_send_opens_no_stream(mesh: ScriptedMesh) -> None:
 
 
 def breaking(mesh: ScriptedMesh, code: grpc.StatusCode) -> Script:
-    """Acknowledges batch 1, takes batch 2 without a word, breaks."""
+    """Acknowledge batch 1, take batch 2 silently, break."""
 
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
@@ -93,7 +93,7 @@ def test_broken_stream_is_resumed_after_the_last_acknowledged_batch(mesh: Script
     assert (totals.sent, totals.accepted) == (8, 8)
     assert totals.resent >= 2
     assert [opening.resume_from for opening in mesh.opens] == [0, 1]
-    assert [(one.batch_seq, one.batch.batch_id) for one in mesh.batches] == [
+    assert [(request.batch_seq, request.batch.batch_id) for request in mesh.batches] == [
         (1, "b-1"),
         (2, "b-2"),
         (2, "b-2"),
@@ -117,7 +117,7 @@ def test_go_away_is_obeyed_and_the_rest_goes_to_another_stream(mesh: ScriptedMes
     totals = send(mesh, some_batches(6))
     assert (totals.sent, totals.accepted, totals.resent) == (12, 12, 0)
     assert mesh.opens[0].resume_from == 0
-    assert [one.batch_seq for one in mesh.batches] == [1, 2, 3, 4, 5, 6]
+    assert [request.batch_seq for request in mesh.batches] == [1, 2, 3, 4, 5, 6]
 
 
 def test_unacknowledged_bytes_never_exceed_the_credit(mesh: ScriptedMesh) -> None:
@@ -130,7 +130,7 @@ def test_unacknowledged_bytes_never_exceed_the_credit(mesh: ScriptedMesh) -> Non
         held: list[tuple[int, int]] = []
         for request in requests:
             held.append((mesh.take(request), request.ByteSize()))
-            seen.append(sum(one for _, one in held))
+            seen.append(sum(byte_count for _, byte_count in held))
             if len(held) == 2:  # the client has no room for a third
                 for batch_seq, freed in held:
                     yield ack(batch_seq)
@@ -182,8 +182,8 @@ def test_batch_to_retry_goes_again_with_its_id_and_counts_once(mesh: ScriptedMes
     mesh.scripts = [script]
     totals = send(mesh, some_batches(2))
     assert (totals.sent, totals.accepted, totals.rejected) == (4, 4, 0)
-    assert [one.batch_seq for one in mesh.batches] == [1, 2, 3]
-    assert sorted(one.batch.batch_id for one in mesh.batches) == ["b-1", "b-1", "b-2"]
+    assert [request.batch_seq for request in mesh.batches] == [1, 2, 3]
+    assert sorted(request.batch.batch_id for request in mesh.batches) == ["b-1", "b-1", "b-2"]
 
 
 def test_hits_to_retry_go_again_without_their_neighbours(mesh: ScriptedMesh) -> None:
@@ -196,7 +196,10 @@ def test_hits_to_retry_go_again_without_their_neighbours(mesh: ScriptedMesh) -> 
     mesh.scripts = [script]
     totals = send(mesh, some_batches(1, hits_each=4))
     assert (totals.sent, totals.accepted, totals.rejected) == (4, 3, 1)
-    assert [[hit.hit_id for hit in one.batch.hits] for one in mesh.batches] == [["h0", "h1", "h2", "h3"], ["h2"]]
+    assert [[hit.hit_id for hit in request.batch.hits] for request in mesh.batches] == [
+        ["h0", "h1", "h2", "h3"],
+        ["h2"],
+    ]
     assert mesh.batches[1].batch.batch_id == "b-1.1"
 
 

@@ -1,4 +1,4 @@
-"""A clock that was ahead once: what the log and freshness say, and that every hit with a right clock is in visits."""
+"""A clock that was once ahead: log times and freshness; every hit with a right clock is in visits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AheadOnce(LiveMesh):
         super().__init__(self.url, home, NOON, [SITE])
 
     def beat_ahead(self, lead_ms: int) -> None:
-        """The collector whose clock is ahead writes one heartbeat to each partition."""
+        """Write a heartbeat to each partition from the collector whose clock is ahead."""
         wrong = ManualClock(self.clock.now() + lead_ms)
         partitions = {topic: self.stores.log.partitions(topic) for topic in (Topic.HITS, Topic.REJECTED)}
         stores = open_stores(self.url, wrong, partitions=partitions)
@@ -54,7 +54,7 @@ class AheadOnce(LiveMesh):
             stores.close()
 
     def visit(self, visitor: str) -> RefHit:
-        """A visitor looks at a page now."""
+        """Append a visitor's page view at the present time."""
         hit = RefHit(SITE, visitor, f"{visitor}-{self.clock.now()}", self.clock.now(), page_path="/")
         self.append([hit], partition_of(hit))
         self.step()
@@ -179,7 +179,7 @@ def test_a_cause_is_forgotten_once_time_has_caught_up() -> None:
         clock.advance(HOUR)
         ahead.passed([a_record(1, NOON + HOUR)], {LOG: NOON + HOUR})
         now_s[0] = 60.0
-        # Meanwhile another process had the partition.
+        # Meanwhile another process owned the partition.
         ahead.passed([a_record(9, NOON + 5 * HOUR)], {LOG: NOON + 5 * HOUR})
     causes = [line["cause"] for line in logged]
     assert causes[0].startswith("the record at offset 0 of collector one")

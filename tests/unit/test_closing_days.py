@@ -1,4 +1,4 @@
-"""When the stream's partials of a day are all stored: only then is the day closed (decisions A6 and A8)."""
+"""A day closes only when all the stream's partials for that day are stored (decisions A6 and A8)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_day_is_closed_by_flushed_positions_not_by_committed_ones(tmp_path: Path
         mesh.clock.advance(CLOSES_AFTER_MS)
         mesh.beat()
         while mesh.runner.step(0.0) and not _is_all_committed(mesh):
-            pass  # one step more would find nothing, and flush
+            pass  # another step would find no record, and flush
         assert _is_all_committed(mesh), "what is committed closes the day"
         mesh.clock.advance(1)
         assert mesh.settler.run_once() == 0
@@ -48,4 +48,4 @@ def test_day_is_closed_by_flushed_positions_not_by_committed_ones(tmp_path: Path
 
 
 def _is_all_committed(mesh: LiveMesh) -> bool:
-    return all(one.log_time == mesh.clock.now() for one in mesh.stores.progress.progress(Topic.HITS).values())
+    return all(progress.log_time == mesh.clock.now() for progress in mesh.stores.progress.progress(Topic.HITS).values())

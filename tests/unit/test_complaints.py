@@ -1,4 +1,4 @@
-"""Lines about refused calls: one in a while, and none is lost when no more come."""
+"""Log lines about refused calls: rate-limited; withheld lines appear after the pause and at the end."""
 
 from __future__ import annotations
 

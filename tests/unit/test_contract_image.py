@@ -1,4 +1,4 @@
-"""The contract against the image of what it promises: a break is noticed, an addition is none."""
+"""The contract against its image: a break is detected, an addition is allowed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def breaks(tree: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the contract."""
+    """Return a copy of the contract."""
     shutil.copytree(ROOT / "proto", tmp_path / "proto")
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     return tmp_path

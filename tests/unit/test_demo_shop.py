@@ -1,4 +1,4 @@
-"""The made-up shop: the same for the same seed and time, of the promised size, and within the rules of the contract."""
+"""The generated shop: the same for the same seed and time, of the promised size, and within the contract's rules."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_there_are_campaigns_bots_and_visitors_who_come_back(hits: list[hit_pb2.
     agents: dict[str, set[str]] = {}
     for hit in hits:
         agents.setdefault(hit.visitor_id, set()).add(hit.context.device.user_agent)
-    assert all(len(one) == 1 for one in agents.values())
+    assert all(len(of_visitor) == 1 for of_visitor in agents.values())
     assert 0 < sum("Googlebot" in hit.context.device.user_agent for hit in hits) < len(hits) // 10
     days = {(hit.visitor_id, hit.true_time.ToMilliseconds() // DAY_MS) for hit in hits}
     assert len(days) > 1.2 * len(agents)

@@ -1,6 +1,6 @@
-"""The documents speak of what is there: paths, functions, links, targets, commands, tables; none names a machine.
+"""Documents name only existing paths, functions, links, targets, commands and tables, and no machine.
 
-Code is parsed, not imported, but for the command line, whose groups know their commands by name, and for the tables.
+Code is parsed, not imported, except the command line, whose groups know commands by name, and the tables.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 PACKAGES = ("hitmesh", "collector", "processor", "reporter", "tests", "dev")
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
-# A path in backticks from the top of the repository, with `:name` for what is in it. `*` and `**` as in globs.
+# A path in backticks from the repository's top, with `:name` for a definition in the file. `*` and `**` as in globs.
 PATH = re.compile(rf"`((?:{TOP})/[\w./*-]*)(?::([A-Za-z_][\w.]*))?`")
-# A Python file anywhere in backticks: the end of a path is enough, `cli/exits.py` is hitmesh/tools/cli/exits.py.
+# A Python file anywhere in backticks; a path's end is enough: `cli/exits.py` is hitmesh/tools/cli/exits.py.
 PYTHON_FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)(?::[\w.]+)?`")
 MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
-# Written so that they do not find themselves.
+# Split so that these patterns do not match themselves.
 MACHINES = re.compile("/" + r"(?:work|root|Users|mnt|home/\w+|tmp/w)/")
 REGISTRIES = re.compile(r"pypi[.]org|python[h]osted|proxy[.]golang|repo1?[.]maven|registry[.]npm|index-url[ =]+http")
 SOURCES = {".md", ".py", ".pyi", ".proto", ".toml", ".yaml", ".tmpl", ".txt", ".in", ".sh", ".json", ""}
@@ -47,14 +47,14 @@ def text_of(page: str) -> str:
 
 @cache
 def files() -> tuple[str, ...]:
-    """Every file of the repository, without what is made: hidden directories, caches, builds."""
+    """Return every file in the repository except generated files: hidden directories, caches, builds."""
     made = re.compile(r"(?:^|/)(?:\.(?!ci/)[^/]*|__pycache__|build|dist)/")
     found = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file())
     return tuple(sorted(name for name in found if name != ".git" and not made.search(name)))
 
 
 def commands_in(page: str, program: str) -> Iterator[list[str]]:
-    """Every command line of a program in code, as words; a backslash at the end of a line goes on in the next."""
+    """Yield a program's command lines in code, as words; a backslash at a line's end continues the line."""
     for code in CODE.findall(text_of(page)):
         for line in code.strip("`").replace("\\\n", " ").splitlines():
             found = re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program}((?: +[^#&|]+)?)", line.strip())
@@ -76,7 +76,7 @@ def test_every_path_that_is_named_exists_and_holds_what_is_named(page: str) -> N
 
 @pytest.mark.parametrize("page", names(PAGES))
 def test_every_module_that_is_named_exists(page: str) -> None:
-    # `hitmesh.acknowledged_hits` is a statistic of Envoy, not a module.
+    # `hitmesh.acknowledged_hits` is an Envoy statistic, not a module.
     named = set(MODULE.findall(text_of(page))) - {"hitmesh.acknowledged_hits"}
     assert not [module for module in sorted(named) if not _is_module_or_in_one(module)]
 
@@ -110,7 +110,7 @@ def test_every_command_that_is_named_exists_and_has_the_options_that_are_named(p
     wrong = []
     for words in commands_in(page, "hitmesh"):
         if words and not re.match(r"[a-z-]", words[0]):
-            continue  # what the program says, as `hitmesh 0.1.0`
+            continue  # program output, as `hitmesh 0.1.0`
         wrong += [f"hitmesh {' '.join(words)}: {word}" for word in _unknown_words(words)]
     assert not wrong
 
@@ -173,7 +173,7 @@ def test_locked_requirements_name_no_address() -> None:
 
 
 def _holds(path: Path, name: str) -> bool:
-    """Returns whether a Python file defines a name, or an attribute of a class in it."""
+    """Return whether a Python file defines a name, or a class attribute."""
     if path.suffix != ".py":
         return False
     owner, _, attribute = name.partition(".")
@@ -183,7 +183,7 @@ def _holds(path: Path, name: str) -> bool:
 
 @cache
 def _defined(path: Path) -> dict[str, frozenset[str]]:
-    """Names at the top of a module, each with its attributes where it is a class."""
+    """Return a module's top-level names, each class with its attributes."""
     return {
         name: frozenset(_names(node.body) if isinstance(node, ast.ClassDef) else ())
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -213,7 +213,7 @@ def _is_module_or_in_one(dotted: str) -> bool:
 
 @cache
 def _members() -> dict[str, frozenset[str]]:
-    """Attributes of every class of ours, and fields of every message of the contract."""
+    """Return attributes of every class in the repository, and fields of every message in the contract."""
     members: dict[str, frozenset[str]] = {}
     for name in files():
         if name.endswith(".py") and "_pb2" not in name and name.split("/")[0] in PACKAGES:
@@ -226,7 +226,7 @@ def _members() -> dict[str, frozenset[str]]:
 
 
 def _unknown_words(words: list[str]) -> list[str]:
-    """Returns the first words that are no command, and the options that the command does not have."""
+    """Return the first words that name no command, and the options that the command does not have."""
     command: click.Command = hitmesh
     rest = list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
@@ -234,6 +234,10 @@ def _unknown_words(words: list[str]) -> list[str]:
         if found is None:
             return words[: len(words) - len(rest)]
         command = found
-    known = {option for one in command.get_params(click.Context(command)) for option in one.opts + one.secondary_opts}
+    known = {
+        option
+        for parameter in command.get_params(click.Context(command))
+        for option in parameter.opts + parameter.secondary_opts
+    }
     options = [word.partition("=")[0] for word in rest if re.match(r"-{1,2}[a-z]", word)]
     return [option for option in options if option not in known]

@@ -1,4 +1,4 @@
-"""When the stream's rows of a day are confirmed, and when not."""
+"""Conditions under which a day's stream rows are confirmed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VISITS = frame(RowSource.VISITS, [visits(MIDNIGHT, visits=2, bounces=1)])
 
 
 def streamed(**added: int) -> pl.DataFrame:
-    """Return what a stream counted that agrees with the settlement, but for what is added to the first cell."""
+    """Return stream counts that agree with the settlement, except for the addition to the first cell."""
     cells = settled_series(TRAFFIC, VISITS)
     first = pl.int_range(pl.len()) == 0
     return cells.with_columns(

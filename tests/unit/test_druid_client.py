@@ -1,4 +1,4 @@
-"""What answers of Druid mean, over HTTP; when marks count; when sent rows have arrived."""
+"""Druid's answers over HTTP: their meaning, when marks count, when sent rows have arrived."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ DAY = 20_000
 LOG_TIME = DAY * 86_400_000 + 5
 
 
-def error(**said: str) -> bytes:
-    return orjson.dumps(said)
+def error(**fields: str) -> bytes:
+    return orjson.dumps(fields)
 
 
 class TestRefusal:
@@ -42,7 +42,7 @@ class TestRefusal:
             (500, error(error="Unknown exception", errorClass="com.fasterxml.jackson.databind.X"), FatalError),
             (502, b"<html>bad gateway</html>", Unavailable),
             (400, error(error="Json parse failed"), FatalError),
-            # Its text says what a value says; that must not matter.
+            # The text repeats a value's words, which must not matter.
             (400, error(error="druidException", errorMessage="no column 'timeout capacity'"), FatalError),
             (400, error(error="Resource limit exceeded"), RefusedError),
             (404, b"", FatalError),
@@ -55,22 +55,22 @@ class TestRefusal:
 
 class TestClient:
     def test_query_has_a_deadline_and_a_name(self) -> None:
-        asked: list[Any] = []
+        queries: list[Any] = []
 
         def script(method: str, path: str, body: Any) -> Answer:
-            asked.append((method, path, body["context"]))
+            queries.append((method, path, body["context"]))
             return 200, b'[["a",1]]'
 
         with a_druid(script) as servers:
             client = DruidClient(servers)
             assert [client.query(QUERY) for _ in range(2)] == [[["a", 1]]] * 2
             client.close()
-        method, path, context = asked[0]
+        method, path, context = queries[0]
         assert (method, path) == ("POST", "/druid/v2")
         assert context["timeout"] == 30_000
         assert context["finalize"] is False
         assert context["vectorize"] is False
-        assert context["queryId"] != asked[1][2]["queryId"]
+        assert context["queryId"] != queries[1][2]["queryId"]
 
     @pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}])
     def test_answer_that_stops_in_the_middle_is_asked_for_again_later(self, headers: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ class TestClient:
     def test_server_that_is_not_there_is_asked_again_later(self) -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            with pytest.raises(Unavailable, match="is it up") as raised:
+            with pytest.raises(Unavailable, match="check that Druid is running") as raised:
                 DruidClient(servers_at(f"http://127.0.0.1:{nobody.getsockname()[1]}")).query(QUERY)
         assert raised.value.retry_after_s > 0
 
@@ -128,7 +128,7 @@ class TestClient:
 
 
 class Declared:
-    """A catalogue of two partitions of hits."""
+    """A catalogue with two partitions for hits."""
 
     def partitions(self, topic: Topic) -> int:
         return 2
@@ -144,7 +144,7 @@ class Declared:
 
 
 class Shown:
-    """What both data sources show of marks."""
+    """The marks that both data sources show."""
 
     def __init__(self) -> None:
         self.marks: dict[str, list[tuple[str, int, int]]] = {"mesh_traffic": [], "mesh_visits": []}
@@ -154,7 +154,7 @@ class Shown:
 
     def show(self, name: str, offset: int) -> None:
         for shown in self.marks.values():
-            shown[:] = [one for one in shown if one[0] != name] + [(name, offset, LOG_TIME)]
+            shown[:] = [mark for mark in shown if mark[0] != name] + [(name, offset, LOG_TIME)]
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
         if self.is_down:
@@ -234,7 +234,7 @@ class TestMarks:
 
 
 class Kept:
-    """Takes rows and notes, and keeps them."""
+    """A store that keeps the rows and notes."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Mapping[RowSource, pl.DataFrame]]] = []
@@ -265,7 +265,9 @@ class TestSink:
             sink = DruidRollupSink(servers, DruidClient(servers), kept, kept, ())
             traffic = settled(RowSource.TRAFFIC, ("a", DAY, 1), ("a", DAY, 1), ("b", DAY, 2))
             sink.write(traffic, settled(RowSource.VISITS, ("a", DAY, 1)))
-            assert [(site, {source: own.height for source, own in rows.items()}) for site, rows in kept.rows] == [
+            assert [
+                (site, {source: source_rows.height for source, source_rows in rows.items()}) for site, rows in kept.rows
+            ] == [
                 ("a", {RowSource.TRAFFIC: 2, RowSource.VISITS: 1}),
                 ("b", {RowSource.TRAFFIC: 1}),
             ]
@@ -275,7 +277,7 @@ class TestSink:
             there["mesh_visits"] = [["a", 1, 1]]
             assert sink.ingested(SiteDay("a", DAY), 1)
             there["mesh_traffic"] = []
-            assert sink.ingested(SiteDay("b", DAY), 2)  # it was there when the other was asked for
+            assert sink.ingested(SiteDay("b", DAY), 2)  # day b had arrived when day a was checked
 
     def test_what_nobody_sent_here_is_not_waited_for(self) -> None:
         kept = Kept()
@@ -307,9 +309,9 @@ class TestSink:
 
     def test_dropped_rows_are_noted_and_other_stores_told(self) -> None:
         kept = Kept()
-        told: list[object] = []
+        reported: list[object] = []
         servers = servers_at("http://127.0.0.1:1")
-        sink = DruidRollupSink(servers, DruidClient(servers), kept, kept, (told.append,))
+        sink = DruidRollupSink(servers, DruidClient(servers), kept, kept, (reported.append,))
         sink.drop([(SiteDay("a", DAY), 0)])
         assert kept.notes == [(SiteDay("a", DAY), 0)]
-        assert told == [[(SiteDay("a", DAY), 0)]]
+        assert reported == [[(SiteDay("a", DAY), 0)]]

@@ -1,4 +1,4 @@
-"""Marks asked for within a question: what is asked, and which answers are refused."""
+"""Marks within a question: the extended query, and refused answers."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def at_least(name: str, offset: int) -> Mapping[str, Any]:
 class TestAsked:
     def test_groups_and_marks_are_one_query_and_neither_finds_rows_of_the_other(self) -> None:
         query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        asked = a_proof().asked_in(query)
-        assert asked["intervals"][:2] == [*query["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
-        assert asked["intervals"][-1] == "2024-10-07T00:00:00Z/2024-10-07T00:15:00Z"  # the log's clock may be ahead
-        own, *marks = asked["filter"]["fields"]
+        sent = a_proof().asked_in(query)
+        assert sent["intervals"][:2] == [*query["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
+        assert sent["intervals"][-1] == "2024-10-07T00:00:00Z/2024-10-07T00:15:00Z"  # the log's clock may be ahead
+        rows_filter, *marks = sent["filter"]["fields"]
         within = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
-        assert own == {"type": "and", "fields": [query["filter"], within]}
+        assert rows_filter == {"type": "and", "fields": [query["filter"], within]}
         assert marks == [at_least("hits.x/0", 7), at_least("hits.x/1", 9)]
-        assert asked["dimensions"][-1]["dimension"] == "mark"
-        assert asked["limitSpec"]["limit"] > MAX_ROWS + 1
+        assert sent["dimensions"][-1]["dimension"] == "mark"
+        assert sent["limitSpec"]["limit"] > MAX_ROWS + 1
 
     def test_values_and_rows_are_asked_for_with_their_marks(self) -> None:
         values = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
-        asked = a_proof().asked_in(values)
-        assert asked["having"]["havingSpecs"][0] == values["having"]
-        assert asked["limitSpec"]["limit"] > 11 + 2
+        sent = a_proof().asked_in(values)
+        assert sent["having"]["havingSpecs"][0] == values["having"]
+        assert sent["limitSpec"]["limit"] > 11 + 2
         scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
         assert a_proof().asked_in(scan)["columns"] == [*scan["columns"], "mark"]
 
@@ -80,7 +80,7 @@ class TestChecked:
         width = len(scan["columns"])
         events = [[*range(width), None], [*range(width), "hits.x/0"]]
         batches = [{"events": events}, {"events": [[*range(width), "hits.x/1"]]}]
-        assert [one["events"] for one in a_proof().checked(scan, batches)] == [[[*range(width)]], []]
+        assert [batch["events"] for batch in a_proof().checked(scan, batches)] == [[[*range(width)]], []]
 
     @pytest.mark.parametrize("seen", [["hits.x/0"], ["hits.x/1"], []])
     def test_answer_that_lacks_a_mark_is_refused(self, seen: list[str]) -> None:
@@ -92,19 +92,19 @@ class TestChecked:
 
 
 class OneServer:
-    """A Druid with the rows and marks of one data server, which the broker lacks for single questions."""
+    """A Druid with the rows and marks from a single data server, which the broker lacks for some questions."""
 
     def __init__(self) -> None:
         self.lacks_it = False
-        self.asked: list[Mapping[str, Any]] = []
+        self.queries: list[Mapping[str, Any]] = []
 
     def __call__(self, method: str, path: str, body: Any) -> Answer:
-        if body["dimensions"] == ["mark"]:  # a look: between two of them the broker may lack the server
+        if body["dimensions"] == ["mark"]:  # a check for marks: between two checks the broker may lack the server
             return 200, orjson.dumps([[f"hits.x/{number}", 7, START] for number in range(2)])
-        self.asked.append(body)
+        self.queries.append(body)
         if self.lacks_it:
             return 200, b"[]"
-        names = [one["dimension"] for one in body["dimensions"]]
+        names = [dimension["dimension"] for dimension in body["dimensions"]]
         marks = [[f"hits.x/{number}" if name == "mark" else None for name in names] for number in range(2)]
         row = [0 if name == "bucket" else None if name == "mark" else "ads" for name in names]
         sums = [5] * len(body["aggregations"])

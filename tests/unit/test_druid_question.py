@@ -1,4 +1,4 @@
-"""Questions as native queries of Druid: what is sent, and into which bucket a cell falls."""
+"""Questions as native Druid queries: the query sent, and each cell's bucket."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def a_generation(number: int) -> dict[str, Any]:
 
 
 def condition_of(tree: Filter, **values: Any) -> Any:
-    """Returns how a filter reads, beside which generations are read."""
+    """Return a filter in native form, next to the filter by generation."""
     return exists(a_question(tree, **values), no_pattern)["fields"][1]
 
 
@@ -164,7 +164,7 @@ class TestGenerations:
     def test_sites_asked_for_alike_stand_together(self) -> None:
         generations = {SiteDay(f"s{n:05}", DAY): 7 for n in range(10_000)} | {SiteDay("other", DAY): 8}
         found = exists(a_question(generations=generations), no_pattern)
-        assert [len(one["fields"]) for one in found["fields"]] == [3, 3]
+        assert [len(alternative["fields"]) for alternative in found["fields"]] == [3, 3]
         alike = found["fields"][1]["fields"][0]["field"]
         assert alike["values"] == [f"s{n:05}" for n in range(10_000)]
 
@@ -201,7 +201,7 @@ class TestFilters:
 
     def test_pattern_becomes_the_values_it_matches(self) -> None:
         comparison = Comparison("channel", Operator.RE2, (r"^\w+$",))
-        found = exists(a_question(comparison), lambda asked: ["ads", "(not set)"] if asked == comparison else [])
+        found = exists(a_question(comparison), lambda pattern: ["ads", "(not set)"] if pattern == comparison else [])
         matched = found["fields"][1]
         assert matched["fields"][0] == {"type": "null", "column": "channel"}
         assert matched["fields"][1]["field"]["values"] == ["ads", "(not set)"]
@@ -221,14 +221,14 @@ class TestFilters:
 
 
 def bucket_of(starts: Sequence[int], cells: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
-    """Returns what Druid makes of a question's buckets, whose expressions divide whole numbers as Python's // does."""
+    """Return Druid's buckets for a question, evaluating integer divisions in the expressions with Python's //."""
     question = a_question(start=starts[0], bucket_starts=tuple(starts), end=int(cells[-1]) + CELL_MS)
     (column,) = rows_query(question, "mesh_traffic", no_pattern)["virtualColumns"]
     expression = column["expression"].replace("/", "//")
     assert re.fullmatch(r"[\d\w\s()+\-/<,]+", expression)
     return [
         eval(expression, {"case_searched": first_that_holds, "__time": int(cell)}) for cell in cells
-    ]  # only numbers and signs, see above
+    ]  # the assertion above admits only numbers and signs
 
 
 def first_that_holds(*cases: int) -> int:
@@ -243,10 +243,10 @@ def local_starts(zone: str, first: datetime, count: int, *, months: bool = False
     starts = []
     for n in range(count):
         month = local.month - 1 + n
-        one = (
+        start = (
             local.replace(year=local.year + month // 12, month=month % 12 + 1) if months else local + timedelta(days=n)
         )
-        starts.append(int(one.astimezone(UTC).timestamp() * 1_000))
+        starts.append(int(start.astimezone(UTC).timestamp() * 1_000))
     return starts
 
 
@@ -259,7 +259,7 @@ class TestBuckets:
             [START + n * DAY_MS for n in range(40)],
             [START, START + CELL_MS, START + 3 * CELL_MS],
             [START + CELL_MS * n * n for n in range(9)],
-            local_starts("Europe/Berlin", datetime(2025, 3, 20), 20),  # local on purpose
+            local_starts("Europe/Berlin", datetime(2025, 3, 20), 20),  # local time on purpose
             local_starts("Australia/Lord_Howe", datetime(2025, 3, 30), 14),
             local_starts("Asia/Kathmandu", datetime(2024, 1, 1), 18, months=True),
             local_starts("America/New_York", datetime(2023, 11, 1), 15, months=True),
@@ -271,7 +271,7 @@ class TestBuckets:
         assert bucket_of(starts, cells) == expected.tolist()
 
     def test_days_of_a_year_need_few_pieces(self) -> None:
-        starts = local_starts("Europe/Berlin", datetime(2025, 1, 1), 365)  # local on purpose
+        starts = local_starts("Europe/Berlin", datetime(2025, 1, 1), 365)  # local time on purpose
         assert len({end - start for start, end in pairwise(starts)}) == 3
         (column,) = rows_query(a_question(bucket_starts=tuple(starts)), "mesh_traffic", no_pattern)["virtualColumns"]
         assert column["expression"].count("__time <") == 5

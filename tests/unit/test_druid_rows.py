@@ -1,4 +1,4 @@
-"""Rows and marks on their way to Druid, and answers on their way back."""
+"""Rows and marks on the way to Druid, and answers on the way back."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class TestEncoded:
 
     def test_nothing_and_the_empty_text_are_two_values(self) -> None:
         values = ["", None, 'a"b\\', "line\nbreak\u2028\x00"]
-        sent = lines(encoded(frame(*[a_row(page_path=one, hits=1) for one in values]), RowSource.TRAFFIC))
-        assert [one["page_path"] for one in sent] == [None, "", 'a"b\\', "line\nbreak\u2028\x00"]
+        sent = lines(encoded(frame(*[a_row(page_path=row, hits=1) for row in values]), RowSource.TRAFFIC))
+        assert [row["page_path"] for row in sent] == [None, "", 'a"b\\', "line\nbreak\u2028\x00"]
 
     def test_sketch_travels_as_base64(self) -> None:
         sent = lines(encoded(frame(a_row(hits=1, visitors=a_sketch(1, 2)), a_row(hits=1)), RowSource.TRAFFIC))
@@ -81,24 +81,24 @@ class TestEncoded:
 
     def test_rows_of_a_key_that_come_to_nothing_have_no_presence_together(self) -> None:
         rows = frame(a_row(hits=1, pageviews=1), a_row(hits=-1, pageviews=-1, moved_visitors=1))
-        assert sum(one["presence"] for one in lines(encoded(rows, RowSource.TRAFFIC))) == 0
+        assert sum(row["presence"] for row in lines(encoded(rows, RowSource.TRAFFIC))) == 0
 
     def test_settled_row_of_zeros_is_there(self) -> None:
         rows = frame(a_row(generation=4, page_path="/a"), settled=True)
-        assert [one["presence"] for one in lines(encoded(rows, RowSource.TRAFFIC))] == [1]
+        assert [row["presence"] for row in lines(encoded(rows, RowSource.TRAFFIC))] == [1]
 
     def test_rows_are_sorted_as_segments_are(self) -> None:
         places = [(cell, site, page) for cell in (1, 0) for site in ("b", "a") for page in ("/b", None, "/", "/a")]
         rows = [a_row(cell, site=site, page_path=page, hits=1) for cell, site, page in places]
-        sent = [(one["t"], one["site"], one["page_path"]) for one in lines(encoded(frame(*rows), RowSource.TRAFFIC))]
+        sent = [(row["t"], row["site"], row["page_path"]) for row in lines(encoded(frame(*rows), RowSource.TRAFFIC))]
         wanted = sorted(places, key=lambda place: (*place[:2], place[2] is not None, place[2] or ""))
         assert sent == [(START + cell * CELL_MS, site, page) for cell, site, page in wanted]
 
     def test_what_few_rows_have_is_in_messages_of_their_own(self) -> None:
         few = [a_row(page_path="/0", orders=1), a_row(page_path="/9", product="x")]
         many = [a_row(page_path=f"/{number}", hits=1) for number in range(10)]
-        messages = [lines([one]) for one in encoded(frame(*few, *many), RowSource.TRAFFIC)]
-        assert [[one["page_path"] for one in message] for message in messages] == [
+        messages = [lines([content]) for content in encoded(frame(*few, *many), RowSource.TRAFFIC)]
+        assert [[row["page_path"] for row in message] for message in messages] == [
             [f"/{number}" for number in range(10)],
             ["/0", "/9"],
         ]
@@ -107,17 +107,17 @@ class TestEncoded:
     def test_messages_are_bounded_and_rows_that_are_alike_keep_their_order(self) -> None:
         count = 2 * ROWS_A_MESSAGE + 7
         messages = encoded(frame(*[a_row(hits=n) for n in range(1, count + 1)]), RowSource.TRAFFIC)
-        assert [len(one.splitlines()) for one in messages] == [ROWS_A_MESSAGE, ROWS_A_MESSAGE, 7]
-        assert [one["hits"] for one in lines(messages)] == list(range(1, count + 1))
+        assert [len(message.splitlines()) for message in messages] == [ROWS_A_MESSAGE, ROWS_A_MESSAGE, 7]
+        assert [row["hits"] for row in lines(messages)] == list(range(1, count + 1))
 
     def test_large_sketches_make_more_messages(self) -> None:
         large = a_sketch(*range(7_000))
         messages = encoded(frame(*[a_row(hits=n, visitors=large) for n in range(1, 201)]), RowSource.TRAFFIC)
         assert max(map(len, messages)) <= 4 << 20
-        assert [one["hits"] for one in lines(messages)] == list(range(1, 201))
+        assert [row["hits"] for row in lines(messages)] == list(range(1, 201))
 
     def test_row_of_another_day_than_its_cell_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="another UTC day"):
+        with pytest.raises(ValueError, match="outside the row's UTC day"):
             encoded(frame(a_row(cell=96, hits=1)), RowSource.TRAFFIC)
 
     def test_no_rows_are_no_message(self) -> None:
@@ -151,17 +151,17 @@ def a_question(**values: Any) -> MetricQuery:
 
 
 class TestAmounts:
-    """Amounts in two columns, neither of which leaves an int64 where Druid adds them up."""
+    """Amounts in two columns, neither of which leaves an int64 when Druid adds amounts."""
 
     AMOUNTS = (0, 1, -1, SMALL - 1, SMALL, -SMALL, -SMALL - 1, 10**18, -(10**18), 2**62, -(2**63), 2**63 - 1)
 
     def sent(self, *values: int) -> list[dict[str, Any]]:
         rows = [a_row(cell=n, hits=1, gross_revenue=value) for n, value in enumerate(values)]
-        return sorted(lines(encoded(frame(*rows), RowSource.TRAFFIC)), key=lambda one: int(one["t"]))
+        return sorted(lines(encoded(frame(*rows), RowSource.TRAFFIC)), key=lambda row: int(row["t"]))
 
     def test_small_amounts_are_sent_as_they_are_and_large_ones_in_halves(self) -> None:
-        for value, one in zip(self.AMOUNTS, self.sent(*self.AMOUNTS), strict=True):
-            low, high = one.get("gross_revenue", 0), one.get("gross_revenue_high", 0)
+        for value, row in zip(self.AMOUNTS, self.sent(*self.AMOUNTS), strict=True):
+            low, high = row.get("gross_revenue", 0), row.get("gross_revenue_high", 0)
             assert low + high * 2**32 == value
             assert abs(low) < SMALL
             assert (high == 0) == (abs(value) < SMALL)
@@ -171,12 +171,12 @@ class TestAmounts:
 
     @pytest.mark.parametrize("values", [AMOUNTS, [10**18] * 40, [-(10**18)] * 40, [2**62 - 1, -(2**62)] * 9])
     def test_sums_are_exact_however_druid_s_own_wrap(self, values: Sequence[int]) -> None:
-        """Rows of before there were two columns too: their sum wraps, and the doubles tell how often."""
+        """Older rows with a single column count too: their sum wraps, and the doubles tell how often."""
         names = ("gross_revenue", HIGH["gross_revenue"])
         for one_column in (False, True):
             sent = [{names[0]: value} for value in values] if one_column else self.sent(*values)
-            low, high = (wrapped(sum(one.get(name, 0) for one in sent)) for name in names)
-            about = sum(float(one.get(names[0], 0)) for one in sent)
+            low, high = (wrapped(sum(row.get(name, 0) for row in sent)) for name in names)
+            about = sum(float(row.get(names[0], 0)) for row in sent)
             question = a_question(measures=("gross_revenue", "hits"))
             answer = [0, low, 1, high or None, about, 1]
             found = as_promised(frame_of([answer], question), question)
@@ -190,7 +190,7 @@ class TestAmounts:
 
 
 def wrapped(value: int) -> int:
-    """What a long of Java is after it has overflowed."""
+    """Return a Java long after overflow."""
     return (value + 2**63) % 2**64 - 2**63
 
 
@@ -219,7 +219,7 @@ class TestFrameOf:
 
 
 class TestScanned:
-    """Rows that Druid gives are answered as the rows themselves are."""
+    """Rows from Druid give the same answers as the rows themselves."""
 
     def test_rows_that_come_to_nothing_go_with_their_sketches(self) -> None:
         rows = [
@@ -237,9 +237,9 @@ class TestScanned:
     def test_answer_is_that_of_the_rows(self) -> None:
         rows = frame(
             *[
-                a_row(cell=n % 5, channel=one, page_path=f"/{n % 3}", hits=n + 1, visitors=a_sketch(n % 4))
+                a_row(cell=n % 5, channel=channel, page_path=f"/{n % 3}", hits=n + 1, visitors=a_sketch(n % 4))
                 for n in range(20)
-                for one in ("ads", "", None)
+                for channel in ("ads", "", None)
             ]
         )
         starts = tuple(START + n * CELL_MS for n in range(3))
@@ -260,15 +260,15 @@ class TestScanned:
 
 
 def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, Any]]:
-    """Returns rows as a scan gives those that were sent: sketches that are not there are empty ones."""
+    """Return sent rows as a scan returns them: missing sketches are empty."""
     columns = scan_query(question, "mesh_traffic", lambda _: [])["columns"]
-    sent = [one | {"__time": one["t"]} for one in lines(encoded(rows, question.source))]
-    events = [[one.get(name) or (EMPTY if name == "visitors" else one.get(name)) for name in columns] for one in sent]
+    sent = [row | {"__time": row["t"]} for row in lines(encoded(rows, question.source))]
+    events = [[row.get(name) or (EMPTY if name == "visitors" else row.get(name)) for name in columns] for row in sent]
     return [{"events": events[:7]}, {"events": events[7:]}]
 
 
 def with_estimates(found: pl.DataFrame) -> pl.DataFrame:
-    estimates = [None if one is None else union([one]).estimate() for one in found["visitors"]]
+    estimates = [None if sketch is None else union([sketch]).estimate() for sketch in found["visitors"]]
     return found.with_columns(visitors=pl.Series(estimates, dtype=pl.Float64))
 
 

@@ -1,4 +1,4 @@
-"""What Druid is told, and what counts as a difference from what it was told before."""
+"""Specifications for Druid, and detection of differences from the current specifications."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("source", list(RowSource))
 
 
 def names(columns: list[dict[str, Any]]) -> list[str]:
-    return [one["name"] for one in columns]
+    return [column["name"] for column in columns]
 
 
 def sketches(source: RowSource) -> tuple[str, ...]:
@@ -38,14 +38,14 @@ class TestSpecs:
         schema = supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"]
         dimensions, metrics = names(schema["dimensionsSpec"]["dimensions"]), names(schema["metricsSpec"])
         assert set(dimensions) & set(metrics) == set()
-        own = {*STREAM_COLUMNS[source], *MEASURES[source]} - {"cell", "day"}  # both are __time
-        assert {*dimensions, *metrics} == {*own, PRESENCE, SENT, MARK, MARK_OFFSET, MARK_LOG_TIME}
+        row_columns = {*STREAM_COLUMNS[source], *MEASURES[source]} - {"cell", "day"}  # both are __time
+        assert {*dimensions, *metrics} == {*row_columns, PRESENCE, SENT, MARK, MARK_OFFSET, MARK_LOG_TIME}
 
     @BOTH
     def test_sites_and_marks_are_indexed_and_nothing_else_before_and_after_a_merge(self, source: RowSource) -> None:
         for spec in (supervisor(SERVERS, source, OPTIONS)["spec"]["dataSchema"], compaction(SERVERS, source)):
-            texts = [one for one in spec["dimensionsSpec"]["dimensions"] if one["type"] == "string"]
-            assert {one["name"] for one in texts if one["createBitmapIndex"]} == {"site", MARK}
+            texts = [dimension for dimension in spec["dimensionsSpec"]["dimensions"] if dimension["type"] == "string"]
+            assert {dimension["name"] for dimension in texts if dimension["createBitmapIndex"]} == {"site", MARK}
 
     @BOTH
     def test_only_what_was_committed_is_read(self, source: RowSource) -> None:
@@ -70,7 +70,7 @@ class TestSpecs:
         merged = compaction(SERVERS, RowSource.TRAFFIC)
         assert merged["granularitySpec"]["segmentGranularity"] == "DAY"
         assert merged["taskContext"] == {"useConcurrentLocks": True}
-        # Rows of a day come until 26 h after its end; the newest day's segments end with that day.
+        # A day's rows arrive until 26 h after the day's end; the newest day's segments end with that day.
         assert merged["skipOffsetFromLatest"] == "P3D"
 
     @BOTH
@@ -83,8 +83,8 @@ class TestSpecs:
             *names(taken_in["metricsSpec"]),
         }
         assert set(sums) == {*MEASURES[source], *sketches(source), PRESENCE, SENT, MARK_OFFSET, MARK_LOG_TIME}
-        # A column of Druid's own is not a text of a sketch any more.
-        assert not any("isInputThetaSketch" in one for one in merged["metricsSpec"])
+        # A merged column holds a sketch, no longer a sketch as text.
+        assert not any("isInputThetaSketch" in metric for metric in merged["metricsSpec"])
 
     def test_rows_are_kept_for_good_unless_said_otherwise(self) -> None:
         assert retention(OPTIONS) == [{"type": "loadForever", "tieredReplicants": {"_default_tier": 1}}]
@@ -104,17 +104,17 @@ class TestDifferences:
     @pytest.mark.parametrize("there", ["PT1800S", "P60M", "P1D", "", None, 3_600])
     def test_other_time_is_one(self, there: Any) -> None:
         assert differences({"taskDuration": "PT60M"}, {"taskDuration": there}) == [
-            f"taskDuration is {there} and becomes PT60M"
+            f"taskDuration {there} becomes PT60M"
         ]
 
     def test_place_is_named(self) -> None:
         wanted, there = {"a": {"b": [1, {"c": True}]}}, {"a": {"b": [1, {"c": False}]}}
-        assert differences(wanted, there) == ["a.b[1].c is False and becomes True"]
-        assert differences([1, 2], [1]) == ["it is [1] and becomes [1, 2]"]
+        assert differences(wanted, there) == ["a.b[1].c False becomes True"]
+        assert differences([1, 2], [1]) == ["value [1] becomes [1, 2]"]
 
 
 class ADruid:
-    """Keeps what it is told, as Druid does."""
+    """A Druid that keeps its specifications."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
@@ -153,14 +153,14 @@ class TestPlan:
             assert says.keys() == {
                 f"{what} mesh_{source}" for what in ("supervisor", "retention") for source in RowSource
             }
-            assert "taskDuration is PT15M and becomes PT30M" in says["supervisor mesh_visits"]
+            assert "taskDuration PT15M becomes PT30M" in says["supervisor mesh_visits"]
             assert "no row is lost" in says["supervisor mesh_visits"]
             assert "rows are kept 9 days" in says["retention mesh_visits"]
 
     def test_specification_that_reads_rows_wrongly_is_not_sent(self) -> None:
         druid = ADruid()
         druid.parsed = None
-        with a_druid(druid) as servers, pytest.raises(FatalError, match="otherwise than it should"):
+        with a_druid(druid) as servers, pytest.raises(FatalError, match="parsed a sample row incorrectly"):
             schema.plan(servers, OPTIONS)[0].apply()
         assert druid.kept == {}
 

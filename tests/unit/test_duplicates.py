@@ -1,4 +1,4 @@
-"""Which hits are copies, by literal times."""
+"""Copy detection, by literal times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ HOUR = 3_600_000
 
 
 def copies(*hits: tuple[str, str, int, int], window_ms: int = 2 * HOUR) -> Copies:
-    """Hits are (visitor, id, event time, content), in log order; ids with one initial have one hash."""
+    """Return which hits are copies.
+
+    Hits are (visitor, id, event time, content), in log order; ids with the same initial share a hash.
+    """
     return find_copies(
         pl.DataFrame(
             {

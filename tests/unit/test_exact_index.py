@@ -1,4 +1,4 @@
-"""Numbers of texts and tuples when their hashes meet (rule D0): on purpose, or since few bits of them are used."""
+"""Numbers of texts and tuples with colliding hashes (rule D0): forced, or because few bits are used."""
 
 from __future__ import annotations
 

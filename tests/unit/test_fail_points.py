@@ -1,4 +1,4 @@
-"""The setting that makes a processor die after a step of a commit, and the places it may name."""
+"""The setting that kills a processor after a commit step, and the valid step names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.runtime.config import load
 from processor.fail_points import dying_at
 from processor.settings import ProcessorSettings
-from processor.stream.commit import CommitStep, nowhere
+from processor.stream.commit import CommitStep, ignore_step
 
 STEPS_AND_SAYS = """
 from processor.stream.commit import CommitStep
@@ -39,8 +39,8 @@ def test_process_is_killed_when_the_step_is_done_for_the_nth_time_and_does_nothi
 
 
 def test_nothing_dies_where_nothing_is_set() -> None:
-    assert dying_at("") is nowhere
-    assert dying_at(settings_of("").fail_at) is nowhere
+    assert dying_at("") is ignore_step
+    assert dying_at(settings_of("").fail_at) is ignore_step
 
 
 @pytest.mark.parametrize("step", CommitStep)

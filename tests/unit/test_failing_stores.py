@@ -1,4 +1,4 @@
-"""While a store does not answer: what is answered by which other one, what an answer says of it, what is refused."""
+"""Answers while a store is unavailable: the store used instead, the notes in the answer, and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BY_CHANNEL = a_question("hits", dimensions=["channel"])
 
 
 class Shop(Faulty):
-    """A reporter over the stores of one site of which the stream counts hits today."""
+    """A reporter over the stores of a single site with hits from today."""
 
     def __init__(self) -> None:
         self.now = ManualClock(NOW)
@@ -44,7 +44,7 @@ class Shop(Faulty):
         self.offset = 0
 
     def stream(self, hits: int, *, is_flushed: bool = True) -> None:
-        """Counts hits as of now, in the metrics and, where they are flushed, in the series."""
+        """Count hits as of now, in the metrics and, if flushed, in the series."""
         self.offset += 1
         self.stores.dirty.await_close([SITE_DAY])
         rows = stream_frame(RowSource.TRAFFIC, [traffic(NOW - DAY // 24, hits=hits, generation=0)])
@@ -87,7 +87,7 @@ def test_each_question_is_answered_by_its_store(shop: Shop) -> None:
 def test_while_the_metrics_are_silent_totals_over_time_are_answered(shop: Shop) -> None:
     shop.metrics.is_silent = True
     assert shop.hits(TOTALS) == 3
-    with pytest.raises(Unavailable, match="Totals over time of one site") as refused:
+    with pytest.raises(Unavailable, match="One site's totals over time") as refused:
         shop.ask(BY_CHANNEL)
     assert refused.value.retry_after_s == RETRY_AFTER_S
     retry = error_details_pb2.RetryInfo()
@@ -99,7 +99,7 @@ def test_while_the_series_are_silent_the_metrics_answer_and_say_so(shop: Shop) -
     shop.series.is_silent = True
     found = shop.ask(TOTALS)
     assert (found.meta.path, found.meta.served_by) == (pb.SERVING_PATH_METRICS, pb.STORE_DRUID)
-    assert any("does not answer" in warning for warning in found.meta.warnings)
+    assert any("is unavailable" in warning for warning in found.meta.warnings)
     assert shop.hits(TOTALS) == 3
 
 
@@ -131,7 +131,7 @@ def test_without_cassandra_the_metrics_answer_with_what_is_remembered(shop: Shop
     shop.stream(4)
     found = shop.ask(BY_CHANNEL)
     assert sum(row.cells[0].int64_value for row in found.rows) == 7
-    assert any("as known 60 s ago" in warning for warning in found.meta.warnings)
+    assert any("settlement state is 60 s old" in warning for warning in found.meta.warnings)
     assert ".q" in found.meta.data_version, "it cannot be had again"
     assert found.meta.freshness.complete_through.ToMilliseconds() == NOW, "what came since may wait unknown"
     assert found.meta.freshness.lag.ToMilliseconds() == 60_000
@@ -157,7 +157,7 @@ def test_what_is_remembered_is_forgotten_after_five_minutes(shop: Shop) -> None:
     shop.now.advance(PAUSE_MS)
     with pytest.raises(Unavailable) as refused:
         shop.ask(BY_CHANNEL)
-    assert "Totals over time" not in refused.value.message, "they need what is silent"
+    assert "totals over time" not in refused.value.message, "they need what is silent"
 
 
 def test_days_that_were_never_asked_for_are_not_remembered(shop: Shop) -> None:
@@ -184,13 +184,15 @@ def test_freshness_is_the_least_of_the_stores_that_answer_and_says_each(shop: Sh
     found = shop.freshness()
     assert found.freshness.complete_through.ToMilliseconds() == NOW
     assert found.partitions[0].next_offset == 1
-    assert [(one.path, one.store, one.answers, one.complete_through.ToMilliseconds()) for one in found.stores] == [
+    assert [
+        (status.path, status.store, status.answers, status.complete_through.ToMilliseconds()) for status in found.stores
+    ] == [
         (pb.SERVING_PATH_SERIES, pb.STORE_CASSANDRA, True, NOW),
         (pb.SERVING_PATH_METRICS, pb.STORE_DRUID, True, NOW + 30_000),
     ]
     shop.metrics.is_silent = True
     without = shop.freshness()
-    assert [one.answers for one in without.stores] == [True, False]
+    assert [status.answers for status in without.stores] == [True, False]
     assert without.freshness.complete_through.ToMilliseconds() == NOW
     shop.silence_cassandra()
     shop.now.advance(PAUSE_MS)
@@ -199,7 +201,7 @@ def test_freshness_is_the_least_of_the_stores_that_answer_and_says_each(shop: Sh
     shop.metrics.is_silent = False
     shop.now.advance(PAUSE_MS)
     from_memory = shop.freshness()
-    assert [one.answers for one in from_memory.stores] == [False, True]
+    assert [status.answers for status in from_memory.stores] == [False, True]
     assert from_memory.freshness.complete_through.ToMilliseconds() == NOW, "as far as what is remembered holds"
 
 
@@ -228,15 +230,17 @@ def test_settled_days_of_which_no_series_were_kept_are_answered_by_the_metrics(s
 def test_explain_says_which_store_and_why_and_what_it_is_asked(shop: Shop) -> None:
     totals = shop.explain(a_question("hits,visitors,net_revenue", time_grain=pb.TIME_GRAIN_HOUR, include_totals=True))
     assert (totals.path, totals.store) == (pb.SERVING_PATH_SERIES, pb.STORE_CASSANDRA)
-    assert "totals over time of one site" in totals.reason
+    assert "one site's totals over time" in totals.reason
     (read,) = totals.reads
     assert (read.source, read.site_days, read.requests) == ("series", 1, 1)
     assert {"hits", "visitors", "gross_revenue", "refunds", "excluded_hits"} == set(read.columns)
     assert totals.request.time_zone == "UTC"
     by_channel = shop.explain(BY_CHANNEL)
     assert (by_channel.path, by_channel.store) == (pb.SERVING_PATH_METRICS, pb.STORE_DRUID)
-    assert "broken down by channel" in by_channel.reason
-    assert [(one.source, list(one.columns), list(one.dimensions)) for one in by_channel.reads] == [
+    assert "breaks down by channel" in by_channel.reason
+    assert [
+        (store_read.source, list(store_read.columns), list(store_read.dimensions)) for store_read in by_channel.reads
+    ] == [
         ("traffic", ["hits"], ["channel"]),
         ("traffic", ["excluded_hits"], []),
     ]
@@ -247,13 +251,13 @@ def test_explain_says_which_store_answers_while_another_is_silent(shop: Shop) ->
     shop.ask(TOTALS)
     found = shop.explain(TOTALS)
     assert found.path == pb.SERVING_PATH_METRICS
-    assert "but the store of series does not answer" in found.reason
+    assert "but the series store is unavailable" in found.reason
 
 
 def test_files_say_the_same(shop: Shop) -> None:
     shop.series.is_silent = True
-    asked = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], last="today", format="json")
-    file = export_report(shop.backend, None, asked)
+    request = export_pb2.ExportReportRequest(site=SITE, metrics=["hits"], last="today", format="json")
+    file = export_report(shop.backend, None, request)
     assert b'"served_by":"druid"' in file.content.replace(b" ", b"")
     assert b'"path":"metrics"' in file.content.replace(b" ", b"")
-    assert any("does not answer" in warning for warning in file.answer.warnings)
+    assert any("is unavailable" in warning for warning in file.answer.warnings)

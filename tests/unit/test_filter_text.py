@@ -70,7 +70,7 @@ def test_groups_and_negation_nest() -> None:
         ("channel", 1, "comparison such as"),
         ("a==1;", 6, "comparison such as"),
         ("a==1,,b==2", 6, "comparison such as"),
-        ("a==x,y", 6, "needs a backslash"),
+        ("a==x,y", 6, "write a backslash"),
         ("a==", 4, "(not set)"),
         ("a==x\\", 5, "write \\\\"),
         ("(a==1", 1, "add )"),
@@ -145,6 +145,6 @@ LONG = 2_000_000
     ],
 )
 def test_text_is_read_in_linear_time(text: str) -> None:
-    """In quadratic time none of these ends before the time limit of tests."""
+    """In quadratic time each of these exceeds the tests' time limit."""
     with contextlib.suppress(RefusedError):
         parse(text, max_text=LONG + 10)

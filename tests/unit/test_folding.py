@@ -1,4 +1,4 @@
-"""Texts of a site beyond a limit (rule S10): which the stream folds, what an answer says, what settlement makes."""
+"""A site's texts beyond a limit (rule S10): folding by the stream, notes in answers, and settlement."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.support.settled_rows import MIDNIGHT, a_question
 
 SITE = "merchants/m/sites/s"
 NOON = MIDNIGHT + 12 * HOUR_MS
-LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits are not looked at
+LIMIT = 2 * len(FOLDED_COLUMNS)  # two hits need no check
 
 
 def kept(pages: Sequence[str], first_row: int = 0, site: int = 0, skus: Sequence[str] = ()) -> pl.DataFrame:
-    """Hits of one record."""
+    """Return the hits in a single record."""
     items = [{"sku": sku, "category": None, "brand": "b", "unit_price": 1, "quantity": 1} for sku in skus] or None
     rows = [
         dict.fromkeys(KEPT_COLUMNS)
@@ -44,7 +44,7 @@ def pages(count: int, first: int = 0) -> list[str]:
 
 def test_texts_within_the_limit_stay_and_those_beyond_are_one() -> None:
     texts = FoldedTexts(Limits(texts_per_hour=LIMIT))
-    assert texts.take(kept(pages(2)), 0)["page_path"].to_list() == pages(2)  # they could not have had more
+    assert texts.take(kept(pages(2)), 0)["page_path"].to_list() == pages(2)  # two hits could not have more
     found = texts.take(kept(pages(LIMIT + 3, first=2), first_row=2), 0)["page_path"].to_list()
     assert found == [*pages(LIMIT, first=2), FOLDED, FOLDED, FOLDED]
     again = kept(["/2", "/0", "/new"], first_row=99)
@@ -70,7 +70,7 @@ def test_products_of_an_order_are_texts() -> None:
         FOLDED,
         FOLDED,
         FOLDED,
-    ]  # the page, and the brand of the first
+    ]  # the page and the first item's brand count too
     assert {(item["brand"], item["category"], item["unit_price"]) for item in items} == {("b", None, 1)}
 
 
@@ -96,7 +96,7 @@ def test_how_records_are_cut_changes_no_text(seed: int) -> None:
 
 
 class Shop:
-    """A mesh of one site whose pages are more than it may have, and a reporter over it."""
+    """A mesh whose single site has more pages than the limit, and a reporter over the mesh."""
 
     def __init__(self, home: Path) -> None:
         self.mesh = LiveMesh(f"embedded:{home}/data", home / "kept", NOON - HOUR_MS, [SITE], limits=FOLDING)
@@ -130,7 +130,7 @@ def exactness(found: Answer) -> list[Exactness]:
     return [column.exactness for column in found.rows.columns]
 
 
-@pytest.mark.timeout(300)  # two days pass, with heartbeats
+@pytest.mark.timeout(300)  # two days of heartbeats
 def test_answer_says_that_texts_were_folded_until_they_are_settled(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     with shop.mesh as mesh:
@@ -150,7 +150,7 @@ def test_answer_says_that_texts_were_folded_until_they_are_settled(tmp_path: Pat
         assert (shop.values(of_page), exactness(of_page)) == ({(): 1}, [folded])
         others = shop.ask("hits", "hit_type", tree=Not(Comparison("landing_page", Operator.EQ, ("/b",))))
         assert exactness(others) == [folded]
-        # Nothing that was folded has a part in these.
+        # No folded text has a part in these answers.
         for found in (shop.ask("pageviews"), shop.ask("pageviews", "browser"), shop.ask("pageviews", "event_name")):
             assert exactness(found) == [exact]
         assert shop.values(shop.ask("pageviews")) == {(): 6}

@@ -1,4 +1,4 @@
-"""Envelopes are read without the hits in them, and whatever the bytes are, reading never raises (contract item 6)."""
+"""Envelopes are read without their hits, and reading never raises, whatever the bytes (contract item 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 
 
 def sequenced(batch_seq: int, batch: bytes) -> bytes:
-    """A StreamHitsRequest whose HitBatch is any bytes."""
+    """Return a StreamHitsRequest whose HitBatch is the given bytes."""
     return _field(2, _varint_field(1, batch_seq) + _field(2, batch))
 
 

@@ -1,4 +1,4 @@
-"""How far the numbers reach and how final they are (rules L1 to L3): progress, what waits, partitions that matter."""
+"""Reach and finality of the numbers (rules L1 to L3): progress, waiting days, relevant partitions."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_cell_ends_when_complete_through_is_its_end() -> None:
 def test_a_day_is_closed_when_every_partition_is_26_hours_past_its_end(past_ms: int, is_open: bool) -> None:
     closing = (DAY + 1) * DAY_MS + 26 * 60 * MINUTE
     assert (first_open_day(progress_at(closing + past_ms)) == DAY) is is_open
-    # The slowest partition decides, also one that no hit of the site can be in.
+    # The slowest partition decides, even a partition that cannot hold any hit of the site.
     other = (OWN + 1) % PARTITIONS
     behind = progress_at(closing + 10 * DAY_MS, **{f"p{other}": closing + past_ms})
     assert (first_open_day(behind) == DAY) is is_open

@@ -1,4 +1,4 @@
-"""Series as answers: what a query of the metric store would have said of the same cells."""
+"""Series as answers: equal to the metric store's answer for the same cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import union
 from processor.settle.series import settled_series
-from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, runs, tells
+from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, is_complete, runs
 from tests.support.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 UTC_DAY = MIDNIGHT // DAY
@@ -32,33 +32,33 @@ def a_series(*rows: dict[str, object], of_visits: tuple[dict[str, object], ...] 
     return settled_series(frame(RowSource.TRAFFIC, rows), frame(RowSource.VISITS, of_visits))
 
 
-def told(rows: pl.DataFrame, query: MetricQuery) -> set[tuple[object, ...]]:
+def groups_of(rows: pl.DataFrame, query: MetricQuery) -> set[tuple[object, ...]]:
     return set(folded(rows, query).rows())
 
 
 def test_cells_are_added_up_by_bucket_and_outside_of_the_range_is_nothing() -> None:
     times = (0, CELL_MS, HOUR, 3 * HOUR, DAY - CELL_MS, DAY, -CELL_MS)
     rows = a_series(*(traffic(MIDNIGHT + time, hits=10 + place) for place, time in enumerate(times)))
-    assert told(rows, HOURLY) == {(0, 21), (1, 12), (3, 13), (23, 14)}
+    assert groups_of(rows, HOURLY) == {(0, 21), (1, 12), (3, 13), (23, 14)}
     later = replace(HOURLY, start=MIDNIGHT + HOUR, end=MIDNIGHT + DAY - CELL_MS, bucket_starts=(MIDNIGHT + HOUR,))
-    assert told(rows, later) == {(0, 25)}
+    assert groups_of(rows, later) == {(0, 25)}
 
 
 def test_excluded_hits_are_added_on_request() -> None:
     rows = a_series(traffic(hits=1), traffic(hits=2, excluded=True))
-    assert told(rows, HOURLY) == {(0, 1)}
-    assert told(rows, replace(HOURLY, include_excluded=True)) == {(0, 3)}
+    assert groups_of(rows, HOURLY) == {(0, 1)}
+    assert groups_of(rows, replace(HOURLY, include_excluded=True)) == {(0, 3)}
 
 
 def test_visits_stand_beside_hits() -> None:
     rows = a_series(traffic(hits=5), of_visits=(visits(visits=2, bounces=1),))
     of_visits = replace(HOURLY, source=RowSource.VISITS, measures=("visits", "bounces"))
-    assert told(rows, of_visits) == {(0, 2, 1)}
+    assert groups_of(rows, of_visits) == {(0, 2, 1)}
 
 
 def test_rows_that_say_nothing_are_left_out() -> None:
     rows = a_series(traffic(hits=5), traffic(MIDNIGHT + HOUR, orders=1), traffic(MIDNIGHT + 2 * HOUR))
-    assert told(rows, HOURLY) == {(0, 5)}
+    assert groups_of(rows, HOURLY) == {(0, 5)}
 
 
 def test_money_is_told_apart_by_currency_and_none_is_null() -> None:
@@ -68,8 +68,8 @@ def test_money_is_told_apart_by_currency_and_none_is_null() -> None:
         traffic(hits=1, gross_revenue=9, currency="JPY"),
     )
     by_currency = replace(HOURLY, dimensions=("currency",), measures=("hits", "gross_revenue"))
-    assert told(rows, by_currency) == {(0, None, 1, 0), (0, "USD", 1, 7), (0, "JPY", 1, 9)}
-    assert told(rows, HOURLY) == {(0, 3)}
+    assert groups_of(rows, by_currency) == {(0, None, 1, 0), (0, "USD", 1, 7), (0, "JPY", 1, 9)}
+    assert groups_of(rows, HOURLY) == {(0, 3)}
 
 
 def test_another_dimension_is_refused() -> None:
@@ -78,25 +78,25 @@ def test_another_dimension_is_refused() -> None:
 
 
 def test_sketches_are_united_over_cells_currencies_and_parts() -> None:
-    asked = replace(HOURLY, bucket_starts=(MIDNIGHT,), measures=(), sketches=("visitors",))
+    query = replace(HOURLY, bucket_starts=(MIDNIGHT,), measures=(), sketches=("visitors",))
     rows = a_series(
         traffic(hits=1, visitors=sketch_of(1, 2)),
         traffic(hits=1, visitors=sketch_of(2, 3), currency="USD"),
         traffic(MIDNIGHT + HOUR, hits=1, visitors=sketch_of(4)),
         traffic(MIDNIGHT + HOUR, hits=1),
     )
-    (whole,) = folded(rows, asked)["visitors"]
+    (whole,) = folded(rows, query)["visitors"]
     assert union([whole]).estimate() == 4
     first, second = rows.filter(pl.col("cell") == MIDNIGHT), rows.filter(pl.col("cell") != MIDNIGHT)
-    (together,) = added([folded(first, asked), folded(second, asked)], asked)["visitors"]
+    (together,) = added([folded(first, query), folded(second, query)], query)["visitors"]
     assert together == whole
-    hourly = added([folded(rows, replace(asked, bucket_starts=HOURLY.bucket_starts))], asked)
-    assert {bucket: union([one]).estimate() for bucket, one in hourly.rows()} == {0: 3, 1: 1}
+    hourly = added([folded(rows, replace(query, bucket_starts=HOURLY.bucket_starts))], query)
+    assert {bucket: union([sketch]).estimate() for bucket, sketch in hourly.rows()} == {0: 3, 1: 1}
 
 
 def test_no_rows_have_the_types_of_an_answer() -> None:
-    asked = replace(HOURLY, dimensions=("currency",), sketches=("visitors",))
-    assert added([], asked).schema == {
+    query = replace(HOURLY, dimensions=("currency",), sketches=("visitors",))
+    assert added([], query).schema == {
         "bucket": pl.Int32,
         "currency": pl.String,
         "hits": pl.Int64,
@@ -119,12 +119,12 @@ def test_days_of_one_generation_are_read_together_a_bounded_number_at_a_time() -
 
 def test_a_settled_day_of_which_no_series_were_kept_is_not_told() -> None:
     rows = a_series(traffic(hits=1))
-    assert tells(Run(UTC_DAY, UTC_DAY + 1, 3), rows)
-    assert not tells(Run(UTC_DAY, UTC_DAY + 2, 3), rows)
-    assert tells(Run(UTC_DAY, UTC_DAY + 2, 0), rows), "a live day may have nothing yet"
-    assert tells(Run(UTC_DAY, UTC_DAY + 1, 0), pl.DataFrame(schema=SERIES_COLUMNS))
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 3), rows)
+    assert not is_complete(Run(UTC_DAY, UTC_DAY + 2, 3), rows)
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 2, 0), rows), "a live day may have nothing yet"
+    assert is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), pl.DataFrame(schema=SERIES_COLUMNS))
 
 
 def test_amounts_added_up_before_currencies_were_told_apart_are_not_told() -> None:
     old = a_series(traffic(hits=1, gross_revenue=7, currency="USD")).with_columns(currency=pl.lit(""))
-    assert not tells(Run(UTC_DAY, UTC_DAY + 1, 0), old)
+    assert not is_complete(Run(UTC_DAY, UTC_DAY + 1, 0), old)

@@ -1,4 +1,4 @@
-"""What a sender is charged for refused hits, in literal units of a refused byte."""
+"""Charges to a sender for refused hits, in literal units per refused byte."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def refused(accepted: int, *indexes: int) -> BatchOutcome:
 
 
 def charged(budget: RefusalBudget) -> float:
-    """Returns what was charged beyond the 4,000 units that a full bucket has."""
+    """Return the charge beyond the 4,000 units of a full bucket."""
     return budget.wait_s(RefusedSender(KEY, ADDRESS)) * 1_000 + 4_000
 
 
 @pytest.mark.parametrize(
     ("sizes", "work"),
     [
-        ([10, 10, 10, 9_970], 9_970),  # by its own bytes, not by a fourth of all
-        ([1, 1, 1, 1], 9_996 / 4 + 1),  # and by its share of what is in no hit
-        ((), 2_500),  # where sizes are not known, by its share
+        ([10, 10, 10, 9_970], 9_970),  # charged by size, not a fourth of the total
+        ([1, 1, 1, 1], 9_996 / 4 + 1),  # plus a share of the bytes outside hits
+        ((), 2_500),  # without known sizes: an equal share
     ],
 )
 def test_a_refused_hit_is_charged_by_its_own_bytes(

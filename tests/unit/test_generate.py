@@ -1,4 +1,4 @@
-"""The generated hits hold what they promise, and the reference keeps its own invariants on random sets."""
+"""Properties of the generated hits, and the reference's invariants on random sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every use of a 64-bit hash in the product has its answer in docs/decisions/0038-hashes.md (rule D0)."""
+"""Every use of a 64-bit hash in the product is covered in docs/decisions/0038-hashes.md (rule D0)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_LIBRARIES = frozenset({"hash", "hash_rows", "crc32", "adler32"})
 
 
 def is_hash(called: ast.expr) -> bool:
-    """Whether what is called returns a hash of 64 bits or fewer."""
+    """Return whether the called function returns a hash of at most 64 bits."""
     match called:
         case ast.Name(name) | ast.Attribute(attr=name):
             return (
@@ -24,7 +24,7 @@ def is_hash(called: ast.expr) -> bool:
 
 
 def uses(tree: ast.AST, name: str = "") -> Iterator[str]:
-    """Yield the function, or the class and method, of each call of a hash."""
+    """Yield the function, or the class and method, around each hash call."""
     for node in ast.iter_child_nodes(tree):
         inner = name
         if isinstance(node, ast.ClassDef) or (

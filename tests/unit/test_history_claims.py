@@ -25,7 +25,7 @@ REFUND = RefHit(
 
 
 def summed(seen: Seen, name: str) -> int:
-    """Sum a measure over all rows of hits that are not excluded."""
+    """Return the sum of a measure over all rows without excluded hits."""
     return sum(row.get(name, 0) for key, row in seen.rows.items() if key[:2] == (RowSource.TRAFFIC, False))
 
 

@@ -1,4 +1,4 @@
-"""Import rules, line by line and on the real files: which lines become hits, which are skipped and why."""
+"""Import rules, line by line and on real files: lines that become hits, and skipped lines with reasons."""
 
 from __future__ import annotations
 

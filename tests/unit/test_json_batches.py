@@ -1,4 +1,4 @@
-"""JSON becomes a batch hit by hit: what does not parse is refused at its place, and nothing else is lost."""
+"""JSON batches, parsed hit by hit: an unparsable hit is refused at its place, and no other hit is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hitmesh.model.errors import RefusedError
 from tests.support.admitting import SERVER, a_frame, admitted
 
 GOOD = {"hitId": "good", "type": "HIT_TYPE_PAGE_VIEW", "visitorId": "v", "pageView": {"url": "/"}}
-# Parsed, since unknown names are ignored; admission refuses what is left of them.
+# Parsed, since unknown names are ignored; admission refuses the rest.
 EMPTIED_HITS = [{**GOOD, "type": "HIT_TYPE_FOO"}, {**GOOD, "pageView": "a text"}]
 BAD_HITS = [
     {**GOOD, "screenView": {"screenName": "two payloads"}},
@@ -81,9 +81,9 @@ ORDER = {"type": "HIT_TYPE_ORDER", "pageView": None}
         ({"trueTime": "gestern"}, "trueTime", f"trueTime is 'gestern': {A_TIME}"),
         ({"trueTime": 1764400000}, "trueTime", f"trueTime is 1764400000: {A_TIME}"),
         ({"true_time": {}}, "true_time", f"true_time is {{}}: {A_TIME}"),
-        ({"visitorId": 7}, "visitorId", "visitorId is 7: write a text"),
-        ({"visitorId": "\ud800"}, "visitorId", "visitorId is '\\ud800': write a text"),
-        ({"visitorId": ["\x1b[2J"]}, "visitorId", 'visitorId is ["\\u001b[2J"]: write a text'),
+        ({"visitorId": 7}, "visitorId", "visitorId is 7: write a string"),
+        ({"visitorId": "\ud800"}, "visitorId", "visitorId is '\\ud800': write a string"),
+        ({"visitorId": ["\x1b[2J"]}, "visitorId", 'visitorId is ["\\u001b[2J"]: write a string'),
         ({"trueTime": "\x1b" * 99}, "trueTime", "trueTime is '" + "\\x1b" * 14 + f"\\x1…: {A_TIME}"),
         ({"sequence": -1}, "sequence", "sequence is -1: write a whole number from 0 to 2^32-1"),
         (
@@ -94,7 +94,7 @@ ORDER = {"type": "HIT_TYPE_ORDER", "pageView": None}
         (
             {**ORDER, "order": {"items": [{"quantity": 1.5}, {"sku": False}]}},
             "order.items[1].sku",
-            "order.items[1].sku is false: write a text",
+            "order.items[1].sku is false: write a string",
         ),
         ({"pageView": 7}, "pageView", "pageView is 7: write an object"),
         ({"properties": []}, "properties", "properties is []: write an object"),
@@ -130,7 +130,7 @@ def test_only_the_first_hits_that_are_wrong_are_looked_at_again() -> None:
     issues = admitted(frame_of({"ingestKey": SERVER, "hits": hits}, detailed=2)).issues
     assert [issue.field for issue in issues] == ["visitorId", "visitorId", "", "", ""]
     assert [issue.hit_id for issue in issues] == ["0", "1", "2", "3", "4"]
-    assert issues[2].message == "hit 2 of 5 is not the JSON of a Hit: send it in a smaller batch to learn why"
+    assert issues[2].message == "hit 2 of 5 is not the JSON of a Hit: send the hit in a smaller batch to learn why"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_quantity_with_decimals_is_exact(sent: float | str) -> None:
     hits = hits_of(batch_of_json(json.dumps({"hits": [order, cart, view]}).encode()).batch)
     of_order, of_cart, of_view = map(hit_pb2.Hit.FromString, hits)
     items = [*of_order.order.items, *of_cart.cart.items, of_view.product_view.item]
-    assert [(one.quantity, one.quantity_exact) for one in items] == [
+    assert [(parsed.quantity, parsed.quantity_exact) for parsed in items] == [
         (0, float(sent)),
         (2, 0),
         (3, 0),

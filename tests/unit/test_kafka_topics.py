@@ -1,4 +1,4 @@
-"""What Kafka is told about topics, without Kafka."""
+"""Topic configurations for Kafka, without Kafka."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.scripted_druid import servers_at
 @pytest.mark.parametrize("days", [1, 3, 30])
 def test_rows_that_druid_has_are_deleted_soon_after_their_time_however_few_they_are(days: int) -> None:
     servers = servers_at("http://127.0.0.1:1")
-    topics = {one.name: one.config for one in wanted_topics(servers, SchemaOptions(rollups_retention_days=days))}
+    topics = {topic.name: topic.config for topic in wanted_topics(servers, SchemaOptions(rollups_retention_days=days))}
     for source in RowSource:
         config = topics[servers.rollups(source)]
         assert config["cleanup.policy"] == "delete"

@@ -1,4 +1,4 @@
-"""Golden values of everything that is hashed and stored: a change here makes stored numbers meaningless."""
+"""Golden values for every stored hash: a change here makes stored numbers meaningless."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_campaign_texts_that_hold_the_separator_are_told_apart() -> None:
 def test_a_site_without_spread_has_one_partition() -> None:
     site = np.array([hash64("merchants/m/sites/s")] * 3, dtype=np.uint64)
     visitors = np.array([0, 1, 2**64 - 1], dtype=np.uint64)
-    one, four = np.ones(3, dtype=np.uint64), np.full(3, 4, dtype=np.uint64)
+    single, four = np.ones(3, dtype=np.uint64), np.full(3, 4, dtype=np.uint64)
     home = hash64("merchants/m/sites/s") % 8
-    assert partition_of(site, visitors, one, 8).tolist() == [home] * 3
+    assert partition_of(site, visitors, single, 8).tolist() == [home] * 3
     assert partition_of(site, visitors, four, 8).tolist() == [home, (home + 1) % 8, (home + 3) % 8]

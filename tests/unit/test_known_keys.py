@@ -1,4 +1,4 @@
-"""A stranger who guesses keys costs a store a bounded number of look-ups, and never shuts out a key that is known."""
+"""Guessed keys cost a store a bounded number of look-ups, and never lock out a known key."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")
 
 
 class AskedStore:
-    """Keys by digest, and how often one was asked for."""
+    """Keys by digest, and the number of look-ups."""
 
     def __init__(self) -> None:
         self.keys: dict[bytes, IngestKey] = {}
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self, digest: bytes) -> IngestKey | None:
-        self.asked += 1
+        self.calls += 1
         return self.keys.get(digest)
 
 
@@ -56,19 +56,19 @@ class TestKnownKeys:
     def spend(self) -> None:
         for number in range(3):
             assert self.of(b"unknown %d" % number) is None
-        with pytest.raises(KeyNotLookedUp, match="3 look-ups of unknown keys a second are the limit"):
+        with pytest.raises(KeyNotLookedUp, match="the limit is 3 look-ups of unknown keys per second"):
             self.of(b"one too many")
 
     def test_no_more_unknown_keys_are_looked_up_in_a_second_than_the_limit(self) -> None:
         self.spend()
-        assert self.store.asked == 3
+        assert self.store.calls == 3
         self.clock.advance(400)
         assert self.of(b"another") is None
         with pytest.raises(KeyNotLookedUp):
             self.of(b"and another")
         self.clock.advance(3_600_000)
         self.spend()
-        assert self.store.asked == 7
+        assert self.store.calls == 7
 
     def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing(self) -> None:
         self.clock.advance(10_000)
@@ -129,14 +129,14 @@ class TestKnownKeys:
         self.known = KnownKeys(self.clock, 3, max_unknown=1)
         for _ in range(9):
             assert self.of(b"a") is None
-        assert self.store.asked == 1
+        assert self.store.calls == 1
         self.store.keys[b"a"] = KEY
         self.known.forget_unknown()
         assert self.of(b"a") == KEY
 
 
 class ScriptedSession:
-    """Answers what a directory asks Cassandra: one key, and a version that never changes."""
+    """A session that answers a directory's requests to Cassandra: one key, and a version that never changes."""
 
     def __init__(self) -> None:
         self.look_ups = 0

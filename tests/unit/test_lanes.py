@@ -1,4 +1,4 @@
-"""Dear questions have turns of their own; what is dear is said by the shape of a question."""
+"""Expensive questions take separate turns; a question's shape decides whether it is expensive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does every hit add up (rule D5): the equations of the ledger over literal numbers."""
+"""The ledger's equations over literal numbers (rule D5)."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def test_what_was_received_must_be_refused_or_taken() -> None:
 
 
 def test_what_is_lost_in_one_cell_is_not_made_up_for_in_another() -> None:
-    one = Count(1, 10, 1)
-    rows = [*came_in(one + one, Count(), one), *came_in(Count(), Count(), one, at=900_000)]
-    found = site_ledger(sums(*rows, *streamed(("accepted", one + one), ("counted", one + one))), {}, {}, [])
+    single = Count(1, 10, 1)
+    rows = [*came_in(single + single, Count(), single), *came_in(Count(), Count(), single, at=900_000)]
+    found = site_ledger(sums(*rows, *streamed(("accepted", single + single), ("counted", single + single))), {}, {}, [])
     assert found.totals.received == found.totals.accepted
     assert found.imbalance == 2 + 2 * 2
 

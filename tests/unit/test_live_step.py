@@ -1,4 +1,4 @@
-"""What a step of the stream says, by literal times: what goes out at once, what is taken back, what waits."""
+"""Output of a stream step, by literal times: immediate rows, retractions, waiting hits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def a_hit(minute: float, hit_id: str | None = None, visitor: str = "v", **fields
 
 
 class Stream:
-    """A partition, and what it has said so far."""
+    """A partition and its output so far."""
 
     def __init__(self, cache: Path, limits: Limits = PRODUCTION) -> None:
         self.state = LiveState(PARTITION, cache, limits)
@@ -47,11 +47,11 @@ class Stream:
         self._offset = 0
 
     def at(self, minute: float, *hits: RefHit) -> dict[str, int]:
-        """Take a record that the log took at a minute; return the net of what goes out, without zeros."""
+        """Take a record that the log took at a minute, and return the net output without zeros."""
         return net(self._step([self._logged(minute, hits)]))
 
     def at_once(self, minute: float, *records: Sequence[RefHit]) -> None:
-        """Take several records in one step."""
+        """Take several records in a single step."""
         self._step([self._logged(minute, hits) for hits in records])
 
     def _logged(self, minute: float, hits: Sequence[RefHit]) -> LoggedRecord:
@@ -63,8 +63,8 @@ class Stream:
         return logged
 
     def _step(self, records: Sequence[LoggedRecord]) -> Stepped:
-        own = take_in(records).partitions[PARTITION]
-        prepared = prepare(self.state, RecordsOf(own.ends, own.hits), {SITE: DEFAULT_RULES})
+        taken = take_in(records).partitions[PARTITION]
+        prepared = prepare(self.state, RecordsOf(taken.ends, taken.hits), {SITE: DEFAULT_RULES})
         stepped = apply(self.state, prepared, prepared.claiming)
         self.counts.add(stepped.counts)
         self.last = stepped
@@ -72,7 +72,7 @@ class Stream:
 
 
 def net(stepped: Stepped) -> dict[str, int]:
-    """Sums over the rows of a step; `visitors` is in how many rows a sketch came."""
+    """Return the sums over a step's rows; `visitors` is the number of rows with a sketch."""
     traffic, visits = stepped.rows.traffic, stepped.rows.visits
     sums = {name: int(traffic[name].sum()) for name in (*TRAFFIC_MEASURES, MOVED_VISITORS)}
     sums |= {name: int(visits[name].sum()) for name in VISITS_MEASURES}
@@ -88,7 +88,7 @@ def test_visit_counts_at_once_and_its_end_when_log_time_is_past_the_gap(stream: 
     first = stream.at(600, a_hit(600))
     assert first == {"hits": 1, "pageviews": 1, "visits": 1, "bounces": 1, "entries": 1}
     assert stream.at(610, a_hit(605)) == {"hits": 1, "pageviews": 1, "bounces": -1}
-    assert stream.at(635) == {}  # exactly the gap: it may still go on
+    assert stream.at(635) == {}  # exactly the gap: the visit may still continue
     assert stream.at(635.0001) == {"visit_duration_total": 5 * MINUTE, "visit_views": 2, "exits": 1}
     assert stream.at(700) == {}
     assert (stream.counts.fast, stream.counts.slow) == (2, 0)
@@ -108,14 +108,14 @@ def test_hit_between_two_visits_merges_them(stream: Stream) -> None:
     assert stream.at(650, a_hit(650))["visits"] == 1
     merged = stream.at(652, a_hit(625))
     assert (merged["visits"], merged["bounces"], merged["hits"]) == (-1, -2, 1)
-    # What ended meanwhile has not: duration, views and exit of the first visit are taken back.
+    # An end is retracted: duration, views and exit of the first visit.
     assert (merged["visit_views"], merged["exits"], merged["entries"]) == (-1, -1, -1)
     assert stream.at(681) == {"visit_duration_total": 50 * MINUTE, "visit_views": 3, "exits": 1}
     assert (stream.counts.fast, stream.counts.slow) == (2, 1)
 
 
 def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stream) -> None:
-    """Vector S-d; the visitor cannot leave the sketch of the row it was in (rule S8)."""
+    """Vector S-d; the visitor cannot leave the sketch of the previous row (rule S8)."""
     stream.at(610, a_hit(610))
     changed = stream.at(611, a_hit(600))
     assert changed == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}
@@ -126,7 +126,7 @@ def test_earlier_hit_becomes_the_first_and_its_dimensions_go_to_all(stream: Stre
 
 
 def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream: Stream) -> None:
-    """A visit of two hours without a view: its old hits are pinned until the view comes."""
+    """A visit of two hours without a view: its old hits are pinned until the view arrives."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     for minute in range(600, 721, 20):
         stream.at(minute, a_hit(minute, **events))
@@ -140,7 +140,7 @@ def test_first_view_gives_hits_from_before_the_horizon_their_landing_page(stream
 
 @pytest.mark.parametrize("orphan_first", [False, True])
 def test_first_view_moves_no_orphan_that_lies_inside_the_visit(stream: Stream, orphan_first: bool) -> None:
-    """Rule S2: a quiet hit of another campaign is in no visit, at its start or between its hits."""
+    """Rule S2: a quiet hit from another campaign is in no visit, both at the visit's start and between its hits."""
     events: dict[str, Any] = {"type": "EVENT", "event_name": "beat", "page_path": None}
     quiet: dict[str, Any] = {"type": "ENGAGEMENT", "interactive": False, "page_path": None}
     orphan = a_hit(600 if orphan_first else 605, "orphan", campaign=("mail", "email", "", ""), **quiet)
@@ -179,8 +179,8 @@ def test_copy_is_found_for_90_minutes_of_log_time_and_two_hours_of_event_time(st
 
 def test_copy_with_another_content_collides(stream: Stream) -> None:
     stream.at(600, a_hit(600, "same"))
-    own = take_in([record(a_hit(600, "same", page_path="/other"), offset=1)]).partitions[PARTITION]
-    prepared = prepare(stream.state, RecordsOf(own.ends, own.hits), {})
+    taken = take_in([record(a_hit(600, "same", page_path="/other"), offset=1)]).partitions[PARTITION]
+    prepared = prepare(stream.state, RecordsOf(taken.ends, taken.hits), {})
     assert prepared.collides.tolist() == [True]
 
 
@@ -193,8 +193,8 @@ def test_order_counts_once_and_makes_its_visit_one_with_an_order(stream: Stream)
     order: dict[str, Any] = {"type": "ORDER", "order_id": "o", "total_micros": 5, "currency": "USD", "page_path": None}
     first = stream.at(600, a_hit(600), a_hit(601, **order))
     assert (first["orders"], first["gross_revenue"], first["order_visits"]) == (1, 5, 1)
-    own = take_in([record(a_hit(602, **order), offset=9)]).partitions[PARTITION]
-    prepared = prepare(stream.state, RecordsOf(own.ends, own.hits), {})
+    taken = take_in([record(a_hit(602, **order), offset=9)]).partitions[PARTITION]
+    prepared = prepare(stream.state, RecordsOf(taken.ends, taken.hits), {})
     repeated = net(apply(stream.state, prepared, np.array([False])))
     assert repeated == {"hits": 1}
 
@@ -211,7 +211,7 @@ def test_orphan_waits_for_a_visit_that_begins_before_it(stream: Stream) -> None:
 def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
     for minute in range(600, 900, 5):
         stream.at(minute, a_hit(minute, visitor=f"v{minute}"))
-    # 60 minutes of lateness, 30 of gap and one epoch at most.
+    # 60 minutes for lateness, 30 for the gap and one epoch at most.
     assert len(stream.state.timelines) <= 21
     assert len(stream.state.kept) <= 24
     stream.at(1_200)
@@ -219,7 +219,7 @@ def test_state_forgets_what_nothing_can_change(stream: Stream) -> None:
 
 
 def test_visit_that_ends_as_an_epoch_begins_keeps_its_pages_whatever_is_tidied(tmp_path: Path) -> None:
-    """The numbers of its pages are in hand when those that no visit has any more are given away."""
+    """The visit's page numbers are in use when unused numbers are released."""
     stream = Stream(tmp_path, Limits(tidy_from=1, tidy_ratio=0))
     stream.at(600, *(a_hit(600, visitor=f"v{number}", page_path=f"/gone/{number}") for number in range(5)))
     stream.at(668, a_hit(668, page_path="/first"), a_hit(669, page_path="/last"))
@@ -238,7 +238,7 @@ def test_windows_are_cut_where_an_epoch_ends() -> None:
     records = [record(a_hit(minute), offset) for offset, minute in enumerate((0, 14.9, 15, 29, 31, 32))]
     other = [LoggedRecord(Position("log", 1, 0), MIDNIGHT + 16 * MINUTE, Record(RecordKind.HEARTBEAT))]
     cut = windows([*records[:3], *other, *records[3:]], 15 * MINUTE)
-    offsets = [[one.position.offset for one in group if one.position.partition == 0] for group in cut]
+    offsets = [[logged.position.offset for logged in group if logged.position.partition == 0] for group in cut]
     assert offsets == [[0, 1], [2, 3], [4, 5]]
     assert sum(len(group) for group in cut) == 7
 
@@ -266,7 +266,7 @@ def test_hit_out_of_order_waits_where_its_visitor_has_too_many_kept_hits(tmp_pat
     ("later", "waiting"),
     [
         ([[a_hit(601, "same time")]], 1),
-        ([[a_hit(600)], [a_hit(600.5)]], 2),  # later than the record before it, not than those before that
+        ([[a_hit(600)], [a_hit(600.5)]], 2),  # later than the previous record, not than the records before
         ([[a_hit(602)], [a_hit(601.5)], [a_hit(602.5)]], 1),
     ],
 )
@@ -301,6 +301,6 @@ def test_hits_that_wait_are_in_no_visit_once_their_visitor_has_few_hits_again(tm
     assert stream.last.waiting is not None
     assert stream.last.waiting.select("at", "hits").rows() == [(20_000, 1)]
     stream.at(650, a_hit(650))
-    # 105 minutes on, none of them is kept any more.
+    # 105 minutes later, none of these hits is kept.
     assert stream.at(720, a_hit(720))["visits"] == 1
     assert stream.at(721, a_hit(719)) == {"hits": 1, "pageviews": 1, "bounces": -1, MOVED_VISITORS: 1}

@@ -1,4 +1,4 @@
-"""The tables that hold the state of the stream: keys, ids, texts, tuples, timelines and kept hits."""
+"""The stream state's tables: keys, ids, texts, tuples, timelines and kept hits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_index_finds_every_key_and_no_other() -> None:
 
 
 def test_index_tells_keys_apart_that_want_the_same_place() -> None:
-    # The upper bits say where a key stands: all of these want the last place, and wrap around.
+    # The upper bits choose the slot: all these keys hash to the last slot, and wrap around.
     keys = np.arange(2**64 - 500, 2**64, dtype=np.uint64)
     index = HashIndex()
     index.add(keys, np.arange(500))
@@ -110,8 +110,8 @@ def test_tuples_are_the_same_after_they_were_stored() -> None:
 
 
 def test_excluded_hits_are_a_timeline_of_their_own_and_share_the_ids_of_their_visitor() -> None:
-    one = np.array([7, 7, 8], np.uint64)
-    keys = timeline_keys(one, one, one, np.array([False, True, False]))
+    hashes = np.array([7, 7, 8], np.uint64)
+    keys = timeline_keys(hashes, hashes, hashes, np.array([False, True, False]))
     assert keys[0] != keys[1]
     assert visitors_of(keys)[0] == visitors_of(keys)[1] != visitors_of(keys)[2]
     ids = hit_ids(keys, np.array([5, 5, 5], np.uint64))
@@ -154,13 +154,13 @@ def test_kept_hits_of_a_visitor_are_found_in_memory_and_in_files(tmp_path: Path,
         kept.add(kept_rows(keys, number * 7, log_time=number), epoch=number // 10)
         for place, key in enumerate(keys):
             expected.setdefault(key & ~1, []).append(number * 7 + place)
-    asked = np.array([4, 8, 48, 1_000], np.uint64)
-    found = kept.of_visitors(asked)
-    wanted = sorted(offset for key in asked.tolist() for offset in expected.get(key, []))
+    queried = np.array([4, 8, 48, 1_000], np.uint64)
+    found = kept.of_visitors(queried)
+    wanted = sorted(offset for key in queried.tolist() for offset in expected.get(key, []))
     assert sorted(found["offset"].to_list()) == wanted
     assert found["page_path"].to_list() == [f"/{key}\n'" for key in found["key"].to_list()]
     assert len(kept) == 280
     kept.forget_before(20)
     assert (kept.first_offset(), len(kept)) == (140, 140)
-    # Files have no names any more: nothing is left when the process ends, however it ends.
+    # The files are already unlinked: no file survives the process, however the process ends.
     assert not list(tmp_path.glob("cache/*"))

@@ -1,7 +1,7 @@
-"""`hitmesh load`, the deciding parts: what is offered when, what hits look like, and what must be counted of them.
+"""The pure parts of `hitmesh load`: schedule, content and expected counts of hits.
 
-The generator says what its own bytes should count; here the bytes are decoded and counted again, visits by the
-reference model.
+The generator reports the expected counts for its bytes; here the bytes are decoded and counted again, with visits by
+the reference model.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ def test_same_arguments_give_the_same_bytes(mixed: Decoded) -> None:
 def test_another_start_moves_the_same_hits_and_gives_them_other_ids(mixed: Decoded) -> None:
     later = decoded(MIXED, START_MS + 5_000)
     for before, after in zip(mixed.batches, later.batches, strict=True):
-        for one, other in zip(before.hits, after.hits, strict=True):
-            assert other.true_time.ToMilliseconds() - one.true_time.ToMilliseconds() == 5_000
-            assert other.hit_id != one.hit_id
-            assert (other.page_view, other.context) == (one.page_view, one.context)
+        for hit, other in zip(before.hits, after.hits, strict=True):
+            assert other.true_time.ToMilliseconds() - hit.true_time.ToMilliseconds() == 5_000
+            assert other.hit_id != hit.hit_id
+            assert (other.page_view, other.context) == (hit.page_view, hit.context)
 
 
 def test_frame_is_a_batch_of_one_site_with_as_many_hits_as_it_says(mixed: Decoded) -> None:
@@ -140,7 +140,7 @@ def test_hits_are_on_time_out_of_order_or_late_and_never_in_between(mixed: Decod
     assert all(LATE_MS[0] <= age <= LATE_MS[1] for age in late)
     assert len(late) / len(ages) == pytest.approx(0.04, abs=0.01)
     assert len(early) / len(ages) == pytest.approx(0.06, abs=0.01)
-    # What is left is moved on by a few ms at most, where a visitor has a hit at that time already.
+    # The remaining hits are moved by a few ms at most, if the visitor already has a hit at that time.
     assert all(-50 < age <= 0 for age in set(ages) - set(late) - set(early))
 
 
@@ -190,7 +190,7 @@ def test_crawlers_are_known_as_bots_and_nobody_else_is() -> None:
 
 
 def _hits_as_sent(run: Decoded) -> list[tuple[hit_pb2.Hit, int, int]]:
-    """Every hit with the time at which it is offered, in ms after the start, and its site."""
+    """Return every hit with its site and scheduled time, in ms after the start."""
     return [
         (hit, MIXED.happens_ms(number), frame.site)
         for frame, batch in zip(run.frames, run.batches, strict=True)
@@ -199,7 +199,7 @@ def _hits_as_sent(run: Decoded) -> list[tuple[hit_pb2.Hit, int, int]]:
 
 
 def _fresh(run: Decoded) -> list[tuple[hit_pb2.Hit, int, int]]:
-    """The hits without copies."""
+    """Return the hits without copies."""
     first: dict[str, tuple[hit_pb2.Hit, int, int]] = {}
     for hit, at_ms, site in _hits_as_sent(run):
         first.setdefault(hit.hit_id, (hit, at_ms, site))
@@ -282,9 +282,9 @@ def test_encoding_process_says_ready_then_every_frame_then_the_visits() -> None:
     out = io.BytesIO()
     encode(io.BytesIO(order + b"\n"), out)
     out.seek(0)
-    said = [pickle.load(out) for _ in range(plan.frames + 2)]
-    assert said[0] == READY
-    assert said[1:-1] == list(Traffic(plan, keys, START_MS))
-    visits, cpu_s = said[-1]
+    messages = [pickle.load(out) for _ in range(plan.frames + 2)]
+    assert messages[0] == READY
+    assert messages[1:-1] == list(Traffic(plan, keys, START_MS))
+    visits, cpu_s = messages[-1]
     assert set(visits) == set(keys)
     assert cpu_s > 0

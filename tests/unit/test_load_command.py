@@ -1,4 +1,4 @@
-"""`hitmesh load`, around the sending: the process that encodes, the processes that are watched, the target."""
+"""`hitmesh load` around the sending: the encoding process, the watched processes, the target."""
 
 from __future__ import annotations
 

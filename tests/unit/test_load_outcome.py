@@ -1,4 +1,4 @@
-"""`hitmesh load`, what is said of a run: what differs, percentiles, and every problem."""
+"""The report of `hitmesh load`: differences, percentiles, and every problem."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def an_outcome(**changes: object) -> Outcome:
 
 
 def test_good_run_has_no_problems_and_its_rates_are_over_their_own_times() -> None:
-    said = an_outcome().as_json()
-    assert said["ok"]
-    assert said["rates"] == {"offered_per_s": 10.0, "acknowledged_per_s": 10.0, "visible_per_s": 8.0}
-    assert said["processes"][0]["cpu_cores"] == 0.2
-    assert said["processes"][0]["cpu_us_per_hit"] == 25_000.0
-    assert json.loads(json.dumps(said)) == said
+    report = an_outcome().as_json()
+    assert report["ok"]
+    assert report["rates"] == {"offered_per_s": 10.0, "acknowledged_per_s": 10.0, "visible_per_s": 8.0}
+    assert report["processes"][0]["cpu_cores"] == 0.2
+    assert report["processes"][0]["cpu_us_per_hit"] == 25_000.0
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_every_problem_is_named() -> None:

@@ -1,4 +1,4 @@
-"""`hitmesh load`, the sending parts, against a small server on a real socket that follows a script."""
+"""The sending parts of `hitmesh load`, against a small server on a real socket that follows a script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Script = Callable[["Door", Requests, grpc.ServicerContext], Responses]
 
 @dataclass
 class Door(collector_pb2_grpc.CollectorServiceServicer):
-    """Calls follow `scripts` one after the other, then take everything."""
+    """A server whose calls follow `scripts` in order and then accept everything."""
 
     scripts: list[Script] = field(default_factory=list)
     endpoint: str = ""
@@ -77,7 +77,7 @@ def some_frames(plan: LoadPlan = PLAN) -> list[Frame]:
 
 
 def send(door: Door, frames: Iterable[Frame]) -> list[Answer]:
-    """Sends frames over one stream; returns the answers."""
+    """Send frames over a single stream and return the answers."""
     answers: list[Answer] = []
     stream = FrameStream(door.endpoint, answers.append, IMPATIENT)
     stream.start()
@@ -105,10 +105,10 @@ def test_frames_go_out_numbered_and_unchanged() -> None:
     frames = some_frames()
     with serving() as door:
         answers = send(door, frames)
-    assert [one.batch_seq for one in door.batches] == list(range(1, len(frames) + 1))
-    assert [one.batch.SerializeToString(deterministic=True) for one in door.batches[:3]] == [
-        type(one.batch).FromString(frame.content).SerializeToString(deterministic=True)
-        for one, frame in zip(door.batches, frames[:3], strict=False)
+    assert [request.batch_seq for request in door.batches] == list(range(1, len(frames) + 1))
+    assert [request.batch.SerializeToString(deterministic=True) for request in door.batches[:3]] == [
+        type(request.batch).FromString(frame.content).SerializeToString(deterministic=True)
+        for request, frame in zip(door.batches, frames[:3], strict=False)
     ]
     assert [answer.accepted for answer in answers] == [frame.hits for frame in frames]
     assert door.opens == [0]
@@ -125,7 +125,7 @@ def test_broken_call_is_resumed_after_the_last_acknowledged_frame() -> None:
     with serving(break_after_two) as door:
         answers = send(door, frames)
     assert door.opens == [0, 1]
-    assert [one.batch_seq for one in door.batches] == [1, 2, 2, 3, 4]
+    assert [request.batch_seq for request in door.batches] == [1, 2, 2, 3, 4]
     assert [answer.sent.frame.number for answer in answers] == [0, 1, 2, 3]
     assert answers[1].sent.resent == frames[1].hits
     assert answers[0].sent.resent == 0
@@ -142,7 +142,7 @@ def test_go_away_is_obeyed_and_the_rest_goes_to_another_call() -> None:
 
     with serving(go_away) as door:
         answers = send(door, some_frames()[:6])
-    assert [one.batch_seq for one in door.batches] == [1, 2, 3, 4, 5, 6]
+    assert [request.batch_seq for request in door.batches] == [1, 2, 3, 4, 5, 6]
     assert sum(answer.sent.resent for answer in answers) == 0
 
 
@@ -169,10 +169,10 @@ def test_unacknowledged_bytes_stay_within_the_credit() -> None:
         for request in requests:
             door.take(request)
             held.append(request)
-            most.append(sum(one.ByteSize() for one in held))
+            most.append(sum(message.ByteSize() for message in held))
             if len(held) == 2:
                 yield ack(request.batch.batch_seq)
-                yield credit(sum(one.ByteSize() for one in held))
+                yield credit(sum(message.ByteSize() for message in held))
                 held.clear()
         if held:
             yield ack(held[-1].batch.batch_seq)
@@ -240,7 +240,7 @@ def test_answer_that_would_not_change_ends_the_stream_at_once() -> None:
 
 @dataclass
 class Held:
-    """A door that acknowledges nothing until it is told to."""
+    """A door that acknowledges nothing until released."""
 
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -258,7 +258,7 @@ class Held:
         acked = 0
         while not (taken.is_set() and acked == len(door.batches)):
             if len(door.batches) > acked:
-                size = sum(one.ByteSize() + 16 for one in door.batches[acked:])
+                size = sum(batch.ByteSize() + 16 for batch in door.batches[acked:])
                 acked = len(door.batches)
                 yield ack(acked)
                 yield credit(size)
@@ -282,7 +282,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         began_s = time.monotonic()
         loop, tally, expected, stream = offer(door, frames)
         assert loop.wait(patient(10))
-        # The last frame was due 0.995 s after the start and no frame was answered by then.
+        # The last frame was due 0.995 s after the start, with no frame answered by then.
         assert time.monotonic() - began_s < 3
         assert tally.progress.offered == 200
         assert tally.progress.acknowledged == 0
@@ -291,7 +291,7 @@ def test_loop_keeps_its_schedule_while_nothing_is_acknowledged_and_the_wait_is_l
         assert stream.wait(patient(10))
         stream.close()
     assert tally.progress.acknowledged == 200
-    # The first frame was due 0.045 s after the start, its ack came after the last frame was due.
+    # The first frame was due 0.045 s after the start; its ack came after the last frame was due.
     assert tally.latencies_s[0] > 0.9
     assert expected.is_complete
 

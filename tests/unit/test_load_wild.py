@@ -1,4 +1,4 @@
-"""`hitmesh load --shape wild`: its hits are taken as they are, and what it expects of them is counted anew here."""
+"""`hitmesh load --shape wild`: hits are sent unchanged, and this test recounts the expected totals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN = LoadPlan(600, 6, sites=4, late_percent=20, duplicates_percent=20, bots_pe
 
 
 def wild(plan: LoadPlan = PLAN) -> tuple[list[tuple[int, hit_pb2.Hit]], dict[int, dict[str, int]], list[bytes]]:
-    """Site and hit of all that is sent, the totals expected of it, and the batches."""
+    """Return site and hit of everything sent, the expected totals, and the batches."""
     traffic, expected = traffic_of(plan, dict.fromkeys(plan.used_sites, SERVER), START_MS), Expected()
     hits, batches = [], []
     for frame in traffic:
@@ -87,11 +87,11 @@ def test_totals_are_those_of_the_bytes_and_visits_those_of_the_reference() -> No
             name: of_site[name] for name in (*Counts._fields, "duplicate_hits")
         }
         assert visits[site]._asdict() == {name: of_site[name] for name in VisitCounts._fields}
-    assert sum(one["duplicate_hits"] for one in totals.values()) > 100
+    assert sum(site_totals["duplicate_hits"] for site_totals in totals.values()) > 100
 
 
 def counts_of(site: int, hit: hit_pb2.Hit, claims: set[tuple[int, str, str]]) -> dict[str, int]:
-    """What a person's hit adds; an order or refund that was claimed before adds a hit only."""
+    """Return the counts that a person's hit adds; a repeated order or refund adds a hit only."""
     payload = hit.WhichOneof("payload")
     adds = {
         "hits": 1,

@@ -1,7 +1,7 @@
-"""A record has one log time, however often and from wherever it is read (rule L1).
+"""A record has one log time, in every reading from every position (rule L1).
 
-Kafka keeps no log time: it is made from the records, as a running maximum. The messages here are those of Kafka's
-client, and what reads them is the adapter's own.
+Kafka stores no log time: the adapter derives log times from the records, as a running maximum. These tests pass
+messages of Kafka's client to the adapter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BURST = 2 * LOOK_BACK
 
 
 def a_message(offset: int, record: Record, appended: int) -> Message:
-    """A record as Kafka's client hands it out; 2 says that Kafka noted when it was appended."""
+    """Return a record as Kafka's client delivers it; 2 says that Kafka noted the append time."""
     return Message(
         topic="hits",
         partition=0,
@@ -67,7 +67,7 @@ def test_log_times_are_the_same_from_any_record_on(
 
 
 class KafkaLikeScan:
-    """A LogScan of a memory log whose log times are made anew, as they are of messages of Kafka."""
+    """A LogScan over a memory log, with log times derived again, as for Kafka's messages."""
 
     def __init__(self, mesh: LiveMesh) -> None:
         self._scan: Any = mesh.stores.log_scan
@@ -75,7 +75,7 @@ class KafkaLikeScan:
         self._mesh = mesh
 
     def append(self, record: Record) -> int:
-        """Appends to partition 0; returns the log time."""
+        """Append to partition 0 and return the log time."""
         at = self._mesh.stores.log.append(Topic.HITS, 0, record).result()
         self._appended[at.position.offset] = self._mesh.clock.now()
         return at.log_time
@@ -86,16 +86,16 @@ class KafkaLikeScan:
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yields records as KafkaLogScan does."""
+        """Yield records as KafkaLogScan does."""
         start = first_offset if log_time else max(0, first_offset - LOOK_BACK)
         records = self._scan.read(partition, start, end_offset)
         again = logged_behind(self._messages(records), partition.log, log_time)
         return (logged for logged in again if logged.position.offset >= first_offset)
 
     def _messages(self, records: Iterable[LoggedRecord]) -> Iterator[Message]:
-        for one in records:
-            offset = one.position.offset
-            yield a_message(offset, one.record, self._appended.get(offset, self._mesh.clock.now()))
+        for logged in records:
+            offset = logged.position.offset
+            yield a_message(offset, logged.record, self._appended.get(offset, self._mesh.clock.now()))
 
 
 def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
@@ -104,10 +104,10 @@ def a_record(visitor: int, hit_id: str, event: int, collected: int) -> Record:
 
 
 def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, object]:
-    """What is seen of bursts of records that were collected long before what others sent.
+    """Return the visible results of record bursts that were collected long before other senders' records.
 
-    A collector reached the log again after an hour, while another one reached it all the time. Its hits are late by the
-    log time of the first reading; by their own collect time they would be on time.
+    A collector reaches the log again after an hour, while another collector reached the log all the time. The first
+    collector's hits are late by the log time of the first reading; by their collect time they would be on time.
     """
     with LiveMesh("memory:", home, START, [SITE], partitions=1) as mesh:
         scan = KafkaLikeScan(mesh)
@@ -125,7 +125,7 @@ def in_bursts(home: Path, *, snapshot: bool, restart: bool) -> tuple[object, obj
         if restart:
             mesh.runner.close()
             mesh.runner = mesh.a_runner(replace(stream_stores(mesh.stores), log_scan=scan))
-        for visitor in range(2):  # in order of event time first, then one before, which builds the visit anew
+        for visitor in range(2):  # in order of event time first, then an earlier hit, which rebuilds the visit
             scan.append(a_record(visitor, f"last-{visitor}", now - MINUTE, now))
             scan.append(a_record(visitor, f"before-{visitor}", now - 59 * MINUTE, now))
             mesh.step()
@@ -145,9 +145,9 @@ def test_state_made_again_among_old_records_changes_no_number(snapshot: bool, tm
 
 
 def test_records_behind_a_later_log_time_are_taken_at_that_time() -> None:
-    """A position that another tool committed says no log time: its reader begins at 0."""
+    """A position that another tool committed has no log time: its reader begins at 0."""
     beats = [LoggedRecord(Position("log", partition, 0), START, a_beat(START)) for partition in range(2)]
     first, second = PartitionId("log", 0), PartitionId("log", 1)
     raised = never_back(beats, {first: START + HOUR, second: START - HOUR})
-    assert [one.log_time for one in raised] == [START + HOUR, START]
+    assert [logged.log_time for logged in raised] == [START + HOUR, START]
     assert never_back(beats, {first: START}) == beats

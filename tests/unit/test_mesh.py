@@ -1,4 +1,4 @@
-"""The launcher's pure parts: what is rendered, which ports are free, what lies in a home."""
+"""The launcher's pure parts: rendering, free ports, a home's content."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Says whether a process is there and no zombie (nobody may be left to reap it)."""
+    """Return whether a process exists and is no zombie (a zombie may have no parent to reap it)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The generated shop of `hitmesh dev` is loaded once, and the time it is made for survives a failed attempt."""
+"""The generated shop of `hitmesh dev` is loaded once, and its time survives a failed attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processor says of itself."""
+"""The processor's own metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How merchants and sites are named."""
+"""Names of merchants and sites."""
 
 from __future__ import annotations
 

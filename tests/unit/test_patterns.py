@@ -1,4 +1,4 @@
-"""Patterns of a filter: what they match together is what each matches alone, in bounded work."""
+"""A filter's patterns: matched together or alone with the same result, in bounded work."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def test_patterns_match_together_what_each_matches_alone(patterns: list[str], va
 
 
 def test_many_large_patterns_match_what_each_matches_alone() -> None:
-    patterns = ["|".join(f"{other}[0-9a-f]{{3,9}}z{one}" for other in range(9)) for one in range(12)]
+    patterns = ["|".join(f"{other}[0-9a-f]{{3,9}}z{number}" for other in range(9)) for number in range(12)]
     assert sum(map(program_of, patterns)) > 2_000  # more than one automaton
-    values = [f"{one % 9}abcdz{one % 13}" for one in range(100)]
+    values = [f"{number % 9}abcdz{number % 13}" for number in range(100)]
     alone = {pattern: [value for value in values if re2.compile(pattern).search(value)] for pattern in patterns}
     assert matching_values(patterns, values) == alone
 
 
 def test_patterns_that_are_too_large_together_are_refused() -> None:
-    with pytest.raises(RefusedError, match=r"instructions together; the limit is 40: use in\(…\)") as caught:
-        refuse_program([f"^/{one}{{9}}$" for one in "abcd"], max_program=40)
+    with pytest.raises(RefusedError, match=r"instructions; the limit is 40: use in\(…\)") as caught:
+        refuse_program([f"^/{letter}{{9}}$" for letter in "abcd"], max_program=40)
     assert (caught.value.field, caught.value.reason) == ("filter", "FILTER_TOO_DEAR")
 
 
@@ -52,18 +52,20 @@ def test_patterns_and_values_that_are_too_many_together_are_refused_with_the_ari
     size = program_of("a+b")
     values = ["aaaaa"] * 10
     assert matching_values(["a+b"], values, max_steps=size * 50)
-    with pytest.raises(RefusedError, match=rf"{size} instructions on 10 values of 50 characters are {size * 50} steps"):
+    with pytest.raises(
+        RefusedError, match=rf"{size} instructions on 10 values of 50 characters need {size * 50} steps"
+    ):
         matching_values(["a+b"], values, max_steps=size * 50 - 1)
 
 
 def test_matching_ends_when_its_caller_leaves() -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     def leave_at_the_third() -> None:
-        asked.append(len(asked))
-        if len(asked) == 3:
+        calls.append(len(calls))
+        if len(calls) == 3:
             raise Abandoned("the caller left")
 
     with pytest.raises(Abandoned):
         matching_values(["x"], ["x"] * 100, leave_at_the_third, block=10)
-    assert len(asked) == 3
+    assert len(calls) == 3

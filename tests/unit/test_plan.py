@@ -1,4 +1,4 @@
-"""Which queries a question needs."""
+"""Queries that a question needs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_metrics_of_one_source_are_one_query() -> None:
 def test_who_left_a_sketch_is_asked_where_rows_are_told_apart_by_more_than_their_cell() -> None:
     tree = Comparison("channel", Operator.EQ, ("direct",))
     by_channel, filtered = a_question("visitors", dimensions="channel"), a_question("visitors", tree=tree)
-    asked = [legs(question, GENERATIONS)[0].query.measures for question in (by_channel, filtered)]
-    assert asked == [(MOVED_VISITORS,)] * 2
+    measures = [legs(question, GENERATIONS)[0].query.measures for question in (by_channel, filtered)]
+    assert measures == [(MOVED_VISITORS,)] * 2
 
 
 def test_parts_are_asked_for_once() -> None:
@@ -93,5 +93,5 @@ def test_every_pair_of_the_catalogue_is_a_query_that_rows_can_answer(metric: str
     for dimension in allowed_dimensions(METRICS[metric]):
         assert dimension in DIMENSIONS
         for leg in legs(a_question(metric, dimensions=dimension), GENERATIONS):
-            asked = [leg.query.columns.get(name, name) for name in leg.query.dimensions]
-            assert {*asked, *leg.query.measures, *leg.query.sketches} <= set(STREAM_COLUMNS[leg.query.source])
+            columns = [leg.query.columns.get(name, name) for name in leg.query.dimensions]
+            assert {*columns, *leg.query.measures, *leg.query.sketches} <= set(STREAM_COLUMNS[leg.query.source])

@@ -1,4 +1,4 @@
-"""A question has a budget: it ends when its caller leaves, and work beyond a limit is refused with the arithmetic."""
+"""A question's budget: the question ends when its caller leaves, and excess work is refused with the arithmetic."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_question_ends_when_its_caller_leaves() -> None:
 
 
 class Patience:
-    """A checkpoint that ends the work at its n-th look."""
+    """A checkpoint that ends the work at its n-th call."""
 
     def __init__(self, looks: int) -> None:
         self.left = looks
@@ -77,6 +77,6 @@ def test_too_many_cells_are_refused_with_the_arithmetic() -> None:
 
 
 def test_too_many_groups_are_refused_with_the_cure() -> None:
-    with pytest.raises(RefusedError, match=r"4 rows .* at most 3 can be put in order: use a filter") as caught:
+    with pytest.raises(RefusedError, match=r"4 rows .* at most 3 can be sorted: use a filter") as caught:
         answer(ROWS, QUERY, max_groups=3)
     assert caught.value.reason == "TOO_MANY_ROWS"

@@ -1,4 +1,4 @@
-"""When a partition's record is cut, and what its header says (decision A2, rule L1)."""
+"""When a partition's record is cut, and the header of the record (decision A2, rule L1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a state is made from after a start: a snapshot where there is one that can be used, else the log."""
+"""Recovery of a state after a start: from a usable snapshot, else from the log."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HITS = 30
 
 
 def a_mesh() -> SmallMesh:
-    """A mesh in which a visitor comes every five minutes, with a snapshot in the middle."""
+    """Return a mesh with a visitor every five minutes, and a snapshot in the middle."""
     mesh = SmallMesh(NOON, sites=[SITE])
     for number in range(HITS):
         mesh.send([RefHit(SITE, f"v{number % 3}", f"hit-{number}", mesh.clock.now(), page_path=f"/{number}")])
@@ -57,7 +57,7 @@ def recovered(stores: StreamStores, cache: Path) -> Recovered:
 
 
 def after_a_crash(mesh: SmallMesh, home: Path) -> Rows:
-    """The rows when another runner takes over, and the visitors come once more."""
+    """Return the rows after another runner takes over and the visitors continue."""
     mesh.runner = Runner(stream_stores(mesh.stores), mesh.clock, home=home)
     mesh.send(
         [RefHit(SITE, f"v{number}", f"last-{number}", mesh.clock.now(), page_path="/last") for number in range(3)]
@@ -83,7 +83,7 @@ def test_snapshot_saves_reading_the_log_from_its_beginning(tmp_path: Path) -> No
     mesh = a_mesh()
     found = recovered(stream_stores(mesh.stores), tmp_path)
     assert found.hits[first_partition(mesh)].next_offset == HITS
-    assert found.replayed < HITS  # the kept hits before the snapshot, and what came after it
+    assert found.replayed < HITS  # the kept hits before the snapshot, and later hits
     assert after_a_crash(mesh, tmp_path) == undisturbed()
 
 
@@ -108,7 +108,7 @@ def test_snapshot_that_does_not_decode_is_as_good_as_none(tmp_path: Path) -> Non
 
 
 def put_instead(mesh: SmallMesh, change: Callable[[bytes], bytes]) -> None:
-    """Replace the snapshot of the first partition by another one, made of its bytes."""
+    """Replace the first partition's snapshot by another snapshot, derived from its bytes."""
     states, partition = mesh.stores.states, first_partition(mesh)
     found = states.load(partition, LOGIC_VERSION)
     assert found is not None
@@ -126,7 +126,7 @@ def test_snapshot_without_a_format_is_as_good_as_none(tmp_path: Path) -> None:
 
 
 def as_format_2(value: bytes) -> bytes:
-    """The snapshot as it was when digests had no secret."""
+    """Return the snapshot in the format before digests had a secret."""
     tables = unpacked(value)
     tables["cells"] = tables["cells"].drop(UNKEYED_DIGESTS)
     tables["pinned"] = tables["pinned"].drop("hit_id", "waits")
@@ -152,19 +152,19 @@ def test_snapshot_of_format_2_is_read_and_its_epoch_confirms_nothing(tmp_path: P
 
 
 class PutPartials(MemorySeriesStore):
-    """A SeriesStore that knows each partial that was put."""
+    """A SeriesStore that knows each stored partial."""
 
     def __init__(self) -> None:
         super().__init__()
         self.put: list[pl.DataFrame] = []
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Stores partials."""
+        """Store partials."""
         self.put.append(partials)
         super().put_partials(partials)
 
     def without_currencies(self) -> pl.DataFrame:
-        """Returns what a program would have put that tells no currencies apart; sketches are left out."""
+        """Return the partials that a program without currencies writes, without sketches."""
         partials = newest(pl.concat(self.put), PARTIAL_COLUMNS)
         key = [
             name for name in PARTIAL_COLUMNS if name not in (*PARTIAL_SUMS, "currency", "written", "digest", "visitors")
@@ -215,7 +215,7 @@ MOVING: Mapping[str, Sequence[RefHit]] = {
 
 @pytest.mark.parametrize("what", MOVING)
 def test_redo_in_larger_steps_knows_where_hits_were_moved(what: str, tmp_path: Path) -> None:
-    """Rows that went out have the visitor in a sketch that it left; a settlement must not confirm them (rule S8)."""
+    """Emitted rows count a visitor in a sketch that the visitor left; settlement must not confirm them (rule S8)."""
     mesh = SmallMesh(NOON, sites=[SITE])
     for hit in MOVING[what]:
         mesh.send([hit])
@@ -241,22 +241,22 @@ def test_values_of_epochs_since_the_snapshot_are_written_again(tmp_path: Path) -
 def test_recovery_says_that_it_lives_and_ends_where_partitions_moved(tmp_path: Path) -> None:
     stores = stream_stores(a_mesh().stores)
     committed = {topic: stores.log_reader(topic).positions() for topic in (Topic.HITS, Topic.REJECTED)}
-    said: list[int] = []
+    calls: list[int] = []
 
     def moved() -> None:
-        said.append(1)
+        calls.append(1)
         raise PartitionsMoved("moved", retry_after_s=0)
 
-    recover(stores, committed, tmp_path / "one", lambda: said.append(0))
-    assert 0 in said
+    recover(stores, committed, tmp_path / "one", lambda: calls.append(0))
+    assert 0 in calls
     with pytest.raises(PartitionsMoved):
         recover(stores, committed, tmp_path / "other", moved)
-    assert said.count(1) == 1
+    assert calls.count(1) == 1
 
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
 def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot: bool) -> None:
-    """What it needs next is to be tidied, in the same step in which visits end: every start leads there again."""
+    """The next step must tidy the tables while ending visits; every start leads to that step again."""
     with LiveMesh(f"embedded:{tmp_path}/data", tmp_path / "kept", NOON, [SITE]) as mesh:
         mesh.append([a_view(mesh, f"v{number}", f"/product/{number}") for number in range(50)], 0)
         mesh.step()
@@ -266,10 +266,10 @@ def test_home_whose_tables_are_full_comes_up_again(tmp_path: Path, with_snapshot
         mesh.step()
         if with_snapshot:
             mesh.runner.snapshot()
-        assert len(mesh.runner.states[0].interned.tuples) > 90  # far more than its visits use
+        assert len(mesh.runner.states[0].interned.tuples) > 90  # far more than the visits use
         mesh.limits = SMALLEST
         mesh.crash().close()
-        for minute in (120, 121):  # the first of them begins an epoch
+        for minute in (120, 121):  # the first minute begins an epoch
             mesh.advance_to(NOON + minute * MINUTE)
             mesh.append([a_view(mesh, f"again-{minute}", f"/again/{minute}")], 0)
             mesh.step()

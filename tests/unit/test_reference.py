@@ -1,6 +1,6 @@
 """The reference model against the vectors of rules.md §11 and against the real files.
 
-What is checked here is the model itself, so that comparing the product with it means something.
+These tests check the model itself, so that comparing the product with the model is meaningful.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def settled(*hits: RefHit, policy: RefPolicy = V1) -> Settled:
 
 
 def spans(visits: Sequence[RefVisit]) -> list[tuple[float, float]]:
-    """First and last minute of each visit."""
+    """Return the first and last minute of each visit."""
     return [((visit.start - MIDNIGHT) / MINUTE, (visit.last - MIDNIGHT) / MINUTE) for visit in visits]
 
 

@@ -1,4 +1,4 @@
-"""The reference model of the stream against literal vectors: what counts before settlement, and what drifts."""
+"""The stream's reference model against literal vectors: counts before settlement, and drift."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def a_hit(
     type: str = "PAGE_VIEW",
     **fields: object,
 ) -> RefHit:
-    """A hit of a minute of the day that the log takes at another one, by default the same."""
-    at_ms, came_ms = (MIDNIGHT + round(one * MINUTE) for one in (minute, minute if came is None else came))
+    """Return a hit of a minute of the day that the log takes at another minute, by default the same."""
+    at_ms, came_ms = (MIDNIGHT + round(minutes * MINUTE) for minutes in (minute, minute if came is None else came))
     hit = RefHit(SITE, "visitor", hit_id or f"hit-{at_ms}-{type}", at_ms, type)
     hit = replace(hit, position=(came_ms, "log", 0, came_ms, 0), is_late=came_ms - at_ms > 60 * MINUTE)
     return replace(hit, **fields)  # type: ignore[arg-type]  # fields are the keyword arguments of the tests
 
 
 def totals(of: Settled, *dimensions: str, metrics: Sequence[str] = METRICS) -> dict[tuple[str, ...], dict[str, Value]]:
-    """What the report of the first day says, by dimension values."""
+    """Return the first day's report, by dimension values."""
     rows = report(of, sites=[SITE], first_date=DAY_1, last_date=DAY_1, dimensions=dimensions, metrics=metrics)
     return {key[1:]: row for key, row in rows.items()}
 
@@ -108,7 +108,7 @@ def test_a_hit_of_a_closed_day_waits_for_settlement() -> None:
     streamed = stream([still_open, closed])
     assert total(streamed, "hits", "late_hits") == (1, 1)
     assert streamed.pending == [replace(closed, is_late=True)]
-    # The two are in one visit once both are known.
+    # The hits are in one visit once both are known.
     assert drift(settle([still_open, closed]), streamed)[SITE, NUMBER_1]["visits"] == 1
 
 

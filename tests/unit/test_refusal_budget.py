@@ -1,4 +1,4 @@
-"""What refused work may cost: literal times, one unit a second."""
+"""The cost of refused work: literal times, one unit per second."""
 
 from __future__ import annotations
 

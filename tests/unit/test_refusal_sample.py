@@ -1,4 +1,4 @@
-"""Every refusal counts; bytes are kept of a sample, with caps of three."""
+"""Every refusal counts; a sample keeps bytes, with caps of three."""
 
 from __future__ import annotations
 

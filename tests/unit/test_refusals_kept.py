@@ -1,4 +1,4 @@
-"""How long, and in how few bytes, what was sent of refused hits is kept."""
+"""Retention and size of the bytes kept for refused hits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from processor.settings import ProcessorSettings
 
 SITE = "merchants/demo/sites/shop"
 SERVERS = "servers:?kafka=127.0.0.1:1&cassandra=127.0.0.1:1&broker=http://127.0.0.1:1&coordinator=http://127.0.0.1:1"
-STEP = next(n for n, migration in enumerate(RAW_SCHEMA) if any("ADD COLUMN packing" in one for one in migration))
+STEP = next(
+    n for n, migration in enumerate(RAW_SCHEMA) if any("ADD COLUMN packing" in statement for statement in migration)
+)
 
 
 def refusal(original: bytes, offset: int = 0) -> RejectedHit:

@@ -1,4 +1,4 @@
-"""Reserved words as dimension values: what a client sends never meets what a report says of nothing (rules §9)."""
+"""Reserved words as dimension values: a client's values never equal a report's words for missing values (rules §9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hits, items, copies, refusals and visits add to rows."""
+"""Row contributions from hits, items, copies, refusals and visits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rows_of(
 
 
 def totals(rows: pl.DataFrame) -> dict[str, int]:
-    """The measures that are not 0, over all rows."""
+    """Return the non-zero measures over all rows."""
     numbers = rows.select(pl.col(pl.Int64).exclude("generation", "cell").sum()).row(0, named=True)
     return {name: value for name, value in numbers.items() if value}
 
@@ -169,10 +169,10 @@ def test_only_interactive_hits_make_a_visitor_count() -> None:
 
 def test_sample_of_a_busy_cell_does_not_depend_on_the_order_of_hits() -> None:
     hits = [{"visitor_lo": index * 2_654_435_761 % 2**64} for index in range(9_000)]
-    (one,) = rows_of(*hits)["visitors"]
+    (first,) = rows_of(*hits)["visitors"]
     (other,) = rows_of(*reversed(hits))["visitors"]
-    assert one == other
-    assert abs(compact_theta_sketch.deserialize(one).get_estimate() - 9_000) < 500
+    assert first == other
+    assert abs(compact_theta_sketch.deserialize(first).get_estimate() - 9_000) < 500
 
 
 def test_no_hits_give_no_rows() -> None:

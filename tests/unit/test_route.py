@@ -1,4 +1,4 @@
-"""Which store answers a question, and what it says of why."""
+"""The store that answers a question, and the stated reason."""
 
 from __future__ import annotations
 

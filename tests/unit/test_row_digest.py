@@ -1,4 +1,4 @@
-"""Digests of rows (decision A8, rule D0): linear, under a secret, and nothing that a sender can make equal."""
+"""Row digests (decision A8, rule D0): linear, keyed by a secret, and without collisions that a sender can force."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGEST = RowDigest(b"secret of a mesh")
 @pytest.mark.parametrize("twins", TWINS, ids=lambda twins: twins[0])
 def test_texts_with_one_hash64_have_digests_of_their_own(twins: tuple[str, str]) -> None:
     first, second = (
-        DIGEST.of(frame(RowSource.TRAFFIC, [traffic(page_path=one, hits=1)]), RowSource.TRAFFIC) for one in twins
+        DIGEST.of(frame(RowSource.TRAFFIC, [traffic(page_path=twin, hits=1)]), RowSource.TRAFFIC) for twin in twins
     )
     assert first[0] != second[0]
     assert len(set(DIGEST.texts(pl.Series(twins)).tolist())) == 2
@@ -64,7 +64,7 @@ def test_digests_of_older_partials_confirm_nothing_and_are_no_drift_by_themselve
 
 @pytest.mark.parametrize("twins", TWINS, ids=lambda twins: twins[0])
 def test_rows_of_a_twin_are_not_confirmed(twins: tuple[str, str]) -> None:
-    streamed, settled = (frame(RowSource.TRAFFIC, [traffic(page_path=one, hits=1)]) for one in twins)
+    streamed, settled = (frame(RowSource.TRAFFIC, [traffic(page_path=twin, hits=1)]) for twin in twins)
     none = frame(RowSource.VISITS, [])
     drift = drift_of(settled, none, settled_series(streamed, none, DIGEST), DIGEST)
     assert drift is not None

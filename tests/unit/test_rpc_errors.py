@@ -1,4 +1,4 @@
-"""Errors of calls become their status, also in the middle of a stream."""
+"""Call errors become their status, also in mid-stream."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.patience import patient
 
 
 class Panic(BaseException):
-    """What a library in Rust raises: no Exception."""
+    """A panic as Rust libraries raise it: not an Exception."""
 
 
 def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcError]:
-    """Return what a caller gets of a stream that fails after so many responses."""
+    """Return a caller's view of a stream that fails after the given number of responses."""
 
     def stream(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.send_initial_metadata((("x-first", "yes"),))
@@ -49,8 +49,8 @@ def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcE
         (RefusedError("no", field="limit", reason="TOO_MANY_ROWS"), grpc.StatusCode.INVALID_ARGUMENT, "no"),
         (Unavailable("later", retry_after_s=2.0), grpc.StatusCode.UNAVAILABLE, "later"),
         (HitmeshError("broken"), grpc.StatusCode.INTERNAL, "broken"),
-        (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in its log"),
-        (Panic("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in its log"),
+        (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in the server's log"),
+        (Panic("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in the server's log"),
     ],
 )
 def test_an_error_ends_a_stream_with_its_status_wherever_it_happens(

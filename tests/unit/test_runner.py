@@ -1,4 +1,4 @@
-"""What a window of the log leaves in the stores, and what happens when a store does not answer."""
+"""The stores after a window of the log, and behaviour when a store does not answer."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_record_of_an_older_schema_reads_as_null_where_it_had_no_column() -> Non
     mesh = a_mesh()
     append(mesh, RecordKind.HITS, pack_record(hit_rows([a_hit()]).drop("brand", "country")), rows=1)
     mesh.runner.step(0.0)
-    mesh.sent.append(a_hit())  # only so that the mesh knows which day to close
+    mesh.sent.append(a_hit())  # only to tell the mesh which day to close
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 1
 
@@ -121,7 +121,7 @@ def test_refusals_are_kept_counted_and_settled_with_the_day_they_were_collected(
     mesh.runner.step(0.0)
     assert mesh.stores.rejected.counts(SITE, DAY) == {NOON: 3}
     assert mesh.stores.dirty.awaited(SITE) == [DAY]
-    mesh.sent.append(a_hit(MIDNIGHT))  # only so that the mesh knows which day to close
+    mesh.sent.append(a_hit(MIDNIGHT))  # only to tell the mesh which day to close
     mesh.settle()
     assert mesh.stores.generations.ledger(SITE, DAY, DAY + 1)[DAY].accepted == 0
 
@@ -137,7 +137,7 @@ def test_heartbeats_move_progress_and_store_nothing() -> None:
 
 
 class SilentOnce:
-    """A port that does not answer the first call of one method."""
+    """A port that does not answer a method's first call."""
 
     def __init__(self, port: Any, method: str) -> None:
         self._port, self._method = port, method
@@ -205,17 +205,17 @@ def test_files_of_others_in_the_directory_of_a_runner_stay(tmp_path: Path) -> No
 def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
     port: str, method: str, tmp_path: Path
 ) -> None:
-    """They are nowhere else: the sums of the state are those of the next epoch already."""
+    """No other place has these values: the state's sums already belong to the next epoch."""
     mesh = a_mesh()
     stores = stream_stores(mesh.stores)
     ports: dict[str, Any] = {port: SilentOnce(getattr(stores, port), method)}
     runner = Runner(replace(stores, **ports), mesh.clock, home=tmp_path)
     mesh.send([a_hit(NOON)])
-    assert runner.step(0.0) == 1  # and nothing is flushed
+    assert runner.step(0.0) == 1  # not flushed
     mesh.clock.advance(EPOCH_MS)
     mesh.send([a_hit(NOON + EPOCH_MS)])
     with pytest.raises(Unavailable):
-        runner.step(0.0)  # the epoch before is over, and its values do not reach the store
+        runner.step(0.0)  # the previous epoch is over, and its values do not reach the store
     runner.flush()
     assert mesh.stores.series.read(SITE, DAY, DAY + 1, 0)["hits"].sum() == 2
     counted = mesh.stores.ledger.read(SITE).filter(pl.col("class") == LedgerClass.COUNTED)
@@ -223,7 +223,7 @@ def test_values_of_an_epoch_that_is_over_wait_for_the_flush_that_succeeds(
 
 
 class SilentFor:
-    """A port of which one method answers after a number of calls in vain."""
+    """A port with a method that answers only after a number of failed calls."""
 
     def __init__(self, port: Any, method: str, calls: int, then: Callable[[], None]) -> None:
         self._port, self._method, self._left, self._then = port, method, calls, then
@@ -240,7 +240,7 @@ class SilentFor:
 
 
 class CountingReader:
-    """A reader that counts its heartbeats; `moves_at` is the heartbeat that hears of moved partitions."""
+    """A reader that counts heartbeats; heartbeat number `moves_at` reports moved partitions."""
 
     def __init__(self, reader: Any, heartbeats: list[Topic], topic: Topic, moves_at: int = 0) -> None:
         self._reader, self._heartbeats, self._topic, self._moves_at = reader, heartbeats, topic, moves_at

@@ -1,4 +1,4 @@
-"""The order of one stream: numbers, repeats, garbage and bytes (contract items 1 and 3, rule D4)."""
+"""Order within a stream: numbers, repeats, garbage and bytes (contract items 1 and 3, rule D4)."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_a_batch_sent_again_while_it_is_on_its_way_is_acknowledged_with_it(numbe
     progress = sequence.progress()
     assert progress is not None
     assert [batch_seq for batch_seq, _ in progress.outcomes] == [1, number]
-    assert [told.accepted for _, told in progress.outcomes] == [5, 0]
-    assert {told.positions for _, told in progress.outcomes} == {outcome(41).positions}
+    assert [result.accepted for _, result in progress.outcomes] == [5, 0]
+    assert {result.positions for _, result in progress.outcomes} == {outcome(41).positions}
     assert sequence.idle
     assert sequence.unacked_bytes == 0
     take(sequence, number + 1)
@@ -112,7 +112,7 @@ def test_a_batch_that_was_put_off_is_taken_anew_when_it_comes_again() -> None:
     sequence.finish(2, outcome(8))
     progress = sequence.progress()
     assert progress is not None
-    assert [told.accepted for _, told in progress.outcomes] == [0, 1]
+    assert [result.accepted for _, result in progress.outcomes] == [0, 1]
 
 
 def test_a_repeat_of_a_batch_that_was_put_off_is_not_left_waiting() -> None:
@@ -138,7 +138,7 @@ def test_garbage_has_a_number_and_the_client_may_use_it_or_the_next() -> None:
         sequence.finish(5, BatchOutcome(), is_garbage=True)
         progress = sequence.progress()
         assert progress is not None
-        told_as = UNNUMBERED if next_number == 5 else 5  # no answer may speak of two frames under one number
+        told_as = UNNUMBERED if next_number == 5 else 5  # no answer may use one number for two frames
         assert [batch_seq for batch_seq, _ in progress.outcomes] == [told_as, next_number]
         assert progress.acked_through == next_number
         assert sequence.idle
@@ -153,7 +153,7 @@ def test_a_batch_with_the_number_of_garbage_gets_its_own_outcome() -> None:
     sequence.finish(1, outcome(2))
     progress = sequence.progress()
     assert progress is not None
-    assert [told.accepted for _, told in progress.outcomes] == [0, 1]
+    assert [result.accepted for _, result in progress.outcomes] == [0, 1]
     assert progress.freed_bytes == 23
 
 

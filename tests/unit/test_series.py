@@ -227,11 +227,13 @@ def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_asked_for() -
     rows = ask(store, question)
     assert rows.total_rows == 300
     assert rows.question.gap_fill is GapFill.NONE
-    assert rows.warnings == ("empty buckets are left out: every bucket of every value is 108,000 rows, beyond 100,000",)
+    assert rows.warnings == (
+        "empty buckets are left out: all buckets of all values are 108,000 rows; the limit is 100,000",
+    )
     explicit = a_question(
         "hits", dimensions="page_path", grain=Grain.HOUR, until="2015-05-31", gap_fill_is_default=False
     )
-    with pytest.raises(RefusedError, match="108,000 rows, beyond 100,000: use gap_fill NONE") as caught:
+    with pytest.raises(RefusedError, match="108,000 rows; the limit is 100,000: use gap_fill NONE") as caught:
         ask(store, explicit)
     assert caught.value.reason == "TOO_MANY_ROWS"
 

@@ -1,4 +1,4 @@
-"""Refunds by literal times (rule D3): repeats, and refunds of whole orders, in the stream and settled."""
+"""Refunds by literal times (rule D3): repeats, and refunds for whole orders, in the stream and settled."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_refunds_of_whole_orders_are_exact_beyond_an_int64_and_drift_refuses_wha
             (listed,) = get_drift(backend, None, pb.GetDriftRequest(site=SITE)).days
             assert listed.full_refunds == count * MAX_ABS_MICROS
             continue
-        with pytest.raises(RefusedError, match=r"full_refunds of .*: 10,000,000,000,000,000,000 micros") as caught:
+        with pytest.raises(RefusedError, match=r"full_refunds of .* is 10,000,000,000,000,000,000 micros") as caught:
             get_drift(backend, None, pb.GetDriftRequest(site=SITE))
         assert caught.value.reason == "SUM_OUT_OF_RANGE"
 
@@ -120,7 +120,7 @@ def test_order_that_comes_after_the_day_of_its_refund_was_settled_settles_it_aga
 
 
 def test_order_that_is_found_by_another_processor_settles_the_day_of_its_refund_again() -> None:
-    """As when order and refund are taken in at one moment: nobody marked the day, the order's settlement does."""
+    """As if order and refund arrived at the same moment: the day has no mark until the order's settlement."""
     mesh = settled([a_refund(60, micros=0)])
     mesh.send([an_order(3 * DAY_MINUTES, "o", 70)])
     mesh.stream()

@@ -1,4 +1,4 @@
-"""A settled site-day reads as the stream's partials of the same hits: by cell and currency, digest and sketches."""
+"""A settled site-day equals the stream's partials from the same hits: by cell and currency, digest and sketches."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ RECORDS = {
     ],
     705: [a_hit(700, "a")],
 }
-"""Hits by the minute in which the log takes them: in time, in order."""
+"""Hits by the minute in their log time: on time, in order."""
 
 
 def a_mesh() -> SmallMesh:
-    """A mesh that streamed the hits, and in which every visit has ended."""
+    """Return a mesh that streamed the hits, with every visit ended."""
     mesh = SmallMesh(MIDNIGHT, sites=[SITE])
     for minute, hits in RECORDS.items():
         mesh.clock.advance(MIDNIGHT + minute * MINUTE - mesh.clock.now())
@@ -79,7 +79,7 @@ def settled_today(mesh: SmallMesh) -> Settled:
 
 
 def with_estimates(series: pl.DataFrame) -> pl.DataFrame:
-    """The same with how many visitors there are in place of each sketch, which may be written in several ways."""
+    """Return the rows with estimates in place of sketches, which have several encodings."""
     counts = [0.0 if sketch is None else union([sketch]).estimate() for sketch in series["visitors"]]
     return series.with_columns(pl.Series("visitors", counts))
 
@@ -113,7 +113,7 @@ def test_nothing_settled_is_no_rows_of_the_same_columns() -> None:
 
 
 def test_visitors_of_a_cell_are_exact_beyond_what_a_small_sketch_holds() -> None:
-    """600 visitors of two pages of one cell, in several records: more than 256, fewer than 4,096."""
+    """600 visitors on two pages in a single cell, in several records: more than 256, fewer than 4,096."""
     mesh = SmallMesh(MIDNIGHT + 600 * MINUTE, sites=[SITE])
     for first in range(0, 600, 200):
         visitors = range(first, first + 200)

@@ -1,4 +1,4 @@
-"""A settled day by literal times: the vectors of rules.md §11 that cross a midnight or are about orders and copies."""
+"""A settled day by literal times: the vectors of rules.md §11 about midnights, orders and copies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def an_order(minute: float, order_id: str, total: int = 100, **fields: Any) -> R
 
 
 def settled(*rounds: Sequence[RefHit]) -> SmallMesh:
-    """A mesh that took in and settled each round of hits, one after the other."""
+    """Return a mesh that took in and settled each round of hits in turn."""
     mesh = SmallMesh(NOON, sites=[SITE])
     for hits in rounds:
         mesh.send(list(hits))
@@ -50,7 +50,7 @@ def settled(*rounds: Sequence[RefHit]) -> SmallMesh:
 
 
 def totals(mesh: SmallMesh, day: int, *measures: str) -> tuple[int, ...]:
-    """Sums of a day's rows that are not of excluded hits."""
+    """Return the sums of a day's rows without excluded hits."""
     start = day * 86_400_000
     rows = [
         row
@@ -166,7 +166,7 @@ def test_original_from_a_partition_that_was_behind_makes_a_hit_of_a_settled_day_
     mesh.send([a_hit(30, hit_id="same")], partition=1)
     mesh.settle()
     assert totals(mesh, DAY, "hits", "duplicate_hits") == (1, 0)
-    # The log time of what follows is bounded by when it was collected: before the hit in the other partition.
+    # The next record's log time is bounded by its collect time: before the hit in the other partition.
     mesh.send([a_hit(-60, hit_id="same")], partition=0, collected_at=later - 60 * MINUTE)
     mesh.settle()
     assert totals(mesh, DAY - 1, "hits", "duplicate_hits") == (1, 0)

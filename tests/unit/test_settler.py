@@ -1,4 +1,4 @@
-"""When a site-day is settled and what is cleared."""
+"""When a site-day is settled, and which dirty marks are cleared."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_settled_day_is_published_with_the_positions_it_was_read_through() -> No
     published = entry(mesh)
     assert published is not None
     assert (published.sequence, published.logic_version, published.published_at) == (1, LOGIC_VERSION, NOON)
-    assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # one of refusals, three of hits with a heartbeat
+    assert sorted(published.read_through.values()) == [0, 1, 1, 2]  # partitions: refusals, then hits with heartbeats
     assert not dirty(mesh)
 
 
@@ -60,7 +60,9 @@ def test_mark_of_a_record_that_is_not_committed_yet_is_not_cleared() -> None:
     ahead = Position(*waiting.marks[0].partition, 2)
     mesh.stores.dirty.mark([DirtyMark(TODAY, ahead, NOON), DirtyMark(TOMORROW, ahead, NOON)])
     assert mesh.settler.run_once() == 1
-    assert [(one.site_day, one.marks[0].first_offset) for one in mesh.stores.dirty.take(9, LAST_DAY)] == [
+    assert [
+        (dirty_day.site_day, dirty_day.marks[0].first_offset) for dirty_day in mesh.stores.dirty.take(9, LAST_DAY)
+    ] == [
         (TODAY, 2),
         (TOMORROW, 2),
     ]
@@ -129,7 +131,7 @@ def test_overtaken_settlement_leaves_the_day_dirty_and_succeeds_the_next_time() 
     generations = mesh.stores.generations
 
     class Overtaken:
-        """Generations in which someone else publishes between the scan and the first publication."""
+        """Generations with a competing publication between the scan and the first publication."""
 
         def __init__(self) -> None:
             self.raced = False
@@ -159,7 +161,7 @@ def test_site_day_that_cannot_be_read_waits_and_the_others_go_on() -> None:
     progress = mesh.stores.progress
 
     class WithOldLog:
-        """Progress that declares the partition of an older log too."""
+        """Progress that also declares the partition of an older log."""
 
         def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
             return {**progress.progress(topic), PartitionId("old-log", 0): PartitionProgress(1, NOON)}
@@ -186,7 +188,7 @@ def test_day_whose_rows_were_lost_or_doubled_in_the_metric_store_is_not_confirme
     mesh = SmallMesh(MIDNIGHT + 3 * MINUTE, sites=[SITE])
     mesh.send([a_hit(0), a_hit(1), an_order(2, "o")])
     mesh.stream()
-    nothing = {one: signed(one) for one in RowSource}
+    nothing = {row_source: signed(row_source) for row_source in RowSource}
     row = {"site": SITE, "day": DAY, "excluded": False, "cell": MIDNIGHT} | changed
     rows = {**nothing, source: signed(source, row)}
     store = mesh.stores.metrics
@@ -216,7 +218,7 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
 
 
 class BehindAtFirst:
-    """A metric store that has taken in nothing when it is asked for the first times, and lost rows meanwhile."""
+    """A metric store that has ingested nothing at the first queries, and has lost rows meanwhile."""
 
     def __init__(self, store: Any) -> None:
         self._store, self.left = store, 2
@@ -232,11 +234,11 @@ class BehindAtFirst:
 
 
 class Panic(pl.exceptions.PanicException):
-    """As if Polars had panicked."""
+    """A simulated Polars panic."""
 
 
 class BrokenFor:
-    """A port of which one method fails for one site."""
+    """A port with a method that fails for a single site."""
 
     def __init__(self, port: Any, method: str, site: str, error: Callable[[], BaseException]) -> None:
         self._port, self._method, self.site, self._error = port, method, site, error
@@ -281,7 +283,7 @@ def test_site_day_that_fails_in_any_way_is_set_aside_and_the_others_are_settled(
         mesh.clock.advance(1_000)
         settler.run_once()
         tried += [second] * (broken.calls > before)
-    assert tried == [1, 3, 7, 11, 15, 19]  # twice as late after each failure, up to 4 s
+    assert tried == [1, 3, 7, 11, 15, 19]  # the delay doubles after each failure, up to 4 s
     mesh.clock.advance(4_000)
     broken.site = ""
     assert settler.run_once() == 1
@@ -292,7 +294,7 @@ def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:
     mesh = taken_in(a_hit(0), replace(a_hit(0), site="merchants/m/sites/z"))
 
     class SlowClock:
-        """A clock on which every look takes a second."""
+        """A clock on which every read takes a second."""
 
         def now(self) -> int:
             mesh.clock.advance(1_000)

@@ -23,11 +23,11 @@ EFFECTS = ("begin", "write", "put", "mark", "publish", "set_duplicates", "clear"
 
 
 class Crash(BaseException):
-    """The process ends here. No Exception, so that nothing handles it."""
+    """The end of the process. Not an Exception, so no code handles it."""
 
 
 class Crashing:
-    """A port whose n-th effect, counted over all ports of a settler, is the last thing that happens, or does not."""
+    """A port with a crash before or after the n-th effect, counted over all ports of a settler."""
 
     def __init__(self, port: object, countdown: Iterator[int], *, after: bool) -> None:
         self._port, self._countdown, self._after = port, countdown, after
@@ -51,7 +51,7 @@ class Crashing:
 
 def crashing(stores: SettlerStores, effects: int, *, after: bool) -> SettlerStores:
     countdown = iter(range(effects, -(10**6), -1))
-    ports = {one.name: getattr(stores, one.name) for one in fields(stores)}
+    ports = {port.name: getattr(stores, port.name) for port in fields(stores)}
     return SettlerStores(**{name: Crashing(port, countdown, after=after) for name, port in ports.items()})
 
 

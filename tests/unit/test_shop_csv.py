@@ -1,4 +1,4 @@
-"""Shop exports, row by row: what becomes of it, and what is skipped for which reason."""
+"""Shop exports, row by row: the resulting hits, and skipped rows with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Theta sketches: the bytes of the library, the unions of the library, and refusal of other bytes."""
+"""Theta sketches: the library's bytes, the library's unions, and refusal of other bytes."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "theta_sketches.json"
 
 
 def keys_from(first: int, n: int) -> Keys:
-    """Keys `first` to `first + n` of a fixed sequence, spread over all 64 bits; no two are the same."""
+    """Return keys `first` to `first + n` of a fixed sequence, spread over all 64 bits and distinct."""
     return np.arange(first, first + n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -59,7 +59,7 @@ def test_bytes_of_a_cell_sketch_are_those_of_the_library(n: int) -> None:
     assert sketch_of(with_repeats) == library_sketch(with_repeats)
 
 
-@pytest.mark.parametrize("lg_k", [5, 6, 8])  # the library has no smaller ones
+@pytest.mark.parametrize("lg_k", [5, 6, 8])  # the library's minimum
 @pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 40, 700])
 def test_bytes_of_a_smaller_cell_sketch_are_those_of_the_library(lg_k: int, beyond: int) -> None:
     keys = keys_from(1, exact_limit(lg_k) + beyond)
@@ -103,7 +103,7 @@ def test_a_group_that_samples_itself_leaves_its_neighbours_exact() -> None:
 
 
 def test_hashes_that_share_their_upper_bits_are_still_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The lowest bits differ only, which a sort key with a group number in front does not hold.
+    # Only the lowest bits differ, and a sort key with a group number in front drops those bits.
     near = np.array([0b1001, 0b1000, 0b1001, 0b1010, 0b1000], np.uint64)
     monkeypatch.setattr(sketches_module, "theta_hashes", lambda keys: near)
     found = cell_sketches(near, np.full(5, 200), 256)
@@ -214,12 +214,12 @@ def with_byte(sketch: bytes, index: int, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("octets", "complaint"),
     [
-        (b"", "cut short"),
-        (b"1234567", "cut short"),
-        (sketch_of(keys_from(1, 5))[:-8], "size and its count"),
-        (sketch_of(keys_from(1, 5)) + bytes(8), "size and its count"),
-        (sketch_of(keys_from(1, 1))[:8], "size and its count"),
-        (sketch_of(keys_from(1, 5))[:8], "cut short"),
+        (b"", "truncated"),
+        (b"1234567", "truncated"),
+        (sketch_of(keys_from(1, 5))[:-8], "does not match the hash count"),
+        (sketch_of(keys_from(1, 5)) + bytes(8), "does not match the hash count"),
+        (sketch_of(keys_from(1, 1))[:8], "does not match the hash count"),
+        (sketch_of(keys_from(1, 5))[:8], "truncated"),
         (with_byte(sketch_of(keys_from(1, 5)), 0, 4), "preamble"),
         (with_byte(sketch_of(keys_from(1, 5)), 1, 4), "serial version 3"),
         (with_byte(sketch_of(keys_from(1, 5)), 2, 7), "serial version 3"),
@@ -263,7 +263,7 @@ def test_group_ids_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("visitors", [EXACT_LIMIT, EXACT_LIMIT + 1, 16_000, 40_000])
 def test_row_that_windows_cut_differently_is_exact_or_says_that_it_is_not(visitors: int) -> None:
-    """A window samples visitors above EXACT_LIMIT: how rows were cut may change an estimate, and no exact number."""
+    """A window samples visitors above EXACT_LIMIT: cuts between rows may change an estimate, but no exact number."""
     keys = np.random.default_rng(visitors).permutation(keys_from(1, visitors))
     for windows in (1, 2, 3, 10, 100):
         parts = [cell_sketches(part, np.zeros(len(part), np.int64), 1)[0] for part in np.array_split(keys, windows)]

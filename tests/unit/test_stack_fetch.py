@@ -1,4 +1,4 @@
-"""The cache of jars is whole or it is fetched again; programs are found by their version."""
+"""The cache of jars is complete or fetched again; programs are found by version."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def a_cache(root: Path) -> Path:
 
 def test_a_complete_cache_is_used_as_it_is(tmp_path: Path) -> None:
     cache = a_cache(tmp_path)
-    said: list[str] = []
-    assert fetch.fetch({"XDG_CACHE_HOME": str(tmp_path)}, said.append) == cache
-    assert said == []
+    lines: list[str] = []
+    assert fetch.fetch({"XDG_CACHE_HOME": str(tmp_path)}, lines.append) == cache
+    assert lines == []
 
 
 @pytest.mark.parametrize("damage", ["gone", "shorter", "no stamp", "half a stamp"])
@@ -55,11 +55,11 @@ def test_the_home_of_the_servers_is_the_option_then_its_variable_then_the_home_o
 
 
 def test_a_lock_waits_for_whoever_holds_it_and_names_it(tmp_path: Path) -> None:
-    said: list[str] = []
-    with layout.held(tmp_path / "lock", said.append):
+    lines: list[str] = []
+    with layout.held(tmp_path / "lock", lines.append):
         pass
-    with layout.held(tmp_path / "lock", said.append):
-        assert said == []
+    with layout.held(tmp_path / "lock", lines.append):
+        assert lines == []
 
 
 def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("output", "version"),
     [
         ('openjdk version "17.0.15" 2025-04-15', 17),
         ('openjdk version "21" 2023-09-19', 21),
@@ -77,5 +77,5 @@ def test_a_home_that_cannot_be_made_says_which(tmp_path: Path) -> None:
         ("java: not found", None),
     ],
 )
-def test_the_version_of_java_is_read_from_what_it_says(said: str, version: int | None) -> None:
-    assert programs.major_version(said) == version
+def test_the_version_of_java_is_read_from_what_it_says(output: str, version: int | None) -> None:
+    assert programs.major_version(output) == version

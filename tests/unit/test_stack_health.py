@@ -1,4 +1,4 @@
-"""Questions to servers, asked of a listener that answers bytes which real servers gave."""
+"""Health checks, against a listener that answers with bytes from real servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READY, ERROR = bytes([0x84, 0, 0, 0, 2, 0, 0, 0, 0]), bytes([0x84, 0, 0, 0, 0, 0
 
 @contextmanager
 def listener(answer: Callable[[bytes], bytes]) -> Iterator[int]:
-    """Answers every connection once, from what it read first; yields the port."""
+    """Answer every connection once, based on the first bytes read; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""Ports of local servers: kept while nobody else has them, chosen anew when somebody does."""
+"""Ports for local servers: kept while free, chosen anew when another program takes a port."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_search_goes_on_from_the_start_of_the_range() -> None:
 
 
 def test_without_a_free_port_there_is_a_cure() -> None:
-    with pytest.raises(StackError, match="stop what listens there"):
+    with pytest.raises(StackError, match="stop a program that listens there"):
         ports.choose({}, (), ports.FIRST, lambda _: False)
 
 
@@ -71,5 +71,5 @@ def test_ports_are_read_as_they_were_written(tmp_path: Path) -> None:
     ports.write(file, PORTS)
     assert ports.read(file) == PORTS
     file.write_text("[1]")
-    with pytest.raises(StackError, match="remove it"):
+    with pytest.raises(StackError, match="remove the file"):
         ports.read(file)

@@ -18,7 +18,7 @@ from hitmesh.tools.stack.processes import Note
 from tests.support.waiting import eventually
 
 SLEEPS = ("/bin/sleep", "60")
-# Says so once it ignores what should end it.
+# Prints a line once it ignores SIGTERM.
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done")
 
 
@@ -26,10 +26,10 @@ DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
 def started(tmp_path: Path) -> Iterator[list[Note]]:
     notes: list[Note] = []
     yield notes
-    for one in notes:
-        if processes.is_alive(one):
-            os.killpg(one.pid, signal.SIGKILL)
-            eventually(partial(_is_gone, one), "it is dead")
+    for note in notes:
+        if processes.is_alive(note):
+            os.killpg(note.pid, signal.SIGKILL)
+            eventually(partial(_is_gone, note), "it is dead")
 
 
 def _is_gone(noted: Note) -> bool:
@@ -90,10 +90,10 @@ def test_a_process_that_does_not_end_in_time_is_killed(tmp_path: Path, started: 
 @pytest.mark.parametrize(
     ("line", "cure"),
     [
-        ("java.net.BindException: Address already in use", "another program took its port"),
+        ("java.net.BindException: Address already in use", "another program took the port"),
         ("There is insufficient memory for the Java Runtime", "too little memory"),
         ("java.io.IOException: No space left on device", "the disk is full"),
-        ("Commit log is broken", "which loses it"),
+        ("Commit log is broken", "which deletes the data"),
     ],
 )
 def test_a_server_that_does_not_start_is_described_with_the_end_of_its_log_and_a_cure(
@@ -103,13 +103,13 @@ def test_a_server_that_does_not_start_is_described_with_the_end_of_its_log_and_a
     home.prepare()
     frames = "\tat org.apache.Server.start(Server.java:1)\n" * 30
     home.log("cassandra").write_text("".join(f"line {number}\n" for number in range(50)) + f"{line}\n{frames}")
-    said = obituary("cassandra", "ended while it was started", home)
-    assert said.startswith("cassandra ended while it was started")
-    assert "line 49" in said
-    assert "line 10" not in said
-    assert line in said
-    assert "Server.java" not in said
-    assert cure in said.splitlines()[-1]
+    message = obituary("cassandra", "exited during the start", home)
+    assert message.startswith("cassandra exited during the start")
+    assert "line 49" in message
+    assert "line 10" not in message
+    assert line in message
+    assert "Server.java" not in message
+    assert cure in message.splitlines()[-1]
 
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:

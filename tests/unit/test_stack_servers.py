@@ -1,4 +1,4 @@
-"""What local servers are told: rendered configurations and commands, Maven's projects, the URL of the store."""
+"""Inputs for local servers: rendered configurations and commands, Maven's projects, the store's URL."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def everything_said(name: str) -> str:
 
 @pytest.mark.parametrize("name", servers.NAMES)
 def test_a_server_listens_on_loopback_and_on_the_ports_that_were_chosen_for_it(name: str) -> None:
-    said = everything_said(name)
-    assert set(ADDRESS.findall(said)) == {HOST}
-    assert "0.0.0.0" not in said
-    for own in ports.PORTS[name]:
-        assert str(PORTS[own]) in said, own
+    text = everything_said(name)
+    assert set(ADDRESS.findall(text)) == {HOST}
+    assert "0.0.0.0" not in text
+    for port in ports.PORTS[name]:
+        assert str(PORTS[port]) in text, port
 
 
 @pytest.mark.parametrize("name", servers.NAMES)
@@ -61,15 +61,17 @@ def test_a_server_is_another_one_when_a_port_that_it_uses_changes() -> None:
     before, after = rendered(), rendered(zookeeper=29_999)
     changed = {name for name in before if before[name].digest != after[name].digest}
     assert changed == {"zookeeper", "coordinator", "broker", "historical", "indexer"}
-    assert {name: one.digest for name, one in rendered().items()} == {name: one.digest for name, one in before.items()}
+    assert {name: server.digest for name, server in rendered().items()} == {
+        name: server.digest for name, server in before.items()
+    }
 
 
 def test_no_task_of_the_indexer_waits_for_what_another_merges() -> None:
-    said = dict(line.split("=", 1) for line in everything_said("indexer").splitlines() if line.startswith("druid."))
-    tasks = int(said["druid.worker.capacity"])
-    assert int(said["druid.worker.numConcurrentMerges"]) == tasks
-    assert int(said["druid.worker.globalIngestionHeapLimitBytes"]) % tasks == 0
-    assert int(said["druid.server.http.numThreads"]) > tasks
+    settings = dict(line.split("=", 1) for line in everything_said("indexer").splitlines() if line.startswith("druid."))
+    tasks = int(settings["druid.worker.capacity"])
+    assert int(settings["druid.worker.numConcurrentMerges"]) == tasks
+    assert int(settings["druid.worker.globalIngestionHeapLimitBytes"]) % tasks == 0
+    assert int(settings["druid.server.http.numThreads"]) > tasks
 
 
 def test_a_cluster_id_never_looks_like_an_option() -> None:
@@ -79,22 +81,22 @@ def test_a_cluster_id_never_looks_like_an_option() -> None:
 
 def test_services_understand_the_url_of_the_store() -> None:
     url = servers.store_url(PORTS)
-    said = parse_servers(f"{url}&name=shop")
-    assert said.kafka == f"{HOST}:{PORTS['kafka']}"
-    assert said.cassandra == f"{HOST}:{PORTS['cassandra']}"
-    assert said.broker == f"http://{HOST}:{PORTS['broker']}"
-    assert said.coordinator == f"http://{HOST}:{PORTS['coordinator']}"
-    assert said.datacenter == DATACENTER
+    parsed = parse_servers(f"{url}&name=shop")
+    assert parsed.kafka == f"{HOST}:{PORTS['kafka']}"
+    assert parsed.cassandra == f"{HOST}:{PORTS['cassandra']}"
+    assert parsed.broker == f"http://{HOST}:{PORTS['broker']}"
+    assert parsed.coordinator == f"http://{HOST}:{PORTS['coordinator']}"
+    assert parsed.datacenter == DATACENTER
     assert parse_servers(url).url == url
 
 
-@pytest.mark.parametrize("artifact", versions.ARTIFACTS, ids=lambda one: one.folder)
+@pytest.mark.parametrize("artifact", versions.ARTIFACTS, ids=lambda artifact: artifact.folder)
 def test_maven_is_told_of_every_part_in_its_version(artifact: versions.Artifact) -> None:
     space = {"m": "http://maven.apache.org/POM/4.0.0"}
     project = ElementTree.fromstring(poms.pom(artifact))
     found = [
-        tuple(str(one.findtext(f"m:{field}", "", space)) for field in ("groupId", "artifactId", "version"))
-        for one in project.findall("m:dependencies/m:dependency", space)
+        tuple(str(dependency.findtext(f"m:{field}", "", space)) for field in ("groupId", "artifactId", "version"))
+        for dependency in project.findall("m:dependencies/m:dependency", space)
     ]
     assert found == list(artifact.parts)
     assert len(project.findall(".//m:exclusion", space)) == len(artifact.left_out) * len(artifact.parts)

@@ -1,4 +1,4 @@
-"""What is remembered of how sites stand: the newest that covers the days, not too old, and not too much."""
+"""The cache of site standings: the newest entry that covers the days, bounded in age and size."""
 
 from __future__ import annotations
 

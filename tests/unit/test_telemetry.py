@@ -1,4 +1,4 @@
-"""The registry of metrics, what becomes of it on the wire, and who counts what."""
+"""The metrics registry, its wire format, and the owner of each count."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def scrape(address: str) -> dict[str, Family]:
 
 
 def some_arguments(metric: Metric[Any]) -> dict[str, Any]:
-    """One value for each label of a metric, of the type that its function takes."""
+    """Return a value for each label of a metric, with the type in the metric's function."""
     hints = get_type_hints(metric.labels)
     return {name: _one_of(hint) for name, hint in hints.items() if name != "return"}
 
@@ -147,7 +147,7 @@ def test_every_reason_for_which_a_store_fails_is_known(kind: type[HitmeshError])
         return mine.union(*map(below, error.__subclasses__()))
 
     assert issubclass(DiskFull, RetryError)
-    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # no store gives these
+    of_others = {"INTERNAL", KeyNotLookedUp.reason}  # no store gives these reasons
     assert {reason for reason in below(kind) - of_others if StoreReason(reason) is StoreReason.OTHER} == set()
 
 
@@ -218,7 +218,7 @@ def test_what_nobody_reads_is_counted_into_nothing() -> None:
 def test_every_metric_is_exported_under_its_own_name_kind_and_labels(served: Telemetry) -> None:
     _count_everything(served.metrics)
     families = scrape(served.address)
-    # The parser takes `_total` off the name of a counter.
+    # The parser removes `_total` from a counter's name.
     assert set(families) == {metric.name.removesuffix(TOTAL) for metric in REGISTRY}
     for metric in REGISTRY:
         family = families[metric.name.removesuffix(TOTAL)]
@@ -301,3 +301,8 @@ def test_without_an_address_nothing_is_served() -> None:
 def test_an_address_of_metrics_has_a_host_and_a_port(listen: str) -> None:
     with pytest.raises(ValueError, match="metrics_listen"):
         ServiceSettings.model_validate({"store": "memory:", "metrics_listen": listen})
+
+
+def test_every_metric_is_in_the_registry_once() -> None:
+    defined = [value for value in vars(known).values() if isinstance(value, Metric)]
+    assert list(known.REGISTRY) == defined

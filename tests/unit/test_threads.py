@@ -1,4 +1,4 @@
-"""A thread that cannot go on says so before anything else, and the process ends or the thread recovers."""
+"""A failing thread first logs the failure; then the process ends or the thread recovers."""
 
 from __future__ import annotations
 

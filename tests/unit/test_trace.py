@@ -1,4 +1,4 @@
-"""Where a hit is: verdicts on copies by the rules of who counts their day, visits, orders, and how much is read."""
+"""A hit's trace: verdicts on copies by the counting rules for their day, visits, orders, and read limits."""
 
 from __future__ import annotations
 

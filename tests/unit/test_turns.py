@@ -1,4 +1,4 @@
-"""Whose state is saved when (decision 0034): in turn, each as often as was asked, and for a fiftieth of the time."""
+"""Turns for saving states (decision 0034): round-robin, each as often as configured, within a fiftieth of the time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from hitmesh.model.positions import PartitionId
 from processor.stream.turns import LONGEST_REST_MS, REST, Turns
 
-NAMES = tuple(PartitionId("log", number) for number in range(4))
+PARTITIONS = tuple(PartitionId("log", number) for number in range(4))
 EVERY_MS = 180_000
 
 
 def saved_at(every_ms: int, took_ms: int, until_ms: int, step_ms: int = 500) -> list[tuple[int, PartitionId]]:
-    """Returns when which state is saved by someone who looks every `step_ms`, a snapshot taking `took_ms`."""
+    """Return when each state is saved, with a check every `step_ms` and snapshots that take `took_ms`."""
     turns, now, saved = Turns(every_ms), 0, []
-    turns.begin(NAMES, now)
+    turns.begin(PARTITIONS, now)
     while now < until_ms:
-        while (name := turns.due(now)) is not None:
-            saved.append((now, name))
-            turns.saved(name, now, now + took_ms)
+        while (partition := turns.due(now)) is not None:
+            saved.append((now, partition))
+            turns.saved(partition, now, now + took_ms)
             now += took_ms
         now += step_ms
     return saved
@@ -35,45 +35,46 @@ class TestTurns:
         assert turns.due(10 * EVERY_MS) is None
 
     def test_what_takes_no_time_is_saved_as_often_as_asked_one_after_the_other(self) -> None:
-        quarter = EVERY_MS // len(NAMES)
+        quarter = EVERY_MS // len(PARTITIONS)
         assert saved_at(EVERY_MS, 0, 2 * EVERY_MS + 1) == [
-            (quarter * number, NAMES[(number - 1) % len(NAMES)]) for number in range(1, 2 * len(NAMES) + 1)
+            (quarter * number, PARTITIONS[(number - 1) % len(PARTITIONS)])
+            for number in range(1, 2 * len(PARTITIONS) + 1)
         ]
 
     def test_those_that_are_to_be_saved_always_are_all_saved_at_once(self) -> None:
         turns = Turns(0)
-        turns.begin(NAMES, 7)
+        turns.begin(PARTITIONS, 7)
         found = []
-        while (name := turns.due(7)) is not None:
-            found.append(name)
-            turns.saved(name, 7, 7)
-        assert found == list(NAMES)
-        assert turns.due(8) == NAMES[0]
+        while (partition := turns.due(7)) is not None:
+            found.append(partition)
+            turns.saved(partition, 7, 7)
+        assert found == list(PARTITIONS)
+        assert turns.due(8) == PARTITIONS[0]
 
     def test_who_begins_anew_forgets_partitions_that_went_elsewhere(self) -> None:
         turns = Turns(EVERY_MS)
-        turns.begin(NAMES, 0)
-        turns.begin(NAMES[2:], 0)
-        assert turns.due(10 * EVERY_MS) == NAMES[2]
+        turns.begin(PARTITIONS, 0)
+        turns.begin(PARTITIONS[2:], 0)
+        assert turns.due(10 * EVERY_MS) == PARTITIONS[2]
 
     def test_a_machine_that_slept_while_it_saved_saves_again_within_the_hour(self) -> None:
         turns, asleep = Turns(EVERY_MS), 8 * 3_600_000
-        turns.begin(NAMES, 0)
-        turns.saved(NAMES[0], 0, asleep)
+        turns.begin(PARTITIONS, 0)
+        turns.saved(PARTITIONS[0], 0, asleep)
         assert turns.due(asleep + LONGEST_REST_MS - 1) is None
-        assert turns.due(asleep + LONGEST_REST_MS) == NAMES[1]
+        assert turns.due(asleep + LONGEST_REST_MS) == PARTITIONS[1]
 
     @given(took_ms=st.integers(0, 20_000), every_ms=st.integers(0, 300_000))
     def test_it_stands_still_for_a_fiftieth_of_the_time_and_leaves_nobody_out(
         self, took_ms: int, every_ms: int
     ) -> None:
-        whole = len(NAMES) * max(every_ms, (REST + 1) * took_ms + 500, 1_000)
+        whole = len(PARTITIONS) * max(every_ms, (REST + 1) * took_ms + 500, 1_000)
         saved = saved_at(every_ms, took_ms, whole)
-        assert {name for _, name in saved} == set(NAMES)
+        assert {partition for _, partition in saved} == set(PARTITIONS)
         assert took_ms * (len(saved) - 1) * (REST + 1) <= saved[-1][0]
 
-    @pytest.mark.parametrize("name", NAMES)
-    def test_nobody_is_saved_sooner_than_asked(self, name: PartitionId) -> None:
-        times = [at for at, saved in saved_at(EVERY_MS, 40, 5 * EVERY_MS) if saved == name]
+    @pytest.mark.parametrize("partition", PARTITIONS)
+    def test_nobody_is_saved_sooner_than_asked(self, partition: PartitionId) -> None:
+        times = [at for at, saved in saved_at(EVERY_MS, 40, 5 * EVERY_MS) if saved == partition]
         assert len(times) > 2
         assert min(later - sooner for sooner, later in itertools.pairwise(times)) >= EVERY_MS

@@ -1,4 +1,4 @@
-"""Texts with one hash64 on the way from the log to settled rows (rule D0): they are as different as any others."""
+"""Texts with equal hash64, from the log to settled rows (rule D0): as distinct as any other texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def a_hit(site: str, number: int, **fields: object) -> RefHit:
 
 
 def settled_mesh(*records: Sequence[RefHit]) -> SmallMesh:
-    """A mesh that took these records one after the other, checked against the reference before and after settling."""
+    """Return a mesh that took these records in turn, checked against the reference before and after settlement."""
     mesh = SmallMesh(NOON + 60_000, sites=[VICTIM, ATTACKER])
     for record in records:
         mesh.send(record)
@@ -49,7 +49,7 @@ def settled_mesh(*records: Sequence[RefHit]) -> SmallMesh:
 
 
 def confirmed(mesh: SmallMesh, site: str) -> list[tuple[bool, bool]]:
-    return [(one.confirmed, one.rows_differ) for one in mesh.stores.generations.drifts(site, 0, 10**6).values()]
+    return [(drift.confirmed, drift.rows_differ) for drift in mesh.stores.generations.drifts(site, 0, 10**6).values()]
 
 
 def total(mesh: SmallMesh, measure: str) -> int:
@@ -116,8 +116,8 @@ def test_orders_and_refunds_whose_ids_have_one_hash_count_both(
     assert total(mesh, measure) == 14
 
 
-def said(mesh: SmallMesh, question: Question, path: Path) -> Series:
-    """What a report of the victim says on a path."""
+def answered(mesh: SmallMesh, question: Question, path: Path) -> Series:
+    """Return the report of the victim on a path."""
     reporter = Faulty(mesh.stores, mesh.clock)
     reporter.series.is_silent = path is Path.METRICS
     site = mesh.stores.directory.site(VICTIM)
@@ -146,14 +146,14 @@ def test_reports_on_both_paths_tell_twins_apart_before_and_after_the_day_is_sett
             mesh.stream()
             mesh.settle()
             assert confirmed(mesh, VICTIM) == [(True, False)]
-        asked = a_question(
+        question = a_question(
             "pageviews,duplicate_hits,orders,gross_revenue,visitors", since="2024-10-04", until="2024-10-04"
         )
         for path in Path:
-            totals = [int(column.numerators[0]) for column in said(mesh, asked, path).columns]
+            totals = [int(column.numerators[0]) for column in answered(mesh, question, path).columns]
             assert totals == [3, 2, 2, 14, 6]
         by_page = a_question("pageviews", dimensions="page_path", since="2024-10-04", until="2024-10-04")
-        rows = said(mesh, by_page, Path.METRICS)
+        rows = answered(mesh, by_page, Path.METRICS)
         assert dict(zip(rows.dimensions[0], rows.columns[0].numerators.tolist(), strict=True)) == {text: 2, twin: 1}
 
 

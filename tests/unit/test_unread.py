@@ -1,4 +1,4 @@
-"""Acknowledged hits that the stream has not read: the equations of the ledger hold, and say nothing of them."""
+"""Acknowledged hits that the stream has not read: the ledger's equations hold and do not cover these hits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_of_a_long_backlog_only_so_many_records_are_looked_at(mesh: SmallMesh) -
         mesh.send(hits(SITE, SITE))
     assert unread_of(mesh, max_records=3) == Unread(6, NOON, is_more=True)
     assert unread_of(mesh, max_records=4) == Unread(8, NOON)
-    done = {one: PartitionProgress(1, NOON) for one in mesh.stores.progress.progress(Topic.HITS)}
+    done = {partition: PartitionProgress(1, NOON) for partition in mesh.stores.progress.progress(Topic.HITS)}
     assert unread(mesh.stores.log_scan, done, SITE, max_records=3) == Unread(6, NOON)
 
 

@@ -1,4 +1,4 @@
-"""Visits from hits: every S vector of rules.md §11 that a list of hits can show, on the fast and the slow path."""
+"""Visits from hits: every S vector in rules.md §11 that a list of hits can show, on the fast and the slow path."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def frame(hits: list[RefHit]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Seen:
-    """A visit as a test states it: minutes of its first and last hit, and how many there are."""
+    """A visit in a test's form: minutes of the first and last hit, and the number of hits."""
 
     first: float
     last: float
@@ -162,7 +162,7 @@ def test_no_hits_give_no_visits() -> None:
 
 
 def carried(*hits: RefHit, policy: VisitPolicy = V1) -> pl.DataFrame:
-    """What the day of these hits hands on at midnight."""
+    """Return the carry of these hits' day at midnight."""
     rows = frame(list(hits))
     built = build_visits(rows, no_open_visits(), policy)
     return open_rows(open_at(built, MIDNIGHT, policy), rows, no_open_visits())
@@ -189,9 +189,9 @@ def test_carried_visit_goes_on_with_its_start_campaign_and_counts() -> None:
 
 def test_equal_carries_are_equal_bytes_and_come_back_whole() -> None:
     hits = [a_hit(-minute, visitor=f"v{minute}", page='a "quote"\\') for minute in range(1, 20)]
-    one, other = Carry(carried(*hits), 7), Carry(carried(*reversed(hits)), 7)
-    assert one.to_bytes() == other.to_bytes()
-    back = Carry.from_bytes(one.to_bytes())
+    first, other = Carry(carried(*hits), 7), Carry(carried(*reversed(hits)), 7)
+    assert first.to_bytes() == other.to_bytes()
+    back = Carry.from_bytes(first.to_bytes())
     assert back.followed == 7
     assert back.hands_on_the_same(other)
 

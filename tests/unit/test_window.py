@@ -1,4 +1,4 @@
-"""From stored records to columns: only those that are wanted are read, whatever a record lacks."""
+"""From stored records to columns: only the requested columns are read, whatever a record lacks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HITS = hit_rows([RefHit(SITE, f"v{number}", f"h{number}", number, page_path=f"/{
 
 
 def a_record(rows: pl.DataFrame) -> bytes:
-    """Return a record as it was stored before there were checksums, so that damage reaches the decoder."""
+    """Return a record in the stored form before checksums, so that damage reaches the decoder."""
     target = BytesIO()
     rows.write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return target.getvalue()
 
 
 def buffers_that_are_read(value: bytes) -> set[int]:
-    """Return the numbers of the buffers of a record that reading it for settlement unpacks."""
+    """Return which record buffers a read for settlement unpacks, by number."""
     read, at, number = set(), value.find(ZSTD), 0
     while at >= 0:
         try:

@@ -1,4 +1,4 @@
-"""What the protobuf decoder does and does not promise; admission relies on each of these."""
+"""Guarantees and non-guarantees of the protobuf decoder; admission relies on each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HITS = MessageReader(view_pb2.HitView.DESCRIPTOR)
         b"\x0a\x02\xff\xfe",  # invalid UTF-8
         b"\x0a\x03\xed\xa0\x80",  # a lone surrogate
         b"\xff\xff\xff",
-        b"\x0a\x20abc",  # cut short
+        b"\x0a\x20abc",  # truncated
         b"\x02\x00",  # field 0
         b"\x10" + b"\xff" * 10 + b"\x01",  # a number of more than 64 bits
     ],

@@ -1,7 +1,7 @@
-"""Write timestamps of partials and ledger (decision A6): functions of records, greater with every record.
+"""Write timestamps of partials and ledger (decision A6): functions of records, strictly increasing with the records.
 
-A store keeps the value with the greatest write timestamp without reading the one before, and of equal ones either. So a
-timestamp that goes back, or stays while records come, loses what was counted.
+A store keeps the value with the greatest write timestamp without reading the previous value, and keeps either of two
+equal timestamps. A timestamp that decreases, or repeats while records arrive, therefore loses counts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_write_timestamp_is_greater_with_every_record_however_the_stream_stops_a
         assert mesh.runner.recoveries >= 1
     times = [written for _, written in sorted(known.items())]
     assert len(times) > 3
-    assert all(one < other for one, other in pairwise(times)), times
+    assert all(earlier < other for earlier, other in pairwise(times)), times
 
 
 @pytest.mark.parametrize("steps", [((0, 0, 0), (0, 0)), ((0,), (1, 0), (0, 0, 1))])

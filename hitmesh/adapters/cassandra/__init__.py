@@ -1,1 +1,1 @@
-"""Adapters on Cassandra."""
+"""Cassandra adapters."""

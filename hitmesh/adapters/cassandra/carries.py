@@ -1,4 +1,4 @@
-"""What settlements hand to the next day, in pieces below what a cell may hold. Decides the size of a piece."""
+"""Carries on Cassandra, split into pieces that fit a cell. Decides the piece size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _OF: Final = "site = ? AND day = ? AND attempt = ?"
 
 
 class Carries:
-    """Carries by the number of the attempt that made them."""
+    """Carries, keyed by the number of the attempt that made them."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
 
     def put(self, site_day: SiteDay, attempt: int, carry: bytes) -> int:
-        """Stores a carry durably; returns in how many pieces."""
+        """Store a carry durably; return the number of pieces."""
         pieces = [carry[start : start + _PIECE_BYTES] for start in range(0, len(carry), _PIECE_BYTES)]
         self._session.run_many(
             "INSERT INTO carries (site, day, attempt, chunk, value) VALUES (?, ?, ?, ?, ?)",
@@ -29,11 +29,11 @@ class Carries:
         return len(pieces)
 
     def get(self, site_day: SiteDay, attempt: int, pieces: int) -> bytes | None:
-        """Returns a carry; None where pieces are missing: another one took its place."""
+        """Return a carry, or None if pieces are missing because another carry replaced it."""
         rows = self._session.run(f"SELECT chunk, value FROM carries WHERE {_OF}", (*site_day, attempt))
         return b"".join(row.value for row in rows) if len(rows) == pieces else None
 
     def remove(self, site_day: SiteDay, attempt: int) -> None:
-        """Removes a carry; one that is not there is removed already."""
+        """Delete a carry. Idempotent."""
         if attempt:
             self._session.run(f"DELETE FROM carries WHERE {_OF}", (*site_day, attempt))

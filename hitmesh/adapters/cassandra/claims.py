@@ -1,7 +1,7 @@
-"""Step S of the journey on Cassandra: who claimed an order or a refund, and who holds it in the stream (rule D3).
+"""Order and refund claims on Cassandra, and their holders in the stream (step S of the journey, rule D3).
 
-Decides that holding is a conditional write, and that orders and refunds have tables of their own, with the same
-columns. Decides nothing about which claim wins in the end.
+Decides that holding is a conditional write, and that orders and refunds have separate tables with equal columns. Does
+not decide which claim wins in the end.
 """
 
 from __future__ import annotations
@@ -39,56 +39,56 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 
 
 class CassandraOrderClaims:
-    """An OrderClaims: claims by id, the id of each position, and the holders, of orders and of refunds apart."""
+    """An OrderClaims: claims by id, the id per position, and the holders; separate tables for orders and refunds."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
         self._tables = {kind: _Tables(session, kind) for kind in ClaimKind}
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Stores claims durably. A verdict has a column of its own, so claiming again keeps it."""
+        """Store claims durably. A verdict has its own column, so a repeated claim keeps the verdict."""
         for kind, tables in self._tables.items():
-            own = [claim for claim in claims if claim.kind is kind]
-            if own:
-                tables.claim(own)
+            of_kind = [claim for claim in claims if claim.kind is kind]
+            if of_kind:
+                tables.claim(of_kind)
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
-        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        """Return all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
         return self._tables[kind].of(site, order_ids)
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold what they claim in the stream, taking what nobody holds.
+        """Return whether each claim holds its order or refund in the stream; take those without a holder.
 
-        What was taken stays so. Hardly anything is held when it is asked for, so nothing is read before: the condition
-        says who holds it. Only where most was held the last time, when the log is read again, is it read first, which
-        costs less than a condition that does not hold. After Unavailable some may be held by claims of this call; who
-        asks again finds them.
+        A holder never changes. Few orders have a holder when first asked for, so no read precedes the conditional
+        write, which itself returns the holder. A read comes first only if most had a holder in the previous call, as in
+        a log replay: a read is cheaper than a failed condition. After Unavailable, some of these claims may already be
+        holders; a retry finds them.
         """
         held: dict[tuple[ClaimKind, _Holder], bool] = {}
         for kind, tables in self._tables.items():
-            own = [claim for claim in claims if claim.kind is kind]
-            if own:
-                verdicts = tables.first(own)
-                held |= {(kind, (one.position, one.row)): won for one, won in zip(own, verdicts, strict=True)}
+            of_kind = [claim for claim in claims if claim.kind is kind]
+            if of_kind:
+                verdicts = tables.first(of_kind)
+                held |= {(kind, (claim.position, claim.row)): won for claim, won in zip(of_kind, verdicts, strict=True)}
         return [held[claim.kind, (claim.position, claim.row)] for claim in claims]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Notes refunds of whole orders durably. Noting one twice is noting it once."""
+        """Note refunds of whole orders durably. Idempotent."""
         self._session.run_many(_NOTE_REFUND, map(tuple, refunds))
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Returns the days of noted refunds per order that has any, ascending."""
+        """Return the days of noted refunds, ascending, for each order with such a refund."""
         answers = self._session.run_each(_SELECT_REFUNDS, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
         return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Records which claims are of duplicate hits; positions that claim nothing of the site stay out."""
+        """Record which claims come from duplicate hits; skip positions without a claim on the site."""
         for tables in self._tables.values():
             tables.set_duplicates(site, verdicts)
 
 
 class _Tables:
-    """The tables of one kind."""
+    """The tables for one kind of claim."""
 
     def __init__(self, session: CassandraSession, kind: ClaimKind) -> None:
         self._session = session
@@ -107,20 +107,20 @@ class _Tables:
         answers = self._session.run_each(
             self._cql(_SELECT), [(site, order_id) for order_id in dict.fromkeys(order_ids)]
         )
-        # A verdict may outlive its claim, whose columns are then gone.
+        # A verdict may outlive its claim; the claim's columns are then null.
         found = [_claim(row, self._kind) for rows in answers for row in rows if row.log_time is not None]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> list[bool]:
-        asked: dict[_Order, OrderClaim] = {}
+        by_order: dict[_Order, OrderClaim] = {}
         for claim in claims:
-            asked.setdefault(_order(claim), claim)
-        holders = self._holders(asked) if self._were_held else {}
-        free = [claim for order, claim in asked.items() if order not in holders]
+            by_order.setdefault(_order(claim), claim)
+        holders = self._holders(by_order) if self._were_held else {}
+        free = [claim for order, claim in by_order.items() if order not in holders]
         answers = self._session.decide_each(self._cql(_HOLD), _holding(free))
         for claim, answer in zip(free, answers, strict=True):
             holders[_order(claim)] = (claim.position, claim.row) if answer[0] else _holder(answer)
-        self._were_held = 2 * sum(bool(answer[0]) for answer in answers) < len(asked)
+        self._were_held = 2 * sum(bool(answer[0]) for answer in answers) < len(by_order)
         return [holders[_order(claim)] == (claim.position, claim.row) for claim in claims]
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
@@ -136,10 +136,10 @@ class _Tables:
         )
 
     def _holders(self, orders: Iterable[_Order]) -> dict[_Order, _Holder]:
-        """Returns who holds each order that is held."""
-        asked = list(orders)
-        answers = self._session.run_each(self._cql(_SELECT_HOLDER), asked)
-        return {order: _holder(rows[0]) for order, rows in zip(asked, answers, strict=True) if rows}
+        """Return the holder of each held order."""
+        order_keys = list(orders)
+        answers = self._session.run_each(self._cql(_SELECT_HOLDER), order_keys)
+        return {order: _holder(rows[0]) for order, rows in zip(order_keys, answers, strict=True) if rows}
 
     def _cql(self, statement: str) -> str:
         return statement.format(kind=self._kind)

@@ -1,6 +1,6 @@
-"""How a connection to Cassandra is made: contact points, datacenter, consistency and deadlines.
+"""Connect to Cassandra: contact points, datacenter, consistency and deadlines.
 
-Decides LOCAL_QUORUM for reads and writes and LOCAL_SERIAL for conditions, and that only the libev event loop will do.
+Decides LOCAL_QUORUM for reads and writes and LOCAL_SERIAL for conditions, and requires the libev event loop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LIBEV: Final = "LibevConnection"
 
 
 def connect(servers: Servers, request_timeout_s: float) -> Session:
-    """Returns a session on no keyspace: statements name theirs.
+    """Open a session without a keyspace: statements name theirs.
 
     Raises:
         Unavailable: no contact point answers.
-        FatalError: there is no such datacenter, or the driver was built without libev.
+        FatalError: the datacenter does not exist, or the driver was built without libev.
     """
     logging.getLogger("cassandra.protocol").addFilter(_is_worth_saying)
     cluster = _cluster(servers, request_timeout_s)
@@ -38,7 +38,7 @@ def connect(servers: Servers, request_timeout_s: float) -> Session:
         if cluster.connection_class.__name__ != _LIBEV:
             raise FatalError(
                 f"the Cassandra driver uses {cluster.connection_class.__name__}, which loses time-outs under load; "
-                "install a cassandra-driver that was built with libev"
+                "install a cassandra-driver built with libev"
             )
         return cluster.connect()
     except EXPECTED as error:
@@ -70,11 +70,11 @@ def _cluster(servers: Servers, request_timeout_s: float) -> Cluster:
         )
     }
     return Cluster(
-        contact_points=[_address(one) for one in servers.cassandra.split(",")],
+        contact_points=[_address(server) for server in servers.cassandra.split(",")],
         execution_profiles=profiles,
         reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-        protocol_version=ProtocolVersion.V5,  # of Cassandra 4.0 and later: statements name their keyspace
-        compression=False,  # what is large is compressed already
+        protocol_version=ProtocolVersion.V5,  # Cassandra 4.0 and later: statements name their keyspace
+        compression=False,  # large values are compressed already
         connect_timeout=_CONNECT_TIMEOUT_S,
         control_connection_timeout=_CONNECT_TIMEOUT_S,
         max_schema_agreement_wait=SCHEMA_TIMEOUT_S,
@@ -87,10 +87,10 @@ def _address(contact_point: str) -> tuple[str, int]:
 
 
 def profile_of(*, serial: bool) -> object:
-    """Returns the name of the profile to ask with: `serial` reads see what conditional writes decided."""
+    """Return the execution profile's name; `serial` reads see the outcome of conditional writes."""
     return _SERIAL if serial else EXEC_PROFILE_DEFAULT
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
-    """Returns False of the server's warning, once per statement, that statements do not spell out their keyspace."""
+    """Return False for the server's warning, once per statement, about keyspaces outside the statement text."""
     return "USE <keyspace>" not in record.getMessage()

@@ -1,9 +1,9 @@
 """Sites, keys and salts on Cassandra.
 
-Decides how long what was read is believed: until the version of the directory changes, which is looked at twice a
-second; while Cassandra does not answer, what is known stays good for an hour. Names and secrets are taken once, by
-conditional writes. What is refused and destroyed, directory_rules decides, and how many unknown keys
-are looked up, hitmesh.adapters.shared.known_keys.
+Decides cache validity: entries stay valid until the directory's version changes, checked twice a second; while
+Cassandra is unavailable, for up to an hour. Conditional writes make names and secrets unique. directory_rules decides
+which requests are refused and which salts destroyed; hitmesh.adapters.shared.known_keys limits look-ups of unknown
+keys.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from hitmesh.runtime.logs import logger
 
 CHECK_INTERVAL_MS: Final = 500
 GOOD_FOR_MS: Final = 3_600_000
-# So long a call waits to hear whether something changed; then what is known is good enough.
+# Maximum time that a call waits for the version check; after that the cache is good enough.
 _PATIENCE_S: Final = 0.25
 _MAX_UNKNOWN: Final = 10_000
 _BUCKETS: Final = 16
@@ -53,9 +53,9 @@ class CassandraSiteDirectory:
     """A SiteDirectory. Thread-safe.
 
     Args:
-        session: where it is kept.
-        clock: says how old what is known is.
-        unknown_keys_s: look-ups of unknown keys a second.
+        session: the session to store in.
+        clock: measures the age of cached entries.
+        unknown_keys_s: look-ups of unknown keys per second.
     """
 
     def __init__(self, session: CassandraSession, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
@@ -74,7 +74,7 @@ class CassandraSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Returns a site."""
+        """Return a site."""
         self._refresh()
         kept = self._sites
         if name not in kept:
@@ -85,7 +85,7 @@ class CassandraSiteDirectory:
         return kept[name]
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        """Return sites by name, for one merchant or all, with names greater than `after`."""
         keys: list[tuple[object, ...]] = [(bucket, after, limit) for bucket in range(_BUCKETS)]
         table = "site_names WHERE bucket = ?"
         if merchant is not None:
@@ -97,7 +97,7 @@ class CassandraSiteDirectory:
         return [_site(rows[0]) for rows in found if rows]
 
     def create_site(self, site: Site) -> Site:
-        """Creates a site durably; returns it, or what is there when it agrees.
+        """Create a site durably; return the new site, or the existing site if zone, currency and policy agree.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.
@@ -107,7 +107,7 @@ class CassandraSiteDirectory:
         )
         rows = self._session.run(f"SELECT {_SITE} FROM sites WHERE name = ?", (site.name,), serial=True)
         there = agreed(_site(rows[0]), site)
-        # Again when it was there already: who made it may have come no further.
+        # Written even if the site exists: its creator may have failed at this point.
         self._session.run(
             "INSERT INTO sites_of_merchant (merchant, name) VALUES (?, ?)", (merchant_of(site.name), site.name)
         )
@@ -117,10 +117,10 @@ class CassandraSiteDirectory:
         return there
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included.
+        """Return the key with this secret, even if revoked.
 
         Raises:
-            KeyNotLookedUp: too many look-ups found nothing lately.
+            KeyNotLookedUp: too many recent look-ups found nothing.
         """
         self._refresh()
         digest = secret_digest(secret)
@@ -131,15 +131,15 @@ class CassandraSiteDirectory:
         return self._key_of(owners[0].merchant, owners[0].key_id) if owners else None
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Creates a key durably; only the secret's hash is kept.
+        """Create a key durably; only the secret's hash is stored.
 
         Raises:
-            AlreadyExists: the merchant has a key of that id, or the secret is in use.
+            AlreadyExists: the merchant has a key with that id, or the secret is in use.
         """
-        digest, taken = secret_digest(secret), f"{key.merchant} has a key {key.key_id}, or its secret is in use"
+        digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
             raise AlreadyExists(taken)
-        # The secret first: a secret without a key opens nothing, and whoever comes again with both finds his own.
+        # The secret comes first: a secret without a key grants nothing, and a retry with both finds its own secret.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
             (digest, key.merchant, key.key_id),
@@ -152,7 +152,7 @@ class CassandraSiteDirectory:
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _key_values(key)
         ):
-            # Somebody was faster with another secret: this one must not open his key.
+            # A concurrent caller created the key with another secret: this secret must not open that key.
             self._session.apply(
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),
@@ -162,12 +162,12 @@ class CassandraSiteDirectory:
         return key
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Returns the keys of a merchant, oldest first."""
+        """Return the merchant's keys, oldest first."""
         rows = self._session.run(f"SELECT {_KEY} FROM ingest_keys WHERE merchant = ?", (merchant,))
         return sorted(map(_key, rows), key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revokes a key durably; revoking twice keeps the first time.
+        """Revoke a key durably. Idempotent: the first revocation time stays.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -184,7 +184,7 @@ class CassandraSiteDirectory:
         return revoked if revoked is not None else replace(found, revoked_at=now)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""
+        """Return the salt for a site-local date; create salts only for `today` and its neighbours (rule I2)."""
         salted = salted_date(local_date, today)
         with self._salt_lock:
             if self._salted_on.get(site) != today:
@@ -194,20 +194,20 @@ class CassandraSiteDirectory:
             return self._salts[site, salted]
 
     def mesh_secret(self) -> bytes:
-        """Returns the secret of the mesh; makes it when there is none yet."""
+        """Return the mesh's secret; create the secret on first use."""
         if self._mesh_secret is None:
             self._mesh_secret = self._stored_mesh_secret()
         return self._mesh_secret
 
     def _stored_mesh_secret(self) -> bytes:
-        asked = "SELECT secret FROM mesh_secrets WHERE zero = 0"
-        rows = self._session.run(asked, (), serial=True)
+        query = "SELECT secret FROM mesh_secrets WHERE zero = 0"
+        rows = self._session.run(query, (), serial=True)
         if not rows:
             self._session.apply(
                 "INSERT INTO mesh_secrets (zero, secret) VALUES (0, ?) IF NOT EXISTS",
                 (secrets.token_bytes(MESH_SECRET_BYTES),),
             )
-            rows = self._session.run(asked, (), serial=True)
+            rows = self._session.run(query, (), serial=True)
         return bytes(rows[0].secret)
 
     def _stored_salt(self, site: str, salted: date) -> bytes:
@@ -220,11 +220,11 @@ class CassandraSiteDirectory:
             "SELECT salt FROM salts WHERE local_date = ? AND site = ?", (salted, site), serial=True
         )
         if not rows:
-            raise Unavailable(f"the salt of {salted} was destroyed while it was made; try again")
+            raise Unavailable(f"the salt of {salted} was destroyed during its creation; try again")
         return bytes(rows[0].salt)
 
     def _destroy_old(self, site: str, today: date) -> None:
-        """Destroys the salts of the site before yesterday, and those of all sites before that."""
+        """Destroy the site's salts before yesterday, and all sites' salts older still."""
         oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
         rows = self._session.run("SELECT local_date FROM salt_dates WHERE zero = 0")
         for day in (row.local_date.date() for row in rows):
@@ -234,11 +234,11 @@ class CassandraSiteDirectory:
             elif day < oldest:
                 self._session.run("DELETE FROM salts WHERE local_date = ? AND site = ?", (day, site))
         self._salts = {
-            (one, day): salt
-            for (one, day), salt in self._salts.items()
-            if day >= (oldest if one == site else oldest_anywhere)
+            (other, day): salt
+            for (other, day), salt in self._salts.items()
+            if day >= (oldest if other == site else oldest_anywhere)
         }
-        self._salted_on = {one: on for one, on in self._salted_on.items() if on >= oldest_anywhere} | {site: today}
+        self._salted_on = {other: on for other, on in self._salted_on.items() if on >= oldest_anywhere} | {site: today}
 
     def _key_of(self, merchant: str, key_id: str) -> IngestKey | None:
         rows = self._session.run(
@@ -247,25 +247,26 @@ class CassandraSiteDirectory:
         return _key(rows[0]) if rows else None
 
     def _note_change(self) -> None:
-        """Tells everybody that something changed that they may have in memory, after it has.
+        """Invalidate all caches of the directory. Must be called after the change.
 
-        The condition always holds: with it, a later change takes the place of an earlier one whatever the clocks say.
+        The condition always holds. It makes a later change win over an earlier change whatever the clocks say.
         """
         version = uuid.uuid1()
         self._session.apply(
             "UPDATE directory_version SET version = ? WHERE zero = 0 IF version != ?", (version, version)
         )
         with self._lock:
-            # An answer that is under way may be older.
+            # A check already under way may return an older version.
             self._checked_at, self._asked = None, None
 
     def _refresh(self) -> None:
-        """Forgets what was read when the directory changed since; looks twice a second at most.
+        """Drop the cache if the directory has changed; check at most twice a second.
 
-        One thread asks and others go on with what is known; while Cassandra is silent, the one does so too.
+        One thread checks while others use the cache. If Cassandra is slow, the checking thread also returns to the
+        cache.
 
         Raises:
-            Unavailable: Cassandra has not answered for so long that what is known is no longer good.
+            Unavailable: Cassandra has been unavailable for so long that the cache is no longer valid.
         """
         now = self._clock.now()
         if self._checked_at is not None and abs(now - self._checked_at) < CHECK_INTERVAL_MS:
@@ -279,11 +280,11 @@ class CassandraSiteDirectory:
                 self._checked_at = now
                 self._asked = threading.Thread(target=self._ask_or_warn, args=(now,), daemon=True)
                 self._asked.start()
-            asked = self._asked
-        if asked is not None and not asks_already:
-            asked.join(_PATIENCE_S)
+            checking = self._asked
+        if checking is not None and not asks_already:
+            checking.join(_PATIENCE_S)
         if now - self._answered_at > GOOD_FOR_MS:
-            raise Unavailable("Cassandra has not answered for an hour: sites and keys may have changed; try again")
+            raise Unavailable("Cassandra has not answered for an hour: sites and keys may be stale; try again")
 
     def _ask_or_warn(self, now: int) -> None:
         try:
@@ -297,7 +298,7 @@ class CassandraSiteDirectory:
         with self._lock:
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if version != self._version or full:
-                # A new dictionary: a look-up that is under way fills the old one.
+                # A new dictionary: a look-up under way fills the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._keys.forget_unknown()

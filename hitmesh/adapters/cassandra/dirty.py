@@ -1,9 +1,9 @@
-"""Step S of the journey on Cassandra: which site-days wait to be settled.
+"""Dirty site-days on Cassandra: site-days that wait for settlement (step S of the journey).
 
-Decides that they lie in 32 buckets of sites, so that all can be listed and no partition holds a whole mesh; a settler
-asks all buckets, where each begins says hitmesh.adapters.cassandra.sweep. Marks are kept one by one, so that what is
-left after a `clear` is exact. Write timestamps come from the clocks of those who write, so a deletion carries one that
-is at least that of the rows it was told of. Decides nothing about settlement.
+Sites are spread over 32 buckets, so that all can be listed and no partition holds a whole mesh. A settler reads all
+buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Marks are stored individually, so a `clear`
+leaves exactly the marks not yet covered. Write timestamps come from the writers' clocks, so a deletion must carry a
+timestamp no lower than those of the rows to delete. Decides nothing about settlement.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ _KNOWN: Final = """SELECT offset FROM dirty_marks WHERE bucket = ? AND site = ? 
     AND partition = ? AND offset >= ? AND offset <= ?"""
 _DELETE: Final = """DELETE FROM dirty_marks USING TIMESTAMP ?
     WHERE bucket = ? AND site = ? AND day = ? AND log = ? AND partition = ? AND offset >= ? AND offset <= ?"""
-# Days that are not closed lie between those that are: at most two of a site.
+# Filtering skips few rows: a site has at most two open days among its closed days.
 _MARKED: Final = """SELECT site, day FROM dirty_marks WHERE bucket = ? AND site >= ? AND day < ?
     GROUP BY bucket, site, day LIMIT ? ALLOW FILTERING"""
 _AWAITED: Final = """SELECT site, day FROM awaited_site_days WHERE bucket = ? AND site >= ? AND day < ?
     LIMIT ? ALLOW FILTERING"""
 _END_AWAITED: Final = "DELETE FROM awaited_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?"
-# An awaited day has no column that could say when it was written. Clocks differ by less than this, and a day that was
-# settled need not be awaited again.
+# An awaited day has no column that tells its write time. Clocks differ by less than this margin, and a settled day need
+# not be awaited again.
 _CLOCK_MARGIN_US: Final = 600_000_000
 
 
 class CassandraDirtyDays:
-    """A DirtyDays: marks and awaited days by bucket of sites.
+    """A DirtyDays: marks and awaited days, bucketed by site.
 
     Args:
-        session: of the keyspace.
-        long_s: a look from the start that took so long is repeated later; see Sweep.
-        share: after so many times its duration.
+        session: a session on the keyspace.
+        long_s: a full sweep of at least this duration is repeated later; see Sweep.
+        share: the delay before the repetition, as a multiple of the duration.
     """
 
     def __init__(self, session: CassandraSession, *, long_s: float = LONG_S, share: int = SHARE) -> None:
         self._session = session
         self._awaited_written: Written[SiteDay] = Written()
         self._marked, self._waiting = (Sweep(_BUCKETS, long_s=long_s, share=share) for _ in range(2))
-        self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the greatest write timestamp of marks taken last
+        self._taken: dict[tuple[SiteDay, PartitionId], int] = {}  # the highest write timestamp of the marks taken last
         self._looked_s = 0.0
-        self._none_before: int | None = None  # no awaited day was closed, by this day, at that time
+        self._none_before: int | None = None  # `closed_before` of the last look, if that look found nothing
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Adds marks durably. Marking twice is marking once: what is there stays as it is."""
+        """Add marks durably. Idempotent: existing marks stay unchanged."""
         by_place: dict[tuple[SiteDay, PartitionId], dict[int, DirtyMark]] = {}
         for mark in marks:
             place = mark.site_day, PartitionId(mark.position.log, mark.position.partition)
@@ -84,7 +84,7 @@ class CassandraDirtyDays:
         self._session.run_many(_INSERT, [_row(mark) for found in by_place.values() for mark in found.values()])
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Notes days durably; they are taken once they have closed. Those that this process noted cost nothing."""
+        """Note days durably, to be taken once closed. Days already noted by this process cost nothing."""
         missing = self._awaited_written.missing(site_days)
         self._session.run_many("INSERT INTO awaited_site_days (bucket, site, day) VALUES (?, ?, ?)", map(_key, missing))
         self._awaited_written.note(missing)
@@ -92,7 +92,7 @@ class CassandraDirtyDays:
             self._none_before = None
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
+        """Return at most `limit` site-days by (site, day); split no site unless that site alone exceeds the limit."""
         marked = self._look(_MARKED, self._marked, limit, closed_before)
         waiting = sorted(marked | self._closed(limit, closed_before))
         taken = whole_sites(waiting[: limit + 1], limit)
@@ -102,13 +102,13 @@ class CassandraDirtyDays:
         return taken_of(taken, gathered(map(_range, rows)))
 
     def _look(self, cql: str, sweep: Sweep, limit: int, closed_before: int) -> set[SiteDay]:
-        asked = [(bucket, first, closed_before, limit + 1) for bucket, first in enumerate(sweep.begin())]
-        answers = self._session.run_each(cql, asked)
+        parameters = [(bucket, first, closed_before, limit + 1) for bucket, first in enumerate(sweep.begin())]
+        answers = self._session.run_each(cql, parameters)
         sweep.end([[row.site for row in rows[:1]] for rows in answers])
         return _site_days(answers)
 
     def _closed(self, limit: int, closed_before: int) -> set[SiteDay]:
-        """Returns awaited days that have closed. Days close once a day, so a look that found none holds for a while."""
+        """Return awaited days that have closed. Days close once a day, so an empty result stays valid for a while."""
         now_s = time.monotonic()
         if closed_before == self._none_before and now_s - self._looked_s < _AWAITED_EVERY_S:
             return set()
@@ -117,7 +117,7 @@ class CassandraDirtyDays:
         return found
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
+        """Delete exactly the marks in `taken`; the site-day is no longer awaited."""
         key, now_us = _key(taken.site_day), time.time_ns() // 1_000
         deleted = [
             (
@@ -131,18 +131,18 @@ class CassandraDirtyDays:
         self._awaited_written.forget(taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Returns what is marked of a site."""
+        """Return the site's marked days."""
         return gathered(map(_range, self._session.run(_OF_SITE, (_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Returns the days of a site that wait to close, ascending."""
+        """Return the site's days that wait to close, ascending."""
         rows = self._session.run(
             "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (_bucket(site), site)
         )
         return [row.day for row in rows]
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Returns the marks of a site, ordered by (day, position)."""
+        """Return the site's marks, ordered by (day, position)."""
         rows = self._session.run(
             """SELECT site, day, log, partition, offset, log_time, hits, sum64, xor64 FROM dirty_marks
             WHERE bucket = ? AND site = ?""",

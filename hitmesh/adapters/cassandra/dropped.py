@@ -1,6 +1,6 @@
-"""Which generations of site-days are no more: a store that deletes late asks here what it must not answer from.
+"""Dropped generations of site-days. A store that deletes late must not answer from these generations.
 
-Decides how long an answer is kept: a second.
+Decides the cache time: a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Dropped = frozenset[tuple[SiteDay, int]]
 
 
 class DroppedRows:
-    """The notes. Thread-safe."""
+    """The dropped generations. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -28,7 +28,7 @@ class DroppedRows:
         self._kept: dict[str, tuple[float, Dropped]] = {}
 
     def note(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Notes durably that the rows of these generations are no more; noting twice is noting once."""
+        """Note durably that these generations' rows are dropped. Idempotent."""
         self._session.run_many(
             "INSERT INTO dropped_rows (site, day, generation) VALUES (?, ?, ?)",
             [(*site_day, generation) for site_day, generation in superseded],
@@ -38,7 +38,7 @@ class DroppedRows:
                 self._kept.pop(site_day.site, None)
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
-        """Returns the generations of these sites that are no more, as they were at most a second ago."""
+        """Return the dropped generations of these sites, at most a second old."""
         now = time.monotonic()
         with self._lock:
             known = {site: self._kept[site][1] for site in sites if site in self._kept and self._kept[site][0] > now}
@@ -54,4 +54,4 @@ class DroppedRows:
             if len(self._kept) + len(found) > _MAX_KEPT:
                 self._kept = {}
             self._kept |= {site: (now + _KEPT_S, gone) for site, gone in found.items()}
-        return {one for gone in (*known.values(), *found.values()) for one in gone}
+        return {dropped for gone in (*known.values(), *found.values()) for dropped in gone}

@@ -1,7 +1,7 @@
-"""What the driver's errors mean. Decides which of them another try may mend.
+"""Translate driver errors. Decides which errors are worth a retry.
 
-A time-out, a node that is gone or overloaded, a server's own trouble: Unavailable. A statement or value that Cassandra
-or the driver refuses: a bug or a schema that was not made.
+A time-out, a missing or overloaded node, or a server error is Unavailable. A statement or value that Cassandra or the
+driver rejects is fatal: a bug or a missing schema.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cassandra.protocol import (
 from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 _RETRY_AFTER_S: Final = 1.0
-_CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for it
+_CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for this code
 _MAX_SAID: Final = 300
 _PASSING: Final = (
     OperationTimedOut,
@@ -50,7 +50,7 @@ _PASSING: Final = (
     ServerError,
     OSError,
 )
-# Values that do not fit their column are refused by the driver with Python's own errors.
+# The driver rejects values that do not fit their column with Python's own errors.
 EXPECTED: Final = (
     *_PASSING,
     DriverException,
@@ -64,15 +64,15 @@ EXPECTED: Final = (
 
 
 def translated(error: Exception, cql: str) -> HitmeshError:
-    """Returns what is raised instead of a driver's error.
+    """Return the project error to raise in place of a driver error.
 
     Args:
-        error: one of EXPECTED.
-        cql: what was asked, without its values, which may be a visitor's.
+        error: an instance of EXPECTED.
+        cql: the statement without its values, which may be a visitor's.
     """
-    said = f"Cassandra, {' '.join(cql.split())[:_MAX_SAID]}: {type(error).__name__}: {str(error)[:_MAX_SAID]}"
+    message = f"Cassandra, {' '.join(cql.split())[:_MAX_SAID]}: {type(error).__name__}: {str(error)[:_MAX_SAID]}"
     if isinstance(error, _PASSING) or getattr(error, "code", None) == _CAS_WRITE_UNKNOWN:
-        return Unavailable(f"{said}; try again", retry_after_s=_RETRY_AFTER_S)
+        return Unavailable(f"{message}; try again", retry_after_s=_RETRY_AFTER_S)
     if isinstance(error, InvalidRequest) and ("does not exist" in str(error) or "unconfigured" in str(error)):
-        return FatalError(f"{said}; run hitmesh init")
-    return FatalError(said)
+        return FatalError(f"{message}; run hitmesh init")
+    return FatalError(message)

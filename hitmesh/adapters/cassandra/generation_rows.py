@@ -1,4 +1,4 @@
-"""A row of the table of generations as a value, and back. Decides how its parts are written; knows no statements."""
+"""Convert rows of the generations table to values and back. Decides the encoding of each part; knows no statements."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ ENTRY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SiteDayRow:
-    """What is known of a site-day.
+    """The stored state of a site-day.
 
     Attributes:
-        day: of the site.
-        version: counts the changes of the row; 0 = there is none.
-        attempts: the last number that was given out.
-        waiting: numbers that may still be published.
-        entry: what is current, None before the first publication.
-        ledger: of the entry.
-        carry: the attempt whose carry is the entry's, in `carry_chunks` pieces.
-        drift: of the first entry that had one.
-        replaced: generations that were superseded, and when.
-        last_sequence: the highest of the site.
+        day: the day, within a site.
+        version: counts the row's changes; 0 = no row.
+        attempts: the last attempt number handed out.
+        waiting: attempt numbers that may still be published.
+        entry: the current entry, None before the first publication.
+        ledger: the entry's ledger.
+        carry: the attempt that wrote the entry's carry, stored in `carry_chunks` pieces.
+        drift: the drift of the first entry that had any.
+        replaced: superseded generations, with the time.
+        last_sequence: the site's highest sequence.
     """
 
     day: int
@@ -60,7 +60,7 @@ class SiteDayRow:
 
 
 def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
-    """Returns the values of ENTRY."""
+    """Return the values for the columns ENTRY."""
     entry = row.entry
     return (
         row.version,
@@ -71,18 +71,18 @@ def columns_of(row: SiteDayRow) -> tuple[Any, ...]:
         entry.logic_version if entry else None,
         _json([[*partition, offset] for partition, offset in sorted(entry.read_through.items())]) if entry else None,
         entry.published_at if entry else None,
-        # Checksums are 64 bits without a sign: as text, since JSON's numbers are not.
+        # Checksums are unsigned 64-bit integers, beyond JSON's numbers: stored as text.
         _json({name: str(value) for name, value in asdict(row.ledger).items()}) if row.ledger else None,
         row.carry,
         row.carry_chunks,
-        # Differences of amounts may be beyond 64 bits, which orjson does not write.
+        # Differences in amounts may exceed 64 bits, beyond orjson's range.
         json.dumps(asdict(row.drift)) if row.drift else None,
         dict(row.replaced),
     )
 
 
 def row_of(row: Any) -> SiteDayRow:
-    """Returns what the columns of a row say."""
+    """Decode a row's columns."""
     return SiteDayRow(
         day=row.day,
         version=row.version or 0,

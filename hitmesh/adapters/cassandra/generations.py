@@ -1,9 +1,9 @@
-"""Which generation of a site-day is read, on Cassandra (decision A9): one row per site-day, replaced by condition.
+"""Generations on Cassandra: which generation of a site-day is read (decision A9); one conditional row per site-day.
 
-Decides how a publication is all or nothing: the entry, its ledger, the name of its carry and what it replaces are one
-row, changed on condition that its version is the one that was read, in one batch with the highest sequence of the site.
-The carry itself is written before under the number of the attempt. What a publication makes current and what it
-supersedes, hitmesh.adapters.shared.publication decides.
+Decides how a publication is atomic: the entry, its ledger, the reference to its carry and the replaced generations form
+a single row. The row is written on condition that its version is unchanged since the read, in the same batch as the
+site's highest sequence. The carry itself is written earlier, under the attempt number.
+hitmesh.adapters.shared.publication decides which generation becomes current and which generations are superseded.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from hitmesh.model.sites import SiteDay
 
 _BUCKETS: Final = 32
 _MAX_TRIES: Final = 20
-# Clocks of two settlers may differ by so much without a site-day being forgotten.
+# Two settlers' clocks may differ by this much without the loss of a site-day.
 _CLOCK_MARGIN_US: Final = 60_000_000
 _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generations"
 
 
 class CassandraGenerations:
-    """A Generations. Thread-safe; the settlers of different sites never meet."""
+    """A Generations. Thread-safe; settlers of different sites never conflict."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
         self._carries = Carries(session)
 
     def begin(self, site_day: SiteDay) -> int:
-        """Returns a generation number never returned before for the site-day.
+        """Return a generation number never returned before for the site-day.
 
         Raises:
-            Unavailable: Cassandra does not answer, or others change the site-day all the time.
+            Unavailable: Cassandra is unavailable, or concurrent changes to the site-day prevented every try.
         """
         for _ in range(_MAX_TRIES):
             there = self._row(site_day)
@@ -51,7 +51,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
-        """Returns the winning entry per day that has one."""
+        """Return the winning entry per day, for days with an entry."""
         rows = self._of_site(site, first_day, end_day)
         return {row.day: row.entry for row in rows if row.entry is not None}
 
@@ -68,12 +68,12 @@ class CassandraGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Makes a generation current, with its ledger entry and carry; that of the stream where `drift` is confirmed.
+        """Make a generation current with its ledger entry and carry; the stream's generation if `drift` is confirmed.
 
         Raises:
-            StaleGeneration: another entry was published since, or a later attempt; nothing was written.
-            ValueError: the stream's rows would be confirmed though they were superseded.
-            Unavailable: whether it was published is not known; what `current` says then holds.
+            StaleGeneration: another entry or a later attempt was published since; nothing was written.
+            ValueError: `drift` confirms the stream's rows, but these were superseded.
+            Unavailable: the outcome is unknown; `current` tells whether the generation was published.
         """
         there, chunks = self._row(site_day), None
         for _ in range(_MAX_TRIES):
@@ -82,14 +82,15 @@ class CassandraGenerations:
             _refuse_stale(site_day, there, generation, seen_sequence)
             if chunks is None:
                 chunks = self._carries.put(site_day, generation, carry)
-            # After the row was read: `forget` changes the row before it removes this, so that one of the two is late.
+            # Written after the row was read: `forget` changes the row before deleting this, so a race fails on one
+            # side.
             self._session.run(
                 "INSERT INTO replaced_site_days (bucket, site, day) VALUES (?, ?, ?)",
                 (_bucket(site_day.site), *site_day),
             )
             before = there.entry.generation if there.entry else None
             published = published_generation(generation, before, drift)
-            stale = {one for one in there.waiting if one < generation}
+            stale = {waiting for waiting in there.waiting if waiting < generation}
             gone = stale | superseded_by(published, before, drift)
             entry = GenerationEntry(published, there.last_sequence + 1, logic_version, dict(read_through), now)
             after = replace(
@@ -101,7 +102,7 @@ class CassandraGenerations:
                 drift=there.drift or drift,
                 waiting=there.waiting - stale - {generation},
                 replaced={
-                    **{one: at for one, at in there.replaced.items() if one != published},
+                    **{old: at for old, at in there.replaced.items() if old != published},
                     **dict.fromkeys(gone, now),
                 },
             )
@@ -112,7 +113,7 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Returns the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None when the site-day was never settled."""
         for _ in range(_MAX_TRIES):
             row = self._row(site_day)
             if row.entry is None:
@@ -123,27 +124,29 @@ class CassandraGenerations:
         raise _busy(site_day)
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Returns the ledger entry of the current generation per day."""
+        """Return the ledger entry of the current generation per day."""
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
+        """Return per site-day the drift stored with the first entry that had any; for one site, or all."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:
             rows = self._session.stream(f"SELECT site, {_SELECT.removeprefix('SELECT ')}")
             found = {SiteDay(row.site, row.day): row_of(row).drift for row in rows if row.day is not None}
         return {
-            one: drift for one, drift in sorted(found.items()) if drift is not None and first_day <= one.day < end_day
+            site_day: drift
+            for site_day, drift in sorted(found.items())
+            if drift is not None and first_day <= site_day.day < end_day
         }
 
     def sequence(self, site: str) -> int:
-        """Returns the highest sequence of the site; 0 without any."""
+        """Return the site's highest sequence, 0 without an entry."""
         rows = self._session.run("SELECT last_sequence FROM generations WHERE site = ? LIMIT 1", (site,))
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Returns generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, whose successor was published before that time."""
         answers = self._session.run_each(
             "SELECT site, day, replaced FROM generations WHERE site = ? AND day = ?", self._replaced_site_days()
         )
@@ -156,16 +159,16 @@ class CassandraGenerations:
         )
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forgets a superseded generation; any other stays."""
+        """Delete a superseded generation; ignore any other."""
         for _ in range(_MAX_TRIES):
             there, began_us = self._row(site_day), time.time_ns() // 1_000
             if generation not in there.replaced:
                 return
             self._carries.remove(site_day, generation)
-            left = {one: at for one, at in there.replaced.items() if one != generation}
+            left = {old: at for old, at in there.replaced.items() if old != generation}
             if self._changed(site_day, there, replace(there, replaced=left)):
                 if not left:
-                    # A publication under way has to read the row again and notes the site-day after that.
+                    # A concurrent publication must read the row again, and notes the site-day only afterwards.
                     self._session.run(
                         "DELETE FROM replaced_site_days USING TIMESTAMP ? WHERE bucket = ? AND site = ? AND day = ?",
                         (began_us - _CLOCK_MARGIN_US, _bucket(site_day.site), *site_day),
@@ -184,7 +187,7 @@ class CassandraGenerations:
         return map(row_of, rows)
 
     def _row(self, site_day: SiteDay) -> SiteDayRow:
-        """Returns what is decided of a site-day; a row of nothing, but the site's sequence, when there is none."""
+        """Return the site-day's stored row; without a row, an empty row with the site's sequence."""
         rows = self._session.run(f"{_SELECT} WHERE site = ? AND day = ?", site_day, serial=True)
         if rows:
             return row_of(rows[0])
@@ -194,9 +197,9 @@ class CassandraGenerations:
         return SiteDayRow(site_day.day, last_sequence=int(of_site[0].last_sequence or 0) if of_site else 0)
 
     def _changed(self, site_day: SiteDay, there: SiteDayRow, after: SiteDayRow, *, sequence: int | None = None) -> bool:
-        """Returns whether a row took the place of the one that was read, and the site's sequence with it.
+        """Replace the row that was read, and the site's sequence; return whether the write succeeded.
 
-        A write of which Cassandra did not say whether it was made is looked up: the version tells.
+        When Cassandra leaves the outcome of a write unknown, a read resolves it: the version tells.
         """
         sets = ", ".join(f"{name} = ?" for name in ENTRY)
         condition = "version = ?" if there.version else "version = null"
@@ -219,20 +222,20 @@ class CassandraGenerations:
             if replace(found, last_sequence=0) == replace(wanted, last_sequence=0):
                 return True
             if sequence is not None and _published_by(found, after.carry):
-                return True  # and somebody changed the row since
+                return True  # published, and changed again since
             raise
 
 
 def _published_by(row: SiteDayRow, attempt: int) -> bool:
-    """Returns whether what is current was published by an attempt."""
+    """Return whether this attempt published the current entry."""
     return row.entry is not None and row.carry == attempt
 
 
 def _refuse_stale(site_day: SiteDay, there: SiteDayRow, generation: int, seen_sequence: int) -> None:
     if (there.entry.sequence if there.entry else 0) != seen_sequence:
-        raise StaleGeneration(f"{site_day} was published since {seen_sequence} was seen; scan again")
+        raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
     if generation not in there.waiting:
-        raise StaleGeneration(f"{site_day}: generation {generation} does not wait to be published; begin a new one")
+        raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
 
 
 def _bucket(site: str) -> int:
@@ -240,4 +243,4 @@ def _bucket(site: str) -> int:
 
 
 def _busy(site_day: SiteDay) -> Unavailable:
-    return Unavailable(f"{site_day} is changed by others all the time; try again")
+    return Unavailable(f"{site_day}: other writers changed the entry at every attempt; try again")

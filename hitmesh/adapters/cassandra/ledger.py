@@ -1,6 +1,6 @@
-"""What became of every hit (rule D5), on Cassandra: kept like partials, read by site or page by page.
+"""The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials, read by site or page.
 
-Decides how much is in memory when all sites are read. How entries add up, hitmesh.adapters.shared.partials decides.
+Decides the memory bound when all sites are read; hitmesh.adapters.shared.partials decides how entries add up.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class CassandraLedger:
         self._session = session
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Stores entries durably; one older than what is there changes nothing."""
+        """Store entries durably; an entry older than the stored entry changes nothing."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         bits = [pl.col(name).reinterpret(signed=True) for name in ("sum64", "xor64")]
         self._session.run_by_partition(_PUT, put.select(*_KEY, *bits, "written").iter_rows(), _PARTITION)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Returns LEDGER_SUMS of a site, or of all sites and of no site."""
+        """Return LEDGER_SUMS for a site, or for all sites and for hits without a site."""
         rows = self._session.stream(_READ) if site is None else self._session.stream(_READ_SITE, (site,))
         return _summed(rows)
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Returns the days with hits that wait for settlement: few sites ever have such a row."""
+        """Return the days with hits that wait for settlement. Few sites ever have such rows."""
         rows = self._session.run(_READ_WAITING, (site, LedgerKind.WAITS, first_day, end_day))
         return waiting_days(_frame(list(rows)), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Returns the sums of the next sites by token, and the last of them; None at the end."""
+        """Return the sums of the next sites by token, and the last site's name; None at the end."""
         behind, values = ("", ()) if after is None else (_BEHIND, (after,))
         sites = [row.site for row in self._session.run(f"{_SITES} {behind} LIMIT ?", (*values, max_sites + 1))]
         some = sites[:max_sites]
@@ -62,7 +62,7 @@ class CassandraLedger:
 
 
 def _summed(rows: Iterable[Row]) -> pl.DataFrame:
-    """Returns the sums of many rows, some of them at a time."""
+    """Sum many rows in batches of bounded size."""
     sums, left = pl.DataFrame(schema=LEDGER_SUMS), iter(rows)
     while True:
         some = list(islice(left, _ROWS_AT_ONCE))

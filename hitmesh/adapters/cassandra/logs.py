@@ -1,7 +1,7 @@
-"""Which logs there are: what `hitmesh init` declared, current and retired ones (decision A4).
+"""The registry of logs that `hitmesh init` declared, current and retired (decision A4).
 
-Decides that a topic's current log is the one declared last, and that the declared partitions are the truth for whoever
-waits for all of them (rule L1). Refuses to ask Kafka.
+Decides that the last declared log is a topic's current log. Code that waits for all partitions must use the declared
+partitions (rule L1). Never asks Kafka.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Declared:
 
 
 class DeclaredLogs:
-    """The logs of a mesh. Thread-safe; read once, and again when asked for one that is not known."""
+    """The mesh's logs. Thread-safe; read once, and again for an unknown log."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -35,32 +35,32 @@ class DeclaredLogs:
         self._topics: dict[str, Topic] = {}
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log a topic is now.
+        """Return the id of a topic's current log.
 
         Raises:
-            FatalError: none was declared.
+            FatalError: no log was declared.
         """
         return self._of(topic).log_id
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic's current log has.
+        """Return how many partitions the topic's current log has.
 
         Raises:
-            FatalError: none was declared.
+            FatalError: no log was declared.
         """
         return self._of(topic).partitions
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
-        """Returns the partitions of the topic's current log.
+        """Return the partitions of the topic's current log.
 
         Raises:
-            FatalError: none was declared.
+            FatalError: no log was declared.
         """
         declared = self._of(topic)
         return [PartitionId(declared.log_id, number) for number in range(declared.partitions)]
 
     def topic_of(self, log_id: str) -> Topic:
-        """Returns the topic of a log, of a retired one too.
+        """Return the topic of a current or retired log.
 
         Raises:
             ValueError: no such log was declared.
@@ -72,7 +72,7 @@ class DeclaredLogs:
         return self._topics[log_id]
 
     def declare(self, topic: Topic, log_id: str, partitions: int) -> None:
-        """Makes a log a topic's current one; declaring it again as it is changes nothing."""
+        """Make a log the topic's current log. Idempotent."""
         for _ in range(_MAX_TRIES):
             self._read()
             now = self._current.get(topic)
@@ -83,7 +83,9 @@ class DeclaredLogs:
                 "INSERT INTO logs (topic, number, log_id, partitions) VALUES (?, ?, ?, ?) IF NOT EXISTS",
                 (topic.value, number, log_id, partitions),
             )
-        raise Unavailable(f"log {log_id!r} of topic {topic.value} was not declared: others declare too; try again")
+        raise Unavailable(
+            f"log {log_id!r} of topic {topic.value} was not declared: other processes declare logs too; try again"
+        )
 
     def _of(self, topic: Topic) -> _Declared:
         if topic not in self._current:
@@ -101,7 +103,7 @@ class DeclaredLogs:
             )
         ]
         with self._lock:
-            # Ascending, so that what was declared last stays.
-            for one in sorted(found, key=lambda declared: declared.number):
-                self._topics[one.log_id] = one.topic
-                self._current[one.topic] = one
+            # Ascending, so that the last declared log stays.
+            for declared in sorted(found, key=lambda declared: declared.number):
+                self._topics[declared.log_id] = declared.topic
+                self._current[declared.topic] = declared

@@ -1,7 +1,7 @@
-"""Numbered migrations: the CQL files of this package, and which of them a keyspace has.
+"""Numbered migrations: the CQL files in this package, and which of them a keyspace has.
 
-Decides order and that an applied file never changes; what the files make is their own affair. A migration that was cut
-short is run again from its first statement, so each statement says IF NOT EXISTS.
+Decides the order, and that an applied file must never change; knows nothing of the files' content. An interrupted
+migration runs again from its first statement, so each statement must say IF NOT EXISTS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REGISTER: Final = """CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its number and name, its statements, the tables it makes, and a digest of its bytes."""
+    """A migration file: number, name, statements, created tables, and a digest of its bytes."""
 
     number: int
     name: str
@@ -39,50 +39,50 @@ class Migration:
 
 @lru_cache(maxsize=1)
 def migrations() -> tuple[Migration, ...]:
-    """Returns all migrations of this program, by number.
+    """Return this program's migrations, by number.
 
     Raises:
         FatalError: two have the same number.
     """
     found = [
-        _migration(int(match[1]), match[2], one.read_text("utf-8"))
-        for one in files("hitmesh.adapters.cassandra.migrations").iterdir()
-        if (match := _NAME.fullmatch(one.name))
+        _migration(int(match[1]), match[2], file.read_text("utf-8"))
+        for file in files("hitmesh.adapters.cassandra.migrations").iterdir()
+        if (match := _NAME.fullmatch(file.name))
     ]
     numbers = [migration.number for migration in found]
     for number in numbers:
         if numbers.count(number) > 1:
-            raise FatalError(f"two migrations have the number {number}; give one of them another")
+            raise FatalError(f"two migrations have the number {number}; renumber the newer migration")
     return tuple(sorted(found, key=lambda migration: migration.number))
 
 
 def check(applied: Mapping[int, str]) -> None:
-    """Compares what a keyspace has with what this program knows.
+    """Compare a keyspace's migrations with this program's.
 
     Args:
-        applied: digest by number of migration.
+        applied: digest by migration number.
 
     Raises:
-        FatalError: a migration was changed after it was applied, or is one of a newer program.
+        FatalError: a migration changed after being applied, or comes from a newer program.
     """
     known = {migration.number: migration for migration in migrations()}
     for number, digest in sorted(applied.items()):
         if number not in known:
-            raise FatalError(f"the keyspace has migration {number}, which this hitmesh does not know; use a newer one")
+            raise FatalError(f"the keyspace has migration {number}, unknown to this hitmesh; use a newer hitmesh")
         if known[number].digest != digest:
             raise FatalError(
                 f"migration {number} ({known[number].name}) was changed after it was applied; "
-                "bring its text back and write a new migration"
+                "restore the old text and write a new migration"
             )
 
 
 def applied_to(session: CassandraSession) -> dict[int, str]:
-    """Returns the digest of each migration that the session's keyspace has."""
+    """Return the digest of each migration applied to the session's keyspace."""
     return {row.number: row.digest for row in session.run("SELECT number, digest FROM schema_migrations")}
 
 
 def migrate(session: CassandraSession, migration: Migration) -> None:
-    """Runs a migration and notes that it was; one that was run already stays as it is."""
+    """Run a migration and register it. Idempotent."""
     session.change_schema(_REGISTER)
     if migration.number in applied_to(session):
         return

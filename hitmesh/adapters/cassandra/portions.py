@@ -1,27 +1,27 @@
-"""Which rows go to Cassandra in one request. Pure."""
+"""Group rows into Cassandra requests. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-# Cassandra warns of a batch beyond 5 KiB and refuses one beyond 50; a row with a sketch may have 32 alone.
+# Cassandra warns of a batch beyond 5 KiB and rejects a batch beyond 50 KiB; a row with a sketch alone may have 32 KiB.
 _MAX_BYTES: Final = 4_096
 _BYTES_OF_OTHERS: Final = 8
 
 
 def portions(rows: Iterable[Sequence[object]], key_columns: int) -> Iterator[list[Sequence[object]]]:
-    """Yields rows in portions of about 4 KiB at most, each of one partition.
+    """Yield rows in portions of at most about 4 KiB, each within a single partition.
 
     Args:
         rows: values, in any order.
-        key_columns: how many of the first values are the partition key.
+        key_columns: how many leading values form the partition key.
     """
     partitions: dict[tuple[object, ...], list[Sequence[object]]] = {}
     for row in rows:
         partitions.setdefault(tuple(row[:key_columns]), []).append(row)
-    for own in partitions.values():
-        yield from _cut(own)
+    for partition_rows in partitions.values():
+        yield from _cut(partition_rows)
 
 
 def _cut(rows: Sequence[Sequence[object]]) -> Iterator[list[Sequence[object]]]:

@@ -1,9 +1,9 @@
-"""How far the processor applied each partition of the log: what freshness is computed from (rule L1).
+"""The processor's applied position in each log partition, the basis of freshness (rule L1).
 
-Decides how a position never moves back without a condition and its four round trips: the log time is the write
-timestamp. Log time never decreases within a partition, so a later position overwrites an earlier one whatever the order
-of the writes, and of equal timestamps Cassandra keeps the larger value. A position of another writer, of a group's
-former member too, is never more than what that group committed.
+A position never moves back, and no condition with its four round trips is needed: the log time is the write timestamp.
+Log time never decreases within a partition, so a later position overwrites an earlier position whatever the write
+order; for equal timestamps Cassandra keeps the larger value. No writer, not even a group's former member, publishes
+more than its group has committed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _MICROSECONDS: Final = 1_000
 
 
 class Catalogue(Protocol):
-    """Knows the declared partitions."""
+    """The source of declared partitions."""
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
-        """Returns the partitions of the topic's current log."""
+        """Return the partitions of the topic's current log."""
 
 
 class CassandraProgress:
-    """A ProgressReader over what was published to it."""
+    """A ProgressReader over published positions."""
 
     def __init__(self, session: CassandraSession, catalogue: Catalogue) -> None:
         self._session = session
         self._catalogue = catalogue
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Says that all before these positions is applied and committed; older positions are ignored."""
+        """Publish that everything before these positions is applied and committed; ignore older positions."""
         self._session.run_many(
             "INSERT INTO progress (log, partition, next_offset, log_time) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
             [
@@ -43,7 +43,7 @@ class CassandraProgress:
         )
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the committed progress of every declared partition; one without is (0, 0)."""
+        """Return the committed progress of every declared partition; (0, 0) before the first commit."""
         declared = self._catalogue.partition_ids(topic)
         logs = sorted({partition.log for partition in declared})
         answers = self._session.run_each(

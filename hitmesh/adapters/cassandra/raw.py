@@ -1,7 +1,7 @@
-"""Step 6 of the journey on Cassandra: raw records, found again by site and day.
+"""Raw records on Cassandra, found by site and day (step 6 of the journey).
 
-Decides that a record is written before what points to it, so that whatever is found is there, and that a large record
-is cut into pieces. Refuses to look into a record's value.
+A record is written before its index entries, so that every indexed record exists. Large records are cut into pieces.
+Never decodes a record's value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 from hitmesh.model.stored import decoding
 from hitmesh.model.zones import DAY_MS
 
-# What is under way is bounded by bytes: 64 pieces of 256 KiB, half of what a node takes from all its clients.
+# Bytes bound the requests in flight: 64 pieces of 256 KiB, half of a node's limit for all its clients.
 _PIECE_BYTES: Final = 256 * 1024
 _PIECES_IN_FLIGHT: Final = 64
 _RECORDS_AHEAD: Final = 16
@@ -35,7 +35,7 @@ _SELECT: Final = """SELECT piece, pieces, log_time, row_count, min_event_time, m
 
 
 class CassandraRawStore:
-    """A RawStore: a table of records, an index (day, bucket of sites) → records, and the days of each site."""
+    """A RawStore: a record table, an index (day, site bucket) → records, and each site's days."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -43,7 +43,7 @@ class CassandraRawStore:
         self._days_written: Written[tuple[SiteDay, int]] = Written()
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Stores records durably: first the later pieces of large ones, then the records, then what points to them."""
+        """Store records durably: first the later pieces of large records, then the records, then index and days."""
         self._session.run_many(
             _INSERT_PIECE,
             (
@@ -60,31 +60,31 @@ class CassandraRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yields each record with hits of the site in [first_day, end_day) once, in log order.
+        """Yield each record with hits on the site in [first_day, end_day) once, in log order.
 
-        What is put after the first record was asked for is not seen. A few records are read ahead.
+        Records put after the first record was requested are not seen. A few records are read ahead.
         """
         days = [day for day in self.days(site) if first_day <= day < end_day]
         wanted = {SiteDay(site, day) for day in days}
-        found = [one.position for one in self._index.find(site, days, before)]
+        found = [candidate.position for candidate in self._index.find(site, days, before)]
         answers = self._session.each(_SELECT, map(_key, found), max_in_flight=_RECORDS_AHEAD)
         for position, pieces in zip(found, answers, strict=True):
             record = _record(position, pieces)
             if record is None:
-                raise StoreCorrupt(f"raw record {position} is in the index but not in raw_records; restore it")
+                raise StoreCorrupt(f"raw record {position} is in the index but not in raw_records; restore the record")
             if not wanted.isdisjoint(record.site_days):
                 yield record
 
     def get(self, position: Position) -> RawRecord | None:
-        """Returns one record."""
+        """Return a single record."""
         return _record(position, self._session.run(_SELECT, _key(position)))
 
     def days(self, site: str) -> Sequence[int]:
-        """Returns the UTC days for which the site has hits, ascending."""
+        """Return the UTC days for which the site has hits, ascending."""
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:
-        """Notes which days the sites have, once per day of log time: they must not expire before their records."""
+        """Note the sites' days, once per day of log time: these rows must not expire before their records."""
         missing = self._days_written.missing(
             (site_day, record.log_time // DAY_MS) for record in records for site_day in record.site_days
         )
@@ -115,12 +115,12 @@ def _row(record: RawRecord) -> tuple[object, ...]:
 
 
 def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
-    """Returns the record of all its pieces; None when its first piece, which is written last, is not there."""
+    """Assemble the record from its pieces; None without the first piece, written last."""
     if not pieces or pieces[0].piece != 0:
         return None
     first = pieces[0]
     if len(pieces) != first.pieces:
-        raise StoreCorrupt(f"raw record {position} has {len(pieces)} of its {first.pieces} pieces; restore it")
+        raise StoreCorrupt(f"raw record {position} has {len(pieces)} of {first.pieces} pieces; restore the record")
     return RawRecord(
         position=position,
         log_time=first.log_time,
@@ -134,7 +134,7 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
 
 
 def _packed(site_days: Iterable[SiteDay]) -> bytes:
-    """Returns the days by site as compressed JSON: names of sites are long and alike."""
+    """Return the days by site as compressed JSON: site names are long and similar."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

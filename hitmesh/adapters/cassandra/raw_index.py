@@ -1,10 +1,10 @@
-"""Which raw records hold hits of a site on a day: a small table beside the records.
+"""Index of raw records by site and day: a small table beside the records.
 
-Decides the cost of writing and of finding. A row per record and site would be hundreds of rows a record; a row per
-record would make a scan of one site read the sites of all records. Here sites share 256 buckets, and what one `put`
-brings of a (day, bucket, partition) is one row: (site, offset, log time) entries of 14 bytes, sorted. So a put writes
-at most 256 rows a day however many sites it holds, and no more than it has sites; a scan reads one bucket of 256.
-Sites are 32 bits of their hash64: two that share them cost a record read in vain, which its own list of sites tells.
+Decides the cost of writing and finding. A row per record and site would make hundreds of rows a record; with a row per
+record, a scan for one site would read all records' sites. Instead, sites share 256 buckets, and a `put` writes one row
+per (day, bucket, partition): sorted (site, offset, log time) entries of 14 bytes. So a put writes at most 256 rows a
+day, never more than it has sites, and a scan reads one bucket in 256. A site is stored as 32 bits of its hash64. If two
+sites share these bits, a record is read in vain, and discarded by its own list of sites.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 
-SPAN_BITS: Final = 10  # offsets of a Cassandra partition of raw records: 1,024 of them
+SPAN_BITS: Final = 10  # a Cassandra partition of raw records holds 1,024 offsets
 _BUCKETS: Final = 256
-_MAX_ENTRIES: Final = 32_768  # of a row: 448 KiB
+_MAX_ENTRIES: Final = 32_768  # per row: 448 KiB
 _DAYS_AHEAD: Final = 4
 _ENTRY: Final = np.dtype([("site", "<u4"), ("offset", "<u2"), ("log_time", "<i8")])
 _INSERT: Final = """INSERT INTO raw_index (day, bucket, log, partition, first_offset, digest, records)
@@ -34,7 +34,7 @@ _INSERT: Final = """INSERT INTO raw_index (day, bucket, log, partition, first_of
 
 
 class Found(NamedTuple):
-    """Where a record is that may hold hits of a site; in log order."""
+    """Where a record is stored that may hold a site's hits; sorts in log order."""
 
     log_time: int
     position: Position
@@ -49,13 +49,13 @@ class _Group(NamedTuple):
 
 
 class RawIndex:
-    """The index. Entries are only added; the same ones added twice are one row."""
+    """The index. Entries are only added; equal entries added twice share a row."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
 
     def add(self, records: Iterable[RawRecord]) -> None:
-        """Makes records that are stored findable."""
+        """Add stored records to the index."""
         groups: dict[_Group, set[tuple[int, int, int]]] = defaultdict(set)
         for record in records:
             log, partition, offset = record.position
@@ -66,19 +66,19 @@ class RawIndex:
         self._session.run_many(_INSERT, (row for group, entries in groups.items() for row in _rows(group, entries)))
 
     def find(self, site: str, days: Sequence[int], before: Mapping[PartitionId, int] | None) -> list[Found]:
-        """Returns the records that may hold hits of a site on these days, below `before`, in log order, each once."""
+        """Return the distinct records below `before` that may hold the site's hits on these days, in log order."""
         bucket, bits = _hashed(site)
         answers = self._session.each(
             "SELECT log, partition, first_offset, digest, records FROM raw_index WHERE day = ? AND bucket = ?",
             [(day, bucket) for day in days],
             max_in_flight=_DAYS_AHEAD,
         )
-        found = {one for rows in answers for row in rows for one in _found(row, bits)}
-        return sorted(one for one in found if before is None or _is_before(one.position, before))
+        found = {candidate for rows in answers for row in rows for candidate in _found(row, bits)}
+        return sorted(candidate for candidate in found if before is None or _is_before(candidate.position, before))
 
 
 def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[object, ...]]:
-    """Yields rows that are named by what is in them: another set of records of the same span is another row."""
+    """Yield rows keyed by their content's digest: another record set in the same span is another row."""
     first_offset = group.span << SPAN_BITS
     packed = np.array([(site, offset - first_offset, at) for site, offset, at in sorted(entries)], _ENTRY)
     for start in range(0, len(packed), _MAX_ENTRIES):
@@ -89,7 +89,9 @@ def _rows(group: _Group, entries: set[tuple[int, int, int]]) -> Iterator[tuple[o
 
 def _found(row: Row, bits: int) -> Iterator[Found]:
     if to_signed(xxhash.xxh3_64_intdigest(row.records)) != row.digest:
-        raise StoreCorrupt("a row of table raw_index is damaged: its checksum does not match; restore it from a copy")
+        raise StoreCorrupt(
+            "a row of table raw_index is damaged: its checksum does not match; restore the table from a copy"
+        )
     entries = np.frombuffer(row.records, _ENTRY)
     mine = entries[entries["site"] == bits]
     for offset, log_time in zip(mine["offset"].tolist(), mine["log_time"].tolist(), strict=True):
@@ -102,6 +104,6 @@ def _is_before(position: Position, before: Mapping[PartitionId, int]) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _hashed(site: str) -> tuple[int, int]:
-    """Returns the bucket of a site and its 32 bits in it."""
+    """Return the site's bucket, and the 32 bits that identify the site there."""
     bits = hash64(site)
     return bits % _BUCKETS, bits >> 32

@@ -1,6 +1,6 @@
-"""Step 6 of the journey on Cassandra: refused hits, counted by cell of collect time (rule D5).
+"""Refused hits on Cassandra, counted by cell of collect time (step 6 of the journey, rule D5).
 
-Decides that a partition is a (site, cell): a sender that gets everything wrong fills many small ones.
+A partition is a (site, cell), so a sender with only invalid hits fills many small partitions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CELLS_PER_PAGE: Final = 64
 _DAY_S: Final = 86_400
 _INSERT: Final = """INSERT INTO rejected_hits (site, cell, collect_time, log, partition, offset, row_no, reason, field,
     message, hit_id, hits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Only the bytes expire: the row goes on to count.
+# Only the bytes expire: the row must keep counting.
 _KEEP_BYTES: Final = """UPDATE rejected_hits USING TTL ? SET original = ? WHERE site = ? AND cell = ?
     AND collect_time = ? AND log = ? AND partition = ? AND offset = ? AND row_no = ?"""
 _SELECT: Final = """SELECT site, collect_time, log, partition, offset, row_no, reason, field, message, hit_id, hits,
@@ -32,7 +32,7 @@ class CassandraRejectedStore:
     """A RejectedStore: refused hits by site and cell, and the cells that have any.
 
     Attributes:
-        keep_bytes_days: so long bytes of a refused hit stay from when they are written.
+        keep_bytes_days: how many days a refused hit's bytes are kept after the write.
     """
 
     def __init__(self, session: CassandraSession, *, keep_bytes_days: int = KEEP_REFUSED_DAYS) -> None:
@@ -41,7 +41,7 @@ class CassandraRejectedStore:
         self._cells_written: Written[tuple[str, int, int]] = Written()
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Stores refusals durably, then the cells in which they are."""
+        """Store refusals durably, then their cells."""
         self._session.run_many(_INSERT, map(_row, hits))
         with_bytes = ((self.keep_bytes_days * _DAY_S, hit.original, *_key(hit)) for hit in hits if hit.original)
         self._session.run_many(_KEEP_BYTES, with_bytes)
@@ -50,7 +50,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        """Return refused hits per cell (start in ms) for a UTC day of collect time (rule D5)."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),
@@ -62,7 +62,7 @@ class CassandraRejectedStore:
         return {cell: rows[0].hits for cell, rows in zip(cells, sums, strict=True) if rows[0].hits}
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
+        """Return the site's newest refusals, newest first: by collect time, then by position."""
         newest: list[RejectedHit] = []
         cells = self._session.stream(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ?", (site, _ZERO), page_rows=_CELLS_PER_PAGE
@@ -74,7 +74,7 @@ class CassandraRejectedStore:
         return newest
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Do nothing: Cassandra drops bytes when their time to live is over."""
+        """Do nothing: Cassandra expires the bytes by their time to live."""
         return 0
 
 

@@ -1,6 +1,6 @@
-"""Rows of answers as named tuples. Decides their shape only.
+"""Named-tuple rows for query results. Decides only their shape.
 
-The driver's own factory makes a new type for each answer, which costs more than most answers; here a type is made once
+The driver's own factory makes a new type for each result, which costs more than most results. Here a type is made once
 per list of columns.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def rows_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[Any]:
-    """Returns the rows of an answer; `[applied]` becomes `applied`."""
+    """Return a result's rows; `[applied]` becomes `applied`."""
     return list(map(_row_type(tuple(columns))._make, rows))
 
 

@@ -1,6 +1,6 @@
-"""What has to be in Cassandra: a keyspace, its tables by numbered migrations, and how long rows are kept.
+"""The Cassandra schema: a keyspace, its tables by numbered migrations, and row retention.
 
-Decides what differs from the options and what may be changed: copies are only added, never taken away.
+Decides which differences from the options exist and which may be applied: replicas are only added, never removed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from hitmesh.model.zones import DAY_MS
 
 _SERVER: Final = "cassandra"
 _DAY_S: Final = DAY_MS // 1_000
-# Tables of raw records and of what points to them, and of partials, by how their names begin.
+# Name prefixes: tables for raw records and their index; tables for partials.
 _RAW: Final = ("raw_", "order_", "refund_", "rejected_")
-# Kept a day longer than the index that points to it, so that whatever the index finds is there.
+# Kept a day longer than the index, so that every indexed record exists.
 _RECORDS: Final = "raw_records"
 _SERIES: Final = ("series_",)
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+    """Return the existing objects and the necessary changes, in the order of application.
 
     Raises:
-        RetryError: Cassandra does not answer.
-        FatalError: what is there was made by another program or changed by hand.
+        RetryError: Cassandra is unavailable.
+        FatalError: the existing schema was made by another program or changed by hand.
     """
     session = CassandraSession(servers, in_keyspace=False)
     try:
@@ -47,7 +47,7 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def drop(servers: Servers) -> None:
-    """Removes the keyspace and all that is in it."""
+    """Drop the keyspace with all its data."""
     _change(servers, f"DROP KEYSPACE IF EXISTS {servers.keyspace_name}", in_keyspace=False)
 
 
@@ -55,13 +55,13 @@ def _keyspace(servers: Servers, copies: int, wanted: int) -> Change:
     name = servers.keyspace_name
     how = f"{name} WITH replication = {_replication(servers, wanted)}"
     if not copies:
-        action, says = Action.CREATE, f"{wanted} copies of each row"
+        action, says = Action.CREATE, f"{wanted} replicas of each row"
         cql = f"CREATE KEYSPACE IF NOT EXISTS {how}"
     elif copies < wanted:
-        action, says = Action.CHANGE, f"{copies} copies of each row become {wanted}; then run nodetool repair --full"
+        action, says = Action.CHANGE, f"{copies} replicas of each row become {wanted}; then run nodetool repair --full"
         cql = f"ALTER KEYSPACE {how}"
     else:
-        action, says, cql = Action.KEEP, f"{copies} copies of each row", ""
+        action, says, cql = Action.KEEP, f"{copies} replicas of each row", ""
     return Change(_SERVER, f"keyspace {name}", action, says, partial(_change, servers, cql, in_keyspace=False))
 
 
@@ -88,9 +88,9 @@ def _kept(servers: Servers, ttl_s: dict[str, int], options: SchemaOptions) -> It
         if now == wanted:
             yield Change(_SERVER, f"table {table}", Action.KEEP, f"rows are kept {_days(now)}", lambda: None)
         else:
-            says = f"rows written from now on are kept {_days(wanted)}"
+            says = f"new rows are kept {_days(wanted)}"
             if table in ttl_s:
-                says += f" instead of {_days(now)}; those that are there keep their time"
+                says += f" instead of {_days(now)}; existing rows keep their expiry"
             cql = f"ALTER TABLE {table} WITH default_time_to_live = {wanted * _DAY_S}"
             yield Change(_SERVER, f"table {table}", Action.CHANGE, says, partial(_change, servers, cql))
 
@@ -106,11 +106,11 @@ def _days_kept(table: str, options: SchemaOptions) -> int | None:
 
 
 def _days(number: int) -> str:
-    return f"{number} days" if number else "for good"
+    return f"{number} days" if number else "forever"
 
 
 def _copies(session: CassandraSession, keyspace: str) -> int:
-    """Returns how many copies a keyspace has of each row; 0 when there is no such keyspace."""
+    """Return the keyspace's replication factor; 0 without a keyspace."""
     found = session.run("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
     if not found:
         return 0

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on Cassandra: what an epoch contributed to a cell, and what a settlement counted (decision A6).
+"""Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, decision A6).
 
-Decides which value stays without reading it: the write timestamp of a partial is its `written`, so the newest wins
-whatever the order of the writes, and one that is stale changes nothing. What a settlement counted is a version of its
-own, made visible by one row. How partials add up, hitmesh.adapters.shared.partials decides.
+The newest partial wins without a read: a partial's `written` is its write timestamp, so write order does not matter and
+a stale partial changes nothing. A settled series is a separate version, made visible by a single row.
+hitmesh.adapters.shared.partials decides how partials add up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CassandraSeriesStore:
         self._days_written: Written[SiteDay] = Written()
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Stores partials durably; one older than what is there changes nothing."""
+        """Store partials durably; a partial older than the stored partial changes nothing."""
         put = newest(as_kept(partials, PARTIAL_COLUMNS), PARTIAL_COLUMNS)
         self._add_days(SiteDay(*row) for row in put.select("site", "day").unique().iter_rows())
         values = put.select(*_KEY, pl.col("digest").reinterpret(signed=True), "visitors")
@@ -52,15 +52,15 @@ class CassandraSeriesStore:
         self._session.run_by_partition(_PUT, rows, _PARTITION)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
+        """Return SERIES_COLUMNS: for a settled site-day the settled series alone, for others the sum over epochs."""
         versions = self._versions(site, first_day, end_day, generation)
         for _ in range(_MAX_TRIES):
             rows = self._rows(site, first_day, end_day, generation, versions)
             before, versions = versions, self._versions(site, first_day, end_day, generation)
-            # Rows of a version that was replaced meanwhile may be gone.
+            # Rows of a version replaced meanwhile may be gone.
             if before == versions:
                 return series(_frame(site, rows))
-        raise Unavailable(f"days of {site} are settled all the time while they are read; try again")
+        raise Unavailable(f"days of {site} were settled again during every read; try again")
 
     def _rows(
         self, site: str, first_day: int, end_day: int, generation: int, versions: Mapping[int, uuid.UUID]
@@ -77,7 +77,7 @@ class CassandraSeriesStore:
         return [row for rows in (*partials, *settled) for row in rows]
 
     def _days(self, site: str, first_day: int, end_day: int) -> Sequence[int]:
-        """Returns the days of a range that may have partials: few are asked for without looking."""
+        """Return the days in a range that may have partials; a short range is returned without a query."""
         if end_day - first_day <= _FEW_DAYS:
             return range(first_day, end_day)
         rows = self._session.run(
@@ -86,13 +86,13 @@ class CassandraSeriesStore:
         return [row.day for row in rows]
 
     def _add_days(self, site_days: Iterable[SiteDay]) -> None:
-        """Notes which days have partials, before they have any."""
+        """Note which days have partials; must precede the partials."""
         missing = self._days_written.missing(site_days)
         self._session.run_many("INSERT INTO partial_days (site, day) VALUES (?, ?)", missing)
         self._days_written.note(missing)
 
     def _versions(self, site: str, first_day: int, end_day: int, generation: int) -> dict[int, uuid.UUID]:
-        """Returns which version of each settled day is valid."""
+        """Return each settled day's valid version."""
         rows = self._session.run(
             "SELECT day, generation, version FROM series_settled_days WHERE site = ? AND day >= ? AND day < ?",
             (site, first_day, end_day),
@@ -100,7 +100,7 @@ class CassandraSeriesStore:
         return {row.day: row.version for row in rows if row.generation == generation}
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
-        """Stores what a settlement counted in a site-day, in place of what was put before; seen whole or not at all."""
+        """Store a site-day's settled series durably, replacing the previous series atomically."""
         put, version = as_settled(rows, site_day), uuid.uuid1()
         values = put.select("cell", "excluded", "currency", pl.col("digest").reinterpret(signed=True), "visitors")
         key = (*site_day, generation)
@@ -114,15 +114,15 @@ class CassandraSeriesStore:
             if self._is_valid_instead(key, version, before):
                 break
         else:
-            raise Unavailable(f"{site_day} is settled by others at the same time; try again")
+            raise Unavailable(f"other processes settle {site_day} at the same time; try again")
         if before is not None:
             self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
 
     def _is_valid_instead(self, key: tuple[str, int, int], version: uuid.UUID, before: uuid.UUID | None) -> bool:
-        """Returns whether a version took the place of the one before.
+        """Replace the version, if still current; return whether the write succeeded.
 
-        By condition: of two that are put at the same time the loser knows, whatever the clocks of the two say, and
-        removes no rows that are still read.
+        The write is conditional. When two writers compete, the loser knows, whatever the clocks say, and removes no
+        rows that are still read.
         """
         if before is None:
             return self._session.apply(
@@ -134,7 +134,7 @@ class CassandraSeriesStore:
         )
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Notes durably up to where partials are stored; a position never moves back."""
+        """Note durably up to where partials are stored; a position never moves back."""
         self._session.run_many(
             """INSERT INTO flushed (zero, log, partition, next_offset, log_time) VALUES (0, ?, ?, ?, ?)
             USING TIMESTAMP ?""",
@@ -145,16 +145,16 @@ class CassandraSeriesStore:
         )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was noted last."""
+        """Return the positions noted last."""
         rows = self._session.run("SELECT log, partition, next_offset, log_time FROM flushed WHERE zero = 0")
         return {PartitionId(row.log, row.partition): PartitionProgress(row.next_offset, row.log_time) for row in rows}
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
+        """Delete a site-day's generation. Idempotent."""
         self.drop_generations([(SiteDay(site, day), generation)])
 
     def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes many generations. What comes later with an older write timestamp stays removed, as it should."""
+        """Delete many generations. A later write with an older timestamp stays deleted, as intended."""
         keys = [(*site_day, generation) for site_day, generation in superseded]
         self._session.apply_each(f"DELETE FROM series_settled_days WHERE {_OF} IF EXISTS", keys)
         for table in ("series_settled", "series_partials"):
@@ -162,7 +162,7 @@ class CassandraSeriesStore:
 
 
 def _frame(site: str, rows: Sequence[Row]) -> pl.DataFrame:
-    """Returns rows of a site with the columns that `series` adds up."""
+    """Return a site's rows with the columns that `series` adds up."""
     schema = {
         "day": pl.Int32,
         "cell": pl.Int64,

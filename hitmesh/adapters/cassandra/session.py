@@ -1,7 +1,7 @@
-"""The one way to Cassandra: a connection made when it is first used, prepared statements, and what errors mean.
+"""The only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
-Decides how many requests are under way and when their errors are raised; refuses to know any table. A statement that
-carries no condition may be sent again by the driver, so it has to be idempotent.
+Decides how many requests are in flight and when errors are raised; knows no table. The driver may resend a statement
+without a condition, so such statements must be idempotent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hitmesh.adapters.cassandra.portions import portions
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import FatalError, Unavailable
 
-# What the driver made of a row: a named tuple with the columns of the statement.
+# A row as made by the driver: a named tuple with the statement's columns.
 Row: TypeAlias = Any
 Values: TypeAlias = Sequence[object]
 
@@ -29,15 +29,15 @@ PAGE_ROWS: Final = 2_000
 
 
 class CassandraSession:
-    """A connection to the keyspace of a mesh. Thread-safe; belongs to the process that made it.
+    """A connection to the mesh's keyspace. Thread-safe; must stay in the process that made it.
 
-    Every method raises Unavailable when Cassandra does not answer in time (then a write may or may not have happened)
-    and FatalError when it refuses what was asked.
+    Every method raises Unavailable when Cassandra does not answer in time (a write may or may not have happened) and
+    FatalError when Cassandra rejects the request.
 
     Args:
         servers: contact points, datacenter and keyspace.
-        in_keyspace: False where the keyspace may have to be made first.
-        request_timeout_s: how long one request may take.
+        in_keyspace: False if the keyspace may not exist yet.
+        request_timeout_s: deadline of a single request.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class CassandraSession:
         self._closed = False
 
     def run(self, cql: str, values: Values = (), *, serial: bool = False) -> list[Row]:
-        """Returns the rows that an idempotent statement gives.
+        """Return an idempotent statement's rows.
 
         Args:
             cql: the statement; prepared once.
-            values: of its parameters.
-            serial: read what conditional writes decided, those under way included.
+            values: the statement's parameters.
+            serial: see the outcome of conditional writes, including those in flight.
         """
         return list(self.stream(cql, values, serial=serial))
 
     def stream(
         self, cql: str, values: Values = (), *, page_rows: int = PAGE_ROWS, serial: bool = False
     ) -> Iterator[Row]:
-        """Yields the rows of an idempotent statement, fetched by pages."""
+        """Yield an idempotent statement's rows, fetched by pages."""
         try:
             bound = self._statement(cql).bind(values)
             bound.fetch_size = page_rows
@@ -73,54 +73,54 @@ class CassandraSession:
             raise translated(error, cql) from error
 
     def run_many(self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
-        """Runs an idempotent statement once per row of values, many at a time.
+        """Run an idempotent statement once per row of values, many at a time.
 
-        All end before the first error is raised: what is then not known to be written can be written again.
+        All requests end before the first error is raised. The caller may repeat writes whose outcome is unknown.
         """
         for _ in self.each(cql, rows, max_in_flight=max_in_flight):
             pass
 
     def run_by_partition(self, cql: str, rows: Iterable[Values], key_columns: int) -> None:
-        """Runs an idempotent statement once per row of values; rows of one partition go in few requests.
+        """Run an idempotent statement once per row of values; group each partition's rows into few requests.
 
-        A request costs driver and server more than a row, and rows of one partition are one mutation.
+        A request costs driver and server more than a row does, and rows in one partition form a single mutation.
 
         Args:
             cql: the statement.
-            rows: all different, in any order.
-            key_columns: how many of the first values are the partition key.
+            rows: distinct rows, in any order.
+            key_columns: how many leading values form the partition key.
         """
         for _ in self._answers(cql, self._batches(cql, rows, key_columns), MAX_IN_FLIGHT, profile_of(serial=False)):
             pass
 
     def run_each(self, cql: str, rows: Iterable[Values], *, serial: bool = False) -> list[list[Row]]:
-        """Returns what an idempotent statement gives for each row of values, in their order."""
+        """Run an idempotent statement once per row of values; return the results in the same order."""
         return list(self.each(cql, rows, serial=serial))
 
     def each(
         self, cql: str, rows: Iterable[Values], *, max_in_flight: int = MAX_IN_FLIGHT, serial: bool = False
     ) -> Iterator[list[Row]]:
-        """Yields what an idempotent statement gives for each row of values, asking for the next ones ahead."""
+        """Run an idempotent statement once per row of values; yield the results, requesting ahead."""
         return self._each(cql, rows, max_in_flight, serial=serial)
 
     def apply(self, cql: str, values: Values) -> bool:
-        """Returns whether a conditional write was made; after Unavailable that is not known."""
+        """Return whether a conditional write was applied; after Unavailable the outcome is unknown."""
         (applied,) = self.apply_each(cql, [values])
         return applied
 
     def apply_each(self, cql: str, rows: Iterable[Values]) -> list[bool]:
-        """Returns for each row of values whether the conditional write was made."""
+        """Run a conditional write once per row of values; return whether each was applied."""
         return [bool(answer[0]) for answer in self.decide_each(cql, rows)]
 
     def decide_each(self, cql: str, rows: Iterable[Values]) -> list[Row]:
-        """Returns what a conditional write says for each row of values: `[0]` whether it was made.
+        """Run a conditional write once per row of values; return the results: `[0]` says whether it was applied.
 
-        The rest of the answer is the row that was there when it was not.
+        If not applied, the other columns hold the existing row.
         """
         return [answer[0] for answer in self._each(cql, rows, MAX_IN_FLIGHT, conditional=True)]
 
     def apply_batch(self, statements: Sequence[tuple[str, Values]]) -> bool:
-        """Returns whether a logged batch with conditions, all in one partition, was made: all of it or nothing."""
+        """Run a logged conditional batch within a single partition; return whether the whole batch was applied."""
         batch = BatchStatement(BatchType.LOGGED)
         batch.is_idempotent = False
         cql = "; ".join(text for text, _ in statements)
@@ -133,7 +133,7 @@ class CassandraSession:
         return not answer or bool(answer[0][0])
 
     def change_schema(self, cql: str) -> None:
-        """Runs a statement that makes or changes a table; returns once all nodes agree on it."""
+        """Run a statement that creates or changes a table; return once all nodes agree on the schema."""
         statement = SimpleStatement(cql, keyspace=self._keyspace)
         try:
             future = self._connected().execute_async(statement, timeout=SCHEMA_TIMEOUT_S)
@@ -141,10 +141,12 @@ class CassandraSession:
         except EXPECTED as error:
             raise translated(error, cql) from error
         if not future.is_schema_agreed:
-            raise Unavailable(f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run again")
+            raise Unavailable(
+                f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run the command again"
+            )
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Close the connection. Idempotent."""
         with self._lock:
             self._closed = True
             session, self._session = self._session, None
@@ -160,7 +162,7 @@ class CassandraSession:
         serial: bool = False,
         conditional: bool = False,
     ) -> Iterator[list[Row]]:
-        """Yields the answer to each row of values; a generator that ends early still waits for what is under way."""
+        """Yield the result for each row of values. A generator closed early still waits for requests in flight."""
         return self._answers(
             cql, self._bound(cql, rows, conditional=conditional), max_in_flight, profile_of(serial=serial)
         )
@@ -197,14 +199,14 @@ class CassandraSession:
                 continue
             batch = BatchStatement(BatchType.UNLOGGED)
             batch.is_idempotent = True
-            for one in values:
-                batch.add(statement, one)
+            for row in values:
+                batch.add(statement, row)
             yield batch
 
     def _statement(self, cql: str) -> PreparedStatement:
         statement = self._prepared.get(cql)
         if statement is None:
-            # The keyspace goes with the statement: `USE` would make the meaning of a prepared one ambiguous.
+            # The statement carries its keyspace: `USE` would make a prepared statement ambiguous.
             statement = self._connected().prepare(cql, keyspace=self._keyspace)
             statement.is_idempotent = True
             self._prepared[cql] = statement
@@ -227,5 +229,5 @@ def _await_all(under_way: Iterable[ResponseFuture]) -> None:
         try:
             future.result()
         except EXPECTED:
-            # The error that ended the loop came first and is the one that is raised.
+            # The error that ended the loop came first; only that error is raised.
             continue

@@ -1,7 +1,7 @@
-"""Snapshots of the stream's state on Cassandra: chunks below a limit of their own, one manifest that makes them whole.
+"""Snapshots of the stream's state on Cassandra: size-limited chunks, and a manifest that makes a snapshot complete.
 
-Decides which of two snapshots stays, by a conditional write, and when the chunks of others go; refuses to know what a
-state is.
+Decides which of two snapshots stays, by a conditional write, and when other snapshots' chunks are deleted. Never
+decodes a state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.stream_values import SnapshotManifest
 
-# Of at most 1 MiB each. More of them time out on a node that has much to do, and those hold up all other requests.
+# Chunks have at most 1 MiB. More in flight time out on a busy node and delay all other requests.
 _CHUNKS_IN_FLIGHT: Final = 4
 _MAX_TRIES: Final = 8
 _OF: Final = "log = ? AND partition = ?"
@@ -30,7 +30,7 @@ class CassandraStateStore:
         self._session = session
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Stores the chunks of a snapshot durably, in place of what was saved for it before."""
+        """Store a snapshot's chunks durably, replacing chunks saved for that snapshot before."""
         snapshot = (*partition, writer, next_offset)
         self._session.run(
             "INSERT INTO snapshot_chunks (log, partition, writer, next_offset) VALUES (?, ?, ?, ?)", snapshot
@@ -43,7 +43,7 @@ class CassandraStateStore:
         )
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Makes a snapshot visible, then removes the chunks of older ones; returns whether it did."""
+        """Make a snapshot visible, then delete older snapshots' chunks; return whether the snapshot is visible."""
         for _ in range(_MAX_TRIES):
             there = self._manifest(manifest.partition)
             if there == manifest:
@@ -53,12 +53,12 @@ class CassandraStateStore:
             if self._replaced(manifest, there):
                 break
         else:
-            raise Unavailable(f"the manifest of {manifest.partition} is written by others at the same time; try again")
+            raise Unavailable(f"other processes write the manifest of {manifest.partition} at the same time; try again")
         self._remove_older(manifest)
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        """Return the newest snapshot if this logic version wrote it; None without one, or if a chunk is missing."""
         manifest = self._manifest(partition)
         if manifest is None or manifest.logic_version != logic_version:
             return None
@@ -76,7 +76,7 @@ class CassandraStateStore:
         return _manifest(partition, rows[0]) if rows else None
 
     def _replaced(self, manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
-        """Returns whether a manifest took the place of the one that was there."""
+        """Replace the manifest that was read; return whether the write succeeded."""
         values = (
             manifest.writer,
             manifest.position.next_offset,

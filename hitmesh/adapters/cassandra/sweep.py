@@ -1,8 +1,8 @@
-"""Where a look at a queue in Cassandra begins: behind the rows that were deleted since the last look from the start.
+"""Decide where to start reading a Cassandra queue: behind the rows deleted since the last full read.
 
-A deleted row leaves a tombstone that every read passes over until gc_grace is over and a compaction took it. Decides
-that a look from the start that took long is repeated later, so that such looks take a twentieth of the time; looks in
-between begin in each bucket at the first site that was found last. Pure but for the clock that is handed in.
+A deleted row leaves a tombstone; every read passes over it until gc_grace has expired and compaction has removed it. A
+slow full read is therefore repeated only after a delay, so that full reads take at most a twentieth of the time. Reads
+in between begin, in each bucket, at the first site found last time. Pure except for the injected clock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ LONG_S: Final = 1.0
 
 
 class Sweep:
-    """Looks at the buckets of one queue. Confined to one thread.
+    """The read positions in a queue's buckets. Confined to one thread.
 
     Args:
         buckets: how many buckets the queue has.
-        long_s: a look from the start that took less is repeated at once.
-        share: a look that took longer is repeated after so many times its duration.
-        clock: seconds that only grow.
+        long_s: a full read shorter than this may be repeated at once.
+        share: the delay after a longer full read, as a multiple of its duration.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Sweep:
         self._whole_again_s = float("-inf")
 
     def begin(self) -> Sequence[str]:
-        """Returns the site from which each bucket is to be read, this site included."""
+        """Return the first site to read in each bucket, inclusive."""
         self._began_s = self._clock()
         self._is_whole = self._began_s >= self._whole_again_s
         if self._is_whole:
@@ -50,7 +50,7 @@ class Sweep:
         return tuple(self._first)
 
     def end(self, found: Sequence[Sequence[str]]) -> None:
-        """Notes the sites that were found in each bucket, in the order of the bucket."""
+        """Note the sites found in each bucket, in bucket order."""
         for bucket, sites in enumerate(found):
             if sites:
                 self._first[bucket] = sites[0]

@@ -1,6 +1,6 @@
-"""Numbers of writers: each is greater than any before, whoever asks, and the newest of an owner is known.
+"""Writer numbers: each number is greater than all earlier numbers, and each owner's newest number is known.
 
-Decides nothing about what a writer may do.
+Knows nothing of a writer's permissions.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ _MAX_TRIES: Final = 50
 
 
 class Writers:
-    """The writers of a mesh. Thread-safe."""
+    """The mesh's writers. Thread-safe."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
 
     def next(self, owner: str) -> int:
-        """Returns a number that was never returned before, and notes it as the owner's newest.
+        """Return a number never returned before, and note it as the owner's newest.
 
         Raises:
-            Unavailable: Cassandra does not answer, or many ask at the same time.
+            Unavailable: Cassandra is unavailable, or too many callers compete.
         """
         for _ in range(_MAX_TRIES):
             rows = self._session.run("SELECT last FROM writer_numbers WHERE zero = 0", serial=True)
             last = rows[0].last if rows else 0
             if self._took(last):
-                # The number as write timestamp: of two that are noted at the same time the greater stays.
+                # The number is also the write timestamp: the greater of two concurrent numbers stays.
                 self._session.run(
                     "INSERT INTO writers (owner, number) VALUES (?, ?) USING TIMESTAMP ?", (owner, last + 1, last + 1)
                 )
@@ -37,7 +37,7 @@ class Writers:
         raise Unavailable("other writers take numbers at the same time; try again")
 
     def newest(self, owner: str) -> int:
-        """Returns the number that an owner was given last; 0 for none."""
+        """Return the owner's newest number, 0 without a number."""
         rows = self._session.run("SELECT number FROM writers WHERE owner = ?", (owner,))
         return int(rows[0].number) if rows else 0
 

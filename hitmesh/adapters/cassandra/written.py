@@ -1,4 +1,4 @@
-"""What this process has written already and need not write again. Decides how much it remembers; knows no table."""
+"""Remember rows that this process has already written. Decides the cache size; knows no table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MAX_KEPT: Final = 100_000
 
 
 class Written(Generic[T]):
-    """Rows without values that are written once and stay: the last used ones. Thread-safe.
+    """An LRU cache of rows without values, written once and never changed. Thread-safe.
 
     Args:
-        max_kept: how many are remembered; one that was forgotten is written again.
+        max_kept: maximum number of rows; an evicted row is written again.
     """
 
     def __init__(self, max_kept: int = _MAX_KEPT) -> None:
@@ -24,22 +24,22 @@ class Written(Generic[T]):
         self._kept: OrderedDict[T, None] = OrderedDict()
 
     def missing(self, rows: Iterable[T]) -> list[T]:
-        """Returns those of the rows that are not known to be written, each once."""
-        asked = dict.fromkeys(rows)
+        """Return the distinct rows not known to be written."""
+        distinct = dict.fromkeys(rows)
         with self._lock:
-            for row in asked:
+            for row in distinct:
                 if row in self._kept:
                     self._kept.move_to_end(row)
-            return [row for row in asked if row not in self._kept]
+            return [row for row in distinct if row not in self._kept]
 
     def note(self, rows: Iterable[T]) -> None:
-        """Remembers that rows are durable."""
+        """Record that rows are durable."""
         with self._lock:
             self._kept.update(dict.fromkeys(rows))
             while len(self._kept) > self._max_kept:
                 self._kept.popitem(last=False)
 
     def forget(self, row: T) -> None:
-        """Forgets a row that was deleted."""
+        """Forget a deleted row."""
         with self._lock:
             self._kept.pop(row, None)

@@ -1,1 +1,1 @@
-"""The rows of reports in Druid: how they get in, and how questions are asked of them."""
+"""Druid adapter for report rows: ingestion and queries."""

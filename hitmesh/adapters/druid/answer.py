@@ -1,6 +1,6 @@
-"""What Druid answers as the frame that a metric store promises (step 8 of the journey).
+"""Convert Druid's answers to the frame that a metric store promises (step 8 of the journey).
 
-Decides types: arrays of rows become columns, base64 becomes sketches; groups whose rows come to nothing are left out.
+Decides types: arrays of rows become columns, base64 becomes sketches; groups whose rows cancel out are omitted.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS, sum_columns
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
 
-# Of the header of a compact sketch: Druid answers an empty one where no row of a group has any.
+# Header flags in a compact sketch: Druid returns an empty sketch for a group without any.
 _FLAGS: Final = 5
 _EMPTY: Final = 0b100
 _DOUBLES: Final = frozenset(ABOUT.values())
 
 
 def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
-    """Returns groups with what counts in them.
+    """Return the groups with their measures.
 
     Raises:
-        RefusedError: there are more groups than an answer may have.
+        RefusedError: the answer has more groups than allowed.
     """
     refuse_too_many(len(rows))
     sums = sum_columns(question)
@@ -45,12 +45,12 @@ def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
 
 
 def as_promised(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
-    """Returns only what was asked for."""
+    """Return only the requested columns."""
     return frame.select(BUCKET, *question.dimensions, *question.measures, *question.sketches)
 
 
 def refuse_too_many(rows: int) -> None:
-    """Raises RefusedError where there are more groups than an answer may have."""
+    """Raise RefusedError if the answer has more groups than allowed."""
     if rows > MAX_ROWS:
         raise RefusedError(
             f"the answer has more than {MAX_ROWS} groups: ask for fewer dimensions, a wider grain or a shorter range",

@@ -1,8 +1,8 @@
-"""HTTP to Druid: connections that stay open, a deadline and a size for everything, and what errors mean.
+"""HTTP client for Druid: persistent connections, deadlines and size limits, translated errors.
 
-Decides by what the caller should do: a server that does not answer, has no room or dies while it answers is asked again
-later; a question that is too large has to be made smaller; one that Druid does not understand is a bug of ours. Refuses
-to know what is asked.
+Errors are classified by the caller's next step. A server that does not answer, has no room or dies while answering:
+retry later. A question that is too large: ask for less. A question that Druid does not understand: a bug in this
+project. Knows nothing of the questions' content.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# Of rows that wait in the broker for each query: a data server pauses instead of filling its memory.
+# Rows queued in the broker per query: a data server pauses instead of filling the broker's memory.
 _QUEUED_BYTES: Final = 32 << 20
 _SAID: Final = 500
 _RETRY_S: Final = 2.0
-# A coordinator that is not the leader names the one that is. Nothing is sent twice otherwise.
+# A coordinator that is not the leader redirects to the leader. Otherwise nothing is sent twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
 _TOO_LARGE: Final = "Resource limit exceeded"
-# What Druid's parser of questions throws arrives as an error of the server.
+# Exceptions in Druid's query parser arrive as server errors.
 _NOT_UNDERSTOOD: Final = "com.fasterxml.jackson."
 
 
 class DruidClient:
-    """A client of the broker and the coordinator of a mesh. Thread-safe.
+    """A client for the mesh's broker and coordinator. Thread-safe.
 
     Args:
-        servers: where they are.
+        servers: addresses of broker and coordinator.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -48,12 +48,12 @@ class DruidClient:
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=_POOL, block=False, retries=_FOLLOW)
 
     def query(self, query: dict[str, Any], checkpoint: Checkpoint = unwatched) -> list[Any]:
-        """Returns the rows of a native query, as arrays.
+        """Return the rows of a native query, as arrays.
 
         Raises:
-            Abandoned: the checkpoint said so; it is looked at before each MiB of the answer.
-            Unavailable: the broker does not answer, or not in time.
-            RefusedError: the answer, or what it takes to find it, is too large.
+            Abandoned: the checkpoint, called before each MiB of the answer, raised.
+            Unavailable: the broker does not answer in time.
+            RefusedError: the answer, or the work to compute it, is too large.
             FatalError: Druid does not understand the query.
         """
         context = {
@@ -64,21 +64,21 @@ class DruidClient:
             "finalize": False,
             "resultAsArray": True,
         }
-        url, asked = f"{self._servers.broker}/druid/v2", {**query, "context": context}
-        rows: list[Any] = self._ask("POST", url, asked, QUERY_S, checkpoint=checkpoint)
+        url, full_query = f"{self._servers.broker}/druid/v2", {**query, "context": context}
+        rows: list[Any] = self._ask("POST", url, full_query, QUERY_S, checkpoint=checkpoint)
         return rows
 
     def coordinator(self, method: str, path: str, body: Any = None, *, missing: Any = None) -> Any:
-        """Returns what the coordinator answers; `missing` where it says that there is no such thing.
+        """Return the coordinator's answer; `missing` if the coordinator answers 404.
 
         Raises:
-            Unavailable: it does not answer.
-            FatalError: it refuses.
+            Unavailable: the coordinator does not answer.
+            FatalError: the coordinator rejects the request.
         """
         return self._ask(method, f"{self._servers.coordinator}{path}", body, ADMIN_S, missing=missing)
 
     def close(self) -> None:
-        """Closes connections. A second call changes nothing."""
+        """Close all connections. Idempotent."""
         self._pool.clear()
 
     def _ask(
@@ -99,15 +99,13 @@ class DruidClient:
         try:
             return orjson.loads(data) if data.strip() else None
         except orjson.JSONDecodeError as error:
-            # The status was sent before the rows: a server that died since can only stop in the middle.
-            raise Unavailable(
-                f"Druid's answer on {url} stops in the middle; ask again", retry_after_s=_RETRY_S
-            ) from error
+            # The status precedes the rows: a server that dies later can only break off in the middle.
+            raise Unavailable(f"Druid's answer on {url} is cut off; ask again", retry_after_s=_RETRY_S) from error
 
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
     ) -> tuple[int, bytes]:
-        """Returns status and body of an answer that is whole, small enough and in time."""
+        """Return status and body of an answer that is complete, within the size limit and in time."""
         deadline = time.monotonic() + timeout_s + _CONNECT_S
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         timeout = urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
@@ -118,27 +116,28 @@ class DruidClient:
             try:
                 data = _body(answer, url, deadline, checkpoint)
             except BaseException:
-                answer.close()  # what is still to come must not be taken for the next answer
+                answer.close()  # remaining bytes must not be taken for the next answer
                 raise
             answer.release_conn()
         except HTTPError as error:
             raise Unavailable(
-                f"Druid does not answer on {url}: {type(error).__name__}; is it up?", retry_after_s=_RETRY_S
+                f"Druid does not answer on {url}: {type(error).__name__}; check that Druid is running",
+                retry_after_s=_RETRY_S,
             ) from error
         return answer.status, data
 
 
 def refusal(status: int, data: bytes) -> HitmeshError:
-    """Returns what an answer means that is an error."""
+    """Return the project error for an error answer."""
     message = f"Druid answers {status}: {data[:_SAID].decode(errors='replace')}"
     try:
-        said = orjson.loads(data)
+        answer = orjson.loads(data)
     except orjson.JSONDecodeError:
-        said = {}
-    error, thrown = (str(said.get(name, "")) if isinstance(said, dict) else "" for name in ("error", "errorClass"))
+        answer = {}
+    error, thrown = (str(answer.get(name, "")) if isinstance(answer, dict) else "" for name in ("error", "errorClass"))
     if error == _TOO_LARGE:
         return RefusedError(
-            f"the question takes more than Druid gives it: ask for fewer dimensions or a shorter range; {message}",
+            f"the question exceeds Druid's resource limits: ask for fewer dimensions or a shorter range; {message}",
             field="dimensions",
             reason="TOO_MANY_ROWS",
         )
@@ -159,6 +158,6 @@ def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoin
                 reason="TOO_MANY_ROWS",
             )
         if time.monotonic() > deadline:
-            raise Unavailable(f"Druid's answer on {url} does not end; ask for less", retry_after_s=_RETRY_S)
+            raise Unavailable(f"Druid's answer on {url} did not end in time; ask for less", retry_after_s=_RETRY_S)
         pieces.append(piece)
     return b"".join(pieces)

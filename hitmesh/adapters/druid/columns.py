@@ -1,7 +1,7 @@
-"""The columns of Druid's data sources beside those of rows (rollup_rows): what makes rows and marks findable.
+"""Columns of Druid's data sources besides the row columns (rollup_rows); they make rows and marks findable.
 
-`presence` is a linear combination of a row's counts, so that it adds up like them; every count is at least 0 in the net
-of a key, so a key or a group has presence 0 exactly when its rows come to nothing.
+`presence` is a linear combination of a row's counts, and so additive like them. Every count in a key's net is at least
+0, so a key or a group has presence 0 exactly when its rows cancel out.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import polars as pl
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, TRAFFIC_DIMENSIONS, VISITS_DIMENSIONS, RowSource
 from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 
-TIME: Final = "t"  # of the row that is sent; Druid calls it __time
+TIME: Final = "t"  # in a sent row; Druid calls it __time
 PRESENCE: Final = "presence"
-SENT: Final = "sent"  # 1 for every row that was sent: Druid folds rows of the same key
+SENT: Final = "sent"  # 1 for every sent row: Druid folds rows with equal keys
 MARK: Final = "mark"
 MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
-# Druid's own sums wrap at 2^63 when it folds rows and when it answers. So an amount that is not small is sent in two
-# columns: amount = low + high × 2^32, 0 <= low < 2^32. A key has at most as many rows as there are windows while its
-# day is open, below 2^23, so neither half leaves an int64 where rows are folded. What an answer adds up is told from
-# a sum of doubles beside the sum of lows. Rows that were sent before there was a high column have none.
+# Druid's own sums wrap at 2^63, when rows are folded and in answers. A large amount is therefore sent in two columns:
+# amount = low + high × 2^32, 0 <= low < 2^32. A key has at most as many rows as there are windows while its day is
+# open, below 2^23, so neither half leaves an int64 when rows are folded. For an answer's sum, a sum of doubles beside
+# the sum of lows tells the true value. Rows sent before the high column existed have none.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
 ABOUT: Final = {name: f"{name}_about" for name in AMOUNT_MEASURES}
 
 DIMENSIONS: Final = {RowSource.TRAFFIC: TRAFFIC_DIMENSIONS, RowSource.VISITS: VISITS_DIMENSIONS}
-# By which rows are sorted, behind time and site, in segments as in messages. Columns that tell most rows apart come
-# first, so that few are compared.
+# Sort order of rows in segments and messages, after time and site. The most selective columns come first, so that few
+# comparisons are needed.
 SORTED: Final = {
     RowSource.TRAFFIC: (
         *("page_path", "landing_page", "hit_type", "language", "os", "browser", "source", "campaign", "referrer_host"),
@@ -44,10 +44,11 @@ SORTED: Final = {
     ),
 }
 MEASURES: Final = {
-    source: (*own, *(HIGH[name] for name in own if name in HIGH)) for source, own in STREAM_MEASURES.items()
+    source: (*measures, *(HIGH[name] for name in measures if name in HIGH))
+    for source, measures in STREAM_MEASURES.items()
 }
-# Counts of hits or visits: never negative in the net. Money is not among them, and neither are durations, which count
-# nothing that is not counted here.
+# Counts of hits or visits: never negative in the net. Neither money nor durations belong here; durations occur only
+# with visits, which are counted already.
 COUNTS: Final = {
     RowSource.TRAFFIC: (
         "hits",
@@ -72,15 +73,15 @@ _WRAP: Final = 1 << 64
 
 
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns rows or sums of rows with amounts as one column each again, Int128, as what is in no row is 0.
+    """Return rows or sums of rows with each amount whole again, as a single Int128 column, 0 for null.
 
-    Where there is a sum of doubles of the low halves (`ABOUT`), it says how often their exact sum has wrapped: it is
-    off by far less than half of 2^64 for any number of rows that Druid can hold.
+    The sum of doubles over the low halves (`ABOUT`), if present, tells how often their exact sum has wrapped: its error
+    stays far below half of 2^64 for any number of rows that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(
         (_low(name, ABOUT[name] in rows.columns) + _wide(HIGH[name]) * HALF).alias(name) for name in amounts
-    ).drop(one[name] for one in (HIGH, ABOUT) for name in amounts if one[name] in rows.columns)
+    ).drop(column_of[name] for column_of in (HIGH, ABOUT) for name in amounts if column_of[name] in rows.columns)
 
 
 def _low(name: str, is_about_known: bool) -> pl.Expr:

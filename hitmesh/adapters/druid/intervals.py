@@ -1,4 +1,4 @@
-"""Instants and intervals as Druid reads them, and where marks stand in time. Pure."""
+"""Instants and intervals in Druid's notation, and the times of marks. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 from hitmesh.model.cells import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of ours
+_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of this machine's
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
 
 
 def iso(at_ms: int) -> str:
-    """Returns an instant in UTC ms as Druid reads it in intervals."""
+    """Format an instant in UTC ms for Druid's intervals."""
     return datetime.fromtimestamp(at_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def mark_intervals(first_day: int, now_ms: int) -> list[str]:
-    """Returns the intervals of all marks from a day on: the first quarter of an hour of each day.
+    """Return the intervals of all marks from a day on: the first quarter of an hour of each day.
 
-    A mark has the time at which its day begins, so a look passes over few rows; many days are one interval.
+    A mark carries its day's start as time, so a search passes over few rows; many days form a single interval.
     """
     end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
     if end_day - first_day > _MAX_DAYS:

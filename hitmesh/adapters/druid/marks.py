@@ -1,7 +1,7 @@
-"""How far Druid has taken in what the stream committed: marks behind rows, seen in both data sources (decision A12).
+"""Marks: how far Druid has ingested the stream's committed rows, in both data sources (decision A12).
 
-Decides when a mark counts: a while after it was first seen in both, since a question may see the mark of a batch before
-a late row that opens an older segment. Marks are looked for by a thread of its own, so that asking costs nothing.
+A mark is sent behind its rows. It counts only some time after both data sources showed it, since a query may see a
+batch's mark before a late row that opens an older segment. A separate thread looks for marks, so reading them is free.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# A partition without hits has no mark; all days are looked through for it only so often.
+# A partition without hits has no mark; a search through all days happens only this often.
 _SEARCH_EVERY_S: Final = 10.0
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
 
 class Marks:
-    """The marks of a mesh. Thread-safe; looks for them once somebody asked.
+    """The mesh's marks. Thread-safe; the search starts with the first call of `through`.
 
     Args:
-        servers: names, and how long a mark waits.
-        client: of Druid.
-        catalogue: which partitions are declared.
+        servers: data source names, and how long a mark waits.
+        client: the Druid client.
+        catalogue: the source of declared partitions.
     """
 
     def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue) -> None:
@@ -55,7 +55,7 @@ class Marks:
         self._thread: threading.Thread | None = None
 
     def through(self) -> Seen:
-        """Returns the marks that count, of every declared partition of hits; (0, 0) where none does."""
+        """Return the mark that counts for every declared partition of hits; (0, 0) without a mark."""
         self._start()
         declared = self._catalogue.partition_ids(Topic.HITS)
         with self._lock:
@@ -63,7 +63,7 @@ class Marks:
         return {partition: counted.get(partition, _START) for partition in declared}
 
     def close(self) -> None:
-        """Looks no more. A second call changes nothing."""
+        """Stop the search. Idempotent."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -74,9 +74,9 @@ class Marks:
         intervals = self._intervals(declared)
         found = [self._of(source, intervals) for source in RowSource]
         return {
-            partition: min((one[name] for one in found), key=lambda done: done.next_offset)
+            partition: min((seen[name] for seen in found), key=lambda done: done.next_offset)
             for partition in declared
-            if all((name := mark_of(partition)) in one for one in found)
+            if all((name := mark_of(partition)) in seen for seen in found)
         }
 
     def _of(self, source: RowSource, intervals: Sequence[str]) -> dict[str, PartitionProgress]:
@@ -84,10 +84,10 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Returns where marks are that matter: those known are not looked for again."""
+        """Return the intervals to search; known marks are not searched again."""
         with self._lock:
             counted = self._counted
-        known = [counted[one] for one in declared if one in counted]
+        known = [counted[partition] for partition in declared if partition in counted]
         now_s = time.monotonic()
         if not known or (len(known) < len(declared) and now_s - self._searched_s >= _SEARCH_EVERY_S):
             self._searched_s = now_s
@@ -109,20 +109,20 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("marks_not_seen", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # without this thread, freshness would stand still for good
+            except Exception as error:  # without this thread, freshness would stop for good
                 logger().error("marks_not_seen", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
 
     def _note(self, at_s: float, seen: Seen) -> None:
-        """Counts what was seen long enough ago and is still there: a server that died takes rows and marks with it."""
+        """Count marks seen long enough ago and still present: a dying server takes both rows and marks with it."""
         with self._lock:
             self._waiting.append((at_s, seen))
             while self._waiting and self._waiting[0][0] <= at_s - self._margin_s:
                 _, old = self._waiting.popleft()
                 self._counted = {**self._counted, **old}
             self._counted = {
-                partition: min(done, seen.get(partition, _START), key=lambda one: one.next_offset)
+                partition: min(done, seen.get(partition, _START), key=lambda progress: progress.next_offset)
                 for partition, done in self._counted.items()
             }
 

@@ -1,8 +1,8 @@
-"""Step 8 of the journey on Druid: questions asked as native queries, answers as frames.
+"""Metric store on Druid: questions become native queries, answers become frames (step 8 of the journey).
 
-Decides when one query is not enough: for patterns, whose matches are found among the values that are there; for
-sketches of many groups, and where visitors left one, since rows that come to nothing must go with theirs. What a query
-says, hitmesh.adapters.druid.question decides; whether its answer has all rows, hitmesh.adapters.druid.proof.
+Decides when a single query is not enough: for patterns, matched against existing values; for sketches over many groups;
+and where visitors left a sketch, since cancelled rows must disappear with theirs. hitmesh.adapters.druid.question
+builds queries; hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from hitmesh.runtime.logs import logger
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000
-MAX_ALL_MATCHES: Final = 100_000  # of all patterns: each is a value in the query
-MAX_SKETCH_GROUPS: Final = 64  # of 256 KiB each in Druid's merge buffer
+MAX_ALL_MATCHES: Final = 100_000  # over all patterns: each match is a value in the query
+MAX_SKETCH_GROUPS: Final = 64  # each takes 256 KiB in Druid's merge buffer
 
 
 class Dropped(Protocol):
-    """Which generations are no more."""
+    """The source of dropped generations."""
 
     def of(self, sites: Sequence[str]) -> set[tuple[SiteDay, int]]:
-        """Returns the generations of site-days of these sites whose rows do not exist any more."""
+        """Return the dropped generations of these sites' days."""
 
 
 class DruidMetricStore:
     """A MetricStore on Druid. Thread-safe.
 
     Args:
-        servers: names of data sources.
-        client: of Druid.
-        catalogue: which partitions are declared.
-        dropped: which generations are no more.
+        servers: data source names.
+        client: the Druid client.
+        catalogue: the source of declared partitions.
+        dropped: the source of dropped generations.
     """
 
     def __init__(self, servers: Servers, client: DruidClient, catalogue: Catalogue, dropped: Dropped) -> None:
@@ -65,33 +65,33 @@ class DruidMetricStore:
         self._marks = Marks(servers, client, catalogue)
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Returns bucket, dimensions, sums and united sketches of the asked generations.
+        """Return bucket, dimensions, sums and united sketches for the requested generations.
 
         Raises:
-            Unavailable: Druid does not answer, or has lost rows for a while that it had.
-            RefusedError: a column is not there, a pattern is not RE2, or the answer has too many groups.
+            Unavailable: Druid does not answer, or temporarily lacks rows that it had.
+            RefusedError: a column does not exist, a pattern is not RE2, or the answer has too many groups.
         """
         needed_columns(question, question.dimensions)
-        asked = self._existing(question)
-        if not asked.generations:
-            return as_promised(frame_of((), asked), asked)
+        existing = self._existing(question)
+        if not existing.generations:
+            return as_promised(frame_of((), existing), existing)
         proof = self._proof()
-        matches = self._matches(asked, proof, checkpoint)
-        return as_promised(self._asked(asked, matches, proof, checkpoint), asked)
+        matches = self._matches(existing, proof, checkpoint)
+        return as_promised(self._asked(existing, matches, proof, checkpoint), existing)
 
     def explain(self, question: MetricQuery) -> str:
-        """Returns the native query that a question is, as JSON that Druid takes; asks Druid nothing.
+        """Return the question's native query, as JSON that Druid accepts, without a request to Druid.
 
-        Where a pattern stands for values that would be looked up first, a placeholder says so.
+        A pattern's values, which would be looked up first, appear as a placeholder.
         """
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
         return json.dumps(query, ensure_ascii=False)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Returns the sums of all rows of the stream's generation: one question a day, source and up to 256 sites.
+        """Return the sums over all rows in the stream's generation, by one query per day, source and up to 256 sites.
 
         Raises:
-            Unavailable: Druid does not answer, or has lost rows for a while that it had.
+            Unavailable: Druid does not answer, or temporarily lacks rows that it had.
         """
         proof = self._proof()
         found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
@@ -103,46 +103,50 @@ class DruidMetricStore:
         return found
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
+        """Return a dimension's distinct values in the range, ascending; at most `limit`."""
         needed_columns(question, [dimension])
-        asked = self._existing(question)
-        if not asked.generations:
+        existing = self._existing(question)
+        if not existing.generations:
             return ()
-        column = asked.columns.get(dimension, dimension)
-        # One more: null comes first, and is no value.
+        column = existing.columns.get(dimension, dimension)
+        # One more: null comes first, and is not a value.
         proof = self._proof()
-        values = self._values(asked, column, self._matches(asked, proof), proof, limit + 1)
+        values = self._values(existing, column, self._matches(existing, proof), proof, limit + 1)
         return [value for value in values if value is not None][:limit]
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns up to which position of each partition of hits every row of the stream is in answers."""
+        """Return, per partition of hits, the position before which answers contain every row of the stream."""
         return self._marks.through()
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Stop the search for marks."""
         self._marks.close()
 
     def _existing(self, question: MetricQuery) -> MetricQuery:
-        """Returns the question without generations whose rows are no more; Druid deletes them later than we do."""
+        """Return the question without dropped generations; Druid deletes their rows late."""
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # Nobody who resolved generations a moment ago asks for a dropped one.
+            # Generations resolved a moment ago are not dropped.
             logger().warning("dropped_rows_not_known", message=error.message)
             return question
-        kept = {one: generation for one, generation in question.generations.items() if (one, generation) not in gone}
+        kept = {
+            site_day: generation
+            for site_day, generation in question.generations.items()
+            if (site_day, generation) not in gone
+        }
         return replace(question, generations=kept)
 
     def _proof(self) -> Proof:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
     def _rows(self, query: Json, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
-        """Returns the rows of a query, all that were there when the proof was made."""
+        """Return a query's rows, including all rows that existed when the proof was made."""
         checkpoint()
         return proof.checked(query, self._client.query(proof.asked_in(query), checkpoint))
 
     def _asked(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
-        """Returns the groups of a question: added up by Druid, or here where sketches make that dear or wrong."""
+        """Return a question's groups, summed by Druid, or here if sketches make Druid too expensive or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)
         summed = replace(question, sketches=(), measures=_with_moved(question.measures))
@@ -167,9 +171,9 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Returns what finds the values that a pattern matches, null by its name, among those of the asked rows.
+        """Return a lookup from a pattern to its matches among the question's values, null by its name.
 
-        Values of a dimension are asked for once, and all its patterns are matched together.
+        Each dimension is queried once, and all patterns on it are matched together.
         """
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         unfiltered = replace(question, filter=None)
@@ -182,7 +186,7 @@ class DruidMetricStore:
                 values = self._values(unfiltered, column, of, proof, MAX_VALUES + 1)
                 found[dimension] = matching(dimension, patterns_of(question.filter, dimension), values, checkpoint)
                 count = sum(len(values) for matched in found.values() for values in matched.values())
-                refuse_more("the regexps of the filter match", count, MAX_ALL_MATCHES, dimension)
+                refuse_more("the filter's regexps match", count, MAX_ALL_MATCHES, dimension)
             return found[dimension][comparison.values[0]]
 
         return of
@@ -201,12 +205,12 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Returns, for each pattern, the values in which it is found, null by its name.
+    """Return the values that contain each pattern, null by its name.
 
     Raises:
-        RefusedError: a pattern is not RE2; there are too many values, or too many of them match.
+        RefusedError: a pattern is not RE2; there are too many values, or too many match.
     """
-    refuse_more("the regexps of the filter are tried on", len(values), max_values, dimension)
+    refuse_more("the filter's regexps must be tried on", len(values), max_values, dimension)
     texts = [null_name(dimension) if value is None else value for value in values]
     found = matching_values(patterns, texts, checkpoint)
     for pattern, matched in found.items():
@@ -215,7 +219,7 @@ def matching(
 
 
 def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
-    """Refuses more values than the limit.
+    """Refuse more values than the limit.
 
     Raises:
         RefusedError: TOO_MANY_VALUES.

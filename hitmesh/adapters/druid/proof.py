@@ -1,8 +1,8 @@
-"""Marks asked for within a question: the proof that its answer saw all rows that were there before (decision A12).
+"""Proof, by marks queried within a question, that the answer saw all rows that existed before (decision A12).
 
-Decides how a query asks for the marks that count, beside its own rows, and refuses an answer that lacks one. A mark is
-the last row of a transaction and lies where the transaction's rows lie, so a server that the broker does not see takes
-both out of the same answer. A look before or behind the question could miss that moment. Sends nothing.
+A query asks for the marks that count, beside its own rows; an answer that lacks a mark is rejected. A mark is the last
+row in a transaction and is stored with the transaction's rows, so a server that the broker does not see removes both
+from an answer. A separate query before or after could miss that moment. Sends nothing.
 """
 
 from __future__ import annotations
@@ -21,58 +21,58 @@ from hitmesh.model.zones import DAY_MS
 Json = dict[str, Any]
 
 _RETRY_S: Final = 5.0
-# Of groups: the marks of a partition stand on as many days as pass since the first of them. Of a scan: one row for
-# each transaction since.
+# Extra room in limits. Groups: a partition's marks cover as many days as have passed since the first mark. Scans: a row
+# for each transaction since.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The marks that an answer must show; without any, every answer is taken.
+    """The marks that an answer must show; without marks, every answer is accepted.
 
     Attributes:
-        marks: the counted position by the name of its mark.
-        intervals: where these marks and later ones stand.
+        marks: the counted position, keyed by mark name.
+        intervals: the times of these and later marks.
     """
 
     marks: Mapping[str, PartitionProgress]
     intervals: tuple[str, ...]
 
     def asked_in(self, query: Json) -> Json:
-        """Returns a query (groupBy or scan) that asks for its own rows and for the marks."""
+        """Return the query (groupBy or scan) extended to ask for the marks too."""
         if not self.marks:
             return query
-        own = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
-        asked = {
+        in_range = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
+        extended = {
             **query,
             "intervals": [*query["intervals"], *self.intervals],
             "filter": {
                 "type": "or",
-                "fields": [{"type": "and", "fields": [query["filter"], own]}, *map(_at_least, self.marks.items())],
+                "fields": [{"type": "and", "fields": [query["filter"], in_range]}, *map(_at_least, self.marks.items())],
             },
         }
         if query["queryType"] == "scan":
             room = _ROWS_A_MARK * len(self.marks)
-            return {**asked, "columns": [*query["columns"], MARK], "limit": query["limit"] + room}
-        asked["dimensions"] = [*query["dimensions"], {"type": "default", "dimension": MARK, "outputName": MARK}]
+            return {**extended, "columns": [*query["columns"], MARK], "limit": query["limit"] + room}
+        extended["dimensions"] = [*query["dimensions"], {"type": "default", "dimension": MARK, "outputName": MARK}]
         if "limitSpec" in query:
             room = _GROUPS_A_MARK * len(self.marks)
-            asked["limitSpec"] = {**query["limitSpec"], "limit": query["limitSpec"]["limit"] + room}
+            extended["limitSpec"] = {**query["limitSpec"], "limit": query["limitSpec"]["limit"] + room}
         if "having" in query:
             is_mark = {"type": "filter", "filter": {"type": "not", "field": {"type": "null", "column": MARK}}}
-            asked["having"] = {"type": "or", "havingSpecs": [query["having"], is_mark]}
-        return asked
+            extended["having"] = {"type": "or", "havingSpecs": [query["having"], is_mark]}
+        return extended
 
     def checked(self, query: Json, answer: Sequence[Any]) -> list[Any]:
-        """Returns the answer without its marks, as the query alone would have been answered.
+        """Return the answer without its marks, as the query alone would have been answered.
 
         Args:
-            query: the query before it asked for marks.
-            answer: of the query that asked for them too.
+            query: the query before the extension by marks.
+            answer: the answer to the extended query.
 
         Raises:
-            Unavailable: a mark is missing, and rows may be missing with it.
+            Unavailable: a mark is missing, and rows may be missing too.
         """
         if not self.marks:
             return list(answer)
@@ -84,18 +84,18 @@ class Proof:
         missing = sorted(self.marks.keys() - seen)
         if missing:
             raise Unavailable(
-                f"Druid's answer lacks rows that Druid had before: the mark of {missing[0]} is not in it; ask again",
+                f"Druid's answer lacks rows that were queryable before: the mark of {missing[0]} is missing; ask again",
                 retry_after_s=_RETRY_S,
             )
         return rows
 
 
 def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> Proof:
-    """Returns the proof that an answer has all rows before these positions; (0, 0) needs none.
+    """Return the proof that an answer has all rows before these positions; (0, 0) needs no proof.
 
     Args:
         counted: the marks that count.
-        now_ms: the time; marks stand at the beginning of a day, at most a day ahead of it.
+        now_ms: the current time; marks stand at the start of a day, at most a day ahead.
     """
     known = {mark_of(partition): done for partition, done in counted.items() if done.next_offset}
     if not known:
@@ -116,11 +116,11 @@ def _at_least(mark: tuple[str, PartitionProgress]) -> Json:
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:
-    """Returns rows without the value at `at`, those of marks left out: their names go to `seen`."""
-    own: list[Any] = []
+    """Return the rows without the value at `at`; remove marks and add their names to `seen`."""
+    unmarked: list[Any] = []
     for row in rows:
         if row[at] is None:
-            own.append([*row[:at], *row[at + 1 :]])
+            unmarked.append([*row[:at], *row[at + 1 :]])
         else:
             seen.add(row[at])
-    return own
+    return unmarked

@@ -1,7 +1,7 @@
-"""A question to a metric store as a native query of Druid (step 8 of the journey), built with pydruid.
+"""Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-Decides which rows exist for a question, into which bucket a cell falls, and how a filter reads in Druid. Values travel
-as JSON, never as text of a language, so nothing in them can mean anything. Sends nothing.
+Decides which rows exist for a question, each cell's bucket, and how filters translate. Values travel as JSON, never as
+text in a query language, so injection is impossible. Sends nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hitmesh.model.zones import DAY_MS
 
 Json = dict[str, Any]
 Matches = Callable[[Comparison], Sequence[str]]
-"""The values of a dimension that a pattern matches."""
+"""The values of a dimension that match a pattern."""
 
 MAX_ROWS: Final = 300_000
 BUCKET: Final = "bucket"
@@ -34,14 +34,14 @@ _FALSE: Final[Json] = {"type": "false"}
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
-    """Returns the query for groups: bucket, dimensions, `sum_columns`, sketches, presence, as arrays in this order.
+    """Return the query for groups: bucket, dimensions, `sum_columns`, sketches, presence, as arrays in this order.
 
     Args:
-        question: what is asked.
-        data_source: of its row source.
-        matches: looks up what a pattern matches.
+        question: the question.
+        data_source: the data source for the question's rows.
+        matches: looks up a pattern's matches.
     """
-    names = [question.columns.get(one, one) for one in question.dimensions]
+    names = [question.columns.get(dimension, dimension) for dimension in question.dimensions]
     dimensions = [_column(name, f"d{index}") for index, name in enumerate(names)]
     return _built(
         {
@@ -58,8 +58,8 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Jso
 
 
 def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Json:
-    """Returns the query for the first values of a column in the rows of a question, null before all others."""
-    # Compared as UTF-8, which is the order of code points.
+    """Return the query for the first values of a column in the question's rows; null sorts first."""
+    # Compared as UTF-8, which is code-point order.
     ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
     return _built(
         {
@@ -76,13 +76,13 @@ def values_query(question: MetricQuery, data_source: str, column: str, matches: 
 
 
 def _built(arguments: Json, **more: Json) -> Json:
-    """Returns a query of pydruid's builder; its filters do not know the types that tell null apart, ours are put in."""
+    """Build a query with pydruid. Its filters lack the types that distinguish null, so `more` adds ours."""
     query: Json = QueryBuilder().groupby(arguments).query_dict
     return {**query, **more}
 
 
 def sum_columns(question: MetricQuery) -> list[str]:
-    """Returns what is added up for the measures of a question, in the order of the answer; amounts in three parts."""
+    """Return the columns to sum for the question's measures, in answer order; amounts take three columns."""
     amounts = [name for name in question.measures if name in HIGH]
     return [*question.measures, *(HIGH[name] for name in amounts), *(ABOUT[name] for name in amounts)]
 
@@ -106,13 +106,13 @@ def _expression(name: str, expression: str) -> Json:
 
 
 def interval(question: MetricQuery) -> str:
-    """Returns the time of the rows of a question."""
+    """Return the time range of the question's rows."""
     first = max(question.start, question.bucket_starts[0])
     return f"{iso(first)}/{iso(max(first, question.end))}"
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Returns the index of a cell's bucket: by division where buckets are alike, piece by piece where they are not."""
+    """Return a cell's bucket index: by division within runs of equal buckets, run by run."""
     starts, time = question.bucket_starts, "__time"
     pieces = _pieces(starts)
     cases = [
@@ -127,7 +127,7 @@ def _bucket(question: MetricQuery) -> Json:
 
 
 def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
-    """Returns runs of buckets of one width as (first, end or None for the last, width in ms)."""
+    """Return runs of equally wide buckets as (first, end or None for the last, width in ms)."""
     widths = [end - start for start, end in pairwise(starts)]
     pieces: list[tuple[int, int | None, int]] = []
     first = 0
@@ -135,12 +135,12 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
         count = len(list(run))
         pieces.append((first, first + count, width))
         first += count
-    # The last bucket ends where the question does: whatever is behind its start is in it.
+    # The last bucket ends with the question, and so takes everything after its start.
     return [*pieces, (first, None, 1 << 62)]
 
 
 def exists(question: MetricQuery, matches: Matches) -> Json:
-    """Returns which rows are there for a question."""
+    """Return the filter for rows that exist for the question."""
     parts = [_of_generations(question.generations)]
     if not question.include_excluded:
         parts.append(_number("excluded", 0))
@@ -150,16 +150,16 @@ def exists(question: MetricQuery, matches: Matches) -> Json:
 
 
 def _of_generations(generations: Mapping[SiteDay, int]) -> Json:
-    """Returns the rows of the asked generation of each site-day: runs of days as ranges of time.
+    """Return the filter for each site-day's requested generation; runs of days become time ranges.
 
-    Sites that are asked for alike stand together, so that a question about many of them stays short.
+    Sites with equal runs share a condition, so that a question about many sites stays short.
     """
     days: dict[tuple[str, int], list[int]] = defaultdict(list)
     for (site, day), generation in sorted(generations.items()):
         days[site, generation].append(day)
     sites: dict[tuple[int, tuple[tuple[int, int], ...]], list[str]] = defaultdict(list)
-    for (site, generation), own in days.items():
-        sites[generation, _runs(own)].append(site)
+    for (site, generation), generation_days in days.items():
+        sites[generation, _runs(generation_days)].append(site)
     return _or(
         [
             _and([_any_of("site", alike), _number("generation", generation), _or([_range(*run) for run in runs])])
@@ -169,7 +169,7 @@ def _of_generations(generations: Mapping[SiteDay, int]) -> Json:
 
 
 def _runs(days: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Returns ascending days as ranges [first, end)."""
+    """Return ascending days as ranges [first, end)."""
     runs: list[tuple[int, int]] = []
     for day in days:
         if runs and runs[-1][1] == day:
@@ -213,20 +213,20 @@ def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches)
         case Operator.NE:
             return {"type": "not", "field": _one_of(column, comparison.values, null)}
         case Operator.RE2:
-            # Druid's patterns are Java's: what matches is found by RE2 itself, among the values that are there.
+            # Druid's patterns are Java's: RE2 itself finds the matches, among the existing values.
             return _one_of(column, matches(comparison), null)
         case _:
             assert_never(comparison.operator)
 
 
 def _one_of(column: str, values: Sequence[str], null: str) -> Json:
-    """Returns whether a column has one of these values; null is the one that is called `null`."""
+    """Return a filter for a column with one of these values; the text `null` stands for null."""
     nothing: list[Json] = [{"type": "null", "column": column}] if null in values else []
     return _or([*nothing, _any_of(column, values)] if values else nothing)
 
 
 def _any_of(column: str, values: Sequence[str]) -> Json:
-    """Returns whether a column has one of these texts; true or false, where Druid says `unknown` of null."""
+    """Return a filter for a column with one of these texts. For null it is false, where Druid says `unknown`."""
     equals = {"type": "equals", "column": column, "matchValueType": "STRING", "matchValue": values[0]}
     among = {"type": "in", "dimension": column, "values": list(values)}
     return {"type": "istrue", "field": equals if len(values) == 1 else among}

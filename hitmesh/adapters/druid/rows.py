@@ -1,7 +1,7 @@
-"""Step 6 of the journey towards Druid: rows and marks as newline-separated JSON (architecture §4).
+"""Encode rows and marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
 
-Decides what a message holds: up to 500 rows in the order of segments, columns that say nothing left out, sketches in
-base64. Rows are written as columns by polars; nothing here looks at a single row.
+Decides the content of a message: up to 500 rows in segment order, empty columns omitted, sketches in base64. polars
+writes rows as columns; no code here handles single rows.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from hitmesh.model.rows.stream_columns import STREAM_GENERATION, STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
-_MAX_BYTES: Final = 4 << 20  # a sketch is at most 32 KiB; a message is below 8 MiB
-# A column that says something in fewer rows than this is kept out of the messages of all others.
+_MAX_BYTES: Final = 4 << 20  # a sketch is at most 32 KiB; a message stays below 8 MiB
+# A column with values in a smaller share of rows is omitted from the other rows' messages.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
 
 
 def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
-    """Returns rows as messages of up to 500 lines of JSON, sorted like segments: Druid sorts them again, at less cost.
+    """Return rows as messages of up to 500 JSON lines, sorted like segments: Druid sorts again, at less cost.
 
-    Rows that have what few rows have come last, so that the others go without those columns.
+    Rows with values in rare columns come last, so that the other messages omit these columns.
 
     Args:
-        rows: columns of hitmesh.model.rows.rollup_rows, or those of the stream, which has one more measure.
-        source: which rows they are.
+        rows: columns of hitmesh.model.rows.rollup_rows, or of the stream, which has an additional measure.
+        source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in its day; questions find rows by the day of their cell.
+        ValueError: a row's cell is not in its day; queries find rows by the cell's day.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():
-        raise ValueError("a row's cell is in another UTC day than its own")
+        raise ValueError("a row's cell is outside the row's UTC day")
     sent = _as_sent(rows, source).sort(TIME, "site", *SORTED[source], maintain_order=True)
     return [
         message
@@ -61,7 +61,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
 
 
 def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
-    """Returns the mark that says: all rows of this partition of the log before this position were sent before."""
+    """Return the mark for a position: all rows from the log partition before this position were sent earlier."""
     return orjson.dumps(
         {
             TIME: progress.log_time - progress.log_time % DAY_MS,
@@ -73,7 +73,7 @@ def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
 
 
 def mark_of(partition: PartitionId) -> str:
-    """Returns the name of a partition in marks."""
+    """Return a partition's name in marks."""
     return f"{partition.log}/{partition.partition}"
 
 
@@ -93,7 +93,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
             for name, split in large.items()
         ),
         *(pl.when(split).then(pl.col(name) // HALF).otherwise(0).alias(HIGH[name]) for name, split in large.items()),
-        # A settled row is there once, and for good; rows of the stream may come to nothing together.
+        # A settled row is final and unique; the stream's rows may cancel out.
         (pl.sum_horizontal(COUNTS[source]) + (pl.col("generation") != STREAM_GENERATION)).alias(PRESENCE),
         pl.lit(1).alias(SENT),
         *(pl.col(name).bin.encode("base64") for name in sketches),
@@ -101,21 +101,25 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Returns the amounts that some row has too much of for one column, and which rows those are."""
+    """Return the amounts that are too large for a single column in some row, with an expression for those rows."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
-    any_of = rows.select(one.any().alias(name) for name, one in found.items())
-    return {name: one for name, one in found.items() if any_of[name].item()}
+    any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())
+    return {name: is_large for name, is_large in found.items() if any_of[name].item()}
 
 
 def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Returns rows without what few rows have, and those that have it."""
+    """Split rows into those without and those with values in rare columns."""
     says = {
         name: pl.col(name).is_not_null() if dtype == pl.String else pl.col(name).fill_null(0) != 0
         for name, dtype in rows.schema.items()
         if name not in _ALWAYS
     }
-    shares = rows.select(one.mean().alias(name) for name, one in says.items()).row(0, named=True) if rows.height else {}
+    shares = (
+        rows.select(has_value.mean().alias(name) for name, has_value in says.items()).row(0, named=True)
+        if rows.height
+        else {}
+    )
     seldom = [says[name] for name, share in shares.items() if 0 < share < _SELDOM]
     if not seldom:
         return [rows]
@@ -124,9 +128,9 @@ def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _messages(rows: pl.DataFrame) -> list[bytes]:
-    """Returns rows as one message; as several where sketches make it too large."""
-    said = rows.select([name for name in rows.columns if _says_something(rows[name])])
-    message = said.write_ndjson().encode()
+    """Return rows as a single message, or several if sketches make the message too large."""
+    filled = rows.select([name for name in rows.columns if _says_something(rows[name])])
+    message = filled.write_ndjson().encode()
     if len(message) <= _MAX_BYTES or rows.height == 1:
         return [message]
     half = rows.height // 2
@@ -134,7 +138,7 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
 
 
 def _says_something(column: pl.Series) -> bool:
-    # Asked of one column after the other: for a message's 500 rows a query of all of them costs twice as much.
+    # Checked column by column: for a message's 500 rows, a single query over all columns costs twice as much.
     if column.name in _ALWAYS:
         return True
     if column.dtype == pl.String:

@@ -1,8 +1,8 @@
-"""Rows of a question brought here, where unions of sketches cost what is in them (step 8 of the journey).
+"""Fetch a question's rows and sum them here, where sketch unions cost only their content (step 8 of the journey).
 
-Druid gives every group of a question with sketches the room of a full one, 256 KiB, so a thousand small groups are what
-it does worst. Then, and where visitors left a sketch, the rows themselves are asked for and shared.answers
-does the rest. Decides which rows come to nothing: those of a key whose presence adds up to 0 go with their sketches.
+Druid reserves a full sketch, 256 KiB, for every group in a question with sketches, so a thousand small groups are its
+worst case. In that case, and where visitors left a sketch, the rows themselves are fetched and shared.answers does the
+rest. Decides which rows cancel out: a key whose presence sums to 0 is removed with its sketches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBERS: Final = (_TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())
 
 
 def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
-    """Returns the query for the rows of a question, as lists of values."""
+    """Return the query for the question's rows, as lists of values."""
     return {
         "queryType": "scan",
         "dataSource": data_source,
@@ -38,10 +38,10 @@ def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Jso
 
 
 def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.DataFrame:
-    """Returns the answer to a question from the rows that Druid gave.
+    """Compute the answer to a question from Druid's rows.
 
     Raises:
-        RefusedError: there are more rows than are looked at one by one.
+        RefusedError: there are more rows than may be fetched.
     """
     rows = _frame([event for batch in batches for event in batch["events"]], question)
     key = ["site", "generation", "excluded", "cell", *DIMENSIONS[question.source]]
@@ -50,9 +50,9 @@ def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.
 
 
 def _columns(question: MetricQuery) -> list[str]:
-    own = [_TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
-    asked = (*_sums(question), *question.sketches)
-    return [*own, *(name for name in asked if name not in own)]
+    fixed = [_TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
+    requested = (*_sums(question), *question.sketches)
+    return [*fixed, *(name for name in requested if name not in fixed)]
 
 
 def _sums(question: MetricQuery) -> list[str]:
@@ -66,8 +66,8 @@ def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
     known = {**STREAM_COLUMNS[question.source], **dict.fromkeys(_NUMBERS, pl.Int64())}
     sketches = set(question.sketches)
     columns = {
-        name: [_sketch(value) for value in own] if name in sketches else list(own)
-        for name, own in zip(names, values, strict=True)
+        name: [_sketch(value) for value in column] if name in sketches else list(column)
+        for name, column in zip(names, values, strict=True)
     }
     schema = {name: pl.Int64() if name == "excluded" else known[name] for name in names}
     sums = [PRESENCE, *_sums(question)]
@@ -80,5 +80,5 @@ def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
 
 def _sketch(value: str | None) -> bytes | None:
     sketch = base64.b64decode(value) if value else b""
-    # A row that was sent without a sketch has an empty one.
+    # A row sent without a sketch has an empty sketch.
     return sketch if sketch and not sketch[5] & 0b100 else None

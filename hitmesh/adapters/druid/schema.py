@@ -1,6 +1,6 @@
-"""What has to be in Druid: a supervisor for each data source, how its segments are merged, and how long they are kept.
+"""Druid's configuration: a supervisor, a compaction and a retention rule per data source.
 
-Decides what differs from what Druid was told before. A specification is tried on a row of each kind before it is sent.
+Decides which settings differ from Druid's current settings. A specification is tried on a sample row before submission.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _COORDINATOR: Final = "/druid/coordinator/v1"
 _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
-# A time as ISO 8601 writes it: Druid answers PT3600S where it was told PT60M.
+# An ISO 8601 duration: Druid answers PT3600S for PT60M.
 _PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 _SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits":1,"presence":1,"sent":1}'
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+    """Return the existing objects and the necessary changes, in the order of application.
 
     Raises:
         RetryError: Druid does not answer.
-        FatalError: Druid refuses a specification.
+        FatalError: Druid rejects a specification.
     """
     changes: list[Change] = []
     with closing(DruidClient(servers)) as client:
@@ -48,10 +48,10 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def drop(servers: Servers) -> None:
-    """Ends the supervisors of a mesh and removes its rows; that nothing of them is kept stays noted.
+    """Terminate the mesh's supervisors and delete its rows; the rule to keep nothing stays.
 
-    A task ends when its segments were taken over, or when nobody will take them: the rule that says so comes first, or
-    it waits for ever for segments that were removed.
+    A task ends when its segments were handed over, or when no server will take them. The drop rule must therefore come
+    first, or the task waits forever for deleted segments.
     """
     with closing(DruidClient(servers)) as client:
         for source in RowSource:
@@ -72,25 +72,25 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
         return Change(_SERVER, thing, Action.CREATE, says, apply)
     different = list(differences(wanted, there))
     if not different:
-        return Change(_SERVER, thing, Action.KEEP, "as it should be", apply)
-    says = f"{', '.join(different)}; tasks hand over what they have and begin anew, no row is lost or read twice"
+        return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
+    says = f"{', '.join(different)}; tasks publish their rows and restart, no row is lost or read twice"
     return Change(_SERVER, thing, Action.CHANGE, says, apply)
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
-    """Tries a specification, sends it, and returns once its tasks read."""
+    """Try a specification, submit it, and return once its tasks read."""
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)
         client.coordinator("POST", f"{_INDEXER}/supervisor", wanted)
-        _await(lambda: _is_running(client, name), f"the supervisor of {name} runs")
+        _await(lambda: _is_running(client, name), f"the supervisor of {name} did not run")
 
 
 def _try(client: DruidClient, wanted: Spec) -> None:
-    """Has Druid parse a row as the specification says; sends nothing anywhere.
+    """Have Druid parse a sample row with the specification; stores nothing.
 
     Raises:
-        FatalError: the row does not come out as it should.
+        FatalError: Druid parsed the row wrongly.
     """
     source = {
         "type": "index",
@@ -108,7 +108,7 @@ def _try(client: DruidClient, wanted: Spec) -> None:
     answer = client.coordinator("POST", f"{_INDEXER}/sampler", source)
     rows = [row for row in answer.get("data", ()) if row.get("parsed")]
     if len(rows) != 1 or rows[0]["parsed"].get("presence") != 1 or rows[0].get("error"):
-        raise FatalError(f"Druid reads a row otherwise than it should: {answer}")
+        raise FatalError(f"Druid parsed a sample row incorrectly: {answer}")
 
 
 def _is_running(client: DruidClient, name: str) -> bool:
@@ -130,9 +130,9 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # a mesh of this name was removed
+        there = []  # a mesh with this name was removed
     apply = partial(_send, servers, path, wanted)
-    kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "for good"
+    kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
 
 
@@ -142,7 +142,7 @@ def _change(thing: str, wanted: Any, there: Any, apply: Callable[[], None], says
     different = list(differences(wanted, there))
     if different:
         return Change(_SERVER, thing, Action.CHANGE, f"{', '.join(different)}; {says}", apply)
-    return Change(_SERVER, thing, Action.KEEP, "as it should be", apply)
+    return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
 
 
 def _send(servers: Servers, path: str, body: Any) -> None:
@@ -151,29 +151,29 @@ def _send(servers: Servers, path: str, body: Any) -> None:
 
 
 def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
-    """Returns where what is there is not what is wanted, as far as we say what we want."""
+    """Return the differences between existing and wanted settings, limited to settings that are wanted."""
     if isinstance(wanted, dict) and isinstance(there, dict):
         return [
-            one
+            difference
             for name, value in wanted.items()
-            for one in differences(value, there.get(name), f"{where}.{name}" if where else name)
+            for difference in differences(value, there.get(name), f"{where}.{name}" if where else name)
         ]
     if isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
         return [
-            one
+            difference
             for index, (mine, theirs) in enumerate(zip(wanted, there, strict=True))
-            for one in differences(mine, theirs, f"{where}[{index}]")
+            for difference in differences(mine, theirs, f"{where}[{index}]")
         ]
-    return [] if wanted == there or _same_time(wanted, there) else [f"{where or 'it'} is {there} and becomes {wanted}"]
+    return [] if wanted == there or _same_time(wanted, there) else [f"{where or 'value'} {there} becomes {wanted}"]
 
 
 def _same_time(wanted: Any, there: Any) -> bool:
-    """Returns whether two texts are the same time, however it is written."""
+    """Return whether two texts are equal durations, in any notation."""
     return isinstance(wanted, str) and isinstance(there, str) and _seconds(wanted) == _seconds(there) is not None
 
 
 def _seconds(period: str) -> float | None:
-    """Returns how long a time is; None where it is none, or one of months, whose length is not fixed."""
+    """Return a duration in seconds; None for other texts and for months, which have no fixed length."""
     found = _PERIOD.fullmatch(period)
     if found is None:
         return None
@@ -184,5 +184,5 @@ def _await(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _RUNNING_S
     while not holds():
         if time.monotonic() > deadline:
-            raise Unavailable(f"not within {_RUNNING_S:.0f} s: {what}; look at Druid's log")
+            raise Unavailable(f"{what} within {_RUNNING_S:.0f} s; see Druid's log")
         time.sleep(_PAUSE_S)

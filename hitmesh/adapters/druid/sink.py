@@ -1,8 +1,7 @@
-"""Step S of the journey on Druid: settled rows go the way of the stream's rows, and are counted when they arrive.
+"""Rollup sink on Druid: settled rows take the stream rows' path and are counted on arrival (step S of the journey).
 
-Decides when rows of a generation are readable: Druid has as many of them as were sent, in both data sources. Rows of a
-generation that was replaced stay in Druid as long as it keeps rows; that they are no more is noted at once, and no
-question names them.
+A generation's rows are readable once both data sources hold as many rows as were sent. Rows in a replaced generation
+stay in Druid until its retention ends; the generation is noted as dropped at once, and no query names it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# What is remembered of what this process sent: far more than settlements that wait at a time.
+# Far more than the settlements that wait at a time.
 MAX_REMEMBERED: Final = 20_000
 _ASKED_TOGETHER: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -33,28 +32,28 @@ Counts = dict[RowSource, int]
 
 
 class Producer(Protocol):
-    """Sends rows of sites, all or nothing."""
+    """Send sites' rows atomically."""
 
     def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
-        """Sends rows by site and source."""
+        """Send rows by site and source."""
 
 
 class DroppedNotes(Protocol):
-    """Notes which generations are no more."""
+    """Note dropped generations."""
 
     def note(self, superseded: Sequence[Owner]) -> None:
-        """Notes generations of site-days."""
+        """Note generations of site-days."""
 
 
 class DruidRollupSink:
     """A RollupSink on Kafka and Druid. Confined to one thread.
 
     Args:
-        servers: names of data sources.
-        client: of Druid.
-        producer: sends rows to where Druid reads them.
-        dropped: where it is noted which rows are no more.
-        drop_others: remove what other stores keep of a generation.
+        servers: data source names.
+        client: the Druid client.
+        producer: sends rows to the topics that Druid reads.
+        dropped: notes dropped generations.
+        drop_others: delete a generation's data from other stores.
     """
 
     def __init__(
@@ -70,12 +69,12 @@ class DruidRollupSink:
         self._producer = producer
         self._dropped = dropped
         self._drop_others = drop_others
-        # What was sent and not seen in Druid yet, and what was; the oldest are forgotten.
+        # Generations sent but not yet seen in Druid, and generations seen; the oldest are evicted.
         self._sent: dict[Owner, Counts] = {}
         self._arrived: dict[Owner, None] = {}
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Sends rows, all or nothing; each (site, day, generation) is written once.
+        """Send rows atomically; each (site, day, generation) may be written only once.
 
         Raises:
             ValueError: a generation of a site-day was written before.
@@ -90,37 +89,39 @@ class DruidRollupSink:
                 sent.setdefault((SiteDay(site, day), generation), {})[source] = count
         for site_day, generation in sent:
             if (site_day, generation) in self._sent or (site_day, generation) in self._arrived:
-                raise ValueError(f"rows of {site_day.site} day {site_day.day}: {generation} is written")
+                raise ValueError(
+                    f"rows of {site_day.site} day {site_day.day}: generation {generation} is already written"
+                )
         self._producer.send(_by_site(stored))
         self._sent |= sent
         _forget_oldest(self._sent)
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Returns whether Druid has all rows of the generation that this process sent.
+        """Return whether Druid has all rows that this process sent for the generation.
 
-        Settlements wait in crowds: others of the day that wait are asked for with it.
+        Many settlements wait at once: other waiting settlements for the day share the query.
         """
-        asked = (site_day, generation)
-        if asked not in self._sent:
+        requested = (site_day, generation)
+        if requested not in self._sent:
             return True
-        newest = (one for one in reversed(self._sent) if one[0].day == site_day.day and one != asked)
-        waiting = [asked, *islice(newest, _ASKED_TOGETHER - 1)]
+        newest = (owner for owner in reversed(self._sent) if owner[0].day == site_day.day and owner != requested)
+        waiting = [requested, *islice(newest, _ASKED_TOGETHER - 1)]
         there = {source: self._counts(source, waiting) for source in RowSource}
-        for one in waiting:
-            if all(there[source].get(one, 0) >= count for source, count in self._sent[one].items()):
-                del self._sent[one]
-                self._arrived[one] = None
+        for owner in waiting:
+            if all(there[source].get(owner, 0) >= count for source, count in self._sent[owner].items()):
+                del self._sent[owner]
+                self._arrived[owner] = None
         _forget_oldest(self._arrived)
-        return asked not in self._sent
+        return requested not in self._sent
 
     def drop(self, superseded: Sequence[Owner]) -> None:
-        """Notes that the rows of these generations are no more; removing twice is removing once."""
+        """Note these generations as dropped and drop them from other stores. Idempotent."""
         self._dropped.note(superseded)
         for drop in self._drop_others:
             drop(superseded)
-        for one in superseded:
-            self._sent.pop(one, None)
-            self._arrived.pop(one, None)
+        for owner in superseded:
+            self._sent.pop(owner, None)
+            self._arrived.pop(owner, None)
 
     def _counts(self, source: RowSource, waiting: Sequence[Owner]) -> dict[Owner, int]:
         day = waiting[0][0].day
@@ -130,12 +131,14 @@ class DruidRollupSink:
 
 def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mapping[RowSource, pl.DataFrame]]]:
     parts = {source: rows.partition_by("site", as_dict=True) for source, rows in stored.items()}
-    sites = sorted({site for own in parts.values() for (site,) in own})
-    return [(site, {source: own[(site,)] for source, own in parts.items() if (site,) in own}) for site in sites]
+    sites = sorted({site for frames in parts.values() for (site,) in frames})
+    return [
+        (site, {source: frames[(site,)] for source, frames in parts.items() if (site,) in frames}) for site in sites
+    ]
 
 
 def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> dict[str, Any]:
-    """Returns the query for how many rows of generations of a day were sent: site, generation and number."""
+    """Return the query for sent rows per generation on a day: site, generation and number."""
     start = day * DAY_MS
     sites: dict[int, list[str]] = {}
     for site_day, generation in owners:
@@ -146,7 +149,7 @@ def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> dict[st
         "granularity": "all",
         "intervals": [f"{iso(start)}/{iso(start + DAY_MS)}"],
         "dimensions": ["site", {"type": "default", "dimension": "generation", "outputType": "LONG"}],
-        "filter": {"type": "or", "fields": [_of_generation(*one) for one in sites.items()]},
+        "filter": {"type": "or", "fields": [_of_generation(*group) for group in sites.items()]},
         "aggregations": [{"type": "longSum", "name": SENT, "fieldName": SENT}],
     }
 
@@ -157,5 +160,5 @@ def _of_generation(generation: int, sites: Sequence[str]) -> dict[str, Any]:
 
 
 def _forget_oldest(remembered: dict[Owner, Any]) -> None:
-    for one in list(islice(remembered, max(0, len(remembered) - MAX_REMEMBERED))):
-        del remembered[one]
+    for owner in list(islice(remembered, max(0, len(remembered) - MAX_REMEMBERED))):
+        del remembered[owner]

@@ -1,6 +1,6 @@
-"""What Druid is told about our data sources, as values: how rows are taken in, merged and kept.
+"""Druid specifications as values: ingestion, compaction and retention of the data sources.
 
-Decides columns, sums and sketches of each source; asks nothing and sends nothing.
+Decides columns, sums and sketches of each source; sends nothing.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from hitmesh.model.sketches.unions import LG_K_UNION
 
 Spec = dict[str, Any]
 
-# Of what is folded as well: a fold to the size of a cell's sketch would count otherwise than a union of its parts.
+# Used for folded rows too: folding to a cell sketch's size would count differently from a union of the parts.
 UNION_SIZE: Final = 1 << LG_K_UNION
-# Taken in by a task at a time, before it writes to its disk.
+# Limits on the rows a task holds in memory before writing to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
-# The parts that a task writes to its disk before it merges them. Compressed, each column of each part takes 64 KiB of
-# direct memory while they are merged: a task that read much would fail when it hands on, and so would the next one.
+# Encoding of the parts that a task writes to disk before merging. Compressed, each column in each part takes 64 KiB of
+# direct memory during the merge: a task that read much would fail at handover, and so would its successor.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
 
 
 def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Returns how Druid reads a topic of rollups."""
+    """Return the supervisor spec that reads a topic of rollups."""
     return {
         "type": "kafka",
         "context": {"useConcurrentLocks": True},
@@ -68,31 +68,31 @@ def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> S
 
 
 def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Returns columns of a data source, as they are taken in: one for one, nothing is folded yet."""
+    """Return a data source's columns at ingestion; rows are not folded yet."""
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are taken in as they are. As metrics each would be an object with a sum of its own for every row: of
-        # all that a task does with a row that took the most, and most of its memory.
+        # Numbers are ingested as dimensions. As metrics, each number in each row would be an object with its own sum:
+        # the largest part of a task's work per row, and most of its memory.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {
             "type": "uniform",
             "segmentGranularity": options.segment_granularity,
             "queryGranularity": "FIFTEEN_MINUTE",
-            # Rows come folded by window, and hardly two windows have rows alike: to look for one like each row cost a
-            # task a third of its time. They are folded when segments are merged.
+            # Rows arrive folded by window, and two windows rarely have equal rows: the search for equal rows took a
+            # third of a task's time. Rows are folded when segments are merged.
             "rollup": False,
         },
     }
 
 
 def compaction(servers: Servers, source: RowSource) -> Spec:
-    """Returns how segments of a day are merged, and their rows folded, once its rows are no longer coming."""
+    """Return the compaction spec: merge a day's segments and fold their rows, once no more rows come."""
     return {
         "dataSource": servers.data_source(source),
-        # From the end of the newest day. Late hits come for a day until 26 h after its end, and settled rows then: a
-        # day that is merged sooner is merged again for each of its segments that is handed on, a quarter of an hour's.
+        # From the end of the newest day. Late hits for a day come until 26 h after its end, then settled rows. A day
+        # merged earlier is merged again for each of its segments handed over, one per quarter of an hour.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},
@@ -107,7 +107,7 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
 
 
 def retention(options: SchemaOptions) -> list[Spec]:
-    """Returns which days are kept loaded, first rule that fits."""
+    """Return the rules for which days stay loaded; the first matching rule applies."""
     copies = {"_default_tier": options.replication}
     if not options.rows_retention_days:
         return [{"type": "loadForever", "tieredReplicants": copies}]
@@ -116,10 +116,10 @@ def retention(options: SchemaOptions) -> list[Spec]:
 
 
 def _keys(source: RowSource) -> list[Spec]:
-    """Returns the columns of which rows that are folded have the same values, in the order that rows are sorted by.
+    """Return the columns that are equal in folded rows, in sort order.
 
-    Every question is about sites or marks. What else it asks is looked up in the rows that those leave: an index of
-    each column would be much of the work of writing and merging.
+    Every query selects sites or marks; other filters scan the rows left. An index on each column would be much of the
+    work in writing and merging.
     """
     *texts, mark = [
         {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}
@@ -137,11 +137,11 @@ def _numbers(*names: str) -> list[Spec]:
 
 
 def _sketches(source: RowSource, *, are_texts: bool) -> list[Spec]:
-    """Returns how sketches are folded.
+    """Return how sketches are folded.
 
     Args:
-        source: of which rows.
-        are_texts: whether they come as texts; else they are columns of Druid's own.
+        source: the row source.
+        are_texts: whether sketches arrive as text; else they are native Druid columns.
     """
     names = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
     reading = {"isInputThetaSketch": True} if are_texts else {}

@@ -1,6 +1,6 @@
-"""What the stream's rows of site-days add up to (step S of the journey): one grouped question a day and many sites.
+"""Sum the stream's rows per site-day (step S of the journey): one grouped query per day and many sites.
 
-Decides which site-days are asked for together; settlement compares the sums with the partials. Sends nothing.
+Decides which site-days share a query; settlement compares the sums with the partials. Sends nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-MAX_SITES: Final = 256  # of a question
+MAX_SITES: Final = 256  # per query
 SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource.VISITS: VISITS_MEASURES}
 
 
 def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
-    """Returns the sums (SUMS) of a source by measure, modulo 2⁶⁴: amounts are sent in halves."""
+    """Return a source's sums (SUMS) by measure, modulo 2⁶⁴; joins the halves of amounts."""
     found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
     return {
         name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value
@@ -31,17 +31,17 @@ def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
 
 
 def asked_together(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:
-    """Yields each day with up to `max_sites` of its sites."""
+    """Yield each day with up to `max_sites` of its sites."""
     sites: dict[int, list[str]] = defaultdict(list)
     for site, day in sorted(set(site_days)):
         sites[day].append(site)
-    for day, own in sites.items():
-        for first in range(0, len(own), max_sites):
-            yield day, own[first : first + max_sites]
+    for day, day_sites in sites.items():
+        for first in range(0, len(day_sites), max_sites):
+            yield day, day_sites[first : first + max_sites]
 
 
 def sums_query(data_source: str, source: RowSource, day: int, sites: list[str]) -> dict[str, Any]:
-    """Returns the query for the sums (SUMS) of all rows of the stream's generation: site and sums, in this order."""
+    """Return the query for sums (SUMS) over all rows in the stream's generation: site and sums, in this order."""
     generation = {
         "type": "equals",
         "column": "generation",

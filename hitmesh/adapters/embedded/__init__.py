@@ -1,1 +1,1 @@
-"""Everything on one machine: SQLite files and Parquet segments, shared by several processes at the same time."""
+"""Embedded adapters for a single machine: SQLite files and Parquet segments, shared by concurrent processes."""

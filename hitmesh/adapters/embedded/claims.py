@@ -1,6 +1,6 @@
-"""Step S of the journey on one machine: who claimed an order or a refund, and who holds it in the stream (raw.db).
+"""Step S of the journey on one machine: claims on orders and refunds, and their holders in the stream (raw.db).
 
-Orders and refunds have tables of their own, with the same columns. Decides nothing about which claim wins in the end.
+Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim wins.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EmbeddedOrderClaims:
         self._database = database
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Stores claims durably in one transaction; those that are there stay as they are."""
+        """Store claims durably in a single transaction; existing claims stay unchanged."""
         with self._database.writing() as transaction:
             for kind, table in _CLAIMS.items():
                 transaction.run_many(
@@ -36,7 +36,7 @@ class EmbeddedOrderClaims:
                 )
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
-        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        """Return all claims of this kind on these ids in log order (log time, log, partition, offset, row)."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _claim,
@@ -47,7 +47,10 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold what they claim in the stream, taking what nobody holds, in one transaction."""
+        """Return which claims hold their order or refund in the stream; an unheld id goes to its first claim.
+
+        Runs in a single transaction.
+        """
         offsets: dict[tuple[ClaimKind, PartitionId], list[int]] = {}
         for claim in claims:
             partition = PartitionId(claim.position.log, claim.position.partition)
@@ -75,12 +78,12 @@ class EmbeddedOrderClaims:
         return [(claim.kind, (claim.position, claim.row)) in holders for claim in claims]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Notes refunds of whole orders durably in one transaction. Noting one twice is noting it once."""
+        """Note refunds of whole orders durably in a single transaction; idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Returns the days of noted refunds per order that has any, ascending."""
+        """Return the days of noted refunds per refunded order, ascending."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 WholeRefund,
@@ -94,7 +97,7 @@ class EmbeddedOrderClaims:
         return days
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Records which claims are of duplicate hits, durably in one transaction."""
+        """Record which claims come from duplicate hits, durably in a single transaction."""
         with self._database.writing() as transaction:
             for table in _CLAIMS.values():
                 transaction.run_many(

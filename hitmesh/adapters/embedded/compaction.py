@@ -1,9 +1,9 @@
-"""The stream's rows, merged bit by bit: many small chunks of transactions into few blobs of a day and bucket.
+"""Merge the stream's rows in small steps: many small transaction chunks into few blobs per day and bucket.
 
-Decides when and what is merged, so that a question reads few pieces and a row is rewritten a logarithmic number of
-times: chunks become blobs of level 1, eight blobs of a level one of the next. Days that no longer change become one
-blob, and rows of dropped site-days go. What a merge keeps, decides shared.stream_rows. Computed outside of
-any write: a commit waits for a few statements only.
+Decides when and which pieces are merged, so that a question reads few pieces and each row is rewritten a logarithmic
+number of times: chunks become level-1 blobs, and eight blobs from a level become a blob on the next level. Days that
+no longer change end in a single blob, and rows of dropped site-days are removed. shared.stream_rows decides which rows
+a merge keeps. Merges are computed outside any write transaction: a commit waits for a few statements only.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from hitmesh.model.sites import SiteDay
 
 MAX_BATCHES: Final = 32  # transactions whose chunks wait
 MAX_ROWS: Final = 100_000  # rows that wait
-FAN: Final = 8  # blobs of a level
-# A merge takes at most this many rows of chunks, and blobs are merged behind a transaction until so many were.
+FAN: Final = 8  # blobs per level
+# Limit on chunk rows per merge. After a transaction, blobs are merged until half this number of rows is reached.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# Hits of a day may come until 26 h after it (decision A8), and days are those of event time.
+# A day's hits may arrive until 26 h after its end (decision A8), and days are in event time.
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merges chunks and blobs of raw.db. Confined to the thread of its outbox; a second process does no harm.
+    """Merge chunks and blobs in raw.db. Confined to its outbox's thread; a second process does no harm.
 
     Args:
         database: raw.db.
@@ -40,10 +40,10 @@ class Compaction:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._tidy_before = 0  # days before this one are known to be one blob each
+        self._tidy_before = 0  # earlier days are known to have a single blob per bucket
 
     def run(self) -> None:
-        """Does some of the work that waits; what is left is done another time."""
+        """Do some of the waiting work; later calls do the rest."""
         waiting = self._waiting()
         if waiting.batches >= MAX_BATCHES or waiting.rows >= MAX_ROWS:
             self._merge_chunks()
@@ -62,7 +62,7 @@ class Compaction:
             return _waiting(transaction)
 
     def _merge_chunks(self) -> None:
-        """Turns the oldest chunks into blobs of level 1. Older rows of their keys may lie in blobs: sketches stay."""
+        """Turn the oldest chunks into level-1 blobs; keep sketches, since older rows of a key may lie in blobs."""
         with self._database.reading() as transaction:
             chunks = _oldest_chunks(transaction)
             gone = transaction.rows(SiteDay, "SELECT site, day FROM stream_dropped")
@@ -78,13 +78,13 @@ class Compaction:
                 _made(_DayBucket(int(day), int(bucket)), source, 1, part.drop("bucket"))
                 for (day, bucket), part in by_bucket.items()
             ]
-        self._tidy_before = min([self._tidy_before, *(one.day for one in made)])
+        self._tidy_before = min([self._tidy_before, *(blob.day for blob in made)])
         with self._database.writing() as transaction:
             if _removed(transaction, "chunk", [chunk.number for chunk in chunks]):
                 _add(transaction, made)
 
     def _full(self) -> _Group | None:
-        """Returns a day and bucket with enough blobs of a level to merge them."""
+        """Return a day and bucket with enough blobs on a level for a merge."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _group,
@@ -95,7 +95,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Returns a day that no longer changes and a bucket of it in several blobs."""
+        """Return a closed day's bucket that still has several blobs."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(
@@ -108,7 +108,7 @@ class Compaction:
         return found
 
     def _merge(self, group: _Group, levels: range, level: int) -> None:
-        """Makes one blob, of `level`, of those of a day, bucket and source whose level is one of `levels`."""
+        """Merge the blobs in a day, bucket and source whose level is in `levels` into a blob of `level`."""
         with self._database.reading() as transaction:
             there = [blob for blob in _blobs(transaction, group.place) if blob.source == group.source]
             blobs = [blob for blob in there if blob.level in levels]
@@ -120,7 +120,7 @@ class Compaction:
                 _add(transaction, [_made(group.place, group.source, level, net)])
 
     def _sweep(self) -> None:
-        """Removes rows of dropped site-days, where most were dropped; no chunk waits that may hold some."""
+        """Remove rows of dropped site-days, buckets with the most drops first; only while no chunk waits."""
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,
@@ -152,7 +152,7 @@ class Compaction:
 
 
 class _Waiting(NamedTuple):
-    """Transactions whose chunks wait, and their rows."""
+    """Transactions whose chunks wait, and the rows in these chunks."""
 
     batches: int
     rows: int
@@ -176,7 +176,7 @@ class _Blob(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Blobs of a day and bucket, of one source."""
+    """Blobs of a day, bucket and source."""
 
     place: _DayBucket
     source: RowSource
@@ -203,7 +203,7 @@ def _waiting(transaction: Transaction) -> _Waiting:
 
 
 def _oldest_chunks(transaction: Transaction) -> list[_Chunk]:
-    """Returns the first chunks that have at most `_ROWS_AT_ONCE` rows together, at least one."""
+    """Return the first chunks with at most `_ROWS_AT_ONCE` rows in total, at least one chunk."""
     taken: list[_Chunk] = []
     rows = 0
     for chunk in transaction.rows(_chunk, "SELECT chunk, source, row_count FROM stream_chunks ORDER BY chunk"):
@@ -220,7 +220,7 @@ def _value(transaction: Transaction, what: str, number: int) -> bytes:
 
 
 def _rows_of(transaction: Transaction, blobs: Sequence[_Blob], source: RowSource) -> pl.DataFrame:
-    """Returns the rows of those blobs that are of the source."""
+    """Return the rows from the blobs of this source."""
     parts = [unpacked(_value(transaction, "blob", blob.number), source) for blob in blobs if blob.source == source]
     return _joined(parts, source)
 
@@ -234,11 +234,11 @@ def _blobs(transaction: Transaction, place: _DayBucket) -> list[_Blob]:
 
 
 def _removed(transaction: Transaction, what: str, numbers: Sequence[int]) -> bool:
-    """Removes chunks or blobs; returns False, with nothing removed, when another process removed some before."""
+    """Remove chunks or blobs; return False and remove nothing if another process has removed some."""
     which = f"{what} IN (SELECT value FROM json_each(?))"
-    asked = (json.dumps(list(numbers)),)
-    there = transaction.first(int, f"SELECT count(*) FROM stream_{what}s WHERE {which}", asked)
-    return there == len(numbers) and transaction.run(f"DELETE FROM stream_{what}s WHERE {which}", asked) == there
+    parameters = (json.dumps(list(numbers)),)
+    there = transaction.first(int, f"SELECT count(*) FROM stream_{what}s WHERE {which}", parameters)
+    return there == len(numbers) and transaction.run(f"DELETE FROM stream_{what}s WHERE {which}", parameters) == there
 
 
 def _made(place: _DayBucket, source: RowSource, level: int, rows: pl.DataFrame) -> _Made:
@@ -248,7 +248,7 @@ def _made(place: _DayBucket, source: RowSource, level: int, rows: pl.DataFrame) 
 def _add(transaction: Transaction, made: Sequence[_Made]) -> None:
     transaction.run_many(
         "INSERT INTO stream_blobs (source, day, bucket, level, row_count, value) VALUES (?, ?, ?, ?, ?, ?)",
-        [one for one in made if one.rows],
+        [blob for blob in made if blob.rows],
     )
 
 

@@ -1,8 +1,8 @@
 """Sites, keys and salts on one machine: directory.db.
 
-Decides how old an answer may be: what was found is kept until the file changes, looked at every half second at most;
-what is not kept is looked up, so a new site or key works at once. How many unknown keys are looked up,
-hitmesh.adapters.shared.known_keys decides. Secrets of keys are stored as SHA-256 only; deleted salts are overwritten.
+Sites and keys are cached until the file changes, which is checked at most every half second. Anything not cached is
+looked up, so a new site or key works immediately. hitmesh.adapters.shared.known_keys limits look-ups for unknown keys.
+Key secrets are stored as SHA-256 only; deleted salts are overwritten.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class EmbeddedSiteDirectory:
 
     Args:
         database: directory.db.
-        clock: says how old what is known is.
-        unknown_keys_s: look-ups of unknown keys a second.
+        clock: measures the age of cached data.
+        unknown_keys_s: limit per second of look-ups for unknown keys.
     """
 
     def __init__(self, database: Database, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> None:
@@ -61,7 +61,7 @@ class EmbeddedSiteDirectory:
         self._mesh_secret: bytes | None = None
 
     def site(self, name: str) -> Site | None:
-        """Returns a site."""
+        """Return a site; None when absent."""
         self._refresh()
         kept = self._sites
         site = kept.get(name)
@@ -73,7 +73,7 @@ class EmbeddedSiteDirectory:
         return site
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        """Return sites by name, for one merchant or for all, with names greater than `after`."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _site,
@@ -83,7 +83,7 @@ class EmbeddedSiteDirectory:
             )
 
     def create_site(self, site: Site) -> Site:
-        """Creates a site durably; returns it, or what is there when it agrees.
+        """Create a site durably; return the site, or the existing site when both agree.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.
@@ -111,10 +111,10 @@ class EmbeddedSiteDirectory:
         return site
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included.
+        """Return the key with this secret, even if revoked.
 
         Raises:
-            KeyNotLookedUp: too many look-ups found nothing lately.
+            KeyNotLookedUp: too many recent look-ups found nothing.
         """
         self._refresh()
         digest = secret_digest(secret)
@@ -125,10 +125,10 @@ class EmbeddedSiteDirectory:
             return transaction.first(_key, f"SELECT {_KEY_COLUMNS} FROM ingest_keys WHERE secret_digest = ?", (digest,))
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Creates a key durably; only the secret's hash is kept.
+        """Create a key durably; only the secret's hash is kept.
 
         Raises:
-            AlreadyExists: the merchant has a key of that id, or the secret is in use.
+            AlreadyExists: the merchant has a key with this id, or the secret is in use.
         """
         digest = secret_digest(secret)
         with self._database.writing() as transaction:
@@ -137,7 +137,7 @@ class EmbeddedSiteDirectory:
                 "SELECT 1 FROM ingest_keys WHERE merchant = ? AND key_id = ? OR secret_digest = ?",
                 (key.merchant, key.key_id, digest),
             ):
-                raise AlreadyExists(f"{key.merchant} has a key {key.key_id}, or its secret is in use")
+                raise AlreadyExists(f"{key.merchant} already has a key {key.key_id}, or the secret is in use")
             transaction.run(
                 f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 8)})",
                 (
@@ -154,7 +154,7 @@ class EmbeddedSiteDirectory:
         return key
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Returns the keys of a merchant, oldest first."""
+        """Return a merchant's keys, oldest first."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _key,
@@ -163,7 +163,7 @@ class EmbeddedSiteDirectory:
             )
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revokes a key durably; revoking twice keeps the first time.
+        """Revoke a key durably; revoking twice keeps the first time.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -181,7 +181,7 @@ class EmbeddedSiteDirectory:
         return revoked
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""
+        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
         salted = salted_date(local_date, today)
         with self._lock:
             kept = self._salts.get((site, salted))
@@ -190,21 +190,21 @@ class EmbeddedSiteDirectory:
             return self._stored_salt(site, salted, today)
 
     def mesh_secret(self) -> bytes:
-        """Returns the secret of the mesh; makes it when there is none yet."""
+        """Return the mesh secret; create the secret on the first call."""
         if self._mesh_secret is None:
             self._mesh_secret = self._stored_mesh_secret()
         return self._mesh_secret
 
     def _stored_mesh_secret(self) -> bytes:
-        asked = "SELECT secret FROM mesh_secrets WHERE one = 1"
+        query = "SELECT secret FROM mesh_secrets WHERE one = 1"
         with self._database.reading() as transaction:
-            secret = transaction.first(bytes, asked)
+            secret = transaction.first(bytes, query)
         if secret is None:
             made = secrets.token_bytes(MESH_SECRET_BYTES)
             with self._database.writing() as transaction:
                 transaction.run("INSERT OR IGNORE INTO mesh_secrets VALUES (1, ?)", (made,))
-                secret = transaction.first(bytes, asked)
-        assert secret is not None  # inserted, or there
+                secret = transaction.first(bytes, query)
+        assert secret is not None  # inserted above, or already there
         return secret
 
     def _stored_salt(self, site: str, salted: date, today: date) -> bytes:
@@ -217,9 +217,9 @@ class EmbeddedSiteDirectory:
             key = (site, salted.isoformat())
             transaction.run("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (*key, secrets.token_bytes(SALT_BYTES)))
             salt = transaction.first(bytes, "SELECT salt FROM salts WHERE site = ? AND local_date = ?", key)
-        assert salt is not None  # it was inserted, or there, in this transaction
+        assert salt is not None  # inserted in this transaction, or already there
         if destroyed:
-            # Pages of the write-ahead log still hold what was deleted.
+            # The write-ahead log's pages still hold the deleted salts.
             self._database.checkpoint()
         self._forget_salts(site, today)
         self._salts[site, salted] = salt
@@ -227,7 +227,7 @@ class EmbeddedSiteDirectory:
         return salt
 
     def _forget_salts(self, site: str, today: date) -> None:
-        """Drops destroyed salts from memory: the site's own at once, those of quiet sites once a day."""
+        """Drop destroyed salts from memory: this site's salt immediately, salts of idle sites once a day."""
         self._salts.pop((site, oldest_salted_anywhere(today)), None)
         if today > self._forgot_on:
             oldest = oldest_salted_anywhere(today)
@@ -235,7 +235,7 @@ class EmbeddedSiteDirectory:
             self._forgot_on = today
 
     def _refresh(self) -> None:
-        """Forgets what was found when the file changed since; asks the file every half second at most."""
+        """Clear the cache if the file has changed or the cache is full; check at most every half second."""
         now = self._clock.now()
         checked_at = self._checked_at
         if checked_at is not None and abs(now - checked_at) < CHECK_INTERVAL_MS:
@@ -245,7 +245,7 @@ class EmbeddedSiteDirectory:
                 self._watch = self._database.watch()
             full = len(self._sites) + len(self._keys) > MAX_KEPT
             if self._watch.changed() or full:
-                # A new dictionary: a look-up that is under way fills the old one.
+                # A new dictionary, because a look-up in progress fills the old dictionary.
                 self._sites = {}
                 self._keys.forget()
             self._checked_at = now

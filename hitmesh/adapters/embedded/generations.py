@@ -1,6 +1,6 @@
-"""Step S of the journey on one machine: which generation of a site-day is read (decision A9), in settled.db.
+"""Step S of the journey on one machine: the current generation of each site-day (decision A9), in settled.db.
 
-Decides who wins when two settle the same site-day; refuses to know what a carry or a row holds.
+Decides which attempt wins when two settle the same site-day; knows nothing about the content of carries and rows.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generat
 class EmbeddedGenerations:
     """A Generations in settled.db.
 
-    An attempt that began before the current generation can no longer be published, so that what it left behind may be
-    removed: `superseded` names it too.
+    An attempt that began before the current generation can no longer be published. `superseded` also returns such
+    attempts, so that their leftovers can be removed.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, site_day: SiteDay) -> int:
-        """Returns a generation number never returned before for the site-day, durably."""
+        """Return a generation number never returned before for the site-day, durably."""
         with self._database.writing() as transaction:
             generation = transaction.first(
                 int,
@@ -41,12 +41,12 @@ class EmbeddedGenerations:
                 ON CONFLICT DO UPDATE SET last_generation = last_generation + 1 RETURNING last_generation""",
                 site_day,
             )
-            assert generation is not None  # RETURNING gives the row that was written
+            assert generation is not None  # RETURNING gives the written row
             transaction.run("INSERT INTO attempts VALUES (?, ?, ?)", (*site_day, generation))
         return generation
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
-        """Returns the winning entry per day that has one."""
+        """Return the current entry of each day that has an entry."""
         columns = "day, generation, sequence, logic_version, read_through, published_at"
         with self._database.reading() as transaction:
             return dict(transaction.rows(_day_entry, _CURRENT.format(columns=columns), (site, first_day, end_day)))
@@ -64,11 +64,11 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Makes a generation current, that of the stream where `drift` is confirmed, in one durable transaction.
+        """Make a generation current, the stream's if `drift` is confirmed, in a single durable transaction.
 
         Raises:
-            StaleGeneration: another entry was published since, or a later attempt; nothing was written.
-            ValueError: the stream's rows would be confirmed though they were superseded.
+            StaleGeneration: another entry or a later attempt has been published since; nothing was written.
+            ValueError: the stream's rows would be confirmed after they were superseded.
         """
         with self._database.writing() as transaction:
             current = _refuse_stale(transaction, site_day, generation, seen_sequence)
@@ -100,7 +100,7 @@ class EmbeddedGenerations:
         return GenerationEntry(published, sequence, logic_version, dict(read_through), now)
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Returns the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None when the site-day was never settled."""
         with self._database.reading() as transaction:
             return transaction.first(
                 bytes,
@@ -109,13 +109,13 @@ class EmbeddedGenerations:
             )
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Returns the ledger entry of the current generation per day."""
+        """Return the ledger entry of the current generation per day."""
         columns = "day, accepted, counted, duplicate, excluded, sum64, xor64"
         with self._database.reading() as transaction:
             return dict(transaction.rows(_day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
+        """Return the drift stored with the first entry that had a drift, per site-day; for one site or for all."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -127,12 +127,12 @@ class EmbeddedGenerations:
             )
 
     def sequence(self, site: str) -> int:
-        """Returns the highest sequence of the site; 0 without any."""
+        """Return the site's highest sequence, 0 without an entry."""
         with self._database.reading() as transaction:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Returns generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, whose successor was published before that time."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _site_day_generation,
@@ -142,7 +142,7 @@ class EmbeddedGenerations:
             )
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forgets a superseded generation; any other stays."""
+        """Forget a superseded generation; ignore any other."""
         with self._database.writing() as transaction:
             key = (*site_day, generation)
             if transaction.run("DELETE FROM superseded WHERE site = ? AND day = ? AND generation = ?", key):
@@ -155,7 +155,7 @@ class _Newest(NamedTuple):
 
 
 def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, seen_sequence: int) -> int | None:
-    """Returns the generation that is current, None without one, when the attempt may take its place."""
+    """Return the current generation, None without an entry; raise StaleGeneration if the attempt may not replace it."""
     newest = transaction.first(
         _Newest,
         """SELECT sequence, generation FROM generations WHERE site = ? AND day = ?
@@ -165,8 +165,8 @@ def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, 
     sequence = newest.sequence if newest else 0
     if sequence != seen_sequence:
         raise StaleGeneration(
-            f"{site_day.site} day {site_day.day}: sequence {sequence} was published since "
-            f"{seen_sequence} was seen; scan again"
+            f"{site_day.site} day {site_day.day}: sequence {sequence} was published after "
+            f"sequence {seen_sequence} was read; scan again"
         )
     waits = transaction.first(
         int,
@@ -175,15 +175,17 @@ def _refuse_stale(transaction: Transaction, site_day: SiteDay, generation: int, 
     )
     if waits is None:
         raise StaleGeneration(
-            f"{site_day.site} day {site_day.day}: generation {generation} does not wait to be published, "
-            f"the current one is {newest.generation if newest else None}; begin a new one"
+            f"{site_day.site} day {site_day.day}: generation {generation} is not pending, "
+            f"the current generation is {newest.generation if newest else None}; begin a new generation"
         )
     return newest.generation if newest else None
 
 
 def _supersede(transaction: Transaction, site_day: SiteDay, generation: int, old: set[int], now: int) -> None:
-    """Notes the generations `old`, and attempts before the new one, as superseded."""
-    transaction.run_many("INSERT INTO superseded VALUES (?, ?, ?, ?)", [(*site_day, one, now) for one in old])
+    """Note the generations `old`, and attempts before the new generation, as superseded."""
+    transaction.run_many(
+        "INSERT INTO superseded VALUES (?, ?, ?, ?)", [(*site_day, old_generation, now) for old_generation in old]
+    )
     transaction.run(
         """INSERT INTO superseded SELECT site, day, generation, ? FROM attempts
         WHERE site = ? AND day = ? AND generation < ?""",

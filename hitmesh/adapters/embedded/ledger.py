@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: what became of every hit (rule D5), in raw.db.
+"""Step 6 of the journey on one machine: the ledger with the fate of every hit (rule D5), in raw.db.
 
-Decides when the entries of epochs are added up: an epoch is final some time after it ended, and a redo of it changes
-nothing, so its entry may become part of that of an hour, and later of a day. A site's ledger stays short, however long
-it runs. What an entry says, hitmesh.adapters.shared.partials decides.
+Decides when epoch entries are added up. Some time after its end an epoch is final, and a redo no longer changes its
+entry, so the entry may be merged into an hour's entry, and later into a day's. A site's ledger stays short over any
+run time. hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, of_so
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LedgerKind
 from hitmesh.model.zones import DAY_MS
 
-# An epoch is written again by a redo since the last snapshot, minutes back. A state that is made anew from further
-# back writes what was added up already.
+# A redo since the last snapshot, minutes back, rewrites recent epochs. State rebuilt from further back also
+# rewrites entries already added up; `put` drops these.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -32,7 +32,7 @@ _COUNTS: Final = ("written", "hits", *_CHECKSUMS)
 
 
 class _Latest(NamedTuple):
-    """The latest epoch of a partition in what is put."""
+    """The latest epoch of a partition among the stored entries."""
 
     log: str
     partition: int
@@ -46,22 +46,22 @@ class EmbeddedLedger:
         self._database = database
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Stores entries durably in one transaction; then adds up an hour and a day, if one is final."""
+        """Store entries durably in a single transaction; then add up an hour and a day, if final."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
         with self._database.writing() as transaction:
-            for one in latest:
-                of_partition = (pl.col("log") == one.log) & (pl.col("partition") == one.partition)
-                still_open = pl.col("epoch") >= _final_before(transaction, one)
+            for latest_epoch in latest:
+                of_partition = (pl.col("log") == latest_epoch.log) & (pl.col("partition") == latest_epoch.partition)
+                still_open = pl.col("epoch") >= _final_before(transaction, latest_epoch)
                 open_ones = put.filter(of_partition & still_open).sort(_SORTED_BY)
                 transaction.run_many(_PUT, _stored(open_ones))
-                _note_epochs(transaction, one, open_ones)
-        for one in latest:
+                _note_epochs(transaction, latest_epoch, open_ones)
+        for latest_epoch in latest:
             for span_ms in _SPANS_MS:
-                self._add_up(one, span_ms)
+                self._add_up(latest_epoch, span_ms)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Returns LEDGER_SUMS of a site, or of all and of none, added up over partitions and epochs."""
+        """Return LEDGER_SUMS added up over partitions and epochs, for a site; for None, all entries."""
         with self._database.reading() as transaction:
             if site is None:
                 return ledger_sums(_entries(transaction, "ledger", ()))
@@ -69,7 +69,7 @@ class EmbeddedLedger:
             return ledger_sums(_entries(transaction, of_site, (site,)))
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Returns the days with hits that wait for settlement: a look per epoch, as for `read`."""
+        """Return the days with hits that wait for settlement; costs a look-up per epoch, as `read` does."""
         of_kind = (
             "ledger_epochs CROSS JOIN ledger USING (log_id, partition_no, epoch) "
             "WHERE site = ? AND kind = ? AND at >= ? AND at < ?"
@@ -79,14 +79,14 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Returns the sums of the next sites by name, and the last of them; None at the end.
+        """Return the sums of the next sites by name, and the last of these sites; None at the end.
 
-        The whole ledger is read for it: on one machine it is short, since its entries are added up.
+        Reads the whole ledger, which is short on one machine because entries are added up.
         """
         return of_some_sites(self.read(None), after, max_sites)
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
-        """Makes one entry per key of the first hour or day of log time that was not added up, when it is final."""
+        """Merge the entries of the first final hour or day of log time that was not yet added up, per key."""
         with self._database.reading() as transaction:
             span = _first_span(transaction, latest, span_ms)
         if span is None or span[-1] > latest.epoch - FINAL_AFTER_MS:
@@ -102,7 +102,7 @@ class EmbeddedLedger:
 
 
 def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tuple[str, int, int, int] | None:
-    """Returns (log, partition, start, end) of the first span with entries that was not added up, None without one."""
+    """Return (log, partition, start, end) of the first span with entries not yet added up, otherwise None."""
     done = transaction.first(
         int,
         "SELECT end_epoch FROM ledger_folds WHERE log_id = ? AND partition_no = ? AND span_ms = ?",
@@ -121,7 +121,7 @@ def _first_span(transaction: Transaction, latest: _Latest, span_ms: int) -> tupl
 
 
 def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -> None:
-    """Notes for which epochs a partition has entries."""
+    """Note the epochs for which a partition has entries."""
     transaction.run_many(
         "INSERT OR IGNORE INTO ledger_epochs VALUES (?, ?, ?)",
         [(of.log, of.partition, epoch) for epoch in entries["epoch"].unique().to_list()],
@@ -129,7 +129,7 @@ def _note_epochs(transaction: Transaction, of: _Latest, entries: pl.DataFrame) -
 
 
 def _final_before(transaction: Transaction, latest: _Latest) -> int:
-    """Returns the epoch before which all of a partition were added up."""
+    """Return the epoch before which all entries of a partition are added up."""
     return (
         transaction.first(
             int,
@@ -141,7 +141,7 @@ def _final_before(transaction: Transaction, latest: _Latest) -> int:
 
 
 def _added_up(entries: pl.DataFrame, epoch: int) -> pl.DataFrame:
-    """Returns one entry per key, of this epoch."""
+    """Return a single entry per key, at this epoch."""
     keys = [name for name in LEDGER_COLUMNS if name not in _COUNTS]
     sums = (pl.col("written").max(), pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
     merged = entries.with_columns(pl.lit(epoch, pl.Int64).alias("epoch")).group_by(keys).agg(*sums)
@@ -149,7 +149,7 @@ def _added_up(entries: pl.DataFrame, epoch: int) -> pl.DataFrame:
 
 
 def _stored(entries: pl.DataFrame) -> list[tuple[Value, ...]]:
-    """Returns entries as rows of the table."""
+    """Return entries as table rows."""
     return entries.with_columns(pl.col(_CHECKSUMS).reinterpret(signed=True)).rows()
 
 

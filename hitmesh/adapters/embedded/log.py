@@ -1,8 +1,8 @@
 """Step 3 of the journey on one machine: the log as a table, with group commit.
 
-Decides when records are durable: a writer thread takes everything that waits, commits it in one transaction and then
-resolves the futures, so that a disk sync is shared by all who wait for it. Refuses to know what a record holds.
-Several processes may append; each transaction reads the end of the partitions anew.
+Decides when records are durable: a writer thread commits all waiting records in a single transaction and then resolves
+the futures, so that all waiting appends share a disk sync. Knows nothing about record content. Several processes may
+append; each transaction reads the partition ends anew.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
 
 
 class Declaration(NamedTuple):
-    """What a topic is: the id of its log and how many partitions it has."""
+    """A topic's log id and number of partitions."""
 
     log: str
     partitions: int
 
 
 class LogCatalogue:
-    """Which log each topic is; written once, when the data directory is made. Thread-safe.
+    """The log of each topic, written once when the data directory is created. Thread-safe.
 
     Args:
         database: log.db.
-        partitions: how many partitions a topic gets when it is made; later ones are ignored.
+        partitions: number of partitions for a new topic; ignored for existing topics.
     """
 
     def __init__(self, database: Database, partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS) -> None:
@@ -57,32 +57,32 @@ class LogCatalogue:
         self._known: dict[Topic, Declaration] = {}
 
     def of(self, topic: Topic) -> Declaration:
-        """Returns the topic's declaration, making it when the store has none."""
+        """Return the topic's declaration; create the declaration if the store has none."""
         if topic not in self._known:
             found = self._stored(topic)
             if found is None:
                 self._declare(topic)
                 found = self._stored(topic)
             if found is None:
-                raise Unavailable(f"log.db did not keep topic {topic}")
+                raise Unavailable(f"log.db did not store the declaration of topic {topic}; try again")
             self._known[topic] = found
         return self._known[topic]
 
     def partition_ids(self, topic: Topic) -> Sequence[PartitionId]:
-        """Returns every declared partition of the topic."""
+        """Return every declared partition of the topic."""
         declared = self.of(topic)
         return [PartitionId(declared.log, number) for number in range(declared.partitions)]
 
     def topic_of(self, log: str) -> Topic:
-        """Returns which topic a log is.
+        """Return a log's topic.
 
         Raises:
-            ValueError: it is none of this store.
+            ValueError: the log does not belong to this store.
         """
         for topic in Topic:
             if log == self.of(topic).log:
                 return topic
-        raise ValueError(f"{log} is no log of this store")
+        raise ValueError(f"log {log} does not belong to this store")
 
     def _stored(self, topic: Topic) -> Declaration | None:
         with self._database.reading() as transaction:
@@ -113,11 +113,11 @@ class EmbeddedLog:
 
     Args:
         database: log.db.
-        catalogue: which log each topic is.
-        committed: how far each group of readers got; asked by `trim` only.
-        clock: gives append times.
-        max_queued_bytes: bytes of values that may wait for a commit; more is LogFull.
-        max_queued_records: records that may wait for a commit; more is LogFull.
+        catalogue: the log of each topic.
+        committed: the positions of each consumer group; only `trim` reads these.
+        clock: source of append times.
+        max_queued_bytes: limit on value bytes that wait for a commit; LogFull beyond.
+        max_queued_records: limit on records that wait for a commit; LogFull beyond.
     """
 
     def __init__(
@@ -145,24 +145,24 @@ class EmbeddedLog:
         self._writer: threading.Thread | None = None
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic has."""
+        """Return the topic's number of partitions."""
         return self._catalogue.of(topic).partitions
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log the topic is."""
+        """Return the topic's log id."""
         return self._catalogue.of(topic).log
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Queues a record; the future resolves on the writer's thread when it is on disk.
+        """Queue a record; the future resolves on the writer's thread when the record is on disk.
 
         Raises:
-            LogFull: too much waits already.
-            ValueError: no such partition, or a value beyond 64 MiB.
+            LogFull: too many records or bytes already wait.
+            ValueError: no such partition, or a value above 64 MiB.
         """
         if not 0 <= partition < self.partitions(topic):
             raise ValueError(f"{topic} has no partition {partition}")
         if len(record.value) > MAX_VALUE_BYTES:
-            raise ValueError(f"a value of {len(record.value)} bytes; the rule is at most {MAX_VALUE_BYTES}")
+            raise ValueError(f"the value has {len(record.value)} bytes; the limit is {MAX_VALUE_BYTES}")
         waiting = _Waiting(topic, partition, record)
         with self._changed:
             if self._closing:
@@ -176,10 +176,10 @@ class EmbeddedLog:
         return waiting.future
 
     def flush(self, timeout_s: float) -> None:
-        """Waits until every append so far is resolved.
+        """Block until every append so far is resolved.
 
         Raises:
-            RetryError: that took longer than `timeout_s`.
+            RetryError: some appends were unresolved after `timeout_s`.
         """
         with self._changed:
             target = self._appended
@@ -187,7 +187,7 @@ class EmbeddedLog:
                 raise RetryError(f"{target - self._resolved} records still wait for log.db after {timeout_s} s")
 
     def close(self) -> None:
-        """Commits what waits and ends the writer. A second call changes nothing."""
+        """Commit waiting records and end the writer. A second call changes nothing."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -195,10 +195,10 @@ class EmbeddedLog:
             self._writer.join(_CLOSE_TIMEOUT_S)
 
     def trim(self, older_than_ms: int) -> int:
-        """Deletes records that every group of readers committed and whose log time is below `older_than_ms`.
+        """Delete records that every consumer group has committed and whose log time is below `older_than_ms`.
 
-        `older_than_ms` is an instant in UTC ms. A topic without readers keeps everything. Offsets never return: the
-        next record goes on where the partition ended. Returns how many records went.
+        `older_than_ms` is an instant in UTC ms. A topic without readers keeps all records. Offsets are never reused:
+        the next record continues at the partition's end. Returns the number of deleted records.
         """
         deleted = 0
         for topic in Topic:
@@ -210,7 +210,7 @@ class EmbeddedLog:
         return deleted
 
     def _trim_some(self, topic: Topic, partition: PartitionId, end_offset: int, older_than_ms: int) -> int:
-        """Deletes some records, so that appends never wait long; returns how many."""
+        """Delete a chunk of records, so that appends never wait long; return the number deleted."""
         with self._database.writing() as transaction:
             return transaction.run(
                 """DELETE FROM records WHERE rowid IN (
@@ -225,7 +225,7 @@ class EmbeddedLog:
         ):
             raise LogFull(
                 f"{len(self._queue)} records of {self._queued_bytes} bytes wait to be written; "
-                f"the rule is at most {self._max_queued_records} and {self._max_queued_bytes}",
+                f"the limits are {self._max_queued_records} records and {self._max_queued_bytes} bytes",
                 retry_after_s=_FULL_RETRY_S,
             )
 
@@ -241,13 +241,13 @@ class EmbeddedLog:
                 if not self._queue:
                     return
                 taken, self._queue, self._queued_bytes = self._queue, [], 0
-            self._settle([one for one in taken if one.future.set_running_or_notify_cancel()])
+            self._settle([waiting for waiting in taken if waiting.future.set_running_or_notify_cancel()])
             with self._changed:
                 self._resolved += len(taken)
                 self._changed.notify_all()
 
     def _settle(self, taken: list[_Waiting]) -> None:
-        """Commits records and resolves their futures, all with success or all with the error."""
+        """Commit records and resolve their futures, all with success or all with the same error."""
         try:
             positions = self._commit(taken)
         except DiskFull as error:
@@ -255,11 +255,11 @@ class EmbeddedLog:
             full.__cause__ = error
             _fail(taken, full)
         except BaseException as error:
-            # Whatever it is, those who wait must hear of it, and the writer must live on.
+            # On any error, waiting callers must be told and the writer must continue.
             _fail(taken, error)
         else:
-            for one, position in zip(taken, positions, strict=True):
-                _resolve(one.future, position)
+            for waiting, position in zip(taken, positions, strict=True):
+                _resolve(waiting.future, position)
 
     def _commit(self, taken: list[_Waiting]) -> list[LoggedPosition]:
         positions: list[LoggedPosition] = []
@@ -267,13 +267,15 @@ class EmbeddedLog:
         with self._database.writing() as transaction:
             ends = _ends(transaction)
             now = self._clock.now()
-            for one in taken:
-                end = ends[one.topic, one.partition]
-                log_time = log_time_of(one.record, now, end.log_time)
-                ends[one.topic, one.partition] = _End(one.topic, one.partition, end.next_offset + 1, log_time)
-                position = Position(self.log_id(one.topic), one.partition, end.next_offset)
+            for waiting in taken:
+                end = ends[waiting.topic, waiting.partition]
+                log_time = log_time_of(waiting.record, now, end.log_time)
+                ends[waiting.topic, waiting.partition] = _End(
+                    waiting.topic, waiting.partition, end.next_offset + 1, log_time
+                )
+                position = Position(self.log_id(waiting.topic), waiting.partition, end.next_offset)
                 positions.append(LoggedPosition(position, log_time))
-                rows.append(_row(one, end.next_offset, log_time))
+                rows.append(_row(waiting, end.next_offset, log_time))
             transaction.run_many(_INSERT_RECORD, rows)
             transaction.run_many("REPLACE INTO ends VALUES (?, ?, ?, ?)", ends.values())
         return positions
@@ -314,12 +316,12 @@ def _row(waiting: _Waiting, offset: int, log_time: int) -> tuple[str | int | byt
 
 
 def _fail(taken: list[_Waiting], error: BaseException) -> None:
-    for one in taken:
-        _resolve(one.future, error)
+    for waiting in taken:
+        _resolve(waiting.future, error)
 
 
 def _resolve(future: Future[LoggedPosition], outcome: LoggedPosition | BaseException) -> None:
-    """Tell the outcome. What fails in those who are told is theirs: the others must be told too."""
+    """Resolve a future; an error raised by a callback is logged, so that the other futures are still resolved."""
     try:
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)

@@ -1,8 +1,8 @@
-"""Step 4 of the journey on one machine: records out of log.db, positions into raw.db.
+"""Step 4 of the journey on one machine: read records from log.db, keep positions in raw.db.
 
-Decides which records come next and how long an idle reader sleeps between looks. Positions live in raw.db, where
-their one writer, the processor, keeps everything else. Another process appends, so a reader polls: a look at an
-unchanged file costs one cheap PRAGMA.
+Decides which records come next and how long an idle reader sleeps between checks. Positions live in raw.db with all
+other data of the processor, their only writer. Another process appends, so a reader polls: checking an unchanged file
+costs one cheap PRAGMA.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_WAIT_S: Final = 0.05
-# Records looked at per partition and poll; heartbeats have no rows, so rows alone bound nothing.
+# Limit on records examined per partition and poll; heartbeats have no rows, so a limit on rows is not enough.
 _MAX_RECORDS: Final = 250
 _START: Final = PartitionProgress(0, 0)
 
@@ -48,9 +48,9 @@ class EmbeddedLogReader:
         self._woken = threading.Event()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Returns the next records, oldest log time first, in order per partition; waits for the first of them.
+        """Return the next records, oldest log time first, in order per partition; wait for the first record.
 
-        At most `max_hits` rows together, but at least one record; empty when none came within `timeout_s`.
+        At most `max_hits` rows in total, but at least one record; empty when no record arrived within `timeout_s`.
         """
         if self._watch is None:
             self._watch = self._database.watch()
@@ -67,23 +67,23 @@ class EmbeddedLogReader:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def stay(self) -> None:
-        """Nothing to say: nobody else wants its partitions."""
+        """Do nothing: no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the next record to read of each partition."""
+        """Return the next position to read for each partition."""
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last; partitions without a commit start at (0, 0)."""
+        """Return the committed positions; partitions without a commit start at (0, 0)."""
         saved = self._committed.committed(self._topic, self._group)
         return {partition: saved.get(partition, _START) for partition in self._partitions}
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions durably; older ones are ignored."""
+        """Save positions durably; older positions are ignored."""
         self._committed.commit(self._topic, self._group, positions)
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Wake a waiting `poll` and close the file watch. A second call changes nothing."""
         self._woken.set()
         if self._watch is not None:
             self._watch.close()
@@ -116,7 +116,7 @@ class EmbeddedLogReader:
 def records_between(
     transaction: Transaction, topic: Topic, partition: PartitionId, first_offset: int, end_offset: int
 ) -> list[LoggedRecord]:
-    """Returns the records of [first_offset, end_offset) that are there, in order."""
+    """Return the retained records of [first_offset, end_offset), in order."""
     rows = transaction.rows(
         _RecordRow,
         """SELECT record_offset, log_time, kind, value, row_count, min_event_time, max_event_time,
@@ -136,7 +136,7 @@ def records_between(
 
 
 class EmbeddedProgress:
-    """A ProgressReader: what the processor's group committed."""
+    """A ProgressReader for the committed positions of the processor's group."""
 
     def __init__(self, catalogue: LogCatalogue, committed: ReaderPositions, group: str) -> None:
         self._catalogue = catalogue
@@ -144,7 +144,7 @@ class EmbeddedProgress:
         self._group = group
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the committed progress of every declared partition; one without is (0, 0)."""
+        """Return the committed progress of every declared partition, (0, 0) without a commit."""
         saved = self._committed.committed(topic, self._group)
         return {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}
 
@@ -181,7 +181,7 @@ class _RecordRow(NamedTuple):
 
 
 def _take(ahead: list[_Header], max_hits: int) -> dict[PartitionId, PartitionProgress]:
-    """Returns how far to read each partition: by log time, so that no partition runs ahead of the others."""
+    """Return how far to read each partition: by log time, so that no partition runs ahead of the others."""
     ends: dict[PartitionId, PartitionProgress] = {}
     hits = 0
     for header in sorted(ahead):

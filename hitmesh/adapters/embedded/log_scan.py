@@ -1,6 +1,6 @@
-"""Records of log.db read again, without a group: how a state is made anew from the log (decision A5).
+"""Read records of log.db again, without a group, to rebuild state from the log (decision A5).
 
-Decides how much is in memory at a time; refuses to know what anyone committed.
+Decides how many records are in memory at a time; ignores committed positions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class EmbeddedLogScan:
 
     Args:
         database: log.db.
-        catalogue: which log each topic is.
+        catalogue: the log of each topic.
     """
 
     def __init__(self, database: Database, catalogue: LogCatalogue) -> None:
@@ -30,15 +30,15 @@ class EmbeddedLogScan:
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Returns the first offset that is still there; the next one to be written when none is."""
+        """Return the first retained offset; the next offset to be written when no record is retained."""
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
             return _retained(transaction, topic, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Returns the first retained offset whose log time is at least `log_time`; the end when none is.
+        """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
 
-        Log time never falls, so a handful of looks at the index find it.
+        Log time never falls, so a binary search finds the offset.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
@@ -54,9 +54,9 @@ class EmbeddedLogScan:
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; those that were trimmed are not there.
+        """Yield the retained records of [first_offset, end_offset) in order.
 
-        Log times are stored with the records: `log_time` is not needed.
+        Log times are stored with the records, so `log_time` is not needed.
         """
         topic = self._catalogue.topic_of(partition.log)
         with self._database.reading() as transaction:
@@ -69,7 +69,7 @@ class EmbeddedLogScan:
 
 
 def _retained(transaction: Transaction, topic: Topic, partition: PartitionId) -> tuple[int, int]:
-    """Returns [first offset that is there, end): records are trimmed from the front only."""
+    """Return [first retained offset, end); records are trimmed only from the front."""
     end = transaction.first(
         int, "SELECT next_offset FROM ends WHERE topic = ? AND partition_no = ?", (topic, partition.partition)
     )

@@ -1,8 +1,8 @@
-"""Step 8 of the journey on one machine: questions answered from segments and from the stream's rows.
+"""Step 8 of the journey on one machine: answer questions from segments and from the stream's rows.
 
-Decides which columns of which files are read, and keeps the ones used last; what the answer is, decides
-shared.answers. Another process merges and deletes files while this one reads. Site-days of the stream's
-generation come from hitmesh.adapters.embedded.stream_rows.
+Decides which columns of which files are read, and caches recently used columns; shared.answers computes the answer.
+Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads site-days in the
+stream's generation.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _ATTEMPTS: Final = 3
 
 
 class SegmentColumns:
-    """Columns of segments, the last used ones kept. Thread-safe; a segment never changes, so none is ever stale.
+    """An LRU cache of segment columns. Thread-safe; segments never change, so no entry is ever stale.
 
     Args:
-        segments: where the files are.
-        max_bytes: how much is kept; a single larger column is read but not kept.
+        segments: the files.
+        max_bytes: limit on cached bytes; a larger column is read but not cached.
     """
 
     def __init__(self, segments: Segments, max_bytes: int = MAX_CACHED_BYTES) -> None:
@@ -49,10 +49,10 @@ class SegmentColumns:
         self._bytes = 0
 
     def of(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Returns columns of a file, in that order.
+        """Return columns from a file, in the requested order.
 
         Raises:
-            FileNotFoundError: the file was deleted and not all columns were kept.
+            FileNotFoundError: the file was deleted and some columns were not cached.
         """
         found: dict[str, pl.Series] = {}
         with self._lock:
@@ -86,9 +86,9 @@ class EmbeddedMetricStore:
     Args:
         segments: settled rows.
         streamed: the stream's rows.
-        progress: what was committed, in the transactions that brought the stream's rows.
-        max_cached_bytes: how much of the segments is kept.
-        max_cells: rows × (columns + comparisons) of a question.
+        progress: the positions committed together with the stream's rows.
+        max_cached_bytes: limit on cached segment columns.
+        max_cells: limit on a question's rows × (columns + comparisons).
     """
 
     def __init__(
@@ -106,25 +106,25 @@ class EmbeddedMetricStore:
         self._max_cells = max_cells
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Returns bucket, dimensions, sums and united sketches of the asked generations."""
+        """Return bucket, dimensions, sums and united sketches for the requested generations."""
         rows = self._rows(question, needed_columns(question, question.dimensions), checkpoint)
         return answer(rows, question, checkpoint, max_cells=self._max_cells)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed: rows and positions are one transaction."""
+        """Return the committed positions, since rows are committed with their positions."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Returns the sums of all rows of the stream's generation, for each of these site-days."""
+        """Return the sums over all rows in the stream's generation, per requested site-day."""
         return sums_of({source: self._streamed.of(source, site_days) for source in RowSource}, site_days)
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
+        """Return at most `limit` distinct values of a dimension in the range, ascending."""
         rows = self._rows(question, needed_columns(question, [dimension]))
         return distinct_values(rows, question, dimension, limit)
 
     def _rows(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Returns columns of the rows of the asked generations; no others are looked at."""
+        """Return columns of the rows in the requested generations; read no other rows."""
         generations = question.generations.items()
         live = [site_day for site_day, generation in generations if generation == STREAM_GENERATION]
         parts = self._settled(question, settled_columns(columns), checkpoint) if len(live) < len(generations) else []
@@ -134,32 +134,32 @@ class EmbeddedMetricStore:
         return as_asked(parts, question.source, columns)
 
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
-        """Returns settled rows.
+        """Return settled rows.
 
-        A file that was merged into another or dropped after we read the manifest is gone: the new manifest knows.
+        A file may be merged or dropped after the manifest was read; the new manifest then names the current files.
         """
         for _ in range(_ATTEMPTS):
             slices = self._segments.named(question.source, question.generations.items())
             comparisons = len(comparisons_in(question.filter))
-            refuse_cells(sum(one.rows for one in slices), len(columns), comparisons, self._max_cells)
+            refuse_cells(sum(file_slice.rows for file_slice in slices), len(columns), comparisons, self._max_cells)
             frames: dict[str, pl.DataFrame] = {}
             try:
-                for file in {one.file for one in slices}:
+                for file in {file_slice.file for file_slice in slices}:
                     checkpoint()
                     frames[file] = self._columns.of(file, columns)
             except FileNotFoundError:
                 continue
             return [frames[file].slice(first, rows) for file, first, rows in _joined(slices)]
-        raise Unavailable("segments changed faster than they could be read")
+        raise Unavailable("segments changed during every read; try again")
 
 
 def _joined(slices: Sequence[Slice]) -> list[tuple[str, int, int]]:
-    """Returns (file, first row, rows) with neighbours in a file joined; `slices` come by file and row."""
+    """Return (file, first row, rows) with adjacent slices joined; `slices` must be ordered by file and row."""
     joined: list[tuple[str, int, int]] = []
-    for one in slices:
-        if joined and joined[-1][0] == one.file and joined[-1][1] + joined[-1][2] == one.first_row:
+    for file_slice in slices:
+        if joined and joined[-1][0] == file_slice.file and joined[-1][1] + joined[-1][2] == file_slice.first_row:
             file, first_row, rows = joined.pop()
-            joined.append((file, first_row, rows + one.rows))
+            joined.append((file, first_row, rows + file_slice.rows))
         else:
-            joined.append((one.file, one.first_row, one.rows))
+            joined.append((file_slice.file, file_slice.first_row, file_slice.rows))
     return joined

@@ -1,7 +1,7 @@
-"""Step 6 of the journey on one machine: the stream's rows and the positions they were made from, in raw.db.
+"""Step 6 of the journey on one machine: the stream's rows with their source positions, in raw.db.
 
-Decides that both are one SQLite transaction, and who may write: the newest writer only. Refuses to know what a row
-counts. Whether it is time to merge rows, hitmesh.adapters.embedded.compaction decides.
+Rows and positions are written in the same SQLite transaction, by the newest writer only. Knows nothing about the
+meaning of rows. hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class EmbeddedOutbox:
 
     Args:
         database: raw.db.
-        catalogue: which log each topic is.
-        committed: how far each group of readers got.
-        group: whose positions are committed.
-        compaction: merges what was written; run behind every transaction.
+        catalogue: the log of each topic.
+        committed: the positions of each consumer group.
+        group: the consumer group whose positions are committed.
+        compaction: merges committed rows; runs after every transaction.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class EmbeddedOutbox:
         self._compaction = compaction
 
     def take_over(self) -> int:
-        """Fences every earlier writer, durably; returns the number of this one."""
+        """Fence every earlier writer, durably; return this writer's number."""
         with self._database.writing() as transaction:
             transaction.run("UPDATE writers SET newest = newest + 1")
             return _newest_writer(transaction)
 
     def resolve(self, writer: int) -> None:
-        """Returns at once: a transaction of SQLite is on disk or undone, and an unfinished one blocks this look.
+        """Return once no transaction is pending: a SQLite transaction is on disk, undone or blocks this call.
 
         Raises:
             Fenced: a later writer took over.
@@ -69,20 +69,20 @@ class EmbeddedOutbox:
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commits rows and positions in one transaction; then merges some of what was committed before.
+        """Commit rows and positions in a single transaction, then merge some earlier rows.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
             PartitionsMoved: rows come with a position that is not ahead; nothing was written.
             CommitInDoubt: the commit itself failed.
-            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
+            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
             by_topic.setdefault(self._catalogue.topic_of(partition.log), {})[partition] = progress
         committed: dict[PartitionId, PartitionProgress] = {}
-        traffic = _chunks([one.traffic for one in rows], RowSource.TRAFFIC)
-        visits = _chunks([one.visits for one in rows], RowSource.VISITS)
+        traffic = _chunks([folded_rows.traffic for folded_rows in rows], RowSource.TRAFFIC)
+        visits = _chunks([folded_rows.visits for folded_rows in rows], RowSource.VISITS)
         with self._database.writing(tell_doubt=True) as transaction:
             _refuse_others(transaction, writer)
             for topic in by_topic:
@@ -94,7 +94,7 @@ class EmbeddedOutbox:
         self._compact()
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+        """Return the committed position of every declared partition of both topics; (0, 0) without a commit."""
         found: dict[PartitionId, PartitionProgress] = {}
         for topic in Topic:
             saved = self._committed.committed(topic, self._group)
@@ -102,15 +102,15 @@ class EmbeddedOutbox:
         return found
 
     def _compact(self) -> None:
-        """Merges what waits. The transaction is committed: nothing that fails here may say otherwise."""
+        """Merge waiting rows; failures are only logged, because the transaction has already committed."""
         try:
             self._compaction.run()
-        except BaseException as error:  # a panic is no Exception
+        except BaseException as error:  # a panic is not an Exception
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 
 def _chunks(parts: Sequence[pl.DataFrame], source: RowSource) -> list[Chunk]:
-    """Returns the rows of all partitions as chunks."""
+    """Return the rows of all partitions as chunks."""
     streamed = [as_streamed(part, source) for part in parts if part.height]
     return chunked(pl.concat(streamed), source) if streamed else []
 
@@ -118,7 +118,7 @@ def _chunks(parts: Sequence[pl.DataFrame], source: RowSource) -> list[Chunk]:
 def _refuse_others(transaction: Transaction, writer: int) -> None:
     newest = _newest_writer(transaction)
     if writer != newest:
-        raise Fenced(f"writer {writer} came after {newest} took over")
+        raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
 
 def _newest_writer(transaction: Transaction) -> int:

@@ -1,6 +1,6 @@
 """Step 6 of the journey on one machine: raw records in raw.db.
 
-Decides how a site's days are found again; refuses to look into a record's value.
+Decides how a site's days are found again; never reads a record's value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class EmbeddedRawStore:
         self._database = database
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Stores records durably in one transaction; those that are there stay as they are."""
+        """Store records durably in a single transaction; existing records stay unchanged."""
         with self._database.writing() as transaction:
             for record in records:
                 number = transaction.first(
@@ -53,9 +53,9 @@ class EmbeddedRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yields each record with hits of the site in [first_day, end_day) once, in log order.
+        """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
-        What is put after the first record was asked for is not seen. Values are read in small chunks.
+        Records stored after the first record was requested are not seen. Values are read in small chunks.
         """
         with self._database.reading() as transaction:
             found = transaction.rows(
@@ -67,9 +67,9 @@ class EmbeddedRawStore:
                 (site, first_day, end_day),
             )
         numbers = [
-            one.record
-            for one in found
-            if before is None or one.offset < before.get(PartitionId(one.log, one.partition), 0)
+            index_row.record
+            for index_row in found
+            if before is None or index_row.offset < before.get(PartitionId(index_row.log, index_row.partition), 0)
         ]
         for start in range(0, len(numbers), _SCAN_CHUNK_RECORDS):
             with self._database.reading() as transaction:
@@ -77,7 +77,7 @@ class EmbeddedRawStore:
             yield from chunk
 
     def get(self, position: Position) -> RawRecord | None:
-        """Returns one record."""
+        """Return the record at a position; None when absent."""
         with self._database.reading() as transaction:
             return transaction.first(
                 _record,
@@ -87,7 +87,7 @@ class EmbeddedRawStore:
             )
 
     def days(self, site: str) -> Sequence[int]:
-        """Returns the UTC days for which the site has hits, ascending: one look at the index per day."""
+        """Return the UTC days on which the site has hits, ascending; costs an index look-up per day."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 int,
@@ -110,7 +110,7 @@ class _Found(NamedTuple):
 
 
 def _packed(site_days: Iterable[SiteDay]) -> str:
-    """Returns the days by site as JSON: half the size of a list of pairs."""
+    """Return the days by site as JSON, half the size of a list of pairs."""
     by_site: dict[str, list[int]] = {}
     for site, day in sorted(site_days):
         by_site.setdefault(site, []).append(day)

@@ -11,7 +11,7 @@ from hitmesh.adapters.embedded.schema import Migration
 
 
 def _claims_table(table: str) -> str:
-    """Return the table of claims on orders or refunds, as it first was."""
+    """Return the original table of claims on orders or refunds."""
     return f"""CREATE TABLE {table} (
         log_id TEXT NOT NULL,
         partition_no INTEGER NOT NULL,
@@ -31,7 +31,7 @@ def _claims_table(table: str) -> str:
 
 
 def _holders_table(table: str) -> str:
-    """Return the table of who holds an order or a refund in the stream."""
+    """Return the table of order or refund holders in the stream."""
     return f"""CREATE TABLE {table} (
         site TEXT NOT NULL,
         order_id TEXT NOT NULL,
@@ -119,14 +119,14 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             day INTEGER NOT NULL,
             PRIMARY KEY (site, day)
         ) WITHOUT ROWID""",
-        # Who holds an order in the stream; the claims themselves are what settlement decides from.
+        # Holders of orders in the stream; settlement decides from the claims, not from holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
-        # The fence: one row, the number of the newest writer.
+        # The fence: a single row with the newest writer's number.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
         "INSERT INTO writers VALUES (0)",
-        # Rows as they were committed: all rows of a transaction and source whose site's bucket is in the range.
-        # Numbers are never used twice: readers keep what they read under them.
+        # Committed rows: all rows of a transaction and source whose site's bucket is in the range.
+        # Numbers are never reused, because readers cache rows by number.
         """CREATE TABLE stream_chunks (
             chunk INTEGER PRIMARY KEY AUTOINCREMENT,
             batch INTEGER NOT NULL,
@@ -136,7 +136,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             row_count INTEGER NOT NULL,
             value BLOB NOT NULL
         )""",
-        # Rows of many transactions, folded; a greater level is older.
+        # Rows from many transactions, folded; a greater level is older.
         """CREATE TABLE stream_blobs (
             blob INTEGER PRIMARY KEY AUTOINCREMENT,
             source TEXT NOT NULL,
@@ -147,7 +147,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             value BLOB NOT NULL
         )""",
         "CREATE INDEX stream_blobs_by_day ON stream_blobs (day, bucket, source, level, row_count)",
-        # Site-days whose rows are gone for every reader, though they may still lie in a chunk or a blob.
+        # Site-days whose rows are hidden from every reader but may still lie in a chunk or a blob.
         """CREATE TABLE stream_dropped (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -176,7 +176,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             visitors BLOB,
             PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # By epoch first: what is written at a time lies together; a site is found by one look per epoch.
+        # Epoch first, so that entries written together lie together; a site costs a look-up per epoch.
         """CREATE TABLE ledger (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -197,7 +197,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             epoch INTEGER NOT NULL,
             PRIMARY KEY (log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # Epochs before this one are final and were added up, per length of what they were added up to.
+        # Per span length: epochs before `end_epoch` are final and were added up into spans.
         """CREATE TABLE ledger_folds (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -207,7 +207,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # Sums by currency. What is there counts all currencies together and stays so, as of none; a redo overwrites it.
+        # Sums by currency. Existing partials sum all currencies, under an empty currency, until a redo overwrites them.
         "ALTER TABLE series_partials RENAME TO series_of_none",
         """CREATE TABLE series_partials (
             site TEXT NOT NULL,
@@ -238,15 +238,15 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # What an order came to; not known of claims that are there. A refund has none.
+        # The total of an order, unknown for existing claims. Refunds have no total.
         *_claim_totals("order_claims"),
-        # Claims on refunds are like those on orders.
+        # Claims on refunds have the same columns as claims on orders.
         _claims_table("refund_claims"),
         *_claim_totals("refund_claims"),
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # Days of refunds that take the total of their order.
+        # Days of refunds for the whole total of their order.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,
@@ -254,6 +254,6 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (site, order_id, day)
         ) WITHOUT ROWID""",
     ),
-    # How `original` is written: 0 as it was sent, 1 by zlib.
+    # Encoding of `original`: 0 as sent, 1 zlib.
     ("ALTER TABLE rejected ADD COLUMN packing INTEGER NOT NULL DEFAULT 0",),
 )

@@ -1,6 +1,6 @@
-"""How far each group of readers got, in raw.db: beside what the processor makes of the records.
+"""Committed positions of consumer groups in raw.db, beside the data derived from the records.
 
-Decides that a position never moves back; refuses to know what the records are.
+A position never moves back. Knows nothing about the records.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class ReaderPositions:
         self._database = database
 
     def committed(self, topic: Topic, group: str) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what the group committed; partitions without a commit are absent."""
+        """Return the group's committed positions; partitions without a commit are absent."""
         with self._database.reading() as transaction:
             return committed_positions(transaction, topic, group)
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions; older ones than what is there change nothing."""
+        """Save positions; a position older than the stored position is ignored."""
         with self._database.writing() as transaction:
             save_positions(transaction, topic, group, positions)
 
     def committed_by_all(self, topic: Topic) -> Mapping[PartitionId, int]:
-        """Returns the offset below which every group of the topic has committed; 0s when one has nothing."""
+        """Return the offset below which every group on the topic has committed; 0 when a group has no commit."""
         with self._database.reading() as transaction:
             rows = transaction.rows(
                 _Lowest,
@@ -42,7 +42,7 @@ class ReaderPositions:
 
 
 def committed_positions(transaction: Transaction, topic: Topic, group: str) -> dict[PartitionId, PartitionProgress]:
-    """Returns what the group committed, in a transaction of raw.db; partitions without a commit are absent."""
+    """Return the group's committed positions, within a raw.db transaction; partitions without a commit are absent."""
     rows = transaction.rows(
         _Committed,
         """SELECT log_id, partition_no, next_offset, log_time FROM reader_positions
@@ -55,7 +55,7 @@ def committed_positions(transaction: Transaction, topic: Topic, group: str) -> d
 def save_positions(
     transaction: Transaction, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]
 ) -> None:
-    """Saves positions in a transaction of raw.db; older ones than what is there change nothing."""
+    """Save positions within a raw.db transaction; a position older than the stored position is ignored."""
     transaction.run_many(
         """INSERT INTO reader_positions VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET

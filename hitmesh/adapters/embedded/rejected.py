@@ -1,6 +1,6 @@
 """Refused hits on one machine, in raw.db, counted by cell of collect time (rule D5).
 
-Decides how the bytes of a refused hit are written; refuses to look into them.
+Decides how a refused hit's bytes are encoded; never parses the bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _ZLIB: Final = 1
 
 
 class EmbeddedRejectedStore:
-    """A RejectedStore in raw.db: one row each, its bytes packed where that makes them fewer."""
+    """A RejectedStore in raw.db: a row per refusal, with bytes compressed where this saves space."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Stores refusals durably in one transaction; those that are there stay as they are."""
+        """Store refusals durably in a single transaction; existing refusals stay unchanged."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"INSERT OR IGNORE INTO rejected ({_REJECTED_COLUMNS}) VALUES ({', '.join('?' * 13)})",
@@ -51,7 +51,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        """Return refused hits per cell (start in ms) on a UTC day, both by collect time (rule D5)."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -63,7 +63,7 @@ class EmbeddedRejectedStore:
             )
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Returns the newest refusals of a site, newest first: by collect time, then by position."""
+        """Return a site's newest refusals, newest first, by collect time, then by position."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _rejected,
@@ -74,7 +74,7 @@ class EmbeddedRejectedStore:
             )
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; the file uses the room again."""
+        """Empty `original` of refusals collected before a time; the file reuses the space."""
         with self._database.writing() as transaction:
             return transaction.run(
                 "UPDATE rejected SET original = x'', packing = 0 WHERE collect_time < ? AND original != x''",
@@ -88,7 +88,7 @@ class _Count(NamedTuple):
 
 
 def _packed(original: bytes) -> tuple[bytes, int]:
-    """Return bytes as they are written, and how."""
+    """Return bytes in their stored encoding, and the encoding's number."""
     packed = zlib.compress(original)
     return (packed, _ZLIB) if len(packed) < len(original) else (original, _AS_SENT)
 

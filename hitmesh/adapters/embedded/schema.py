@@ -1,9 +1,9 @@
-"""Tables of the embedded store, one schema per file; raw.db's, the largest, is in `raw_schema`.
+"""Tables of the embedded store, a schema per file; the largest schema, for raw.db, is in `raw_schema`.
 
-Decides names, keys and versions; reads and writes nothing. A schema is a list of migrations that only ever grows:
-version n is the first n of them. Each file has one main writer: log.db the collector, raw.db, settled.db and state.db
-the processor, directory.db the reporter (and the collector for salts). SQLite integers are signed: unsigned 64-bit
-values are stored as the signed number of the same bits.
+Decides names, keys and versions; reads and writes nothing. A schema is an append-only list of migrations: version n
+consists of the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db,
+settled.db and state.db, the reporter for directory.db (and the collector for salts). SQLite integers are signed, so
+unsigned 64-bit values are stored as the signed number with the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
             log_id TEXT NOT NULL UNIQUE,
             partitions INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        # The end of each partition outlives its records, which are trimmed.
+        # A partition's end outlives the trimmed records.
         """CREATE TABLE ends (
             topic TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -46,7 +46,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # What a record announces (rule D5); NULL hits: its writer announced nothing.
+        # The counts and sums that a record announces (rule D5); NULL hits: the writer announced nothing.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",
@@ -55,7 +55,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
 
 SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
     (
-        # Numbers that were given out, and which of them wait to be published.
+        # Issued generation numbers, and the attempts that wait for publication.
         """CREATE TABLE attempt_counters (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,
@@ -100,7 +100,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
             site TEXT NOT NULL
         )""",
         "CREATE INDEX segments_by_site ON segments (site, source)",
-        # Rows of a generation are consecutive in one file.
+        # A generation's rows are consecutive in a single file.
         """CREATE TABLE manifest (
             site TEXT NOT NULL,
             source TEXT NOT NULL,
@@ -114,7 +114,7 @@ SETTLED_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX manifest_by_segment ON manifest (segment)",
     ),
     (
-        # How the first settlement differed from the stream, as JSON; it outlives the entry it came with.
+        # Difference between the first settlement and the stream, as JSON; outlives the entry.
         """CREATE TABLE drifts (
             site TEXT NOT NULL,
             day INTEGER NOT NULL,

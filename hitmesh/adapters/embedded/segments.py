@@ -1,7 +1,7 @@
-"""Step S of the journey on one machine: settled rows as Parquet segments, named by a manifest in settled.db.
+"""Step S of the journey on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
 
-Decides where rows lie, when small files are merged and in which order things reach the disk: file, directory, then
-manifest; so a row is either whole or absent, whenever the power goes. A segment is never changed. Knows no question.
+Decides where rows lie, when small files are merged and the write order: file, directory, then manifest. A row is
+therefore whole or absent after a power failure at any time. A segment never changes. Knows nothing about questions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SORTED_BY: Final = ("site", "day", "generation", "cell")
 
 
 class Slice(NamedTuple):
-    """Where the rows of one generation of a site-day are: consecutive rows of a file."""
+    """The location of a site-day's generation: consecutive rows in a file."""
 
     site: str
     source: RowSource
@@ -49,10 +49,10 @@ class Slice(NamedTuple):
 
 
 class Segments:
-    """Files of one data directory and the manifest that says what is in them.
+    """The segment files of a data directory, and the manifest of their contents.
 
     Args:
-        directory: where the files are; made when it is not there.
+        directory: directory of the files; created when absent.
         database: settled.db.
     """
 
@@ -61,12 +61,12 @@ class Segments:
         self._database = database
 
     def path(self, file: str) -> Path:
-        """Returns where a file of the manifest is."""
+        """Return the path of a file in the manifest."""
         return self._directory / file
 
     def named(self, source: RowSource, generations: Iterable[tuple[SiteDay, int]]) -> list[Slice]:
-        """Returns the slices of these generations; one without rows has none."""
-        asked = json.dumps([[*site_day, generation] for site_day, generation in generations])
+        """Return the slices of these generations; a generation without rows has no slice."""
+        wanted = json.dumps([[*site_day, generation] for site_day, generation in generations])
         with self._database.reading() as transaction:
             return transaction.rows(
                 _slice,
@@ -75,36 +75,39 @@ class Segments:
                 WHERE manifest.site = asked.value ->> 0 AND manifest.source = ?
                 AND day = asked.value ->> 1 AND generation = asked.value ->> 2
                 ORDER BY file, first_row""",
-                (asked, source),
+                (wanted, source),
             )
 
     def of_site(self, site: str, source: RowSource) -> list[Slice]:
-        """Returns all slices of a site, file by file."""
+        """Return all slices of a site, file by file."""
         with self._database.reading() as transaction:
             return _of_site(transaction, site, source)
 
     def add(self, slices: Sequence[Slice]) -> None:
-        """Names new slices; their files are on disk.
+        """Add slices to the manifest; their files must already be on disk.
 
         Raises:
-            ValueError: a generation of a site-day has rows already.
+            ValueError: a generation of a site-day already has rows.
         """
         with self._database.writing() as transaction:
-            for one in slices:
+            for added in slices:
                 if transaction.first(
                     int,
                     """SELECT 1 FROM manifest WHERE site = ? AND source = ? AND day = ? AND generation = ?""",
-                    one[:4],
+                    added[:4],
                 ):
-                    raise ValueError(f"{one.source} of {one.site} day {one.day}: {one.generation} is written")
+                    raise ValueError(
+                        f"{added.source} of {added.site} day {added.day}: "
+                        f"generation {added.generation} is already written"
+                    )
             _insert(transaction, slices)
 
     def replace(self, old: Sequence[Slice], new: Sequence[Slice]) -> bool:
-        """Names `new` in place of `old`; returns False, with nothing changed, when `old` is not what is named."""
-        files = {one.file for one in old}
+        """Replace `old` with `new` in the manifest; return False and change nothing if `old` is outdated."""
+        files = {file_slice.file for file_slice in old}
         with self._database.writing() as transaction:
             there = _of_site(transaction, old[0].site, old[0].source)
-            if [one for one in there if one.file in files] != list(old):
+            if [file_slice for file_slice in there if file_slice.file in files] != list(old):
                 return False
             _remove(transaction, old)
             _insert(transaction, new)
@@ -112,23 +115,23 @@ class Segments:
         return True
 
     def remove(self, superseded: Iterable[tuple[SiteDay, int]]) -> None:
-        """Forgets the rows of these generations, and deletes files in which no other rows are."""
-        asked = list(superseded)
+        """Remove these generations from the manifest, and delete files without remaining rows."""
+        generations = list(superseded)
         with self._database.writing() as transaction:
             files = _remove(
                 transaction,
                 [
                     Slice(site_day.site, source, site_day.day, generation, "", 0, 0)
-                    for site_day, generation in asked
+                    for site_day, generation in generations
                     for source in RowSource
                 ],
             )
         self._unlink(files)
 
     def save(self, rows: pl.DataFrame, source: RowSource) -> str:
-        """Writes a file and waits until it is on disk; the directory is another matter. Returns its name.
+        """Write a file, block until its content is on disk, and return its name; `sync` makes the name durable.
 
-        The name ends with the checksum of what is in the file, so that it stays Parquet for every reader.
+        The name ends with a checksum of the content, so that the file stays plain Parquet for every reader.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{source}-{secrets.token_hex(12)}"
@@ -144,17 +147,17 @@ class Segments:
             raise as_disk_full(error) or error from error
 
     def sync(self) -> None:
-        """Waits until the names of files are on disk."""
+        """Block until the file names are on disk."""
         _sync(self._directory)
 
     def read(self, file: str, columns: Sequence[str]) -> pl.DataFrame:
-        """Returns columns of a file.
+        """Return columns from a file.
 
         Raises:
-            FileNotFoundError: it was deleted.
-            StoreCorrupt: it is not what was written, or lacks a column.
+            FileNotFoundError: the file was deleted.
+            StoreCorrupt: the file differs from the written file, or lacks a column.
         """
-        named = _NAMED.search(file)  # files of older programs are not named for what is in them
+        named = _NAMED.search(file)  # files from older programs have no checksum in the name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
                 raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}")
@@ -165,7 +168,7 @@ class Segments:
             raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); {SETTLED_CURE}") from None
 
     def sweep(self, now: int) -> None:
-        """Deletes files that the manifest does not name and that are too old to be in the making: left by a crash."""
+        """Delete files left by a crash: not in the manifest, and too old to be in progress."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:
@@ -183,12 +186,12 @@ Dropped = Sequence[tuple[SiteDay, int]]
 
 
 class EmbeddedRollupSink:
-    """A RollupSink over segments: one file per site, row source and call; merged when there are many.
+    """A RollupSink over segments: a file per site, row source and call; many small files are merged.
 
     Args:
-        segments: where settled rows go.
-        clock: tells which stray files are old.
-        beside: drop what is kept of generations elsewhere: the stream's rows, partials.
+        segments: destination of settled rows.
+        clock: determines which stray files are old.
+        beside: called to drop the generations in other places: stream rows, partials.
     """
 
     def __init__(self, segments: Segments, clock: Clock, beside: Sequence[Callable[[Dropped], None]] = ()) -> None:
@@ -199,7 +202,7 @@ class EmbeddedRollupSink:
         self._swept = False
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Stores rows durably: all of the call, or nothing."""
+        """Store rows durably, all or nothing per call."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()
@@ -208,15 +211,15 @@ class EmbeddedRollupSink:
             if slices:
                 self._segments.sync()
                 self._segments.add(slices)
-            for site, source in sorted({(one.site, one.source) for one in slices}):
+            for site, source in sorted({(file_slice.site, file_slice.source) for file_slice in slices}):
                 self._compact_if_whole(site, source)
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Returns True: rows can be read when `write` returns, and a generation without rows needs none."""
+        """Return True: rows are readable when `write` returns."""
         return True
 
     def drop(self, superseded: Dropped) -> None:
-        """Removes the rows of these generations; removing twice is removing once."""
+        """Remove the rows of these generations; idempotent."""
         with self._lock:
             self._segments.remove(superseded)
         for drop in self._beside:
@@ -228,7 +231,7 @@ class EmbeddedRollupSink:
             self._swept = True
 
     def _save(self, source: RowSource, rows: pl.DataFrame) -> list[Slice]:
-        """Writes one file per site; `rows` are sorted."""
+        """Write a file per site; `rows` must be sorted."""
         counts = rows.group_by("site", "day", "generation", maintain_order=True).len()
         slices: list[Slice] = []
         start = 0
@@ -241,36 +244,42 @@ class EmbeddedRollupSink:
         return slices
 
     def _compact_if_whole(self, site: str, source: RowSource) -> None:
-        """Merges small files; where one is damaged, what was just written stands all the same."""
+        """Merge small files; a damaged file is only logged, since the new rows are already stored."""
         try:
             self._compact(site, source)
         except StoreCorrupt as error:
             logger().error("segments_not_merged", message=error.message)
 
     def _compact(self, site: str, source: RowSource) -> None:
-        """Merges small files of a site into one when it has more than `MAX_FILES`."""
+        """Merge a site's small files when the site has more than `MAX_FILES`."""
         slices = self._segments.of_site(site, source)
         old = _worth_merging(slices)
         if not old:
             return
-        frames = {one.file: self._segments.read(one.file, list(ROW_COLUMNS[source])) for one in old}
-        in_order = sorted(old, key=lambda one: (one.day, one.generation))
-        merged = pl.concat([frames[one.file].slice(one.first_row, one.rows) for one in in_order])
+        frames = {
+            file_slice.file: self._segments.read(file_slice.file, list(ROW_COLUMNS[source])) for file_slice in old
+        }
+        in_order = sorted(old, key=lambda file_slice: (file_slice.day, file_slice.generation))
+        merged = pl.concat(
+            [frames[file_slice.file].slice(file_slice.first_row, file_slice.rows) for file_slice in in_order]
+        )
         file = self._segments.save(merged, source)
-        new = _placed(site, source, file, [(one.day, one.generation, one.rows) for one in in_order])
+        new = _placed(
+            site, source, file, [(file_slice.day, file_slice.generation, file_slice.rows) for file_slice in in_order]
+        )
         self._segments.sync()
         if not self._segments.replace(old, new):
             self._segments.path(file).unlink()
 
 
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
-    """Returns the slices of the files to merge: the smaller half, and each larger one not above their sum.
+    """Return the slices of the files to merge: the smaller half, and each larger file not above the sum so far.
 
-    So a row is rewritten a logarithmic number of times, however many days a site has.
+    Each row is thereby rewritten a logarithmic number of times, regardless of a site's number of days.
     """
     sizes: dict[str, int] = {}
-    for one in slices:
-        sizes[one.file] = sizes.get(one.file, 0) + one.rows
+    for file_slice in slices:
+        sizes[file_slice.file] = sizes.get(file_slice.file, 0) + file_slice.rows
     if len(sizes) <= MAX_FILES:
         return []
     chosen: set[str] = set()
@@ -280,11 +289,11 @@ def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
             break
         chosen.add(file)
         total += size
-    return [one for one in slices if one.file in chosen]
+    return [file_slice for file_slice in slices if file_slice.file in chosen]
 
 
 def _placed(site: str, source: RowSource, file: str, parts: Iterable[tuple[int, int, int]]) -> list[Slice]:
-    """Returns slices of (day, generation, rows), one behind the other in a file."""
+    """Return slices for (day, generation, rows), consecutive in a file."""
     slices: list[Slice] = []
     first_row = 0
     for day, generation, rows in parts:
@@ -294,24 +303,24 @@ def _placed(site: str, source: RowSource, file: str, parts: Iterable[tuple[int, 
 
 
 def _insert(transaction: Transaction, slices: Sequence[Slice]) -> None:
-    for file, site, source in sorted({(one.file, one.site, one.source) for one in slices}):
+    for file, site, source in sorted({(file_slice.file, file_slice.site, file_slice.source) for file_slice in slices}):
         transaction.run("INSERT INTO segments (file, source, site) VALUES (?, ?, ?)", (file, source, site))
     transaction.run_many(
         """INSERT INTO manifest SELECT ?, ?, ?, ?, segment, ?, ? FROM segments WHERE file = ?""",
-        [(*one[:4], one.first_row, one.rows, one.file) for one in slices],
+        [(*file_slice[:4], file_slice.first_row, file_slice.rows, file_slice.file) for file_slice in slices],
     )
 
 
 def _remove(transaction: Transaction, slices: Sequence[Slice]) -> list[str]:
-    """Removes slices by key, then the segments that have none left; returns the files of those."""
+    """Remove slices by key, then segments without slices; return the files of removed segments."""
     touched: set[int] = set()
-    for one in slices:
+    for file_slice in slices:
         touched.update(
             transaction.rows(
                 int,
                 """DELETE FROM manifest WHERE site = ? AND source = ? AND day = ? AND generation = ?
                 RETURNING segment""",
-                one[:4],
+                file_slice[:4],
             )
         )
     files: list[str] = []
@@ -340,13 +349,13 @@ def _slice(site: str, source: str, day: int, generation: int, file: str, first_r
 
 
 def _digest(path: Path) -> str:
-    """Returns XXH3-64 of a file, in hexadecimal."""
+    """Return the XXH3-64 of a file, in hexadecimal."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         return xxhash.xxh3_64_hexdigest(mapped)
 
 
 def _sync(path: Path) -> None:
-    """Waits until the file or directory is on disk."""
+    """Block until the file or directory is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

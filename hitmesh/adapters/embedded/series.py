@@ -1,7 +1,7 @@
-"""Step 6 of the journey on one machine: what an epoch contributed to a cell, in raw.db (decision A6).
+"""Step 6 of the journey on one machine: partials, each the contribution of an epoch to a cell, in raw.db (decision A6).
 
-Decides how a partial is stored: sums as one blob, so that a row is small and a new sum needs no new column; a settled
-site-day is one blob. What a partial says and how partials add up, hitmesh.adapters.shared.partials decides.
+Decides the storage format: sums in a blob, so that rows stay small and a new sum needs no new column; a settled
+site-day as a single blob. hitmesh.adapters.shared.partials decides the content of partials and how partials add up.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class EmbeddedSeriesStore:
         self._database = database
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Stores partials durably in one transaction; one older than what is there changes nothing."""
+        """Store partials durably in a single transaction; a partial older than the stored partial is ignored."""
         put = newest(as_kept(partials, PARTIAL_COLUMNS), PARTIAL_COLUMNS).sort("site", "day", "generation", "cell")
         plain = put.drop(*PARTIAL_SUMS, UNKEYED_DIGESTS).with_columns(pl.col("digest").reinterpret(signed=True))
         with self._database.writing() as transaction:
@@ -46,26 +46,26 @@ class EmbeddedSeriesStore:
             )
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
-        asked = (site, first_day, end_day, generation)
+        """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
+        parameters = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
-            settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_ASKED}", asked)
+            settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_ASKED}", parameters)
             streamed = transaction.rows(
                 _Partial,
                 f"""SELECT day, cell, excluded, currency, digest, visitors, sums FROM series_partials {_ASKED}
                 AND day NOT IN (SELECT day FROM settled_series {_ASKED})""",
-                asked,
+                parameters,
             )
-        return series(pl.concat([_frame(site, streamed), *(unpack_record(one, SERIES_COLUMNS) for one in settled)]))
+        return series(pl.concat([_frame(site, streamed), *(unpack_record(blob, SERIES_COLUMNS) for blob in settled)]))
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
-        """Stores what a settlement counted in a site-day durably, in place of what was put before."""
+        """Store a site-day's settled series durably, replacing earlier settled series."""
         value = pack_record(as_settled(rows, site_day))
         with self._database.writing() as transaction:
             transaction.run("REPLACE INTO settled_series VALUES (?, ?, ?, ?)", (*site_day, generation, value))
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Notes durably up to where partials are stored; a position never moves back."""
+        """Note durably the positions before which partials are stored; a position never moves back."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """INSERT INTO flushed VALUES (?, ?, ?, ?)
@@ -75,16 +75,16 @@ class EmbeddedSeriesStore:
             )
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was noted last."""
+        """Return the positions noted last."""
         with self._database.reading() as transaction:
             return dict(transaction.rows(_flushed, "SELECT log_id, partition_no, next_offset, log_time FROM flushed"))
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
+        """Remove everything stored for a site-day's generation; idempotent."""
         self.drop_generations([(SiteDay(site, day), generation)])
 
     def drop_generations(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes what is stored of many generations in one transaction."""
+        """Remove everything stored for many generations in a single transaction."""
         gone = [(*site_day, generation) for site_day, generation in superseded]
         with self._database.writing() as transaction:
             for table in ("series_partials", "settled_series"):
@@ -110,7 +110,7 @@ class _Partial(NamedTuple):
 
 
 def _frame(site: str, rows: Sequence[_Partial]) -> pl.DataFrame:
-    """Returns partials of a site: SERIES_COLUMNS."""
+    """Return a site's partials as SERIES_COLUMNS."""
     schema = {name: _STORED_AS.get(name, SERIES_COLUMNS[name]) for name in _Partial._fields if name != "sums"}
     keys = pl.DataFrame([row[:-1] for row in rows], schema=schema, orient="row").with_columns(
         pl.lit(site).alias("site"),

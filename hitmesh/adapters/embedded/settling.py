@@ -1,6 +1,6 @@
-"""Step S of the journey on one machine: which site-days wait to be settled (raw.db).
+"""Step S of the journey on one machine: site-days that wait to be settled (raw.db).
 
-Marks are kept one by one, so that what is left after a `clear` is exact. Decides nothing about settlement.
+Each mark is stored separately, so that the marks left after `clear` are exact. Decides nothing about settlement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EmbeddedDirtyDays:
         self._database = database
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Adds marks durably in one transaction. Marking twice is marking once."""
+        """Add marks durably in a single transaction; idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"INSERT OR IGNORE INTO dirty_marks ({_MARK_COLUMNS}) VALUES ({', '.join('?' * 9)})",
@@ -45,12 +45,12 @@ class EmbeddedDirtyDays:
             )
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Notes days durably in one transaction; they are taken once they have closed. Idempotent."""
+        """Note days durably in a single transaction, to take once they have closed; idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
+        """Return at most `limit` site-days by (site, day); whole sites unless the first alone exceeds `limit`."""
         with self._database.reading() as transaction:
             waiting = transaction.rows(
                 SiteDay,
@@ -65,7 +65,7 @@ class EmbeddedDirtyDays:
             return taken_of(taken, _site_days(transaction, which, (*taken[0], *taken[-1])))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
+        """Remove exactly the marks in `taken`; stop awaiting the site-day."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?
@@ -75,17 +75,17 @@ class EmbeddedDirtyDays:
             transaction.run("DELETE FROM awaited_days WHERE site = ? AND day = ?", taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Returns what is marked of a site."""
+        """Return a site's marked days."""
         with self._database.reading() as transaction:
             return _site_days(transaction, "site = ?", (site,))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Returns the days of a site that wait to close, ascending."""
+        """Return a site's days that wait to close, ascending."""
         with self._database.reading() as transaction:
             return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Returns the marks of a site, ordered by (day, position)."""
+        """Return a site's marks, ordered by (day, position)."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _mark,

@@ -1,8 +1,8 @@
-"""One SQLite file: connections, transactions, schema versions, and what the driver's errors mean.
+"""A SQLite file: connections, transactions, schema versions, and translated driver errors.
 
-Decides how durable a commit is (WAL with synchronous=FULL: on disk when the call returns) and how long one waits for
-another process. Refuses to know what is stored. A process has one writing connection per file, behind a lock, and as
-many reading ones as it has reads at the same time; readers never wait for a writer.
+Decides commit durability (WAL with synchronous=FULL: on disk when the call returns) and the time-out for other
+processes. Knows nothing about the stored data. A process has a single write connection per file, behind a lock, and a
+read connection per concurrent read; readers never wait for a writer.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ _WAL_LIMIT_BYTES: Final = 64 << 20
 
 
 class Transaction:
-    """Statements of one transaction. Valid inside the `with` that made it."""
+    """Statements in a transaction. Valid only inside the `with` block that created the transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def run(self, sql: str, values: Sequence[Value] = ()) -> int:
-        """Runs one statement; returns how many rows it changed."""
+        """Run a statement; return the number of changed rows."""
         return self._connection.execute(sql, values).rowcount
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
-        """Runs one statement per row of values."""
+        """Run a statement once per row of values."""
         self._connection.executemany(sql, rows)
 
     def rows(self, make: Callable[..., T], sql: str, values: Sequence[Value] = ()) -> list[T]:
-        """Returns one `make(*columns)` per row."""
+        """Return `make(*columns)` for each row."""
         return [make(*row) for row in self._connection.execute(sql, values)]
 
     def first(self, make: Callable[..., T], sql: str, values: Sequence[Value] = ()) -> T | None:
-        """Returns `make(*columns)` of the first row, or None."""
+        """Return `make(*columns)` of the first row, or None."""
         row = self._connection.execute(sql, values).fetchone()
         return None if row is None else make(*row)
 
 
 class Database:
-    """A file with its schema, opened when it is first used, or by `open`. Thread-safe.
+    """A file with its schema, opened at first use or by `open`. Thread-safe.
 
     Args:
-        path: the file; it and its directory are made when they are not there.
+        path: the file; created with its directory when absent.
         schema: all migrations, oldest first.
         secure_delete: overwrite deleted rows with zeros.
     """
@@ -72,26 +72,26 @@ class Database:
         self._closed = False
 
     def open(self) -> None:
-        """Opens the file now, makes it where it is not there, and brings its schema to the newest version.
+        """Open the file now, create the file if absent, and migrate the schema to the newest version.
 
         Raises:
-            Unavailable: the file cannot be opened, or another process keeps it.
-            StoreCorrupt: the file is damaged, or a newer program wrote it.
+            Unavailable: the file cannot be opened, or another process holds a lock.
+            StoreCorrupt: the file is damaged, or a newer program wrote the file.
         """
         with self.reading() as transaction:
             transaction.first(int, "SELECT count(*) FROM sqlite_master")
 
     @contextmanager
     def writing(self, *, tell_doubt: bool = False) -> Iterator[Transaction]:
-        """Opens a transaction that writes: durable when the `with` ends, undone when it raises.
+        """Open a write transaction: durable at the end of the `with` block, rolled back on an exception.
 
         Args:
-            tell_doubt: say so when the commit itself fails, for callers that must not write the same again.
+            tell_doubt: raise CommitInDoubt when the commit itself fails, for callers that must not repeat the write.
 
         Raises:
-            Unavailable: another process kept the file for longer than the time-out, or the disk fails or is full.
-            CommitInDoubt: the commit failed, and whether it is on disk is not known.
-            StoreCorrupt: the file is not what it must be.
+            Unavailable: another process held the lock beyond the time-out, or the disk fails or is full.
+            CommitInDoubt: the commit failed, and the outcome is unknown.
+            StoreCorrupt: the file is damaged.
         """
         with self._write_lock, translated(self._path):
             if self._writer is None:
@@ -109,7 +109,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        """Opens a transaction in which all reads see one state of the file."""
+        """Open a transaction in which all reads see the same state of the file."""
         with translated(self._path):
             with self._state_lock:
                 connection = self._idle.pop() if self._idle else None
@@ -120,13 +120,13 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                if connection.in_transaction:  # some errors, as of a full disk, have ended it
+                if connection.in_transaction:  # some errors, such as a full disk, have already ended the transaction
                     connection.execute("ROLLBACK")
                 with self._state_lock:
                     self._idle.append(connection)
 
     def connect(self) -> sqlite3.Connection:
-        """Returns a new connection, migrated; `close` closes it too."""
+        """Return a new, migrated connection, which `close` will also close."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with translated(self._path):
             connection = sqlite3.connect(
@@ -145,8 +145,8 @@ class Database:
                 self._prepare(connection)
             except BaseException:
                 with self._state_lock:
-                    self._opened = [one for one in self._opened if one is not connection]
-                connection.close()  # it is asked for again and again, as long as a disk is full
+                    self._opened = [other for other in self._opened if other is not connection]
+                connection.close()  # callers retry while a disk is full; without this, connections would pile up
                 raise
             return connection
 
@@ -162,17 +162,17 @@ class Database:
             self._current = True
 
     def checkpoint(self) -> None:
-        """Moves what was committed out of the write-ahead log and empties it, unless someone is reading."""
+        """Move committed data out of the write-ahead log and empty the log, unless another connection is reading."""
         with self._write_lock, translated(self._path):
             if self._writer is not None:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def watch(self) -> Watch:
-        """Returns a watch on changes of the file by anyone."""
+        """Return a watch that detects changes by any other connection."""
         return Watch(self.connect(), self._path)
 
     def close(self) -> None:
-        """Closes all connections. A second call changes nothing; nothing may be in use."""
+        """Close all connections, none of which may be in use. A second call changes nothing."""
         with self._write_lock, self._state_lock:
             self._closed = True
             for connection in self._opened:
@@ -182,13 +182,13 @@ class Database:
             self._writer = None
 
     def _commit(self, connection: sqlite3.Connection, *, tell_doubt: bool) -> None:
-        """Commits. A commit whose sync fails may be found whole after a crash: its pages can be on disk."""
+        """Commit. After a failed sync, a crash may still leave the whole commit on disk."""
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if not tell_doubt:
                 raise
-            raise CommitInDoubt(f"{self._path.name}: the commit failed: {error}; read what was committed") from error
+            raise CommitInDoubt(f"{self._path.name}: the commit failed: {error}; read the committed state") from error
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -196,7 +196,7 @@ class Database:
 
 
 class Watch:
-    """Tells whether a file changed since it was last asked. Confined to one thread."""
+    """Detect whether a file has changed since the last call. Confined to one thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -204,20 +204,20 @@ class Watch:
         self._seen = -1
 
     def changed(self) -> bool:
-        """Returns whether anyone committed since the last call; the first call says yes."""
+        """Return whether another connection has committed since the last call; the first call returns True."""
         with translated(self._path):
             version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         changed, self._seen = version != self._seen, version
         return changed
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Close the connection. A second call changes nothing."""
         self._connection.close()
 
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turns errors of the driver inside the `with` into hitmesh's; misuse of the driver stays what it is."""
+    """Translate driver errors in the `with` block into hitmesh errors; leave driver misuse unchanged."""
     try:
         yield
     except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
@@ -230,16 +230,16 @@ def translated(path: Path) -> Iterator[None]:
 def _meaning(error: sqlite3.Error, path: Path) -> HitmeshError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreCorrupt(f"{path.name} is damaged: {error}; restore it from a copy")
+        return StoreCorrupt(f"{path.name} is damaged: {error}; restore the file from a copy")
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(f"no room to write {path.name}: {error}; free disk space")
     if isinstance(error, sqlite3.OperationalError):
-        return Unavailable(f"{path.name} does not answer: {error}")
+        return Unavailable(f"{path.name} is unavailable: {error}")
     return None
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Sets WAL mode. The switch ignores the busy time-out when two processes make the file at once: try again."""
+    """Set WAL mode. Retry, because the switch ignores the busy time-out when two processes create the file at once."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -253,7 +253,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path: Path) -> None:
-    """Brings the file to the newest version, all or nothing."""
+    """Migrate the file to the newest version, all or nothing."""
     if _version(connection) == len(schema):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -261,7 +261,7 @@ def _migrate(connection: sqlite3.Connection, schema: tuple[Migration, ...], path
         version = _version(connection)
         if version > len(schema):
             raise StoreCorrupt(
-                f"{path.name} has schema version {version}, this program knows {len(schema)}: use a newer one"
+                f"{path.name} has schema version {version}, this hitmesh knows {len(schema)}: use a newer hitmesh"
             )
         for migration in schema[version:]:
             for statement in migration:

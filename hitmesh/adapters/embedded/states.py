@@ -1,6 +1,6 @@
-"""Snapshots of the stream's state on one machine, in state.db: a file of its own, so that no commit waits for one.
+"""Snapshots of the stream's state on one machine, in state.db: a separate file, so that commits never wait.
 
-Decides which of two snapshots stays and when the chunks of others go; refuses to know what a state is.
+Decides which of two snapshots stays and when other chunks are deleted; knows nothing about the state's content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EmbeddedStateStore:
         self._database = database
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Stores the chunks of a snapshot durably in one transaction, in place of what was saved for it before."""
+        """Store a snapshot's chunks durably in a single transaction, replacing earlier chunks of the same snapshot."""
         snapshot = (*partition, writer, next_offset)
         with self._database.writing() as transaction:
             transaction.run(f"DELETE FROM snapshots WHERE {_OF_PARTITION} AND writer = ? AND next_offset = ?", snapshot)
@@ -34,7 +34,10 @@ class EmbeddedStateStore:
             )
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Makes a snapshot visible and removes the chunks of older ones, in one transaction; returns whether it did."""
+        """Make a snapshot visible and delete older chunks, in a single transaction.
+
+        Returns False and changes nothing when the existing snapshot must stay.
+        """
         version = (manifest.writer, manifest.position.next_offset)
         with self._database.writing() as transaction:
             if not replaces(manifest, _manifest_of(transaction, manifest.partition)):
@@ -57,7 +60,7 @@ class EmbeddedStateStore:
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
         with self._database.reading() as transaction:
             manifest = _manifest_of(transaction, partition)
             if manifest is None or manifest.logic_version != logic_version:

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: where the stream's signed rows lie in raw.db, and how they are found again.
+"""Step 6 of the journey on one machine: store and find the stream's signed rows in raw.db.
 
-Decides their place: first a chunk of a transaction, later a blob of a day and bucket of sites; and that a reader sees
-one state of both, however they are merged meanwhile. Refuses to know what a row counts; when rows are merged, decides
-hitmesh.adapters.embedded.compaction.
+Decides the location of rows: first in a transaction's chunk, later in a blob per day and bucket of sites. A reader
+sees a consistent state of chunks and blobs during merges. Knows nothing about the meaning of rows;
+hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from hitmesh.model.sites import SiteDay
 
 BUCKETS: Final = 64
 MAX_CACHED_BYTES: Final = 128 << 20
-# A chunk is read whole to find the rows of one site, so large transactions are cut; below a few thousand rows the
-# frame around the columns would outweigh what it saves.
+# A chunk is read whole even for a single site, so large transactions are split. Below a few thousand rows, the frame
+# overhead would exceed the savings.
 _CHUNK_ROWS: Final = 4_096
 _MAX_CHUNKS: Final = 16
 
 
 class Chunk(NamedTuple):
-    """Rows of one transaction and source whose site's bucket is in [first_bucket, end_bucket)."""
+    """Rows of a transaction and source whose site's bucket is in [first_bucket, end_bucket)."""
 
     source: RowSource
     first_bucket: int
@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Something to read: a row of a table, and the asked site-days that may be in it."""
+    """A table row to read, with the requested site-days it may contain."""
 
     table: str
     number: int
@@ -49,31 +49,31 @@ class Piece(NamedTuple):
 
 
 def bucket_of(site: str) -> int:
-    """Returns the bucket of a site: a stable hash, since buckets are stored."""
+    """Return a site's bucket by a stable hash, because buckets are stored."""
     return hash64(site) % BUCKETS
 
 
 def buckets_of(sites: pl.Series) -> pl.Series:
-    """Returns the bucket of each site."""
+    """Return each site's bucket."""
     return (hash64_column(sites) % BUCKETS).cast(pl.Int64).alias("bucket")
 
 
 def packed(rows: pl.DataFrame) -> bytes:
-    """Returns the rows as they are stored."""
+    """Return the rows in their stored format."""
     return pack_record(rows)
 
 
 def unpacked(value: bytes, source: RowSource) -> pl.DataFrame:
-    """Returns stored rows with the columns of their source.
+    """Return stored rows with the columns of their source.
 
     Raises:
-        StoreCorrupt: the bytes are not what was stored.
+        StoreCorrupt: the bytes differ from the stored bytes.
     """
     return unpack_record(value, STREAM_COLUMNS[source])
 
 
 def chunked(rows: pl.DataFrame, source: RowSource) -> list[Chunk]:
-    """Returns rows (STREAM_COLUMNS) as the chunks of a transaction, none for no rows."""
+    """Return rows (STREAM_COLUMNS) as a transaction's chunks; no chunk for no rows."""
     count = 1
     while count < _MAX_CHUNKS and rows.height >= 2 * count * _CHUNK_ROWS:
         count *= 2
@@ -88,7 +88,7 @@ def chunked(rows: pl.DataFrame, source: RowSource) -> list[Chunk]:
 
 
 def add_chunks(transaction: Transaction, chunks: Sequence[Chunk]) -> None:
-    """Adds the chunks of one transaction."""
+    """Add the chunks of a transaction."""
     batch = transaction.first(int, "SELECT coalesce(max(batch), 0) + 1 FROM stream_chunks")
     transaction.run_many(
         """INSERT INTO stream_chunks (batch, source, first_bucket, end_bucket, row_count, value)
@@ -102,7 +102,7 @@ class StreamRows:
 
     Args:
         database: raw.db.
-        max_cached_bytes: how much of what was read is kept.
+        max_cached_bytes: limit on cached bytes.
     """
 
     def __init__(self, database: Database, max_cached_bytes: int = MAX_CACHED_BYTES) -> None:
@@ -110,18 +110,18 @@ class StreamRows:
         self._kept = KeptFrames(max_cached_bytes)
 
     def of(self, source: RowSource, site_days: Iterable[SiteDay]) -> pl.DataFrame:
-        """Returns the rows of site-days (STREAM_COLUMNS), folded: one per key, none that came to nothing."""
-        asked = frozenset(site_days)
-        if not asked:
+        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without rows that net to nothing."""
+        wanted = frozenset(site_days)
+        if not wanted:
             return pl.DataFrame(schema=STREAM_COLUMNS[source])
         with self._database.reading() as transaction:
-            pieces = _pieces(transaction, source, asked - _dropped(transaction, asked))
+            pieces = _pieces(transaction, source, wanted - _dropped(transaction, wanted))
             parts = {piece: self._part(transaction, piece, source) for piece in pieces}
         found = {piece: part for piece, part in parts.items() if part.height}
         return self._kept.of((source, *found), lambda: _net(found, source))
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Hides all rows of site-days whose generation is the stream's; they are removed when blobs are merged."""
+        """Hide all stream rows of site-days whose superseded generation is the stream's; merges remove them later."""
         gone = [site_day for site_day, generation in superseded if generation == STREAM_GENERATION]
         if not gone:
             return
@@ -132,7 +132,7 @@ class StreamRows:
             )
 
     def _part(self, transaction: Transaction, piece: Piece, source: RowSource) -> pl.DataFrame:
-        """Returns the rows of a piece that are of its site-days; chunks and blobs never change."""
+        """Return a piece's rows for its site-days; chunks and blobs never change."""
 
         def read() -> pl.DataFrame:
             column = "chunk" if piece.table == "stream_chunks" else "blob"
@@ -143,13 +143,13 @@ class StreamRows:
 
 
 def of_site_days(rows: pl.DataFrame, site_days: Iterable[SiteDay], *, how: str) -> pl.DataFrame:
-    """Returns the rows that are of these site-days (`how` = "semi"), or those that are not ("anti")."""
+    """Return the rows in these site-days (`how` = "semi"), or all other rows ("anti")."""
     named = pl.DataFrame(list(site_days), schema={"site": pl.String, "day": pl.Int32}, orient="row")
     return rows.join(named, on=["site", "day"], how="semi" if how == "semi" else "anti")
 
 
 def _net(found: dict[Piece, pl.DataFrame], source: RowSource) -> pl.DataFrame:
-    """Returns the rows of all pieces, folded; a blob alone is folded already."""
+    """Return the folded rows of all pieces; a single blob is already folded."""
     if len(found) == 1:
         ((piece, part),) = found.items()
         if piece.table == "stream_blobs":
@@ -158,21 +158,21 @@ def _net(found: dict[Piece, pl.DataFrame], source: RowSource) -> pl.DataFrame:
     return folded(pl.concat(parts, rechunk=True), source, whole=True)
 
 
-def _dropped(transaction: Transaction, asked: Iterable[SiteDay]) -> set[SiteDay]:
+def _dropped(transaction: Transaction, wanted: Iterable[SiteDay]) -> set[SiteDay]:
     return set(
         transaction.rows(
             SiteDay,
             """SELECT site, day FROM json_each(?) AS asked CROSS JOIN stream_dropped
             WHERE site = asked.value ->> 0 AND day = asked.value ->> 1""",
-            (json.dumps([list(site_day) for site_day in asked]),),
+            (json.dumps([list(site_day) for site_day in wanted]),),
         )
     )
 
 
-def _pieces(transaction: Transaction, source: RowSource, asked: Iterable[SiteDay]) -> list[Piece]:
-    """Returns what to read: every chunk with a bucket that is asked for, every blob of an asked day and bucket."""
+def _pieces(transaction: Transaction, source: RowSource, wanted: Iterable[SiteDay]) -> list[Piece]:
+    """Return the pieces to read: every chunk with a requested bucket, every blob with a requested day and bucket."""
     by_bucket: dict[tuple[int, int], set[SiteDay]] = {}
-    for site_day in asked:
+    for site_day in wanted:
         by_bucket.setdefault((site_day.day, bucket_of(site_day.site)), set()).add(site_day)
     pieces: list[Piece] = []
     for chunk in transaction.rows(
@@ -191,7 +191,7 @@ def _pieces(transaction: Transaction, source: RowSource, asked: Iterable[SiteDay
         WHERE day = asked.value ->> 0 AND bucket = asked.value ->> 1 AND source = ?""",
         (json.dumps(list(by_bucket)), source),
     )
-    return pieces + [Piece("stream_blobs", one.blob, frozenset(by_bucket[one.day, one.bucket])) for one in blobs]
+    return pieces + [Piece("stream_blobs", blob.blob, frozenset(by_bucket[blob.day, blob.bucket])) for blob in blobs]
 
 
 class _ChunkRow(NamedTuple):

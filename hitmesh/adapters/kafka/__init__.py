@@ -1,1 +1,1 @@
-"""The log, and what goes from it to Druid, in Kafka."""
+"""Kafka adapters: the log, and the rollup topics that Druid reads."""

@@ -1,7 +1,7 @@
-"""Calls of a client library that may never come back, whatever time-out they are given.
+"""Run client library calls that may hang forever despite their time-outs.
 
-Decides that such a call is left behind with its thread: it can neither be ended nor be waited for. librdkafka's
-send_offsets_to_transaction waits for good for a coordinator that died at the wrong moment.
+A hanging call is abandoned together with its thread, since the call can be neither ended nor awaited. For example,
+librdkafka's send_offsets_to_transaction can wait forever for a coordinator that died at the wrong moment.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ _END: Final = None
 
 
 class CallHangs(Exception):
-    """A call did not come back; what it did is not known, and what it was made on must not be used any more."""
+    """A call did not return in time; its effect is unknown, and its client object must not be used again."""
 
 
 class BoundedCalls:
-    """Makes calls in a thread of its own, one after the other. After CallHangs it takes no more.
+    """Run calls one after another in a dedicated thread. Unusable after CallHangs.
 
     Args:
-        name: of the thread.
+        name: thread name.
     """
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        # A call that hangs must not keep the process from ending.
+        # A hanging call must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def call(self, within_s: float, function: Callable[..., T], *arguments: Any) -> T:
-        """Returns what the function does, or raises what it raises.
+        """Return the function's result, or raise its exception.
 
         Raises:
-            CallHangs: it did not come back in time.
+            CallHangs: the call did not return in time.
         """
         done: Future[T] = Future()
         self._queue.put((function, arguments, done))
         if wait([done], within_s).not_done:
             self.end()
-            raise CallHangs(f"{getattr(function, '__name__', function)} did not come back in {within_s:g} s")
+            raise CallHangs(f"{getattr(function, '__name__', function)} did not return within {within_s:g} s")
         return done.result()
 
     def end(self) -> None:
-        """Lets the thread end, once what it does has come back. A second call changes nothing."""
+        """End the thread after its current call. A second call changes nothing."""
         self._queue.put(_END)
 
     def _run(self) -> None:
@@ -57,5 +57,5 @@ class BoundedCalls:
             function, arguments, done = work
             try:
                 done.set_result(function(*arguments))
-            except BaseException as error:  # told to whoever asked
+            except BaseException as error:  # raised again in the caller
                 done.set_exception(error)

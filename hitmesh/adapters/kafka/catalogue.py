@@ -1,4 +1,4 @@
-"""What the Kafka adapters have to know of logs: which topic is which log, with how many partitions."""
+"""Protocols that the Kafka adapters need from another store: declared logs, progress, writer numbers."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ class Catalogue(Protocol):
     """The declared logs."""
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log a topic is now."""
+        """Return the id of a topic's current log."""
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic's current log has."""
+        """Return the number of partitions in the topic's current log."""
 
     def partition_ids(self, topic: Topic) -> Sequence[PartitionId]:
-        """Returns the partitions of the topic's current log."""
+        """Return the partitions of the topic's current log."""
 
     def topic_of(self, log_id: str) -> Topic:
-        """Returns the topic of a log, of a retired one too; raises ValueError for a log that is none."""
+        """Return the topic of a current or retired log; raise ValueError for an unknown log."""
 
 
 class Progress(Protocol):
-    """Where reports look how far the log was applied."""
+    """The applied progress that reports read."""
 
     def publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Says that all before these positions is applied and committed."""
+        """Publish that everything before these positions is applied and committed."""
 
 
 class Writers(Protocol):
-    """Numbers of writers, for all processes."""
+    """Writer numbers, shared by all processes."""
 
     def next(self, owner: str) -> int:
-        """Returns a number greater than any before, and notes it as the owner's newest."""
+        """Return a number greater than any before, and record this number as the owner's newest."""
 
     def newest(self, owner: str) -> int:
-        """Returns the number that an owner was given last; 0 for none."""
+        """Return the owner's newest number; 0 without a number."""

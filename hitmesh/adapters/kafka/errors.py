@@ -1,7 +1,7 @@
-"""What errors of the Kafka client mean, in the project's own tree of errors.
+"""Translate Kafka client errors into hitmesh.model.errors, by the reaction the caller should have.
 
-Decides by what the caller should do. librdkafka marks errors of transactions as retriable, to be aborted, or fatal
-(everything else is fatal); of a call that timed out nobody knows whether it was done.
+librdkafka marks transaction errors as retriable, abortable or fatal; unmarked errors count as fatal. After a time-out
+the outcome of a call is unknown.
 """
 
 from __future__ import annotations
@@ -41,20 +41,23 @@ RETRY_S: Final = 1.0
 
 
 def error_of(exception: KafkaException) -> KafkaError:
-    """Returns what the client says went wrong."""
+    """Return the KafkaError inside an exception."""
     error: KafkaError = exception.args[0]
     return error
 
 
 def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
-    """Returns the error of a call that is no transaction's: what may pass by itself can be tried again."""
+    """Return the error for a call outside a transaction; transient failures become Unavailable."""
     found = error_of(error) if isinstance(error, KafkaException) else error
     if found.code() in _FENCED:
-        return Fenced(f"Kafka, {doing}: another process took over the place of this one ({found.name()})")
+        return Fenced(f"Kafka, {doing}: another process took over this process's transactional id ({found.name()})")
     if _is_member_fenced(found):
-        # Another process of this name, or the client's own second try to join while Kafka was away: who is the newest
-        # writer is asked before a new reader is opened.
-        return Unavailable(f"Kafka, {doing}: this reader's place was taken ({found.name()})", retry_after_s=RETRY_S)
+        # The cause is another process with this name, or the client's own second join while Kafka was away. The caller
+        # asks for the newest writer before a new reader is opened.
+        return Unavailable(
+            f"Kafka, {doing}: another member took over this reader's place in the group ({found.name()})",
+            retry_after_s=RETRY_S,
+        )
     if found.code() in _MOVED:
         return _moved(found, doing)
     if found.code() in _BUGS:
@@ -63,7 +66,7 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
 
 
 def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
-    """Returns the error of a transaction that is given up: aborted where it can be, in doubt otherwise."""
+    """Return the error for a failed transaction: Fenced, PartitionsMoved, Unavailable if aborted, or CommitInDoubt."""
     if error.code() in _FENCED:
         return Fenced(f"Kafka, {doing}: a later writer took over ({error.name()})")
     if error.code() in _MOVED or _is_member_fenced(error):
@@ -74,7 +77,7 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
 
 
 def _is_member_fenced(error: KafkaError) -> bool:
-    """Returns whether a member lost its name; a consumer says so with a code that any broken client has."""
+    """Return whether a member lost its name; a consumer reports this with the code of any broken client."""
     return error.code() == KafkaError.FENCED_INSTANCE_ID or (
         error.code() == KafkaError._FATAL and "group.instance.id" in error.str()
     )

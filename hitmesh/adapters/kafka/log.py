@@ -1,7 +1,7 @@
-"""Step 3 of the journey on Kafka: records appended to topics, acknowledged by every replica that has to.
+"""Step 3 of the journey on Kafka: append records to topics, acknowledged by all in-sync replicas.
 
-Decides when a record is durable (acks=all, answered by the delivery report) and how much may wait for that. We choose
-the partition, never the client library (decision A4). Refuses to know what a record holds.
+Decides when a record is durable (acks=all, reported by the delivery report) and how many records may wait. The caller
+chooses the partition, never the client library (decision A4). Knows nothing of a record's content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hitmesh.runtime.logs import logger, traceback_of
 MAX_QUEUED_BYTES: Final = 64 << 20
 MAX_QUEUED_RECORDS: Final = 20_000
 MAX_VALUE_BYTES: Final = 8 << 20
-# A message that is given up leaves a gap of what was acknowledged behind it: it is held as long as anybody may wait.
+# An abandoned message leaves a gap before later acknowledged messages, so Kafka's client retries for a full day.
 DELIVERY_MS: Final = 24 * 3_600_000
 _FULL_RETRY_S: Final = 0.25
 _POLL_S: Final = 0.1
@@ -33,16 +33,16 @@ _CLOSE_S: Final = 10.0
 
 
 class KafkaEventLog:
-    """An EventLog in Kafka topics. Thread-safe; connects when it is first appended to.
+    """An EventLog in Kafka topics. Thread-safe; connects at the first append.
 
-    The log time that an append tells is bound by what this process appended before; readers apply the running maximum
-    over all writers (rule L1), so theirs may be later.
+    The log time returned by an append only considers this process's earlier appends. Readers apply the running maximum
+    over all writers (rule L1), so a reader's log time may be later.
 
     Args:
-        servers: where Kafka is, and what topics are called.
-        catalogue: which log each topic is.
-        max_queued_bytes: bytes of values that may wait for their acknowledgement; more is LogFull.
-        max_queued_records: records that may wait; more is LogFull.
+        servers: addresses of Kafka and topic names.
+        catalogue: the current log of each topic.
+        max_queued_bytes: limit on value bytes that wait for acknowledgement; LogFull beyond.
+        max_queued_records: limit on records that wait for acknowledgement; LogFull beyond.
     """
 
     def __init__(
@@ -66,42 +66,42 @@ class KafkaEventLog:
         self._closed = False
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic has."""
+        """Return the topic's number of partitions."""
         return self._catalogue.partitions(topic)
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log the topic is."""
+        """Return the id of the topic's log."""
         return self._catalogue.log_id(topic)
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Sends a record; the future resolves when all replicas that have to have it.
+        """Send a record; the future resolves when all in-sync replicas have stored the record.
 
         Raises:
-            LogFull: too much waits already.
-            ValueError: no such partition, or a value beyond 8 MiB.
+            LogFull: too many records or bytes already wait.
+            ValueError: no such partition, or a value above 8 MiB.
         """
         if not 0 <= partition < self.partitions(topic):
             raise ValueError(f"{topic} has no partition {partition}")
         size = len(record.value)
         if size > MAX_VALUE_BYTES:
-            raise ValueError(f"a value of {size} bytes; the rule is at most {MAX_VALUE_BYTES}")
+            raise ValueError(f"the value has {size} bytes; the limit is {MAX_VALUE_BYTES}")
         future: Future[LoggedPosition] = Future()
-        future.set_running_or_notify_cancel()  # what is sent cannot be taken back
+        future.set_running_or_notify_cancel()  # a sent record cannot be cancelled
         with self._lock:
             if self._closed:
                 raise Unavailable("the log is closed")
             self._refuse_when_full(size)
-            # Inside the lock: two appends to a partition are sent in the order in which they were taken.
+            # Inside the lock, so that appends to a partition are sent in the order of the calls.
             self._send(topic, partition, record, future)
             self._waiting.add(future)
             self._queued_bytes += size
         return future
 
     def flush(self, timeout_s: float) -> None:
-        """Waits until every append so far is resolved.
+        """Block until every append so far is resolved.
 
         Raises:
-            RetryError: that took longer than `timeout_s`.
+            RetryError: some appends were unresolved after `timeout_s`.
         """
         with self._lock:
             waiting = list(self._waiting)
@@ -110,7 +110,7 @@ class KafkaEventLog:
             raise RetryError(f"{left} records still wait for Kafka after {timeout_s} s")
 
     def close(self) -> None:
-        """Waits for what was sent, for a while, and lets go. A second call changes nothing."""
+        """Wait up to 10 s for pending appends, then release the producer. A second call changes nothing."""
         with self._lock:
             self._closed = True
             waiting = list(self._waiting)
@@ -130,14 +130,14 @@ class KafkaEventLog:
                 on_delivery=lambda error, message: self._delivered(future, topic, record, error, message),
             )
         except BufferError as error:
-            raise LogFull("Kafka's client has no room", retry_after_s=_FULL_RETRY_S) from error
+            raise LogFull("the queue of the Kafka client is full", retry_after_s=_FULL_RETRY_S) from error
         except KafkaException as error:
             if error_of(error).fatal():
-                self._give_up()  # it takes nothing any more: the next append has a new one
+                self._give_up()  # a fatal error makes the producer unusable; the next append creates a new producer
             raise unavailable(error, f"append to {topic}") from error
 
     def _give_up(self) -> None:
-        """Lets go of the producer. What was not acknowledged is refused, so that whoever waits hears of it."""
+        """Drop the producer; unacknowledged appends fail, so that waiting callers are told."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
@@ -147,8 +147,8 @@ class KafkaEventLog:
             self._waiting and self._queued_bytes + size > self._max_queued_bytes
         ):
             raise LogFull(
-                f"{len(self._waiting)} records of {self._queued_bytes} bytes wait to be acknowledged; "
-                f"the rule is at most {self._max_queued_records} and {self._max_queued_bytes}",
+                f"{len(self._waiting)} records of {self._queued_bytes} bytes wait for acknowledgement; "
+                f"the limits are {self._max_queued_records} records and {self._max_queued_bytes} bytes",
                 retry_after_s=_FULL_RETRY_S,
             )
 
@@ -161,7 +161,7 @@ class KafkaEventLog:
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": "zstd",
-                    "linger.ms": 2,  # the collector has batched already
+                    "linger.ms": 2,  # the collector has already batched
                     "delivery.timeout.ms": DELIVERY_MS,
                     "message.max.bytes": MAX_VALUE_BYTES + (1 << 20),
                     "queue.buffering.max.kbytes": 2 * self._max_queued_bytes // 1024,
@@ -175,11 +175,11 @@ class KafkaEventLog:
         return self._producer
 
     def _serve_reports(self, producer: Producer) -> None:
-        """Calls back those who wait, until the producer was given up and nobody waits for it."""
+        """Run delivery callbacks until the producer is dropped and has no pending message."""
         while self._producer is producer or len(producer):
             try:
                 producer.poll(_POLL_S)
-            except BaseException as error:  # of those who are told: the others must be told too
+            except BaseException as error:  # a failing callback must not stop the other callbacks
                 logger().error("append_not_told", error=type(error).__name__, traceback=traceback_of(error))
 
     def _delivered(

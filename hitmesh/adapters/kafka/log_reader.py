@@ -1,8 +1,9 @@
-"""Step 4 of the journey on Kafka: the records of the partitions that the group gives to this reader.
+"""Step 4 of the journey on Kafka: read the partitions that the consumer group assigns to this reader.
 
-Decides that a reader is a member of its group for life: where its partitions change it says so and is replaced by a new
-one, since rewinding a consumer that prefetches loses messages. A partition begins where its group committed, with the
-log time that stands in the commit's metadata (rule L1). Refuses to skip what is gone from the log.
+A reader stays a group member until closed. When its partitions change, the reader raises PartitionsMoved. The new
+partitions are assigned, never rewound, since rewinding a prefetching consumer loses messages. Each partition begins at
+the committed position, with the log time from the commit's metadata (rule L1). Records that are missing from the log
+raise an error and are never skipped.
 """
 
 from __future__ import annotations
@@ -24,37 +25,37 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 
 SESSION_MS: Final = 15_000
-# The group takes a member for dead that does not read for so long.
+# The group treats a member that has not polled for this long as dead.
 MAX_SILENCE_S: Final = 300.0
 _ASSIGNED_S: Final = 60.0
 _JOIN_POLL_S: Final = 0.1
 _CALL_S: Final = 10.0
 _BATCH: Final = 50
-# Records that wait for the next poll; heartbeats have no rows, so rows alone bound nothing.
+# Limit on records waiting for the next poll; heartbeats have no rows, so a limit on rows is not enough.
 _MAX_AHEAD: Final = 500
 _QUEUED_KIB: Final = 32 << 10
-# The client reconnects by itself; nothing is lost meanwhile.
+# The client reconnects on these errors without losing messages.
 _PASSING: Final = frozenset(
     {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 )
 
 
 def group_id(servers: Servers, group: str, topic: Topic) -> str:
-    """Returns the name of a group of readers in Kafka: each topic has one of its own."""
+    """Return the Kafka name of a consumer group; each topic has a separate group."""
     return f"{servers.name}-{group}-{topic}"
 
 
 class KafkaLogReader:
-    """A LogReader of a Kafka topic; a member of its group until it is closed. Confined to one thread.
+    """A LogReader for a Kafka topic; a group member until closed. Confined to one thread.
 
     Args:
-        servers: where Kafka is, and what topics are called.
-        catalogue: which log each topic is.
-        topic: what is read.
-        group: whose positions count.
-        node: name of this instance: under it the group finds a member that comes back (static membership).
-        members: where transactions find the membership.
-        max_silence_s: how long it may be between two calls of `poll` or `stay`, at least 15 s.
+        servers: addresses of Kafka and topic names.
+        catalogue: the current log of each topic.
+        topic: the topic to read.
+        group: the consumer group whose positions are used.
+        node: name of this instance; the group recognizes a returning member by this name (static membership).
+        members: registry in which transactions find this membership.
+        max_silence_s: maximum time between two calls of `poll` or `stay`, at least 15 s.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class KafkaLogReader:
                 "max.poll.interval.ms": int(max_silence_s * 1_000),
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _QUEUED_KIB,
-                # Little of a partition at a time, so that none runs far ahead; a larger record comes all the same.
+                # Fetch little per partition, so that no partition runs far ahead; a larger record is still returned.
                 "max.partition.fetch.bytes": 1 << 20,
                 "fetch.max.bytes": 16 << 20,
                 "log_level": 3,
@@ -109,14 +110,14 @@ class KafkaLogReader:
         self._accept()
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Returns the next records, oldest log time first, in order per partition; waits for the first of them.
+        """Return the next records, oldest log time first, in order per partition; wait for the first record.
 
-        At most `max_hits` rows together, but at least one record; empty when none came within `timeout_s`.
+        At most `max_hits` rows in total, but at least one record; empty when no record arrived within `timeout_s`.
 
         Raises:
-            PartitionsMoved: the group changed what this reader has.
-            Unavailable: Kafka does not answer, or gave this reader's place to another; open a new one.
-            FatalError: records that were not read are gone from the log.
+            PartitionsMoved: the group reassigned partitions.
+            Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
+            FatalError: unread records are missing from the log.
         """
         self._fetch(max_hits, 0.0 if self._ahead else timeout_s)
         taken = self._take(max_hits)
@@ -126,11 +127,11 @@ class KafkaLogReader:
         return taken
 
     def stay(self) -> None:
-        """Says that this reader lives: reads a message ahead, a tenth of the time after the last one.
+        """Send a heartbeat: read a message ahead when a tenth of `max_silence_s` has passed since the last read.
 
         Raises:
-            PartitionsMoved: the group changed what this reader has.
-            Unavailable: Kafka does not answer, or gave this reader's place to another; open a new one.
+            PartitionsMoved: the group reassigned partitions.
+            Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
         """
         if time.monotonic() - self._read_s < self._stay_every_s:
             return
@@ -139,16 +140,16 @@ class KafkaLogReader:
         self._refuse_when_moved()
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the next record to read of each of its partitions; whoever asks knows which it has now."""
+        """Return the next position per assigned partition; the call accepts the current assignment."""
         self._accept()
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last of its partitions; (0, 0) without a commit."""
+        """Return the committed position per assigned partition; (0, 0) without a commit."""
         return committed_by(self._consumer, self._kafka_topic, list(self._next))
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions durably; older ones are ignored.
+        """Save positions durably; older positions are ignored.
 
         Raises:
             PartitionsMoved: this reader has lost partitions; nothing was saved.
@@ -156,12 +157,12 @@ class KafkaLogReader:
         self._refuse_when_moved()
         lost = sorted(partition.partition for partition in positions.keys() - self._next.keys())
         if lost:
-            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} are another reader's", retry_after_s=0)
+            raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} belong to another reader", retry_after_s=0)
         there = committed_by(self._consumer, self._kafka_topic, list(positions))
-        newer = [one for one, done in positions.items() if _is_newer(done, there[one])]
+        newer = [partition for partition, done in positions.items() if _is_newer(done, there[partition])]
         if not newer:
             return
-        offsets = [offset_of(self._kafka_topic, one, positions[one]) for one in newer]
+        offsets = [offset_of(self._kafka_topic, partition, positions[partition]) for partition in newer]
         try:
             for done in self._consumer.commit(offsets=offsets, asynchronous=False):
                 if done.error is not None:
@@ -170,14 +171,14 @@ class KafkaLogReader:
             raise unavailable(error, f"commit of {self._kafka_topic}") from error
 
     def close(self) -> None:
-        """Lets go; the group keeps the place of this member for a while. A second call changes nothing."""
+        """Close the consumer; the group keeps this member's place for a while. A second call changes nothing."""
         if not self._is_closed:
             self._is_closed = True
             self._members.leave(self._topic, self._group, self._consumer)
             self._consumer.close()
 
     def _join(self) -> None:
-        """Waits for the first assignment, and begins each partition where it was committed."""
+        """Wait for the first assignment, and begin each partition at the committed position."""
         self._consumer.subscribe(
             [self._kafka_topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -186,18 +187,18 @@ class KafkaLogReader:
             for message in self._consumed(1, _JOIN_POLL_S):
                 self._keep(message)
             if time.monotonic() > deadline:
-                raise Unavailable(f"Kafka gave this reader no partitions of {self._kafka_topic} in {_ASSIGNED_S:.0f} s")
+                raise Unavailable(f"Kafka assigned no partitions of {self._kafka_topic} within {_ASSIGNED_S:.0f} s")
 
     def _accept(self) -> None:
-        """Lets transactions commit with the membership of this reader: what it has now is known to its user."""
+        """Let transactions use this reader's membership, because the caller now knows the current assignment."""
         if not self._has_moved and not self._is_closed:
             self._members.join(self._topic, self._group, self._consumer)
 
     def _assigned(self, consumer: Consumer, assigned: Sequence[TopicPartition]) -> None:
-        """Begins what was assigned where it was committed. The member stays: one that left would move everything."""
+        """Begin assigned partitions at the committed positions. Leaving the group would trigger another rebalance."""
         if self._is_assigned:
             self._move()
-        partitions = [PartitionId(self._log_id, one.partition) for one in assigned]
+        partitions = [PartitionId(self._log_id, assignment.partition) for assignment in assigned]
         committed = committed_by(consumer, self._kafka_topic, partitions)
         for partition, done in committed.items():
             first, end = consumer.get_watermark_offsets(
@@ -205,13 +206,16 @@ class KafkaLogReader:
             )
             if not first <= done.next_offset <= end and (done.next_offset or first):
                 raise FatalError(
-                    f"{self._kafka_topic}/{partition.partition} has records {first} to {end}, and the group would go "
-                    f"on at {done.next_offset}: what is between is lost; restore it, or commit {first} by hand"
+                    f"{self._kafka_topic}/{partition.partition} has records {first} to {end}, but the group is "
+                    f"committed at {done.next_offset}: records are lost; restore the records, or commit {first} by hand"
                 )
         self._next = dict(committed)
-        self._times = {one.partition: done.log_time for one, done in committed.items()}
+        self._times = {partition.partition: done.log_time for partition, done in committed.items()}
         consumer.assign(
-            [TopicPartition(self._kafka_topic, one.partition, done.next_offset) for one, done in committed.items()]
+            [
+                TopicPartition(self._kafka_topic, partition.partition, done.next_offset)
+                for partition, done in committed.items()
+            ]
         )
         self._is_assigned = True
 
@@ -220,15 +224,15 @@ class KafkaLogReader:
             self._move()
 
     def _lost(self, consumer: Consumer, lost: Sequence[TopicPartition]) -> None:
-        """The group went on without this member: after a broker's death, or after ours was taken for dead."""
+        """Handle removal from the group, after a broker's death or when the group declared this member dead."""
         self._is_lost = True
         self._revoked(consumer, lost)
 
     def _move(self) -> None:
-        """Forgets what was read.
+        """Forget the records read ahead and the positions.
 
-        The client joins again by itself, with a membership that counts: nobody may use it for what was read before, so
-        it is withdrawn until somebody asks what the reader has now.
+        The client rejoins the group on its own, with a valid membership. This membership must not commit records read
+        before the move, so the membership is withdrawn until the caller asks for the new positions.
         """
         self._has_moved = True
         self._next, self._ahead, self._times = {}, [], {}
@@ -236,14 +240,18 @@ class KafkaLogReader:
 
     def _refuse_when_moved(self) -> None:
         if self._is_lost:
-            # What the client does by itself then may come to nothing: it can fence its own second try to join.
-            raise Unavailable(f"this reader of {self._kafka_topic} lost its place in the group", retry_after_s=0.5)
+            # The client's own recovery may fail here: the client can fence its own second join.
+            raise Unavailable(
+                f"this reader of {self._kafka_topic} was removed from the group; open a new reader", retry_after_s=0.5
+            )
         if self._has_moved:
             self._has_moved = False
-            raise PartitionsMoved(f"partitions of {self._kafka_topic} moved; begin from its positions", retry_after_s=0)
+            raise PartitionsMoved(
+                f"partitions of {self._kafka_topic} moved; begin from the reader's positions", retry_after_s=0
+            )
 
     def _fetch(self, max_hits: int, timeout_s: float) -> None:
-        """Reads the first message within the time-out, and others that wait already, until there are enough."""
+        """Read the first message within the time-out, then messages already waiting, up to the limits."""
         messages = self._consumed(1, timeout_s)
         while messages:
             for message in messages:
@@ -268,20 +276,20 @@ class KafkaLogReader:
             return
         number, _ = place_of(message)
         if number not in self._times:
-            return  # of a partition that is another reader's by now
+            return  # the partition has moved to another reader
         logged = logged_of(message, self._log_id, self._times[number])
         self._times[number] = logged.log_time
         self._ahead.append(logged)
 
     def _refuse(self, error: KafkaError) -> None:
-        """Raises what an error means that came in place of a message, unless it passes by itself."""
+        """Raise the matching error for a KafkaError received in place of a message; ignore transient errors."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise FatalError(f"records of {self._kafka_topic} that were not read are gone from the log: {error}")
+            raise FatalError(f"unread records of {self._kafka_topic} are gone from the log: {error}")
         if not error.retriable() and error.code() not in _PASSING:
             raise unavailable(error, f"read of {self._kafka_topic}")
 
     def _take(self, max_hits: int) -> list[LoggedRecord]:
-        """Returns what was read, by log time, up to so many hits; the rest stays for the next poll."""
+        """Return records read ahead, by log time, up to `max_hits` rows; keep the rest for the next poll."""
         ordered = sorted(self._ahead, key=lambda logged: (logged.log_time, logged.position))
         hits, count = 0, 0
         for logged in ordered:

@@ -1,8 +1,8 @@
-"""Records of a Kafka topic read again, without a group: how a state is made anew from the log (decision A5).
+"""Read records of a Kafka topic again, without a group, to rebuild state from the log (decision A5).
 
-Decides how log times are known in the middle of a log. They are a running maximum (rule L1) that Kafka does not keep:
-the caller says how far it had come, or else reading begins `look_back` records earlier, which finds log times that may
-be too early. Commits nothing.
+Decides how log times are known in the middle of a log. Log time is a running maximum (rule L1) that Kafka does not
+store. Either the caller supplies the log time at the start, or reading begins `look_back` records earlier; log times
+may then be too early. Commits nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PASSING: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT
 
 
 class KafkaLogScan:
-    """A LogScan of Kafka topics. Thread-safe: each call has a consumer of its own.
+    """A LogScan of Kafka topics. Thread-safe: each call has a separate consumer.
 
     Args:
-        servers: where Kafka is, and what topics are called.
-        catalogue: which log each topic is.
-        look_back: so many records earlier reading begins where the log time is not known.
+        servers: addresses of Kafka and topic names.
+        catalogue: the current log of each topic.
+        look_back: number of records to read before the start when the log time is unknown.
     """
 
     def __init__(self, servers: Servers, catalogue: Catalogue, look_back: int = LOOK_BACK) -> None:
@@ -45,15 +45,15 @@ class KafkaLogScan:
         self._catalogue = catalogue
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Returns the first offset that is still there; the next one to be written when none is."""
+        """Return the first retained offset; the next offset to be written when no record is retained."""
         with self._consumer() as consumer:
             return self._retained(consumer, partition)[0]
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Returns the first retained offset whose log time is at least `log_time`; the end when none is.
+        """Return the first retained offset whose log time is at least `log_time`, otherwise the end offset.
 
-        Log time is never later than what was appended last, so no record before the one that Kafka's own index finds
-        can be it. Where clocks agree that is the one; else, since log time never falls, a handful of looks find it.
+        Log time never exceeds the latest append time, so the result cannot precede the offset from Kafka's time index.
+        When clocks agree, that offset is the result. Otherwise a binary search follows, since log time never falls.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -71,9 +71,9 @@ class KafkaLogScan:
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; records that are gone are not there.
+        """Yield the retained records of [first_offset, end_offset) in order.
 
-        `log_time` is that of the first record or of the one before it; 0 where it is not known.
+        `log_time` is the log time of the first record or of the previous record; 0 if unknown.
         """
         with self._consumer() as consumer:
             first, end = self._retained(consumer, partition)
@@ -86,10 +86,10 @@ class KafkaLogScan:
                     yield logged
 
     def close(self) -> None:
-        """Has nothing to let go of."""
+        """Do nothing; no resources are held between calls."""
 
     def _messages(self, consumer: Consumer, partition: PartitionId, first: int, end: int) -> Iterator[Message]:
-        """Yields the messages of [first, end), all of them retained when it was asked for."""
+        """Yield the messages of [first, end), all retained when the bounds were read."""
         topic = self._topic(partition)
         consumer.assign([TopicPartition(topic, partition.partition, first)])
         for message in self._consumed(consumer, topic):
@@ -107,7 +107,7 @@ class KafkaLogScan:
                 raise unavailable(problem, f"read of {topic}")
 
     def _consumed(self, consumer: Consumer, topic: str) -> Iterator[Message]:
-        """Yields what comes, as long as something does."""
+        """Yield messages until none arrives for 30 s, then raise Unavailable."""
         silent_since = time.monotonic()
         while time.monotonic() - silent_since < _SILENT_S:
             try:
@@ -118,17 +118,17 @@ class KafkaLogScan:
             yield from messages
             if any(message.error() is None for message in messages):
                 silent_since = time.monotonic()
-        raise Unavailable(f"{topic} gave no record for {_SILENT_S:.0f} s")
+        raise Unavailable(f"Kafka returned no record of {topic} for {_SILENT_S:.0f} s")
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
-        """Returns the first offset that was appended at `log_time` or later; the end when none was."""
-        asked = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
+        """Return the first offset appended at `log_time` or later, otherwise the end offset."""
+        question = TopicPartition(self._topic(partition), partition.partition, max(0, log_time))
         try:
-            (found,) = consumer.offsets_for_times([asked], timeout=_CALL_S)
+            (found,) = consumer.offsets_for_times([question], timeout=_CALL_S)
         except KafkaException as error:
-            raise unavailable(error, f"time index of {asked.topic}/{asked.partition}") from error
+            raise unavailable(error, f"time index of {question.topic}/{question.partition}") from error
         if found.error is not None:
-            raise unavailable(found.error, f"time index of {asked.topic}/{asked.partition}")
+            raise unavailable(found.error, f"time index of {question.topic}/{question.partition}")
         return end if found.offset < 0 else int(found.offset)
 
     def _retained(self, consumer: Consumer, partition: PartitionId) -> tuple[int, int]:
@@ -150,7 +150,7 @@ class KafkaLogScan:
         consumer = Consumer(
             {
                 "bootstrap.servers": self._servers.kafka,
-                "group.id": f"{self._servers.name}-scan",  # needed by the client; nothing is committed under it
+                "group.id": f"{self._servers.name}-scan",  # the client requires a group; nothing is committed
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

@@ -1,7 +1,7 @@
-"""Which readers of this process are members of a group: their membership proves that a transaction may commit.
+"""The group memberships of this process's readers; a membership proves that a transaction may commit.
 
-Decides that a process which had a reader of a topic never commits without one: Kafka takes positions from those who
-claim no membership at all, so whoever lost its partitions must not be among them.
+A process that has had a reader for a topic never commits without a reader: Kafka accepts positions from a client that
+claims no membership, so a process that lost its partitions must not commit this way.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from hitmesh.model.positions import Topic
 
 
 class GroupMembers:
-    """The open readers of one process, by topic and group. Thread-safe."""
+    """The open readers of this process, by topic and group. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._consumers: dict[tuple[Topic, str], Consumer | None] = {}
 
     def join(self, topic: Topic, group: str, consumer: Consumer) -> None:
-        """Notes a reader; one of the same topic and group that was there before is none any more."""
+        """Register a reader, replacing an earlier reader of the same topic and group."""
         with self._lock:
             self._consumers[topic, group] = consumer
 
     def leave(self, topic: Topic, group: str, consumer: Consumer) -> None:
-        """Notes that a reader is no member any more, if it is still the one that is known."""
+        """Withdraw a reader's membership if this reader is still the registered reader."""
         with self._lock:
             if self._consumers.get((topic, group)) is consumer:
                 self._consumers[topic, group] = None
 
     def metadata(self, topic: Topic, group: str) -> Any | None:
-        """Returns the membership of a reader, None where this process never had one.
+        """Return a reader's membership, None if this process never had a reader.
 
         Raises:
             PartitionsMoved: the reader lost partitions or was closed.
@@ -44,5 +44,7 @@ class GroupMembers:
                 return None
             consumer = self._consumers[topic, group]
             if consumer is None:
-                raise PartitionsMoved(f"this process reads {topic} no more; open a new reader", retry_after_s=0.1)
+                raise PartitionsMoved(
+                    f"this process's reader of {topic} is closed; open a new reader", retry_after_s=0.1
+                )
             return consumer.consumer_group_metadata()

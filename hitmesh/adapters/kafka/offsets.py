@@ -1,4 +1,4 @@
-"""Positions of a group in Kafka: the offset, and the log time up to which everything is applied as its metadata."""
+"""A group's positions in Kafka: the offset, with the log time up to which everything is applied as metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 
 _CALL_S: Final = 5.0
-# A transaction that another member left pending ends by itself after its own time-out.
+# Another member's pending transaction ends by its own time-out.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 _ASK_AGAIN: Final = frozenset(
@@ -32,35 +32,35 @@ _ASK_AGAIN: Final = frozenset(
 
 
 def offset_of(topic: str, partition: PartitionId, done: PartitionProgress) -> TopicPartition:
-    """Returns a position as it is committed."""
+    """Return a position in the form that Kafka commits."""
     return TopicPartition(topic, partition.partition, done.next_offset, metadata=str(done.log_time))
 
 
 def committed_by(
     consumer: Consumer, topic: str, partitions: Sequence[PartitionId]
 ) -> Mapping[PartitionId, PartitionProgress]:
-    """Returns what the consumer's group committed of partitions of one topic; (0, 0) without a commit.
+    """Return the group's committed positions for partitions of a topic; (0, 0) without a commit.
 
-    A time-out is asked again: while a transaction of another member is pending, Kafka does not say.
+    Retries after a time-out: Kafka returns no position while another member's transaction is pending.
 
     Raises:
-        Unavailable: it did not answer for long.
+        Unavailable: no answer before the deadline.
     """
-    asked = [TopicPartition(topic, one.partition) for one in partitions]
+    questions = [TopicPartition(topic, partition.partition) for partition in partitions]
     deadline = time.monotonic() + _DEADLINE_S
-    while asked:
-        answers, problem = _ask(consumer, asked)
+    while questions:
+        answers, problem = _ask(consumer, questions)
         if problem is None:
-            return {one: _progress(topic, answer) for one, answer in zip(partitions, answers, strict=True)}
+            return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
         if problem.code() not in _ASK_AGAIN or time.monotonic() > deadline:
             raise unavailable(problem, f"positions of {topic}")
-        time.sleep(_PAUSE_S)  # some of these come back at once
+        time.sleep(_PAUSE_S)  # some of these errors return at once
     return {}
 
 
-def _ask(consumer: Consumer, asked: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
+def _ask(consumer: Consumer, questions: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
     try:
-        answers: list[TopicPartition] = consumer.committed(asked, timeout=_CALL_S)
+        answers: list[TopicPartition] = consumer.committed(questions, timeout=_CALL_S)
     except KafkaException as error:
         return [], error_of(error)
     return answers, next((answer.error for answer in answers if answer.error is not None), None)
@@ -69,10 +69,10 @@ def _ask(consumer: Consumer, asked: list[TopicPartition]) -> tuple[list[TopicPar
 def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     if answer.offset < 0:
         return PartitionProgress(0, 0)
-    said = answer.metadata or "0"  # tools that set positions say nothing
-    if not said.isascii() or not said.isdigit():
+    metadata = answer.metadata or "0"  # tools that set positions leave the metadata empty
+    if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
-            f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {said!r}; the rule is a "
-            f"log time in UTC ms; set the position anew without metadata"
+            f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata!r}, not a "
+            f"log time in UTC ms; commit the position again without metadata"
         )
-    return PartitionProgress(answer.offset, int(said))
+    return PartitionProgress(answer.offset, int(metadata))

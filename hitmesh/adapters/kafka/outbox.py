@@ -1,7 +1,7 @@
-"""Step 6 of the journey on Kafka: the stream's rows, their marks and consumed positions, in one transaction.
+"""Step 6 of the journey on Kafka: commit the stream's rows, marks and consumed positions in a single transaction.
 
-Decides who may write: the newest writer of this node, as a member of the group that reads what is committed. What goes
-where, hitmesh.adapters.kafka.rollups decides; what becomes of a transaction that breaks, .transactions does.
+Only this node's newest writer may write, as a member of the group that reads the committed partitions.
+hitmesh.adapters.kafka.rollups decides the target topics and partitions; .transactions handles broken transactions.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class KafkaOutbox:
-    """An Outbox in Kafka. Confined to one thread, but for `committed`.
+    """An Outbox in Kafka. Confined to one thread, except `committed`.
 
     Args:
-        servers: where Kafka is, and what topics are called.
-        catalogue: which log each topic is.
-        group: whose positions are committed.
-        node: name of this instance; a process of the same name that comes later fences this one.
+        servers: addresses of Kafka and topic names.
+        catalogue: the current log of each topic.
+        group: the consumer group whose positions are committed.
+        node: name of this instance; a later process with the same name fences this process.
         members: the readers of this process.
-        progress: where reports look how far the log was applied.
-        writers: gives numbers to writers.
+        progress: receives the applied positions for reports.
+        writers: issues writer numbers.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class KafkaOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fences every earlier writer of this node, durably; returns a number greater than that of any writer."""
-        # The number first: a writer that finds itself fenced must find out by whom, or it would fence this one again.
+        """Fence every earlier writer of this node, durably; return a number greater than any writer's."""
+        # Take the number first: a fenced writer must be able to see the new writer, or would fence this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}
         self._producer.begin_anew()
         return self._writer
 
     def resolve(self, writer: int) -> None:
-        """Returns once nothing that this writer began is pending.
+        """Block until this writer has no pending transaction.
 
         Raises:
             Fenced: a later writer of this node took over.
@@ -83,25 +83,25 @@ class KafkaOutbox:
         self._check(writer)
         self._done = {}
         if not self._producer.is_unused:
-            # One that was open while a broker died may wait for its coordinator for good, whatever its time-outs say.
+            # A transaction open at a broker's death may wait forever for its coordinator, despite all time-outs.
             self._producer.begin_anew()
 
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commits rows, marks and positions in one transaction; then tells reports how far the log was applied.
+        """Commit rows, marks and positions in a single transaction, then publish the progress to reports.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: a partition is another reader's now, or rows come with a position that is not ahead;
+            PartitionsMoved: a partition now belongs to another reader, or rows come with a position that is not ahead;
                 nothing was written.
-            CommitInDoubt: whether it was written is not known.
-            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
+            CommitInDoubt: the outcome is unknown.
+            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
         """
         newer = self._newer(rows, positions)
         messages = self._messages(rows, newer)
         if writer != self._writer:
-            raise Fenced(f"writer {writer} wrote after {self._writer} took over")
+            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")
         if not self._producer.is_ready:
             self.resolve(writer)
         try:
@@ -113,7 +113,7 @@ class KafkaOutbox:
         self._tell(newer)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last, of every declared partition of both topics; (0, 0) without a commit."""
+        """Return the committed position of every declared partition of both topics; (0, 0) without a commit."""
         found: dict[PartitionId, PartitionProgress] = {}
         for topic in Topic:
             partitions = self._catalogue.partition_ids(topic)
@@ -121,7 +121,7 @@ class KafkaOutbox:
         return found
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Close the producer and consumers. A second call changes nothing."""
         self._producer.discard()
         strangers, self._strangers = self._strangers, {}
         for consumer in strangers.values():
@@ -130,20 +130,22 @@ class KafkaOutbox:
     def _check(self, writer: int) -> None:
         newest = self._writers.newest(self._producer.transactional_id)
         if writer != newest:
-            raise Fenced(f"writer {writer} came after {newest} took over")
+            raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
     def _told(self, writer: int, error: HitmeshError) -> HitmeshError:
-        """Returns what an error means: Kafka also fences whose transaction it ended because it took too long."""
+        """Return the error for the caller: Kafka also fences the newest writer when its transaction took too long."""
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
-            return CommitInDoubt(f"writer {writer}: {error.message}, though it is the newest: it took too long")
+            return CommitInDoubt(
+                f"writer {writer}: {error.message}, although no writer is newer: the transaction took too long"
+            )
         return error
 
     def _newer(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> dict[PartitionId, PartitionProgress]:
-        """Returns the positions that are ahead of the committed ones: all of them where rows come along.
+        """Return the positions ahead of the committed positions; with rows, all positions must be ahead.
 
-        Kafka checks a membership only together with positions, so rows without one would be written by anybody.
+        Kafka checks a membership only together with positions. Rows without a position could be written by any process.
         """
         by_topic: dict[Topic, list[PartitionId]] = {}
         for partition in positions:
@@ -157,18 +159,22 @@ class KafkaOutbox:
         except PartitionsMoved:
             self._done = {}
             raise
-        return {one: done for one, done in positions.items() if _is_newer(done, self._done.get(one, _START))}
+        return {
+            partition: done
+            for partition, done in positions.items()
+            if _is_newer(done, self._done.get(partition, _START))
+        }
 
     def _messages(
         self, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> list[Message]:
         messages: list[Message] = []
-        for one in rows:
+        for folded_rows in rows:
             streamed = {
-                RowSource.TRAFFIC: as_streamed(one.traffic, RowSource.TRAFFIC),
-                RowSource.VISITS: as_streamed(one.visits, RowSource.VISITS),
+                RowSource.TRAFFIC: as_streamed(folded_rows.traffic, RowSource.TRAFFIC),
+                RowSource.VISITS: as_streamed(folded_rows.visits, RowSource.VISITS),
             }
-            messages += self._topics.messages(one.partition.partition, streamed)
+            messages += self._topics.messages(folded_rows.partition.partition, streamed)
         for partition, done in positions.items():
             messages += self._topics.marks(partition, done)
         return messages
@@ -181,12 +187,12 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Returns what proves that this process reads the topic; without a reader, that nobody has to."""
+        """Return proof that this process reads the topic; without any reader, a consumer outside the group."""
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 
     def _stranger(self, topic: Topic) -> Consumer:
-        """Returns a consumer that asks what the group committed and never joins it."""
+        """Return a consumer that reads the group's committed positions and never joins the group."""
         with self._lock:
             if topic not in self._strangers:
                 self._strangers[topic] = Consumer(
@@ -201,7 +207,7 @@ class KafkaOutbox:
             return self._strangers[topic]
 
     def _tell(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Publishes progress. The transaction is committed: nothing that fails here may say otherwise."""
+        """Publish progress; failures are only logged, because the transaction has already committed."""
         try:
             self._progress.publish(positions)
         except HitmeshError as error:

@@ -1,7 +1,7 @@
-"""A record of the log as a Kafka message: the value as it is, everything else in one header (log.v1.RecordHeader).
+"""A log record as a Kafka message: the value unchanged, all other fields in a header (log.v1.RecordHeader).
 
-Decides that a message whose header does not decode is a record of hits all the same: its value will not decode either,
-and the processor sets it aside and counts it, so that its partition goes on.
+A message with an undecodable header is treated as a record of hits: its value will not decode either, so the processor
+sets the record aside, counts the record, and the partition continues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: Final = frozenset(int(kind) for kind in RecordKind)
 
 
 def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
-    """Returns the headers of a message."""
+    """Return the message headers for a record."""
     header = record_pb2.RecordHeader(
         kind=record_pb2.RecordKind.ValueType(int(record.kind)),
         schema_version=record.schema_version,
@@ -43,7 +43,7 @@ def header_of(record: Record) -> list[tuple[str, str | bytes | None]]:
 
 
 def record_of(message: Message) -> Record:
-    """Returns the record of a message."""
+    """Return the record in a message."""
     value = message.value() or b""
     header = _header(message)
     if header is None:
@@ -65,7 +65,7 @@ def record_of(message: Message) -> Record:
 
 
 def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord:
-    """Returns a message as a record of a log, behind one of `last_log_time` (rule L1)."""
+    """Return a message as a log record after a record with `last_log_time` (rule L1)."""
     record = record_of(message)
     _, appended = message.timestamp()
     position = Position(log_id, *place_of(message))
@@ -73,7 +73,7 @@ def logged_of(message: Message, log_id: str, last_log_time: int) -> LoggedRecord
 
 
 def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> Iterator[LoggedRecord]:
-    """Yields messages of one partition as records of a log, behind one of `log_time`; log time never falls."""
+    """Yield a partition's messages as log records after a record with `log_time`; log time never falls."""
     for message in messages:
         logged = logged_of(message, log_id, log_time)
         log_time = logged.log_time
@@ -81,15 +81,15 @@ def logged_behind(messages: Iterable[Message], log_id: str, log_time: int) -> It
 
 
 def place_of(message: Message) -> tuple[int, int]:
-    """Returns partition and offset of a message that was read or delivered."""
+    """Return partition and offset of a message that was read or delivered."""
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
-        raise FatalError("a message of Kafka has no place")
+        raise FatalError("a Kafka message has no partition or no offset")
     return partition, offset
 
 
 def _header(message: Message) -> record_pb2.RecordHeader | None:
-    """Returns the header; None where it is missing, does not decode, or names a kind that is none."""
+    """Return the header; None if missing, undecodable or with an unknown kind."""
     found = dict(message.headers() or ()).get(HEADER)
     if not isinstance(found, bytes):
         return None

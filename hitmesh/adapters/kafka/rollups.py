@@ -1,7 +1,7 @@
-"""Step 6 of the journey towards Druid: which rows and marks go to which partition of which topic (architecture §4).
+"""Step 6 of the journey towards Druid: the topic and partition of each row and mark (architecture §4).
 
-Decides that all rows of a partition of the log go to one partition of each topic, and its mark behind them: whoever has
-read the mark has read the rows. Refuses to know how a row is written: hitmesh.adapters.druid.rows does.
+All rows from a log partition go to the same partition of each topic, followed by the mark; a reader that has read the
+mark has read the rows. Knows nothing of row encoding, which hitmesh.adapters.druid.rows decides.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _CALL_S = 10.0
 
 
 class RollupTopics:
-    """The topics that Druid reads. Asks Kafka once how many partitions they have."""
+    """The topics that Druid reads. Asks Kafka for their number of partitions once."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
         self._partitions = 0
 
     def messages(self, number: int, rows: Mapping[RowSource, pl.DataFrame]) -> list[Message]:
-        """Returns rows as messages of the partition that `number` falls into."""
+        """Return rows as messages for the partition that `number` maps to."""
         partition = number % self._count()
         return [
             Message(self._servers.rollups(source), partition, value)
-            for source, own in rows.items()
-            if own.height
-            for value in encoded(own, source)
+            for source, source_rows in rows.items()
+            if source_rows.height
+            for value in encoded(source_rows, source)
         ]
 
     def marks(self, partition: PartitionId, done: PartitionProgress) -> list[Message]:
-        """Returns the mark of a partition of the log, for each topic."""
+        """Return a log partition's mark, as a message for each topic."""
         number, value = partition.partition % self._count(), encoded_mark(partition, done)
         return [Message(self._servers.rollups(source), number, value) for source in RowSource]
 
@@ -52,16 +52,16 @@ class RollupTopics:
                 raise FatalError(f"Kafka has no topic {topic}: run hitmesh init")
             self._partitions = len(found.topics[topic].partitions)
         if not self._partitions:
-            raise Unavailable("Kafka does not say how many partitions the rollups have")
+            raise Unavailable("Kafka did not return the partition count of the rollup topics")
         return self._partitions
 
 
 class RollupProducer:
-    """Sends settled rows, each call one transaction.
+    """Send settled rows, one transaction per call.
 
     Args:
-        servers: where Kafka is.
-        transactional_id: who writes.
+        servers: addresses of Kafka and topic names.
+        transactional_id: identity of the writer.
     """
 
     def __init__(self, servers: Servers, transactional_id: str) -> None:
@@ -69,13 +69,15 @@ class RollupProducer:
         self._producer = TransactionalProducer(servers, transactional_id)
 
     def send(self, rows: Sequence[tuple[str, Mapping[RowSource, pl.DataFrame]]]) -> None:
-        """Sends the rows of some sites, all or nothing; those of a site go to one partition.
+        """Send rows for several sites, all or nothing; a site's rows go to a single partition.
 
         Raises:
-            RetryError: nothing was written, or it is not known.
+            RetryError: nothing was written, or the outcome is unknown.
         """
-        self._producer.send([one for site, own in rows for one in self._topics.messages(hash64(site), own)])
+        self._producer.send(
+            [message for site, site_rows in rows for message in self._topics.messages(hash64(site), site_rows)]
+        )
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Close the producer. A second call changes nothing."""
         self._producer.discard()

@@ -1,7 +1,7 @@
-"""What has to be in Kafka: the topics of the log and those that Druid reads, and how they are kept.
+"""The Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
-Decides what differs and what may be changed: partitions of hits never, since a site's hits meet in one (decision A4).
-A topic of the log that was made is declared as a new log.
+Decides which differences may be changed. The number of hits partitions never changes, since a site's partition depends
+on this number (decision A4). A newly created log topic is declared as a new log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported without a declaration
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -42,7 +42,7 @@ _SEGMENTS_KEPT: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A topic as it should be; `topic` where it is one of the log."""
+    """The required state of a topic; `topic` is set for log topics."""
 
     name: str
     partitions: int
@@ -59,23 +59,23 @@ class _There:
 
 
 def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+    """Return the existing, missing and differing topics, in the order in which changes must be applied.
 
     Raises:
         RetryError: Kafka does not answer.
-        RefusedError: a topic has more partitions than asked for, or hits have fewer.
+        RefusedError: a topic has more partitions than requested, or the number differs for a log topic.
     """
     admin = _admin(servers)
     try:
-        return [_change(servers, options, one, _there(admin, one)) for one in wanted_topics(servers, options)]
+        return [_change(servers, options, wanted, _there(admin, wanted)) for wanted in wanted_topics(servers, options)]
     except KafkaException as error:
         raise unavailable(error, "plan of topics") from error
 
 
 def drop(servers: Servers) -> None:
-    """Removes the topics of a mesh and all that is in them."""
+    """Remove a mesh's topics with all their data."""
     admin = _admin(servers)
-    names = [one.name for one in wanted_topics(servers, SchemaOptions())]
+    names = [wanted.name for wanted in wanted_topics(servers, SchemaOptions())]
     for done in admin.delete_topics(names, operation_timeout=_CALL_S).values():
         try:
             done.result()
@@ -85,7 +85,7 @@ def drop(servers: Servers) -> None:
 
 
 def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
-    """Returns the topics of a mesh as they should be."""
+    """Return the required topics of a mesh."""
     common = {"min.insync.replicas": str(options.min_insync), "cleanup.policy": "delete"}
     log = common | {
         "message.timestamp.type": "LogAppendTime",
@@ -96,7 +96,7 @@ def wanted_topics(servers: Servers, options: SchemaOptions) -> list[Wanted]:
     rollups = common | {
         "compression.type": "lz4",
         "retention.ms": str(options.rollups_retention_days * DAY_MS),
-        # Only segments that are closed are deleted: a small mesh would keep a week of rows beyond their time.
+        # Kafka deletes only closed segments: with large segments, a small mesh would keep rows for a week too long.
         "segment.ms": str(options.rollups_retention_days * DAY_MS // _SEGMENTS_KEPT),
         "max.message.bytes": str(8 << 20),
     }
@@ -117,21 +117,21 @@ def _there(admin: AdminClient, wanted: Wanted) -> _There | None:
     resource = ConfigResource(ResourceType.TOPIC, wanted.name)
     config = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result()
     values = {name: config[name].value for name in wanted.config}
-    copies = min(len(one.replicas) for one in found.partitions)
+    copies = min(len(partition.replicas) for partition in found.partitions)
     return _There(str(found.topic_id), len(found.partitions), copies, values)
 
 
 def _change(servers: Servers, options: SchemaOptions, wanted: Wanted, there: _There | None) -> Change:
     thing = f"topic {wanted.name}"
     if there is None:
-        says = f"{wanted.partitions} partitions, {options.replication} copies, " + _said(wanted.config)
+        says = f"{wanted.partitions} partitions, {options.replication} replicas, " + _said(wanted.config)
         return Change(_SERVER, thing, Action.CREATE, says, partial(_create, servers, options, wanted))
     _refuse_what_cannot_change(options, wanted, there)
     differences = _differences(wanted, there)
     if wanted.topic is not None and not _is_declared(servers, wanted.topic, there):
-        differences.append("it is a log that is not declared: readers will begin at its first record")
+        differences.append("the log is not declared: readers will begin at its first record")
     if not differences:
-        says = f"{there.partitions} partitions, as it should be"
+        says = f"{there.partitions} partitions, up to date"
         return Change(_SERVER, thing, Action.KEEP, says, partial(_declare, servers, wanted))
     return Change(_SERVER, thing, Action.CHANGE, "; ".join(differences), partial(_alter, servers, wanted, there))
 
@@ -144,7 +144,7 @@ def _differences(wanted: Wanted, there: _There) -> list[str]:
     ]
     if there.partitions != wanted.partitions:
         changes.append(
-            f"{there.partitions} partitions become {wanted.partitions}; rows that are there stay where they are"
+            f"{there.partitions} partitions become {wanted.partitions}; existing rows stay in their partitions"
         )
     return changes
 
@@ -152,15 +152,15 @@ def _differences(wanted: Wanted, there: _There) -> list[str]:
 def _refuse_what_cannot_change(options: SchemaOptions, wanted: Wanted, there: _There) -> None:
     if there.partitions > wanted.partitions or (wanted.topic is not None and there.partitions != wanted.partitions):
         raise RefusedError(
-            f"topic {wanted.name} has {there.partitions} partitions and {wanted.partitions} are asked for: a site's "
-            f"hits would go elsewhere than before; ask for {there.partitions}, or take a mesh of another name",
+            f"topic {wanted.name} has {there.partitions} partitions, not {wanted.partitions}: a change would move "
+            f"sites to other partitions; ask for {there.partitions}, or give the mesh another name",
             field="partitions",
             reason="INVALID_CONFIG",
         )
     if there.copies != options.replication:
         raise RefusedError(
-            f"topic {wanted.name} has {there.copies} copies and {options.replication} are asked for: move them with "
-            f"kafka-reassign-partitions first, or ask for {there.copies}",
+            f"topic {wanted.name} has {there.copies} replicas, not {options.replication}: change the replicas "
+            f"with kafka-reassign-partitions first, or ask for {there.copies}",
             field="replication",
             reason="INVALID_CONFIG",
         )
@@ -171,7 +171,7 @@ def _is_declared(servers: Servers, topic: Topic, there: _There) -> bool:
     try:
         logs = DeclaredLogs(session)
         return (logs.log_id(topic), logs.partitions(topic)) == (_log_id(topic, there.topic_id), there.partitions)
-    except FatalError:  # none is, or there is no keyspace yet
+    except FatalError:  # no log is declared, or no keyspace exists yet
         return False
     finally:
         session.close()
@@ -205,7 +205,7 @@ def _alter(servers: Servers, wanted: Wanted, there: _There) -> None:
 
 
 def _declare(servers: Servers, wanted: Wanted) -> None:
-    """Notes which log a topic of the log is: its id in Kafka is another one when it is made anew."""
+    """Declare a log topic's current log; a recreated topic has a new Kafka id."""
     if wanted.topic is None:
         return
     there = _known(servers, wanted)
@@ -217,19 +217,19 @@ def _declare(servers: Servers, wanted: Wanted) -> None:
 
 
 def _known(servers: Servers, wanted: Wanted) -> _There:
-    """Returns a topic once Kafka knows it: what was made a moment ago may not have spread."""
+    """Return a topic once Kafka knows the topic, since a new topic may not have spread to all brokers."""
     deadline = time.monotonic() + _CALL_S
     while True:
         there = _there(_admin(servers), wanted)
         if there is not None:
             return there
         if time.monotonic() > deadline:
-            raise Unavailable(f"Kafka does not know topic {wanted.name}, which was made {_CALL_S:.0f} s ago")
+            raise Unavailable(f"Kafka does not know topic {wanted.name}, which was created {_CALL_S:.0f} s ago")
         time.sleep(_PAUSE_S)
 
 
 def _log_id(topic: Topic, topic_id: str) -> str:
-    """Returns the name of a log; Kafka writes ids with signs that mean something in paths."""
+    """Return a log's name; Kafka ids contain characters that have a meaning in paths."""
     return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
 
 

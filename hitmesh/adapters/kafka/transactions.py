@@ -1,9 +1,9 @@
-"""One transactional producer, and what becomes of it when something goes wrong (decision A6, costs.md).
+"""A transactional producer and its recovery from errors (decision A6, costs.md).
 
-Decides by the client's own classes of errors: what can be aborted is aborted; after a time-out, and after anything
-else, the producer is thrown away, since the client cannot end the transaction any more (it lacks KIP-890): the next one
-of the same id ends it, by commit or abort, whichever was under way, and fences this one. Calls that wait for a
-coordinator are bound by a clock of ours too: some wait for good for one that died in the middle.
+The client's error classes decide. Abortable transactions are aborted. After a time-out or any other error the producer
+is discarded, since the client can no longer end the transaction (no KIP-890 support). The next producer with the same
+id ends that transaction, by commit or abort, whichever was in progress, and fences the old producer. Calls that wait
+for a coordinator also have a deadline of our own: some wait forever when the coordinator dies during the call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, Unavailable
 from hitmesh.runtime.logs import logger
 
-# Shorter than any waiting for a pending transaction's end: see hitmesh.adapters.kafka.offsets.
+# Shorter than any wait for the end of a pending transaction: see hitmesh.adapters.kafka.offsets.
 TRANSACTION_MS: Final = 30_000
 _INIT_S: Final = 30.0
 _INIT_TRY_S: Final = 10.0
@@ -41,15 +41,15 @@ class Message:
 
 
 Offsets = Sequence[tuple[Sequence[TopicPartition], Any]]
-"""Positions and the membership that proves that they may be committed, per group."""
+"""Per group: positions, and the membership that proves the right to commit them."""
 
 
 class TransactionalProducer:
-    """A producer under one transactional id, made anew after any doubt. Confined to one thread.
+    """A producer with a fixed transactional id, recreated whenever its state is in doubt. Confined to one thread.
 
     Args:
-        servers: where Kafka is.
-        transactional_id: who writes; a later producer of the same id fences the earlier ones.
+        servers: addresses of Kafka.
+        transactional_id: identity of the writer; a later producer with the same id fences earlier producers.
     """
 
     def __init__(self, servers: Servers, transactional_id: str) -> None:
@@ -61,16 +61,16 @@ class TransactionalProducer:
 
     @property
     def is_unused(self) -> bool:
-        """Whether there is a producer that sent nothing yet."""
+        """Return whether a producer exists and has sent nothing yet."""
         return self._producer is not None and not self._has_sent
 
     @property
     def is_ready(self) -> bool:
-        """Whether nothing is pending, and no new producer is needed."""
+        """Return whether a producer exists and no transaction is pending."""
         return self._producer is not None
 
     def begin_anew(self) -> None:
-        """Fences every earlier producer of this id, and returns once nothing that they began is pending.
+        """Fence every earlier producer with this id, and block until their transactions have ended.
 
         Raises:
             Unavailable: Kafka does not answer.
@@ -82,7 +82,7 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "acks": "all",
-                # Of rows: zstd makes two thirds of it, at four times the time.
+                # zstd compresses rows to two thirds of this size, but takes four times as long.
                 "compression.type": "lz4",
                 "linger.ms": 2,
                 "batch.size": 1 << 20,
@@ -107,12 +107,12 @@ class TransactionalProducer:
                     raise unavailable(error, f"take over of {self.transactional_id}") from error
 
     def send(self, messages: Iterable[Message], offsets: Offsets = ()) -> None:
-        """Sends messages and positions, all or nothing.
+        """Send messages and positions, all or nothing.
 
         Raises:
-            Fenced: a later producer of this id took over; nothing was written.
+            Fenced: a later producer with this id took over; nothing was written.
             PartitionsMoved, Unavailable: nothing was written.
-            CommitInDoubt: whether it was written is not known.
+            CommitInDoubt: the outcome is unknown.
         """
         if self._producer is None:
             self.begin_anew()
@@ -132,7 +132,7 @@ class TransactionalProducer:
             raise
 
     def discard(self) -> None:
-        """Lets go of the producer; what it began and did not end, the next one ends."""
+        """Discard the producer; the next producer ends any transaction left open."""
         calls, self._producer, self._calls = self._calls, None, None
         if calls is not None:
             calls.end()
@@ -154,7 +154,7 @@ class TransactionalProducer:
         for positions, membership in offsets:
             self._call(producer.send_offsets_to_transaction, list(positions), membership, _CALL_S)
         self._call(producer.commit_transaction, _CALL_S)
-        if failed:  # the client aborts in this case; should it not, nobody may believe that it committed
+        if failed:  # the client aborts in this case; if not, the transaction must not be reported as committed
             raise KafkaException(failed[0])
 
     def _produce(self, producer: Producer, message: Message, delivered: Callable[..., None]) -> None:
@@ -166,14 +166,14 @@ class TransactionalProducer:
                 producer.poll(_SERVE_S)
 
     def _given_up(self, producer: Producer, error: KafkaError) -> HitmeshError:
-        """Returns what is to be told after an error, the transaction aborted or the producer thrown away."""
-        told = of_transaction(error, f"transaction of {self.transactional_id}")
-        if isinstance(told, CommitInDoubt | Fenced) or not error.txn_requires_abort():
+        """Return the error for the caller, after the transaction is aborted or the producer discarded."""
+        failure = of_transaction(error, f"transaction of {self.transactional_id}")
+        if isinstance(failure, CommitInDoubt | Fenced) or not error.txn_requires_abort():
             self.discard()
         else:
             self._abort(producer)
-        logger().warning("transaction_given_up", error=error.name(), told=type(told).__name__)
-        return told
+        logger().warning("transaction_given_up", error=error.name(), told=type(failure).__name__)
+        return failure
 
     def _abort(self, producer: Producer) -> None:
         try:
@@ -183,5 +183,5 @@ class TransactionalProducer:
 
 
 def by_topic(values: Mapping[str, Sequence[tuple[int, bytes]]]) -> list[Message]:
-    """Returns messages of (partition, value) by topic."""
-    return [Message(topic, partition, value) for topic, own in values.items() for partition, value in own]
+    """Return messages from (partition, value) pairs by topic."""
+    return [Message(topic, partition, value) for topic, pairs in values.items() for partition, value in pairs]

@@ -1,1 +1,1 @@
-"""Every port as plain dictionaries under a lock: for unit tests, gone with the process."""
+"""In-memory adapters: every port as dictionaries under a lock, for unit tests; all data is lost at process end."""

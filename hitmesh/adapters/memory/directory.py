@@ -23,7 +23,7 @@ from hitmesh.model.sites import IngestKey, Site
 
 
 class MemorySiteDirectory:
-    """A SiteDirectory."""
+    """A SiteDirectory in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,17 +33,17 @@ class MemorySiteDirectory:
         self._mesh_secret = secrets.token_bytes(MESH_SECRET_BYTES)
 
     def site(self, name: str) -> Site | None:
-        """Returns a site."""
+        """Return a site; None when absent."""
         return self._sites.get(name)
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Returns sites by name, those of one merchant or of all, names greater than `after`."""
+        """Return sites by name, for one merchant or for all, with names greater than `after`."""
         with self._lock:
             names = sorted(name for name in self._sites if name > after and merchant in (None, merchant_of(name)))
             return [self._sites[name] for name in names[:limit]]
 
     def create_site(self, site: Site) -> Site:
-        """Creates a site; returns it, or what is there when it agrees.
+        """Create a site; return the site, or the existing site when both agree.
 
         Raises:
             AlreadyExists: the name is taken with another zone, currency or policy.
@@ -52,31 +52,31 @@ class MemorySiteDirectory:
             return agreed(self._sites.setdefault(site.name, site), site)
 
     def key(self, secret: str) -> IngestKey | None:
-        """Returns the key with this secret, revoked ones included."""
+        """Return the key with this secret, even if revoked."""
         return self._keys.get(secret_digest(secret))
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Creates a key; only the secret's hash is kept.
+        """Create a key; only the secret's hash is kept.
 
         Raises:
-            AlreadyExists: the merchant has a key of that id, or the secret is in use.
+            AlreadyExists: the merchant has a key with this id, or the secret is in use.
         """
         digest = secret_digest(secret)
         with self._lock:
-            taken = any((one.merchant, one.key_id) == (key.merchant, key.key_id) for one in self._keys.values())
+            taken = any((other.merchant, other.key_id) == (key.merchant, key.key_id) for other in self._keys.values())
             if taken or digest in self._keys:
-                raise AlreadyExists(f"{key.merchant} has a key {key.key_id}, or its secret is in use")
+                raise AlreadyExists(f"{key.merchant} already has a key {key.key_id}, or the secret is in use")
             self._keys[digest] = key
         return key
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
-        """Returns the keys of a merchant, oldest first."""
+        """Return a merchant's keys, oldest first."""
         with self._lock:
             found = [key for key in self._keys.values() if key.merchant == merchant]
         return sorted(found, key=lambda key: (key.created_at, key.key_id))
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revokes a key; revoking twice keeps the first time.
+        """Revoke a key; revoking twice keeps the first time.
 
         Raises:
             NotFound: the merchant has no such key.
@@ -90,17 +90,17 @@ class MemorySiteDirectory:
         raise NotFound(f"{merchant} has no key {key_id}", field="name")
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Returns the salt of a site-local date, making it when it is of `today` or a neighbour (rule I2)."""
+        """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""
         oldest, oldest_anywhere = oldest_salted(today), oldest_salted_anywhere(today)
         with self._lock:
             self._salts = {
-                (one, day): salt
-                for (one, day), salt in self._salts.items()
-                if day >= (oldest if one == site else oldest_anywhere)
+                (other, day): salt
+                for (other, day), salt in self._salts.items()
+                if day >= (oldest if other == site else oldest_anywhere)
             }
             key = (site, salted_date(local_date, today))
             return self._salts.setdefault(key, secrets.token_bytes(SALT_BYTES))
 
     def mesh_secret(self) -> bytes:
-        """Returns the secret of the mesh."""
+        """Return the mesh secret."""
         return self._mesh_secret

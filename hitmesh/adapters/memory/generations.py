@@ -1,4 +1,4 @@
-"""Which generation of a site-day is read, in memory."""
+"""The current generation of each site-day, in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Published:
 
 @dataclass(slots=True)
 class _Attempts:
-    """What is known of a site-day: numbers given out, those not published yet, entries by sequence."""
+    """Attempts for a site-day: last number, unpublished numbers, published entries by sequence."""
 
     last: int = 0
     waiting: set[int] = field(default_factory=set)
@@ -30,7 +30,7 @@ class _Attempts:
 
 
 class MemoryGenerations:
-    """A Generations. An attempt that began before the current generation can no longer be published."""
+    """A Generations in memory. An attempt that began before the current generation can no longer be published."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class MemoryGenerations:
         self._drifts: dict[SiteDay, Drift] = {}
 
     def begin(self, site_day: SiteDay) -> int:
-        """Returns a generation number never returned before for the site-day."""
+        """Return a generation number never returned before for the site-day."""
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
             attempts.last += 1
@@ -47,7 +47,7 @@ class MemoryGenerations:
             return attempts.last
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
-        """Returns the winning entry per day that has one."""
+        """Return the current entry of each day that has an entry."""
         return {day: newest.entry for day, newest in self._newest(site, first_day, end_day).items()}
 
     def publish(
@@ -63,21 +63,19 @@ class MemoryGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Makes a generation current, with its ledger entry and carry; that of the stream where `drift` is confirmed.
+        """Make a generation current with its ledger entry and carry; the stream's generation if `drift` is confirmed.
 
         Raises:
-            StaleGeneration: another entry was published since, or a later attempt; nothing was written.
-            ValueError: the stream's rows would be confirmed though they were superseded.
+            StaleGeneration: another entry or a later attempt has been published since; nothing was written.
+            ValueError: the stream's rows would be confirmed after they were superseded.
         """
         with self._lock:
             attempts = self._attempts.setdefault(site_day, _Attempts())
             newest = attempts.published[-1].entry if attempts.published else None
             if (newest.sequence if newest else 0) != seen_sequence:
-                raise StaleGeneration(f"{site_day} was published since {seen_sequence} was seen; scan again")
+                raise StaleGeneration(f"{site_day} was published after sequence {seen_sequence} was read; scan again")
             if generation not in attempts.waiting:
-                raise StaleGeneration(
-                    f"{site_day}: generation {generation} does not wait to be published; begin a new one"
-                )
+                raise StaleGeneration(f"{site_day}: generation {generation} is not pending; begin a new generation")
             stale = {waiting for waiting in attempts.waiting if waiting < generation}
             published = published_generation(generation, newest.generation if newest else None, drift)
             attempts.waiting -= stale | {generation}
@@ -85,23 +83,25 @@ class MemoryGenerations:
                 self._superseded[site_day, old] = now
             sequence = self._last_sequence(site_day.site) + 1
             entry = GenerationEntry(published, sequence, logic_version, dict(read_through), now)
-            attempts.published = [one for one in attempts.published if one.entry.generation != published]
+            attempts.published = [
+                publication for publication in attempts.published if publication.entry.generation != published
+            ]
             attempts.published.append(_Published(entry, ledger, carry))
             if drift is not None:
                 self._drifts.setdefault(site_day, drift)
             return entry
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Returns the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None when the site-day was never settled."""
         newest = self._newest(site_day.site, site_day.day, site_day.day + 1).get(site_day.day)
         return newest.carry if newest else None
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Returns the ledger entry of the current generation per day."""
+        """Return the ledger entry of the current generation per day."""
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Returns the drift stored with the first entry that had one, per site-day; of one site, or of all."""
+        """Return the drift stored with the first entry that had a drift, per site-day; for one site or for all."""
         with self._lock:
             return {
                 site_day: drift
@@ -110,21 +110,23 @@ class MemoryGenerations:
             }
 
     def sequence(self, site: str) -> int:
-        """Returns the highest sequence of the site; 0 without any."""
+        """Return the highest sequence of the site, 0 without an entry."""
         with self._lock:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Returns generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, whose successor was published before that time."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forgets a superseded generation; any other stays."""
+        """Forget a superseded generation; ignore any other."""
         with self._lock:
             if self._superseded.pop((site_day, generation), None) is not None:
                 attempts = self._attempts[site_day]
-                attempts.published = [one for one in attempts.published if one.entry.generation != generation]
+                attempts.published = [
+                    publication for publication in attempts.published if publication.entry.generation != generation
+                ]
 
     def _newest(self, site: str, first_day: int, end_day: int) -> dict[int, _Published]:
         with self._lock:
@@ -137,10 +139,10 @@ class MemoryGenerations:
     def _last_sequence(self, site: str) -> int:
         return max(
             (
-                one.entry.sequence
+                publication.entry.sequence
                 for site_day, attempts in self._attempts.items()
                 if site_day.site == site
-                for one in attempts.published
+                for publication in attempts.published
             ),
             default=0,
         )

@@ -1,4 +1,4 @@
-"""The log in memory: lists under one lock. Durable as long as the process."""
+"""The log in memory: lists under a lock, lost at process end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _START: Final = PartitionProgress(0, 0)
 
 
 class MemoryLog:
-    """An EventLog that keeps everything until the process ends.
+    """An EventLog that keeps all records until the process ends.
 
     Args:
-        clock: gives append times.
-        partitions: how many partitions each topic has.
-        max_bytes: bytes of values that it takes; more is LogFull.
+        clock: source of append times.
+        partitions: number of partitions per topic.
+        max_bytes: limit on the total size of values; LogFull beyond.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class MemoryLog:
         self._changed = threading.Condition()
 
     def partitions(self, topic: Topic) -> int:
-        """Returns how many partitions the topic has."""
+        """Return the topic's number of partitions."""
         return len(self.partition_ids(topic))
 
     def partition_ids(self, topic: Topic) -> list[PartitionId]:
-        """Returns every partition of the topic."""
+        """Return the topic's partitions."""
         return [partition for partition in self._records if partition.log == self._ids[topic]]
 
     def log_id(self, topic: Topic) -> str:
-        """Returns which log the topic is."""
+        """Return the id of the topic's log."""
         return self._ids[topic]
 
     def append(self, topic: Topic, partition: int, record: Record) -> Future[LoggedPosition]:
-        """Appends a record; the future is resolved already.
+        """Append a record; the returned future is already resolved.
 
         Raises:
             LogFull: the log is full.
@@ -74,7 +74,7 @@ class MemoryLog:
             if records is None:
                 raise ValueError(f"{topic} has no partition {partition}")
             if self._bytes + len(record.value) > self._max_bytes:
-                raise LogFull(f"the log holds {self._bytes} bytes; the rule is at most {self._max_bytes}")
+                raise LogFull(f"the log holds {self._bytes} bytes; the limit is {self._max_bytes}")
             self._bytes += len(record.value)
             log_time = log_time_of(record, self._clock.now(), records[-1].log_time if records else 0)
             position = Position(self._ids[topic], partition, len(records))
@@ -84,17 +84,17 @@ class MemoryLog:
         return future
 
     def flush(self, timeout_s: float) -> None:
-        """Returns: every append is resolved."""
+        """Return immediately: every append is already resolved."""
 
     def close(self) -> None:
-        """Takes no more records; what is there can still be read."""
+        """Refuse further records; existing records stay readable."""
         with self._changed:
             self._closed = True
 
     def read(
         self, topic: Topic, start: Mapping[PartitionId, PartitionProgress], max_hits: int, timeout_s: float
     ) -> list[LoggedRecord]:
-        """Returns the next records from `start` on, oldest log time first; waits for the first of them."""
+        """Return the next records from `start` on, oldest log time first; wait for the first record."""
         with self._changed:
             self._changed.wait_for(lambda: self._ahead(topic, start), timeout_s)
             ahead = sorted(self._ahead(topic, start), key=lambda logged: (logged.log_time, logged.position))
@@ -108,13 +108,13 @@ class MemoryLog:
         return taken
 
     def committed(self, topic: Topic, group: str) -> dict[PartitionId, PartitionProgress]:
-        """Returns what the group committed, for every partition of the topic."""
+        """Return the group's committed position for every partition of the topic."""
         with self._changed:
             saved = self._committed.get((topic, group), {})
             return {partition: saved.get(partition, _START) for partition in self.partition_ids(topic)}
 
     def commit(self, topic: Topic, group: str, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions of a group; older ones are ignored."""
+        """Save a group's positions; older positions are ignored."""
         with self._changed:
             saved = self._committed.setdefault((topic, group), {})
             for partition, progress in positions.items():
@@ -123,18 +123,18 @@ class MemoryLog:
                     saved[partition] = PartitionProgress(progress.next_offset, max(old.log_time, progress.log_time))
 
     def topic_of(self, log: str) -> Topic:
-        """Returns which topic a log is.
+        """Return a log's topic.
 
         Raises:
-            ValueError: it is none of this store.
+            ValueError: the log does not belong to this store.
         """
         for topic, known in self._ids.items():
             if log == known:
                 return topic
-        raise ValueError(f"{log} is no log of this store")
+        raise ValueError(f"log {log} does not belong to this store")
 
     def records_of(self, partition: PartitionId) -> list[LoggedRecord]:
-        """Returns all records of a partition, in order: the offset is the index."""
+        """Return all records in a partition in order; the offset is the index."""
         with self._changed:
             return list(self._records[partition])
 
@@ -156,7 +156,7 @@ class MemoryLogReader:
         self._next = log.committed(topic, group)
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Returns the next records, oldest log time first, in order per partition."""
+        """Return the next records, oldest log time first, in order per partition."""
         found = self._log.read(self._topic, self._next, max_hits, timeout_s)
         for logged in found:
             log, partition, offset = logged.position
@@ -164,52 +164,52 @@ class MemoryLogReader:
         return found
 
     def stay(self) -> None:
-        """Nothing to say: nobody else wants its partitions."""
+        """Do nothing: no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the next record to read of each partition."""
+        """Return the next position to read for each partition."""
         return dict(self._next)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last; partitions without a commit start at (0, 0)."""
+        """Return the committed positions; partitions without a commit start at (0, 0)."""
         return self._log.committed(self._topic, self._group)
 
     def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Saves positions; older ones are ignored."""
+        """Save positions; older positions are ignored."""
         self._log.commit(self._topic, self._group, positions)
 
     def close(self) -> None:
-        """Lets go. A second call changes nothing."""
+        """Do nothing; this reader holds no resources."""
 
 
 class MemoryProgress:
-    """A ProgressReader: what one group committed."""
+    """A ProgressReader for a group's committed positions."""
 
     def __init__(self, log: MemoryLog, group: str) -> None:
         self._log = log
         self._group = group
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns the committed progress of every declared partition; one without is (0, 0)."""
+        """Return the committed progress of every declared partition, (0, 0) without a commit."""
         return self._log.committed(topic, self._group)
 
 
 class MemoryLogScan:
-    """A LogScan: nothing of a MemoryLog is ever trimmed."""
+    """A LogScan; a MemoryLog is never trimmed."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Returns the first offset that is still there."""
+        """Return the first retained offset, always 0."""
         return 0
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Returns the first offset whose log time is at least `log_time`; the end when none is."""
+        """Return the first offset whose log time is at least `log_time`, otherwise the end offset."""
         return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
 
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yields the records of [first_offset, end_offset) in order; their log times were kept with them."""
+        """Yield the records of [first_offset, end_offset) in order, with their stored log times."""
         yield from self._log.records_of(partition)[max(first_offset, 0) : max(end_offset, 0)]

@@ -14,14 +14,14 @@ from hitmesh.model.zones import DAY_MS
 
 
 class MemoryRawStore:
-    """A RawStore."""
+    """A RawStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Position, RawRecord] = {}
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Stores records; those that are there stay as they are."""
+        """Store records; existing records stay unchanged."""
         with self._lock:
             for record in records:
                 self._records.setdefault(record.position, record)
@@ -29,7 +29,7 @@ class MemoryRawStore:
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
-        """Yields each record with hits of the site in [first_day, end_day) once, in log order."""
+        """Yield each record with hits of the site in [first_day, end_day) once, in log order."""
         with self._lock:
             found = [
                 record
@@ -42,12 +42,12 @@ class MemoryRawStore:
                 yield record
 
     def get(self, position: Position) -> RawRecord | None:
-        """Returns one record."""
+        """Return the record at a position; None when absent."""
         with self._lock:
             return self._records.get(position)
 
     def days(self, site: str) -> Sequence[int]:
-        """Returns the UTC days for which the site has hits, ascending."""
+        """Return the UTC days on which the site has hits, ascending."""
         with self._lock:
             return sorted(
                 {
@@ -60,20 +60,20 @@ class MemoryRawStore:
 
 
 class MemoryRejectedStore:
-    """A RejectedStore."""
+    """A RejectedStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hits: dict[tuple[Position, int], RejectedHit] = {}
 
     def put(self, hits: Sequence[RejectedHit]) -> None:
-        """Stores refusals; those that are there stay as they are."""
+        """Store refusals; existing refusals stay unchanged."""
         with self._lock:
             for hit in hits:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Returns refused hits per cell (start in ms) of the UTC day of collect time (rule D5)."""
+        """Return refused hits per cell (start in ms) on a UTC day, both by collect time (rule D5)."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -81,12 +81,12 @@ class MemoryRejectedStore:
         return {cell: hits for cell, hits in cells.items() if hits}
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
-        """Returns the newest refusals of a site, newest first."""
+        """Return a site's newest refusals, newest first."""
         newest = sorted(self._of(site), key=lambda hit: (hit.collect_time, hit.position, hit.row), reverse=True)
         return newest[:limit]
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time."""
+        """Empty `original` of refusals collected before a time; return the number of changed refusals."""
         with self._lock:
             old = {at: hit for at, hit in self._hits.items() if hit.collect_time < older_than_ms and hit.original}
             self._hits.update({at: replace(hit, original=b"") for at, hit in old.items()})

@@ -1,4 +1,4 @@
-"""Rows in memory, settled ones and the stream's, and questions over them."""
+"""Settled rows and stream rows in memory, with queries over both."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hitmesh.ports import ProgressReader
 
 
 class DropsSeries(Protocol):
-    """Where the series of a generation are, which go with its rows."""
+    """A series store that drops a generation's series together with the rows."""
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes the series of a generation of a site-day."""
+        """Remove a generation's series for a site-day."""
 
 
 class MemoryRows:
-    """A RollupSink and a MetricStore in one, and where the outbox puts its rows.
+    """A RollupSink and a MetricStore, and the destination of the outbox's rows.
 
     Args:
-        series: goes with the rows.
-        progress: what was committed; its rows are seen at once.
+        series: store whose series are dropped together with the rows.
+        progress: the committed positions; committed rows are visible at once.
     """
 
     def __init__(self, series: DropsSeries, progress: ProgressReader) -> None:
@@ -43,10 +43,10 @@ class MemoryRows:
         self._streamed: dict[tuple[RowSource, SiteDay], list[pl.DataFrame]] = {}
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Stores settled rows.
+        """Store settled rows.
 
         Raises:
-            ValueError: a generation of a site-day has rows already; nothing was written.
+            ValueError: a generation of a site-day already has rows; nothing was written.
         """
         parts: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
         for source, rows in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
@@ -55,14 +55,14 @@ class MemoryRows:
                 parts[source, SiteDay(str(site), int(str(day))), int(str(generation))] = part
         with self._lock:
             if written := parts.keys() & self._rows.keys():
-                raise ValueError(f"{sorted(written)} are written")
+                raise ValueError(f"{sorted(written)} are already written")
             self._rows.update(parts)
 
     def add(self, rows: Sequence[FoldedRows]) -> None:
-        """Adds signed rows of the stream: all of the call, or nothing."""
+        """Add the stream's signed rows, all or nothing."""
         parts: list[tuple[RowSource, SiteDay, pl.DataFrame]] = []
-        for one in rows:
-            for source, signed in ((RowSource.TRAFFIC, one.traffic), (RowSource.VISITS, one.visits)):
+        for folded_rows in rows:
+            for source, signed in ((RowSource.TRAFFIC, folded_rows.traffic), (RowSource.VISITS, folded_rows.visits)):
                 for (site, day), part in as_streamed(signed, source).group_by("site", "day"):
                     parts.append((source, SiteDay(str(site), int(str(day))), part))
         with self._lock:
@@ -70,11 +70,11 @@ class MemoryRows:
                 self._streamed.setdefault((source, site_day), []).append(part)
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Returns True: rows can be read when `write` returns, and a generation without rows needs none."""
+        """Return True: rows are readable when `write` returns."""
         return True
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Removes the rows and series of these generations; removing twice is removing once."""
+        """Remove the rows and series of these generations; idempotent."""
         with self._lock:
             for site_day, generation in superseded:
                 for source in RowSource:
@@ -85,24 +85,26 @@ class MemoryRows:
             self._series.drop(site_day.site, site_day.day, generation)
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Returns bucket, dimensions, sums and united sketches of the asked generations."""
+        """Return bucket, dimensions, sums and united sketches for the requested generations."""
         return answer(self._asked(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed: rows come with their positions."""
+        """Return the committed positions, since rows are committed with their positions."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Returns the sums of all rows of the stream's generation, for each of these site-days."""
+        """Return the sums over all rows in the stream's generation, per requested site-day."""
         with self._lock:
             parts = {
-                source: [part for one in site_days for part in self._streamed.get((source, one), ())]
+                source: [part for site_day in site_days for part in self._streamed.get((source, site_day), ())]
                 for source in RowSource
             }
-        return sums_of({source: pl.concat(own) for source, own in parts.items() if own}, site_days)
+        return sums_of(
+            {source: pl.concat(source_parts) for source, source_parts in parts.items() if source_parts}, site_days
+        )
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Returns distinct values of a dimension in the range, ascending; at most `limit`."""
+        """Return at most `limit` distinct values of a dimension in the range, ascending."""
         rows = self._asked(question, needed_columns(question, [dimension]))
         return distinct_values(rows, question, dimension, limit)
 

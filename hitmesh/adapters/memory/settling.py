@@ -14,7 +14,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryDirtyDays:
-    """A DirtyDays."""
+    """A DirtyDays in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,18 +22,18 @@ class MemoryDirtyDays:
         self._awaited: set[SiteDay] = set()
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Adds marks. Marking twice is marking once."""
+        """Add marks; idempotent."""
         with self._lock:
             for mark in marks:
                 self._marks.setdefault((mark.site_day, mark.position), mark)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Notes days that are taken once they have closed. Idempotent."""
+        """Note days to take once they have closed; idempotent."""
         with self._lock:
             self._awaited.update(site_days)
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Returns at most `limit` site-days by (site, day); cuts no site in two unless it alone is longer."""
+        """Return at most `limit` site-days by (site, day); whole sites unless the first alone exceeds `limit`."""
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(
@@ -42,22 +42,22 @@ class MemoryDirtyDays:
         return taken_of(whole_sites(waiting, limit), gathered(ranges_of(marks)))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Removes the marks in `taken`, and only those; the site-day is awaited no longer."""
+        """Remove exactly the marks in `taken`; stop awaiting the site-day."""
         with self._lock:
             self._marks = {key: mark for key, mark in self._marks.items() if not _covers(taken, mark)}
             self._awaited.discard(taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Returns what is marked of a site."""
+        """Return a site's marked days."""
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Returns the days of a site that wait to close, ascending."""
+        """Return a site's days that wait to close, ascending."""
         with self._lock:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Returns the marks of a site, ordered by (day, position)."""
+        """Return a site's marks, ordered by (day, position)."""
         with self._lock:
             marks = [mark for mark in self._marks.values() if mark.site_day.site == site]
         return sorted(marks, key=lambda mark: (mark.site_day, mark.position))
@@ -72,7 +72,7 @@ def _covers(taken: DirtySiteDay, mark: DirtyMark) -> bool:
 
 
 class MemoryOrderClaims:
-    """An OrderClaims."""
+    """An OrderClaims in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,20 +81,20 @@ class MemoryOrderClaims:
         self._refunds: set[WholeRefund] = set()
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Stores claims; those that are there stay as they are."""
+        """Store claims; existing claims stay unchanged."""
         with self._lock:
             for claim in claims:
                 self._claims.setdefault((claim.position, claim.row), claim)
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
-        """Returns all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        """Return all claims of this kind on these ids in log order (log time, log, partition, offset, row)."""
         wanted = {(site, kind, order_id) for order_id in order_ids}
         with self._lock:
             found = [claim for claim in self._claims.values() if (claim.site, claim.kind, claim.order_id) in wanted]
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Returns which claims hold what they claim in the stream, taking what nobody holds."""
+        """Return which claims hold their order or refund in the stream; an unheld id goes to its first claim."""
         with self._lock:
             holders = [
                 self._holders.setdefault(
@@ -105,12 +105,12 @@ class MemoryOrderClaims:
         return [holder == (claim.position, claim.row) for holder, claim in zip(holders, claims, strict=True)]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Notes refunds of whole orders. Noting one twice is noting it once."""
+        """Note refunds of whole orders; idempotent."""
         with self._lock:
             self._refunds.update(refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Returns the days of noted refunds per order that has any, ascending."""
+        """Return the days of noted refunds per refunded order, ascending."""
         wanted = set(order_ids)
         days: dict[str, list[int]] = {}
         with self._lock:
@@ -120,7 +120,7 @@ class MemoryOrderClaims:
         return days
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Records which claims are of duplicate hits."""
+        """Record which claims come from duplicate hits."""
         with self._lock:
             for key, duplicate in verdicts.items():
                 claim = self._claims.get(key)

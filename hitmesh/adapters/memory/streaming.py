@@ -1,4 +1,4 @@
-"""The stream's stores in memory: the outbox, partials, the ledger and snapshots."""
+"""The stream's stores in memory: outbox, partials, ledger and snapshots."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class MemoryOutbox:
     """An Outbox over the log's positions and the rows that reports read.
 
     Args:
-        log: keeps the positions.
-        rows: takes the rows.
-        group: whose positions they are.
+        log: stores the positions.
+        rows: stores the rows.
+        group: the consumer group of the positions.
     """
 
     def __init__(self, log: MemoryLog, rows: MemoryRows, group: str) -> None:
@@ -46,13 +46,13 @@ class MemoryOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fences every earlier writer; returns the number of this one."""
+        """Fence every earlier writer; return this writer's number."""
         with self._lock:
             self._writer += 1
             return self._writer
 
     def resolve(self, writer: int) -> None:
-        """Returns at once: a transaction is done when its call ends.
+        """Return immediately: no transaction is pending after its call.
 
         Raises:
             Fenced: a later writer took over.
@@ -63,12 +63,12 @@ class MemoryOutbox:
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commits rows and positions.
+        """Commit rows and positions.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
             PartitionsMoved: rows come with a position that is not ahead; nothing was written.
-            ValueError: a position is of no log of this store, or missing, or rows are of another generation.
+            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
         for partition, progress in positions.items():
@@ -76,13 +76,15 @@ class MemoryOutbox:
         with self._lock:
             self._refuse_others(writer)
             committed = (self._log.committed(topic, self._group) for topic in by_topic)
-            refuse_rows_behind(rows, positions, {key: value for one in committed for key, value in one.items()})
+            refuse_rows_behind(
+                rows, positions, {key: value for topic_positions in committed for key, value in topic_positions.items()}
+            )
             self._rows.add(rows)
             for topic, of_topic in by_topic.items():
                 self._log.commit(topic, self._group, of_topic)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was committed last, of every declared partition of both topics."""
+        """Return the committed positions of every declared partition of both topics."""
         with self._lock:
             return {
                 partition: progress
@@ -92,11 +94,11 @@ class MemoryOutbox:
 
     def _refuse_others(self, writer: int) -> None:
         if writer != self._writer:
-            raise Fenced(f"writer {writer} came after {self._writer} took over")
+            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")
 
 
 class MemorySeriesStore:
-    """A SeriesStore."""
+    """A SeriesStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,44 +107,44 @@ class MemorySeriesStore:
         self._flushed: dict[PartitionId, PartitionProgress] = {}
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Stores partials; one with a smaller `written` than what is there changes nothing."""
+        """Store partials; a partial with a smaller `written` than the stored partial is ignored."""
         put = as_kept(partials, PARTIAL_COLUMNS)
         with self._lock:
             self._partials = newest(pl.concat([self._partials, put]), PARTIAL_COLUMNS)
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Returns SERIES_COLUMNS: of a site-day that was put settled only that, of others all epochs added up."""
+        """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
         days = pl.col("day").is_between(first_day, end_day, closed="left")
-        asked = (pl.col("site") == site) & (pl.col("generation") == generation) & days
+        wanted = (pl.col("site") == site) & (pl.col("generation") == generation) & days
         with self._lock:
             settled = {
                 site_day.day: rows
                 for (site_day, of_generation), rows in self._settled.items()
                 if (site_day.site, of_generation) == (site, generation) and first_day <= site_day.day < end_day
             }
-            streamed = self._partials.filter(asked & ~pl.col("day").is_in(list(settled)))
+            streamed = self._partials.filter(wanted & ~pl.col("day").is_in(list(settled)))
         return series(pl.concat([streamed.select(list(SERIES_COLUMNS)), *settled.values()]))
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
-        """Stores what a settlement counted in a site-day, in place of what was put before."""
+        """Store a site-day's settled series, replacing earlier settled series."""
         put = as_settled(rows, site_day)
         with self._lock:
             self._settled[site_day, generation] = put
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Notes up to where partials are stored; a position never moves back."""
+        """Note the positions before which partials are stored; a position never moves back."""
         with self._lock:
             for partition, progress in through.items():
                 if progress.next_offset >= self._flushed.get(partition, progress).next_offset:
                     self._flushed[partition] = progress
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Returns what was noted last."""
+        """Return the positions noted last."""
         with self._lock:
             return dict(self._flushed)
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Removes what is stored of a generation of a site-day; removing twice is removing once."""
+        """Remove everything stored for a site-day's generation; idempotent."""
         gone = (pl.col("site") == site) & (pl.col("day") == day) & (pl.col("generation") == generation)
         with self._lock:
             self._partials = self._partials.filter(~gone)
@@ -150,35 +152,35 @@ class MemorySeriesStore:
 
 
 class MemoryLedger:
-    """A Ledger."""
+    """A Ledger in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries = NO_ENTRIES
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Stores entries; one with a smaller `written` than what is there changes nothing."""
+        """Store entries; an entry with a smaller `written` than the stored entry is ignored."""
         put = as_kept(entries, LEDGER_COLUMNS)
         with self._lock:
             self._entries = newest(pl.concat([self._entries, put]), LEDGER_COLUMNS)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Returns LEDGER_SUMS of a site, or of all and of none, added up over partitions and epochs."""
+        """Return LEDGER_SUMS added up over partitions and epochs, for a site; for None, all entries."""
         with self._lock:
             entries = self._entries
         return ledger_sums(entries if site is None else entries.filter(pl.col("site") == site))
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Returns the days with hits that wait for settlement."""
+        """Return the days with hits that wait for settlement."""
         return waiting_days(self.read(site), first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Returns the sums of the next sites by name, and the last of them; None at the end."""
+        """Return the sums of the next sites by name, and the last of these sites; None at the end."""
         return of_some_sites(self.read(None), after, max_sites)
 
 
 class MemoryStateStore:
-    """A StateStore."""
+    """A StateStore in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -186,26 +188,26 @@ class MemoryStateStore:
         self._manifests: dict[PartitionId, SnapshotManifest] = {}
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Stores the chunks of a snapshot; invisible without a manifest."""
+        """Store a snapshot's chunks; invisible without a manifest."""
         with self._lock:
             self._chunks[partition, writer, next_offset] = list(chunks)
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Makes a snapshot visible in place of older ones, whose chunks go; returns whether it did."""
+        """Make a snapshot visible and delete older snapshots; return False when a newer snapshot exists."""
         key = (manifest.partition, manifest.writer, manifest.position.next_offset)
         with self._lock:
             if not replaces(manifest, self._manifests.get(manifest.partition)):
                 return False
             self._manifests[manifest.partition] = manifest
             self._chunks = {
-                one: chunks
-                for one, chunks in self._chunks.items()
-                if one[0] != manifest.partition or one[1:] >= key[1:]
+                chunk_key: chunks
+                for chunk_key, chunks in self._chunks.items()
+                if chunk_key[0] != manifest.partition or chunk_key[1:] >= key[1:]
             }
         return True
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Returns the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
         with self._lock:
             manifest = self._manifests.get(partition)
             if manifest is None or manifest.logic_version != logic_version:

@@ -1,1 +1,1 @@
-"""Rules that every store obeys, so that adapters cannot differ in them."""
+"""Rules that every store obeys, shared so that adapters cannot differ."""

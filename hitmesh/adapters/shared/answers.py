@@ -1,7 +1,7 @@
-"""Step 8 of the journey without a query engine: settled rows in, the answer to a question out.
+"""Step 8 of the journey without a query engine: rows and a question in, the answer out.
 
-Decides filters, buckets, sums and unions over rows already in memory, with polars and the project's own sketches;
-refuses to know where the rows come from. Every row is of a generation that was asked for.
+Decides filters, buckets, sums and sketch unions over rows already in memory, with polars and hitmesh.model.sketches.
+Knows nothing about where the rows come from. Callers pass only rows from the requested generations.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ _BUCKET = "bucket"
 
 
 def as_stored(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
-    """Returns the rows with the columns of their source, in the order and types of the schema."""
+    """Return the rows with the columns of their source, in schema order and types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in ROW_COLUMNS[source].items()])
 
 
 def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str]:
-    """Returns the stored columns that the question reads, each once.
+    """Return the stored columns that the question reads, without repeats.
 
     Raises:
         RefusedError: the row source has no such column.
     """
-    asked = [*dimensions, *(comparison.dimension for comparison in comparisons_in(question.filter))]
-    columns = ["cell", "excluded", *(_column(question, dimension) for dimension in asked)]
+    all_dimensions = [*dimensions, *(comparison.dimension for comparison in comparisons_in(question.filter))]
+    columns = ["cell", "excluded", *(_column(question, dimension) for dimension in all_dimensions)]
     columns += [*question.measures, *question.sketches]
     known = STREAM_COLUMNS[question.source]
     for column in columns:
         if column not in known:
             raise RefusedError(
-                f"{question.source} rows have no column {column!r}; they have {', '.join(known)}",
+                f"{question.source} rows have no column {column!r}; columns are {', '.join(known)}",
                 field="dimensions",
             )
     return list(dict.fromkeys(columns))
 
 
 def settled_columns(columns: Sequence[str]) -> list[str]:
-    """Returns those of the needed columns that settled rows have."""
+    """Return the needed columns that settled rows have."""
     return [column for column in columns if column != MOVED_VISITORS]
 
 
 def as_asked(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
-    """Returns all rows with exactly `columns`; nobody ever left the sketch of a settled row."""
+    """Return all rows with exactly `columns`; settled rows get 0 moved visitors."""
     schema = {column: STREAM_COLUMNS[source][column] for column in columns}
     if not parts:
         return pl.DataFrame(schema=schema)
@@ -74,16 +74,16 @@ def answer(
     max_cells: int = MAX_CELLS,
     max_groups: int = MAX_GROUPS,
 ) -> pl.DataFrame:
-    """Returns bucket, dimensions, sums and united sketches of the rows that match, one row per group with a match.
+    """Return bucket, dimensions, sums and united sketches of the matching rows, one row per group with a match.
 
-    A sketch is null where no row of the group has one.
+    A sketch is null where no row in the group has a sketch.
 
     Args:
-        rows: `needed_columns` of rows of the asked generations, any order.
-        question: what to answer; rows outside its range, of excluded hits or failing its filter do not count.
-        checkpoint: looked at between steps.
-        max_cells: rows × (columns + comparisons).
-        max_groups: rows of the answer.
+        rows: `needed_columns` of rows from the requested generations, any order.
+        question: the question; rows outside its range, with excluded hits or failing its filter do not count.
+        checkpoint: called between steps.
+        max_cells: limit on rows × (columns + comparisons).
+        max_groups: limit on rows in the answer.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR, TOO_MANY_ROWS or FILTER_TOO_DEAR.
@@ -108,16 +108,16 @@ def answer(
 
 
 def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-    """Returns at most `limit` distinct values of the dimension among matching rows, ascending; null is none."""
+    """Return at most `limit` distinct non-null values of the dimension among matching rows, ascending."""
     values = matching(rows, question)[_column(question, dimension)].drop_nulls().unique()
     return [str(value) for value in values.sort().head(limit)]
 
 
 def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-    """Returns the rows inside the question's range that pass its filter.
+    """Return the rows inside the question's range that pass its filter.
 
     Raises:
-        RefusedError: a pattern is not one of RE2, or patterns and values are too many together.
+        RefusedError: a pattern is not valid RE2, or patterns and values together are too many.
     """
     first, end = max(question.start, question.bucket_starts[0]), question.end
     holds = (pl.col("cell") >= first) & (pl.col("cell") < end)
@@ -130,7 +130,7 @@ def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint =
 
 
 def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
-    """Returns the index of each cell's bucket; no cell lies before the first start."""
+    """Return the bucket index of each cell; no cell lies before the first start."""
     if len(starts) == 1:
         return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
     found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1
@@ -138,7 +138,7 @@ def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
 
 
 def united(parts: pl.Series) -> pl.Series:
-    """Returns the union of each list of sketches; a single one is its own union, none is null."""
+    """Return the union of each list of sketches; null without a sketch, a single sketch unchanged."""
     flat = parts.explode(empty_as_null=False)
     group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())
     if flat.null_count():
@@ -165,7 +165,7 @@ def _column(question: MetricQuery, dimension: str) -> str:
 
 
 class _Conditions:
-    """Which rows a filter holds for: a comparison at a time, so that the caller is asked in between."""
+    """Evaluate a filter comparison by comparison, with a checkpoint before each comparison."""
 
     def __init__(self, rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint) -> None:
         self._rows = rows
@@ -210,15 +210,15 @@ class _Conditions:
                 assert_never(comparison.operator)
 
     def _text(self, dimension: str) -> pl.Series:
-        """Return the values as text, where null is the text that names it."""
+        """Return the values as text, with null replaced by the text that names null."""
         if dimension not in self._texts:
             self._texts[dimension] = self._rows[_column(self._question, dimension)].fill_null(null_name(dimension))
         return self._texts[dimension]
 
     def _matching(self, dimension: str) -> dict[str, list[str]]:
-        r"""Return the values that each pattern of the dimension matches, all patterns together.
+        r"""Return the values that each pattern of the dimension matches, with all patterns evaluated together.
 
-        RE2 itself, once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
+        Google RE2 runs once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
         """
         if dimension not in self._matches:
             patterns = patterns_of(self._question.filter, dimension)
@@ -228,7 +228,7 @@ class _Conditions:
 
 
 def patterns_of(tree: Filter | None, dimension: str) -> list[str]:
-    """Return the patterns that a filter compares a dimension with."""
+    """Return the RE2 patterns that a filter applies to a dimension."""
     return [
         comparison.values[0]
         for comparison in comparisons_in(tree)

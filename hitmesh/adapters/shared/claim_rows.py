@@ -1,4 +1,4 @@
-"""A claim on an order or a refund as the columns of a row, in one order for every store.
+"""A claim on an order or a refund as row columns, in the same order for every store.
 
 The order: site, id, log, partition, offset, row, log time, visitor (high and low 64 bits, signed), hit id, day,
 excluded, duplicate, total, currency.
@@ -15,7 +15,7 @@ from hitmesh.model.positions import Position
 
 
 def claim_row(claim: OrderClaim) -> tuple[Any, ...]:
-    """Returns the columns of a claim."""
+    """Return the columns of a claim."""
     return (
         claim.site,
         claim.order_id,
@@ -34,7 +34,7 @@ def claim_row(claim: OrderClaim) -> tuple[Any, ...]:
 
 
 def claim_of(kind: ClaimKind, row: Sequence[Any]) -> OrderClaim:
-    """Returns the claim that has these columns; an older one has no currency."""
+    """Return the claim with these columns; rows written by older versions have no currency."""
     site, order_id, log, partition, offset, row_no, log_time, high, low, hit_id, day, *flags, total, currency = row
     excluded, duplicate = map(bool, flags)
     return OrderClaim(

@@ -1,4 +1,4 @@
-"""What a site directory refuses, keeps and destroys. Decides; stores nothing and makes no randomness."""
+"""Pure rules for site directories: which sites conflict, which salts are kept. No storage, no randomness."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 def secret_digest(secret: str) -> bytes:
-    """Returns the only form in which a key's secret is kept: SHA-256 of its UTF-8."""
+    """Return the SHA-256 of a key's secret as UTF-8, the only form in which a secret is stored."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def agreed(existing: Site, asked: Site) -> Site:
-    """Returns the site that is there, when it is what was asked for.
+def agreed(existing: Site, requested: Site) -> Site:
+    """Return the existing site if the requested site agrees with the existing site.
 
     Raises:
         AlreadyExists: time zone, currency or policy differ.
     """
     for field, there, wanted in (
-        ("time_zone", existing.time_zone, asked.time_zone),
-        ("currency", existing.currency, asked.currency),
-        ("policy", existing.policy, asked.policy),
+        ("time_zone", existing.time_zone, requested.time_zone),
+        ("currency", existing.currency, requested.currency),
+        ("policy", existing.policy, requested.policy),
     ):
         if there != wanted:
             raise AlreadyExists(
                 f"site {existing.name} exists with {field} {there}, not {wanted}; "
-                f"use what is there, or another site name",
+                f"use the existing value, or another site name",
                 field=f"site.{field}",
             )
     return existing
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Returns the date whose salt serves `local_date`: its own when it is a neighbour of `today`, else today's."""
+    """Return the date whose salt serves `local_date`: `local_date` within a day of `today`, otherwise `today`."""
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 
 def oldest_salted(today: date) -> date:
-    """Returns the oldest date whose salt a site keeps on `today` (rule I2)."""
+    """Return the oldest date whose salt a site keeps on `today` (rule I2)."""
     return today - _ONE_DAY
 
 
 def oldest_salted_anywhere(today: date) -> date:
-    """Returns the oldest date whose salt any site keeps: elsewhere it may still be the day before `today`."""
+    """Return the oldest date whose salt any site keeps: in other time zones the previous day may still be current."""
     return oldest_salted(today) - _ONE_DAY

@@ -1,4 +1,4 @@
-"""Frames that were read or computed and may be asked for again: the last used ones, up to a number of bytes."""
+"""An LRU cache of data frames, bounded by bytes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 
 import polars as pl
 
-_OVERHEAD_BYTES: Final = 1_024  # of an entry without rows
+_OVERHEAD_BYTES: Final = 1_024  # per entry, for frames without rows
 
 
 class KeptFrames:
-    """Keeps frames by key, least recently used ones go first. Thread-safe.
+    """Cache frames by key and evict the least recently used first. Thread-safe.
 
     Args:
-        max_bytes: how much is kept; a larger frame is made but not kept.
+        max_bytes: limit on cached bytes; a larger frame is returned but not cached.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,7 +26,7 @@ class KeptFrames:
         self._bytes = 0
 
     def of(self, key: Hashable, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """Returns the frame of the key, making it when it is not kept. What `make` gives for a key never changes."""
+        """Return the frame of the key, made on a miss. `make` must always return equal frames for a key."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -1,8 +1,8 @@
-"""Ingest keys as a process knows them, and how often it may ask a store for one that it does not know.
+"""A cache of ingest keys that limits store look-ups for unknown keys.
 
-Decides what a stranger may cost a store: at most `unknown_keys_s` fruitless look-ups a second, whatever secrets are
-sent. A look-up that finds a key is free, and so is one of a key that was known before the directory changed: a stranger
-never shuts out a key that this process has seen. Refuses to know the store.
+A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
+is free. A key that this process knew before the directory changed is also looked up for free, so guessing senders
+never lock out a known key. Knows no store.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class KnownKeys:
     """Keys by the digest of their secret. Thread-safe.
 
     Args:
-        clock: fills the budget.
-        unknown_keys_s: look-ups a second that find nothing; so many are also saved up.
-        max_unknown: secrets that nobody has which are remembered until `forget_unknown`.
-        max_kept: keys that were known before the directory changed and are still found for free.
+        clock: refills the look-up budget.
+        unknown_keys_s: fruitless look-ups per second; also the maximum saved budget.
+        max_unknown: maximum number of unknown secrets remembered until `forget_unknown`.
+        max_kept: maximum number of keys from before a directory change that still get free look-ups.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class KnownKeys:
         self._lock = threading.Lock()
         self._keys: dict[bytes, IngestKey] = {}
         self._earlier: set[bytes] = set()
-        # Secrets that nobody has: a sender who guesses does not cost a look-up for the same one again and again.
+        # Unknown secrets: a sender who repeats a guess must not cause another look-up.
         self._unknown: set[bytes] = set()
         self._left = float(unknown_keys_s)
         self._filled_at: int | None = None
@@ -56,9 +56,9 @@ class KnownKeys:
         """Return the key with this digest, from memory or the store; None when the store has none.
 
         Raises:
-            KeyNotLookedUp: it is not in memory, and too many look-ups found nothing lately.
+            KeyNotLookedUp: the key is not in memory, and too many recent look-ups found nothing.
         """
-        kept, unknown = self._keys, self._unknown  # a look-up that is under way fills the old ones
+        kept, unknown = self._keys, self._unknown  # a look-up in progress fills the old collections
         if digest in kept:
             return kept[digest]
         if digest in unknown:
@@ -82,7 +82,7 @@ class KnownKeys:
         return key
 
     def forget(self) -> None:
-        """Forget what was found: the directory changed."""
+        """Forget the keys found so far, because the directory changed."""
         with self._lock:
             self._earlier |= self._keys.keys()
             if len(self._earlier) > self._max_kept:
@@ -90,7 +90,7 @@ class KnownKeys:
             self._keys = {}
 
     def forget_unknown(self) -> None:
-        """Forget which secrets nobody had: one of them may be a new key."""
+        """Forget the unknown secrets, because a new key may have such a secret."""
         self._unknown = set()
 
     def _take(self) -> None:
@@ -101,8 +101,8 @@ class KnownKeys:
             self._filled_at = now
             if self._left < 1:
                 raise KeyNotLookedUp(
-                    f"the key is not known here, and {self._per_s:,} look-ups of unknown keys a second are the limit: "
-                    "try again in a second, with a key that exists"
+                    f"the key is unknown, and the limit is {self._per_s:,} look-ups of unknown keys per second: "
+                    "try again in a second, with an existing key"
                 )
             self._left -= 1
 

@@ -1,4 +1,4 @@
-"""Which dirty site-days a settler gets, and in what shape. Decides order and limits; knows no storage."""
+"""Order and limit the dirty site-days that a settler receives. Knows no storage."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hitmesh.model.sites import SiteDay
 
 
 def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
-    """Returns at most `limit` of the ordered `site_days`, cutting no site in two unless the first alone is longer.
+    """Return at most `limit` of the ordered `site_days`, and only whole sites unless the first site alone is longer.
 
     Args:
-        site_days: ordered by (site, day); more than `limit` of them when there are more.
-        limit: how many may be returned, at least 1.
+        site_days: ordered by (site, day); more than `limit` entries when more exist.
+        limit: maximum number to return, at least 1.
     """
     if len(site_days) <= limit:
         return site_days
@@ -24,7 +24,7 @@ def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
 
 
 def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
-    """Returns one entry per site-day, in the order of `ranges`, which come site-day by site-day."""
+    """Return a single entry per site-day, in the order of `ranges`; ranges must be grouped by site-day."""
     by_site_day: dict[SiteDay, list[MarkRange]] = {}
     for site_day, mark_range in ranges:
         by_site_day.setdefault(site_day, []).append(mark_range)
@@ -32,13 +32,13 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
 
 
 def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-    """Returns one entry per site-day, with its marks if it has any: one that only waited to close has none."""
-    by_site_day = {one.site_day: one for one in marked}
+    """Return an entry per site-day with its marks; a day that only waited for its close has none."""
+    by_site_day = {entry.site_day: entry for entry in marked}
     return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Returns the marks of each (site, day, partition) as one range, ordered by those."""
+    """Return the marks of each (site, day, partition) as a single range, ordered by this key."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

@@ -1,9 +1,9 @@
-"""The sums of a partial as one blob, so that a row is small and a new sum needs no new column.
+"""Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
-Decides the bytes: a version, then int64 little-endian in the order of PARTIAL_SUMS. Where an amount is beyond an int64,
-the wide layout has the lower halves there and the upper ones, in the order of AMOUNT_MEASURES, behind them. Versions 1
-and 2 are the two layouts beside a digest without the secret of the mesh, 3 and 4 beside one with it. Other sums, or
-another order, are another version.
+Layout: a version byte, then int64 little-endian in PARTIAL_SUMS order. When an amount exceeds int64, the wide layout
+stores the lower halves there and appends the upper halves in AMOUNT_MEASURES order. Versions 1 and 2 are the two
+layouts with a digest without the mesh secret; versions 3 and 4 have a digest with the secret. Different sums or a
+different order require a new version.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PACKED: Final = {
     1: np.dtype([("version", "u1"), _SUMS]),
     2: np.dtype([("version", "u1"), _SUMS, ("upper", "<i8", (len(AMOUNT_MEASURES),))]),
 }
-_KEYED: Final = 2  # what is added to the version of a layout where the digest has the secret of the mesh
+_KEYED: Final = 2  # added to the layout's version when the digest includes the mesh secret
 _UPPER: Final = 1 << 64
 _NAMES_OF_UPPER: Final = {name: f"{name}_upper" for name in AMOUNT_MEASURES}
 
 
 def packed_sums(rows: pl.DataFrame) -> list[bytes]:
-    """Returns the sums of each row as one blob; rows have UNKEYED_DIGESTS too."""
+    """Return each row's sums as a blob; rows must include UNKEYED_DIGESTS."""
     amounts = rows.select(AMOUNT_MEASURES)
     if all(fits(amount) is not None for amount in amounts):
         return _blobs(1, rows, rows.select(pl.col(PARTIAL_SUMS).cast(pl.Int64)))
@@ -38,12 +38,12 @@ def packed_sums(rows: pl.DataFrame) -> list[bytes]:
         pl.all_horizontal(pl.col(name).is_between(INT64_MIN, INT64_MAX) for name in AMOUNT_MEASURES)
     ).to_series()
     narrow, wide = iter(packed_sums(rows.filter(does_fit))), iter(_wide(rows.filter(~does_fit)))
-    return [next(narrow if one else wide) for one in does_fit]
+    return [next(narrow if is_narrow else wide) for is_narrow in does_fit]
 
 
 def _wide(rows: pl.DataFrame) -> list[bytes]:
     upper = {name: pl.col(name) // pl.lit(_UPPER, AMOUNT_SUM) for name in AMOUNT_MEASURES}
-    lower = {name: pl.col(name) - one * pl.lit(_UPPER, AMOUNT_SUM) for name, one in upper.items()}
+    lower = {name: pl.col(name) - high * pl.lit(_UPPER, AMOUNT_SUM) for name, high in upper.items()}
     return _blobs(
         2,
         rows,
@@ -51,7 +51,7 @@ def _wide(rows: pl.DataFrame) -> list[bytes]:
             lower[name].cast(pl.UInt64).reinterpret(signed=True).alias(name) if name in lower else pl.col(name)
             for name in PARTIAL_SUMS
         ),
-        rows.select(one.cast(pl.Int64).alias(name) for name, one in upper.items()),
+        rows.select(high.cast(pl.Int64).alias(name) for name, high in upper.items()),
     )
 
 
@@ -67,14 +67,14 @@ def _blobs(layout: int, rows: pl.DataFrame, sums: pl.DataFrame, upper: pl.DataFr
 
 
 def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Returns the sums of blobs as columns, and UNKEYED_DIGESTS: 1 where the digest beside them has no secret.
+    """Return the sums as columns with UNKEYED_DIGESTS: 1 where the stored digest lacks the mesh secret.
 
     Raises:
-        StoreCorrupt: a blob is of another version or size.
+        StoreCorrupt: a blob has an unknown version or a wrong size.
     """
     versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
     if ((versions < 1) | (versions > 2 * _KEYED)).any():
-        raise StoreCorrupt(f"the sums of a partial are not of versions 1 to {2 * _KEYED}; use a newer program")
+        raise StoreCorrupt(f"the sums of a partial have a version outside 1 to {2 * _KEYED}; use a newer hitmesh")
     unkeyed = pl.Series(UNKEYED_DIGESTS, (versions <= _KEYED).astype(np.int64))
     wide = (versions % _KEYED == 0).tolist()
     parts = {

@@ -1,7 +1,7 @@
-"""Absolute values that a redo overwrites: partials of cells and ledger entries (decision A6, rule D5).
+"""Absolute values that a redo overwrites: cell partials and ledger entries (decision A6, rule D5).
 
-Decides which of two values of a key stays, how those of epochs and partitions add up, and what may be put settled.
-Knows no storage.
+Decides which of two values for a key stays, how values add up over epochs and partitions, and which rows are valid as
+settled series. Knows no storage.
 """
 
 from __future__ import annotations
@@ -32,38 +32,40 @@ _ENTRY: Final = tuple(name for name in LEDGER_SUMS if name not in _COUNTS)
 
 
 def key_of(columns: Mapping[str, pl.DataType]) -> list[str]:
-    """Returns the key of rows with these columns: all of them before `written`."""
+    """Return the key of rows with these columns: all columns before `written`."""
     names = list(columns)
     return names[: names.index(_WRITTEN)]
 
 
 def as_kept(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Returns the rows with exactly `columns`, in the order and types of the schema."""
+    """Return the rows with exactly `columns`, in schema order and types."""
     return rows.select([pl.col(name).cast(dtype) for name, dtype in columns.items()])
 
 
 def newest(rows: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Returns one row per key: the one with the greatest `written`, of several such the last."""
+    """Return a single row per key: the row with the greatest `written`, and the last such row on a tie."""
     in_order = rows.sort(_WRITTEN, maintain_order=True)
     return in_order.unique(subset=key_of(columns), keep="last", maintain_order=True)
 
 
 def as_settled(rows: pl.DataFrame, site_day: SiteDay) -> pl.DataFrame:
-    """Returns what is put settled with exactly SERIES_COLUMNS.
+    """Return settled series with exactly SERIES_COLUMNS.
 
     Raises:
-        ValueError: a row is of another site-day.
+        ValueError: a row belongs to another site-day.
     """
     others = rows.select("site", "day").unique().rows()
     if set(others) - {tuple(site_day)}:
-        raise ValueError(f"settled series of {tuple(site_day)} have rows of {sorted(others)}: put each day by itself")
+        raise ValueError(
+            f"settled series of {tuple(site_day)} have rows of {sorted(others)}: store each day separately"
+        )
     return as_kept(rows, SERIES_COLUMNS)
 
 
 def series(partials: pl.DataFrame) -> pl.DataFrame:
-    """Returns SERIES_COLUMNS, one row per (site, day, cell, excluded, currency) in this order.
+    """Return SERIES_COLUMNS, one row per (site, day, cell, excluded, currency) in this order.
 
-    `partials` are the newest of their keys, or settled: SERIES_COLUMNS at least.
+    `partials` must be settled rows or the newest row per key, with at least SERIES_COLUMNS.
     """
     sums = [*exact_sums(PARTIAL_SUMS), pl.col("digest", UNKEYED_DIGESTS).sum()]
     cells = partials.group_by(_CELL).agg(*sums, *TRAFFIC_SKETCHES)
@@ -72,7 +74,7 @@ def series(partials: pl.DataFrame) -> pl.DataFrame:
 
 
 def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
-    """Returns LEDGER_SUMS, one row per (site, kind, at, class) in this order; `entries` are the newest."""
+    """Return LEDGER_SUMS, one row per (site, kind, at, class) in this order; `entries` must be the newest per key."""
     return (
         entries.group_by(_ENTRY)
         .agg(pl.col("hits").sum(), pl.col("sum64").sum(), pl.col("xor64").bitwise_xor())
@@ -82,7 +84,7 @@ def ledger_sums(entries: pl.DataFrame) -> pl.DataFrame:
 
 
 def waiting_days(sums: pl.DataFrame, first_day: int, end_day: int) -> set[int]:
-    """Returns the days of which LEDGER_SUMS say that hits wait for settlement (rule S9)."""
+    """Return the days for which LEDGER_SUMS contain hits that wait for settlement (rule S9)."""
     inside = pl.col("at").is_between(first_day, end_day, closed="left")
     waiting = sums.filter((pl.col("kind") == LedgerKind.WAITS) & inside & (pl.col("hits") != 0))
     return set(waiting["at"].to_list())
@@ -93,7 +95,10 @@ NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 
 
 def of_some_sites(sums: pl.DataFrame, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-    """Returns LEDGER_SUMS of the next sites by name behind one, and the last of them; None where no more follow."""
+    """Return LEDGER_SUMS of the sites after `after` by name, at most `max_sites`, and the last site.
+
+    The last site is None when no more sites follow.
+    """
     sites = sorted(site for site in sums["site"].unique().to_list() if after is None or site > after)
     some = sites[:max_sites]
     return sums.filter(pl.col("site").is_in(some)), some[-1] if len(sites) > max_sites else None

@@ -1,7 +1,7 @@
-"""Checks positions against the committed ones before a transaction of the stream commits (decision A6).
+"""Check positions against the committed positions before a stream transaction commits (decision A6).
 
-Decides that rows never go out without a position that moves ahead: a position that another writer committed before says
-that this writer's partition moved, and that its rows were committed with it.
+Rows must never be written without a position that moves ahead. A position that another writer has already committed
+means that this writer's partition moved, and that the rows were committed along with the position.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ def refuse_rows_behind(
     positions: Mapping[PartitionId, PartitionProgress],
     committed: Mapping[PartitionId, PartitionProgress],
 ) -> None:
-    """Refuse rows whose transaction would move a position nowhere.
+    """Refuse rows whose transaction would not move a position ahead.
 
     Args:
-        rows: the rows of the transaction; without rows every position is accepted.
-        positions: the positions of the transaction.
+        rows: rows in the transaction; without rows every position is accepted.
+        positions: positions in the transaction.
         committed: the committed positions; partitions without a commit may be absent.
 
     Raises:
         PartitionsMoved: another writer committed a position first.
-        ValueError: rows of a partition come without its position.
+        ValueError: rows for a partition come without its position.
     """
     if not rows:
         return
-    missing = sorted({one.partition for one in rows} - positions.keys())
+    missing = sorted({folded_rows.partition for folded_rows in rows} - positions.keys())
     if missing:
-        raise ValueError(f"rows of {missing[0]} come without its position; a transaction carries both or neither")
+        raise ValueError(f"rows of {missing[0]} come without a position; a transaction must have both or neither")
     for partition, progress in positions.items():
         there = committed.get(partition, _START)
         if progress.next_offset <= there.next_offset:
             raise PartitionsMoved(
-                f"{partition.log}/{partition.partition} is committed at {there.next_offset} and this transaction ends "
+                f"{partition.log}/{partition.partition} is committed at {there.next_offset} but this transaction ends "
                 f"at {progress.next_offset}: another writer was first; begin from the committed positions",
                 retry_after_s=0,
             )

@@ -1,4 +1,4 @@
-"""What a publication makes current and what it supersedes (decisions A8, A9). Decides numbers; knows no storage."""
+"""Which generation a publication makes current, and which it supersedes (decisions A8, A9). Knows no storage."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None) -> int:
-    """Returns the generation that becomes current: the attempt's, or the stream's where its rows were confirmed.
+    """Return the generation that becomes current: the attempt's, or the stream's if its rows were confirmed.
 
     Args:
-        attempt: the number of the settlement's attempt.
-        current: the generation of the entry that is there, None without one.
-        drift: how the settlement differs from the stream, None where the stream counted nothing.
+        attempt: the settlement's attempt number.
+        current: generation of the existing entry, None without an entry.
+        drift: difference between settlement and stream, None if the stream counted nothing.
 
     Raises:
-        ValueError: the stream's rows are confirmed though another generation took their place before.
+        ValueError: the stream's rows are confirmed although another generation has already replaced the rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
     if current not in (None, STREAM_GENERATION):
-        raise ValueError(f"generation {current} took the place of the stream's rows; they cannot be confirmed")
+        raise ValueError(f"generation {current} replaced the stream's rows: the rows cannot be confirmed")
     return STREAM_GENERATION
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None) -> set[int]:
-    """Returns the generations whose rows may go: the one that was current, or what the stream said until now."""
+    """Return the generations whose rows may be removed: the previously current generation, or the stream's."""
     if current is None:
         return {STREAM_GENERATION} if drift is not None and published != STREAM_GENERATION else set()
     return {current} - {published}

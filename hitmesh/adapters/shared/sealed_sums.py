@@ -1,7 +1,7 @@
-"""The sums of a partial with a checksum over all that is read of it: sums, sketch, digest, cell.
+"""A partial's sums with a checksum over everything that readers use: sums, sketch, digest, cell.
 
-Decides that the checksum lies behind the sums, so that no column is needed for it; the highest bit of the version says
-that it is there. Sums that were stored before there were checksums are read as they are.
+The checksum follows the sums inside the blob, so that no extra column is needed. The highest bit of the version byte
+marks a blob with a checksum. Sums stored before checksums existed are read unchecked.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _KEY: Final = struct.Struct("<qq?Q")
 
 
 def sealed_sums(rows: pl.DataFrame) -> list[bytes]:
-    """Returns the sums of each row as one blob with its checksum; `rows` have SERIES_COLUMNS at least."""
+    """Return each row's sums as a blob with a checksum; `rows` must have at least SERIES_COLUMNS."""
     blobs = [bytes([blob[0] | _SEALED]) + blob[1:] for blob in packed_sums(rows)]
     return [blob + digest for blob, digest in zip(blobs, _digests(rows, blobs), strict=True)]
 
 
 def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
-    """Returns the sums of blobs as columns; `rows` are what was stored beside them.
+    """Return the sums in the blobs as columns; `rows` are the columns stored beside the blobs.
 
     Raises:
-        StoreCorrupt: a blob or what lies beside it is not what was stored.
+        StoreCorrupt: a blob or a stored column has changed since the write.
     """
     inner = [_without_seal(blob) for blob in blobs]
-    if any(one is not blob for one, blob in zip(inner, blobs, strict=True)):
+    if any(inner_blob is not blob for inner_blob, blob in zip(inner, blobs, strict=True)):
         signed = [blob[:-_DIGEST_BYTES] for blob in blobs]
-        for number, (digest, one, blob) in enumerate(zip(_digests(rows, signed), inner, blobs, strict=True)):
-            if one is not blob and blob[-_DIGEST_BYTES:] != digest:
+        for number, (digest, inner_blob, blob) in enumerate(zip(_digests(rows, signed), inner, blobs, strict=True)):
+            if inner_blob is not blob and blob[-_DIGEST_BYTES:] != digest:
                 site, day = rows.select("site", "day").row(number)
                 place = f"a partial of {site} of UTC day {day}"
                 raise StoreCorrupt(f"{place} is damaged: its checksum does not match; {COPY_CURE}")
@@ -47,7 +47,7 @@ def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
 
 
 def _without_seal(blob: bytes) -> bytes:
-    """Returns the sums alone; the blob itself where it has no checksum."""
+    """Return the sums without checksum; an unsealed blob is returned as the same object."""
     is_sealed = len(blob) > _DIGEST_BYTES and blob[0] & _SEALED
     return bytes([blob[0] ^ _SEALED]) + blob[1:-_DIGEST_BYTES] if is_sealed else blob
 

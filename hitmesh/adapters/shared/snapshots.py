@@ -1,4 +1,4 @@
-"""Which of two snapshots of a partition stays (decision A5). Decides that only; knows no storage."""
+"""Which of two snapshots of a partition stays (decision A5). Knows no storage."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from hitmesh.model.stream_values import SnapshotManifest
 
 
 def replaces(manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
-    """Returns whether a snapshot may take the place of the one that is there.
+    """Return whether a snapshot may replace the existing snapshot.
 
-    A later writer's always may: it may have thrown away what the earlier one made of a longer stretch of the log. Of
-    one writer, a snapshot may not go back.
+    A later writer's snapshot always may, since the writer may have discarded state that an earlier writer derived from
+    more of the log. A single writer's snapshots must not move back.
     """
     if there is None:
         return True

@@ -1,7 +1,6 @@
-"""Signed rows of the stream, folded: what is stored of them for good, and what an answer sees of them.
+"""Fold the stream's signed rows, for storage and for answers.
 
-Decides when a row is gone: the net of its key is 0 in every measure. Refuses to know where rows are kept, and which
-generation is read.
+Decides when a row disappears: every measure nets to 0 for its key. Knows neither the storage nor the generation read.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _KEYS = {
 
 
 def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
-    """Returns the rows with the stream's columns of their source, in the order and types of the schema.
+    """Return the rows with the stream's columns for their source, in schema order and types.
 
     Raises:
-        ValueError: a row is of another generation than the stream's.
+        ValueError: a row has another generation than the stream's.
     """
     if (rows["generation"] != STREAM_GENERATION).any():
         raise ValueError(f"the stream writes generation {STREAM_GENERATION} only")
@@ -42,14 +41,14 @@ def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFrame:
-    """Returns one row per key, or more (hitmesh.model.amounts): sums added, sketches united, rows of nothing left out.
+    """Return a row per key, or more (hitmesh.model.amounts), with sums added and sketches united; drop empty rows.
 
     Args:
-        rows: columns of STREAM_COLUMNS, any order.
-        source: which rows they are.
-        whole: whether no row of these keys was written before the oldest of `rows`. Then a key whose measures are all
-            0 has no hit, and its sketch goes with it. Otherwise the hits of a visitor may have been taken back here
-            who came before, beside one who came now: the sketch must stay.
+        rows: STREAM_COLUMNS, any order.
+        source: the row source.
+        whole: whether no rows older than `rows` exist for these keys. If so, a key with all measures 0 has no hit, and
+            its sketch is dropped too. If not, `rows` may retract hits of an earlier visitor and add hits of a new
+            visitor, so the sketch must stay.
     """
     lists = [pl.col(name) for name in _SKETCHES[source]]
     one_row = rows.group_by(_KEYS[source]).agg(*sums(_SUMS[source]), *lists)
@@ -64,22 +63,22 @@ def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFram
 
 
 def sums_of(rows: Mapping[RowSource, pl.DataFrame], site_days: Iterable[SiteDay]) -> dict[SiteDay, dict[str, int]]:
-    """Returns ROW_SUMS of each of these site-days; see MetricStore.stream_sums.
+    """Return ROW_SUMS for each of these site-days; see MetricStore.stream_sums.
 
     Args:
-        rows: columns of STREAM_COLUMNS by source, of these site-days only.
-        site_days: asked for.
+        rows: STREAM_COLUMNS by source, for these site-days only.
+        site_days: the requested site-days.
     """
     found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
-    for source, own in rows.items():
+    for source, source_rows in rows.items():
         names = [name for name in _SUMS[source] if name in ROW_SUMS]
-        for site, day, *added in own.group_by("site", "day").agg(pl.col(names).sum()).iter_rows():
+        for site, day, *added in source_rows.group_by("site", "day").agg(pl.col(names).sum()).iter_rows():
             found[SiteDay(site, day)] |= zip(names, added, strict=True)
     return found
 
 
 def counts_something(source: RowSource, *, whole: bool) -> pl.Expr:
-    """Returns whether a folded row must be kept; see `folded`."""
+    """Return whether a folded row must be kept; see `folded`."""
     measures = [pl.col(name) != 0 for name in _SUMS[source] if name != MOVED_VISITORS]
     if whole:
         return pl.any_horizontal(measures)

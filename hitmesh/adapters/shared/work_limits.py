@@ -1,4 +1,4 @@
-"""What one question may cost a store that adds up rows itself; refusals name the numbers and the cure."""
+"""Limits on a question's cost in a store that adds up rows itself; refusals name the numbers and the cure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Final
 
 from hitmesh.model.errors import RefusedError
 
-# Rows × (columns + comparisons): a second or two of one core at a few nanoseconds a cell.
+# Rows × (columns + comparisons): a second or two on one core at a few nanoseconds per cell.
 MAX_CELLS: Final = 500_000_000
-# Rows of one query's answer, before order and limit: 300 MB with a page and ten sums each.
+# Rows in a query's answer before order and limit: 300 MB with a page and ten sums each.
 MAX_GROUPS: Final = 1_000_000
 
 
 def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX_CELLS) -> None:
-    """Refuse a question that reads too much, before it reads.
+    """Refuse a question that would read too much, before any read.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR.
@@ -36,8 +36,8 @@ def refuse_groups(groups: int, max_groups: int = MAX_GROUPS) -> None:
     """
     if groups > max_groups:
         raise RefusedError(
-            f"the answer has {groups:,} rows (buckets × values of the dimensions) before its limit cuts them; "
-            f"at most {max_groups:,} can be put in order: use a filter, a coarser grain or a shorter range",
+            f"the answer has {groups:,} rows (buckets × values of the dimensions) before the limit is applied; "
+            f"at most {max_groups:,} can be sorted: use a filter, a coarser grain or a shorter range",
             field="dimensions",
             reason="TOO_MANY_ROWS",
         )

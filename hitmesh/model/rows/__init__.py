@@ -1,1 +1,1 @@
-"""Names, types and order of the columns of stored rows."""
+"""Names, types and order of stored row columns."""

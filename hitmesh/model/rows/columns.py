@@ -1,7 +1,7 @@
-"""The value of a record in the log: the accepted hits of one partition as Arrow columns (decision A3).
+"""The value of a log record: one partition's accepted hits as Arrow columns (decision A3).
 
-Decides names, types and order of the stored columns, version by version; refuses to know where records are kept.
-A reader fills columns that a record's version did not have with null. Golden files pin every released version.
+Decides names, types and order of the stored columns, version by version; knows nothing of the record stores. Columns
+that a record's version lacks are read as null. Golden files pin every released version.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.stored import decoding, opened, sealed
 
 HITS_SCHEMA_VERSION = 2
 LOGIC_VERSION = 2
-RECORD_CURE = "what needs it is set aside; a copy of the log or of the store of raw records has it"
+RECORD_CURE = "work that needs the record is set aside; restore the record from a copy of the log or of the raw store"
 
 ITEM = pl.Struct(
     {
@@ -27,8 +27,8 @@ ITEM = pl.Struct(
     }
 )
 
-# Column → type. Times are UTC milliseconds, money is micros. Strings are null when empty or not set, but `site` and
-# `hit_id`, which never are.
+# Column → type. Times are UTC milliseconds, money is micros. Strings are null when empty or not set, except `site` and
+# `hit_id`, which are never null.
 HITS_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # merchants/{m}/sites/{s}
     "visitor_hi": pl.UInt64(),
@@ -45,7 +45,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "offline": pl.Boolean(),
     "flags": pl.UInt32(),  # hit_types.HitFlag
     "hostname": pl.String(),
-    "page_path": pl.String(),  # of a screen view: the screen's name
+    "page_path": pl.String(),  # for a screen view, the screen's name
     "page_query": pl.String(),
     "title": pl.String(),
     "http_status": pl.UInt16(),
@@ -68,65 +68,65 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "medium": pl.String(),
     "referrer_host": pl.String(),
     "event_name": pl.String(),
-    "product": pl.String(),  # of the first item, on PRODUCT_VIEW and CART_UPDATE
+    "product": pl.String(),  # the first item's, on PRODUCT_VIEW and CART_UPDATE
     "category": pl.String(),  # levels joined with "/"
     "brand": pl.String(),
     "cart_action": pl.UInt8(),  # hit_types.CartAction
     "checkout_step": pl.UInt8(),
     "foreground_ms": pl.Int64(),
-    "order_id": pl.String(),  # of ORDER and REFUND
-    "currency": pl.String(),  # of ORDER and REFUND; filled with the site's when not sent
+    "order_id": pl.String(),  # on ORDER and REFUND
+    "currency": pl.String(),  # on ORDER and REFUND; the site's currency when not sent
     "total": pl.Int64(),
     "subtotal": pl.Int64(),
     "shipping": pl.Int64(),
     "tax": pl.Int64(),
     "discount": pl.Int64(),
-    "refund_amount": pl.Int64(),  # 0 = the total of its order, at settlement (rule D3)
-    "items": pl.List(ITEM),  # of ORDER
-    "payload": pl.Binary(),  # the payload's bytes as sent, of every type but PAGE_VIEW
+    "refund_amount": pl.Int64(),  # 0 = its order's total, at settlement (rule D3)
+    "items": pl.List(ITEM),  # on ORDER
+    "payload": pl.Binary(),  # the payload's bytes as sent, for every type but PAGE_VIEW
     "properties": pl.List(pl.Binary()),  # the entries' bytes as sent
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
     "batch_index": pl.UInt32(),
-    "refund_id": pl.String(),  # of REFUND; records before schema version 2 have none
+    "refund_id": pl.String(),  # on REFUND; absent in records before schema version 2
 }
 
-# Refused hits: one row each (contract, reason and at most 4 KiB of the original bytes).
+# Refused hits: a row each, with the contract's reason and at most 4 KiB of the original bytes.
 REJECTED_SCHEMA_VERSION = 1
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
-    "site": pl.String(),  # "" when the key names none
+    "site": pl.String(),  # "" when the key names no site
     "collect_time": pl.Int64(),
-    "reason": pl.String(),  # name of collector.v1.Reason without its prefix
+    "reason": pl.String(),  # collector.v1.Reason name without its prefix
     "field": pl.String(),
     "message": pl.String(),
     "hit_id": pl.String(),
     "batch_id": pl.String(),
     "batch_index": pl.Int32(),  # -1 = the whole batch
-    "hits": pl.Int64(),  # refused hits this row stands for: 1, or those of a batch refused whole
+    "hits": pl.Int64(),  # refused hits that this row stands for: 1, or all in a batch refused whole
     "original": pl.Binary(),
     "key_id": pl.String(),
 }
 
 
 def pack_record(rows: pl.DataFrame) -> bytes:
-    """Returns the rows as an Arrow IPC stream with zstd, sealed."""
+    """Return the rows as an Arrow IPC stream with zstd, sealed."""
     target = BytesIO()
     as_int64_where_they_fit(rows).write_ipc_stream(target, compression="zstd", compat_level=pl.CompatLevel.newest())
     return sealed(target.getvalue())
 
 
 def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows with wide integers as int64, each column that can be: Arrow knows no wider ones."""
+    """Return the rows with wide integers as int64, for each column that fits: Arrow has no wider integers."""
     wide = [name for name, dtype in rows.schema.items() if dtype == pl.Int128]
     narrow = (rows[name].cast(pl.Int64, strict=False) for name in wide)
-    return rows.with_columns(one for one in narrow if one.null_count() == rows[one.name].null_count())
+    return rows.with_columns(column for column in narrow if column.null_count() == rows[column.name].null_count())
 
 
 def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Returns the rows of a record with exactly `columns`, in their order; what the record lacks is null.
+    """Return a record's rows with exactly `columns`, in their order; missing columns are null.
 
     Raises:
-        StoreCorrupt: the bytes are not what was packed, or a column has another type.
+        StoreCorrupt: the bytes are damaged, or a column has another type.
     """
     inner = opened(value, "a record", RECORD_CURE)
     with decoding(f"a record of {len(value)} bytes", RECORD_CURE):
@@ -140,10 +140,10 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
 
 
 def empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Returns no rows with these columns."""
+    """Return no rows with these columns."""
     return pl.DataFrame(schema=columns)
 
 
 def concat(parts: Sequence[pl.DataFrame], columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Returns all rows in order; no parts give no rows."""
+    """Return all rows in order; no parts give no rows."""
     return pl.concat(parts, rechunk=True) if parts else empty(columns)

@@ -1,12 +1,13 @@
 """The rows that settlement writes and reports read: one schema for every metric store (decision §4, two sources).
 
-`traffic` holds hit-scope measures at the hit's cell with the hit's dimensions and those of its visit; `visits` holds
-visit-scope measures at the cell of the visit's start. Sums are Int64 and additive; the sketch is a compact theta of
-visitor keys (hitmesh.model.sketches.unions). A key has one row, and further ones where an amount is beyond an Int64
+`traffic` holds hit-scope measures in the hit's cell, with the dimensions of the hit and its visit; `visits` holds
+visit-scope measures in the cell where the visit starts. Sums are Int64 and additive; the sketch is a compact theta of
+visitor keys (hitmesh.model.sketches.unions). A key has one row, and further rows when an amount is beyond an Int64
 (hitmesh.model.amounts:as_rows). Null dimension = "(not set)".
 
-Data-quality measures (bot_hits … clock_skewed_hits) count over all hits and stand in rows that are not of excluded
-hits, so a report shows them whatever include_excluded says, and including excluded rows never counts them twice.
+Data-quality measures (bot_hits … clock_skewed_hits) count over all hits but are stored only in rows of non-excluded
+hits, so a report shows them whether or not include_excluded is set, and including excluded rows never counts them
+twice.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ HIT_DIMENSIONS = (
 TRAFFIC_DIMENSIONS = (*HIT_DIMENSIONS, *VISIT_DIMENSIONS)
 VISITS_DIMENSIONS = ("hostname", "exit_page", *VISIT_DIMENSIONS)
 
-# Those of which a client may send as many texts as it likes: what the stream may fold (rule S10).
+# Dimensions whose texts clients choose freely; the stream may fold their texts (rule S10).
 TEXT_DIMENSIONS = (
     "page_path",
     "hostname",
@@ -98,29 +99,29 @@ VISITS_MEASURES = (
     "exits",
     "order_visits",
 )
-# Micros: a sum of them may be beyond an int64 (hitmesh.model.amounts).
+# Micros: a sum may be beyond an int64 (hitmesh.model.amounts).
 AMOUNT_MEASURES = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
 AMOUNT_SUM = pl.Int128()
-# Theta of visitor_lo over interactive hits; null in rows without one.
+# Theta of visitor_lo over interactive hits; null in rows without interactive hits.
 TRAFFIC_SKETCHES = ("visitors",)
 
 
 def sum_type(measure: str) -> pl.DataType:
-    """Returns the type of a measure's sums; in rows every measure is Int64."""
+    """Return the type of a measure's sums; in rows every measure is Int64."""
     return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
 
 
-# What a null, no source and a remainder are called in answers (rules §9). A client that sends one of these words as a
-# value finds it with a backslash in front, so that the two never meet in a report; a value that already looks escaped
-# gets one more.
+# The names for a null, no source and a remainder in answers (rules §9). When a client sends such a name as a value, a
+# backslash is put in front, so that the two stay distinct in a report; a value that already looks escaped gets another
+# backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
-# What the stream puts in place of a text beyond a limit (rule S10); no client can send it. In rows it is the remainder.
+# Replaces texts beyond a limit in the stream (rule S10); no client can send this value. In rows it is the remainder.
 FOLDED = "\0\x1f"
 OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows with reserved words escaped and FOLDED as OTHER in dimensions; nearly always there are none."""
+    """Return the rows with reserved words escaped and FOLDED as OTHER in dimensions; both are rare."""
     texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name != "site"]
     begins = pl.col(texts).str
     suspect = rows.select((begins.starts_with("(") | begins.starts_with("\\") | begins.starts_with(FOLDED)).any()).row(

@@ -1,10 +1,10 @@
-"""A linear digest of rows (decision A8): equal sets of rows have equal digests, and digests of differences add up.
+"""A linear digest of rows (decision A8): equal row sets have equal digests, and digests of differences add up.
 
-The digest of a row is Σ over its measures of hash(row key, measure) × value mod 2⁶⁴, where the row key is site,
-cell, excluded and the dimensions; the generation is none of it. So the digest of what the stream emitted, signed row
-by signed row, is that of their net, and a settlement compares it with the digest of its own rows without reading any
-row of the stream. Texts are hashed with a secret of the mesh (rule D0): senders choose them, and without the secret
-nobody can make rows whose digests are equal. The digest is stored, so the hash never changes within a version.
+A row's digest is Σ over its measures: hash(row key, measure) × value mod 2⁶⁴. The row key is site, cell, excluded and
+the dimensions, without the generation. So the digests of all signed stream rows add up to the digest of their net, and
+a settlement compares this sum with its own rows' digest without reading any stream row. Texts are hashed with the mesh
+secret (rule D0): senders choose the texts, and without the secret no sender can craft rows with equal digests. The
+digest is stored, so the hash never changes within a version.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NOT_SET_HASH: Final = 0x5BD1E9955BD1E995
 
 
 class RowDigest:
-    """Digests under one secret. Threads may share it: at worst a text is hashed twice.
+    """Digests under a single secret. Threads may share an instance: at worst a text is hashed twice.
 
     Args:
-        secret: at most 64 bytes; of the mesh (SiteDirectory.mesh_secret), so that stream and settlement agree.
-        max_remembered: so many texts are remembered with their hashes.
+        secret: at most 64 bytes; the mesh secret (SiteDirectory.mesh_secret), so that stream and settlement agree.
+        max_remembered: maximum number of texts in the hash cache.
     """
 
     def __init__(self, secret: bytes = b"", max_remembered: int = MAX_REMEMBERED) -> None:
@@ -50,7 +50,7 @@ class RowDigest:
         self._remembered: dict[str, int] = {}
 
     def texts(self, values: pl.Series) -> U64Array:
-        """Return the hash of each text (n,), NOT_SET_HASH for null."""
+        """Return each text's hash (n,), NOT_SET_HASH for null."""
         if values.null_count() == len(values):  # most dimensions of most rows
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
@@ -63,16 +63,16 @@ class RowDigest:
     def of(
         self, rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array] = MappingProxyType({})
     ) -> U64Array:
-        """Return the digest of each row (n,); that of several rows is their sum mod 2⁶⁴.
+        """Return each row's digest (n,); the digest of several rows is the sum mod 2⁶⁴.
 
         Args:
-            rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
-            source: which rows they are.
-            known: `texts` of dimensions (n,) and hash64 of the site where the caller has them: hashing is what a
-                digest costs.
+            rows: the source's key, dimensions and measures (hitmesh.model.rows.rollup_rows); measures may be negative.
+            source: the kind of the rows.
+            known: dimension hashes (n,) from `texts`, and the site's hash64, if already computed: hashing dominates the
+                cost.
         """
         keys = np.full(rows.height, self._hash(source), np.uint64)
-        # A digest is compared with digests of the same site only.
+        # Digests are compared only within a site.
         keys = _mixed(keys, known["site"] if "site" in known else hash64_column(rows["site"]).to_numpy())
         for name in _DIMENSIONS[source]:
             keys = _mixed(keys, known[name] if name in known else self.texts(rows[name]))
@@ -101,7 +101,7 @@ class RowDigest:
 
 
 def _mixed(keys: U64Array, values: U64Array) -> U64Array:
-    """Return a hash of each pair; wraps on purpose."""
+    """Return a hash for each pair; wraps on purpose."""
     mixed = (keys * _STEP) ^ values
     mixed ^= mixed >> np.uint64(32)
     mixed *= _MIX

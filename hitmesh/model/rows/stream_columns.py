@@ -1,8 +1,8 @@
-"""What the live stream stores beside settled rows: signed rows, partials and the ledger, as columns.
+"""The columns that the live stream stores beside settled rows: signed rows, partials and the ledger.
 
-Decides names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; the net of
-all rows of a key is its value. A partial is what one epoch contributed to one cell, an absolute value that a redo
-overwrites (decision A6). The ledger is kept the same way (rule D5).
+Decides names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; a key's value is the
+net of all its rows. A partial is an epoch's contribution to a cell, an absolute value that a replay overwrites
+(decision A6). The ledger is kept the same way (rule D5).
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from hitmesh.model.rows.rollup_rows import (
     sum_type,
 )
 
-# The generation of everything the stream writes; settlements count from 1.
+# The generation of all stream rows; settlements count from 1.
 STREAM_GENERATION: Final = 0
 
 EPOCH_MS: Final = 900_000  # of log time
 
-# How many visitors left a row's sketch, which cannot be subtracted from: where the net is not 0, the sketch is
+# Counts visitors that left a row's sketch, from which they cannot be subtracted: where the net is not 0, the sketch is
 # SKETCH_PROVISIONAL (rule S8). Settled rows have no such column.
 MOVED_VISITORS: Final = "moved_visitors"
 
-# How many of the partials have a digest without the secret of the mesh, which earlier versions wrote: such a digest
-# confirms nothing.
+# Counts partials whose digest lacks the mesh secret, as earlier versions wrote: such a digest confirms nothing.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
@@ -44,13 +43,13 @@ STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
     RowSource.VISITS: VISITS_MEASURES,
 }
 
-# The sums of reports in rows of both sources; no column is in both.
+# The sums that reports use, from both row sources; no column is in both.
 ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
 _WRITTEN_BY: Final[dict[str, pl.DataType]] = {
     "log": pl.String(),
     "partition": pl.Int32(),
-    "epoch": pl.Int64(),  # its start, log time in ms
+    "epoch": pl.Int64(),  # epoch start, log time in ms
     "written": pl.Int64(),  # write timestamp in µs, a function of the records; never falls
 }
 _CELL: Final[dict[str, pl.DataType]] = {
@@ -58,7 +57,7 @@ _CELL: Final[dict[str, pl.DataType]] = {
     "day": pl.Int32(),
     "cell": pl.Int64(),
     "excluded": pl.Boolean(),
-    "currency": pl.String(),  # ISO 4217 of what the sums count; "" = of none
+    "currency": pl.String(),  # ISO 4217 code for the sums; "" = no currency
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **{name: sum_type(name) for name in PARTIAL_SUMS},
@@ -72,15 +71,15 @@ SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}
 
 
 class LedgerKind(StrEnum):
-    """What `at` of a ledger row is."""
+    """The meaning of `at` in a ledger row."""
 
-    CELL = "cell"  # cell of collect time, UTC ms of its start: received = rejected + accepted
+    CELL = "cell"  # start of the collect time's cell, UTC ms: received = rejected + accepted
     DAY = "day"  # UTC day of event time: accepted = counted + duplicate + excluded + pending
     WAITS = "waits"  # UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
 
 
 class LedgerClass(StrEnum):
-    """What became of hits (rule D5). In kind DAY, ACCEPTED is all that the other classes must add up to."""
+    """The outcome of hits (rule D5). In kind DAY, the other classes must add up to ACCEPTED."""
 
     RECEIVED = "received"
     REJECTED = "rejected"
@@ -93,7 +92,7 @@ class LedgerClass(StrEnum):
 
 _COUNTS: Final[dict[str, pl.DataType]] = {"hits": pl.Int64(), "sum64": pl.UInt64(), "xor64": pl.UInt64()}
 _LEDGER_KEY: Final[dict[str, pl.DataType]] = {
-    "site": pl.String(),  # "" = of no site: a record that does not decode
+    "site": pl.String(),  # "" = no site: a record that does not decode
     "kind": pl.String(),
     "at": pl.Int64(),
     "class": pl.String(),

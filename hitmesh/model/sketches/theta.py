@@ -1,13 +1,14 @@
-"""The form of a distinct count: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
+"""The storage form of distinct counts: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
 
-Decides what a sketch looks like at rest and what number is read from it. Byte for byte what Apache
-DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
-library and this module read each other's sketches.
+Decides a sketch's bytes and how its count is computed. The bytes equal those that Apache DataSketches writes
+(uncompressed compact ordered form, serial version 3, default seed), so that Druid, the library and this module read
+each other's sketches.
 
-A sketch is a threshold theta and the distinct 63-bit hashes below it. While theta is `MAX_THETA` the sketch
-holds every hash and is exact; then it is a sample, and the count an estimate.
+A sketch is a threshold theta and the distinct 63-bit hashes below theta. While theta is `MAX_THETA` the sketch holds
+every hash and is exact; then it is a sample, and the count an estimate.
 
-Knows nothing of keys, hits or time, and unites nothing: `hitmesh.model.sketches.unions` does. Hosts are little-endian.
+Knows nothing of keys, hits or time, and unites nothing: `hitmesh.model.sketches.unions` does. Hosts must be
+little-endian.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from datasketches import compact_theta_sketch
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 
 SEED: Final = 9001
-SEED_HASH: Final = 0x93CC  # murmur3 of SEED, which every sketch of this seed carries
+SEED_HASH: Final = 0x93CC  # murmur3 of SEED, present in every sketch with this seed
 MAX_THETA: Final = 2**63 - 1
 BOUND_STD_DEVS: Final = 2
 
@@ -38,7 +39,7 @@ _EMPTY_HEADER: Final = _HEADER | _FLAG_EMPTY << 40
 
 @dataclass(frozen=True, eq=False)
 class Theta:
-    """One sketch: `hashes` sorted, distinct and below `theta`."""
+    """A sketch: `hashes` sorted, distinct and below `theta`."""
 
     theta: int
     hashes: U64Array
@@ -54,18 +55,18 @@ class Theta:
 
     @property
     def rse(self) -> float:
-        """The relative standard error of the estimate: 0 when exact, 1 when the sample is empty."""
+        """The estimate's relative standard error: 0 when exact, 1 when the sample is empty."""
         if self.exact:
             return 0.0
         sampled_fraction = float(self.theta) / float(MAX_THETA)
         return float(np.sqrt((1.0 - sampled_fraction) / len(self.hashes))) if len(self.hashes) else 1.0
 
     def lower_bound(self) -> float:
-        """Return the count that the truth is not below, at two standard deviations."""
+        """Return the lower bound of the true count, at two standard deviations."""
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_lower_bound(BOUND_STD_DEVS))
 
     def upper_bound(self) -> float:
-        """Return the count that the truth is not above, at two standard deviations."""
+        """Return the upper bound of the true count, at two standard deviations."""
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_upper_bound(BOUND_STD_DEVS))
 
     def to_bytes(self) -> bytes:
@@ -75,7 +76,7 @@ class Theta:
 
 @dataclass(frozen=True, eq=False)
 class Thetas:
-    """Many sketches as columns: sketch i owns `counts[i]` hashes, one sketch after the other.
+    """Many sketches as columns: sketch i owns `counts[i]` hashes, and the sketches' hashes follow each other.
 
     Shapes: `thetas` uint64 (n,), `counts` int64 (n,), `hashes` uint64 (sum of counts,).
     A sketch without hashes whose theta is `MAX_THETA` is the empty sketch.
@@ -87,7 +88,7 @@ class Thetas:
 
     @staticmethod
     def of_one(sketch: Theta) -> "Thetas":
-        """Return the columns of a single sketch."""
+        """Return a single sketch as columns."""
         return Thetas(np.array([sketch.theta], np.uint64), np.array([len(sketch.hashes)], np.int64), sketch.hashes)
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """Where the hashes of each sketch end, exclusive."""
+        """Each sketch's exclusive end in `hashes`."""
         return np.cumsum(self.counts)
 
     @cached_property
@@ -111,11 +112,11 @@ class Thetas:
 
     @cached_property
     def estimates(self) -> npt.NDArray[np.float64]:
-        """The distinct count of each sketch, the same float that the library gives."""
+        """Each sketch's distinct count, the same float as in the library."""
         return self.counts / (self.thetas.astype(np.float64) / float(MAX_THETA))
 
     def to_arrow(self) -> pa.LargeBinaryArray:
-        """Return one compact sketch a row, never null, as large binary (polars takes it without a copy)."""
+        """Return one compact sketch per row, never null, as large binary (polars takes it without a copy)."""
         single_or_empty = self.exact & (self.counts <= 1)
         preamble = np.where(self.exact, np.where(single_or_empty, 1, 2), 3)
         ends = np.cumsum(preamble + self.counts)
@@ -134,7 +135,7 @@ class Thetas:
 
 
 def parse(column: pa.LargeBinaryArray) -> Thetas:
-    """Return the columns of compact sketches, large binary without nulls.
+    """Return compact sketches, large binary without nulls, as columns.
 
     Raises:
         ValueError: a sketch has another seed, family or version, is compressed, or is cut short.
@@ -143,7 +144,7 @@ def parse(column: pa.LargeBinaryArray) -> Thetas:
         return Thetas(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
     sizes = np.diff(offsets)
-    require(bool(((sizes >= 8) & (sizes % 8 == 0)).all()), "a sketch is cut short, or compressed")
+    require(bool(((sizes >= 8) & (sizes % 8 == 0)).all()), "a sketch is truncated or compressed")
     octets = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     words = (octets if octets.ctypes.data % 8 == 0 else octets.copy()).view(np.uint64)
     starts = (offsets[:-1] - offsets[0]) >> 3
@@ -152,11 +153,11 @@ def parse(column: pa.LargeBinaryArray) -> Thetas:
     flags = header >> _U64(40) & _U64(0xFF)
     empty = (flags & _U64(_FLAG_EMPTY)) != 0
     _check_headers(header, preamble, flags, empty)
-    require(bool((sizes >= preamble * 8).all()), "a sketch is cut short")
+    require(bool((sizes >= preamble * 8).all()), "a sketch is truncated")
     counted, sampled = preamble >= 2, preamble == 3
     counts = np.where(empty, 0, 1)
     counts[counted] = (words[starts[counted] + 1] & _U64(0xFFFFFFFF)).astype(np.int64)
-    require(bool((sizes == (preamble + counts) * 8).all()), "a sketch's size and its count of hashes differ")
+    require(bool((sizes == (preamble + counts) * 8).all()), "the size of a sketch does not match the hash count")
     thetas = np.full(len(column), MAX_THETA, np.uint64)
     thetas[sampled] = words[starts[sampled] + 2]
     return Thetas(thetas, counts, words[_entry_mask(len(words), starts, counted, sampled)])
@@ -169,7 +170,7 @@ def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty:
         bool((version_and_family == known).all()),
         "not a compact theta sketch of serial version 3, uncompressed",
     )
-    require(bool(((preamble >= 1) & (preamble <= 3)).all()), "a sketch's preamble is not 1 to 3 words")
+    require(bool(((preamble >= 1) & (preamble <= 3)).all()), "a sketch's preamble does not have 1 to 3 words")
     require(not (flags & _U64(_FLAG_BIG_ENDIAN)).any(), "a sketch was written big-endian")
     # An empty sketch holds no hash, and some writers leave its seed hash at zero.
     require(bool((empty | (header >> _U64(48) == _U64(SEED_HASH))).all()), f"a sketch's seed is not {SEED}")

@@ -1,9 +1,9 @@
 """Distinct counts: visitor keys into theta sketches, and sketches into unions (steps 5 and 8 of the journey).
 
-Decides which hashes a cell's sketch keeps and what a union of sketches counts (rule §8, class T): the same
-as Apache DataSketches at lg k 12 in cells and 14 in unions, vectorised over all groups at once. On one core
-building costs 40-220 ns a key, a union 0.05 µs a sketch of one visitor, 0.2-0.7 µs of five, 0.8-1.6 µs of
-twenty; the library takes 3 µs to build and write a small sketch.
+Decides which hashes a cell's sketch keeps and how a union counts (rule §8, class T): equal to Apache DataSketches at lg
+k 12 in cells and 14 in unions, vectorised over all groups at once. On a single core, building costs 40-220 ns per key;
+a union costs 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five, 0.8-1.6 µs with twenty. The library takes 3 µs
+to build and write a small sketch.
 
 Knows nothing of hits, sites or time: keys and group numbers come in, columns go out.
 """
@@ -30,13 +30,13 @@ _MIX1: Final = _U64(0xFF51AFD7ED558CCD)
 _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
 _STATE: Final = _U64(SEED ^ 8)  # seed, mixed with a key's length in bytes
 _HASH_CHUNK: Final = 8_192  # keys; the working arrays stay in the L2 cache
-_HASHES_PER_SORT: Final = 16  # a group; below it, the call to sort each group costs more than it saves
+_HASHES_PER_SORT: Final = 16  # per group; below this, sorting each group costs more than it saves
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
-    """Return the most distinct keys that a cell's sketch holds exactly; above it, it is a sample.
+    """Return the most distinct keys that a cell's sketch holds exactly; a larger sketch is a sample.
 
-    An update sketch of lg k 12 owns 8,192 slots and samples itself when they are more than 15/16 full.
+    An update sketch with lg k 12 owns 8,192 slots and starts sampling when more than 15/16 are full.
     """
     return (2 << lg_k) * 15 // 16
 
@@ -44,8 +44,8 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 def theta_hashes(keys: U64Array) -> U64Array:
     """Return the theta hash of each 64-bit key: upper 63 bits of murmur3-x64-128's first half.
 
-    The same as DataSketches computes for `update(int)` of the key's bits as int64 (an integer key; the text
-    "5" and the number 5 are different items to it).
+    Equal to the DataSketches hash for `update(int)` with the key's bits as int64 (an integer key; DataSketches treats
+    the text "5" and the number 5 as different items).
     """
     hashes = np.empty(len(keys), np.uint64)
     for start in range(0, len(keys), _HASH_CHUNK):
@@ -56,16 +56,16 @@ def theta_hashes(keys: U64Array) -> U64Array:
 def cell_sketches(
     keys: U64Array, group_ids: npt.NDArray[np.integer], n_groups: int, lg_k: int = LG_K_CELL
 ) -> pa.LargeBinaryArray:
-    """Return the visitor sketch of each group, `n_groups` rows, empty sketches where a group has no key.
+    """Return each group's visitor sketch, `n_groups` rows, empty sketches for groups without a key.
 
     Args:
-        keys: visitor keys, uint64 (n,), repeated at will.
-        group_ids: the group of each key, 0 <= id < n_groups, (n,), in any order.
-        n_groups: rows of the result.
+        keys: visitor keys, uint64 (n,), duplicates allowed.
+        group_ids: each key's group, 0 <= id < n_groups, (n,), in any order.
+        n_groups: rows in the result.
         lg_k: a sample keeps at least 2**lg_k hashes.
 
-    Same bytes as `update_theta_sketch(lg_k)` updated with each key of the group in the order given. The order
-    matters to the sample of groups above `exact_limit(lg_k)` distinct keys only.
+    Same bytes as `update_theta_sketch(lg_k)` updated with each group's keys in the order given. The order only affects
+    the samples of groups above `exact_limit(lg_k)` distinct keys.
     """
     _check_group_ids(len(keys), group_ids, n_groups)
     hashes = theta_hashes(keys)
@@ -83,7 +83,7 @@ def cell_sketches(
 
 
 def union(sketches: Iterable[bytes]) -> Theta:
-    """Return the union of compact sketches, as the library's `theta_union(14)`; of none, the empty sketch.
+    """Return the union of compact sketches, as the library's `theta_union(14)`; no sketches give the empty sketch.
 
     Raises:
         ValueError: a sketch has another seed, family, version, or is cut short.
@@ -95,7 +95,7 @@ def union(sketches: Iterable[bytes]) -> Theta:
 def union_by_group(
     sketches: "pa.Array | pa.ChunkedArray | pl.Series", group_ids: npt.NDArray[np.integer], n_groups: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return (distinct count, whether it is exact) of each group's union: `merge_by_group` without hashes."""
+    """Return (distinct count, whether the count is exact) for each group's union: `merge_by_group` without hashes."""
     merged = merge_by_group(sketches, group_ids, n_groups)
     return merged.estimates, merged.exact
 
@@ -106,14 +106,14 @@ def merge_by_group(
     n_groups: int,
     lg_k: int = LG_K_UNION,
 ) -> Thetas:
-    """Return the union of each group's sketches, `n_groups` of them; null counts as empty.
+    """Return the union of each group's sketches, `n_groups` in total; null counts as empty.
 
-    The result depends on the set of sketches only, not on their order.
+    The result depends only on the set of sketches, not on their order.
 
     Args:
-        sketches: compact sketches, a column of binary, (n,).
+        sketches: compact sketches, a binary column, (n,).
         group_ids: the group of each sketch, 0 <= id < n_groups, (n,), in any order.
-        n_groups: rows of the result; a group without sketches is empty.
+        n_groups: rows in the result; a group without sketches is empty.
         lg_k: a union keeps at most 2**lg_k hashes.
 
     Raises:
@@ -138,7 +138,7 @@ def merge_by_group(
 
 
 def _cut_to_nominal(sketches: Thetas, nominal: int) -> Thetas:
-    """Keep the `nominal` smallest hashes of each sketch; theta becomes the next one."""
+    """Keep each sketch's `nominal` smallest hashes; the next hash becomes theta."""
     over = sketches.counts > nominal
     if not over.any():
         return sketches
@@ -150,7 +150,7 @@ def _cut_to_nominal(sketches: Thetas, nominal: int) -> Thetas:
 
 
 def _murmur3(keys: U64Array, out: U64Array) -> None:
-    """Write the theta hash of each key to `out`; overflow wraps, as the algorithm wants."""
+    """Write each key's theta hash to `out`; overflow wraps, as the algorithm requires."""
     first = keys * _C1
     _rotate_left(first, 31)
     first *= _C2
@@ -188,9 +188,9 @@ def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tup
 
 
 def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash: one sort of bare hashes a group, cheap where groups are large."""
+    """Sort by group, then hash: a separate sort of bare hashes per group, cheap where groups are large."""
     if n_groups > 1 and (groups[1:] < groups[:-1]).any():
-        # A stable sort of 16-bit numbers is a radix sort; of wider ones, a merge sort.
+        # A stable sort uses radix sort for 16-bit numbers and merge sort for wider numbers.
         order = np.argsort(groups.astype(np.uint16) if n_groups <= 1 << 16 else groups, kind="stable")
         groups, hashes = groups[order], hashes[order]
     else:
@@ -202,9 +202,9 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 
 
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash: one sort of one word, the group number and behind it the hash's upper bits.
+    """Sort by group, then hash: a single sort of words that hold the group number, then the hash's upper bits.
 
-    Cutting the lower bits may put two hashes of a group in the wrong order, which is looked for and mended.
+    Cutting the lower bits may put two hashes of a group in the wrong order; such groups are detected and sorted again.
     """
     group_bits = max(n_groups - 1, 0).bit_length()
     packed = hashes >> _U64(group_bits)
@@ -223,7 +223,7 @@ def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
     """Return (theta, sorted hashes) of an update sketch that took `hashes` in this order.
 
-    Whenever more than `exact_limit(lg_k)` are kept, the 2**lg_k smallest stay and theta becomes the next one.
+    Whenever more than `exact_limit(lg_k)` hashes are kept, the 2**lg_k smallest stay and the next becomes theta.
     """
     nominal, limit = 1 << lg_k, exact_limit(lg_k)
     first_seen = np.sort(np.unique(hashes, return_index=True)[1])

@@ -1,7 +1,7 @@
-"""What the processes measure of themselves: one registry of metrics, counted per batch, call or step, never per hit.
+"""Metrics of the processes: a single registry, counted per batch, call or step, never per hit.
 
-`registry` has every metric, `labels` what their labels may say, `metrics` is what services count with, `exposition`
-serves the numbers to Prometheus. Only composition roots import `exposition`.
+`registry` defines every metric, `labels` the allowed label values, `metrics` the methods with which services count,
+`exposition` serves the numbers to Prometheus. Only composition roots import `exposition`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Serves a process's metrics to Prometheus: GET /metrics on an address of its own, one thread, one request at a time.
+"""Serves a process's metrics to Prometheus: GET /metrics on its own address, one thread, one request at a time.
 
-Decides how OpenTelemetry's numbers are exported: under exactly the names of the registry, without labels of the
-library. For composition roots only.
+Decides how OpenTelemetry exports the numbers: under exactly the registry's names, without library labels. For
+composition roots only.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _POLL_S: Final = 0.2
 
 @dataclass(frozen=True)
 class Telemetry:
-    """The metrics of a process, and where they are served: host:port, "" when nowhere."""
+    """A process's metrics, and the host:port that serves them; "" when they are not served."""
 
     metrics: Metrics
     address: str = ""
     _server: _Server | None = field(default=None, repr=False)
 
     def close(self) -> None:
-        """Ends the listener. A second call changes nothing."""
+        """Stop the listener. A second call changes nothing."""
         if self._server is not None:
             self._server.end()
 
 
 def open_telemetry(part: Part, listen: str) -> Telemetry:
-    """Returns the metrics of a process, served on `listen` (host:port) from now on; "" measures nothing.
+    """Return a process's metrics and serve them on `listen` (host:port); "" measures nothing.
 
     Raises:
         RefusedError: the address cannot be bound (INVALID_CONFIG).
@@ -68,7 +68,7 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
         server = _Server((host, int(port)), registry)
     except (OSError, ValueError, OverflowError) as error:
         raise RefusedError(
-            f"metrics cannot be served on {listen!r} ({error}): give a host:port that is free",
+            f"metrics cannot be served on {listen!r} ({error}): use a free host:port",
             field="metrics_listen",
             reason="INVALID_CONFIG",
         ) from error
@@ -77,7 +77,7 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
 
 
 class _Server(TCPServer):
-    """Bound when made. Not http.server.HTTPServer, which looks the host's name up when it binds."""
+    """Binds on creation. Not http.server.HTTPServer, which looks up the host name when binding."""
 
     allow_reuse_address = True
     request_queue_size = 8
@@ -88,17 +88,17 @@ class _Server(TCPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="metrics", daemon=True)
 
     def begin(self) -> None:
-        """Starts to answer."""
+        """Start to answer."""
         self._thread.start()
 
     def end(self) -> None:
-        """Stops to answer and lets the port go."""
+        """Stop to answer and release the port."""
         self.shutdown()
         self._thread.join()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away costs nobody anything; a failed collection must be seen."""
+        """Log the failure: a disconnected client is harmless, but a failed collection must be visible."""
         logger().warning("metrics_request_failed", exc_info=True)
 
 
@@ -110,9 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "hitmesh", ""
 
     def do_GET(self) -> None:
-        """Answers with all metrics as text."""
+        """Answer with all metrics as text."""
         if self.path.partition("?")[0] != PATH:
-            self.send_error(HTTPStatus.NOT_FOUND, f"only {PATH} is here")
+            self.send_error(HTTPStatus.NOT_FOUND, f"this listener serves only {PATH}")
             return
         body = generate_latest(self.server.registry)
         self.send_response(HTTPStatus.OK)
@@ -122,4 +122,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are no news."""
+        """Log nothing: scrapes are routine."""

@@ -1,7 +1,7 @@
-"""What a metric is: name, unit, meaning, labels. Decides nothing about which there are, nor where numbers go.
+"""The metric types: name, unit, meaning, labels. Decides neither which metrics exist nor where numbers go.
 
-A metric's labels are a function from keyword arguments to label values, so that the type checker refuses a label the
-metric does not have and a value the label does not know.
+A metric's labels are a function from keyword arguments to label values, so that the type checker refuses labels that
+the metric does not have and values that a label does not allow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOTAL: Final = "_total"
 
 
 class Unit(StrEnum):
-    """What is counted; the end of every name."""
+    """The counted unit; the end of every name."""
 
     BYTES = "bytes"
     ERRORS = "errors"
@@ -40,13 +40,13 @@ class Unit(StrEnum):
 
     @property
     def ucum(self) -> str:
-        """The unit as OpenTelemetry writes it: things that are no unit of measure are an annotation."""
+        """The unit in OpenTelemetry notation: counted things that are not a unit of measure are an annotation."""
         return {Unit.SECONDS: "s", Unit.BYTES: "By"}.get(self, f"{{{self}}}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric(Generic[LabelsP]):
-    """One metric. `name` is what Prometheus shows, without suffixes that a histogram adds."""
+    """A metric. `name` is the Prometheus name, without the suffixes that a histogram adds."""
 
     name: str
     unit: Unit
@@ -57,20 +57,20 @@ class Metric(Generic[LabelsP]):
 
     @property
     def instrument(self) -> str:
-        """The name of the OpenTelemetry instrument, from which the exporter makes `name`."""
+        """The name of the OpenTelemetry instrument, from which the exporter derives `name`."""
         return self.name.removesuffix(TOTAL)
 
     def of(self, value: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> Observation:
-        """Returns what a reader of this metric answers (Metrics.observe)."""
+        """Return an observation of this metric, for a reader (Metrics.observe)."""
         return Observation(value, self.labels(*args, **labels))
 
     def label_values(self) -> dict[str, tuple[str, ...] | str]:
-        """Returns label → its values; a text says which they are where they are not named one by one."""
+        """Return label → its values; a text describes the values when they are not enumerated."""
         hints = get_type_hints(self.labels, include_extras=True)
         return {name: _values_of(hint) for name, hint in hints.items() if name != "return"}
 
     def label_sets(self) -> Iterator[Labels]:
-        """Yields every combination of label values; none when a label's values are not named one by one."""
+        """Yield every combination of label values; none when a label's values are not enumerated."""
         values = self.label_values()
         if any(isinstance(named, str) for named in values.values()):
             return
@@ -83,7 +83,7 @@ def _values_of(hint: object) -> tuple[str, ...] | str:
         return str(get_args(hint)[1])
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return tuple(member.value for member in hint)
-    raise TypeError(f"{hint!r} has no bounds: a label is a StrEnum, or Annotated with what it may be")
+    raise TypeError(f"{hint!r} has no bounds: a label is a StrEnum, or Annotated with its bounds")
 
 
 class Counter(Metric[LabelsP]):
@@ -93,20 +93,20 @@ class Counter(Metric[LabelsP]):
 
 
 class ReadCounter(Metric[LabelsP]):
-    """A counter that is kept elsewhere and read when somebody looks."""
+    """A counter that another component keeps and each collection reads."""
 
     kind = "counter"
 
 
 class Gauge(Metric[LabelsP]):
-    """A value of now: set, or read when somebody looks."""
+    """A current value: set, or read at each collection."""
 
     kind = "gauge"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram(Metric[LabelsP]):
-    """How values are distributed; a value on a bound belongs below it."""
+    """The distribution of values; a value on a bound belongs below the bound."""
 
     bounds: tuple[float, ...]
 

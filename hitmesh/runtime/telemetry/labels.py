@@ -1,6 +1,6 @@
-"""What labels may say. Every label is bounded: no site, no visitor, no text that somebody sent.
+"""The allowed label values. Every label is bounded: no site, no visitor, no text from outside.
 
-A function per set of labels; what the types of its arguments allow is all there can be.
+A function per label set; its argument types allow exactly the possible values.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Annotated, Final
 
 from hitmesh.runtime.telemetry.kinds import Labels
 
-# What Prometheus holds for a metric of one process by partition; a log has no more partitions (decision A4).
+# Bounds the series per metric and process in Prometheus; a log has no more partitions (decision A4).
 MAX_PARTITIONS: Final = 1_024
 
 
 class _Bounded(StrEnum):
-    """Names; any other text is OTHER."""
+    """Known names; any other text becomes OTHER."""
 
     @classmethod
     def _missing_(cls, value: object) -> _Bounded | None:
@@ -38,7 +38,7 @@ class LogTopic(StrEnum):
 
 
 class HitOutcome(StrEnum):
-    """What a client was told of hits. RETRY: nothing was promised."""
+    """The outcome of hits as told to a client. RETRY: nothing was promised."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -46,7 +46,7 @@ class HitOutcome(StrEnum):
 
 
 class IssueOutcome(_Bounded):
-    """What a client was told in an issue (collector.v1.Outcome)."""
+    """The outcome in an issue sent to a client (collector.v1.Outcome)."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
@@ -55,7 +55,7 @@ class IssueOutcome(_Bounded):
 
 
 class Reason(_Bounded):
-    """Why (collector.v1.Reason)."""
+    """The reason in an issue (collector.v1.Reason)."""
 
     UNKNOWN_KEY = "UNKNOWN_KEY"
     KEY_REVOKED = "KEY_REVOKED"
@@ -80,7 +80,7 @@ class Reason(_Bounded):
 
 
 class StoreReason(_Bounded):
-    """Why a store did not do what it was asked (hitmesh.model.errors)."""
+    """The reason why a store operation failed (hitmesh.model.errors)."""
 
     LOG_FULL = "LOG_FULL"
     UNAVAILABLE = "UNAVAILABLE"
@@ -94,7 +94,7 @@ class StoreReason(_Bounded):
 
 
 class HitPath(StrEnum):
-    """Which way a hit went in the stream (decisions A7, A8; rule S9)."""
+    """A hit's path through the stream (decisions A7, A8; rule S9)."""
 
     FAST = "fast"
     SLOW = "slow"
@@ -105,7 +105,7 @@ class HitPath(StrEnum):
 
 
 class Stage(StrEnum):
-    """The steps of a window of the stream, in their order. VISITS makes the rows too."""
+    """The steps of a stream window, in order. VISITS makes the rows too."""
 
     POLL = "poll"
     DECODE = "decode"
@@ -120,14 +120,14 @@ class Stage(StrEnum):
 
 
 class RowKind(StrEnum):
-    """The sources of rows (hitmesh.model.rows.rollup_rows.RowSource)."""
+    """The row sources (hitmesh.model.rows.rollup_rows.RowSource)."""
 
     TRAFFIC = "traffic"
     VISITS = "visits"
 
 
 class TransactionResult(StrEnum):
-    """How a transaction of the stream ended. DOUBT: it may or may not be committed."""
+    """The result of a stream transaction. DOUBT: it may or may not be committed."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -135,7 +135,7 @@ class TransactionResult(StrEnum):
 
 
 class SettledResult(StrEnum):
-    """How the settlement of a site-day ended."""
+    """The result of a site-day's settlement."""
 
     CONFIRMED = "confirmed"
     NEW_GENERATION = "new_generation"
@@ -152,7 +152,7 @@ class DriftKind(StrEnum):
 
 
 class StatusCode(StrEnum):
-    """The status of a call, as gRPC names it."""
+    """The gRPC status of a call."""
 
     OK = "OK"
     CANCELLED = "CANCELLED"
@@ -174,8 +174,8 @@ class StatusCode(StrEnum):
 
 
 PartitionNumber = Annotated[int, f"0 to {MAX_PARTITIONS - 1:,}"]
-RpcMethod = Annotated[str, "every method of the contract with one request, as package.Service/Method"]
-BuildText = Annotated[str, "one value a build"]
+RpcMethod = Annotated[str, "every single-request method of the contract, as package.Service/Method"]
+BuildText = Annotated[str, "one value per build"]
 
 
 def unlabelled() -> Labels:
@@ -184,27 +184,27 @@ def unlabelled() -> Labels:
 
 
 def by_topic(*, topic: LogTopic) -> Labels:
-    """By topic of the log."""
+    """By log topic."""
     return {"topic": topic.value}
 
 
 def by_hit_outcome(*, outcome: HitOutcome) -> Labels:
-    """By what the client was told."""
+    """By the outcome told to the client."""
     return {"outcome": outcome.value}
 
 
 def by_issue(*, outcome: IssueOutcome, reason: Reason) -> Labels:
-    """By what the client was told, and why."""
+    """By the outcome told to the client, and the reason."""
     return {"outcome": outcome.value, "reason": reason.value}
 
 
 def by_store_reason(*, reason: StoreReason) -> Labels:
-    """By the reason of an error of a store."""
+    """By the reason of a store error."""
     return {"reason": reason.value}
 
 
 def by_path(*, path: HitPath) -> Labels:
-    """By the way through the stream."""
+    """By path through the stream."""
     return {"path": path.value}
 
 
@@ -214,22 +214,22 @@ def by_stage(*, stage: Stage) -> Labels:
 
 
 def by_row_kind(*, source: RowKind) -> Labels:
-    """By source of rows."""
+    """By row source."""
     return {"source": source.value}
 
 
 def by_partition(*, partition: PartitionNumber) -> Labels:
-    """By number of the partition; numbers beyond the bound share one."""
+    """By partition number; numbers beyond the bound share the highest."""
     return {"partition": str(min(partition, MAX_PARTITIONS - 1))}
 
 
 def by_transaction_result(*, result: TransactionResult) -> Labels:
-    """By how a transaction ended."""
+    """By transaction result."""
     return {"result": result.value}
 
 
 def by_settled_result(*, result: SettledResult) -> Labels:
-    """By how a settlement ended."""
+    """By settlement result."""
     return {"result": result.value}
 
 
@@ -239,10 +239,10 @@ def by_drift(*, kind: DriftKind) -> Labels:
 
 
 def by_call(*, rpc_method: RpcMethod, rpc_response_status_code: StatusCode) -> Labels:
-    """By method and status; the names are those of OpenTelemetry's conventions."""
+    """By method and status; the names follow OpenTelemetry's conventions."""
     return {"rpc_method": rpc_method, "rpc_response_status_code": rpc_response_status_code.value}
 
 
 def by_build(*, part: Part, version: BuildText, python: BuildText) -> Labels:
-    """What runs."""
+    """By process and build."""
     return {"part": part.value, "version": version, "python": python}

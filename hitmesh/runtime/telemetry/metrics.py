@@ -1,7 +1,7 @@
-"""What services count with. Decides how a metric of the registry becomes an OpenTelemetry instrument.
+"""The methods with which services count. Decides how a registry metric becomes an OpenTelemetry instrument.
 
-Refuses to know where numbers go. A call costs about 4 µs (a gauge that is set, 1 µs): per batch, call or step, never
-per hit. All methods may be called from any thread.
+Knows nothing of where numbers go. A call costs about 4 µs (setting a gauge, 1 µs): per batch, call or step, never per
+hit. All methods may be called from any thread.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ Read = Callable[[], Iterable[Observation]]
 
 
 class Metrics:
-    """The metrics of one process. `meter` is the only source of instruments of these names."""
+    """The metrics of a process. `meter` is the only source of instruments with these names."""
 
     def __init__(self, meter: Meter) -> None:
         self._counters = {
-            one.name: meter.create_counter(one.instrument, one.unit.ucum, one.meaning)
-            for one in REGISTRY
-            if isinstance(one, Counter)
+            metric.name: meter.create_counter(metric.instrument, metric.unit.ucum, metric.meaning)
+            for metric in REGISTRY
+            if isinstance(metric, Counter)
         }
         self._histograms = {
-            one.name: meter.create_histogram(
-                one.instrument, one.unit.ucum, one.meaning, explicit_bucket_boundaries_advisory=one.bounds
+            metric.name: meter.create_histogram(
+                metric.instrument, metric.unit.ucum, metric.meaning, explicit_bucket_boundaries_advisory=metric.bounds
             )
-            for one in REGISTRY
-            if isinstance(one, Histogram)
+            for metric in REGISTRY
+            if isinstance(metric, Histogram)
         }
         self._reads: dict[str, list[Read]] = {}
         self._set: dict[str, dict[tuple[str, ...], Observation]] = {}
-        for one in REGISTRY:
-            if isinstance(one, Gauge | ReadCounter):
-                self._reads[one.name], self._set[one.name] = [], {}
-                create = meter.create_observable_gauge if isinstance(one, Gauge) else meter.create_observable_counter
-                create(one.instrument, [self._reader(one.name)], one.unit.ucum, one.meaning)
+        for metric in REGISTRY:
+            if isinstance(metric, Gauge | ReadCounter):
+                self._reads[metric.name], self._set[metric.name] = [], {}
+                create = meter.create_observable_gauge if isinstance(metric, Gauge) else meter.create_observable_counter
+                create(metric.instrument, [self._reader(metric.name)], metric.unit.ucum, metric.meaning)
 
     def add(self, counter: Counter[LabelsP], amount: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> None:
-        """Adds to a counter; `amount` is not negative."""
+        """Add to a counter; `amount` must not be negative."""
         self._counters[counter.name].add(amount, counter.labels(*args, **labels))
 
     def record(
         self, histogram: Histogram[LabelsP], value: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs
     ) -> None:
-        """Records one value of a distribution."""
+        """Record a value in a histogram."""
         self._histograms[histogram.name].record(value, histogram.labels(*args, **labels))
 
     def set(self, gauge: Gauge[LabelsP], value: float, /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> None:
-        """Sets a gauge, which keeps the value until it is set again."""
+        """Set a gauge, which keeps the value until the next call."""
         values = gauge.labels(*args, **labels)
         self._set[gauge.name][tuple(values.values())] = Observation(value, values)
 
     def observe(self, metric: Gauge[LabelsP] | ReadCounter[LabelsP], read: Read) -> None:
-        """Asks `read` for values whenever somebody looks: for what changes, or goes away, by itself.
+        """Call `read` for values at each collection: for values that change or disappear by themselves.
 
-        `read` is called from another thread, answers with `metric.of(value, label=…)` and does not block.
+        `read` is called from another thread, must return `metric.of(value, label=…)` and must not block.
         """
         self._reads[metric.name].append(read)
 
     @contextmanager
     def timed(self, histogram: Histogram[LabelsP], /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> Iterator[None]:
-        """Records the seconds that the block took, also when it fails."""
+        """Record the duration of the block in seconds, also when the block fails."""
         began = time.perf_counter()
         try:
             yield
@@ -77,21 +77,21 @@ class Metrics:
             self.record(histogram, time.perf_counter() - began, *args, **labels)
 
     def start_counters(self, prefix: str) -> None:
-        """Sets the counters whose names start so to 0, so that the first error is a rise and not a new series."""
-        for one in REGISTRY:
-            if isinstance(one, Counter) and one.name.startswith(prefix):
-                for labels in one.label_sets():
-                    self._counters[one.name].add(0, labels)
+        """Set the counters with this name prefix to 0, so that the first error is a rise and not a new series."""
+        for metric in REGISTRY:
+            if isinstance(metric, Counter) and metric.name.startswith(prefix):
+                for labels in metric.label_sets():
+                    self._counters[metric.name].add(0, labels)
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def read(_: CallbackOptions) -> Iterable[Observation]:
             yield from list(self._set[name].values())
-            for one in list(self._reads[name]):
-                yield from one()
+            for observe in list(self._reads[name]):
+                yield from observe()
 
         return read
 
 
 def unmeasured() -> Metrics:
-    """Returns metrics that nobody reads: a process without an address for them."""
+    """Return metrics without a reader: for a process without a metrics address."""
     return Metrics(NoOpMeterProvider().get_meter(METER))

@@ -1,6 +1,6 @@
 """Table of metrics in docs/telemetry.md, from the registry. `python -m hitmesh.runtime.telemetry.page FILE` writes it.
 
-Decides how a metric reads on paper.
+Decides how a metric is printed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ END: Final = "<!-- the registry's table ends -->"
 
 
 def table() -> str:
-    """Returns one row a metric, in the order of the registry."""
+    """Return a table row per metric, in registry order."""
     head = "| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n"
     return head + "".join(_row(metric) for metric in REGISTRY)
 
 
 def with_table(page: str) -> str:
-    """Returns the page with the table of now between its marks."""
+    """Return the page with the current table between the BEGIN and END comments."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}{END}{after}"

@@ -1,4 +1,4 @@
-"""What every process says of itself: processor time, resident memory, what was built. Linux; elsewhere less."""
+"""Metrics that every process reports: processor time, resident memory, build. Linux; elsewhere less."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def observe_process(metrics: Metrics, part: Part) -> None:
-    """Has the process's own numbers read whenever somebody looks."""
+    """Register the process metrics, which are read at each collection."""
     metrics.observe(PROCESS_CPU_SECONDS, lambda: [PROCESS_CPU_SECONDS.of(time.process_time())])
     metrics.observe(PROCESS_RESIDENT_BYTES, _resident)
     metrics.set(PROCESS_BUILD_INFO, 1, part=part, version=__version__, python=platform.python_version())

@@ -1,6 +1,6 @@
-"""Every metric there is: name, unit, meaning, labels. docs/telemetry.md is made of this.
+"""Defines all metrics: name, unit, meaning, labels. docs/telemetry.md is generated from this module.
 
-A name is `hitmesh_<part>_<what>_<unit>`, with `_total` behind it for a counter; names never change their meaning.
+A name is `hitmesh_<part>_<what>_<unit>`, with `_total` appended for a counter; names never change their meaning.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _SNAPSHOT_BYTES: Final = tuple(float(1 << bits) for bits in range(12, 33, 2))
 COLLECTOR_HITS: Final = Counter(
     "hitmesh_collector_hits_total",
     Unit.HITS,
-    "Hits whose outcome was told to a client; accepted and rejected ones are durable",
+    "Hits by the outcome reported to the client; accepted and rejected hits are durable",
     labels.by_hit_outcome,
 )
 COLLECTOR_ISSUES: Final = Counter(
     "hitmesh_collector_issues_total",
     Unit.ISSUES,
-    "Issues told to clients: one of a hit, of a whole batch, or of a stream that was ended",
+    "Issues reported to clients: for a hit, a whole batch, or a stream that was ended",
     labels.by_issue,
 )
 COLLECTOR_BATCH_HITS: Final = Histogram(
     "hitmesh_collector_batch_hits",
     Unit.HITS,
-    "Hits of a micro-batch, refused ones included",
+    "Hits of a micro-batch, including refused hits",
     labels.unlabelled,
     _HITS,
 )
@@ -42,37 +42,38 @@ COLLECTOR_BATCH_BYTES: Final = Histogram(
 COLLECTOR_ACK_SECONDS: Final = Histogram(
     "hitmesh_collector_ack_latency_seconds",
     Unit.SECONDS,
-    "From the arrival of a batch of a client until its outcome is known: all of it durable, or not taken",
+    "Time from the arrival of a client's batch until the outcome is known: the whole batch is durable, or not taken",
     labels.unlabelled,
     _DURATIONS_S,
 )
-COLLECTOR_OPEN_STREAMS: Final = Gauge(
-    "hitmesh_collector_open_streams", Unit.STREAMS, "Streams that are open", labels.unlabelled
-)
+COLLECTOR_OPEN_STREAMS: Final = Gauge("hitmesh_collector_open_streams", Unit.STREAMS, "Open streams", labels.unlabelled)
 COLLECTOR_INFLIGHT_BYTES: Final = Gauge(
     "hitmesh_collector_inflight_bytes",
     Unit.BYTES,
-    "Bytes of batches whose outcome is not known yet, all streams and calls together",
+    "Bytes of unacknowledged batches, over all streams and calls",
     labels.unlabelled,
 )
 COLLECTOR_RECORDS: Final = Counter(
-    "hitmesh_collector_records_total", Unit.RECORDS, "Records that the log made durable, no heartbeats", labels.by_topic
+    "hitmesh_collector_records_total",
+    Unit.RECORDS,
+    "Records made durable in the log, excluding heartbeats",
+    labels.by_topic,
 )
 COLLECTOR_APPEND_FAILURES: Final = Counter(
     "hitmesh_collector_append_failures_total",
     Unit.FAILURES,
-    "Records that the log did not take",
+    "Records that the log failed to append",
     labels.by_store_reason,
 )
 
 PROCESSOR_RECORDS: Final = Counter(
-    "hitmesh_processor_records_total", Unit.RECORDS, "Records read from the log, heartbeats included", labels.by_topic
+    "hitmesh_processor_records_total", Unit.RECORDS, "Records read from the log, including heartbeats", labels.by_topic
 )
 PROCESSOR_HITS: Final = Counter(
-    "hitmesh_processor_hits_total", Unit.HITS, "Accepted hits read from the log, copies included", labels.unlabelled
+    "hitmesh_processor_hits_total", Unit.HITS, "Accepted hits read from the log, including copies", labels.unlabelled
 )
 PROCESSOR_PATH_HITS: Final = Counter(
-    "hitmesh_processor_path_hits_total", Unit.HITS, "Hits by the way they went in the stream", labels.by_path
+    "hitmesh_processor_path_hits_total", Unit.HITS, "Hits by path through the stream", labels.by_path
 )
 PROCESSOR_STEP_SECONDS: Final = Histogram(
     "hitmesh_processor_step_duration_seconds",
@@ -132,35 +133,35 @@ PROCESSOR_SNAPSHOT_BYTES: Final = Histogram(
 PROCESSOR_REPLAY_SECONDS: Final = Histogram(
     "hitmesh_processor_replay_duration_seconds",
     Unit.SECONDS,
-    "Time until the state of a partition was there again: snapshot and silent replay",
+    "Time to restore a partition's state: snapshot and silent replay",
     labels.unlabelled,
     _LONG_DURATIONS_S,
 )
 PROCESSOR_REPLAYED_HITS: Final = Counter(
-    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits read again by silent replays", labels.unlabelled
+    "hitmesh_processor_replayed_hits_total", Unit.HITS, "Hits read again by silent replay", labels.unlabelled
 )
 PROCESSOR_RECOVERIES: Final = Counter(
     "hitmesh_processor_recoveries_total",
     Unit.RECOVERIES,
-    "State thrown away and made again of the log, the first time after a start included",
+    "Rebuilds of the state from the log, including the first after a start",
     labels.unlabelled,
 )
 PROCESSOR_OPEN_VISITS: Final = Gauge(
-    "hitmesh_processor_open_visits", Unit.VISITS, "Visits whose summary is kept", labels.unlabelled
+    "hitmesh_processor_open_visits", Unit.VISITS, "Visits whose summary is kept in the state", labels.unlabelled
 )
 PROCESSOR_KEPT_HITS: Final = Gauge(
-    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits that are kept for the slow path", labels.unlabelled
+    "hitmesh_processor_kept_hits", Unit.HITS, "Recent hits kept for the slow path", labels.unlabelled
 )
 PROCESSOR_SETTLED: Final = Counter(
     "hitmesh_processor_settled_site_days_total",
     Unit.SITE_DAYS,
-    "Settlements of site-days that ended",
+    "Finished settlements of site-days",
     labels.by_settled_result,
 )
 PROCESSOR_DRIFT: Final = Counter(
     "hitmesh_processor_drift_site_days_total",
     Unit.SITE_DAYS,
-    "Settled site-days that differ from what the stream said",
+    "Settled site-days that differ from the stream's result",
     labels.by_drift,
 )
 PROCESSOR_UNBALANCED_HITS: Final = Gauge(
@@ -170,30 +171,30 @@ PROCESSOR_UNBALANCED_HITS: Final = Gauge(
     labels.unlabelled,
 )
 PROCESSOR_STORE_ERRORS: Final = Counter(
-    "hitmesh_processor_store_errors_total", Unit.ERRORS, "Errors of stores, by reason", labels.by_store_reason
+    "hitmesh_processor_store_errors_total", Unit.ERRORS, "Store errors, by reason", labels.by_store_reason
 )
 
 REPORTER_ROWS: Final = Counter(
-    "hitmesh_reporter_rows_total", Unit.ROWS, "Rows that stores answered to reports", labels.unlabelled
+    "hitmesh_reporter_rows_total", Unit.ROWS, "Rows that stores returned for reports", labels.unlabelled
 )
 REPORTER_FRESHNESS_SECONDS: Final = Histogram(
     "hitmesh_reporter_freshness_lag_seconds",
     Unit.SECONDS,
-    "Now minus complete_through, as a report said it",
+    "Now minus complete_through, as returned by a report",
     labels.unlabelled,
     _LAGS_S,
 )
 REPORTER_STORE_ERRORS: Final = Counter(
     "hitmesh_reporter_store_errors_total",
     Unit.ERRORS,
-    "Errors of stores that a call ended with, by reason",
+    "Calls that ended with a store error, by reason",
     labels.by_store_reason,
 )
 
 RPC_SECONDS: Final = Histogram(
     "hitmesh_rpc_server_call_duration_seconds",
     Unit.SECONDS,
-    "Time of a call with one request in its handler; OpenTelemetry's rpc.server.call.duration",
+    "Time in the handler of a single-request call; OpenTelemetry's rpc.server.call.duration",
     labels.by_call,
     _DURATIONS_S,
 )
@@ -201,17 +202,53 @@ RPC_SECONDS: Final = Histogram(
 PROCESS_CPU_SECONDS: Final = ReadCounter(
     "hitmesh_process_cpu_seconds_total",
     Unit.SECONDS,
-    "Processor time of the process, user and system",
+    "CPU time of the process, user and system",
     labels.unlabelled,
 )
 PROCESS_RESIDENT_BYTES: Final = Gauge(
-    "hitmesh_process_resident_bytes", Unit.BYTES, "Resident memory, shared pages included", labels.unlabelled
+    "hitmesh_process_resident_bytes", Unit.BYTES, "Resident memory, including shared pages", labels.unlabelled
 )
 PROCESS_BUILD_INFO: Final = Gauge(
-    "hitmesh_process_build_info", Unit.INFO, "Always 1; the labels say what runs", labels.by_build
+    "hitmesh_process_build_info", Unit.INFO, "Always 1; the labels identify the build", labels.by_build
 )
 
-# In the order above. Nothing can be left out of it.
-REGISTRY: Final[tuple[Metric[Any], ...]] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Metric)
+REGISTRY: Final[tuple[Metric[Any], ...]] = (
+    COLLECTOR_HITS,
+    COLLECTOR_ISSUES,
+    COLLECTOR_BATCH_HITS,
+    COLLECTOR_BATCH_BYTES,
+    COLLECTOR_ACK_SECONDS,
+    COLLECTOR_OPEN_STREAMS,
+    COLLECTOR_INFLIGHT_BYTES,
+    COLLECTOR_RECORDS,
+    COLLECTOR_APPEND_FAILURES,
+    PROCESSOR_RECORDS,
+    PROCESSOR_HITS,
+    PROCESSOR_PATH_HITS,
+    PROCESSOR_STEP_SECONDS,
+    PROCESSOR_BATCH_HITS,
+    PROCESSOR_ROWS,
+    PROCESSOR_LAG_SECONDS,
+    PROCESSOR_WATERMARK_AGE_SECONDS,
+    PROCESSOR_TRANSACTION_SECONDS,
+    PROCESSOR_TRANSACTIONS,
+    PROCESSOR_SNAPSHOT_SECONDS,
+    PROCESSOR_SNAPSHOT_BYTES,
+    PROCESSOR_REPLAY_SECONDS,
+    PROCESSOR_REPLAYED_HITS,
+    PROCESSOR_RECOVERIES,
+    PROCESSOR_OPEN_VISITS,
+    PROCESSOR_KEPT_HITS,
+    PROCESSOR_SETTLED,
+    PROCESSOR_DRIFT,
+    PROCESSOR_UNBALANCED_HITS,
+    PROCESSOR_STORE_ERRORS,
+    REPORTER_ROWS,
+    REPORTER_FRESHNESS_SECONDS,
+    REPORTER_STORE_ERRORS,
+    RPC_SECONDS,
+    PROCESS_CPU_SECONDS,
+    PROCESS_RESIDENT_BYTES,
+    PROCESS_BUILD_INFO,
 )
+"""All metrics defined above, in order."""

@@ -1,8 +1,8 @@
-"""Measures calls of the contract with one request: how long a handler took and which status it ended with.
+"""Measures contract calls with a single request: handler duration and final status.
 
-Per call, never per hit. An answer in pieces is measured until its last piece is sent. Streams of requests live for
-hours and have numbers of their own (open streams, latency of acks); health checks and reflection are not counted.
-Decides nothing about the call.
+Measured per call, never per hit. A response stream is measured until the last response is sent. Request streams live
+for hours and have separate metrics (open streams, ack latency); health checks and reflection are not counted. Decides
+nothing about the call.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class CallMeter(grpc.ServerInterceptor):
-    """Wraps the handlers of methods with one request.
+    """Wraps the handlers of methods with a single request.
 
-    Only methods that a server has are measured, so the label is bounded by the contract: a method that nobody serves
-    has no handler.
+    Only methods that a server implements are measured, so the contract bounds the label: an unknown method has no
+    handler.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -38,7 +38,7 @@ class CallMeter(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Handler | None], details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Returns the handler that measures, or the given one when it is none of ours."""
+        """Return a measuring handler, or the given handler for methods outside the hitmesh contract."""
         handler = continuation(details)
         if handler is None or not details.method.startswith(_CONTRACT):
             return handler
@@ -68,7 +68,7 @@ class CallMeter(grpc.ServerInterceptor):
     @contextmanager
     def _measuring(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         began = time.perf_counter()
-        ended = StatusCode.UNKNOWN  # what gRPC answers when a handler raises without a status
+        ended = StatusCode.UNKNOWN  # gRPC's answer when a handler raises without a status
         try:
             yield
             ended = StatusCode.OK
@@ -77,6 +77,6 @@ class CallMeter(grpc.ServerInterceptor):
             raise
         finally:
             took_s = time.perf_counter() - began
-            code = context.code()  # type: ignore[attr-defined]  # it is there, the stubs do not know
+            code = context.code()  # type: ignore[attr-defined]  # exists, but the stubs lack it
             status = StatusCode(code.name) if isinstance(code, grpc.StatusCode) else ended
             self._metrics.record(RPC_SECONDS, took_s, rpc_method=method, rpc_response_status_code=status)

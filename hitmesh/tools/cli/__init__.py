@@ -1,4 +1,4 @@
-"""The command line: thin shells around the client library. Standard output is for data, everything else goes to stderr.
+"""The command line: thin shells around the client library. Standard output carries data, stderr everything else.
 
-A command is imported when it is called, so that help costs little; errors become exit codes in one place.
+A command is imported on call, so that help is fast; `exits` maps all errors to exit codes.
 """

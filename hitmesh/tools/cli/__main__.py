@@ -1,4 +1,4 @@
-"""The command `hitmesh`: the root group, and the one place where errors become exit codes."""
+"""The command `hitmesh`: the root group, and the only place that turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hitmesh.tools.cli.output import escape_what_cannot_be_written
 COMMANDS = {
     "dev": LazyCommand("hitmesh.tools.cli.dev:dev", "Start a whole mesh on this machine."),
     "import": LazyCommand("hitmesh.tools.cli.imports:import_group", "Import an access log or a shop export."),
-    "query": LazyCommand("hitmesh.tools.cli.query:query", "Ask for metrics of a site over a time range."),
+    "query": LazyCommand("hitmesh.tools.cli.query:query", "Query metrics of a site over a time range."),
     "send": LazyCommand("hitmesh.tools.cli.send:send", "Send one hit by hand."),
     "sites": LazyCommand("hitmesh.tools.cli.sites:sites", "List the sites."),
-    "load": LazyCommand("hitmesh.tools.cli.load:load", "Offer made-up traffic and check what is counted."),
-    "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how far the numbers reach."),
+    "load": LazyCommand("hitmesh.tools.cli.load:load", "Send generated traffic and check the counts."),
+    "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how current the reports are."),
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),
-    "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show what settlement changed of the live numbers."),
-    "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show where a hit is and what became of it."),
+    "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show how settlement changed the live numbers."),
+    "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show the positions and the outcome of a hit."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
-    "init": LazyCommand("hitmesh.tools.cli.init:init", "Make or check topics, tables and data sources."),
+    "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),
 }
 _JSON_OUTPUTS = ("json", "ndjson")
@@ -50,12 +50,12 @@ def root() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs a command line; returns its exit code. Errors are written to stderr."""
+    """Run a command line and return the exit code. Errors are written to stderr."""
     try:
         returned = root.main(args=list(arguments), prog_name="hitmesh", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has seen enough. Python would complain once more when it flushes at exit.
+        # The reader closed the pipe. Without the redirection, Python's flush at exit would report the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except (Exception, KeyboardInterrupt) as error:
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Returns whether the arguments ask for JSON; read by hand, since they may be what is wrong."""
+    """Return whether the arguments request JSON; does not use click, because the arguments may be invalid."""
     for index, argument in enumerate(arguments):
         following = arguments[index + 1] if index + 1 < len(arguments) else ""
         for output in _JSON_OUTPUTS:
@@ -78,7 +78,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def main() -> None:
-    """Runs the command line of this process."""
+    """Run the command line of this process."""
     escape_what_cannot_be_written()
     sys.exit(run(sys.argv[1:]))
 

@@ -1,4 +1,4 @@
-"""Dates as people write them on the command line."""
+"""Date options of the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
 
 
 def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Returns an ISO date, `today` or `yesterday` as text: words need a zone to become dates."""
+    """Return an ISO date, `today` or `yesterday` as text: the words need a time zone to become dates."""
     if value is None:
         return None
     text = value.strip().lower()
@@ -30,16 +30,16 @@ def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) ->
 def resolve_dates(
     since: str | None, until: str | None, zone: Callable[[], str], now: datetime | None = None
 ) -> tuple[str, str]:
-    """Returns first and last date as ISO text; without `until` the last one is today.
+    """Return first and last date as ISO text; without `until` the last date is today.
 
     Args:
-        since: an ISO date or a word.
-        until: likewise, or None.
-        zone: asked only when a word must become a date.
-        now: the present; else the clock's.
+        since: an ISO date, `today` or `yesterday`.
+        until: like `since`, or None.
+        zone: returns the time zone; called only when a word must become a date.
+        now: current time; None = the system clock.
 
     Raises:
-        UsageError: the zone is not known, or the first date is after the last.
+        UsageError: the time zone is unknown, or the first date is after the last.
     """
     words = [since or "today", until or "today"]
     if any(word in _DAYS_BACK for word in words):
@@ -53,7 +53,7 @@ def resolve_dates(
 
 
 def utc_date(text: str | None, now: datetime | None = None) -> str:
-    """Returns an ISO date or a word as an ISO date of UTC; empty for None."""
+    """Return an ISO date, `today` or `yesterday` as an ISO date in UTC; empty for None."""
     if text in _DAYS_BACK:
         return ((now or datetime.now(UTC)).astimezone(UTC).date() - timedelta(days=_DAYS_BACK[text])).isoformat()
     return text or ""

@@ -1,4 +1,4 @@
-"""`hitmesh dev`: starts the mesh on this machine."""
+"""`hitmesh dev`: start the mesh on this machine."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Data, keys and logs; else HITMESH_HOME, else hitmesh/ in the XDG data directory.",
+    help="Directory of data, keys and logs. Default: HITMESH_HOME, else hitmesh/ in the XDG data directory.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Envoy's port, strictly; else 8080 or the next free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of Envoy; a taken port is an error. Default: 8080 or the next free port.",
+)
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Written once everything is healthy, removed on stop; else ready.json in the home.",
+    help="File to write when every service is healthy; removed on stop. Default: ready.json in the home.",
 )
 @click.option("--no-demo-data", is_flag=True, help="Do not load the generated shop into demo/example.")
 @click.option(
     "--backend",
     type=click.Choice(["embedded", "stack"]),
-    help="Where data is: files in the home, or Kafka, Cassandra and Druid, started if need be. A home keeps the one it "
-    "began with; a new one is embedded.",
+    help="Store: files in the home (embedded), or Kafka, Cassandra and Druid (stack), started if needed. A home keeps "
+    "its first back end; default of a new home: embedded.",
 )
 @click.option(
     "--replicas",
@@ -46,16 +50,16 @@ from hitmesh.tools.cli.stack import find_stack_home, stack_home_option
     default=1,
     show_default=True,
     metavar="N",
-    help="How many of each service, with `--backend stack`; several have their settler apart.",
+    help="Instances of each service, with `--backend stack`; with 2 or more, a separate process settles.",
 )
-@click.option("--closed-reads", is_flag=True, help="Reports need a key, as everywhere but on a developer's machine.")
+@click.option("--closed-reads", is_flag=True, help="Require a key for reports, as in production.")
 @click.option(
     "--hang-after",
     type=click.FloatRange(1, 3_600),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="A service that answers no health check for so long is killed and started again.",
+    help="A service that answers no health check for this long is killed and restarted.",
 )
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
 @click.pass_context
@@ -73,7 +77,8 @@ def dev(
 ) -> None:
     """Start a whole mesh on this machine: Envoy, collector, processor, reporter.
 
-    Data is kept between starts. Ctrl-C or SIGTERM stops everything in order, but for servers that keep the data.
+    Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
+    keep running.
     """
     from hitmesh.tools.dev.backend import Backend
     from hitmesh.tools.dev.dev import DevOptions, run_dev

@@ -17,36 +17,36 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show what settlement changed of the live numbers.",
+    short_help="Show how settlement changed the live numbers.",
     epilog=examples(
         "hitmesh drift",
         "hitmesh drift --site demo/example --since 2026-11-01 -o json",
     ),
 )
 @site_option(required=False)
-@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day; else the last 60 settled ones.")
+@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day. Default: the last 60 settled days.")
 @click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day.")
 @output_option("table", "json")
 @mesh_options
 def drift(
     site: str | None, since: str | None, until: str | None, output: str, endpoint: str | None, home: Path | None
 ) -> None:
-    """Show how settled days of a site, or of every site, differ from what the live stream said of them.
+    """Show how settled days of a site, or of every site, differ from the live numbers of the same days.
 
-    A day of which nothing came late is confirmed as it was: no drift. What late hits and late copies changed is listed
-    by stored measure, settled minus live; money is in micros, durations in ms. Rows that the store of live rows lost or
-    has twice are named by what they add to the live numbers. JSON is one list of days.
+    A day without late hits is confirmed: no drift. Changes by late hits and late copies are listed by stored measure,
+    settled minus live; money is in micros, durations in ms. Live rows that the store lost or doubled are listed by
+    their effect on the live numbers. JSON is one list of days.
     """
     dates = utc_date(since), utc_date(until)
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites
 
-        names = [site] if site is not None else [one.name for one in list_sites(mesh)]
+        names = [site] if site is not None else [listed_site.name for listed_site in list_sites(mesh)]
         found = [day for name in names for day in _ask(mesh, name, dates)]
     if output == "json":
         print_json(found)
         return
-    rows = [(one["site"], one["date"], _verdict(one), _of_settlement(one)) for one in found]
+    rows = [(day["site"], day["date"], _verdict(day), _of_settlement(day)) for day in found]
     print_table(("site", "UTC day", "verdict", "settled minus live"), rows, right_from=4)
 
 
@@ -57,7 +57,7 @@ def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
     request = operations_pb2.GetDriftRequest(site=site, since=dates[0], until=dates[1])
     answer = mesh.operations.GetDrift(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if answer.omitted_days and not any(dates):
-        note(f"{short_site_name(site)}: {answer.omitted_days:,} more settled days; give --since and --until")
+        note(f"{short_site_name(site)}: {answer.omitted_days:,} more settled days: give --since and --until")
     return [
         {
             "site": short_site_name(site),
@@ -80,7 +80,7 @@ def _verdict(day: dict[str, Any]) -> str:
         return f"rows lost or doubled: {_changes(day['row_measures'])}"
     if day["rows_differ"]:
         return "drift"
-    return "visitors counted anew" if day["sketch_provisional"] else "settled anew"
+    return "visitors recounted" if day["sketch_provisional"] else "settled again"
 
 
 def _of_settlement(day: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""What a command ends with: exit codes, and errors as text or as one Status object.
+"""Exit codes, and errors as text or as a single Status object.
 
-Decides the code of every error. People script these codes: they never change their meaning.
+Decides the code of every error. Scripts depend on these codes: the meaning of a code must never change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RPC_BASE: Final = 64
 DOMAIN: Final = "hitmesh.dev"
-CURE_UNREACHABLE: Final = "start one with `hitmesh dev`, or name a running one with --endpoint HOST:PORT"
+CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 
 class Exit(IntEnum):
@@ -41,9 +41,9 @@ class Exit(IntEnum):
 EXIT_CODES_HELP: Final = """\b
 Exit codes:
   0    done
-  1    a bug of hitmesh
-  2    wrong usage: an option, an argument or a file that is not what it should be
-  3    wrong configuration: a file, a key or an environment variable
+  1    a bug in hitmesh
+  2    wrong usage: an invalid option, argument or file
+  3    wrong configuration: an invalid file, key or environment variable
   4    cannot start, for example a port is taken
   5    no mesh can be reached
   6    not ready in time
@@ -52,7 +52,7 @@ Exit codes:
   130  interrupted
 """
 
-# The google.rpc code that a local failure has as a Status object.
+# google.rpc code in the Status object of a local failure.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -64,12 +64,12 @@ _RPC_CODES: Final[dict[int, int]] = {
     Exit.INTERRUPTED: 1,  # CANCELLED
 }
 _EXITS_BY_REASON: Final = {"NOT_VISIBLE_YET": Exit.NOT_READY, "NO_KEY": Exit.CONFIG, "INVALID_CONFIG": Exit.CONFIG}
-# How grpc words a connection that was never made; anything else came from the other side.
+# Phrases in grpc's message for a connection that was never established; other messages came from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
 
 class CommandFailed(Exception):
-    """A command ends with a code of its own, or with 64 + a gRPC code. `message` names value, rule and cure."""
+    """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and cure."""
 
     def __init__(self, code: int, message: str, *, reason: str = "FAILED") -> None:
         super().__init__(message)
@@ -80,7 +80,7 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it leaves the program: exit code, text, and the Status object."""
+    """An error as shown to the caller: exit code, text, and the Status object."""
 
     code: int
     text: str
@@ -89,7 +89,7 @@ class Failure:
     details: list[dict[str, Any]] = field(default_factory=list)
 
     def show(self, *, as_json: bool) -> None:
-        """Writes the error to stderr: text, or one line of JSON."""
+        """Write the error to stderr, as text or as a JSON line."""
         if as_json:
             status = {"code": self.rpc_code, "message": self.message, "details": self.details}
             print_json(status, err=True)
@@ -98,7 +98,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Returns what an error becomes."""
+    """Map an exception to a failure; an unknown exception is a bug."""
     if isinstance(error, click.UsageError):
         return _local(Exit.USAGE, error.format_message(), "USAGE", text=_usage_text(error))
     if isinstance(error, click.ClickException):
@@ -115,7 +115,7 @@ def failure_of(error: BaseException) -> Failure:
     trace = "".join(traceback.format_exception(error))
     message = f"{type(error).__name__}: {error}"
     return _local(
-        Exit.BUG, message, "BUG", text=f"{trace}error: this is a bug of hitmesh, please report the lines above"
+        Exit.BUG, message, "BUG", text=f"{trace}error: this is a bug in hitmesh: please report the lines above"
     )
 
 
@@ -143,7 +143,7 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # Without grpc no call was made; importing it to ask would cost every other failure 100 ms.
+    # When grpc is not loaded, no call was made; importing grpc here would cost every other failure 100 ms.
     if "grpc" not in sys.modules:
         return None
     import grpc
@@ -160,14 +160,14 @@ def _rpc_failure(error: BaseException) -> Failure | None:
 
 
 def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
-    """Returns the details of a status as JSON; those of unknown types by their names."""
+    """Return the details of a status as JSON; a detail with an unknown type has its type URL only."""
     from google.protobuf.json_format import MessageToDict
     from google.rpc import error_details_pb2  # noqa: F401 - registers the types that details have
     from grpc_status import rpc_status
 
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an RpcError raised by a call is that call
-    except ValueError:  # the details disagree with the status: a proxy answered in between
+    except ValueError:  # the details disagree with the status: a proxy answered
         return []
     details: list[dict[str, Any]] = []
     for detail in status.details if status is not None else ():

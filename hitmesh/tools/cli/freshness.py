@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show how far the numbers reach.",
+    short_help="Show how current the reports are.",
     epilog=examples(
         "hitmesh freshness",
         "hitmesh freshness --site demo/example -o json",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def freshness(site: str | None, output: str, endpoint: str | None, home: Path | None) -> None:
-    """Show how far the numbers of a site reach, or of every site.
+    """Show how current the reports of a site, or of every site, are.
 
     Every hit acknowledged before "complete through" is in the reports; numbers before "settled to" are final. JSON is
     one object with --site, else a list.
@@ -37,35 +37,35 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
         else:
             from hitmesh.client.sites import list_sites
 
-            found = [_ask(mesh, one.name) for one in list_sites(mesh)]
+            found = [_ask(mesh, listed_site.name) for listed_site in list_sites(mesh)]
     if output == "json":
         print_json(found[0] if site is not None else found)
         return
     rows = [
         (
-            one["site"],
-            one["state"],
-            one["complete_through"],
-            one["provisional_from"],
-            f"{one['lag_s']:,.1f}",
-            f"{one['dirty_days']:,}",
-            f"{one['open_days']:,}",
+            answer["site"],
+            answer["state"],
+            answer["complete_through"],
+            answer["provisional_from"],
+            f"{answer['lag_s']:,.1f}",
+            f"{answer['dirty_days']:,}",
+            f"{answer['open_days']:,}",
         )
-        for one in found
+        for answer in found
     ]
     headers = ("site", "state", "complete through", "settled to", "lag s", "days to settle", "open days")
     print_table(headers, rows, right_from=4, caption="\n".join(_about_ahead(found)) or None)
 
 
 def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence per partition that is ahead."""
-    ahead = {(one["log"], one["partition"]): one for site in found for one in site["ahead"]}
+    """Return a sentence per partition whose log time is ahead of the present."""
+    ahead = {(entry["log"], entry["partition"]): entry for site in found for entry in site["ahead"]}
     return [
         visible(
-            f"{log}/{partition} is ahead of the present, at {one['log_time']}: hits with a right clock are in visits "
-            f"when their day is settled, those from {one['visits_wait_until']} on at once. Cause: {one['cause']}."
+            f"{log}/{partition} is ahead of the present, at {entry['log_time']}: hits with a correct clock join visits "
+            f"when their day is settled, hits from {entry['visits_wait_until']} on at once. Cause: {entry['cause']}."
         )
-        for (log, partition), one in sorted(ahead.items())
+        for (log, partition), entry in sorted(ahead.items())
     ]
 
 
@@ -86,13 +86,13 @@ def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
         "stalled_partitions": list(fresh.stalled_partitions),
         "ahead": [
             {
-                "log": one.log,
-                "partition": one.partition,
-                "log_time": one.log_time.ToJsonString(),
-                "visits_wait_until": one.visits_wait_until.ToJsonString(),
-                "cause": one.cause,
+                "log": partition.log,
+                "partition": partition.partition,
+                "log_time": partition.log_time.ToJsonString(),
+                "visits_wait_until": partition.visits_wait_until.ToJsonString(),
+                "cause": partition.cause,
             }
-            for one in fresh.ahead
+            for partition in fresh.ahead
         ],
         "dirty_days": answer.dirty_days,
         "resettling_days": answer.resettling_days,
@@ -100,11 +100,11 @@ def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
         "data_version": answer.data_version,
         "partitions": [
             {
-                "log": one.log,
-                "partition": one.partition,
-                "next_offset": one.next_offset,
-                "complete_through": one.complete_through.ToJsonString(),
+                "log": partition.log,
+                "partition": partition.partition,
+                "next_offset": partition.next_offset,
+                "complete_through": partition.complete_through.ToJsonString(),
             }
-            for one in answer.partitions
+            for partition in answer.partitions
         ],
     }

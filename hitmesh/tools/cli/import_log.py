@@ -1,4 +1,4 @@
-"""`hitmesh import access-log`: which files are read, in which format, and who the client of a request is."""
+"""`hitmesh import access-log`: choose files, log format and the client address of a request."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _STDIN: Final = "-"
     type=click.Choice(FORMATS),
     default="auto",
     show_default=True,
-    help="Format of the log; auto finds it in the first lines of each file.",
+    help="Format of the log; auto detects the format in the first lines of each file.",
 )
-@click.option("--host", default="", metavar="NAME", help="Host of pages where the log does not name it.")
+@click.option("--host", default="", metavar="NAME", help="Host of the pages, for lines that name no host.")
 @click.option(
     "--own-host",
     "own_hosts",
     multiple=True,
     metavar="NAME",
-    help="A host of the site: referrers there, or below, are no source. May be given several times.",
+    help="A host of the site: referrers on this host or a subdomain are no traffic source. Repeatable.",
 )
 @click.option(
     "--client-from",
     type=click.Choice(("peer", FORWARDED)),
     default="peer",
     show_default=True,
-    help="Who the client is: who connected to the server, or who X-Forwarded-For names.",
+    help="Source of the client address: the connection to the server, or X-Forwarded-For.",
 )
 @click.option(
     "--trusted-hops",
@@ -60,9 +60,9 @@ _STDIN: Final = "-"
     default=1,
     show_default=True,
     metavar="N",
-    help="Proxies of your own before the server: the client is the Nth address from the end of X-Forwarded-For.",
+    help="Your own proxies in front of the server: the client is the Nth address from the end of X-Forwarded-For.",
 )
-@currency_option("Currency of a site that is made now; else USD.")
+@currency_option("Currency of a new site. Default: USD.")
 def access_log(
     files: Sequence[str],
     format_: str,
@@ -74,13 +74,13 @@ def access_log(
 ) -> None:
     """Import access logs, plain or gzip; `-` is standard input, `*`, `?` and `[...]` in a name are patterns.
 
-    Successful GETs of pages become page views with the log's own times; lines are skipped as unparsable, method,
-    status or static. A missing site is made, in UTC; a file of which nothing can be read is an error, and nothing is
-    made or sent. A line has the same id in every file, so logs that overlap count each request once.
+    Successful GETs of pages become page views with the log's own times; other lines are skipped as unparsable, method,
+    status or static. A missing site is created, in UTC. A file without a readable line is an error: no site is created
+    and no hit is sent. A line has the same id in every file, so overlapping logs count each request once.
 
-    With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` are accepted hits whose ids
-    were stored before, read from the site's reports before and after: other imports into the same days at the same
-    time blur it, and with --no-wait it is 0.
+    With -o json one line: lines, sent, accepted, rejected, duplicate, skipped. `duplicate` counts accepted hits whose
+    ids were already stored, from the site's reports before and after the import: parallel imports into the same days
+    make `duplicate` inexact, and --no-wait makes `duplicate` 0.
     """
     from hitmesh.tools.importers import access_log as importer
     from hitmesh.tools.importers.log_formats import LogFormat
@@ -95,10 +95,10 @@ def access_log(
 
 
 def paths_of(names: Sequence[str]) -> list[Path]:
-    """Returns the files that names and patterns stand for, in order, each once.
+    """Return the files that names and patterns match, in order, without duplicates.
 
     Raises:
-        click.BadParameter: a name or pattern stands for no file.
+        click.BadParameter: a name or pattern matches no file.
     """
     found: dict[Path, None] = {}
     for name in names:
@@ -106,7 +106,7 @@ def paths_of(names: Sequence[str]) -> list[Path]:
         matching = [name] if is_one else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # takes any pattern
         files = [Path(each) for each in matching if each == _STDIN or Path(each).is_file()]
         if not files:
-            is_there = "is a directory" if Path(name).is_dir() else "does not exist, and no file matches it"
+            is_there = "is a directory" if Path(name).is_dir() else "does not exist and matches no file"
             raise click.BadParameter(f"{name!r} {is_there}: name files or a pattern", param_hint="FILE")
         found |= dict.fromkeys(files)
     return list(found)

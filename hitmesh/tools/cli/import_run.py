@@ -1,7 +1,7 @@
-"""One import from files to queryable numbers: survey, site, send, wait, count copies.
+"""Import files until their numbers can be queried: survey, ensure the site, send, wait, count copies.
 
-Decides the order of these steps and what counts as a duplicate. Files are read twice: once to know their digest, their
-days and that they are what they should be, before anything is sent; once to send.
+Decides the order of these steps and which hits count as duplicates. Files are read twice. The first pass computes
+digest and days and checks the format before any hit is sent; the second pass sends.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 STDIN: Final = Path("-")
 _NAMED_FILES: Final = 3  # in a message
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# The range in which the reporter knows days.
+# Range of days that the reporter accepts.
 FIRST_DAY_S: Final = 0
 LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file by its name; `opened` opens it from its beginning, as often as it is called."""
+    """A named file; each call of `opened` opens the file at its beginning."""
 
     name: str
     opened: Callable[[], AbstractContextManager[BinaryIO]]
@@ -49,9 +49,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Files before they are sent: what they hold, from when to when in UTC seconds, and the digest of their bytes.
+    """Result of the first pass: line counts, hits, first and last time in UTC seconds, and the digest of all bytes.
 
-    `formats` has the name of each file and of the format that was found in it.
+    `formats` has (file name, name of the detected format) per file.
     """
 
     tally: Tally
@@ -64,7 +64,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hits and copies of hits that reports show for the days of the files."""
+    """Hits and copies that reports count for the days of the files."""
 
     hits: int
     copies: int
@@ -72,7 +72,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the files."""
+    """Result of an import."""
 
     survey: Survey
     totals: SendTotals
@@ -80,11 +80,11 @@ class Imported:
 
     @property
     def examples(self) -> list[Refusal]:
-        """The first refusals."""
+        """First refusals."""
         return self.totals.examples
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fields people script."""
+        """Return the JSON fields; scripts depend on these names."""
         return {
             "lines": self.survey.tally.lines,
             "sent": self.totals.sent,
@@ -95,7 +95,7 @@ class Imported:
         }
 
     def as_text(self) -> str:
-        """Returns the same for people."""
+        """Return the result as text."""
         totals = self.totals
         skipped = [f"{reason.value} {count:,}" for reason, count in self.survey.tally.skipped.most_common()]
         return (
@@ -114,19 +114,19 @@ def run_import(
     timeout_s: float | None,
     progress: Progress,
 ) -> Imported:
-    """Imports files, in their order; returns when their numbers can be queried.
+    """Import files in the given order; return when the numbers can be queried.
 
     Args:
         files: paths, or `-` for standard input.
         reader_for: makes the reader of a format for the site's currency.
-        mesh: with a server key.
-        site: full name; made when it is missing.
-        currency: what the site's must be; None takes it as it is.
-        timeout_s: how long to wait for the numbers; None does not wait.
-        progress: is told how far it got.
+        mesh: connection with a server key.
+        site: full name; a missing site is created.
+        currency: required currency of the site; None accepts any.
+        timeout_s: maximum wait for the numbers; None does not wait.
+        progress: receives phases and counts.
 
     Raises:
-        RefusedError: nothing in one of the files can be read (INVALID_FILE); nothing was sent, no site was made.
+        RefusedError: no line of a file can be read (INVALID_FILE); no hit was sent, no site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
@@ -157,10 +157,10 @@ def _from_the_beginning(copy: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Survey:
-    """Reads everything once; sends nothing.
+    """Read all files once without sending.
 
     Raises:
-        RefusedError: a file is none of its kind, or has lines of which none can be read, or all files are empty
+        RefusedError: a file has the wrong format, or has lines but no readable line, or all files are empty
             (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -198,7 +198,7 @@ def _check_readable(source: Source, tally: Tally) -> None:
         kind = f" as {tally.format}" if tally.format else ""
         raise RefusedError(
             f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of that format, or "
-            "name the right one",
+            "name the right format",
             field="file",
             reason="INVALID_FILE",
         )
@@ -211,7 +211,7 @@ def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
 
 
 def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
-    """Returns what reports show for the UTC days of the files, excluded hits included."""
+    """Return the counts in reports for the UTC days of the files, excluded hits included."""
     if surveyed.first_s > surveyed.last_s:
         return Stored(0, 0)
     first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
@@ -235,10 +235,10 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 
 
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
-    """Returns how many of the accepted hits are copies of hits that were stored before the import.
+    """Return how many accepted hits are copies of hits stored before the import.
 
-    The number of new copies says it, unless a broken stream made the sender itself store some hits twice; then it is
-    what was accepted without becoming a new hit, at most the number of new copies.
+    The result is the number of new copies, unless a broken stream made the sender itself store some hits twice. Then
+    the result is the number of accepted hits that did not become new hits, at most the number of new copies.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

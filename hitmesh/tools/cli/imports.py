@@ -1,4 +1,4 @@
-"""`hitmesh import`: files of other programs become hits of a site."""
+"""`hitmesh import`: import files of other programs as hits of a site."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_S: Final = 300.0
 
 
 def import_options(command: CommandT) -> CommandT:
-    """Adds the options that every import has; its files are an argument of its own."""
+    """Add the options that all imports share; each import declares its file argument itself."""
     command = mesh_options(command)
     command = output_option("table", "json")(command)
     command = click.option(
@@ -61,7 +61,7 @@ def import_options(command: CommandT) -> CommandT:
 def import_group() -> None:
     """Import files through the mesh's own stream.
 
-    Importing a file again changes no report: its hits keep their ids.
+    Importing a file again changes no report: the hits have the same ids.
     """
 
 
@@ -76,22 +76,22 @@ def import_group() -> None:
 )
 @import_options
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE")
-@currency_option("Currency of the prices; else the site's, USD for a new site.")
+@currency_option("Currency of the prices. Default: the site's currency, USD for a new site.")
 @click.option(
     "--map",
     "maps",
     multiple=True,
     metavar="COLUMN=NAME",
-    help="What the file calls a column, for example price=unit_amount; may be given several times.",
+    help="Name of a column in the file, for example price=unit_amount. Repeatable.",
 )
 def shop_csv(file: Path, maps: tuple[str, ...], **options: Any) -> None:
     """Import the event export of a shop as CSV, plain or gzip; `-` is standard input.
 
     Columns are event_time (ISO 8601, UTC without an offset), event_type, product_id, category_code, brand, price,
-    user_id and user_session, in any order, with commas, semicolons or tabs between; --map says where a file calls them
-    otherwise. view, cart and remove_from_cart become hits; purchases of one session, user and second become one order.
-    Prices are rounded to a millionth. Broken rows are skipped as unparsable. `lines` counts rows; the header is none. A
-    missing site is made, in UTC.
+    user_id and user_session, in any order, separated by commas, semicolons or tabs; --map gives a column's name in the
+    file. view, cart and remove_from_cart become hits; purchases of one session, user and second become one order.
+    Prices are rounded to a millionth. Invalid rows are skipped as unparsable. `lines` counts rows without the header.
+    A missing site is created, in UTC.
     """
     from hitmesh.tools.importers import shop_csv as importer
     from hitmesh.tools.importers.csv_rows import parse_map
@@ -114,7 +114,7 @@ def run(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Imports files with the options of `import_options` and prints what became of them."""
+    """Import files with the options of `import_options` and print the result."""
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.tools.cli.import_run import run_import
         from hitmesh.tools.cli.progress import Progress

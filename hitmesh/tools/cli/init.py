@@ -1,4 +1,4 @@
-"""`hitmesh init`: makes or checks what a mesh needs on its servers, after showing what would change."""
+"""`hitmesh init`: show the necessary schema changes of a mesh's servers, then apply or only check."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# Defaults are those of SchemaOptions, which help must not import; a test holds them together.
+# Copies of the defaults in SchemaOptions, because help must not import SchemaOptions; a test compares both.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
-    ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of hits; never changed afterwards."),
+    ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of the hits topic; fixed once created."),
     ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Partitions of each topic that Druid reads."),
-    ("--replication", 1, click.IntRange(1, 9), "Copies of Kafka's partitions and of Cassandra's rows."),
-    ("--min-insync", 1, click.IntRange(1, 9), "Copies that a record is acknowledged with."),
+    ("--replication", 1, click.IntRange(1, 9), "Replicas of Kafka partitions and Cassandra rows."),
+    ("--min-insync", 1, click.IntRange(1, 9), "Replicas that must store a record before the ack."),
     ("--hits-retention-days", 7, click.IntRange(2, 3_650), "How long Kafka keeps hits for replay."),
-    ("--rollups-retention-days", 3, click.IntRange(1, 3_650), "How long Kafka keeps rows that Druid has."),
-    ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = for good."),
-    ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = for good."),
-    ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Of the segments that Druid's tasks make."),
-    ("--task-count", 1, click.IntRange(1, 1_024), "Druid tasks of a data source."),
-    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before it hands on."),
-    ("--rows-retention-days", 0, click.IntRange(0, 7_300), "How long Druid keeps rows; 0 = for good."),
+    ("--rollups-retention-days", 3, click.IntRange(1, 3_650), "How long Kafka keeps rows that Druid ingested."),
+    ("--raw-ttl-days", 0, click.IntRange(0, 7_300), "How long raw records are kept; 0 = forever."),
+    ("--series-ttl-days", 0, click.IntRange(0, 7_300), "How long partials are kept; 0 = forever."),
+    ("--segment-granularity", "DAY", click.Choice(["HOUR", "DAY"]), "Time span of a segment from a Druid task."),
+    ("--task-count", 1, click.IntRange(1, 1_024), "Druid tasks per data source."),
+    ("--task-minutes", 15, click.IntRange(1, 1_440), "How long a Druid task reads before handoff."),
+    ("--rows-retention-days", 0, click.IntRange(0, 7_300), "How long Druid keeps rows; 0 = forever."),
 )
 
 
@@ -43,7 +43,7 @@ def _schema_options(command: CommandT) -> CommandT:
 
 
 @click.command(
-    short_help="Make or check topics, tables and data sources.",
+    short_help="Create or check topics, tables and data sources.",
     epilog=examples(
         "hitmesh init --backend stack --yes",
         "hitmesh init --backend 'servers:?kafka=k1:9092,k2:9092&cassandra=c1:9042&broker=http://b:8082"
@@ -55,16 +55,16 @@ def _schema_options(command: CommandT) -> CommandT:
     "--backend",
     required=True,
     metavar="URL|stack",
-    help="Store URL of the servers (servers:?…), or those of `hitmesh stack`, started if need be.",
+    help="Store URL (servers:?…), or `stack` for the servers of `hitmesh stack`, started if needed.",
 )
 @stack_home_option("--stack-home", needs=" of `--backend stack`")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--check", is_flag=True, help="Change nothing; ends with 7 when something would change.")
+@click.option("--yes", is_flag=True, help="Apply the changes without asking.")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 7 if changes are pending.")
 @_schema_options
 def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **options: Any) -> None:
-    """Make or check topics, tables and data sources of a mesh.
+    """Create or check topics, tables and data sources of a mesh.
 
-    Shows what is there and what would be made or changed, and asks. Run again it changes nothing.
+    Shows existing parts and pending changes, then asks before changing anything. A second run changes nothing.
     """
     from hitmesh.adapters.schema_plan import SchemaOptions
     from hitmesh.tools.dev.schema import apply, planned
@@ -76,22 +76,22 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
     if not pending:
         if not check:
             apply(changes, note)
-        note("everything is as it should be")
+        note("everything is up to date")
         return
     if check:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"{len(pending)} of {len(changes)} things differ: run `hitmesh init` without --check",
+            f"{len(pending)} of {len(changes)} parts differ: run `hitmesh init` without --check",
             reason="SCHEMA_DIFFERS",
         )
     if not yes:
         click.confirm(f"Make these {len(pending)} changes?", abort=True, err=True)
     apply(changes, note)
-    note(f"done: the store is {servers.url}")
+    note(f"done: the store URL is {servers.url}")
 
 
 def show(changes: Sequence[Change]) -> None:
-    """Prints a plan."""
+    """Print a plan."""
     rows = [(change.server, change.thing, str(change.action), change.says) for change in changes]
     print_table(("server", "thing", "action", "what"), rows, right_from=4)
 
@@ -106,7 +106,7 @@ def _servers(backend: str, stack_home: Path | None) -> Servers:
             return parse_servers(commands.ensure_up(find_stack_home(stack_home), note))
     if not backend.startswith(SCHEME):
         raise RefusedError(
-            f"backend {backend!r} has nothing to be made: write a URL {SCHEME}?kafka=…, or {STACK}",
+            f"backend {backend!r} needs no init: write a URL {SCHEME}?kafka=…, or {STACK}",
             field="backend",
             reason="INVALID_BACKEND",
         )

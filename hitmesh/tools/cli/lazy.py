@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are called."""
+"""Click group that imports a command on call."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import click
 
 
 class LazyCommand(NamedTuple):
-    """Where a command is, as `module:attribute`, and its line in the help of its group."""
+    """Import path of a command, as `module:attribute`, and the summary line for the group's help."""
 
     target: str
     summary: str
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name; help lists them without importing one."""
+    """Click group that knows commands by name and lists commands in help without an import."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = dict(lazy or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in the order they were given."""
+        """Return the names in declaration order."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Returns the command, imported now; None when there is none of that name."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in self.lazy:
             return None
         module, _, attribute = self.lazy[cmd_name].target.partition(":")
@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds the command of the arguments; a wrong name is answered with the nearest ones."""
+        """Find the command named by the arguments; for an unknown name, fail and suggest similar names."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.lazy, n=2)
@@ -49,6 +49,6 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the names and summaries."""
+        """Write names and summaries."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in self.lazy.items()])

@@ -28,11 +28,13 @@ NO_SITE = "(no site)"
         "hitmesh ledger",
         "hitmesh ledger --site demo/example --since 2026-11-01 -o json",
     )
-    + "\n\n\b\nExit codes:\n  0    every hit is accounted for\n  7    hits are missing or too many, or were "
-    "acknowledged and not read for longer than --unread-after",
+    + "\n\n\b\nExit codes:\n  0    every hit is accounted for\n  7    the ledger does not balance, or "
+    "acknowledged hits are unread for longer than --unread-after",
 )
 @site_option(required=False)
-@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day to list; else the last 60 with hits.")
+@click.option(
+    "--since", callback=date_text, metavar="DATE", help="First UTC day to list. Default: the last 60 days with hits."
+)
 @click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day to list.")
 @click.option(
     "--timeout",
@@ -40,7 +42,7 @@ NO_SITE = "(no site)"
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Ask again this long while the ledger does not balance: hits may be on their way.",
+    help="How long to retry while the ledger does not balance: hits may be in transit.",
 )
 @click.option(
     "--unread-after",
@@ -48,7 +50,7 @@ NO_SITE = "(no site)"
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="Acknowledged hits that were not read for longer are a problem.",
+    help="Acknowledged hits that are unread for longer are a problem.",
 )
 @output_option("table", "json")
 @mesh_options
@@ -64,45 +66,45 @@ def ledger(
 ) -> None:
     """Check that every hit of a site, or of every site, is accounted for.
 
-    What was received was refused or accepted; what was accepted is counted, a duplicate, excluded or waits to be
-    settled. Checksums over the ids tell a loss that a duplicate would hide. With --site, days are listed, and JSON is
-    one object; else JSON has a list of sites and, where they are shown, the hits that named no site.
+    Received hits are rejected or accepted; accepted hits are counted, duplicate, excluded or pending settlement.
+    Checksums over the ids reveal a loss that a duplicate would hide. With --site, days are listed, and JSON is one
+    object; else JSON has a list of sites and, where readable, the hits without a site.
     """
     from hitmesh.client.sites import list_sites
 
     dates = utc_date(since), utc_date(until)
     with connect(endpoint, home) as mesh:
         if site is not None:
-            asked = [_ask(mesh, site, timeout, dates)]
-            imbalance = _show_site(asked[0], output)
+            answers = [_ask(mesh, site, timeout, dates)]
+            imbalance = _show_site(answers[0], output)
         else:
-            asked = [_ask(mesh, one.name, timeout, dates) for one in list_sites(mesh)]
-            imbalance = _show_all(mesh, asked, output)
+            answers = [_ask(mesh, listed_site.name, timeout, dates) for listed_site in list_sites(mesh)]
+            imbalance = _show_all(mesh, answers, output)
     if imbalance:
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"the ledger is out of balance by {imbalance:,}: hits are missing or too many, or still on their way; "
-            "see `hitmesh freshness`, and ask again with a longer --timeout",
+            f"the ledger is out of balance by {imbalance:,}: hits are missing, doubled or still in transit; "
+            "see `hitmesh freshness`, and run again with a longer --timeout",
             reason="LEDGER_IMBALANCE",
         )
-    _complain_of_unread(asked, unread_after)
+    _complain_of_unread(answers, unread_after)
 
 
 def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after_s: float) -> None:
-    late = [one for one in found if _unread_s(one) > after_s and (one.unread_hits or one.unread_more)]
+    late = [answer for answer in found if _unread_s(answer) > after_s and (answer.unread_hits or answer.unread_more)]
     if late:
-        hits, oldest_s = sum(one.unread_hits for one in late), max(map(_unread_s, late))
-        at_least = "at least " if any(one.unread_more for one in late) else ""
+        hits, oldest_s = sum(answer.unread_hits for answer in late), max(map(_unread_s, late))
+        at_least = "at least " if any(answer.unread_more for answer in late) else ""
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
-            f"{at_least}{hits:,} acknowledged hits were not read yet, the first for {oldest_s:,.0f} s: the processor "
-            "does not run or waits for a store; see its log and `hitmesh freshness`",
+            f"{at_least}{hits:,} acknowledged hits are unread, the oldest for {oldest_s:,.0f} s: the processor is down "
+            "or waits for a store; see the processor's log and `hitmesh freshness`",
             reason="LEDGER_UNREAD",
         )
 
 
 def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
-    """Return how long the first record that was not read has waited; 0 without one."""
+    """Return the age of the oldest unread record in seconds; 0 when all records are read."""
     return (
         max(0.0, time.time() - found.unread_since.ToMilliseconds() / 1_000) if found.HasField("unread_since") else 0.0
     )
@@ -129,10 +131,10 @@ def _show_all(mesh: Mesh, found: Sequence[operations_pb2.GetLedgerResponse], out
     from hitmesh.client.ledger import siteless_totals
 
     siteless = siteless_totals(mesh)
-    imbalance = sum(one.imbalance for one in found) + (siteless.imbalance if siteless is not None else 0)
+    imbalance = sum(answer.imbalance for answer in found) + (siteless.imbalance if siteless is not None else 0)
     if output == "json":
         of_none = None if siteless is None else _totals_fields(siteless)
-        print_json({"sites": [_site_fields(one) for one in found], "siteless": of_none, "imbalance": imbalance})
+        print_json({"sites": [_site_fields(answer) for answer in found], "siteless": of_none, "imbalance": imbalance})
     else:
         _print_sites(found, siteless)
     return imbalance
@@ -143,13 +145,13 @@ def _print_sites(
 ) -> None:
     rows = [
         (
-            short_site_name(one.site),
-            *_totals_cells(one.totals),
-            f"{one.pending_hits:,}",
-            f"{one.unread_hits:,}",
-            f"{one.imbalance:,}",
+            short_site_name(answer.site),
+            *_totals_cells(answer.totals),
+            f"{answer.pending_hits:,}",
+            f"{answer.unread_hits:,}",
+            f"{answer.imbalance:,}",
         )
-        for one in found
+        for answer in found
     ]
     if siteless is not None:
         rows.append((NO_SITE, *_totals_cells(siteless), "0", "0", f"{siteless.imbalance:,}"))
@@ -218,5 +220,5 @@ def _totals_fields(totals: operations_pb2.LedgerTotals) -> dict[str, Any]:
 
 
 def _count_fields(count: operations_pb2.LedgerCount) -> dict[str, Any]:
-    """Checksums are hexadecimal text: JSON's numbers lose their last bits in many readers."""
+    """Return checksums as hexadecimal text, because many JSON readers lose the last bits of large numbers."""
     return {"hits": count.hits, "sum64": f"{count.sum64:016x}", "xor64": f"{count.xor64:016x}"}

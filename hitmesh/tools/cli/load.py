@@ -1,4 +1,4 @@
-"""`hitmesh load`: offers made-up traffic at a fixed rate and checks what the mesh counted of it."""
+"""`hitmesh load`: offer generated traffic at a fixed rate and check the mesh's counts."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ def _number(
 
 
 @click.command(
-    short_help="Offer made-up traffic and check what is counted.",
+    short_help="Send generated traffic and check the counts.",
     epilog=examples(
         "hitmesh load --rate 2000 --duration 30 --sites 100",
         "hitmesh load --rate 200 --duration 30 --sites 4 --shape wild",
         "hitmesh load --rate 12000 --duration 60 --sites 1000 --zipf 1.1 --late 1 --duplicates 1 --bots 3 -o json",
     ),
 )
-@click.option("--shape", type=click.Choice(SHAPES), default=SHAPES[0], show_default=True, help="What hits are like.")
-@_number("--rate", 1_000, click.FloatRange(0.1, 1_000_000), "R", "Hits a second, copies included.")
-@_number("--duration", 30, click.FloatRange(1, 86_400), "S", "Seconds to send for.", "duration_s")
+@click.option("--shape", type=click.Choice(SHAPES), default=SHAPES[0], show_default=True, help="Kind of traffic.")
+@_number("--rate", 1_000, click.FloatRange(0.1, 1_000_000), "R", "Hits per second, copies included.")
+@_number("--duration", 30, click.FloatRange(1, 86_400), "S", "Seconds to send.", "duration_s")
 @_number("--sites", 100, click.IntRange(1, 100_000), "N", "Sites, named demo/load-0001 and so on.")
-@_number("--zipf", 1.0, click.FloatRange(0, 4), "S", "Share of the site of rank r: 1 / r^S; 0 = all alike.")
-@_percent("--late", 0, "Percent of hits that happened 61 minutes to 20 hours before.")
-@_percent("--out-of-order", 2, "Percent of hits that happened up to 50 minutes before.")
+@_number("--zipf", 1.0, click.FloatRange(0, 4), "S", "Share of the site of rank r: 1 / r^S; 0 = equal shares.")
+@_percent("--late", 0, "Percent of hits sent 61 minutes to 20 hours after their event time.")
+@_percent("--out-of-order", 2, "Percent of hits sent up to 50 minutes after their event time.")
 @_percent("--duplicates", 0, "Percent of hits that are sent again 3 to 60 s later.")
 @_percent("--bots", 0, "Percent of visitors that are crawlers.")
-@_number("--seed", 1, click.INT, "N", "Seed: the same seed offers the same hits.")
-@_number("--streams", 4, click.IntRange(1, MAX_STREAMS), "N", "Streams to send over.")
-@_number("--frame", 100, click.IntRange(1, MAX_FRAME_HITS), "N", "Most hits of a frame.", "max_frame_hits")
+@_number("--seed", 1, click.INT, "N", "Seed: the same seed sends the same hits.")
+@_number("--streams", 4, click.IntRange(1, MAX_STREAMS), "N", "Concurrent streams.")
+@_number("--frame", 100, click.IntRange(1, MAX_FRAME_HITS), "N", "Maximum hits per frame.", "max_frame_hits")
 @_number("--timeout", DEFAULT_TIMEOUT_S, click.FloatRange(min=0), "S", "Seconds to wait for reports.", "timeout_s")
-@click.option(OWN_TARGET, "own_target", is_flag=True, help="Also send to a mesh that is not on this machine.")
+@click.option(OWN_TARGET, "own_target", is_flag=True, help="Allow a mesh that is not on this machine.")
 @output_option("table", "json")
 @mesh_options
 def load(
@@ -78,21 +78,21 @@ def load(
     home: Path | None,
     **plan: Any,
 ) -> None:
-    """Offer made-up traffic at a fixed rate, then check that the mesh counted exactly what was sent.
+    """Send generated traffic at a fixed rate, then check that the mesh counted exactly the hits sent.
 
-    The rate is never lowered because the mesh is slow: latency counts from the moment a frame was due. Prints rates,
-    latencies, freshness of probe hits, CPU and memory of the mesh; then compares every site's report with what was
-    sent, and asks every site's ledger. Ends with 7 if a total differs, the ledger does not balance, a hit is refused
-    or a probe is never seen.
+    A slow mesh never lowers the rate: latency counts from the moment a frame was due. Prints rates, latencies,
+    freshness of probe hits, CPU and memory of the mesh; then compares every site's report with the hits sent, and
+    checks every site's ledger. Exits with 7 if a total differs, the ledger does not balance, a hit is refused or a
+    probe is never seen.
 
-    Sends to this machine only, unless you say that the target is yours.
+    Sends to this machine only, unless you confirm that the target is yours.
     """
     place = find_home(home)
     address = find_endpoint(endpoint, place)
     if not (own_target or is_loopback(address)):
         raise RefusedError(
-            f"{address} is not on this machine, and a load would hurt whoever owns it: "
-            f"if that is you, add {OWN_TARGET}",
+            f"{address} is not on this machine, and a load test can harm the owner's mesh: "
+            f"add {OWN_TARGET} if the mesh is yours",
             field="endpoint",
             reason="NOT_LOOPBACK",
         )
@@ -109,16 +109,16 @@ def load(
 
 
 def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
-    """Returns the plan; what was not asked for has the defaults of its shape."""
+    """Return the plan; options that were not given have the defaults of the shape."""
     from hitmesh.tools.load.plan import WILD, WILD_DEFAULTS
 
-    asked = click.get_current_context().get_parameter_source
-    unasked = {name: value for name, value in WILD_DEFAULTS.items() if asked(name) is ParameterSource.DEFAULT}
+    source_of = click.get_current_context().get_parameter_source
+    unasked = {name: value for name, value in WILD_DEFAULTS.items() if source_of(name) is ParameterSource.DEFAULT}
     return plan | unasked if plan["shape"] == WILD else plan
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether `host:port` is on this machine by its name alone: no name is looked up."""
+    """Return whether `host:port` is on this machine, judged by the text alone, without a name lookup."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
@@ -129,7 +129,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Shown:
-    """Shows a run on stderr: a bar on a terminal, else a line every 10 s. Use it in a `with`."""
+    """Progress display of a run on stderr: a bar on a terminal, else a line every 10 s. Use as a context manager."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
@@ -152,7 +152,7 @@ class Shown:
             self._bar.stop()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begins a phase."""
+        """Begin a phase."""
         self._phase = name
         if self._bar is not None:
             if self._task is not None:
@@ -160,11 +160,11 @@ class Shown:
             self._task = self._bar.add_task(name, total=total)
 
     def reached(self, done: int) -> None:
-        """Shows how many units of the phase are done."""
+        """Show how many units of the phase are done."""
         self._show(f"{self._phase}: {done:,}", self._phase, done)
 
     def sending(self, live: Live) -> None:
-        """Shows how far sending got."""
+        """Show the progress of sending."""
         line = sending_line(live)
         self._show(line, line, live.hits.acknowledged)
 
@@ -177,7 +177,7 @@ class Shown:
 
 
 def sending_line(live: Live) -> str:
-    """Returns what is said while hits are sent."""
+    """Return the progress line for the sending phase."""
     elapsed_s = max(live.elapsed_s, 0.001)
     parts = [
         f"sending: offered {live.hits.offered / elapsed_s:,.0f}/s",

@@ -1,8 +1,8 @@
-"""What commands print: data to stdout, everything else to stderr.
+"""Output of commands: data to stdout, everything else to stderr.
 
-A terminal never gets a control character but line ends and tabs, in any format: all text goes through `echo`,
-`print_file`, `print_json` or `print_table`, which show such characters as escapes there. Files and pipes get data as
-it is.
+A terminal never receives control characters except line ends and tabs, in any format: all text goes through `echo`,
+`print_file`, `print_json` or `print_table`, which escape control characters for terminals. Files and pipes receive
+unchanged data.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Wide enough that a table in a file or a pipe is never folded.
+# Wide enough that a table in a file or pipe never wraps.
 _UNFOLDED_WIDTH: Final = 100_000
-# Joins emoji; harmless, though Python does not call it printable.
+# Zero-width joiner for emoji: harmless, although not printable according to Python.
 _JOINER: Final = "\u200d"
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Prints lines of text."""
+    """Print lines of text."""
     on_terminal = (sys.stderr if err else sys.stdout).isatty()
     click.echo(_escaped_where(text, _obeyed) if on_terminal else text, err=err, nl=nl)
 
 
 def note(text: str) -> None:
-    """Tells the person something that is no data."""
+    """Print a message for the user to stderr."""
     echo(text, err=True)
 
 
 def print_file(content: bytes, form: str) -> None:
-    """Prints a file of the reporter (csv, json or ndjson): its bytes, or on a terminal the same with escapes."""
+    """Print a file from the reporter (csv, json or ndjson): unchanged, or on a terminal with escapes."""
     if sys.stdout.isatty():
         text = content.decode(errors="backslashreplace")
         click.echo(_visible_csv(text) if form == "csv" else _visible_json(text), nl=False)
@@ -48,14 +48,14 @@ def print_file(content: bytes, form: str) -> None:
 
 
 def print_json(value: Any, *, err: bool = False) -> None:
-    """Prints a value as one line of JSON."""
+    """Print a value as a JSON line."""
     stream = sys.stderr if err else sys.stdout
     line = json_line(value, getattr(stream, "encoding", None))
     click.echo(_visible_json(line) if stream.isatty() else line, err=err)
 
 
 def json_line(value: Any, encoding: str | None) -> str:
-    """Returns a value as one line of JSON; with escapes of JSON where the output has no such characters."""
+    """Return a value as a JSON line, with JSON escapes when the encoding lacks a character."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode(encoding or "utf-8")
@@ -65,14 +65,14 @@ def json_line(value: Any, encoding: str | None) -> str:
 
 
 def escape_what_cannot_be_written() -> None:
-    """Makes standard output and error write characters that their encoding lacks as escapes, instead of failing."""
+    """Make standard output and error escape characters missing from the encoding, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def stderr_console() -> Console:
-    """Returns the console for people; rich honours NO_COLOR and knows whether it is a terminal."""
+    """Return the console on stderr; rich honours NO_COLOR and detects terminals."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -81,7 +81,7 @@ def stderr_console() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int, caption: str | None = None
 ) -> None:
-    """Prints a table; columns from `right_from` on are numbers and stand to the right."""
+    """Print a table; columns from `right_from` on are numbers and right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -100,7 +100,7 @@ def print_table(
 
 
 def visible(text: str) -> str:
-    r"""Returns the text with what a terminal would obey, or hide, as escapes: `\x1b`, `\n`, `\u202e`."""
+    r"""Return the text with control and invisible characters escaped: `\x1b`, `\n`, `\u202e`."""
     return _escaped_where(text, _hidden)
 
 
@@ -119,7 +119,7 @@ def _escaped_where(text: str, is_wanted: Callable[[str], bool]) -> str:
 
 
 def _visible_json(text: str) -> str:
-    """Returns JSON with escapes of JSON; outside of its strings there is nothing to escape."""
+    """Return JSON with control characters as JSON escapes; such characters occur in JSON strings only."""
     if text.isprintable():
         return text
     return "".join(json.dumps(char)[1:-1] if _obeyed(char) else char for char in text)

@@ -19,9 +19,9 @@ _ASCII: Final = "    #####"
 def columns(
     title: str, labels: Sequence[str], values: Sequence[float], *, width: int, blocks: bool = True
 ) -> list[str]:
-    """Returns the lines of a column chart, one column per value from left to right.
+    """Return the lines of a column chart, a column per value from left to right.
 
-    When there are more values than columns fit, neighbours share a column, which shows the greatest of them.
+    When there are more values than columns, neighbours share a column, and the column shows the maximum.
     """
     top = max([0.0, *values])
     axis = len(_short(top))
@@ -30,7 +30,7 @@ def columns(
     heights = [max(values[at : at + share]) for at in range(0, len(values), share)]
     thickness = max(1, min(6, room // len(heights)))
     marks = _EIGHTHS_UP if blocks else _ASCII
-    lines = [title if share == 1 else f"{title} (each column: the greatest of {share})"]
+    lines = [title if share == 1 else f"{title} (each column: the maximum of {share})"]
     for level in range(HEIGHT, 0, -1):
         filled = (_mark(marks, _part(height, top) * HEIGHT - (level - 1)) for height in heights)
         edge = _short(top) if level == HEIGHT else "0" if level == 1 else ""
@@ -43,7 +43,7 @@ def columns(
 
 
 def bars(title: str, labels: Sequence[str], values: Sequence[float], *, width: int, blocks: bool = True) -> list[str]:
-    """Returns the lines of a bar chart, one bar per value, at most 40 of them."""
+    """Return the lines of a bar chart, a bar per value, at most 40 bars."""
     shown = [_cut(visible(label)) for label in labels[:MAX_BARS]]
     top = max([0.0, *values[:MAX_BARS]])
     numbers = [_short(value) for value in values[:MAX_BARS]]

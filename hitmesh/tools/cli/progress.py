@@ -1,4 +1,4 @@
-"""How far long work got: a bar on a terminal, else one line per 10 s; always on stderr."""
+"""Progress of long work: a bar on a terminal, else a line per 10 s; always on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_S: Final = 10.0
 
 
 class Progress:
-    """Shows one phase after the other. Use it in a `with`."""
+    """Progress display, phase after phase. Use as a context manager."""
 
     def __init__(self, *, on_terminal: bool | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
@@ -50,7 +50,7 @@ class Progress:
             self._bar.stop()
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begins a phase of `total` units; None when nobody knows."""
+        """Begin a phase of `total` units; None when unknown."""
         self._phase, self._total = name, total
         if self._bar is not None:
             if self._task is not None:
@@ -58,7 +58,7 @@ class Progress:
             self._task = self._bar.add_task(name, total=total)
 
     def reached(self, done: int) -> None:
-        """Says how many units of the phase are done."""
+        """Report how many units of the phase are done."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
         elif self._bar is None and self._clock_s() - self._said_at_s >= LINE_EVERY_S:

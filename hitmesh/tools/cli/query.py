@@ -1,4 +1,4 @@
-"""`hitmesh query`: one question, answered as the reporter's own bytes or as a table of the same answer."""
+"""`hitmesh query`: run a report and print the reporter's own bytes, or the answer as a table."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 GRAINS: Final = ("none", "hour", "day", "week", "month")
 GAP_FILLS: Final = ("none", "zero", "null")
 MAX_ROWS: Final = 100_000
-# A longer table is for programs, and slow to draw.
+# A longer table is slow to draw; programs read the other formats.
 TABLE_ROWS: Final = 10_000
 WARNING_METADATA: Final = "x-hitmesh-warning"
 
 
 class Range(NamedTuple):
-    """The range as it was written: words and dates, or `last`."""
+    """The range as typed: dates and words, or `last`."""
 
     since: str | None
     until: str | None
     last: str | None
 
     def check(self) -> None:
-        """Raises UsageError when the options contradict each other."""
+        """Raise UsageError when the options contradict each other or give no range."""
         if self.last and (self.since or self.until):
-            raise click.UsageError("--last and --since or --until exclude each other: give one of them")
+            raise click.UsageError("--last excludes --since and --until: give --last or a range")
         if not (self.last or self.since):
             raise click.UsageError("the range is missing: give --since and --until, or --last, for example --last 7d")
 
 
 @click.command(
-    short_help="Ask for metrics of a site over a time range.",
+    short_help="Query metrics of a site over a time range.",
     epilog=examples(
         "hitmesh query --site demo/example --metrics visits,gross_revenue --last 7d --grain day --plot",
         "hitmesh query --site demo/weblog --metrics visits,visitors --since 2015-05-17 --until 2015-05-20 \\",
@@ -53,13 +53,11 @@ class Range(NamedTuple):
 )
 @site_option()
 @click.option("--metrics", required=True, metavar="a,b", help="Metrics, for example visits,gross_revenue.")
-@click.option(
-    "--since", callback=date_text, metavar="DATE", help="First civil date of the zone; also today, yesterday."
-)
-@click.option("--until", callback=date_text, metavar="DATE", help="Last civil date of the zone, inclusive; else today.")
-@click.option("--last", metavar="7d", help="The last days, today included, instead of --since and --until.")
+@click.option("--since", callback=date_text, metavar="DATE", help="First date in the zone; also today, yesterday.")
+@click.option("--until", callback=date_text, metavar="DATE", help="Last date in the zone, inclusive. Default: today.")
+@click.option("--last", metavar="7d", help="Last days, today included, instead of --since and --until.")
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
-@click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu; else the site's.")
+@click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu. Default: the site's.")
 @click.option("--dimensions", default="", metavar="d,e", help="Dimensions to break down by, at most 5.")
 @click.option(
     "--filter",
@@ -68,24 +66,26 @@ class Range(NamedTuple):
     metavar="F",
     help="dim==v, dim!=v, dim=~regexp, dim in(a,b); `;` is and, `,` is or, a backslash escapes.",
 )
-@click.option("--include-excluded", is_flag=True, help="Add hits left out by default, such as bots.")
+@click.option("--include-excluded", is_flag=True, help="Include hits that are excluded by default, such as bots.")
 @click.option(
     "--limit",
     type=click.IntRange(1, MAX_ROWS),
     metavar="N",
-    help="Most rows, for example 20; else all, more than 100,000 being an error. A table without it has 10,000.",
+    help="Maximum rows, for example 20. Default: all rows, an error above 100,000; a table shows 10,000.",
 )
 @click.option(
     "--order-by",
     default="",
     metavar="a,-b",
-    help="Metrics, dimensions or time; a leading - for descending, for example -visits,channel. Else by time, then by "
-    "the first metric, greatest first.",
+    help="Metrics, dimensions or time; a leading - for descending, for example -visits,channel. Default: time, then "
+    "the first metric, descending.",
 )
 @click.option(
-    "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty; else zero."
+    "--gap-fill", type=click.Choice(GAP_FILLS), help="Buckets without a hit: left out, 0 or empty. Default: zero."
 )
-@click.option("--plot", is_flag=True, help="Draw the first metric below the table; means -o table without an -o.")
+@click.option(
+    "--plot", is_flag=True, help="Draw the first metric below the table; implies -o table unless -o is given."
+)
 @output_option("table", "csv", "json", "ndjson")
 @mesh_options
 def query(
@@ -108,10 +108,11 @@ def query(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Ask for metrics of a site over a time range.
+    """Query metrics of a site over a time range.
 
-    csv, json and ndjson are the reporter's own bytes, but a terminal gets escapes for control characters; every bucket
-    of the range is a row. Only --limit cuts rows. Warnings are in the meta of json, below a table, else on stderr.
+    csv, json and ndjson are the reporter's own bytes, except that control characters are escaped on a terminal; every
+    bucket of the range is a row. Only --limit cuts rows. Warnings are in the meta of json, below a table, else on
+    stderr.
     """
     span = Range(since, until, last)
     span.check()
@@ -142,7 +143,7 @@ def query(
         _show(json.loads(answer), request, plot=plot)
         return
     if plot:
-        note("--plot draws below a table only: use it with -o table")
+        note("--plot needs a table: use -o table")
     print_file(answer, output)
 
 
@@ -151,7 +152,7 @@ def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
 
     call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     content = b"".join(piece.data for piece in call)
-    if request.format != "json":  # JSON carries its warnings
+    if request.format != "json":  # JSON contains its warnings
         for name, text in call.initial_metadata() or ():
             if name == WARNING_METADATA and isinstance(text, str):
                 note(f"warning: {text}")

@@ -1,4 +1,4 @@
-"""An answer of the reporter as a table for people, with a caption that says how far to trust it."""
+"""Print a reporter answer as a table with a caption about range, freshness and exclusions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_SETTLED: Final = ("LIVE", "PROVISIONAL")
 
 
 def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequence[str], *, plot: bool) -> None:
-    """Prints the rows of a JSON answer as a table, then a plot of the first metric when asked.
+    """Print the rows of a JSON answer as a table, then optionally a plot of the first metric.
 
     Args:
         answer: `rows` with a field per column, and `meta`.
-        keys: columns that are text, in order: time and dimensions.
-        metrics: columns that are numbers, in order.
-        plot: whether to draw.
+        keys: text columns in order: time and dimensions.
+        metrics: number columns in order.
+        plot: whether to draw the plot.
     """
     rows: list[dict[str, Any]] = answer["rows"]
     shown = {metric: number_texts([row.get(metric) for row in rows]) for metric in metrics}
@@ -42,13 +42,13 @@ def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequen
 
 
 def number_texts(numbers: Sequence[Any]) -> list[str]:
-    """Returns the numbers of a column with thousands apart and equally many decimals, at most four."""
+    """Return a column's numbers with thousands separators and equally many decimals, at most four."""
     decimals = max((_decimals(number) for number in numbers if number is not None), default=0)
     return [EMPTY if number is None else f"{number:,.{decimals}f}" for number in numbers]
 
 
 def caption(meta: Mapping[str, Any]) -> str:
-    """Returns range, zone, freshness and what is left out, from the meta of a JSON answer."""
+    """Return range, zone, freshness and exclusions from the meta of a JSON answer."""
     start, through = meta.get("start"), meta.get("complete_through")
     state = str(meta.get("state", "")).lower()
     excluded = int(meta.get("excluded_hits", 0))

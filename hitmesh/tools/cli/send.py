@@ -1,4 +1,4 @@
-"""`hitmesh send`: one hit by hand."""
+"""`hitmesh send`: send a hit by hand."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def send() -> None:
 )
 @click.argument("url")
 @site_option()
-@click.option("--referrer", default="", metavar="URL", help="The page that led there.")
-@currency_option("Currency of a site that is made now; else USD.")
+@click.option("--referrer", default="", metavar="URL", help="URL of the referring page.")
+@currency_option("Currency of a new site. Default: USD.")
 @output_option("table", "json")
 @mesh_options
 def page(
@@ -61,10 +61,10 @@ def page(
     endpoint: str | None,
     home: Path | None,
 ) -> None:
-    """Send one page view that happens now, and print its id and where the log has it.
+    """Send one page view with the current time, and print the hit's id and position in the log.
 
-    URL is absolute or a path from the root. A missing site is made. The visitor is the same at every call from one
-    home, so calls within 30 minutes are one visit.
+    URL is absolute or a path from the root. A missing site is created. All calls from one home are the same visitor,
+    so calls within 30 minutes are one visit.
     """
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.api.collector.v1 import collector_pb2
@@ -83,7 +83,9 @@ def page(
         if not answer.accepted_count:
             raise CommandFailed(RPC_BASE + INVALID_ARGUMENT, f"the hit was refused: {issue.message}", reason=reason)
         note(f"{reason}: {issue.message}")
-    places = [f"{one.log}/{one.partition}@{one.offset}" for one in answer.receipts if one.topic == "hits"]
+    places = [
+        f"{receipt.log}/{receipt.partition}@{receipt.offset}" for receipt in answer.receipts if receipt.topic == "hits"
+    ]
     _print(output, {"hit_id": batch.hits[0].hit_id, "outcome": "accepted", "receipts": places})
 
 
@@ -109,12 +111,12 @@ def _batch(url: str, referrer: str, key: str, visitor_id: str) -> Any:
 
 
 def _text(argument: str) -> str:
-    """Returns an argument as text that can be sent, whatever bytes the shell gave."""
+    """Return an argument as valid UTF-8 text; replace bytes that are not UTF-8."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _visitor_id(home: Path) -> str:
-    """Returns the visitor of this home, made up by the first call."""
+    """Return this home's visitor id; the first call generates the id."""
     path = home / VISITOR_FILE
     try:
         kept = path.read_text("ascii").strip()
@@ -124,7 +126,7 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # Whoever links first decides, so that two calls at once agree.
+    # The first process to create the link wins, so that concurrent calls agree.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

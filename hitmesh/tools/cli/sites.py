@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 @mesh_options
 def sites(output: str, endpoint: str | None, home: Path | None) -> None:
-    """List the sites that may be read, with the key or without one. JSON is one list, [] without a site."""
+    """List the sites that the caller may read, with or without a key. JSON is one list, [] without sites."""
     with connect(endpoint, home) as mesh:
         from hitmesh.client.sites import list_sites
 

@@ -1,4 +1,4 @@
-"""`hitmesh stack`: real Kafka, Cassandra and Druid on this machine, for development, tests and loads."""
+"""`hitmesh stack`: real Kafka, Cassandra and Druid on this machine, for development, tests and load runs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _MIB: Final = 1 << 20
 
 
 def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], CommandT]:
-    """Adds the option that names the home of the servers."""
+    """Add the option that names the servers' home."""
     return click.option(
         name,
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help=f"Home of the servers{needs}; else HITMESH_STACK_HOME, else HITMESH_HOME, else hitmesh/ in the XDG data "
-        "directory.",
+        help=f"Home of the servers{needs}. Default: HITMESH_STACK_HOME, else HITMESH_HOME, else hitmesh/ in the XDG "
+        "data directory.",
     )
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Returns the home of the servers that the option and the environment name."""
+    """Return the servers' home that the option and the environment name."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)
@@ -45,7 +45,7 @@ def find_stack_home(home: Path | None) -> Path:
 
 @contextmanager
 def stack_errors() -> Iterator[None]:
-    """What goes wrong with servers ends with 4."""
+    """Turn a StackError into exit code 4."""
     from hitmesh.tools.stack.errors import StackError
 
     try:
@@ -57,13 +57,13 @@ def stack_errors() -> Iterator[None]:
 @click.group(
     cls=LazyGroup,
     lazy={
-        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Fetch the servers' programs, once for every home."),
-        "up": LazyCommand("hitmesh.tools.cli.stack:up", "Start what is down and wait until all is healthy."),
+        "fetch": LazyCommand("hitmesh.tools.cli.stack:fetch", "Fetch the servers' programs, shared by all homes."),
+        "up": LazyCommand("hitmesh.tools.cli.stack:up", "Start all servers and wait until all are healthy."),
         "down": LazyCommand("hitmesh.tools.cli.stack:down", "Stop the servers in order; data is kept."),
         "status": LazyCommand(
-            "hitmesh.tools.cli.stack:status", "Show how each server is; ends with 7 unless all are healthy."
+            "hitmesh.tools.cli.stack:status", "Show each server's health; exits with 7 unless all are healthy."
         ),
-        "logs": LazyCommand("hitmesh.tools.cli.stack:logs", "Show the ends of the servers' logs."),
+        "logs": LazyCommand("hitmesh.tools.cli.stack:logs", "Show the last lines of the servers' logs."),
     },
     name="stack",
     short_help="Run real Kafka, Cassandra and Druid on this machine.",
@@ -72,17 +72,17 @@ def stack_errors() -> Iterator[None]:
 def stack_group() -> None:
     """Run real Kafka, Cassandra and Druid on this machine, on loopback only, not for production.
 
-    Needs Java 17 and, to fetch, Maven: as root on Debian both are installed. All servers together take about 3 GB of
-    memory; on two cores they are healthy within a minute.
+    Needs Java 17 and, to fetch, Maven; both are installed when run as root on Debian. All servers together take about
+    3 GB of memory and are healthy within a minute on two cores.
     """
 
 
 @click.command(
-    short_help="Fetch the servers' programs, once for every home.",
+    short_help="Fetch the servers' programs, shared by all homes.",
     epilog=examples("hitmesh stack fetch", "XDG_CACHE_HOME=/srv/cache hitmesh stack fetch"),
 )
 def fetch() -> None:
-    """Fetch the servers' programs into the cache, about 300 MB, once for every home. Prints the folder."""
+    """Fetch the servers' programs into the cache, about 300 MB, shared by all homes. Prints the folder."""
     from hitmesh.tools.stack import commands
 
     with stack_errors():
@@ -90,14 +90,14 @@ def fetch() -> None:
 
 
 @click.command(
-    short_help="Start what is down and wait until all is healthy.",
+    short_help="Start all servers and wait until all are healthy.",
     epilog=examples("hitmesh stack up", "hitmesh stack up --home /srv/hitmesh"),
 )
 @stack_home_option("--home")
 def up(home: Path | None) -> None:
-    """Start what is down and wait until all is healthy. Prints the store URL.
+    """Start all servers and wait until all are healthy. Prints the store URL.
 
-    What runs already is left alone. Ports are chosen at the first start and kept; data is kept.
+    Running servers are left alone. Ports are chosen at the first start and kept; data is kept.
     """
     from hitmesh.tools.stack import commands
 
@@ -114,7 +114,7 @@ def up(home: Path | None) -> None:
 )
 @stack_home_option("--home")
 def down(home: Path | None) -> None:
-    """Stop the servers in order, wait for each, kill what hangs; data is kept."""
+    """Stop the servers in order and wait for each; a server that hangs is killed. Data is kept."""
     from hitmesh.tools.stack import commands
 
     with stack_errors():
@@ -123,40 +123,40 @@ def down(home: Path | None) -> None:
 
 
 @click.command(
-    short_help="Show how each server is; ends with 7 unless all are healthy.",
+    short_help="Show each server's health; exits with 7 unless all are healthy.",
     epilog=examples("hitmesh stack status", "hitmesh stack status -o json"),
 )
 @stack_home_option("--home")
 @output_option("table", "json")
 def status(home: Path | None, output: str) -> None:
-    """Show how each server is: asked now, in its own protocol. Ends with 7 unless all are healthy."""
+    """Show each server's health, checked now in the server's own protocol. Exits with 7 unless all are healthy."""
     from hitmesh.tools.stack import commands
 
     place = find_stack_home(home)
     with stack_errors():
         found, store = commands.status(place), commands.url(place)
     if output == "json":
-        print_json({"store": store, "servers": [_fields(one) for one in found]})
+        print_json({"store": store, "servers": [_fields(server) for server in found]})
     else:
         print_table(("server", "state", "pid", "port", "MiB", "up"), map(_row, found), right_from=2, caption=store)
-    ill = [f"{one.name} is {one.state}" for one in found if not one.is_healthy]
+    ill = [f"{server.name} is {server.state}" for server in found if not server.is_healthy]
     if ill:
-        cure = f"start what is down with `hitmesh stack up{_said(home)}`"
+        cure = f"start the servers with `hitmesh stack up{_said(home)}`"
         raise CommandFailed(Exit.PROBLEMS_FOUND, f"{', '.join(ill)}: {cure}", reason="NOT_HEALTHY")
 
 
 @click.command(
-    short_help="Show the ends of the servers' logs.",
+    short_help="Show the last lines of the servers' logs.",
     epilog=examples("hitmesh stack logs", "hitmesh stack logs indexer -n 200", "hitmesh stack logs kafka -f"),
 )
 @click.argument("name", type=click.Choice(SERVERS), required=False, metavar="[NAME]")
-@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Lines of each.")
-@click.option("-f", "--follow", is_flag=True, help="Go on as the log grows; needs a NAME.")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="Lines per server.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log; needs a NAME.")
 @stack_home_option("--home")
 def logs(name: str | None, lines: int, follow: bool, home: Path | None) -> None:
-    """Show the end of the log of a server, or of all."""
+    """Show the last lines of the log of a server, or of all servers."""
     if follow and name is None:
-        raise click.UsageError(f"--follow shows one server's log: name it, one of {', '.join(SERVERS)}")
+        raise click.UsageError(f"--follow needs a server: name one of {', '.join(SERVERS)}")
     place = find_stack_home(home)
     with stack_errors():
         _show_logs(place, SERVERS if name is None else (name,), lines)
@@ -177,7 +177,7 @@ def _show_logs(home: Path, names: Sequence[str], lines: int) -> None:
 
 
 def _follow(home: Path, name: str) -> None:
-    """Prints what is written from now on, until interrupted; goes on with the new log after a restart."""
+    """Print new log output until interrupted; continue with the new log after a server restart."""
     from hitmesh.tools.stack import commands
 
     log = commands.log_of(home, name)
@@ -194,14 +194,21 @@ def _follow(home: Path, name: str) -> None:
         time.sleep(_FOLLOW_S)
 
 
-def _fields(one: ServerStatus) -> dict[str, object]:
-    return {**asdict(one), "state": one.state}
+def _fields(server: ServerStatus) -> dict[str, object]:
+    return {**asdict(server), "state": server.state}
 
 
-def _row(one: ServerStatus) -> tuple[str, ...]:
-    if not one.pid:
-        return one.name, one.state, "", str(one.port or ""), "", ""
-    return one.name, one.state, str(one.pid), str(one.port), f"{one.resident_bytes // _MIB:,}", _time(one.uptime_s)
+def _row(server: ServerStatus) -> tuple[str, ...]:
+    if not server.pid:
+        return server.name, server.state, "", str(server.port or ""), "", ""
+    return (
+        server.name,
+        server.state,
+        str(server.pid),
+        str(server.port),
+        f"{server.resident_bytes // _MIB:,}",
+        _time(server.uptime_s),
+    )
 
 
 def _time(seconds: float) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show where a hit is and what became of it.",
+    short_help="Show the positions and the outcome of a hit.",
     epilog=examples(
         "hitmesh trace 0197f3a2-demo-hit --site demo/example",
         "hitmesh trace 0197f3a2-demo-hit --site demo/example --since 2026-11-01 --until 2026-11-07 -o json",
@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 )
 @click.argument("hit_id")
 @site_option()
-@click.option("--since", callback=date_text, metavar="DATE", help="First UTC day to look in; else 2 before the last.")
-@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day to look in; else today. At most 31.")
+@click.option(
+    "--since", callback=date_text, metavar="DATE", help="First UTC day to search. Default: 2 days before the last."
+)
+@click.option(
+    "--until", callback=date_text, metavar="DATE", help="Last UTC day to search. Default: today. At most 31 days."
+)
 @output_option("table", "json")
 @mesh_options
 def trace(
     hit_id: str, site: str, since: str | None, until: str | None, output: str, endpoint: str | None, home: Path | None
 ) -> None:
-    """Show where the hit HIT_ID is in the log and what became of each of its copies.
+    """Show the positions of the hit HIT_ID in the log and the outcome of each copy.
 
-    Days are those of its event time. A hit that was refused is shown with its reason. JSON is one object.
+    Days are the UTC days of the event time. A refused hit is shown with the reason. JSON is one object.
     """
     with connect(endpoint, home) as mesh:
         from hitmesh.api.control.v1 import trace_pb2
@@ -43,7 +47,7 @@ def trace(
         request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, since=utc_date(since), until=utc_date(until))
         found = mesh.traces.TraceHit(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if found.truncated:
-        note("reading stopped at a limit, newest days first: there may be more copies; ask for fewer days")
+        note("the search stopped at a limit, newest days first: more copies may exist; ask for fewer days")
     if output == "json":
         print_json(_fields(found))
         return

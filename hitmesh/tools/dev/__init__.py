@@ -1,1 +1,1 @@
-"""Runs the mesh on one machine: Envoy and the services as child processes. Imports none of the services."""
+"""Run the mesh on a single machine: Envoy and the services as child processes. Imports none of the services."""

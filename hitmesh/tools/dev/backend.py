@@ -1,6 +1,6 @@
-"""Where the data of a mesh on this machine is: files in its home, or local Kafka, Cassandra and Druid.
+"""Storage back end for a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
 
-Decides that a home keeps the back end it began with: its key and its demo shop are in one of them, not in both.
+Decides that a home keeps its first back end, because the key and the demo shop exist in that back end only.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ NOTE = "backend.json"
 
 
 class Backend(StrEnum):
-    """Where data is."""
+    """Kind of storage."""
 
     EMBEDDED = "embedded"
     STACK = "stack"
 
 
 class OtherBackend(Exception):
-    """The home began with another back end."""
+    """The home already uses another back end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a home was started with.
+    """The back end that a home uses.
 
     Attributes:
-        backend: where data is.
-        mesh: name of the mesh on the servers; several share them.
+        backend: kind of storage.
+        mesh: name of the mesh on the servers, which several meshes may share.
         stack_home: home of the servers.
     """
 
@@ -45,25 +45,25 @@ class Choice:
     stack_home: str = ""
 
 
-def choose(home: Home, asked: Backend | None, stack_home: Path | None, default_stack_home: Path) -> Choice:
-    """Returns what the home is to be started with, and keeps it.
+def choose(home: Home, requested: Backend | None, stack_home: Path | None, default_stack_home: Path) -> Choice:
+    """Choose the back end, record the choice in the home and return the choice.
 
     Args:
         home: prepared and locked.
-        asked: the back end that was asked for; None = what the home has, else embedded.
-        stack_home: the home of the servers that was asked for; None = the one that the home had.
-        default_stack_home: for a home that had none.
+        requested: requested back end; None = the recorded back end, else embedded.
+        stack_home: requested server home; None = the recorded server home.
+        default_stack_home: used when no server home is requested or recorded.
 
     Raises:
-        OtherBackend: the home began with another back end.
+        OtherBackend: the home already uses another back end.
     """
     known = _read(home.data / NOTE) or (Choice(Backend.EMBEDDED) if home.server_key.exists() else None)
-    if known is not None and asked not in (None, known.backend):
+    if known is not None and requested not in (None, known.backend):
         raise OtherBackend(
-            f"the mesh in {home.root} is on the back end {known.backend}, not {asked}: "
-            f"give another --home, or leave --backend out"
+            f"the mesh in {home.root} uses the back end {known.backend}, not {requested}: "
+            f"give another --home, or omit --backend"
         )
-    chosen = known or Choice(asked or Backend.EMBEDDED)
+    chosen = known or Choice(requested or Backend.EMBEDDED)
     if chosen.backend is Backend.STACK:
         chosen = replace(
             chosen,
@@ -75,10 +75,10 @@ def choose(home: Home, asked: Backend | None, stack_home: Path | None, default_s
 
 
 def opened(home: Home, choice: Choice, say: Say) -> Home:
-    """Returns the home with its store; servers that are down are started.
+    """Return the home with its store; start servers that are down.
 
     Raises:
-        StackError: they do not start.
+        StackError: a server does not start.
     """
     if choice.backend is Backend.EMBEDDED:
         return home
@@ -87,15 +87,15 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
 
 
 def server_pids(choice: Choice) -> Mapping[str, int]:
-    """Returns the process of each server of the back end, by name; none on files."""
+    """Return the pid of each back-end server by name; empty for embedded stores."""
     return commands.processes(Path(choice.stack_home)) if choice.backend is Backend.STACK else {}
 
 
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
-    """Returns the settings of a process that depend on where data is.
+    """Return the process settings that depend on the back end.
 
-    People watch: small records and windows cost little on files. On servers a window is a transaction, and a flush some
-    hundred writes, so the services' own pace is right.
+    With embedded stores, small records and windows cost little, and users see hits sooner. On servers, a window is a
+    transaction and a flush some hundred writes, so the services keep their default pace.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:
@@ -108,14 +108,14 @@ def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str,
 
 def _read(file: Path) -> Choice | None:
     try:
-        said = json.loads(file.read_bytes())
+        note = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
-    return Choice(Backend(said["backend"]), said["mesh"], said["stack_home"])
+    return Choice(Backend(note["backend"]), note["mesh"], note["stack_home"])
 
 
 def _write(file: Path, choice: Choice) -> None:
     temporary = file.with_name(f".{file.name}.new")
-    said = {"backend": str(choice.backend), "mesh": choice.mesh, "stack_home": choice.stack_home}
-    temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
+    note = {"backend": str(choice.backend), "mesh": choice.mesh, "stack_home": choice.stack_home}
+    temporary.write_text(json.dumps(note) + "\n", encoding="utf-8")
     temporary.replace(file)

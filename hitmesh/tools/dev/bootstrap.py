@@ -1,4 +1,4 @@
-"""First start of a mesh: makes the server key of merchant `demo`. A process of its own, so the launcher stays small."""
+"""Create the server key of merchant `demo` at a mesh's first start. A separate process keeps the launcher small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEMO_MERCHANT = "merchants/demo"
 
 
 def main(root: str, store: str) -> int:
-    """Creates the key when the home has none. The directory learns it first: a key in a file is always a known one."""
+    """Create the key. The directory stores the key before the home does: a key in a file is always a known key."""
     home = Home(Path(root))
     clock = SystemClock()
     stores = open_stores(store, clock)

@@ -1,4 +1,4 @@
-"""Child processes of one mesh: they share its group, log to files, and die with it, however it dies."""
+"""Child processes of a mesh: share the launcher's process group, log to files, and never outlive the launcher."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child puts itself on the leash before it becomes what it is to be: code of ours between fork and exec, in a
-# process that has threads, may run into a lock that a thread held. What it sets outlives exec. 1: PR_SET_PDEATHSIG.
+# The child requests SIGKILL at its parent's death itself, then execs the command; both signal settings survive exec.
+# Python code between fork and exec may deadlock: a thread of the parent may hold a lock. 1: PR_SET_PDEATHSIG.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -44,7 +44,7 @@ class Child:
     log_start: int = 0
 
     def last_lines(self) -> list[str]:
-        """Returns the last 20 lines that it wrote to its log since it was started."""
+        """Return the last 20 lines in the log since this child's start."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(self.log_start)
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
@@ -53,11 +53,11 @@ class Child:
 def start(
     name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path | None = None
 ) -> Child:
-    """Starts a child whose output goes to `log` and that gets SIGKILL when this process dies.
+    """Start a child with output to `log`; the child gets SIGKILL when this process dies.
 
-    Its working directory is `directory`, else that of this process.
+    The working directory is `directory`, else this process's directory.
 
-    The child is not given the terminal's Ctrl-C: the mesh stops its children in order.
+    The child ignores the terminal's Ctrl-C: the mesh stops its children in order.
     """
     with log.open("ab") as output:
         log_start = output.tell()
@@ -73,7 +73,7 @@ def start(
 
 
 def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Stops children one after another in the order given; kills what does not end in time."""
+    """Stop children sequentially in the given order; kill a child that outlasts the timeout."""
     for child in children:
         if child.process.poll() is None:
             child.process.send_signal(signal.SIGTERM)
@@ -85,12 +85,12 @@ def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
 
 
 def first_dead(children: Sequence[Child]) -> Child | None:
-    """Returns a child that ended, if one did."""
+    """Return a child that has ended; None when all run."""
     return next((child for child in children if child.process.poll() is not None), None)
 
 
 def wait_any(children: Sequence[Child], seconds: float) -> Child | None:
-    """Returns the first child that ended within the time."""
+    """Wait up to `seconds` for a child to end and return that child; None when all still run."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         dead = first_dead(children)

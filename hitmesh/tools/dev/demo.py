@@ -1,10 +1,9 @@
-"""Loads the generated shop into demo/example of a running mesh, through its door like everybody's hits.
+"""Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
 
-A process of its own, so that the launcher stays small. Decides that the shop is loaded once per data directory: its ids
-depend on the time it is made for, so that time is noted before the first hit is sent, and after a crash the same hits
-are sent again, of which the mesh counts each once. The shop ends at the time of its first start. Of the days that are
-not closed by then, hits, orders and revenue count at once; visits of hits that are more than an hour old follow when
-their day is settled.
+A separate process keeps the launcher small. Decides that the shop is loaded once per data directory. Hit ids depend on
+the shop's end time, which is the time of the first start. That time is noted before the first hit is sent: after a
+crash the same hits are sent again, and the mesh counts each hit once. On days not yet closed, hits, orders and revenue
+count at once; visits with hits more than an hour old follow when their day is settled.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ VISIBLE_TIMEOUT_S = 120.0
 
 
 def main(root: str, endpoint: str) -> int:
-    """Loads the shop unless it is there; returns the exit code: 0 it can be queried, 1 it cannot."""
+    """Load the shop unless already loaded; return the exit code: 0 the shop can be queried, 1 loading failed."""
     home = Home(Path(root))
     note = home.demo_note
     known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": SystemClock().now(), "loaded": False}
@@ -50,10 +49,10 @@ def main(root: str, endpoint: str) -> int:
 
 
 def load(endpoint: str, key: str | None, now_ms: int) -> int:
-    """Sends the shop as it is at `now_ms` and waits until reports show it; returns how many hits were accepted.
+    """Send the shop with end time `now_ms`, wait until reports show it, and return how many hits were accepted.
 
     Raises:
-        HitmeshError: the hits were not all accepted, or reports do not show them in time.
+        HitmeshError: some hits were rejected, or reports do not show the hits in time.
         grpc.RpcError: the mesh refuses.
     """
     with Mesh.connect(endpoint, key) as mesh:
@@ -70,7 +69,7 @@ def load(endpoint: str, key: str | None, now_ms: int) -> int:
 
 
 def _write(note: Path, known: dict[str, object]) -> None:
-    """Replaces the note; never seen half written."""
+    """Replace the note atomically."""
     temporary = note.with_name(f".{note.name}.new")
     with temporary.open("w", encoding="utf-8") as target:
         json.dump(known, target)

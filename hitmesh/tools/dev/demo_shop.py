@@ -1,7 +1,7 @@
-"""A made-up shop for `hitmesh dev`: 30 days of visits that end now, the same for the same seed and time.
+"""Generated shop for `hitmesh dev`: 30 days of visits that end now, deterministic for a seed and time.
 
-Decides what people there do: where they come from, what they look at, how often they buy and give back. Pure: seed and
-time are arguments. Its hits go through the same stream as everybody's.
+Decides how visitors behave: traffic sources, viewed pages, how often visitors buy and request refunds. Pure: seed and
+time are arguments. The hits enter the mesh through the normal stream.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ VISITS_PER_DAY: Final = 240
 VISITORS: Final = 3_500
 MAX_PAGES: Final = 9
 
-# Share of a day's visits per hour, UTC, and per weekday from Thursday (1970-01-01 was one).
+# Share of a day's visits per hour, UTC, and per weekday from Thursday (1970-01-01 was a Thursday).
 _HOURS: Final = (2, 1, 1, 1, 1, 2, 4, 6, 7, 8, 9, 9, 10, 9, 8, 8, 8, 9, 11, 13, 14, 12, 8, 4)
 _WEEKDAYS: Final = (1.0, 1.05, 1.2, 1.25, 0.95, 0.9, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Something the shop sells."""
+    """A product of the shop."""
 
     sku: str
     name: str
@@ -41,11 +41,11 @@ class Product:
 
     @property
     def path(self) -> str:
-        """The page of the product."""
+        """Path of the product page."""
         return f"/product/{self.sku}"
 
     def item(self, quantity: int = 1) -> hit_pb2.Item:
-        """Returns so many of it as an item of a cart, an order or a view."""
+        """Return this product as an item for a cart, an order or a view."""
         return hit_pb2.Item(
             sku=self.sku,
             name=self.name,
@@ -58,7 +58,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where visits come from."""
+    """A traffic source; `weight` is its relative share of visits."""
 
     weight: int
     referrer: str = ""
@@ -140,9 +140,9 @@ SEARCHES: Final = ("kettle", "tent", "wool rug", "gift", "lamp")
 def demo_hits(
     now_ms: int, *, seed: int = DEFAULT_SEED, days: int = DEFAULT_DAYS, currency: str = "USD"
 ) -> list[hit_pb2.Hit]:
-    """Returns the hits of the shop in order of time: from the start of the UTC day `days - 1` days ago to `now_ms`.
+    """Return the shop's hits in time order, from the start of the UTC day `days - 1` days ago to `now_ms`.
 
-    Visits that are under way now are cut off there. Ids are unique within one call.
+    Visits under way at `now_ms` are cut off there. Ids are unique within one call.
     """
     random = Random(seed)
     first_day = now_ms // DAY_MS - (days - 1)
@@ -167,23 +167,23 @@ def _starts_ms(random: Random, day: int) -> Iterator[int]:
 
 
 class _Visit:
-    """One visit: hits one after the other, each some seconds after the one before."""
+    """A visit: a sequence of hits some seconds apart."""
 
     def __init__(self, random: Random, start_ms: int, currency: str) -> None:
         self._random = random
         self._at_ms = start_ms
         self._currency = currency
-        # A square favours the low numbers: some people come often, most once.
+        # A square favours the low numbers: some visitors come often, most come once.
         number = int(VISITORS * random.random() ** 2)
         self._visitor = f"demo-visitor-{number}"
-        # A person keeps the browser.
+        # A visitor keeps the browser.
         self._agent = _pick(AGENTS, number * 7919 % 100)
         self._origin = random.choices(ORIGINS, [origin.weight for origin in ORIGINS])[0]
         self._referrer = self._origin.referrer
         self._cart: list[Product] = []
 
     def hits(self) -> Iterator[hit_pb2.Hit]:
-        """Yields the hits of the visit."""
+        """Yield the hits of the visit."""
         random = self._random
         yield self._page(
             random.choices(("/", "/sale", random.choice(PRODUCTS).path, random.choice(ARTICLES)), (5, 2, 3, 2))[0]
@@ -250,7 +250,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # The shop's own system says so; nobody is on the page.
+        # The shop's own system reports the refund; no visitor is on the page.
         hit.offline = True
         return hit
 
@@ -284,6 +284,6 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Returns the value at a percentage of the weights, which add up to 100."""
+    """Return the value at a percentage of the weights, which add up to 100."""
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

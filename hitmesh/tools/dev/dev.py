@@ -1,7 +1,7 @@
-"""`hitmesh dev`: the whole mesh on one machine, as child processes, healthy before it says so.
+"""`hitmesh dev`: the whole mesh on this machine as child processes, announced once healthy.
 
-The same Envoy template, protos and services as everywhere; only addresses and stores differ. Servers that keep the data
-are started when they are down, and outlive the mesh.
+Uses the same Envoy template, protos and services as a production mesh; only addresses and stores differ. Storage
+servers that are down are started, and keep running when the mesh ends.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hitmesh.tools.dev.instances import SERVICES, Instance
 from hitmesh.tools.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
-# A process that answers no health check for so long hangs. A machine may be busy, so this is generous.
+# A process that answers no health check for longer hangs. Generous, because the machine may be busy.
 HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
-PORT_TAKEN = "Address already in use"  # in what Envoy says when it cannot bind
+PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
 ENVOY = "envoy"
 
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """What the command line says."""
+    """Options from the command line."""
 
     home: Path
     port: int | None
@@ -60,17 +60,17 @@ class DevOptions:
 
 
 class CannotStart(Exception):
-    """The mesh cannot start; the text is for people and ends with a cure."""
+    """The mesh cannot start; the message is for users and ends with a cure."""
 
 
 class Stopped(Exception):
-    """A signal asked for the end."""
+    """A signal requested shutdown."""
 
 
 def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
-    """Runs the mesh until a signal or the death of a child; returns the exit code (0, 1 child died, 4 cannot start)."""
+    """Run the mesh until a signal or the death of a child; return the exit code (0, 1 child died, 4 cannot start)."""
     home = Home(options.home.expanduser().resolve())
-    # The home's own file is always written: it is where commands with --home look.
+    # The home's own ready file is always written, because commands with --home read it.
     ready_files = {home.ready_file, (options.ready_file or home.ready_file).expanduser().resolve()}
     try:
         home.prepare()
@@ -79,13 +79,13 @@ def run_dev(options: DevOptions, say: Say, warn: Say) -> int:
         warn(f"the home {home.root} cannot be used ({error.strerror}: {error.filename}): give another --home")
         return EXIT_CANNOT_START
     if lock is None:
-        warn(f"a mesh is already running on {home.root} (pid {home.lock_holder()}): stop it, or give another --home")
+        warn(f"a mesh already runs on {home.root} (pid {home.lock_holder()}): stop that mesh, or give another --home")
         return EXIT_CANNOT_START
     _remove(ready_files)
     try:
         choice = backend.choose(home, options.backend, options.stack_home, options.default_stack_home)
         if options.replicas > 1 and choice.backend is Backend.EMBEDDED:
-            raise OtherBackend("files have one writer: --replicas needs --backend stack, in a home of its own")
+            raise OtherBackend("--replicas needs --backend stack and a separate --home: files have one writer")
         home = backend.opened(home, choice, say)
     except (OtherBackend, StackError) as error:
         warn(str(error))
@@ -123,18 +123,18 @@ def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], serve
 
 
 def _on_signals(mesh: Mesh) -> None:
-    def asked(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if mesh.stopping:  # a second Ctrl-C ends everything at once: the children die with this process
             os._exit(EXIT_BUG)
         mesh.stopping = True
         raise Stopped
 
-    signal.signal(signal.SIGTERM, asked)
-    signal.signal(signal.SIGINT, asked)
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
 
 
 class Mesh:
-    """Envoy and the services of one home."""
+    """Envoy and the services of a home."""
 
     def __init__(self, home: Home, choice: Choice, options: DevOptions, say: Say, warn: Say) -> None:
         self._home = home
@@ -149,7 +149,7 @@ class Mesh:
         self.stopping = False
 
     def start(self) -> None:
-        """Starts everything and returns once it is healthy and the demo data is in.
+        """Start all processes and return once all are healthy and the demo data is loaded.
 
         Raises:
             CannotStart: a port is taken, a child died, or health took too long.
@@ -158,12 +158,12 @@ class Mesh:
             pid = ports.holder(self._options.port)
             raise CannotStart(
                 f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
-                "stop it, or choose another --port"
+                "free the port, or choose another --port"
             )
         if self._home.servers:
-            self._warn("making or checking topics, tables and data sources …")
+            self._warn("creating or checking topics, tables and data sources …")
             self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
-        self._warn(f"starting {', '.join(one.name for one in self._instances)} and Envoy …")
+        self._warn(f"starting {', '.join(instance.name for instance in self._instances)} and Envoy …")
         for instance in self._instances:
             self._start_instance(instance)
         self._start_envoy()
@@ -173,39 +173,40 @@ class Mesh:
         if self._options.demo_data:
             if not self._home.demo_is_loaded():
                 self._warn(
-                    "loading thirty days of a made-up shop into demo/example, up to a minute; --no-demo-data skips it …"
+                    "loading thirty days of a generated shop into demo/example, up to a minute "
+                    "(--no-demo-data: no shop) …"
                 )
             self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
-        """Waits for the death of a child; says which, its last lines and a cure; returns 1.
+        """Wait until a child dies; report its name, its last lines and a cure; return 1.
 
-        One of several of its kind is started again, as an orchestrator would, and so is a service that hangs: a service
-        that answers no health check is killed.
+        With several replicas, a dead service is restarted instead, as an orchestrator would do. A service that hangs
+        (answers no health check) is killed and restarted. Envoy is never restarted.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
             if dead is None:
                 self._kill_hanging(time.monotonic())
                 continue
-            replica = next((one for one in self._instances if one.name == dead.name), None)
+            replica = next((instance for instance in self._instances if instance.name == dead.name), None)
             if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
                 self._warn(_obituary(dead))
                 return EXIT_BUG
-            self._warn(f"{dead.name} ended with {dead.process.returncode} ({dead.log}); it is started again")
+            self._warn(f"{dead.name} exited with {dead.process.returncode} ({dead.log}): restarting")
             self._hung.discard(dead.name)
             self._children.remove(dead)
             self._start_instance(replica)
             self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
 
     def _kill_hanging(self, now_s: float) -> None:
-        """Names and kills what has answered no health check for too long; `watch` sees its end."""
+        """Report and kill each process that has answered no health check for too long; `watch` handles its end."""
         found = silent_instances(self.door.stats)
-        names = [ENVOY] if found is None else [one.name for one in self._instances if one.address in found]
+        names = (
+            [ENVOY] if found is None else [instance.name for instance in self._instances if instance.address in found]
+        )
         for name in self._silence.hanging(names, now_s):
-            self._warn(
-                f"{name} has answered no health check for {self._options.hang_after_s:g} s: it hangs and is killed"
-            )
+            self._warn(f"{name} has answered no health check for {self._options.hang_after_s:g} s: killing the process")
             self._hung.add(name)
             for child in self._children:
                 if child.name == name:
@@ -213,17 +214,17 @@ class Mesh:
                     child.process.wait()
 
     def stop(self) -> None:
-        """Stops the children in the order of a hit's journey, Envoy last, so that what is in flight is finished."""
+        """Stop the children in the order of a hit's journey, Envoy last, so that requests in flight finish."""
         self.stopping = True
         children.stop(self._children)
 
     def metrics_urls(self) -> Mapping[str, str]:
-        """Returns where each process serves its metrics."""
-        urls = {one.name: f"http://{one.metrics}/metrics" for one in self._instances}
+        """Return the metrics URL of each process by name."""
+        urls = {instance.name: f"http://{instance.metrics}/metrics" for instance in self._instances}
         return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
 
     def banner(self) -> str:
-        """Returns addresses and four lines that work when pasted."""
+        """Return addresses and four lines that work when pasted."""
         hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
         site = "demo/example"
         where = "" if self._is_default_home() else f" --home {self._home.root}"
@@ -236,11 +237,11 @@ class Mesh:
                 f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
                 f"  Envoy stats   http://{self.door.stats}/stats",
                 *(
-                    f"  {'' if index else 'Metrics':<12}  http://{one.metrics}/metrics   ({one.name})"
-                    for index, one in enumerate(self._instances)
+                    f"  {'' if index else 'Metrics':<12}  http://{instance.metrics}/metrics   ({instance.name})"
+                    for index, instance in enumerate(self._instances)
                 ),
                 *self._data_lines(),
-                *(["  Reads         need a key: the one in keys/dev-server"] if self._options.closed_reads else []),
+                *(["  Reads         need a key: see keys/dev-server"] if self._options.closed_reads else []),
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",
@@ -250,7 +251,7 @@ class Mesh:
         )
 
     def _curl_key(self) -> str:
-        """Returns what curl needs to show a key where reads need one."""
+        """Return the curl option that sends the key, where reads need a key."""
         key = shlex.quote(str(self._home.server_key))
         return f'-H "authorization: Bearer $(cat {key})" ' if self._options.closed_reads else ""
 
@@ -264,7 +265,7 @@ class Mesh:
             return [f"  Data          {self._home.root} (kept)"]
         return [
             f"  Store         {self._home.store_url}",
-            f"  Servers       stay up when this ends; then: hitmesh stack down --home {self._choice.stack_home}",
+            f"  Servers       keep running after Ctrl-C; to stop: hitmesh stack down --home {self._choice.stack_home}",
         ]
 
     def _addresses(self) -> tuple[Door, list[Instance]]:
@@ -274,27 +275,30 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # one may be the port that was just chosen
-        free = iter([Address(ports.HOST, one) for one in ports.any_free(wanted) if one != port])
+        wanted = 2 + instances.count(replicas)  # the system may return the port that was just chosen
+        free = iter([Address(ports.HOST, free_port) for free_port in ports.any_free(wanted) if free_port != port])
         stats, planned = next(free), instances.planned(free, replicas)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
         return Door(Address(ports.HOST, port), stats, collectors, reporters, processors, log), planned
 
-    def _start_instance(self, one: Instance) -> None:
-        self._start(one.name, [sys.executable, "-m", one.service], self._environment(one))
+    def _start_instance(self, instance: Instance) -> None:
+        self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance))
 
-    def _environment(self, one: Instance) -> Mapping[str, str]:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
-        prefix = f"HITMESH_{one.service.upper()}_"
-        settings = {"STORE": self._home.store_url, "LISTEN": str(one.address), "NODE": one.node}
-        settings["METRICS_LISTEN"] = str(one.metrics)
-        settings |= {**backend.settings(self._choice, one.service, one.name, self._home.run), **one.settings}
-        if one.service in ("reporter", "processor") and not self._options.closed_reads:
-            settings["OPEN_READS"] = "true"  # one machine, loopback only: reports need no key
-        # One machine, many processes: small thread pools and few memory arenas.
+    def _environment(self, instance: Instance) -> Mapping[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("HITMESH_")}
+        prefix = f"HITMESH_{instance.service.upper()}_"
+        settings = {"STORE": self._home.store_url, "LISTEN": str(instance.address), "NODE": instance.node}
+        settings["METRICS_LISTEN"] = str(instance.metrics)
+        settings |= {
+            **backend.settings(self._choice, instance.service, instance.name, self._home.run),
+            **instance.settings,
+        }
+        if instance.service in ("reporter", "processor") and not self._options.closed_reads:
+            settings["OPEN_READS"] = "true"  # loopback only: reports need no key
+        # Many processes share the machine: small thread pools and few memory arenas.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-        return {**own, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
+        return {**inherited, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
 
     def _start_envoy(self) -> None:
         config = self._home.run / "envoy.yaml"
@@ -303,7 +307,7 @@ class Mesh:
         self._start(ENVOY, [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """Starts Envoy on the next port when somebody took its port before it could bind it; False when not so."""
+        """Start Envoy on the next port when another program took its port before the bind; return False otherwise."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         taken = self.door.http.port
@@ -325,7 +329,7 @@ class Mesh:
         output = None if shown else subprocess.DEVNULL
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=False)
         if done.returncode != 0:
-            raise CannotStart(f"`python -m {module}` ended with {done.returncode}: its message stands above")
+            raise CannotStart(f"`python -m {module}` exited with {done.returncode}: see the message above")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -342,7 +346,7 @@ class Mesh:
             missing = unhealthy_clusters(self.door.stats, CLUSTERS)
 
     def _is_default_home(self) -> bool:
-        # Whoever pastes a line may not have set HITMESH_HOME.
+        # HITMESH_HOME may not be set in the shell into which a line is pasted.
         elsewhere = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
         return self._home.root == home_dir(None, elsewhere).resolve()
 
@@ -350,6 +354,6 @@ class Mesh:
 def _obituary(dead: children.Child) -> str:
     lines = "\n".join(f"    {line}" for line in dead.last_lines())
     return (
-        f"{dead.name} ended with {dead.process.returncode}; its last lines ({dead.log}):\n{lines}\n"
-        "everything else was stopped; start again with `hitmesh dev`, data is kept"
+        f"{dead.name} exited with {dead.process.returncode}; the last lines ({dead.log}):\n{lines}\n"
+        "all other processes were stopped; start again with `hitmesh dev`, data is kept"
     )

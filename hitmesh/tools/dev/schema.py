@@ -1,6 +1,7 @@
-"""Makes what a mesh needs on its servers. A process of its own, so the launcher stays small and loads no driver.
+"""Create a mesh's topics, tables and data sources. A separate process keeps the launcher small and free of drivers.
 
-Decides what is done once more although it is there: topics are declared, since whoever made them may have died before.
+Decides which existing parts are applied again: topics are declared again, because the process that created a topic may
+have died before the declaration.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from hitmesh.model.errors import HitmeshError, RefusedError
 from hitmesh.tools.dev.home import Home
 
 _DECLARING = "kafka"
-# What holds everything that Cassandra keeps of a mesh.
+# The keyspace holds all of a mesh's data in Cassandra.
 _WHOLE = "keyspace "
 
 
 def main(root: str, store: str) -> int:
-    """Makes or checks everything of a mesh with the sizes of one machine; returns the exit code.
+    """Create or check the schema with sizes for a single machine; return the exit code.
 
-    Servers that know nothing of the mesh may have been emptied: then what the home knows of it is of no use.
+    Servers without the mesh's keyspace may have been emptied; the home's key and demo note are then deleted.
     """
     try:
         changes = planned(parse_servers(store), SchemaOptions())
@@ -36,11 +37,11 @@ def main(root: str, store: str) -> int:
 
 
 def planned(servers: Servers, options: SchemaOptions) -> list[Change]:
-    """Returns what is there and what would be made or changed, in the order in which it is to be applied.
+    """Return the existing, missing and differing parts of the schema, in the order in which changes must be applied.
 
     Raises:
         RetryError: a server does not answer.
-        RefusedError: an option cannot be had any more, or a driver is not installed (INVALID_CONFIG).
+        RefusedError: an option can no longer be changed, or a driver is not installed (INVALID_CONFIG).
     """
     try:
         from hitmesh.adapters import schema
@@ -54,7 +55,7 @@ def planned(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def apply(changes: Iterable[Change], say: Callable[[str], None]) -> None:
-    """Makes everything as a plan says, in order.
+    """Apply the changes of a plan in order.
 
     Raises:
         HitmeshError: a server does not answer, or refuses.

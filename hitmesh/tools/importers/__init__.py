@@ -1,1 +1,1 @@
-"""Readers of other people's files: lines in, hits and reasons to skip out. Pure; they know no file, mesh or site."""
+"""Readers of third-party files: lines in, hits and skip reasons out. Pure; no access to files, mesh or sites."""

@@ -1,7 +1,7 @@
-"""Access logs: a line becomes a PAGE_VIEW or a reason to skip it, whatever format the log has.
+"""Access logs in any format: a line becomes a PAGE_VIEW or is skipped for a reason.
 
-Decides which requests were pages, at which host, and who the visitor is. Leaves everything about addresses, campaigns,
-user agents, referrers and channels to admission.
+Decides which requests were pages, on which host, and by which visitor. Leaves the parsing of addresses, campaigns, user
+agents, referrers and channels to admission.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ NOT_MODIFIED: Final = 304
 
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _HOST: Final = re.compile(r"[\w.-]*\w[\w.-]*(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
-_ANY_HOST: Final = "_"  # the name of nginx for a server that takes every host
+_ANY_HOST: Final = "_"  # nginx's name for a catch-all server
 _MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """How a log is read.
+    """Options for reading a log.
 
     Attributes:
-        format: AUTO finds it in the first lines.
-        host: of pages whose host the log does not name; "" leaves them without one.
-        own_hosts: hosts of the site, in lower case; a referrer at them, or below, is left out.
-        trusted_hops: how many proxies of one's own stand before the server: the client is so many addresses from the
-            end of X-Forwarded-For, or its first one. 0 takes the address that connected to the server.
+        format: AUTO detects the format from the first lines.
+        host: host for pages whose line names no host; "" = no host.
+        own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
+        trusted_hops: number of trusted proxies in front of the server. The client is that many addresses from the end
+            of
+            X-Forwarded-For, or the first address if there are fewer. 0 = the address that connected to the server.
     """
 
     format: LogFormat = LogFormat.AUTO
@@ -54,10 +55,10 @@ DEFAULT: Final = LogOptions()
 
 
 def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT) -> Iterator[hit_pb2.Hit]:
-    """Yields the hits in the order of their lines; counts lines and reasons in `tally`, and names the format.
+    """Yield the hits in line order; count lines and reasons in `tally`, and set the format there.
 
     Raises:
-        RefusedError: the format is to be found, and no line of the first ones has any (INVALID_FILE).
+        RefusedError: the format is AUTO and none of the first lines matches any format (INVALID_FILE).
     """
     format_, lines = found_format(options.format, _without_ends(raw_lines))
     tally.format = format_.value
@@ -78,10 +79,10 @@ def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT
 
 
 def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
-    """Returns the hit of a request, without its id.
+    """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: with the first reason that applies of method, status, static.
+        Skipped: not a page; the reason is the first that applies: method, status, static.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
@@ -103,14 +104,14 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
 
 
 def is_static(target: str) -> bool:
-    """Returns whether the last segment of the target's path ends in one of the endings of files, in any case."""
+    """Return whether the target's last path segment has the ending of a static file, in any case."""
     path = _ORIGIN.sub("", target, count=1).partition("?")[0]
     _, dot, ending = path.rpartition("/")[2].rpartition(".")
     return bool(dot) and ending.lower() in STATIC_ENDINGS
 
 
 def visitor_id(client: str, agent: str) -> str:
-    r"""Returns 32 hex digits that name client and user agent together; no line holds the `\n` between them."""
+    r"""Return 32 hex digits that identify client and user agent together; the separator `\n` cannot occur in a line."""
     return blake2b(f"{client}\n{agent}".encode(), digest_size=16).hexdigest()
 
 
@@ -128,7 +129,7 @@ def _parsed(raw: bytes, parse: LineReader) -> Request | None:
 
 
 def _url(request: Request, default_host: str) -> str:
-    """Returns the target with the host before it, if there is one; a target that names its own stays as it is."""
+    """Return the target as a URL with the host, if known; a target with a host stays unchanged."""
     named = _HOST.fullmatch(request.host) and request.host.partition(":")[0] != _ANY_HOST
     host = request.host if named else default_host
     return f"https://{host}{request.target}" if host and request.target.startswith("/") else request.target
@@ -139,7 +140,7 @@ def _is_own(referrer: str, own_hosts: frozenset[str]) -> bool:
         return False
     authority = re.split("[/?#]", referrer.partition("://")[2], maxsplit=1)[0]
     host = authority.rpartition("@")[2].partition(":")[0].lower().removesuffix(".")
-    return any(host == own or host.endswith("." + own) for own in own_hosts)
+    return any(host == own_host or host.endswith("." + own_host) for own_host in own_hosts)
 
 
 def _client(request: Request, trusted_hops: int) -> str:

@@ -1,7 +1,7 @@
-"""Rows of a CSV file as columns by name: delimiter, header, quoted line breaks.
+"""Rows of a CSV file with named columns: detects the delimiter, reads the header, joins quoted line breaks.
 
-Decides where a row ends and which column of the file stands for which name. A row with a quote that is never closed
-costs itself only: the rows behind it are read on their own. Knows no format of a shop.
+Decides where a row ends and which column has which name. A row with an unclosed quote costs no other row, since the
+following rows are read separately. Knows no shop's format.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Line
 MAX_ROW_LINES: Final = 1_000
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
-_SEPARATOR: Final = "sep="  # a first line of spreadsheets
+_SEPARATOR: Final = "sep="  # first line that spreadsheets write
 
 
 class Header(NamedTuple):
-    """What the first line says: delimiter, number of columns, and the place of each known column that is there."""
+    """The parsed first line: delimiter, number of columns, and the index of each known column found."""
 
     delimiter: str
     width: int
@@ -30,17 +30,17 @@ class Header(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its text with the number of its first line, and its columns; None where it is no row of the file."""
+    """A row: the text with the number of the first line, and the columns; None if the row is malformed."""
 
     line: Line
     columns: Mapping[str, str] | None
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Returns names in the file by known column, from texts `column=name` or the other way round.
+    """Return the file's column names by known column, from texts `column=name` or `name=column`.
 
     Raises:
-        RefusedError: a text is not of this form, or neither side is a known column (INVALID_MAP).
+        RefusedError: a text has another form, or neither side is a known column (INVALID_MAP).
     """
     found = {}
     for text in texts:
@@ -59,13 +59,13 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
 
 
 def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[str], names: Mapping[str, str]) -> Header:
-    """Returns the header, read with the delimiter that finds most of the needed columns.
+    """Return the header, read with the delimiter that finds most needed columns.
 
     Args:
-        lines: of the file, at its beginning.
-        known: columns that are read where they are there.
-        needed: those that must be there.
-        names: what the file calls them, where that is another name.
+        lines: the file's lines, from the first.
+        known: columns to read if present.
+        needed: columns that must be present.
+        names: the file's name for a known column, if different.
 
     Raises:
         RefusedError: a needed column is missing (INVALID_FILE).
@@ -89,7 +89,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
 
 
 def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_ROW_LINES) -> Iterator[Row]:
-    """Yields the rows behind the header; `most_lines` bounds how far an open quote is followed."""
+    """Yield the rows after the header; an open quote is followed for at most `most_lines` lines."""
     ahead: deque[Line] = deque()
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         columns = _columns(line.text, header)
@@ -104,7 +104,7 @@ def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_RO
 
 
 def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: int) -> Line | None:
-    """Returns the first line with those behind it up to the one that closes its quote; what was read is in `ahead`."""
+    """Return `first` joined with the lines up to the closing quote; lines read meanwhile are kept in `ahead`."""
     parts, size = [first.text], len(first.text)
     for number in range(most_lines - 1):
         if number == len(ahead):
@@ -142,7 +142,7 @@ def _missing(header: Header, needed: Sequence[str]) -> list[str]:
 
 
 def _values(text: str, delimiter: str) -> list[str]:
-    """Returns the values of a row; none where it is no CSV."""
+    """Return the values of a row; an empty list if the text is not CSV."""
     try:
         rows = list(csv.reader(_LINES.findall(text) if "\n" in text else [text], delimiter=delimiter, strict=True))
     except csv.Error:

@@ -1,6 +1,6 @@
-"""What all importers share: physical lines as text, the ids of their hits, the count of what was left out.
+"""Shared by all importers: physical lines as text, ids for hits, counts of skipped lines.
 
-Decides what a line is and how it names its hit. Knows no format.
+Decides where a line ends and how a hit's id is made from a line. Knows no format.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-# Nothing that long is a line of the formats read here, and its hit would be refused anyway.
+# No supported format has longer lines, and the collector would refuse the hit.
 MAX_LINE_BYTES: Final = 1 << 20
-# Of the lines that cannot be read so many are shown, and so much of each.
+# Maximum of unreadable lines to show, and of characters per line.
 SHOWN_LINES: Final = 5
 SHOWN_CHARS: Final = 100
 
@@ -33,7 +33,7 @@ class SkipReason(StrEnum):
 
 
 class Line(NamedTuple):
-    """A physical line without its end; `number` counts from 1."""
+    """A physical line without the line break; `number` counts from 1."""
 
     number: int
     text: str
@@ -41,9 +41,9 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What was read so far: lines that could have been hits, those left out by reason, the format where it is found.
+    """Counts of lines that could have been hits and of skipped lines by reason; the format, once detected.
 
-    `unread` are the first lines that cannot be read.
+    `unread` has the first unreadable lines.
     """
 
     lines: int = 0
@@ -52,20 +52,20 @@ class Tally:
     unread: list[Line] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Adds what was read of another file."""
+        """Add the counts from another file."""
         self.lines += other.lines
         self.skipped.update(other.skipped)
         self.unread = [*self.unread, *other.unread][:SHOWN_LINES]
 
     def skip(self, reason: SkipReason, number: int, text: str) -> None:
-        """Counts a line that is left out."""
+        """Count a skipped line."""
         self.skipped[reason] += 1
         if reason is SkipReason.UNPARSABLE and len(self.unread) < SHOWN_LINES:
             self.unread.append(Line(number, text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"))
 
 
 class Skipped(Exception):
-    """The line is left out: control flow between a parser and its loop, not an error."""
+    """Raised by a parser to skip a line: control flow, not an error."""
 
     def __init__(self, reason: SkipReason) -> None:
         super().__init__(reason.value)
@@ -73,12 +73,12 @@ class Skipped(Exception):
 
 
 def unparsable() -> Skipped:
-    """Returns the sign that a line has not the shape of its format."""
+    """Return the exception for a line that does not match the format."""
     return Skipped(SkipReason.UNPARSABLE)
 
 
 def read_lines(raw_lines: Iterable[bytes]) -> Iterator[Line]:
-    r"""Yields each line decoded with replacement, without `\n` or `\r\n`; the first without a byte order mark."""
+    r"""Yield each line decoded with replacement, without `\n` or `\r\n`, and the first without a byte order mark."""
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -86,10 +86,10 @@ def read_lines(raw_lines: Iterable[bytes]) -> Iterator[Line]:
 
 
 def hit_id(line: Line) -> str:
-    """Returns the id of the line's hit: 12-digit line number, `-`, 16 hex digits of the line's hash.
+    """Return the id for the line's hit: 12-digit line number, `-`, 16 hex digits of the line's hash.
 
-    The hash is the project's hash64 of one part: XXH3-64 over the length of the line's UTF-8 as four little-endian
-    bytes and those bytes, so it is of the text after decoding and without the line's end.
+    The hash is the project's hash64 for a single part: XXH3-64 over the UTF-8 length as four little-endian bytes, then
+    the UTF-8 bytes. The hash covers the decoded text without the line break.
     """
     encoded = line.text.encode("utf-8")
     hashed = xxhash.xxh3_64_intdigest(struct.pack("<I", len(encoded)) + encoded)
@@ -97,11 +97,11 @@ def hit_id(line: Line) -> str:
 
 
 class LineIds:
-    """Ids of lines that several files may hold: the hash of a line and its number among the equal ones of its file.
+    """Ids for lines that may occur in several files: a line's hash and the number among equal lines in the file.
 
-    A line has the same id wherever it stands, so a log that was imported while it grew, or in overlapping parts, counts
-    each request once. Equal lines stand close together, since they carry one time: of the numbers the last `remembered`
-    or more distinct lines are kept.
+    The id does not depend on the position, so a log that is imported while still growing, or in overlapping parts,
+    counts each request once. Equal lines have the same time and so are close together: numbers are kept for at least
+    the last `remembered` distinct lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:
@@ -110,7 +110,7 @@ class LineIds:
         self._older: dict[bytes, int] = {}
 
     def of(self, raw: bytes) -> str:
-        """Returns the id of the next line of the file, given without its end."""
+        """Return the id for the file's next line, given without the line break."""
         digest = blake2b(raw, digest_size=16).digest()
         number = self._counts.get(digest, self._older.get(digest, 0)) + 1
         if len(self._counts) >= self._remembered:
@@ -120,10 +120,10 @@ class LineIds:
 
 
 def epoch_s(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
-    """Returns the UTC seconds of a civil time.
+    """Return the UTC seconds for a civil time.
 
     Raises:
-        Skipped: there is no such time.
+        Skipped: the time does not exist.
     """
     try:
         return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())

@@ -1,4 +1,4 @@
-"""Access logs of columns: W3C extended (IIS), CloudFront's standard logs, and those of AWS load balancers."""
+"""Access logs with columns: W3C extended (IIS), CloudFront's standard logs and AWS load balancers' logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hitmesh.tools.importers.log_requests import (
     without_port,
 )
 
-# The first columns of a CloudFront log, for files whose head is missing.
+# The first columns of a CloudFront log, for files without the header.
 CLOUDFRONT_FIELDS: Final = (
     *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "cs(host)", "cs-uri-stem", "sc-status"),
     *("cs(referer)", "cs(user-agent)", "cs-uri-query", "cs(cookie)", "x-edge-result-type", "x-edge-request-id"),
@@ -35,17 +35,17 @@ _BALANCER_TYPES: Final = frozenset({"http", "https", "h2", "grpcs", "ws", "wss"}
 
 
 class W3cReader:
-    """Reads the lines of one file, whose "#Fields:" lines say what the columns are."""
+    """Reads a file's lines; "#Fields:" lines name the columns."""
 
     def __init__(self, *, cloudfront: bool) -> None:
         self._cloudfront = cloudfront
         self._names: tuple[str, ...] = CLOUDFRONT_FIELDS if cloudfront else ()
 
     def __call__(self, text: str) -> Request | None:
-        """Reads a line; None for a directive.
+        """Read a line; return None for a directive.
 
         Raises:
-            Skipped: it has not the columns.
+            Skipped: the line does not have the columns.
         """
         if text.startswith("#"):
             if text.startswith(_DIRECTIVE):
@@ -83,7 +83,7 @@ class W3cReader:
         )
 
     def _without_blanks(self, text: str) -> str:
-        """Returns a header in which the log has no blanks: CloudFront encodes them, once or twice, IIS writes "+"."""
+        """Restore the spaces in a header: CloudFront percent-encodes spaces once or twice, IIS writes "+"."""
         if self._cloudfront:
             once = unquote(text)
             return unquote(once) if "%20" in once else once
@@ -91,10 +91,10 @@ class W3cReader:
 
 
 def read_alb(text: str) -> Request:
-    """Reads a line of an AWS application load balancer, or of a classic one, which has no type in front.
+    """Read a line from an AWS application load balancer, or from a classic load balancer, without a leading type.
 
     Raises:
-        Skipped: it is none.
+        Skipped: the line has another format.
     """
     fields = [quoted or plain for quoted, plain in _FIELD.findall(text)]
     if fields and fields[0] in _BALANCER_TYPES:

@@ -1,6 +1,6 @@
-"""The formats of access logs by name, and which one a log has.
+"""The formats of access logs by name, and the detection of a log's format.
 
-Decides the format by the first lines: the one that reads most of them, the more special one where two read as many.
+The detected format is the format that reads most of the first lines; among equals, the more specific format.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SAMPLE_LINES: Final = 100
 MAX_SHOWN: Final = 80
 
 LineReader = Callable[[str], Request | None]
-"""Reads a line's text; None for a line that is no request, such as a directive. Raises Skipped where it cannot."""
+"""Parse a line's text; return None for a line without a request, such as a directive. Raise Skipped on other lines."""
 
 
 class LogFormat(StrEnum):
-    """Names of formats, as `--format` takes them."""
+    """Format names, as accepted by `--format`."""
 
     AUTO = "auto"
     COMMON = "common"
@@ -39,7 +39,7 @@ class LogFormat(StrEnum):
     ALB = "alb"
 
 
-# In the order in which they are tried; common and nginx read the same lines as combined.
+# In order of detection; common and nginx read the same lines as combined.
 _TRIED: Final = (
     LogFormat.CADDY,
     LogFormat.JSON,
@@ -52,7 +52,7 @@ _TRIED: Final = (
 
 
 def reader_of(format_: LogFormat) -> LineReader:
-    """Returns a reader for one file."""
+    """Return a new reader for a file."""
     match format_:
         case LogFormat.CADDY:
             return read_caddy
@@ -69,15 +69,15 @@ def reader_of(format_: LogFormat) -> LineReader:
 
 
 def found_format(
-    asked: LogFormat, lines: Iterator[bytes], sample_lines: int = SAMPLE_LINES
+    requested: LogFormat, lines: Iterator[bytes], sample_lines: int = SAMPLE_LINES
 ) -> tuple[LogFormat, Iterable[bytes]]:
-    """Returns the format of a log, and all of its lines. Without lines there is nothing to find.
+    """Return a log's format and all lines of the log. An empty log has no meaningful format.
 
     Raises:
         RefusedError: no format reads any of the first lines (INVALID_FILE).
     """
-    if asked is not LogFormat.AUTO:
-        return asked, lines
+    if requested is not LogFormat.AUTO:
+        return requested, lines
     sample = list(islice(lines, sample_lines))
     texts = [text_of(raw) for raw in sample if raw.strip() and len(raw) <= MAX_LINE_BYTES]
     read = {each: _requests(reader_of(each), texts) for each in _TRIED}

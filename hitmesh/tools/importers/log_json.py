@@ -1,7 +1,7 @@
-"""Access logs of one JSON object a line: Caddy's, and those that nginx, Traefik and others write by configuration.
+"""Access logs with a JSON object per line: Caddy's, and those configured in nginx, Traefik and other servers.
 
-A value is found by the names that people give it, in any case, with "-" or "_"; objects inside objects count with their
-own names and with the path to them.
+A value is found by the names in common use, in any case, with "-" or "_". Fields of nested objects are found by their
+own name, and by their name prefixed with the object's name.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def read_caddy(text: str) -> Request:
-    """Reads a line of Caddy's access log.
+    """Read a line from Caddy's access log.
 
     Raises:
-        Skipped: it is none.
+        Skipped: the line has another format.
     """
     line = _object(text)
     request = line.get("request")
@@ -60,10 +60,10 @@ def read_caddy(text: str) -> Request:
 
 
 def read_json(text: str) -> Request:
-    """Reads a JSON object that holds at least a time, a client, a method, a target and a status.
+    """Read a JSON object with at least a time, a client, a method, a target and a status.
 
     Raises:
-        Skipped: it does not.
+        Skipped: a value is missing or the text is not a JSON object.
     """
     return _request(_object(text))
 
@@ -100,7 +100,7 @@ def _request(line: Mapping[str, Any]) -> Request:
 
 
 def _named(values: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yields each value by its own name, then by its path; those of outer objects come first."""
+    """Yield each value by name, then by prefixed name; values of outer objects come first."""
     inner = []
     for name, value in values.items():
         name = name.lower().replace("-", "_").lstrip("@")

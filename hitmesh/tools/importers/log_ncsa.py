@@ -3,7 +3,7 @@ r"""Common, combined and vhost_combined lines, as Apache and nginx write them.
     client ident user [time] "request" status bytes "referrer" "user agent" "forwarded for"
 
 The last three may be missing; vhost_combined has `host:port` in front. Quotes and backslashes in a quoted field are
-escaped. A user agent cut short at the end of a line is taken as it stands: real logs hold such lines.
+escaped. A user agent cut short at the end of a line is accepted, because real logs contain such lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LINE: Final = (
     r"(?P<front>\S.*?) \[{time}\] \"(?P<request>{request})\" (?P<status>[0-9]{{3}}) (?:[0-9]+|-)(?P<rest> .*)?"
 )
 _ESCAPED_LINE: Final = re.compile(_LINE.format(time=_TIME, request=_QUOTED), re.DOTALL)
-# Of servers that escape nothing: a backslash before a quote is a backslash.
+# For servers that escape nothing: a backslash before a quote is a backslash.
 _PLAIN_LINE: Final = re.compile(_LINE.format(time=_TIME, request='[^"]*'), re.DOTALL)
 _COMBINED: Final = re.compile(
     rf" \"(?P<referrer>{_QUOTED})\" \"(?P<agent>{_QUOTED})(?:\" \"(?P<forwarded>[0-9A-Fa-f:., ]+)\")?", re.DOTALL
@@ -47,10 +47,10 @@ _MONTHS: Final = {name: number for number, name in enumerate(_MONTH_NAMES, start
 
 
 def read_combined(text: str) -> Request:
-    """Reads a line of the common or combined format.
+    """Read a line in the common or combined format.
 
     Raises:
-        Skipped: it has another shape.
+        Skipped: the line has another format.
     """
     found = _found(text)
     front = found["front"].split(" ")
@@ -60,10 +60,10 @@ def read_combined(text: str) -> Request:
 
 
 def read_vhost_combined(text: str) -> Request:
-    """Reads a line that begins with the name of the host, with or without its port.
+    """Read a line that begins with the host, with or without the port.
 
     Raises:
-        Skipped: it has another shape.
+        Skipped: the line has another format.
     """
     found = _found(text)
     front = found["front"].split(" ")
@@ -73,10 +73,10 @@ def read_vhost_combined(text: str) -> Request:
 
 
 def clock_us(text: str) -> int:
-    """Returns the UTC microseconds of `17/May/2015:10:05:03 +0200`.
+    """Return the UTC microseconds for `17/May/2015:10:05:03 +0200`.
 
     Raises:
-        Skipped: it is no such time.
+        Skipped: the text is not such a time.
     """
     found = _CLOCK.fullmatch(text.strip("[]"))
     if found is None:
@@ -92,7 +92,7 @@ def _found(text: str) -> re.Match[str]:
 
 
 def _names_vhost(front: list[str]) -> bool:
-    """Whether a host stands before the client: the second field is the client's address, not its identity."""
+    """Return whether a host precedes the client: the second field is then the client's address, not an identity."""
     return front[1] not in MISSING and (_VHOST.fullmatch(front[0]) is not None or is_address(front[1]))
 
 

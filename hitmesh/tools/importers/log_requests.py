@@ -1,6 +1,6 @@
-"""A request as an access log tells it, before it becomes a hit: what every format is read into.
+"""A request parsed from an access log, common to all formats, before the request becomes a hit.
 
-Also holds what formats share: text that a server escaped, targets, clients and times.
+Also the parsing that formats share: escaped text, targets, clients and times.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # 9999-12-31
-_UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))  # below this many it is s, ms, µs; else ns
+_UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))  # upper bound and factor of s, ms, µs; beyond: ns
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: time in UTC microseconds, `target` as it was asked for, "" where the log does not say.
+    """A request: time in UTC microseconds, `target` as requested; "" if the log does not say.
 
-    `client` is the neighbour that connected to the server, `forwarded` the addresses of X-Forwarded-For in its order.
+    `client` is the peer that connected to the server; `forwarded` has the addresses in X-Forwarded-For, in order.
     """
 
     time_us: int
@@ -43,22 +43,22 @@ class Request:
 
 
 def text_of(raw: bytes) -> str:
-    """Returns a line's text; a byte that is not UTF-8 becomes a lone surrogate, which `shown` and `target_of` undo."""
+    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate, handled by `shown` and `target_of`."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def shown(text: str) -> str:
-    """Returns text that protobuf takes: what was not UTF-8 is replaced."""
+    """Return text that protobuf accepts: bytes that were not UTF-8 are replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def present(text: str | None) -> str:
-    """Returns a value, "" where the log says that it has none."""
+    """Return a value, "" if the log marks the value as missing."""
     return "" if text is None or text in MISSING else text
 
 
 def unescaped(text: str) -> str:
-    r"""Returns the text that a server wrote with `\"`, `\\`, `\n` or `\xHH` in it."""
+    r"""Undo a server's escapes `\"`, `\\`, `\n` and `\xHH`."""
     if "\\" not in text:
         return text
     return text_of(_ESCAPE.sub(_original, text).encode("utf-8", "surrogateescape"))
@@ -73,7 +73,7 @@ def _original(found: re.Match[str]) -> str:
 
 
 def method_and_target(request: str) -> tuple[str, str]:
-    """Returns what a request line names: the target is all between the method and the protocol, blanks too.
+    """Return the method and the target: all text between the method and the protocol, including spaces.
 
     Raises:
         Skipped: there is no target.
@@ -87,32 +87,32 @@ def method_and_target(request: str) -> tuple[str, str]:
 
 
 def target_of(target: str) -> str:
-    """Returns a target that protobuf takes: bytes that are not UTF-8 are percent-encoded."""
+    """Return a target that protobuf accepts: bytes that are not UTF-8 are percent-encoded."""
     return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", target)
 
 
 def addresses(forwarded: str) -> tuple[str, ...]:
-    """Returns the addresses of an X-Forwarded-For header, without ports; what is none ("unknown") is left out."""
+    """Return the addresses in an X-Forwarded-For header, without ports; other entries ("unknown") are dropped."""
     found = (without_port(each.strip()) for each in forwarded.split(","))
     return tuple(each for each in found if _ADDRESS.fullmatch(each))
 
 
 def is_address(text: str) -> bool:
-    """Whether the text has the shape of an IP address, perhaps with a port."""
+    """Return whether the text has the shape of an IP address, possibly with a port."""
     return _ADDRESS.fullmatch(without_port(text)) is not None
 
 
 def without_port(client: str) -> str:
-    """Returns the address of `address:port`; other text as it is."""
+    """Return the address in `address:port`; other text is returned unchanged."""
     found = _ADDRESS_AND_PORT.fullmatch(client)
     return found[1] if found else client
 
 
 def status_of(text: str) -> int:
-    """Returns an HTTP status.
+    """Return an HTTP status.
 
     Raises:
-        Skipped: it has not three digits.
+        Skipped: the text is not three digits.
     """
     if len(text) != 3 or not (text.isascii() and text.isdecimal()):
         raise unparsable()
@@ -120,10 +120,10 @@ def status_of(text: str) -> int:
 
 
 def iso_us(text: str) -> int:
-    """Returns the UTC microseconds of an ISO 8601 time; without an offset it is UTC.
+    """Return the UTC microseconds for an ISO 8601 time; a time without an offset is UTC.
 
     Raises:
-        Skipped: it is none.
+        Skipped: the text is not such a time.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -135,10 +135,10 @@ def iso_us(text: str) -> int:
 
 
 def epoch_us(number: float) -> int:
-    """Returns the microseconds of seconds, milliseconds, microseconds or nanoseconds, told apart by their size.
+    """Return the microseconds for seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude.
 
     Raises:
-        Skipped: it is no time between 1970 and 9999.
+        Skipped: the number is not a time between 1970 and 9999.
     """
     if not 0 <= number <= _LAST_US * 1_000:
         raise unparsable()

@@ -1,9 +1,9 @@
-"""Event exports of a shop as CSV: a row becomes a PRODUCT_VIEW or CART_UPDATE, purchases of one moment an ORDER.
+"""A shop's event export as CSV: a row becomes a PRODUCT_VIEW or CART_UPDATE; purchases are joined into ORDERs.
 
-Decides which rows belong to one order, and reads prices to the micro. Rows are grouped over the whole file, so orders
-come last, in the order of their first rows. Times without an offset are UTC. A view without a product is unparsable,
-since that hit is about nothing else; carts and purchases count without one. Knows nothing of visits: the export's
-sessions only tell orders apart, and a row may have none.
+Decides which purchases belong to the same order (session, user and second), and reads prices to the micro. Rows are
+grouped over the whole file, so orders come last, sorted by their first rows. Times without an offset are UTC. A view
+without a product is unparsable, since the hit would say nothing else; carts and purchases count without a product.
+Knows nothing of visits: the export's sessions only tell orders apart, and a row may have no session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lin
 
 NEEDED_COLUMNS: Final = ("event_time", "event_type", "product_id", "price", "user_id")
 COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
-# What the collector keeps of an order, and one more, so that it says that there were more.
+# The collector's limit for items per order plus 1, so that the collector reports an order with too many.
 MAX_ORDER_ITEMS: Final = 1_001
 MAX_ORDER_BYTES: Final = 240 << 10
 MAX_PRICE_CHARS: Final = 100
@@ -33,7 +33,7 @@ _EXACT: Final = Context(prec=2 * MAX_PRICE_CHARS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZONE: Final = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _OFFSET: Final = re.compile(r"\s+(?=[+-]\d)")
-# Plain, or with the exponents that floats print.
+# Plain, or with the exponent that floats print.
 _PRICE: Final = re.compile(r"[0-9]{1,40}(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?")
 _DECIMAL_COMMA: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{3})+|[0-9]{1,40}),([0-9]+)")
 _VIEW: Final = "view"
@@ -59,14 +59,14 @@ class _Row:
 
 @dataclass(slots=True)
 class _Orders:
-    """Orders by id, in the order of their first rows."""
+    """Orders by id, sorted by their first rows."""
 
     currency: str
     by_id: dict[str, hit_pb2.Hit] = field(default_factory=dict)
     item_bytes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: _Row) -> None:
-        """Adds a purchase: its price always, its item as long as the order does not become too large."""
+        """Add a purchase: always the price; the item only while the order is not too large."""
         hit = self.by_id.get(row.order_id)
         if hit is None:
             hit = _hit(row, hit_pb2.HIT_TYPE_ORDER)
@@ -86,9 +86,9 @@ class _Orders:
 def read(
     raw_lines: Iterable[bytes], tally: Tally, *, currency: str, names: Mapping[str, str] | None = None
 ) -> Iterator[hit_pb2.Hit]:
-    """Yields the hits of views and carts in the order of their lines, then the orders.
+    """Yield the hits for views and carts in line order, then the orders.
 
-    `tally.lines` counts rows; the header is none. `names` says what the file calls a column, where it is another name.
+    `tally.lines` counts rows, without the header. `names` has the file's name for a column, if different.
 
     Raises:
         RefusedError: the first line is not the header of a shop export (INVALID_FILE).
@@ -115,10 +115,10 @@ def read(
 
 
 def micros(text: str, *, decimal_comma: bool = False) -> int:
-    """Returns a price in micros, rounded half-even, since floats print more digits than they have.
+    """Return a price in micros, rounded half-even, since floats print more digits than they have.
 
     Raises:
-        Skipped: it is no price: negative, not a number, or beyond what is an amount.
+        Skipped: the price is negative, not a number, or beyond the maximum amount.
     """
     text = text.strip()
     if decimal_comma and (found := _DECIMAL_COMMA.fullmatch(text)):
@@ -132,10 +132,10 @@ def micros(text: str, *, decimal_comma: bool = False) -> int:
 
 
 def time_ms(text: str) -> int:
-    """Returns the UTC milliseconds of an ISO 8601 time; without an offset it is UTC.
+    """Return the UTC milliseconds for an ISO 8601 time; a time without an offset is UTC.
 
     Raises:
-        Skipped: it is no such time.
+        Skipped: the text is not such a time.
     """
     plain = _OFFSET.sub("", _ZONE.sub("", text.strip().upper()))
     try:

@@ -1,1 +1,1 @@
-"""`hitmesh load`: offers made-up traffic at a fixed rate, then checks that the mesh counted exactly what was sent."""
+"""`hitmesh load`: offers synthetic traffic at a fixed rate, then checks that the mesh counted exactly the sent hits."""

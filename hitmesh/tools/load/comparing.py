@@ -1,7 +1,7 @@
-"""The mesh against what was sent: every site's report, then its ledger (the last step of a run).
+"""Compares every site's report and ledger with the sent hits (the last step of a run).
 
-Decides over which days, and how long the books may be behind the reports: they are written a little later. Refuses to
-know where the expected totals come from.
+Decides which days to compare and how long to wait for the ledger, which is written a little after the reports. Knows
+nothing of how expected totals are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_S: Final = 0.5
 
 
 class Comparer:
-    """Compares the sites of a run, from the day of `first_ms` to that of now."""
+    """Compares the sites of a run over the days from `first_ms` to now."""
 
     def __init__(self, mesh: Mesh, show: Show, first_ms: int, timeout_s: float) -> None:
         self._mesh = mesh
@@ -33,7 +33,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Notes the totals of sites that have numbers already: only what comes on top is compared."""
+        """Store the present totals of sites with existing data: only the increase is compared."""
         self._show.phase("looking at what is there", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
@@ -47,13 +47,13 @@ class Comparer:
         *,
         omitted: Mapping[str, str],
     ) -> Check:
-        """Returns how reports and ledgers differ from what was sent.
+        """Return the differences between the sent hits and the reports and ledgers.
 
         Args:
-            wanted: totals by site and metric.
-            offsets: where the last hits of each site are.
-            resent: hits that were sent once more: each may have become a copy.
-            omitted: what is not among the totals, and why.
+            wanted: expected totals by site and metric.
+            offsets: log offsets of each site's last hits.
+            resent: number of hits sent again: each may have become a copy.
+            omitted: totals that are not compared, and why.
         """
         self._show.phase("comparing", len(wanted))
         ends_s = time.monotonic() + self._timeout_s
@@ -73,7 +73,7 @@ class Comparer:
         return Check(len(wanted), omitted, found, imbalances)
 
     def _books(self, site: str, now: Mapping[str, int], ends_s: float) -> LedgerDays:
-        """Returns the ledger as soon as it balances and says what the report says; when time is over, as it is."""
+        """Return the ledger once it balances and agrees with the report, or after the deadline in any case."""
         while True:
             books = questions.ledger(self._mesh, site, self._days())
             right = not books.imbalance and not against_books(site, now, books)
@@ -86,8 +86,8 @@ class Comparer:
 
 
 def against_books(site: str, report: Mapping[str, int], books: LedgerDays) -> list[Difference]:
-    """Returns where the ledger of some days says something else than the report of the same days."""
-    said = {
+    """Return the differences between a ledger and a report for the same days."""
+    ledger_sums = {
         "ledger_counted": books.counted,
         "ledger_duplicate": books.duplicate,
         "ledger_excluded": books.excluded,
@@ -97,4 +97,4 @@ def against_books(site: str, report: Mapping[str, int], books: LedgerDays) -> li
         "ledger_duplicate": report["duplicate_hits"],
         "ledger_excluded": report["excluded_hits"],
     }
-    return differences(site, wanted, said)
+    return differences(site, wanted, ledger_sums)

@@ -1,7 +1,7 @@
-"""Hits and frames as bytes of the contract, put together from parts that were encoded once.
+"""Hits and frames as protobuf bytes, concatenated from parts that are encoded only once.
 
-Decides nothing about traffic. A message is the concatenation of its fields, in any order, so a hit is the bytes of
-what happened, of the visitor, of the time and of its id one after the other: a microsecond instead of ten.
+Decides nothing about traffic. A protobuf message is the concatenation of its fields in any order, so a hit is the bytes
+for the payload, the visitor, the time and the id: 1 µs instead of 10 µs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NANOS_PER_MS: Final = 1_000_000
 
 
 def varint(number: int) -> bytes:
-    """Returns a number that is not negative as a base-128 varint."""
+    """Return a non-negative number as a base-128 varint."""
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)
@@ -39,30 +39,30 @@ def varint(number: int) -> bytes:
 
 
 _SMALL: Final = tuple(varint(number) for number in range(4_096))
-# The nanoseconds of a Timestamp by its milliseconds; 0 is left out.
+# The nanoseconds field of a Timestamp, by milliseconds; 0 is omitted.
 _NANOS: Final = (b"", *(b"\x10" + varint(ms * _NANOS_PER_MS) for ms in range(1, 1_000)))
 
 
 def framed(content: bytes) -> bytes:
-    """Returns bytes with their length in front."""
+    """Return bytes with their length in front."""
     size = len(content)
     return (_SMALL[size] if size < len(_SMALL) else varint(size)) + content
 
 
 def page_view(path: str, query: str, referrer: str) -> bytes:
-    """Returns type and payload of a page view."""
+    """Return a page view's type and payload."""
     url = f"{ORIGIN}{path}{'?' if query else ''}{query}"
     view = hit_pb2.PageView(url=url, title=f"A page about {path}"[:64], referrer=referrer, http_status=200)
     return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_PAGE_VIEW, page_view=view).SerializeToString()
 
 
 def event(name: str) -> bytes:
-    """Returns type and payload of an interactive event."""
+    """Return an interactive event's type and payload."""
     return hit_pb2.Hit(type=hit_pb2.HIT_TYPE_EVENT, event=hit_pb2.CustomEvent(name=name)).SerializeToString()
 
 
 class Worth(NamedTuple):
-    """What an order comes to; amounts in micros."""
+    """An order's totals; amounts in micros."""
 
     total: int
     tax: int
@@ -72,7 +72,7 @@ class Worth(NamedTuple):
 
 
 def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, Worth]:
-    """Returns an Order without its id as bytes, and what it comes to; `lines` are products and quantities."""
+    """Return an Order without the id as bytes, and the totals; `lines` are products with quantities."""
     items = [
         hit_pb2.Item(
             sku=product.sku,
@@ -101,24 +101,24 @@ _ORDER_TYPE: Final = hit_pb2.Hit(type=hit_pb2.HIT_TYPE_ORDER).SerializeToString(
 
 
 def order(content: bytes, order_id: bytes) -> bytes:
-    """Returns type and payload of an order."""
+    """Return an order's type and payload."""
     return _ORDER_TYPE + _ORDER + framed(content + _ORDER_ID + framed(order_id))
 
 
 @cache
 def visitor_context(user_agent: str, language: str) -> bytes:
-    """Returns the context of every hit of a visitor. There are few user agents and languages."""
+    """Return the context for all of a visitor's hits. Cached, since there are few user agents and languages."""
     context = hit_pb2.Context(device=hit_pb2.Device(user_agent=user_agent), locale=hit_pb2.Locale(language=language))
     return hit_pb2.Hit(context=context).SerializeToString()
 
 
 def visitor(visitor_id: bytes, context: bytes) -> bytes:
-    """Returns what all hits of a visitor have."""
+    """Return the fields that all of a visitor's hits share."""
     return context + _VISITOR_ID + framed(visitor_id)
 
 
 def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> bytes:
-    """Returns a hit as a field of a HitBatch. `event_ms` becomes true_time, a time after 1978 and before 3058."""
+    """Return a hit as a field of a HitBatch. `event_ms` becomes true_time and must be after 1978 and before 3058."""
     seconds, ms = divmod(event_ms, 1_000)
     time = bytes(
         (
@@ -136,16 +136,16 @@ def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> byt
 
 
 def batch_head(ingest_key: str) -> bytes:
-    """Returns what all batches of a site have."""
+    """Return the fields that all batches for a site share."""
     return hit_pb2.HitBatch(ingest_key=ingest_key, sdk=SDK).SerializeToString()
 
 
 def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
-    """Returns a HitBatch of hits as `hit` makes them."""
+    """Return a HitBatch with hits made by `hit`."""
     return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
 
 
 def sequenced(batch_seq: int, content: bytes) -> bytes:
-    """Returns a StreamHitsRequest with a serialised batch in it: all that is left to do when a frame is sent."""
+    """Return a StreamHitsRequest with a serialised batch: the only encoding left when a frame is sent."""
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

@@ -1,6 +1,6 @@
-"""What the mesh must have counted, from the frames that were sent; and how that differs from its reports (pure).
+"""The totals that the mesh must report for the sent frames, and the comparison with the reports (pure).
 
-Decides which hits count, which are copies, and where nothing can be said. Refuses to know how numbers were asked for.
+Decides which hits count, which are copies, and which totals are unknown. Knows nothing about queries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hitmesh.tools.load.visits import VisitCounts
 
 
 class Counts(NamedTuple):
-    """What hits without copies add to a site's totals. All but the last two of `hits` to `late_hits` leave bots out."""
+    """Effect of hits, without copies, on a site's totals. Only `bot_hits` and `late_hits` include bots."""
 
     hits: int
     pageviews: int
@@ -34,7 +34,7 @@ class Counts(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A hit that is sent again: the frame and number of the hit that came first, and what that one counts."""
+    """A repeated hit: frame, number and counts of the first sending."""
 
     frame: int
     hit: int
@@ -42,7 +42,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """What a frame adds: hits that are sent for the first time together, and copies one by one."""
+    """Effect of a frame: total of the hits sent for the first time, and each copy."""
 
     frame: int
     site: int
@@ -57,7 +57,7 @@ METRICS: Final = (*Counts._fields, "excluded_hits", "duplicate_hits", *VISIT_MET
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A total that is not what it should be."""
+    """A total that differs from the expected value."""
 
     site: str
     metric: str
@@ -66,26 +66,26 @@ class Difference:
 
 
 class Expected:
-    """Adds up frames in the order they were offered; each is either sent or left out."""
+    """Sums up frames in the order of offering; each frame is either sent or left out."""
 
     def __init__(self) -> None:
         self._counts: dict[int, list[int]] = {}
         self._copies: dict[int, int] = {}
         self._left_out: set[int] = set()
-        # Copies that stand for a hit whose own frame was left out.
+        # Hits counted through a copy, because the hit's own frame was left out.
         self._stand_ins: set[int] = set()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame was sent. Else the visits that the generator counted are not those of what was sent."""
+        """Whether every frame was sent; otherwise the generator's visits do not match the sent hits."""
         return not self._left_out
 
     def leave_out(self, facts: FrameFacts) -> None:
-        """Notes that a frame was never sent."""
+        """Record that a frame is never sent."""
         self._left_out.add(facts.frame)
 
     def send(self, facts: FrameFacts) -> None:
-        """Adds a frame that is sent."""
+        """Add a frame that is sent."""
         self._add(facts.site, facts.fresh)
         for copy in facts.copies:
             if copy.frame in self._left_out and copy.hit not in self._stand_ins:
@@ -95,7 +95,7 @@ class Expected:
                 self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
 
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
-        """Returns what each site's report must say by metric; of visits if all was sent and they are known."""
+        """Return each site's expected totals by metric; visits only if known and every frame was sent."""
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 
     def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:
@@ -113,9 +113,9 @@ class Expected:
 def differences(
     site: str, expected: Mapping[str, int], reported: Mapping[str, int], *, extra_copies: int = 0
 ) -> list[Difference]:
-    """Returns the metrics of a site that are not as expected.
+    """Return the metrics of a site that differ from the expected totals.
 
-    `extra_copies` is how many hits were sent once more after a stream broke: each may have become a copy.
+    `extra_copies` is the number of hits sent again after a broken stream: each may have become a copy.
     """
     found = []
     for metric, wanted in expected.items():

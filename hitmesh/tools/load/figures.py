@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How values are spread; all None without values."""
+    """Percentiles of values; all None without values."""
 
     p50: float | None
     p99: float | None
@@ -16,18 +16,18 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Returns the spread of values in any order."""
+        """Return the percentiles for values in any order."""
         ordered = sorted(values)
         return cls(percentile(ordered, 50), percentile(ordered, 99), percentile(ordered, 100))
 
     def as_json(self, digits: int) -> dict[str, float | None]:
-        """Returns the values, rounded."""
+        """Return the percentiles, rounded."""
         values = {"p50": self.p50, "p99": self.p99, "max": self.max}
         return {name: None if value is None else round(value, digits) for name, value in values.items()}
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Returns the least value that so many percent of the ascending values do not exceed (nearest rank)."""
+    """Return the percentile of ascending values by nearest rank; None without values."""
     if not ordered:
         return None
     rank = -(-len(ordered) * percent // 100)
@@ -35,5 +35,5 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
 
 
 def per_second(count: float, seconds: float) -> float:
-    """Returns a rate; 0 when no time passed."""
+    """Return a rate; 0 if no time passed."""
     return count / seconds if seconds > 0 else 0.0

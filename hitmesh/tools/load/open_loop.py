@@ -1,8 +1,7 @@
-"""Sends every frame when it is due, whether or not the mesh has answered those before (an open loop).
+"""Open loop: sends every frame when due, even while the mesh has not answered earlier frames.
 
-Decides when a frame goes, over which stream, and when it is left out since too much waits already. A loop that waits
-for answers would offer less just when the mesh is slow, and hide what its users would have waited (coordinated
-omission).
+Decides when to send a frame, over which stream, and when to leave a frame out because too many bytes are queued. A
+closed loop would offer less exactly when the mesh is slow, and hide the delays of real users (coordinated omission).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ MAX_WAITING_BYTES: Final = 64 << 20
 
 
 class OpenLoop:
-    """The schedule of a run. Runs in a thread of its own between `start` and the last frame, or `stop`."""
+    """The schedule of a run. A separate thread runs from `start` to the last frame or `stop`."""
 
     def __init__(
         self,
@@ -44,16 +43,16 @@ class OpenLoop:
         self._thread = threading.Thread(target=self._run, name="load-schedule", daemon=True)
 
     def start(self) -> None:
-        """Begins; `start_s` is when the first frame may go, by the monotonic clock."""
+        """Start the thread; the first frame may go at `start_s` of the monotonic clock."""
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Returns whether every frame was sent or left out within the time, or `failure` ended the run."""
+        """Wait up to `timeout_s`; return whether every frame was sent or left out, or `failure` ended the run."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Sends no more frames."""
+        """Stop sending frames."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -63,7 +62,7 @@ class OpenLoop:
                 if self._stopping.wait(max(0.0, due_s - time.monotonic())):
                     return
                 self._send(frame, time.monotonic() - due_s)
-        except Exception as error:  # told to whoever waits for the run
+        except Exception as error:  # the run reads `failure`
             self.failure = error
         finally:
             for stream in self._streams:
@@ -72,7 +71,7 @@ class OpenLoop:
     def _send(self, frame: Frame, delay_s: float) -> None:
         waiting = [stream.waiting_bytes for stream in self._streams]
         shed = sum(waiting) + len(frame.content) > self._max_waiting_bytes
-        # Before it is submitted: an answer may come at once.
+        # Before the submit: an answer may come at once.
         self._tally.offer(frame.hits, delay_s, shed=shed)
         if shed:
             self._expected.leave_out(frame.facts)

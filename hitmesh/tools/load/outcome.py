@@ -1,6 +1,6 @@
-"""What a run found: the numbers that `hitmesh load` prints, as JSON and for people (pure).
+"""The results of a run: the numbers that `hitmesh load` prints, as JSON and as text (pure).
 
-Decides when a run is good: the ledger balances, every total is as expected, nothing was refused, every probe was seen.
+A run is good if the ledger balances, every total is as expected, no hit was refused and every probe was seen.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The mesh against what was sent.
+    """The comparison of the mesh with the sent hits.
 
     Attributes:
-        sites: how many sites were compared.
-        omitted: what was not compared, and why.
-        differences: totals that are not as expected.
-        imbalances: hits by which the ledger of a site does not balance; only those that do not.
+        sites: number of compared sites.
+        omitted: totals that were not compared, and why.
+        differences: totals that differ from the expected values.
+        imbalances: hits by which a site's ledger does not balance; only sites with an imbalance.
     """
 
     sites: int
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run. Times are in seconds; `processes` is empty where `processes_omitted` says why."""
+    """A finished run. Times are in seconds. If `processes` is empty, `processes_omitted` has the reason."""
 
     run: str
     plan: LoadPlan
@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, for people; empty when the run is good."""
+        """The problems as text; empty if the run is good."""
         found = []
         if self.check.imbalances:
             found.append(f"the ledger of {len(self.check.imbalances)} sites does not balance")
@@ -89,7 +89,7 @@ class Outcome:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fields people script; docs/load.md says what each is."""
+        """Return the fields for scripts; docs/load.md describes each field."""
         return {
             "ok": not self.problems,
             "problems": self.problems,
@@ -111,19 +111,19 @@ class Outcome:
                 **self.probes.freshness_s.as_json(3),
             },
             "lag_s": self.lag_s.as_json(3),
-            "processes": [self._usage(one) for one in self.processes],
+            "processes": [self._usage(process) for process in self.processes],
             "processes_omitted": self.processes_omitted,
             "ledger": {"balanced": not self.check.imbalances, "imbalances": dict(self.check.imbalances)},
             "comparison": {
                 "equal": not self.check.differences,
                 "sites": self.check.sites,
                 "omitted": dict(self.check.omitted),
-                "differences": [asdict(one) for one in self.check.differences],
+                "differences": [asdict(difference) for difference in self.check.differences],
             },
         }
 
     def as_rows(self) -> Iterator[tuple[str, str]]:
-        """Yields names and values for people."""
+        """Yield names and values as text."""
         hits, rates = self.hits, self.rates
         yield "offered", f"{hits.offered:,} hits  {rates['offered_per_s']:,.0f}/s"
         if hits.shed:
@@ -136,9 +136,9 @@ class Outcome:
         yield "sent late by", _spread(self.delay_s, 1_000, "ms")
         yield "freshness", f"{_spread(self.probes.freshness_s, 1, 's')}  ({self.probes.sent} probes)"
         yield "lag", _spread(self.lag_s, 1, "s")
-        for one in self.processes:
-            usage = self._usage(one)
-            yield f"  {one.name}", f"{usage['cpu_cores']:.2f} cores  {usage['max_rss_mib']:,.0f} MiB"
+        for process in self.processes:
+            usage = self._usage(process)
+            yield f"  {process.name}", f"{usage['cpu_cores']:.2f} cores  {usage['max_rss_mib']:,.0f} MiB"
         if self.processes_omitted:
             yield "processes", self.processes_omitted
         yield "ledger", "balanced" if not self.check.imbalances else f"NOT balanced: {dict(self.check.imbalances)}"
@@ -148,14 +148,14 @@ class Outcome:
         for wrong in self.check.differences[:MAX_LISTED]:
             yield f"  {wrong.site}", f"{wrong.metric}: expected {wrong.expected:,}, reported {wrong.reported:,}"
 
-    def _usage(self, one: Usage) -> dict[str, Any]:
+    def _usage(self, process: Usage) -> dict[str, Any]:
         return {
-            "name": one.name,
-            "pid": one.pid,
-            "cpu_s": round(one.cpu_s, 2),
-            "cpu_cores": round(per_second(one.cpu_s, self.visible_in_s), 3),
-            "cpu_us_per_hit": round(one.cpu_s * 1e6 / max(1, self.hits.acknowledged), 2),
-            "max_rss_mib": round(one.max_rss_mib, 1),
+            "name": process.name,
+            "pid": process.pid,
+            "cpu_s": round(process.cpu_s, 2),
+            "cpu_cores": round(per_second(process.cpu_s, self.visible_in_s), 3),
+            "cpu_us_per_hit": round(process.cpu_s * 1e6 / max(1, self.hits.acknowledged), 2),
+            "max_rss_mib": round(process.max_rss_mib, 1),
         }
 
 

@@ -1,7 +1,7 @@
-"""What a load run offers and when (its first step): a pure function of its options.
+"""The plan of a load run (first step): which hits are offered and when, as a pure function of the options.
 
-Decides how many hits there are, how they are cut into frames, when each happens and which site a frame is of. Refuses
-to know what a hit looks like, what the time is and how fast the mesh answers: an open loop never waits for it.
+Decides the number of hits, how hits are cut into frames, when each hit happens and which site each frame goes to. Knows
+nothing about hit contents, the current time or the mesh's speed: an open loop never waits for the mesh.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
-# An edge that waits longer than this for a full frame adds more delay than it saves.
+# Waiting longer for a full frame would add more delay than it saves.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"
 SHAPES: Final = ("shop", WILD)
 ALL_PERCENT: Final = 100.0
 WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
-# Wild hits are large, and a batch has at most 1 MiB.
+# Wild hits are large, and a batch is limited to 1 MiB.
 MAX_WILD_HITS: Final = 100
 
 
@@ -31,18 +31,19 @@ class LoadPlan:
     """The traffic of a run; equal plans offer equal traffic.
 
     Attributes:
-        rate: hits a second, copies included.
-        duration_s: for how long.
-        sites: how many sites there are; those that get no frame are never made.
-        zipf: the site of rank r gets a share proportional to 1 / r^zipf; 0 = all alike.
-        late_percent: of the hits, with an event time 61 minutes to 20 hours before they are sent.
-        out_of_order_percent: of the hits, with an event time up to 50 minutes before they are sent; all that are
-            not late in the shape `wild`.
-        duplicates_percent: of the hits, sent again 3 to 60 s later.
-        bots_percent: of the visitors, with the user agent of a crawler.
-        seed: of everything that is drawn.
-        max_frame_hits: most hits of a frame.
-        shape: what the hits are like: those of a shop, or as wild as they may be.
+        rate: hits a second, including copies.
+        duration_s: length of the run.
+        sites: number of sites; a site without frames is never created.
+        zipf: the site at rank r gets a share proportional to 1 / r^zipf; 0 = equal shares.
+        late_percent: percentage of hits with an event time 61 minutes to 20 hours before sending.
+        out_of_order_percent: percentage of hits with an event time up to 50 minutes before sending; in the shape
+            `wild`,
+            all hits that are not late.
+        duplicates_percent: percentage of hits that are sent again 3 to 60 s later.
+        bots_percent: percentage of visitors with a crawler's user agent.
+        seed: seed for all random choices.
+        max_frame_hits: maximum hits per frame.
+        shape: `shop` for ordinary shop hits, `wild` for extreme hits.
     """
 
     rate: float
@@ -59,12 +60,12 @@ class LoadPlan:
 
     @property
     def is_wild(self) -> bool:
-        """Whether hits are as wild as they may be."""
+        """Whether the shape is `wild`."""
         return self.shape == WILD
 
     @property
     def offered_out_of_order_percent(self) -> float:
-        """Percent of the hits that happened up to 50 minutes before they are sent."""
+        """Percentage of hits that happened up to 50 minutes before sending."""
         return ALL_PERCENT - self.late_percent if self.is_wild else self.out_of_order_percent
 
     @property
@@ -74,25 +75,25 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Hits of every frame but the last: as many as are allowed, and no more than happen in MAX_FRAME_S."""
+        """Hits per frame, except the last frame: the allowed maximum, but no more hits than happen in MAX_FRAME_S."""
         most = min(self.max_frame_hits, MAX_WILD_HITS) if self.is_wild else self.max_frame_hits
         return max(1, min(most, int(self.rate * MAX_FRAME_S)))
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return -(-self.total_hits // self.frame_hits)
 
     @cached_property
     def shares(self) -> Sequence[float]:
-        """The share of the traffic of each site, by rank; they add up to 1."""
+        """Traffic share per site, by rank; the sum is 1."""
         weights = [rank**-self.zipf for rank in range(1, self.sites + 1)]
         total = sum(weights)
         return [weight / total for weight in weights]
 
     @cached_property
     def site_of_frames(self) -> Sequence[int]:
-        """The site of each frame, as its rank from 0."""
+        """The site for each frame, as a rank from 0."""
         ends = list(accumulate(self.shares))
         return Random(f"sites-{self.seed}").choices(range(self.sites), cum_weights=ends, k=self.frames)
 
@@ -102,19 +103,19 @@ class LoadPlan:
         return sorted(set(self.site_of_frames))
 
     def hits_of(self, frame: int) -> range:
-        """Returns the numbers of a frame's hits, from 0."""
+        """Return the numbers of a frame's hits, from 0."""
         first = frame * self.frame_hits
         return range(first, min(first + self.frame_hits, self.total_hits))
 
     def happens_ms(self, hit: int) -> int:
-        """Returns when a hit happens, in ms after the start."""
+        """Return the time of a hit, in ms after the start."""
         return int(hit * 1_000 / self.rate)
 
     def due_s(self, frame: int) -> float:
-        """Returns when a frame is to be sent, in seconds after the start: when its last hit has happened."""
+        """Return when to send a frame, in seconds after the start: when the frame's last hit has happened."""
         return (self.hits_of(frame)[-1]) / self.rate
 
 
 def site_name(site: int) -> str:
-    """Returns the full name of a site by its rank from 0."""
+    """Return a site's full name; `site` is the rank from 0."""
     return f"{MERCHANT}/sites/load-{site + 1:0{SITE_DIGITS}d}"

@@ -1,7 +1,7 @@
-"""Probe hits: one a second on a site of their own, each with a page nobody else has, looked for in a report a second.
+"""Probe hits on a separate site: a hit a second with a unique page, then a report a second until the page appears.
 
-Decides how often, and what "visible" means: a report that was asked for after the ack has the page. What is measured
-is what people see, not what the mesh says of itself.
+Decides the intervals and the meaning of "visible": a report requested after the ack contains the page. The prober
+measures the freshness that users see, not the freshness that the mesh claims.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from hitmesh.tools.load.questions import Days, SiteKey
 from hitmesh.tools.load.scenery import ORIGIN
 
 PROBE_EVERY_S: Final = 1.0
-# Looking is work for the mesh as well: at five reports a second it was a twentieth of all that two cores did.
+# Reports load the mesh too: five reports a second took a twentieth of the work of two cores.
 POLL_S: Final = 1.0
-# A probe that is not seen for so long is not looked for any more.
+# Older probes are no longer searched for.
 LOOK_BACK_MS: Final = 7_200_000
-# As many values as a filter may have.
+# Maximum of values in a filter.
 MAX_ASKED: Final = 100
 
 
 class Prober:
-    """Sends probes and looks for them, in two threads of its own. `start`, `stop`, then read."""
+    """Sends probes and searches reports for them, in two threads. Call `start`, then `stop`, then read the results."""
 
     def __init__(self, mesh: Mesh, key: SiteKey, run: str) -> None:
         self.sent = 0
@@ -48,12 +48,12 @@ class Prober:
         self._looking = threading.Thread(target=self._look_all, name="load-probe-reports", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Start both threads."""
         self._sending.start()
         self._looking.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Sends no more probes, and waits until all that were sent are visible, or the time is over."""
+        """Stop sending; wait until every sent probe is visible, at most `timeout_s`."""
         self._stopping.set()
         self._sending.join(timeout_s)
         with self._changed:
@@ -64,14 +64,14 @@ class Prober:
 
     @property
     def missing(self) -> int:
-        """Probes that were acknowledged and not seen in a report."""
+        """Acknowledged probes that no report has shown."""
         return self.sent - len(self.freshness_s)
 
     def _send_until_stopped(self) -> None:
         try:
             self._send_all()
         finally:
-            # Who looks must hear of it, however long ago the stop was: nothing else wakes it any more.
+            # The search thread must be notified, however long ago the stop was: nothing else wakes the thread.
             with self._changed:
                 self._sent_all = True
                 self._changed.notify_all()
@@ -121,14 +121,14 @@ class Prober:
                     if acknowledged_s is not None:
                         self.freshness_s.append(now_s - acknowledged_s)
                 self._changed.notify_all()
-                # A pause between questions, shorter when the run ends.
+                # A pause between reports, shorter at the end of the run.
                 self._changed.wait_for(lambda: not self._outstanding, POLL_S)
 
     def _over(self) -> bool:
         return self._sent_all
 
     def _seen(self, pages: Sequence[str]) -> list[str]:
-        """Returns those of the pages that a report has now."""
+        """Return the given pages that a report now contains."""
         now_ms = time.time_ns() // 1_000_000
         pages_filter = reporter_pb2.DimensionFilter(
             dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=pages

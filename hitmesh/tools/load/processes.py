@@ -1,7 +1,7 @@
-"""CPU and memory of the processes of a mesh on this machine, read from /proc.
+"""CPU and memory use by a local mesh's processes, read from /proc.
 
-Decides which processes are the mesh's: the children of the one that wrote the ready file, and the servers it names.
-Knows nothing of hits.
+The mesh's processes are the children of the process that wrote the ready file, and the servers that the file names.
+Knows nothing about hits.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from hitmesh.client.home import READY_FILE
 
 PROC: Final = Path("/proc")
 _MIB: Final = 1 << 20
-# In /proc/PID/stat after the name, which may hold spaces: parent, user and system ticks.
+# Fields in /proc/PID/stat after the name, which may contain spaces: parent, user ticks, system ticks.
 _PARENT, _USER, _SYSTEM = 1, 11, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process used during a run."""
+    """A process's resource use during a run."""
 
     name: str
     pid: int
@@ -39,7 +39,7 @@ class _Watched:
 
 
 class ProcessWatch:
-    """Processes that are looked at again and again; one that ends keeps what it had used."""
+    """Samples processes repeatedly; a process that has ended keeps the last sample."""
 
     def __init__(self, pids: dict[int, str]) -> None:
         self._watched: dict[int, _Watched] = {}
@@ -49,7 +49,7 @@ class ProcessWatch:
                 self._watched[pid] = _Watched(name, cpu_s, cpu_s, _rss_bytes(pid))
 
     def look(self) -> None:
-        """Looks at every process once."""
+        """Sample every process once."""
         for pid, watched in self._watched.items():
             cpu_s = _cpu_s(pid)
             if cpu_s is not None:
@@ -57,21 +57,21 @@ class ProcessWatch:
                 watched.max_rss_bytes = max(watched.max_rss_bytes, _rss_bytes(pid))
 
     def usages(self) -> list[Usage]:
-        """Returns what each process used since the watch began, up to the last look."""
+        """Return each process's use from the start of the watch to the last sample."""
         return [
-            Usage(one.name, pid, one.last_cpu_s - one.first_cpu_s, one.max_rss_bytes / _MIB)
-            for pid, one in self._watched.items()
+            Usage(watched.name, pid, watched.last_cpu_s - watched.first_cpu_s, watched.max_rss_bytes / _MIB)
+            for pid, watched in self._watched.items()
         ]
 
 
 def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
-    """Returns the processes of the mesh at `address` by pid, and why there are none."""
+    """Return the mesh's processes at `address` by pid, and the reason if there are none."""
     if not PROC.joinpath("self", "stat").exists():
         return {}, "this system has no /proc"
     try:
-        said = json.loads((home / READY_FILE).read_bytes())
-        parent, listens = int(said["pid"]), str(said["grpc"])
-        servers = {int(pid): str(name) for name, pid in said.get("servers", {}).items()}
+        ready = json.loads((home / READY_FILE).read_bytes())
+        parent, listens = int(ready["pid"]), str(ready["grpc"])
+        servers = {int(pid): str(name) for name, pid in ready.get("servers", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}, f"no mesh on this machine says its processes in {home / READY_FILE}"
     if listens != address:
@@ -81,7 +81,7 @@ def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
 
 
 def descendants(parent: int) -> list[int]:
-    """Returns the pids of all processes below a process, ascending."""
+    """Return the pids of all descendants of a process, ascending."""
     parents = {}
     for entry in PROC.iterdir():
         fields = _stat(int(entry.name)) if entry.name.isdigit() else None
@@ -96,7 +96,7 @@ def descendants(parent: int) -> list[int]:
 
 
 def _name(pid: int) -> str:
-    """Returns the module of `python -m module`, else the name of the program."""
+    """Return the module in `python -m module`, else the program's name."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:

@@ -1,8 +1,8 @@
-"""Encodes the frames of a run ahead of the sender, in a process of its own, with bounded memory.
+"""Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-Decides how far ahead: what fits into a pipe and a buffer. A process of its own, since a thread would take the
-interpreter from the sender in the middle of its schedule. The parent hands over keys on standard input, never as
-arguments, which everybody on the machine could read.
+The producer is ahead by at most a pipe and a buffer. A thread instead of a process would take the interpreter lock from
+the sender in the middle of the schedule. The parent passes keys on standard input, never as arguments, which every user
+on the machine could read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ READY: Final = "ready"
 
 
 class Producer:
-    """The encoding process, as its parent sees it. Use it in a `with`."""
+    """The parent's handle for the encoding process. Use in a `with` statement."""
 
     def __init__(self, plan: LoadPlan, ahead_bytes: int = AHEAD_BYTES) -> None:
         self.visits: dict[int, VisitCounts] = {}
@@ -48,7 +48,7 @@ class Producer:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
     def __enter__(self) -> Producer:
@@ -65,12 +65,12 @@ class Producer:
                 pipe.close()
 
     def wait_ready(self) -> None:
-        """Returns when the process can encode at once: the start can be set close ahead."""
+        """Block until the process is ready to encode, so that the start can be close."""
         if self._receive() != READY:
             raise HitmeshError("the process that encodes hits did not start; its message stands above")
 
     def start(self, keys: dict[int, str], start_ms: int) -> None:
-        """Begins to encode for a start; may be called once."""
+        """Start encoding for the given start time. May be called once."""
         order = {"plan": asdict(self._plan), "keys": keys, "start_ms": start_ms}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -78,7 +78,7 @@ class Producer:
         threading.Thread(target=self._fill, name="load-frames", daemon=True).start()
 
     def frames(self) -> Iterator[Frame]:
-        """Yields the frames in order, each as soon as it is there.
+        """Yield the frames in order, each as soon as available.
 
         Raises:
             HitmeshError: the process ended before the last frame.
@@ -109,16 +109,16 @@ class Producer:
             self._changed.notify_all()
 
     def _receive(self) -> Any:
-        """Returns what the process says next; None when it has ended."""
+        """Return the next object from the process; None after the end of the process."""
         assert self._process.stdout is not None
         try:
             return pickle.load(self._process.stdout)
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # it ended, or this side was closed
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # the process ended, or this side was closed
             return None
 
 
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
-    """Says that it is ready, reads the order, writes every frame, then visits per site and CPU seconds."""
+    """Announce readiness, read the order, then write every frame, visits per site, and CPU seconds."""
     _send(out, READY)
     line = orders.readline()
     if not line:
@@ -137,10 +137,10 @@ def _send(out: IO[bytes], value: object) -> None:
 
 
 def main() -> None:
-    """Runs the encoding process."""
+    """Run the encoding process."""
     try:
         encode(sys.stdin.buffer, sys.stdout.buffer)
-    except (BrokenPipeError, KeyboardInterrupt):  # the parent is gone, or both were interrupted
+    except (BrokenPipeError, KeyboardInterrupt):  # the parent has ended, or both were interrupted
         os._exit(1)
 
 

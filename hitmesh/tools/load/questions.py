@@ -1,6 +1,6 @@
-"""What a run asks the mesh: sites and keys before it, totals of reports and the ledger after it.
+"""Requests to the mesh: sites and keys before a run, report totals and ledgers afterwards.
 
-Decides how each question is put. Judges nothing.
+Decides the form of each request. Judges nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NANOS_PER_MICRO: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site that may be sent to, and the key made for this run. `is_new` sites have no numbers yet."""
+    """A site and the key made for this run. A site with `is_new` has no data yet."""
 
     site: str
     secret: str
@@ -40,32 +40,32 @@ class SiteKey:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """UTC days [first, end), as days since 1970-01-01: whole days, since the ledger is kept by day."""
+    """UTC days [first, end), as days since 1970-01-01. Whole days, since the ledger is kept by day."""
 
     first: int
     end: int
 
     @classmethod
     def of(cls, first_ms: int, last_ms: int) -> Days:
-        """Returns the days from that of `first_ms` to that of `last_ms`."""
+        """Return the days from `first_ms` to `last_ms`, both included."""
         return cls(first_ms // DAY_MS, last_ms // DAY_MS + 1)
 
     def message(self) -> reporter_pb2.TimeRange:
-        """Returns the days as a range of instants."""
+        """Return the days as a range of instants."""
         start, end = Timestamp(), Timestamp()
         start.FromMilliseconds(self.first * DAY_MS)
         end.FromMilliseconds(self.end * DAY_MS)
         return reporter_pb2.TimeRange(instants=reporter_pb2.InstantRange(start=start, end=end))
 
     def dates(self) -> tuple[str, str]:
-        """Returns the first and the last day as dates."""
+        """Return the first and the last day as dates."""
         first, last = EPOCH + timedelta(days=self.first), EPOCH + timedelta(days=self.end - 1)
         return first.isoformat(), last.isoformat()
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerDays:
-    """What the ledger of a site says of some days; `imbalance` is over all time."""
+    """A site's ledger for some days; `imbalance` covers all time."""
 
     counted: int
     duplicate: int
@@ -74,9 +74,9 @@ class LedgerDays:
 
 
 def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
-    """Returns a site, made when it is missing, with a new server key of its own.
+    """Return a site, created if missing, with a new server key.
 
-    A key names the site of a frame, so that frames of all sites share a few streams.
+    The key identifies a frame's site, so that frames for all sites can share a few streams.
     """
     found = ensure_site(mesh, site, CURRENCY)
     request = admin_pb2.CreateIngestKeyRequest(parent=MERCHANT, kind=admin_pb2.KEY_KIND_SERVER, site=site)
@@ -85,7 +85,7 @@ def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
 
 
 def close_key(mesh: Mesh, key: SiteKey) -> None:
-    """Revokes the key of a run; a mesh that is gone by then is left as it is."""
+    """Revoke a run's key; ignore an unavailable mesh."""
     try:
         request = admin_pb2.RevokeIngestKeyRequest(name=key.key_name)
         mesh.admin.RevokeIngestKey(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
@@ -94,7 +94,7 @@ def close_key(mesh: Mesh, key: SiteKey) -> None:
 
 
 def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) -> dict[str, int]:
-    """Returns the totals of a site over a range, money in micros; grpc.RpcError when the reporter refuses."""
+    """Return a site's totals over a range, money in micros; grpc.RpcError if the reporter refuses."""
     request = reporter_pb2.RunReportRequest(
         site=site,
         metrics=metrics,
@@ -109,7 +109,7 @@ def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) 
 
 
 def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
-    """Returns the ledger of a site over some days; grpc.RpcError when it cannot be read."""
+    """Return a site's ledger for some days; grpc.RpcError if the ledger cannot be read."""
     since, until = over.dates()
     request = operations_pb2.GetLedgerRequest(site=site, since=since, until=until)
     operations = OperationsServiceStub(mesh.channel)
@@ -123,9 +123,9 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 
 
 def lag_s(mesh: Mesh, site: str) -> float | None:
-    """Returns how far the numbers of a site are behind, in seconds.
+    """Return a site's lag in seconds.
 
-    None when the reporter does not answer, or does not know yet: a partition of a new mesh has shown nothing.
+    None if the reporter does not answer or the lag is unknown: a partition of a new mesh has no watermark yet.
     """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)

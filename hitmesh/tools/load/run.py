@@ -1,6 +1,6 @@
-"""One run of `hitmesh load`, from its sites to the comparison with what was sent.
+"""A run of `hitmesh load`, from creating sites to comparing the reports with the sent hits.
 
-Decides the order of the steps, when the run starts and how long it waits; each step is a module of its own.
+Decides the order of the steps, the start time and the time-outs; each step has a separate module.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOOK_EVERY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a plan is sent: to the mesh at `address`, whose files are in `home` where it runs on this machine."""
+    """How to send a plan: to the mesh at `address`; a local mesh has its files in `home`."""
 
     address: str
     home: Path
@@ -46,20 +46,20 @@ class LoadOptions:
 
 
 def run_load(plan: LoadPlan, options: LoadOptions, mesh: Mesh, show: Show) -> Outcome:
-    """Sends a plan, waits until all of it is visible and compares.
+    """Send a plan, wait until every hit is visible, and compare.
 
     Raises:
-        NotVisibleYet: reports do not show everything within the time given.
-        SendStopped: no collector takes hits any more.
+        NotVisibleYet: reports do not include every hit within the time-out.
+        SendStopped: the collectors no longer accept hits.
         RefusedError: the merchant's key is missing, or a site has another currency.
-        grpc.RpcError: the mesh refuses a question.
+        grpc.RpcError: the mesh refuses a request.
     """
     with ExitStack() as stack:
         return _Run(plan, options, mesh, show, stack).run()
 
 
 class _Run:
-    """The state of one run. What must be ended stands on the stack as soon as it is there."""
+    """The state of a run. Resources go onto the exit stack as soon as they are created."""
 
     def __init__(self, plan: LoadPlan, options: LoadOptions, mesh: Mesh, show: Show, stack: ExitStack) -> None:
         self._plan = plan
@@ -86,7 +86,7 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # A probe whose answer was lost may be stored all the same.
+        # A probe without an answer may still be stored.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         offsets = {site_name(site): places for site, places in tally.offsets.items()}
         check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
@@ -133,7 +133,7 @@ class _Run:
         return ProcessWatch({**pids, os.getpid(): "load", producer.pid: "load.producer"}), omitted
 
     def _send(self, producer: Producer, tally: Tally, watch: ProcessWatch, prober: Prober, start_s: float) -> None:
-        """Sends every frame; returns when each is acknowledged or was left out."""
+        """Send every frame; block until each is acknowledged or left out."""
         self._show.phase("sending", self._plan.total_hits)
         streams = [
             FrameStream(self._options.address, lambda answer: tally.answer(answer, time.monotonic()))
@@ -155,10 +155,10 @@ class _Run:
             self._show.sending(Live(time.monotonic() - start_s, tally.progress, waiting, self._look_at_lag()))
 
     def _all_over(self, loop: OpenLoop, streams: list[FrameStream]) -> bool:
-        """Waits a moment; returns whether everything is sent and answered.
+        """Wait briefly; return whether every frame is sent and answered.
 
         Raises:
-            Exception: what ended a stream or the schedule.
+            Exception: the failure of a stream or of the schedule.
         """
         over = loop.wait(LOOK_EVERY_S) and all(stream.wait(LOOK_EVERY_S) for stream in streams)
         for failure in (loop.failure, *(stream.failure for stream in streams)):
@@ -167,14 +167,14 @@ class _Run:
         return over
 
     def _look_at_lag(self) -> float | None:
-        """Returns the lag of the largest site."""
+        """Return the largest site's lag."""
         lag_s = questions.lag_s(self._mesh, site_name(self._plan.used_sites[0]))
         if lag_s is not None:
             self._lags_s.append(lag_s)
         return lag_s
 
     def _wait_visible(self, tally: Tally, watch: ProcessWatch) -> float:
-        """Waits until reports have every record; returns when that was, by the monotonic clock."""
+        """Wait until reports include every record; return that time on the monotonic clock."""
         places = tally.last_of_partitions()
         self._show.phase("waiting for the reports", len(places))
         for done, (site, offsets) in enumerate(places.items(), 1):

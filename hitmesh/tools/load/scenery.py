@@ -1,6 +1,6 @@
-"""The world of made-up visitors: pages, products, user agents, referrers, campaigns, events.
+"""The data for synthetic visitors: pages, products, user agents, referrers, campaigns, events.
 
-Decides what may be drawn and how often each page is looked at. Knows no time, visitor or wire.
+Decides the possible values and how often each page is viewed. Knows nothing of time, visitors and encoding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MICROS_PER_CENT: Final = 10_000
 
 
 class Product(NamedTuple):
-    """Something a site sells."""
+    """A product for sale."""
 
     sku: str
     category: tuple[str, str]
@@ -22,7 +22,7 @@ class Product(NamedTuple):
 
 
 class Campaign(NamedTuple):
-    """A campaign as its tags in a URL."""
+    """A campaign as tags in a URL."""
 
     source: str
     medium: str
@@ -30,7 +30,7 @@ class Campaign(NamedTuple):
 
     @property
     def query(self) -> str:
-        """The query of a page that the campaign leads to."""
+        """The URL query for a landing page of the campaign."""
         return f"utm_source={self.source}&utm_medium={self.medium}&utm_campaign={self.campaign}"
 
 
@@ -58,7 +58,7 @@ PAGES: Final = (
     *(f"/c/{'/'.join(category)}" for category in _CATEGORIES),
     *(f"/product/{product.sku}" for product in PRODUCTS),
 )
-# A few pages get most of the views.
+# A few pages get most views.
 PAGE_WEIGHTS: Final = tuple(1 / (rank + 2) for rank in range(len(PAGES)))
 
 _CHROME: Final = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 {}Safari/537.36"
@@ -99,7 +99,7 @@ BOT_AGENTS: Final = (
 )
 LANGUAGES: Final = ("en", "en-GB", "de", "fr", "es", "ja")
 
-# "" is a visit that nothing led to.
+# "" is a direct visit.
 REFERRERS: Final = (
     "",
     "https://www.google.com/",

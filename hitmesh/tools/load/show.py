@@ -1,4 +1,4 @@
-"""What a run tells people while it goes on. Who shows it, and how, is not its business."""
+"""The port for displaying a run's progress. Knows nothing of how progress is displayed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.tools.load.tally import Progress
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """How far sending got. `lag_s` is None while the reporter does not answer."""
+    """Progress of sending. `lag_s` is None while the reporter does not answer."""
 
     elapsed_s: float
     hits: Progress
@@ -19,13 +19,13 @@ class Live:
 
 
 class Show(Protocol):
-    """Shows people how far a run got."""
+    """Displays a run's progress."""
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """Begins a phase of `total` units; None when nobody knows."""
+        """Begin a phase with `total` units; None if unknown."""
 
     def reached(self, done: int) -> None:
-        """Says how many units of the phase are done."""
+        """Report the number of finished units in the phase."""
 
     def sending(self, live: Live) -> None:
-        """Says how far sending got."""
+        """Report the progress of sending."""

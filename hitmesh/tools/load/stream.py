@@ -1,7 +1,7 @@
-"""One StreamHits call after the other for frames that are bytes already (contract, Collector 1 to 4).
+"""A sender of encoded frames over consecutive StreamHits calls (contract, Collector 1 to 4).
 
-Decides numbering, what may be in flight, what is sent again after a break. Frames wait here while the collector gives
-no credit; nobody who submits is ever held up. Refuses to know when a frame was due and what is in it.
+Decides the numbering, the frames in flight, and what to send again after a broken call. Frames queue here while the
+collector gives no credit; `submit` never blocks. Knows nothing of when frames are due and what they contain.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ STREAM_HITS: Final = "/hitmesh.api.collector.v1.CollectorService/StreamHits"
 
 @dataclass(slots=True)
 class Outgoing:
-    """A frame on its way. `resent` hits went out once more, since a stream broke before it was acknowledged.
+    """A frame that is queued or in flight.
 
-    `not_before_s` is when a frame that was refused for now may go again, by the monotonic clock.
+    `resent` counts hits sent again because a call broke before their acknowledgement. `not_before_s` is the monotonic
+    time from which a frame with a RETRY issue may be sent again.
     """
 
     frame: Frame
@@ -42,7 +43,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a frame: hits taken and refused for good, the first refusal, where it is in the log."""
+    """The outcome of a frame: accepted and rejected hits, the first refusal, and the receipts."""
 
     sent: Outgoing
     accepted: int
@@ -55,7 +56,7 @@ Answered = Callable[[Answer], None]
 
 
 class FrameStream:
-    """Frames in, answers out, over one connection of its own. Thread-safe."""
+    """Frames in, answers out, over a separate connection. Thread-safe."""
 
     def __init__(self, endpoint: str, answered: Answered, patience: Patience = PATIENCE) -> None:
         self._answered = answered
@@ -82,34 +83,34 @@ class FrameStream:
         self._thread = threading.Thread(target=self._live, name="load-stream", daemon=True)
 
     def start(self) -> None:
-        """Opens the first call."""
+        """Start the thread, which opens the first call."""
         self._thread.start()
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of frames that the collector gave no credit for yet."""
+        """Bytes of frames that wait for credit."""
         return self._waiting_bytes
 
     def submit(self, frame: Frame) -> None:
-        """Sends a frame as soon as there is credit. Never blocks."""
+        """Queue a frame, to be sent as soon as there is credit. Never blocks."""
         with self._changed:
             self._waiting.append(Outgoing(frame))
             self._waiting_bytes += len(frame.content)
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Says that nothing more will be submitted: the stream ends when everything is acknowledged."""
+        """Announce that no frame will follow: the stream ends when every frame is acknowledged."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Returns whether the stream has ended within the time, well or with `failure`."""
+        """Wait up to `timeout_s`; return whether the stream has ended, successfully or with `failure`."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Breaks off whatever is under way."""
+        """Drop all frames and close the connection."""
         with self._changed:
             self._closing = True
             self._waiting.clear()
@@ -119,7 +120,7 @@ class FrameStream:
         self._channel.close()
 
     def look_after(self) -> None:
-        """To be called about every second: sends again what may go again by now, breaks off a call that is silent."""
+        """Requeue frames whose retry is due, and cancel a silent call. Call about once a second."""
         with self._changed:
             now_s = time.monotonic()
             due = [sent for sent in self._refused if sent.not_before_s <= now_s]
@@ -133,7 +134,7 @@ class FrameStream:
                 self._active_at_s = now_s
                 self._call.cancel()
 
-    # The life of the stream, in its own thread.
+    # The stream's own thread.
 
     def _live(self) -> None:
         failures = 0
@@ -155,7 +156,7 @@ class FrameStream:
                     self._changed.wait_for(lambda: self._closing, self._patience.delay_s(failures))
 
     def _one_call(self) -> grpc.RpcError | None:
-        """Makes a call and follows it to its end; returns why it broke, None when it ended well."""
+        """Make a call and follow the call to its end; return why the call broke, or None."""
         with self._changed:
             self._life += 1
             self._room = self._credit = 0
@@ -178,7 +179,7 @@ class FrameStream:
         return None
 
     def _take_back(self) -> None:
-        """Puts what was not acknowledged first in line again; the requests of the call that ended, end."""
+        """Requeue unacknowledged frames first; the request iterator of the ended call stops."""
         self._life += 1
         self._call = None
         for sent in reversed(self._unacked):
@@ -195,7 +196,7 @@ class FrameStream:
             yield message
 
     def _next_message(self, life: int) -> bytes | None:
-        """Waits for a frame and the credit for it; returns None when nothing more goes out on this call."""
+        """Wait for a frame with credit; return None when this call sends no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._may_go(life))
             if self._life != life or self._draining or not self._waiting:
@@ -215,13 +216,13 @@ class FrameStream:
         if self._life != life or self._draining:
             return True
         if not self._waiting:
-            # Half-closed only when nothing can come back to be sent again.
+            # Half-close only when no frame can come back for a retry.
             return self._closing and not (self._unacked or self._refused)
-        # One that is larger than all credit goes alone.
+        # A frame larger than all credit is sent alone.
         size = len(sequenced(self._next_seq, b"")) + 8 + len(self._waiting[0].frame.content)
         return self._credit > 0 and (self._room >= size or not self._unacked)
 
-    # What the collector says, in the same thread as `_live`.
+    # Responses, in the same thread as `_live`.
 
     def _responded(self, response: collector_pb2.StreamHitsResponse) -> None:
         answers: list[Answer] = []
@@ -258,7 +259,7 @@ class FrameStream:
     def _settle(
         self, sent: Outgoing, issues: Sequence[collector_pb2.HitIssue], receipts: Sequence[collector_pb2.Receipt]
     ) -> Answer:
-        """Returns what became of a frame, and lines up those of its hits that must go again."""
+        """Return the outcome of a frame, and schedule the hits that must be sent again."""
         rejected: set[int] = set()
         again: set[int] = set()
         refusal = ""
@@ -283,7 +284,8 @@ class FrameStream:
             if self._call is not None:
                 self._call.cancel()
             return
-        # Named for the attempt, whole or not: two answers to one name would be a puzzle.
+        # The id contains the attempt, even if the whole frame is sent again: two answers to the same id would be
+        # ambiguous.
         part = part_of(hit_pb2.HitBatch.FromString(sent.frame.content), indexes, sent.attempts)
         frame = sent.frame._replace(hits=len(indexes), content=part.SerializeToString())
         due_s = time.monotonic() + max(delay_s, self._patience.first_s)

@@ -1,6 +1,6 @@
-"""What became of the frames of a run so far: counts, latencies, where the hits are in the log. Thread-safe.
+"""The outcomes of a run's frames so far: counts, latencies, log offsets. Thread-safe.
 
-Decides nothing: it is told by the sender and by the streams.
+Decides nothing: the schedule and the streams report to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_REFUSALS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Hits so far: offered = shed + acknowledged + rejected + those under way."""
+    """Hits so far: offered = shed + acknowledged + rejected + in flight."""
 
     offered: int
     shed: int
@@ -29,7 +29,7 @@ class Progress:
 
 
 class Tally:
-    """Counts. Latencies and delays are in seconds, one per frame."""
+    """Counts and measurements. Latencies and delays are in seconds, a value per frame."""
 
     def __init__(self, start_s: float) -> None:
         self.latencies_s = array("d")
@@ -43,19 +43,19 @@ class Tally:
 
     @property
     def progress(self) -> Progress:
-        """The counts as they are now."""
+        """The present counts."""
         with self._lock:
             return Progress(self._offered, self._shed, self._acknowledged, self._rejected, self._resent)
 
     def offer(self, hits: int, delay_s: float, *, shed: bool) -> None:
-        """Counts a frame that was due `delay_s` ago, sent or left out."""
+        """Count a frame that was due `delay_s` ago and is sent or left out."""
         with self._lock:
             self._offered += hits
             self._shed += hits if shed else 0
             self.delays_s.append(max(0.0, delay_s))
 
     def answer(self, answer: Answer, now_s: float) -> None:
-        """Counts an answer; the latency is from when the frame was due, whatever it waited for."""
+        """Count an answer; the latency starts when the frame was due, including all waiting."""
         frame = answer.sent.frame
         with self._lock:
             self._acknowledged += answer.accepted
@@ -72,7 +72,7 @@ class Tally:
                     offsets[place] = max(offsets.get(place, -1), receipt.offset)
 
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
-        """Returns the highest offset of each partition, by a site that has hits there: what must be visible."""
+        """Return each partition's highest offset, by a site with hits there: offsets that must become visible."""
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}
             for site, offsets in self.offsets.items():

@@ -1,8 +1,8 @@
-"""The traffic of a run, frame by frame, as bytes and as what it should count (pure; seeded).
+"""The traffic of a run, frame by frame: the bytes and the expected counts (pure; seeded).
 
-Decides what each hit is: somebody's page view, event or order, or a copy of a hit that was sent before; on time, out of
-order or late. Refuses to know the clock: the start is an argument, and equal arguments give equal bytes. An event time
-is the time the hit is offered, moved back for late and out-of-order hits.
+Decides each hit: a visitor's page view, event or order, or a copy of an earlier hit; on time, out of order or late.
+Knows no clock: the start is an argument, and equal arguments give equal bytes. The event time is the time of offering,
+moved back for late and out-of-order hits.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from hitmesh.tools.load.plan import LoadPlan
 from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings, Visitor, visitors_at_once
 from hitmesh.tools.load.visits import VisitCounts
 
-# A hit is on time up to 60 minutes (rule T4); the margins are for the time it is under way.
+# A hit is on time up to 60 minutes (rule T4); the margins allow for transport.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
 
 
 class Frame(NamedTuple):
-    """A batch of one site, ready to be sent: `content` is a HitBatch, `due_s` counts from the start."""
+    """A site's batch, ready to be sent: `content` is a HitBatch, `due_s` counts from the start."""
 
     number: int
     site: int
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """A hit that is to be sent again at `due_ms`, unless its site gets no frame before `ends_ms`."""
+    """A hit to send again at `due_ms`, dropped if the site gets no frame before `ends_ms`."""
 
     due_ms: int
     ends_ms: int
@@ -47,7 +47,7 @@ class _Again(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A hit as bytes and what it counts. A repeat of an order is never sent again: it counts by what stands before."""
+    """A hit as bytes, with counts. A repeated order is never sent again, since its counts depend on earlier hits."""
 
     content: bytes
     counts: Counts
@@ -56,7 +56,7 @@ class Made(NamedTuple):
 
 @dataclass(slots=True)
 class Site:
-    """A site with hits under way."""
+    """A site's state: batch head, visitors, and copies to send."""
 
     head: bytes
     crowd: Crowd
@@ -67,9 +67,9 @@ class Traffic:
     """The frames of a plan. Iterate once; `visits` is complete afterwards.
 
     Args:
-        plan: what to offer.
+        plan: the traffic to offer.
         keys: ingest key by site.
-        start_ms: when the run starts, UTC. It names the run in every id, so that two runs are two sets of hits.
+        start_ms: start of the run, UTC; part of every id, so that hits of different runs are never copies.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
@@ -85,15 +85,17 @@ class Traffic:
 
     @property
     def visits(self) -> dict[int, VisitCounts]:
-        """Visits per site that the on-time hits of all frames make, where plain rules say; after the last frame."""
+        """Visits per site from the on-time hits, only where plain rules can count; complete after the last frame."""
         crowds = {number: site.crowd for number, site in self._sites.items()}
-        return {number: VisitCounts(one.visits, one.bounces) for number, one in crowds.items() if one.is_countable}
+        return {
+            number: VisitCounts(crowd.visits, crowd.bounces) for number, crowd in crowds.items() if crowd.is_countable
+        }
 
     def __iter__(self) -> Iterator[Frame]:
         for number, site in enumerate(self._plan.site_of_frames):
             yield self._frame(number, site)
-        for one in self._sites.values():
-            one.crowd.leave_all()
+        for site_traffic in self._sites.values():
+            site_traffic.crowd.leave_all()
 
     def _site(self, number: int, key: str) -> Site:
         return Site(encoding.batch_head(key), self._crowd(number, b"%b-v%x-" % (self._run, number)), [])
@@ -127,7 +129,7 @@ class Traffic:
 
     def _copy(self, content: bytes, copy: Copy, at_ms: int) -> _Again:
         first, last = COPY_AFTER_MS
-        # Drawn so that it still fits into the run.
+        # The copy must fit into the run.
         left_ms = max(first, min(last, int(self._plan.duration_s * 1_000) - at_ms))
         due_ms = at_ms + first + int(self._random.random() * (left_ms - first))
         return _Again(due_ms, at_ms + last, content, copy)
@@ -142,7 +144,7 @@ class Traffic:
         return Made(content, counts)
 
     def _event_time(self, visitor: Visitor, at_ms: int) -> tuple[int, int]:
-        """Returns the event time, and 1 when it is late, else 0."""
+        """Return the event time, and 1 if the hit is late, else 0."""
         drawn = self._random.random()
         if drawn < self._late:
             return at_ms - self._between(LATE_MS), 1
@@ -151,7 +153,7 @@ class Traffic:
         return visitor.be_seen(at_ms), 0
 
     def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, Worth | None]:
-        """Returns the bytes of what a visitor does; 1 if it is a view, 1 if an event; the worth of an order."""
+        """Return the hit's payload bytes, 1 if a view, 1 if an event, and an order's worth."""
         drawn = self._random.random()
         if visitor.arriving or visitor.is_bot or drawn >= ORDER_SHARE + EVENT_SHARE:
             return self._doings.view(visitor), 1, 0, None
@@ -175,7 +177,7 @@ def _counts(view: int, event: int, worth: Worth | None, late: int) -> Counts:
 
 
 def _due(again: list[_Again], at_ms: int) -> _Again | None:
-    """Takes the next hit to be sent again by now; those whose time has passed are never sent."""
+    """Remove and return the next copy due; copies past their end are dropped."""
     while again and again[0].due_ms <= at_ms:
         first = heapq.heappop(again)
         if at_ms <= first.ends_ms:

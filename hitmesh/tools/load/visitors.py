@@ -1,7 +1,7 @@
-"""The visitors of one site: who is on it, who comes back, who leaves, and how many visits that makes.
+"""A site's visitors: who arrives, returns and leaves, and the number of visits.
 
-Decides what a visitor does next. Refuses to know frames, copies and how hits are sent. Pure: the source of chance is an
-argument. A visitor that has left never sends again, so its visits are counted then and it is forgotten.
+Decides a visitor's next action. Knows nothing of frames, copies and sending. Pure: the random source is an argument. A
+visitor that left never sends again, so the visits are counted and the visitor is dropped at that moment.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ MEAN_HITS: Final = 5.0
 RETURN_SHARE: Final = 0.2
 CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
-# Of later hits of a visit only; an order never comes first.
+# Share among a visit's later hits; an order never comes first.
 ORDER_SHARE: Final = 0.025
-# How long people look at a page before they do the next thing: shorter than in life, and no longer than this part of
-# the run, so that most visits end within it.
+# Time between a visitor's hits: shorter than in real life, and at most this part of the run, so that most visits end
+# within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
-# Beyond 5,000 hits a visit is cut, and late hits of a visitor wait (rules S5, S9); late hits and copies come on top.
+# A visit is cut beyond 5,000 hits, and a visitor's late hits wait (rules S5, S9). The limit leaves room for late hits
+# and copies, which the timeline does not contain.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
 
 def visitors_at_once(rate: float, duration_s: float) -> int:
-    """Returns how many visitors a site with so many hits a second has at any time."""
+    """Return how many visitors a site with `rate` hits a second has at any time."""
     return round(rate * min(MAX_THINK_S, duration_s * THINK_PART))
 
 
 class Visitor:
-    """Somebody on the site. `timeline` has the campaign of each on-time hit by its event time."""
+    """A visitor on the site. `timeline` has the campaign for each on-time hit by event time."""
 
     __slots__ = ("arriving", "campaign", "head", "is_bot", "page", "referrer", "timeline")
 
@@ -51,7 +52,7 @@ class Visitor:
         self.timeline: dict[int, int] = {}
 
     def be_seen(self, event_ms: int) -> int:
-        """Adds an on-time hit; returns its time, moved on to one without a hit: the order of hits is never a tie."""
+        """Add an on-time hit; return the event time, moved to the next free ms so that hits never tie."""
         while event_ms in self.timeline:
             event_ms += 1
         self.timeline[event_ms] = self.campaign if self.arriving else NO_CAMPAIGN
@@ -59,7 +60,7 @@ class Visitor:
 
 
 class Crowd:
-    """The visitors of a site. Visits are not known (`is_countable`) once a visitor had too many hits."""
+    """The visitors of a site. If a visitor had too many hits (`is_countable` is False), visits are unknown."""
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:
         self.visits = 0
@@ -72,7 +73,7 @@ class Crowd:
         self._places: list[Visitor | None] = [None] * max(MIN_VISITORS, size)
 
     def somebody(self) -> tuple[int, Visitor]:
-        """Returns a visitor that does something now, new where nobody is, and its place."""
+        """Return the index and the visitor of the next hit; create a visitor at an empty index."""
         place = int(self._random.random() * len(self._places))
         visitor = self._places[place]
         if visitor is None:
@@ -80,7 +81,7 @@ class Crowd:
         return place, visitor
 
     def move_on(self, place: int, visitor: Visitor) -> None:
-        """Lets a visitor stay, leave, or leave and come back by a campaign, which is another visit (rule S3)."""
+        """Let a visitor stay, leave, or return through a campaign, which starts another visit (rule S3)."""
         visitor.arriving = False
         if self._random.random() * MEAN_HITS >= 1:
             return
@@ -92,7 +93,7 @@ class Crowd:
             self._count(visitor)
 
     def leave_all(self) -> None:
-        """Lets everybody leave: the run is over."""
+        """Let every visitor leave, at the end of the run."""
         for place, visitor in enumerate(self._places):
             if visitor is not None:
                 self._places[place] = None
@@ -121,7 +122,7 @@ class Crowd:
 
 
 class Doings:
-    """What visitors do, as bytes; what was encoded once is kept, since pages, referrers and campaigns are few."""
+    """Payloads of hits as bytes. Encoded payloads are cached, since pages, referrers and campaigns are few."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -133,7 +134,7 @@ class Doings:
         self._pages = range(len(scenery.PAGES))
 
     def view(self, visitor: Visitor) -> bytes:
-        """Returns a page view; one that begins a visit says where the visitor came from."""
+        """Return a page view; the first in a visit has the visit's referrer and campaign."""
         page = self._random.choices(self._pages, cum_weights=self._page_ends)[0]
         before, visitor.page = visitor.page, page
         if not visitor.arriving:
@@ -145,11 +146,11 @@ class Doings:
         return self._arrivals[key]
 
     def event(self) -> bytes:
-        """Returns an event."""
+        """Return an event."""
         return self._random.choice(self._events)
 
     def order(self, order_id: bytes) -> tuple[bytes, Worth]:
-        """Returns an order and what it is worth."""
+        """Return an order and its totals."""
         content, worth = self._random.choice(self._orders)
         return encoding.order(content, order_id), worth
 

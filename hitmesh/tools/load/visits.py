@@ -1,7 +1,7 @@
-"""How many visits a visitor's hits are, by the plain rules (S1, S3): what the mesh is compared with.
+"""Counts a visitor's visits by the plain rules (S1, S3), for comparison with the mesh.
 
-Written apart from the processor's visits on purpose. Knows on-time hits of one visitor only; no caps, since
-a run is far shorter than 24 hours; of visitors that come near 5,000 hits nothing is said.
+Deliberately independent of the processor's code for visits. Handles on-time hits from a single visitor. Has no caps,
+since a run is far shorter than 24 hours; visits of visitors near 5,000 hits are reported as unknown.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Final, NamedTuple
 GAP_MS: Final = 1_800_000
 NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
-"""Stands for no campaign of a hit that is not interactive, QUIET − n for campaign n. Such a hit goes with a visit and
-starts none: where another one would, it is in no visit (rule S2)."""
+"""Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
+
+A non-interactive hit joins a visit but starts none: a hit that would start a visit is in no visit (rule S2).
+"""
 
 
 class VisitCounts(NamedTuple):
-    """Visits, and those of them with one hit."""
+    """Visits, and visits with a single hit."""
 
     visits: int
     bounces: int
 
 
 def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
-    """Returns the visits of (event time in ms, campaign, NO_CAMPAIGN or QUIET) pairs in any order; times differ."""
+    """Return the visits for (event time in ms, campaign or NO_CAMPAIGN or QUIET) pairs in any order; times differ."""
     sizes: list[int] = []
     last_ms, current = 0, NO_CAMPAIGN
     for at_ms, campaign in sorted(hits):

@@ -1,7 +1,7 @@
-"""What visitors of the shape `wild` do: every type of hit with every field, hostile texts, amounts at their limits.
+"""Hits for the shape `wild`: every type of hit with every field, hostile texts, amounts at their limits.
 
-Decides what each hit holds and what it adds to the totals. Nearly every text is one of its own, so that no table of
-distinct values holds them all. Refuses to know sites, frames and times. Pure: the source of chance is an argument.
+Decides each hit's content and effect on totals. Nearly every text is unique, so that a table of distinct values cannot
+hold all texts. Knows nothing about sites, frames and times. Pure: the random source is an argument.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hitmesh.tools.load import scenery
 from hitmesh.tools.load.expected import Counts
 from hitmesh.tools.load.visits import NO_CAMPAIGN, QUIET
 
-# Two texts with one XXH3-64, in the framing of hash64.
+# Two texts with the same XXH3-64, in the framing of hash64.
 TWINS: Final = ("/checkout", "/t-ica9GNU_gUnkca9GNU_gnu18FezZha9GNU_gnu18FkYola9GNU_gnu18F")
-# What reports, files, terminals and spreadsheets take for something else.
+# Texts that reports, files, terminals and spreadsheets may misinterpret.
 PRINTABLE: Final = (
     "(other)", "(not set)", "(direct)", "a,b;c|d", "\"quoted\" 'n back\\", "🛒👩\u200d👩\u200d👧", "\u202eשלם\u200f",
     "e\u0301 é", "=1+1", "%00%2E%2e/..", "</script>", "\ufeff\u200b", "' OR 1=1 --", "\uff21\uff11", "𐍈",
 )  # fmt: skip
 TEXTS: Final = (*PRINTABLE, "tab\tline\nbreak\r\n", "\x1b[31m\x07\x01\x7f", "\u2028\u2029\x85")
-# Some are equal once their parts are joined by a separator.
+# Some are equal if their parts are joined with a separator.
 CAMPAIGNS: Final = (
     ("a,b", "c", "x", ""),
     ("a", "b,c", "x", ""),
@@ -38,7 +38,7 @@ CAMPAIGNS: Final = (
 MOST: Final = MAX_ABS_MICROS
 AMOUNTS: Final = (MOST, MOST, MOST - 1, -MOST, -1, 0, 1, 9_990_000)
 LINES: Final = ((MOST, 1), (-MOST, 1), (10**12, 10**6), (10**12, -(10**6)), (MOST, 0), (0, 10**6), (4_990_000, 2))
-"""Prices and quantities; no product leaves what an amount may be."""
+"""Prices and quantities; every product is within the range of an amount."""
 REPEAT_SHARE: Final = 0.5
 TWIN_SHARE: Final = 0.05
 _LONG_PATH_BYTES: Final = 2_000
@@ -50,10 +50,11 @@ class Deed(NamedTuple):
     """A hit without id, visitor and time.
 
     Attributes:
-        hit: what happened.
-        counts: what it adds, were it nobody's but a person's and on time.
-        campaign: its number or NO_CAMPAIGN; as hitmesh.tools.load.visits.QUIET says of one that starts no visit.
-        is_repeat: an order or refund that stands in the same frame already.
+        hit: type, payload and context.
+        counts: effect on the totals, if the hit is on time and not from a bot.
+        campaign: campaign number or NO_CAMPAIGN; encoded with hitmesh.tools.load.visits.QUIET if the hit starts no
+            visit.
+        is_repeat: the hit repeats an order or refund in the same frame.
     """
 
     hit: hit_pb2.Hit
@@ -63,7 +64,7 @@ class Deed(NamedTuple):
 
 
 class WildDoings:
-    """What visitors do."""
+    """Generator of hits."""
 
     def __init__(self, random: Random, run: str) -> None:
         self._random = random
@@ -77,7 +78,7 @@ class WildDoings:
         )  # fmt: skip
 
     def deed(self, number: int, frame: int, *, is_bot: bool) -> Deed:
-        """Returns the hit with this number in the run. `number` must be above that of every hit before."""
+        """Return the hit with this number in the run; `number` must increase from call to call."""
         self._number = number
         hit = hit_pb2.Hit()
         adds = None if is_bot else self._repeat(hit, frame)
@@ -98,7 +99,7 @@ class WildDoings:
     # ------------------------------------------------------------------------------------------------------- texts
 
     def _text(self, most_bytes: int, among: tuple[str, ...] = TEXTS) -> str:
-        """Returns a text of at most so many bytes that no other hit has, mostly."""
+        """Return a text of at most `most_bytes` bytes, mostly unique among hits."""
         if most_bytes >= _TWIN_BYTES and self._random.random() < TWIN_SHARE:
             return self._random.choice(TWINS)
         piece = self._random.choice(among)
@@ -111,7 +112,7 @@ class WildDoings:
     # ---------------------------------------------------------------------------------------------------- payloads
 
     def _repeat(self, hit: hit_pb2.Hit, frame: int) -> dict[str, int] | None:
-        """Makes the hit a repeat of the last order or refund of its frame; None where there is none to repeat."""
+        """Make the hit a repeat of the frame's last order or refund; return None if there is nothing to repeat."""
         if self._repeatable is None or self._random.random() >= REPEAT_SHARE:
             return None
         (of_frame, first), self._repeatable = self._repeatable, None
@@ -196,11 +197,11 @@ class WildDoings:
         }
 
     def _line(self, item: hit_pb2.Item) -> tuple[int, int]:
-        """Fills an item; returns what it adds to revenue and to items sold."""
+        """Fill an item; return the revenue and the number of items sold."""
         item.sku, item.name, item.brand = self._text(64), self._text(128), self._text(64)
         item.variant = self._text(64)
         item.category.extend(self._text(64) for _ in range(5))
-        if self._random.random() < 0.2:  # goods by weight: one item that costs price × weight
+        if self._random.random() < 0.2:  # goods by weight: an item that costs price × weight
             item.unit_price_micros, item.quantity_exact = 2_000_002, 1.5
             return 3_000_003, 1
         item.unit_price_micros, item.quantity = self._random.choice(LINES)
@@ -209,7 +210,7 @@ class WildDoings:
     def _refund(self, hit: hit_pb2.Hit) -> dict[str, int]:
         hit.type = hit_pb2.HIT_TYPE_REFUND
         hit.refund.refund_id, hit.refund.currency = self._id("refund"), "USD"
-        hit.refund.order_id = self._id("unknown")  # so that a whole refund is 0 settled too
+        hit.refund.order_id = self._id("unknown")  # so that a full refund also settles at 0
         hit.refund.amount_micros = self._random.choice((MOST, MOST - 1, 1, 0))
         hit.refund.kind = hit_pb2.REFUND_KIND_PARTIAL if hit.refund.amount_micros else hit_pb2.REFUND_KIND_FULL
         return {"refunds": hit.refund.amount_micros}
@@ -236,10 +237,10 @@ class WildDoings:
         self._line(hit.product_view.item)
         return {"product_views": 1}
 
-    # ----------------------------------------------------------------------------------------------- what all have
+    # -------------------------------------------------------------------------------------------- all other fields
 
     def _surround(self, hit: hit_pb2.Hit, *, is_bot: bool) -> int:
-        """Fills in everything that is no payload; returns the number of the campaign."""
+        """Fill every field except the payload; return the campaign's number."""
         random, context = self._random, hit.context
         hit.user_id, hit.client_visit_id, hit.sequence = self._text(128), self._text(64), 2**32 - 1
         hit.offline = False

@@ -1,7 +1,7 @@
-"""The traffic of the shape `wild`, frame by frame: hits of `hitmesh.tools.load.wild`, every one of them out of order.
+"""The traffic for the shape `wild`, frame by frame: hits from `hitmesh.tools.load.wild`, all out of order.
 
-Decides whose hit it is and when it happened: on every other site there is one visitor for everybody, on the others most
-hits are of somebody new; all are within 50 minutes of their time in any order, or later than an hour.
+Decides each hit's visitor and time. Every other site has a single visitor; on other sites most hits come from a new
+visitor. Hits are up to 50 minutes old in any order, or late: more than an hour old.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 
 
 class Strangers(Crowd):
-    """The visitors of a site: one for everybody, or hardly one twice."""
+    """A site's visitors: a single visitor for all hits, or mostly new visitors."""
 
     def __init__(self, random: Random, prefix: bytes, *, is_one: bool) -> None:
         super().__init__(random, prefix + _VISITOR_ENDING, 0, 0.0)
@@ -31,7 +31,7 @@ class Strangers(Crowd):
         self._new_share = 0.0 if is_one else _NEW_SHARE
 
     def somebody(self) -> tuple[int, Visitor]:
-        """Returns a visitor that does something now, and its place."""
+        """Return the index and the visitor of the next hit."""
         place = int(self._random.random() * len(self._places))
         visitor = self._places[place]
         if visitor is not None and self._random.random() < self._new_share:
@@ -48,7 +48,7 @@ class Strangers(Crowd):
 
 
 class WildTraffic(Traffic):
-    """The frames of a plan of the shape `wild`; see Traffic."""
+    """The frames of a plan with the shape `wild`; see Traffic."""
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
         super().__init__(plan, keys, start_ms)
@@ -63,7 +63,7 @@ class WildTraffic(Traffic):
         is_bot, is_late = self._random.random() < self._bots, self._random.random() < self._late
         deed = self._wild.deed(number, number // self._plan.frame_hits, is_bot=is_bot)
         event_ms = self._start_ms + at_ms - self._between(LATE_MS if is_late else OUT_OF_ORDER_MS)
-        # A hit without its visitor, as of a payment provider, is in no visit.
+        # An offline hit, such as from a payment provider, belongs to no visit.
         deed.hit.offline = deed.hit.HasField("order") and self._random.random() < _NEW_SHARE
         if not (is_bot or is_late or deed.hit.offline):
             event_ms = visitor.be_seen(event_ms)
@@ -77,5 +77,5 @@ class WildTraffic(Traffic):
 
 
 def traffic_of(plan: LoadPlan, keys: dict[int, str], start_ms: int) -> Traffic:
-    """Returns the traffic of a plan; see Traffic."""
+    """Return the traffic of a plan; see Traffic."""
     return (WildTraffic if plan.is_wild else Traffic)(plan, keys, start_ms)

@@ -1,1 +1,1 @@
-"""Real Kafka, Cassandra, ZooKeeper and Druid as local processes: fetched, started, watched, stopped. No drivers."""
+"""Run real Kafka, Cassandra, ZooKeeper and Druid as local processes: fetch, start, watch, stop. Needs no drivers."""

@@ -1,4 +1,4 @@
-"""Cassandra as one node: its configuration, its command. Pure but for the question."""
+"""Configuration and command of a single Cassandra node. Pure except for the health check."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hitmesh.tools.stack.health import cassandra_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm
 
 HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
-DATACENTER: Final = "datacenter1"  # what SimpleSnitch calls it
-# What Cassandra's own jvm17-server.options opens of Java.
+DATACENTER: Final = "datacenter1"  # fixed by SimpleSnitch
+# Java modules that Cassandra's own jvm17-server.options exports and opens.
 _EXPORTS: Final = (
     *("java.base/jdk.internal.misc", "java.base/java.lang.ref", "java.sql/java.sql", "jdk.unsupported/sun.misc"),
     *("java.management.rmi/com.sun.jmx.remote.internal.rmi", "java.management/com.sun.jmx.remote.security"),
@@ -32,7 +32,7 @@ _LOGBACK: Final = (
 
 
 def cassandra(place: Place) -> Server:
-    """Returns the server."""
+    """Return the server."""
     conf, data = place.conf / "cassandra", place.data / "cassandra"
     file = conf / "cassandra.yaml"
     settings = {
@@ -42,7 +42,7 @@ def cassandra(place: Place) -> Server:
         "cassandra.triggers_dir": str(conf),
         "cassandra-foreground": "yes",
         "cassandra.jmx.local.port": str(place.ports["cassandra-jmx"]),
-        # One node has nobody to wait for.
+        # A single node has no peers to wait for.
         "cassandra.ring_delay_ms": "1000",
         "cassandra.skip_wait_for_gossip_to_settle": "0",
         "cassandra.superuser_setup_delay_ms": "0",
@@ -59,8 +59,8 @@ def cassandra(place: Place) -> Server:
         folders=(data,),
         command=(
             *jvm(place, "cassandra", *HEAP, "-XX:+UseG1GC", "-XX:+ParallelRefProcEnabled", "-XX:+PerfDisableSharedMem"),
-            *(f"--add-exports={one}=ALL-UNNAMED" for one in _EXPORTS),
-            *(f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS),
+            *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
+            *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
             *(f"-D{name}={value}" for name, value in settings.items()),
             *("-cp", place.class_path(conf, jars="lib/cassandra")),
             "org.apache.cassandra.service.CassandraDaemon",

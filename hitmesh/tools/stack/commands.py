@@ -1,6 +1,6 @@
-"""What can be asked of the servers of a home: fetch, up, down, status, logs.
+"""Operations on the servers of a home: fetch, up, down, status, logs.
 
-Called by the command line, by `hitmesh dev` and by tests, so it reads the environment. Decides nothing.
+Called by the command line, `hitmesh dev` and tests, so this module reads the environment. Decides nothing.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """How a server is.
+    """State of a server.
 
     Attributes:
-        name: of the server.
-        pid: of its process; 0 when it does not run.
-        port: the one it is spoken to on; 0 when none was chosen yet.
-        is_healthy: it answers as it should.
-        resident_bytes: memory that it has.
-        uptime_s: since when it runs.
+        name: name of the server.
+        pid: process id; 0 when the server does not run.
+        port: client port; 0 before a port was chosen.
+        is_healthy: whether the health check succeeded.
+        resident_bytes: resident memory.
+        uptime_s: seconds since the start.
     """
 
     name: str
@@ -57,26 +57,26 @@ class ServerStatus:
 
     @property
     def state(self) -> str:
-        """One word for people."""
+        """State in words: down, healthy or not healthy."""
         if not self.pid:
             return "down"
         return "healthy" if self.is_healthy else "not healthy"
 
 
 def fetch(say: Say) -> Path:
-    """Returns the folder with all jars, fetched if need be.
+    """Return the folder with all jars; fetch missing jars first.
 
     Raises:
-        StackError: a program is missing, or the jars cannot be had.
+        StackError: a program is missing, or the jars cannot be fetched.
     """
     return fetching.fetch(os.environ, say)
 
 
 def ensure_up(home: Path, say: Say) -> str:
-    """Returns the store URL of the servers of a home; fetches and starts them when they are not up.
+    """Return the store URL for a home's servers; fetch and start servers that are not up.
 
     Raises:
-        StackError: something is missing or does not start; the text says what, and a cure.
+        StackError: a program, jar or server is missing or does not start; the message names it and a cure.
     """
     jars, java = fetch(say), programs.java(say)
     place = StackHome(home.expanduser().resolve())
@@ -85,10 +85,10 @@ def ensure_up(home: Path, say: Say) -> str:
 
 
 def start(home: Path, name: str) -> None:
-    """Starts one server that died, on the port that it had, and returns once it is healthy.
+    """Restart a server that died, on its previous port if free, and return once the server is healthy.
 
     Raises:
-        StackError: it does not start.
+        StackError: the server does not start.
     """
     place = StackHome(home.expanduser().resolve())
     with place.locked(_silent):
@@ -96,7 +96,7 @@ def start(home: Path, name: str) -> None:
 
 
 def down(home: Path, say: Say) -> bool:
-    """Stops the servers of a home in order; data is kept. Returns whether any ran."""
+    """Stop the servers of a home in order and keep the data. Return whether any server ran."""
     place = StackHome(home.expanduser().resolve())
     if not place.base.exists():
         return False
@@ -107,39 +107,39 @@ def down(home: Path, say: Say) -> bool:
 
 
 def processes(home: Path) -> Mapping[str, int]:
-    """Returns the pid of each server that runs, by name."""
+    """Return the pid of each running server by name."""
     place = StackHome(home.expanduser().resolve())
     found = {name: noting.read(place.pid(name)) for name in NAMES}
     return {name: noted.pid for name, noted in found.items() if noted}
 
 
 def status(home: Path) -> list[ServerStatus]:
-    """Returns how every server is, asked now."""
+    """Check every server now and return the results."""
     place = StackHome(home.expanduser().resolve())
     chosen = ports.read(place.ports_file)
     if set(chosen) != set(ports.NAMES):
         return [ServerStatus(name) for name in NAMES]
     servers = all_servers(place, cache_dir(os.environ), "java", chosen)
     with ThreadPoolExecutor(len(servers)) as asking:
-        return list(asking.map(lambda one: _status_of(place, one), servers.values()))
+        return list(asking.map(lambda server: _status_of(place, server), servers.values()))
 
 
 def url(home: Path) -> str | None:
-    """Returns the store URL of the servers of a home; None when they were never started."""
+    """Return the store URL for a home's servers; None when no server was ever started."""
     chosen = ports.read(StackHome(home.expanduser().resolve()).ports_file)
     return store_url(chosen) if set(chosen) == set(ports.NAMES) else None
 
 
 def log_of(home: Path, name: str) -> Path:
-    """Returns the log of a server.
+    """Return the log of a server.
 
     Raises:
-        StackError: it was never started here.
+        StackError: the server was never started in this home.
     """
     log = StackHome(home.expanduser().resolve()).log(name)
     if not log.exists():
         raise StackError(
-            f"{name} was never started on {home}: start it with `hitmesh stack up`, or give another --home"
+            f"{name} was never started on {home}: start the servers with `hitmesh stack up`, or give another --home"
         )
     return log
 

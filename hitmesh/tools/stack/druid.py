@@ -1,6 +1,6 @@
-"""Druid's processes and the ZooKeeper they find each other by: configuration, commands. Pure but for the questions.
+"""Configuration and commands of the Druid processes and their ZooKeeper. Pure except for the health checks.
 
-Decides sizes: the indexer takes twenty tasks, so that tests may run several meshes at once.
+Decides sizes: the indexer has capacity for twenty tasks, so that tests may run several meshes at once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Rows a task holds before it writes them, whatever its specification says: about 30,000 of `traffic`. With a third of
-# it a task under load writes a part a second, all to be merged at once; with three times as much, rows outlive the
-# nursery, and reports look through all that are held one by one.
+# Bounds the rows that a task holds in memory before persisting, whatever the ingestion spec says: about 30,000 rows of
+# `traffic`. With a third of this size, a task under load persists a part per second, and all parts are merged at once.
+# With three times this size, rows outlive the young generation, and reports scan all rows in memory sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
-# Every task has a place among the requests for its supervisor, and some are left for queries.
+# Enough threads for the supervisor's requests to every task, with some left for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")
 _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    # What tasks hold until they write it survives a collection or two. It has room among the young, and collections are
-    # seldom: where they were not, they took a quarter of the time.
+    # Rows that tasks hold until they persist survive a collection or two. The young generation has room for these
+    # rows, so that collections are rare: frequent collections took a quarter of the time.
     "indexer": ("-Xms2g", "-Xmx3584m", "-Xmn1536m", "-XX:SurvivorRatio=4", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
@@ -42,12 +42,13 @@ _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
-# Segments never change. Not for what tasks still read: another task that reads the same rows again, after one failed,
-# gives its parts the same names, and cuts them elsewhere.
+# For historicals only, since published segments never change. Parts of running tasks must not be cached: after a
+# failure, the replacement task reads the same rows, gives its parts the same names, but cuts them at other rows.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
-# A group with a sketch may take 256 KiB of a merge buffer; what does not fit goes to the disk instead of being refused.
+# A group with a sketch may take 256 KiB of a merge buffer; groups that do not fit spill to disk instead of failing the
+# query.
 _BUFFERS: Final = """druid.query.groupBy.maxOnDiskStorage=4GiB
 druid.processing.buffer.sizeBytes=50MiB
 druid.processing.numMergeBuffers=2
@@ -56,7 +57,7 @@ druid.processing.numThreads=1
 
 
 def zookeeper(place: Place) -> Server:
-    """Returns the server; Druid's jars bring it along."""
+    """Return the ZooKeeper server; its classes are among Druid's jars."""
     conf, data, port = place.conf / "zookeeper", place.data / "zookeeper", place.ports["zookeeper"]
     file, logging = conf / "zoo.cfg", conf / "log4j2.xml"
     properties = f"""tickTime=2000
@@ -85,8 +86,8 @@ autopurge.purgeInterval=1
 
 
 def coordinator(place: Place) -> Server:
-    """Returns the coordinator, which is overlord too and carries the metadata store."""
-    # Druid removes the merging rules of data sources without segments when it starts: those of a mesh that is new.
+    """Return the coordinator, which is also the overlord and hosts the metadata store."""
+    # At its start Druid would delete the compaction rules for data sources without segments, as in a new mesh.
     properties = """druid.coordinator.kill.compaction.on=false
 druid.coordinator.asOverlord.enabled=true
 druid.coordinator.asOverlord.overlordService=druid/overlord
@@ -105,7 +106,7 @@ druid.server.http.numThreads=25
 
 
 def broker(place: Place) -> Server:
-    """Returns the broker, which answers queries."""
+    """Return the broker, which answers queries."""
     properties = f"""druid.server.http.numThreads=12
 druid.broker.http.numConnections=8
 druid.broker.http.maxQueuedBytes=5MiB
@@ -117,7 +118,7 @@ druid.broker.cache.populateCache=false
 
 
 def historical(place: Place) -> Server:
-    """Returns the historical, which serves segments that are handed on."""
+    """Return the historical, which serves segments after handoff."""
     cache = json.dumps([{"path": str(_data(place, "segment-cache")), "maxSize": "10g"}])
     properties = f"""druid.server.http.numThreads=12
 {_BUFFERS}{_CACHE}druid.processing.tmpDir={_data(place, "tmp-historical")}
@@ -129,10 +130,10 @@ druid.segmentCache.dropSegmentDelayMillis=2000
 
 
 def indexer(place: Place) -> Server:
-    """Returns the indexer, whose tasks read Kafka; healthy once the overlord gives it tasks.
+    """Return the indexer, whose tasks read Kafka; healthy once the overlord lists it as a worker.
 
-    All tasks share the threads that write parts and merge them. Unless it is told, those are half as many as cores,
-    whatever its capacity: with one, all tasks stood still while one merged what it had read in a quarter of an hour.
+    All tasks share the threads that persist and merge parts. Druid's default is half as many threads as cores, whatever
+    the capacity: with a single thread, all tasks stood still while one task merged the rows of a quarter of an hour.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}
@@ -149,7 +150,7 @@ def _role(
     place: Place, name: str, needs: tuple[str, ...], properties: str, is_healthy: Callable[[int], bool]
 ) -> Server:
     conf, common, port = place.conf / "druid" / name, place.conf / "druid" / "_common", place.ports[name]
-    # Read by all roles: each writes the same, so that a change starts all of them anew.
+    # All roles read the common files. Each role writes the same text, so that a change restarts all roles.
     files = {
         common / "common.runtime.properties": _common(place),
         common / "log4j2.xml": log4j("info"),
@@ -164,8 +165,8 @@ def _role(
         folders=tuple(_data(place, folder) for folder in folders),
         command=(
             *jvm(place, name, *_HEAPS[name], "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"),
-            *(f"--add-exports={one}=ALL-UNNAMED" for one in _EXPORTS),
-            *(f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS),
+            *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
+            *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
             f"-Djava.io.tmpdir={_data(place, 'tmp')}",
             "-Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager",
             f"-Dderby.stream.error.file={place.logs / 'derby.log'}",

@@ -1,7 +1,7 @@
-"""Fetches the servers' jars into the cache: whole or not at all, once for every home.
+"""Fetch the servers' jars into the cache shared by all homes: completely or not at all.
 
-Decides when a cache is complete: a list of its files with their sizes, written last. Maven's own copies are thrown
-away once the list is written, so the disk holds each jar once.
+Decides when a cache is complete: a list of all files with sizes is written last. Maven's own copies are deleted once
+the list is written, so the disk holds each jar once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ STAMP: Final = "complete.json"
 _PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _ARTIFACT_S: Final = 1_200.0
 _LAST_LINES: Final = 15
-_CURE: Final = (
-    "see whether the network is up (a mirror is named in ~/.m2/settings.xml), and try again; what was fetched is kept"
-)
+_CURE: Final = "check the network (set a mirror in ~/.m2/settings.xml), then try again; finished downloads are kept"
 _MIB: Final = 1 << 20
 
 
 def fetch(environment: Mapping[str, str], say: Say) -> Path:
-    """Returns the folder with all jars; fetches them when they are not there.
+    """Return the folder with all jars; fetch the jars when the cache is incomplete.
 
     Raises:
-        StackError: a program is missing, or the jars cannot be had.
+        StackError: a program is missing, or the jars cannot be fetched.
     """
     cache = cache_dir(environment)
     if is_complete(cache):
@@ -45,7 +43,7 @@ def fetch(environment: Mapping[str, str], say: Say) -> Path:
 
 
 def is_complete(cache: Path) -> bool:
-    """Returns whether every file is there in the size it was fetched with."""
+    """Return whether every file exists with the size recorded at the fetch."""
     try:
         sizes = json.loads((cache / STAMP).read_bytes())
         return bool(sizes) and all((cache / name).stat().st_size == size for name, size in sizes.items())
@@ -54,12 +52,12 @@ def is_complete(cache: Path) -> bool:
 
 
 def jars(cache: Path, folder: str) -> str:
-    """Returns the class path of a folder of jars."""
+    """Return the class path for a jar folder."""
     return str(cache / folder / "*")
 
 
 def size_of(cache: Path) -> int:
-    """Returns the bytes of a complete cache."""
+    """Return the size of a complete cache in bytes."""
     return sum(json.loads((cache / STAMP).read_bytes()).values())
 
 
@@ -83,7 +81,7 @@ def _fetch(cache: Path, say: Say) -> None:
 
 
 def _resolve(maven: str, cache: Path, work: Path, artifact: Artifact) -> None:
-    # Jars of an attempt that was broken off may be half written; what Maven has of it whole is used again.
+    # An interrupted attempt may leave half-written jars; Maven reuses the complete files in its own repository.
     shutil.rmtree(cache / artifact.folder, ignore_errors=True)
     project = work / f"{artifact.folder.replace('/', '-')}.xml"
     project.write_text(poms.pom(artifact), encoding="utf-8")
@@ -104,10 +102,10 @@ def _resolve(maven: str, cache: Path, work: Path, artifact: Artifact) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise StackError(f"Maven had not fetched {artifact.folder} after {_ARTIFACT_S:.0f} s: {_CURE}") from error
+        raise StackError(f"Maven did not fetch {artifact.folder} within {_ARTIFACT_S:.0f} s: {_CURE}") from error
     if done.returncode != 0:
         lines = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-_LAST_LINES:])
-        raise StackError(f"Maven could not fetch {artifact.folder}; the end of what it said:\n{lines}\n{_CURE}")
+        raise StackError(f"Maven could not fetch {artifact.folder}; the end of the output:\n{lines}\n{_CURE}")
 
 
 def _sizes(cache: Path) -> dict[str, int]:

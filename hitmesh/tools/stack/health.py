@@ -1,7 +1,8 @@
-"""Asks each server in its own protocol whether it works: a port that is open proves nothing. No drivers needed.
+"""Health checks in each server's own protocol, because an open port proves nothing. Needs no drivers.
 
-Decides what healthy means: Kafka names a broker, Cassandra greets a client, ZooKeeper serves, each Druid process says
-so itself, the coordinator leads, the broker knows what there is, the overlord has the indexer among its workers.
+Decides when a server is healthy: Kafka names a broker, Cassandra answers STARTUP with READY, ZooKeeper reports a mode,
+each Druid process reports itself healthy, the coordinator leads, the broker knows the data sources, the overlord lists
+the indexer as a worker.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _CASSANDRA_READY: Final = 2
 
 
 def kafka_answers(port: int) -> bool:
-    """Returns whether Kafka answers a question for its brokers with at least one."""
+    """Return whether Kafka answers a metadata request with at least one broker."""
     with _connected(port) as connection:
         connection.sendall(struct.pack(">i", len(_KAFKA_METADATA)) + _KAFKA_METADATA)
         (length,) = struct.unpack(">i", _exactly(connection, 4))
@@ -35,14 +36,14 @@ def kafka_answers(port: int) -> bool:
 
 
 def cassandra_answers(port: int) -> bool:
-    """Returns whether Cassandra lets a client in."""
+    """Return whether Cassandra accepts a client."""
     with _connected(port) as connection:
         connection.sendall(_CASSANDRA_STARTUP)
         return _exactly(connection, 9)[4] == _CASSANDRA_READY
 
 
 def zookeeper_answers(port: int) -> bool:
-    """Returns whether ZooKeeper serves clients."""
+    """Return whether ZooKeeper serves clients."""
     with _connected(port) as connection:
         connection.sendall(b"srvr")
         connection.shutdown(socket.SHUT_WR)
@@ -53,27 +54,27 @@ def zookeeper_answers(port: int) -> bool:
 
 
 def druid_answers(port: int) -> bool:
-    """Returns whether a Druid process says that it is healthy."""
+    """Return whether a Druid process reports itself healthy."""
     return _get(port, "/status/health") is True
 
 
 def coordinator_answers(port: int) -> bool:
-    """Returns whether the coordinator is healthy and leads, as overlord too."""
+    """Return whether the coordinator is healthy and leads, both as coordinator and as overlord."""
     leads = ("/druid/coordinator/v1/isLeader", "/druid/indexer/v1/isLeader")
     return druid_answers(port) and all(dict(_get(port, path)).get("leader") is True for path in leads)
 
 
 def broker_answers(port: int) -> bool:
-    """Returns whether the broker is healthy and has seen what there is to query."""
+    """Return whether the broker is healthy and has loaded the list of segments to query."""
     return druid_answers(port) and _status(port, "/druid/broker/v1/readiness") == http.client.OK
 
 
 def indexer_answers(overlord: int, port: int) -> bool:
-    """Returns whether the indexer is healthy and the overlord has it among its workers."""
+    """Return whether the indexer is healthy and the overlord lists it as a worker."""
     if not druid_answers(port):
         return False
     workers = _get(overlord, "/druid/indexer/v1/workers")
-    return any(one.get("worker", {}).get("host") == f"{HOST}:{port}" for one in workers)
+    return any(worker.get("worker", {}).get("host") == f"{HOST}:{port}" for worker in workers)
 
 
 def _connected(port: int) -> socket.socket:
@@ -85,7 +86,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     while len(parts) < count:
         part = connection.recv(count - len(parts))
         if not part:
-            raise ConnectionError(f"{count} bytes were announced, {len(parts)} came")
+            raise ConnectionError(f"{count} bytes were announced, {len(parts)} received")
         parts += part
     return bytes(parts)
 
@@ -112,7 +113,7 @@ def _request(port: int, path: str) -> tuple[int, bytes]:
 
 
 def asks(is_healthy: Any) -> bool:
-    """Returns what a question finds out; whatever goes wrong on the way is a no."""
+    """Return the result of a health check; a connection or protocol error counts as unhealthy."""
     try:
         return bool(is_healthy())
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, struct.error):

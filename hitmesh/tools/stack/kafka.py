@@ -1,4 +1,4 @@
-"""Kafka as one process that is broker and controller: its configuration, its command. Pure but for the question."""
+"""Configuration and command of Kafka as a single process, broker and controller. Pure except for the health check."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from hitmesh.tools.stack.health import kafka_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 
 HEAP: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m")
-# A transaction is held open over a window and its doubts; groups of meshes that rest must find their positions again.
+# A transaction stays open for a window and for resolving a commit in doubt. A consumer group must find its committed
+# offsets again even when its mesh was stopped for years.
 _TRANSACTION_MAX_MS: Final = 15 * 60_000
 _OFFSETS_KEPT_MIN: Final = 10 * 365 * 24 * 60
 
 
 def kafka(place: Place) -> Server:
-    """Returns the server."""
+    """Return the server."""
     conf = place.conf / "kafka"
     file, logging, data = conf / "server.properties", conf / "log4j2.xml", place.data / "kafka"
     program = (f"-Dlog4j2.configurationFile={logging}", "-cp", place.class_path(jars="lib/kafka"))
@@ -36,7 +37,7 @@ def kafka(place: Place) -> Server:
 
 
 def cluster_id(number: uuid.UUID) -> str:
-    """Returns the id of a new cluster: the tool takes one with a '-' in front for an option."""
+    """Return the id of a new cluster, without '-': the storage tool takes an id that starts with '-' for an option."""
     return base64.urlsafe_b64encode(number.bytes).decode().rstrip("=").replace("-", "A")
 
 

@@ -1,8 +1,8 @@
-"""Brings the servers of one home up and down. Called with the home's lock held.
+"""Start and stop a home's servers. The caller must hold the home's lock.
 
-Decides what is to be done: what is down is started once all that it needs is healthy, what runs with another
-configuration than it should have is started anew, the rest is left alone. What does not start is stopped again and
-described; the others stay up, so that a second try has less to do.
+Decides which servers to touch: a server that is down starts once all servers that it needs are healthy, a server with
+an outdated configuration restarts, all others are left alone. A server that does not become healthy is stopped and
+reported; the other servers stay up, so that a second attempt has less to do.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _LET_GO_S: Final = 10.0
 _SAY_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# Memory that Java's threads would otherwise set aside, each for itself.
+# By default malloc reserves further arenas for the many threads of Java.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
-# What a log says when the machine is at fault, and what helps.
+# (sign in a log, cure) for faults of the machine.
 _CURES: Final = (
-    ("Address already in use", "another program took its port meanwhile: run `hitmesh stack up` again"),
-    ("Failed to bind", "another program took its port meanwhile: run `hitmesh stack up` again"),
+    ("Address already in use", "another program took the port: run `hitmesh stack up` again"),
+    ("Failed to bind", "another program took the port: run `hitmesh stack up` again"),
     ("insufficient memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
     ("Cannot allocate memory", "the machine has too little memory: the servers need about 3 GiB; stop something else"),
     ("No space left on device", "the disk is full: make room, then run `hitmesh stack up` again"),
@@ -49,7 +49,7 @@ _CURES: Final = (
 
 @dataclass(slots=True)
 class Launcher:
-    """What is known of the servers of one home while they are started or stopped."""
+    """Launcher for a home's servers; reports progress through `say`."""
 
     home: StackHome
     jars: Path
@@ -59,24 +59,24 @@ class Launcher:
     _said_s: float = field(default_factory=time.monotonic)
 
     def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
-        """Returns the ports once all that is asked for is healthy.
+        """Return the ports once all servers in `only` are healthy.
 
         Raises:
-            StackError: a server does not start, or there is no port for it.
+            StackError: a server does not start, or no port is free.
         """
         chosen = self._ports()
         servers = all_servers(self.home, self.jars, self.java, chosen)
         self._stop_outdated(servers)
         wanted = [servers[name] for name in NAMES if name in only]
-        if all(processes.read(self.home.pid(one.name)) and asks(one.is_healthy) for one in wanted):
-            self.say("the servers are up already")
+        if all(processes.read(self.home.pid(server.name)) and asks(server.is_healthy) for server in wanted):
+            self.say("the servers are already running")
         else:
             self._warn_of_memory()
             self._start_in_order(wanted)
         return chosen
 
     def down(self) -> None:
-        """Stops what runs, in order, and waits for it."""
+        """Stop all running servers in order and wait until their processes are gone."""
         for wave in STOP_WAVES:
             self._stop(wave)
 
@@ -84,7 +84,9 @@ class Launcher:
         known = ports.read(self.home.ports_file)
         running = [name for name in NAMES if processes.read(self.home.pid(name))]
         deadline = time.monotonic() + _LET_GO_S
-        chosen = ports.choose(known, running, ports.first_port(self.home.root), lambda one: _is_free(one, deadline))
+        chosen = ports.choose(
+            known, running, ports.first_port(self.home.root), lambda candidate: _is_free(candidate, deadline)
+        )
         for name, port in known.items():
             if chosen.get(name) != port:
                 pid = holder(port)
@@ -98,7 +100,7 @@ class Launcher:
             notes = {name: processes.read(self.home.pid(name)) for name in wave}
             outdated = [name for name, noted in notes.items() if noted and noted.digest != servers[name].digest]
             if outdated:
-                self.say(f"{', '.join(outdated)}: the configuration is another one, starting anew")
+                self.say(f"{', '.join(outdated)}: the configuration has changed, restarting")
                 self._stop(outdated)
 
     def _stop(self, names: Collection[str]) -> None:
@@ -106,18 +108,18 @@ class Launcher:
         hanging = processes.stop(list(notes.values()), STOP_S)
         for name, noted in notes.items():
             self.home.pid(name).unlink(missing_ok=True)
-            killed = f"killed, since it did not end within {STOP_S:.0f} s" if noted in hanging else "stopped"
+            killed = f"killed: still running after {STOP_S:.0f} s" if noted in hanging else "stopped"
             self.say(f"{name:<12} {killed}")
 
     def _start_in_order(self, wanted: Collection[Server]) -> None:
-        names = {one.name for one in wanted}
+        names = {server.name for server in wanted}
         waiting, starting = list(wanted), dict[str, tuple[Server, float]]()
         while waiting or starting:
-            for one in [one for one in waiting if not names & set(one.needs)]:
-                waiting.remove(one)
-                self._start(one)
-                starting[one.name] = (one, time.monotonic() + HEALTHY_S)
-            for name in [name for name, (one, deadline) in starting.items() if self._has_come_up(one, deadline)]:
+            for server in [server for server in waiting if not names & set(server.needs)]:
+                waiting.remove(server)
+                self._start(server)
+                starting[server.name] = (server, time.monotonic() + HEALTHY_S)
+            for name in [name for name, (server, deadline) in starting.items() if self._has_come_up(server, deadline)]:
                 del starting[name]
                 names.remove(name)
             self._say_progress(starting)
@@ -125,7 +127,7 @@ class Launcher:
                 time.sleep(_POLL_S)
 
     def _start(self, server: Server) -> None:
-        """Starts a server that does not run."""
+        """Start a server unless its process runs already."""
         if processes.read(self.home.pid(server.name)):
             return
         for folder in server.folders:
@@ -158,7 +160,7 @@ class Launcher:
     def _has_come_up(self, server: Server, deadline: float) -> bool:
         noted: Note | None = processes.read(self.home.pid(server.name))
         if noted is None:
-            raise StackError(obituary(server.name, "ended while it was started", self.home))
+            raise StackError(obituary(server.name, "exited during the start", self.home))
         if asks(server.is_healthy):
             after_s = time.monotonic() - self._began_s
             self.say(f"{server.name:<12} healthy on {HOST}:{server.port} after {after_s:.1f} s")
@@ -183,21 +185,21 @@ class Launcher:
 
 
 def obituary(name: str, what: str, home: StackHome) -> str:
-    """Returns what became of a server, the end of its log and a cure."""
+    """Return a message that names the server and the failure, quotes the end of the log and proposes a cure."""
     log = home.log(name)
-    # Java says why above the frames of its stack, which would fill all that is shown.
+    # Java prints the cause above the stack frames; with the frames, the cause would not be among the last lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
     text = "\n".join(lines)
     cure = next(
         (cure for sign, cure in _CURES if sign in text),
-        f"try again; if what it keeps is broken, remove {home.data / _kept_in(name)}, which loses it",
+        f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}, which deletes the data",
     )
-    said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
-    return f"{name} {what}; the end of its log ({log}):\n{said}\n{cure}"
+    quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+    return f"{name} {what}; the end of its log ({log}):\n{quoted}\n{cure}"
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Returns the last lines of a log; none when there is no log."""
+    """Return the last lines of a log; empty when there is no log."""
     try:
         with log.open(encoding="utf-8", errors="replace") as lines:
             return list(deque((line.rstrip("\n") for line in lines), maxlen=count))
@@ -210,7 +212,7 @@ def _kept_in(name: str) -> str:
 
 
 def _is_free(port: int, deadline: float) -> bool:
-    """Returns whether a port is free; one that no living process holds is about to be, as that of a killed server."""
+    """Return whether a port is free; wait for a busy port without a holder, such as the port of a killed server."""
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return free

@@ -1,4 +1,4 @@
-"""Where everything of one stack lies: data, logs, configuration below a home, jars in a cache that homes share."""
+"""File layout of a stack: data, logs and configuration below a home, jars in a cache shared by all homes."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ class StackHome:
 
     @property
     def base(self) -> Path:
-        """Everything of the servers."""
+        """Root of all server files."""
         return self.root / "stack"
 
     @property
     def ports_file(self) -> Path:
-        """Which port each server has."""
+        """File with each server's ports."""
         return self.base / "ports.json"
 
     @property
     def data(self) -> Path:
-        """What the servers keep."""
+        """Server data."""
         return self.base / "data"
 
     @property
     def logs(self) -> Path:
-        """What the servers say."""
+        """Server logs."""
         return self.base / "logs"
 
     def conf(self, *names: str) -> Path:
-        """Returns a file of configuration."""
+        """Return the path of a configuration file."""
         return self.base.joinpath("conf", *names)
 
     def log(self, name: str) -> Path:
-        """Returns the log of a server: what it said since it was last started, and before that."""
+        """Return the log of a server since the last start; the log before that has the suffix `.log.1`."""
         return self.logs / f"{name}.log"
 
     def pid(self, name: str) -> Path:
-        """Returns the note of which process a server is."""
+        """Return the file that identifies a server's process."""
         return self.base / "run" / f"{name}.json"
 
     def prepare(self) -> None:
-        """Makes the folders; nobody else may read them.
+        """Create the folders, readable by their owner only.
 
         Raises:
-            StackError: a folder cannot be made.
+            StackError: a folder cannot be created.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.base, self.data, self.logs, self.conf(), self.pid("").parent):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise StackError(f"{error.filename} cannot be made ({error.strerror}): give another --home") from error
+            raise StackError(f"{error.filename} cannot be created ({error.strerror}): give another --home") from error
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
-        """Holds the lock of this home: who starts or stops servers does so alone."""
+        """Hold the lock of this home, so that a single process starts or stops servers at a time."""
         self.prepare()
         with held(self.base / "lock", say):
             yield
@@ -79,12 +79,12 @@ class StackHome:
 
 @contextmanager
 def held(file: Path, say: Say) -> Iterator[None]:
-    """Holds a lock, and says so when somebody else has to be waited for."""
+    """Hold a lock; report through `say` when another process holds it and this process must wait."""
     with file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for process {file.read_text(encoding='utf-8') or '?'}, which is at work on {file.parent}")
+            say(f"waiting for process {file.read_text(encoding='utf-8') or '?'}, which uses {file.parent}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -93,15 +93,15 @@ def held(file: Path, say: Say) -> Iterator[None]:
 
 
 def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Returns the home of the servers: the option, else HITMESH_STACK_HOME, else the home of a mesh by default."""
-    said = environment.get(HOME_VARIABLE)
-    if option is None and said:
-        return Path(said).expanduser().absolute()
+    """Return the servers' home: the option, else HITMESH_STACK_HOME, else the default home of a mesh."""
+    from_environment = environment.get(HOME_VARIABLE)
+    if option is None and from_environment:
+        return Path(from_environment).expanduser().absolute()
     return home_dir(option, environment)
 
 
 def cache_dir(environment: Mapping[str, str]) -> Path:
-    """Returns where the jars of these versions are, for all homes."""
+    """Return the jar folder for these versions, shared by all homes."""
     shared = environment.get("XDG_CACHE_HOME", "")
     base = Path(shared) if shared.startswith("/") else Path.home() / ".cache"
     return base / "hitmesh" / f"servers-{digest()}"

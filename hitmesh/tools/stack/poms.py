@@ -1,4 +1,4 @@
-"""Renders what Maven is told: one project per folder of jars, and settings. Pure."""
+"""Render Maven's input: a project per folder of jars, and settings. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.tools.stack.versions import Artifact
 
 
 def pom(artifact: Artifact) -> str:
-    """Returns a project that depends on the parts of an artifact and on nothing else."""
+    """Return a project that depends on the parts of an artifact and on nothing else."""
     left_out = "".join(f"<exclusion>{_coordinates(group, name)}</exclusion>" for group, name in artifact.left_out)
     exclusions = f"<exclusions>{left_out}</exclusions>" if left_out else ""
     parts = "".join(
@@ -24,10 +24,10 @@ def pom(artifact: Artifact) -> str:
 
 
 def settings(empty: Path) -> str:
-    """Returns settings by which nothing but the central repository is asked.
+    """Return settings that restrict Maven to the central repository.
 
-    Some projects name repositories that are gone; each of those would be waited for. What a user's own settings say of
-    mirrors comes first.
+    Some projects name repositories that no longer exist, and Maven would wait for each. Mirrors in the user's own
+    settings take precedence.
     """
     url = escape(empty.as_uri())
     mirror = f"<id>none</id><mirrorOf>*,!central</mirrorOf><url>{url}</url>"

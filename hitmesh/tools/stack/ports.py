@@ -1,7 +1,7 @@
-"""Which port each server listens on: chosen once, kept as long as nobody else takes it.
+"""Port allocation for the servers: a chosen port is kept as long as no other program takes it.
 
-Decides the numbers: between 20000 and 32000, below those that the system hands to outgoing connections, and for each
-home from another place on, so that two homes seldom meet.
+Decides the numbers: between 20000 and 32000, below the range for outgoing connections. Each home starts at another
+number, so that two homes seldom collide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
 
-# By server: the first is the one it is spoken to on.
+# By server: the client port first.
 PORTS: Final = {
     "kafka": ("kafka", "kafka-controller"),
     "cassandra": ("cassandra", "cassandra-storage", "cassandra-storage-tls", "cassandra-jmx"),
@@ -32,13 +32,13 @@ _STEP: Final = 20
 def choose(
     known: Mapping[str, int], running: Collection[str], first: int, is_free: Callable[[int], bool]
 ) -> dict[str, int]:
-    """Returns a port for every name.
+    """Return a port for every name.
 
     Args:
-        known: chosen before; kept for a server that runs, and where the port is free.
-        running: servers that run, which hold their ports themselves.
-        first: where to look for new ones.
-        is_free: asked about ports that would be listened on.
+        known: ports chosen before; kept if the server runs or the port is free.
+        running: running servers, which hold their ports themselves.
+        first: number at which the search for new ports starts.
+        is_free: says whether a server could listen on a port.
 
     Raises:
         StackError: there are not enough free ports.
@@ -49,31 +49,31 @@ def choose(
     candidates = iter([*range(first, LAST), *range(FIRST, first)])
     for name in NAMES:
         if name not in chosen:
-            port = next((one for one in candidates if one not in taken and is_free(one)), None)
+            port = next((candidate for candidate in candidates if candidate not in taken and is_free(candidate)), None)
             if port is None:
-                raise StackError(f"no free port from {FIRST} to {LAST}: stop what listens there")
+                raise StackError(f"no free port from {FIRST} to {LAST}: stop a program that listens there")
             chosen[name] = port
     return {name: chosen[name] for name in NAMES}
 
 
 def first_port(home: Path) -> int:
-    """Returns where the ports of a home begin."""
+    """Return the number at which the port search of a home starts."""
     number = int.from_bytes(hashlib.sha256(str(home).encode()).digest()[:4])
     return FIRST + number % ((LAST - FIRST) // _STEP) * _STEP
 
 
 def read(file: Path) -> dict[str, int]:
-    """Returns the ports that were chosen; none when there is no such file."""
+    """Return the ports that were chosen; empty when the file does not exist."""
     try:
         return {str(name): int(port) for name, port in json.loads(file.read_bytes()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise StackError(f"{file} is not a list of ports: remove it, and others are chosen") from error
+        raise StackError(f"{file} is not a list of ports: remove the file, and new ports are chosen") from error
 
 
 def write(file: Path, ports: Mapping[str, int]) -> None:
-    """Keeps the ports; never seen half written."""
+    """Write the ports atomically."""
     temporary = file.with_name(f".{file.name}.new")
     temporary.write_text(json.dumps(dict(ports), indent=2) + "\n", encoding="utf-8")
     temporary.replace(file)

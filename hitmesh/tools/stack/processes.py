@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them: spawned, recognised again, stopped.
+"""Processes that outlive the command that started them: spawn, recognise, stop.
 
-Decides when a process is the one that was noted: pid and the tick it started at, so that a pid that another program
-has by now is never taken for a server, nor killed.
+Decides when a process is the noted process: pid and start tick must match, so that another program with a reused pid is
+never taken for a server, nor killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEAD: Final = ("Z", "X")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Which process a server is, and the digest of what it was started with."""
+    """Identity of a server's process, and the digest of the server's command and files at the start."""
 
     pid: int
     started_tick: int
@@ -31,7 +31,7 @@ class Note:
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path) -> int:
-    """Starts a process in a session of its own, its output in `log`; returns its pid. Not waited for by anybody."""
+    """Start a process in its own session, with output to `log`, and return its pid without waiting for the process."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     empty = os.open(os.devnull, os.O_RDONLY)
     try:
@@ -51,20 +51,20 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 
 def note(pid: int, digest: str) -> Note:
-    """Returns what a process that was just spawned is recognised by."""
+    """Return the note by which a process that was just spawned is recognised later."""
     fields = _stat_of(pid)
     return Note(pid, int(fields[19]) if fields else 0, digest)
 
 
 def write(file: Path, noted: Note) -> None:
-    """Keeps a note."""
+    """Write a note atomically."""
     temporary = file.with_name(f".{file.name}.new")
     temporary.write_text(json.dumps(asdict(noted)), encoding="utf-8")
     temporary.replace(file)
 
 
 def read(file: Path) -> Note | None:
-    """Returns the note of a process that still runs; None otherwise."""
+    """Return the note of a process that still runs; None otherwise."""
     try:
         noted = Note(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -73,7 +73,7 @@ def read(file: Path) -> Note | None:
 
 
 def is_alive(noted: Note) -> bool:
-    """Returns whether the very process runs; one that ended as our child is reaped on the way."""
+    """Return whether the noted process still runs; a child that has ended is reaped first."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(noted.pid, os.WNOHANG)
     fields = _stat_of(noted.pid)
@@ -81,19 +81,19 @@ def is_alive(noted: Note) -> bool:
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
-    """Asks processes to end, all at once; kills and returns those that did not within the time."""
-    for one in running:
-        _signal(one, signal.SIGTERM)
-        _signal(one, signal.SIGCONT)  # one that was put to sleep would never hear of it
+    """Terminate processes, all at once; kill and return the processes that outlast the timeout."""
+    for process in running:
+        _signal(process, signal.SIGTERM)
+        _signal(process, signal.SIGCONT)  # a stopped process does not handle SIGTERM
     hanging = _wait_gone(running, timeout_s)
-    for one in hanging:
-        _signal(one, signal.SIGKILL)
+    for process in hanging:
+        _signal(process, signal.SIGKILL)
     _wait_gone(hanging, timeout_s)
     return hanging
 
 
 def resident_bytes(pid: int) -> int:
-    """Returns the memory that a process has; 0 when it is gone."""
+    """Return the resident memory of a process; 0 when the process is gone."""
     try:
         return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
@@ -101,17 +101,17 @@ def resident_bytes(pid: int) -> int:
 
 
 def uptime_s(noted: Note) -> float:
-    """Returns how long a process has been running."""
+    """Return the seconds since a process started."""
     since_boot_s = float((_PROC / "uptime").read_text().split()[0])
     return max(0.0, since_boot_s - noted.started_tick / os.sysconf("SC_CLK_TCK"))
 
 
 def _wait_gone(running: Sequence[Note], timeout_s: float) -> list[Note]:
     deadline = time.monotonic() + timeout_s
-    left = [one for one in running if is_alive(one)]
+    left = [process for process in running if is_alive(process)]
     while left and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        left = [one for one in left if is_alive(one)]
+        left = [process for process in left if is_alive(process)]
     return left
 
 
@@ -122,7 +122,7 @@ def _signal(noted: Note, number: signal.Signals) -> None:
 
 
 def _stat_of(pid: int) -> list[str] | None:
-    """Returns the fields of /proc/PID/stat from the state on: the name before it may hold anything."""
+    """Return the fields of /proc/PID/stat from the state on; the name before the state may contain spaces or ")"."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

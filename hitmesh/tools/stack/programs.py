@@ -1,6 +1,6 @@
-"""The programs that servers need: Java 17 and, to fetch jars, Maven. Installed by the package manager where it may.
+"""Programs that the servers need: Java 17 and, to fetch jars, Maven. Installed with apt-get when run as root.
 
-Decides which Java: Cassandra 5.0 runs on 17 and on no newer one.
+Decides the Java version: Cassandra 5.0 runs on Java 17 and on no newer version.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LAST_LINES: Final = 15
 
 
 def java(say: Say) -> str:
-    """Returns the path of a Java 17.
+    """Return the path of a Java 17 executable.
 
     Raises:
-        StackError: there is none and it cannot be installed.
+        StackError: Java 17 is missing and cannot be installed.
     """
     found = _find_java()
     if found is None:
@@ -39,10 +39,10 @@ def java(say: Say) -> str:
 
 
 def maven(say: Say) -> str:
-    """Returns the path of Maven.
+    """Return the path of Maven.
 
     Raises:
-        StackError: there is none and it cannot be installed.
+        StackError: Maven is missing and cannot be installed.
     """
     found = shutil.which("mvn")
     if found is None:
@@ -53,9 +53,9 @@ def maven(say: Say) -> str:
     return found
 
 
-def major_version(said: str) -> int | None:
-    """Returns the major version in what `java -version` says; None when it says none."""
-    found = re.search(r'version "(\d+)', said)
+def major_version(output: str) -> int | None:
+    """Return the major version in the output of `java -version`; None when the output has none."""
+    found = re.search(r'version "(\d+)', output)
     return int(found[1]) if found else None
 
 
@@ -73,21 +73,21 @@ def _javas() -> Iterator[str]:
 
 def _version_of(path: str) -> int | None:
     try:
-        said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=_ASK_S, check=False)
+        completed = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=_ASK_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return major_version(said.stderr + said.stdout)
+    return major_version(completed.stderr + completed.stdout)
 
 
 def _install(program: str, name: str, say: Say) -> None:
-    """Installs what is missing; only root on a machine with apt may."""
+    """Install a missing program; possible only for root on a machine with apt-get."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         raise StackError(f"{name} is missing: {_cure(program)}")
     say(f"{name} is missing: installing {PACKAGES[program]}")
     install = [apt, "install", "-y", "-qq", "--no-install-recommends", PACKAGES[program]]
     if _run(install).returncode != 0:
-        # The lists of packages may be missing or older than what the mirrors have.
+        # The package lists may be missing, or older than the mirrors.
         _run([apt, "update", "-qq"])
         done = _run(install)
         if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""What a server is to the launcher: a command, the files it reads, the servers it needs, a question it must answer."""
+"""Launch description of a server: command, configuration files, required servers, health check."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LOG4J: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the commands and files of servers are made of.
+    """Paths and ports from which commands and configuration files are built.
 
     Attributes:
-        conf: folder of their configuration.
-        data: folder of what they keep.
-        logs: folder of what they say.
+        conf: configuration folder.
+        data: data folder.
+        logs: log folder.
         jars: folder with a folder of jars per program.
-        java: path of the program.
-        ports: by name (hitmesh.tools.stack.ports).
+        java: path to the Java executable.
+        ports: port by name (hitmesh.tools.stack.ports).
     """
 
     conf: Path
@@ -37,27 +37,27 @@ class Place:
     ports: Mapping[str, int]
 
     def class_path(self, *folders: Path, jars: str) -> str:
-        """Returns folders and all jars of a folder as a class path."""
+        """Return the folders, and all jars in the folder `jars`, as a class path."""
         return ":".join([*map(str, folders), str(self.jars / jars / "*")])
 
     def address(self, name: str) -> str:
-        """Returns host:port."""
+        """Return host:port."""
         return f"{HOST}:{self.ports[name]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One process.
+    """A server process.
 
     Attributes:
-        name: for people and in file names.
-        port: the one it is spoken to on.
-        needs: servers that must be healthy before it starts.
-        files: what to write before it starts.
-        folders: what must be there before it starts.
-        prepare: a command that is run before the first start, until the file of `prepared` is there.
+        name: shown to users and used in file names.
+        port: client port.
+        needs: servers that must be healthy before this server starts.
+        files: text of each file to write before the start.
+        folders: folders to create before the start.
+        prepare: command to run before a start as long as the file `prepared` does not exist.
         command: the program and its arguments.
-        is_healthy: asks it; False or OSError when it is not.
+        is_healthy: health check; returns False or raises OSError when the server is not healthy.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Server:
 
     @property
     def digest(self) -> str:
-        """Changes with everything that the server would have to be started anew for."""
-        said = (self.command, sorted((str(path), text) for path, text in self.files.items()))
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+        """Digest of command and files; a changed digest means that the server must be restarted."""
+        content = (self.command, sorted((str(path), text) for path, text in self.files.items()))
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def log4j(level: str) -> str:
-    """Returns a configuration that writes everything from a level on to the standard output."""
+    """Return a configuration that logs the given level and above to standard output."""
     return LOG4J.replace("LEVEL", level)
 
 
 def jvm(place: Place, name: str, *heap: str) -> tuple[str, ...]:
-    """Returns the program and what every server's Java is told. A crash leaves its report among the logs."""
+    """Return the Java executable with the options common to all servers. A crash writes its report to the logs."""
     crash = f"-XX:ErrorFile={place.logs / f'{name}-crash.log'}"
     return (place.java, *heap, "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", crash)

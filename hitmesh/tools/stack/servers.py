@@ -1,4 +1,4 @@
-"""Every server of a stack, in the order in which they are started, and the order in which they are stopped. Pure."""
+"""All servers of a stack, with start and stop order. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from hitmesh.tools.stack.kafka import kafka
 from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.server import Place, Server
 
-# The slowest first. Names are those of hitmesh.tools.stack.ports.
+# The slowest start first. Function names equal the names in hitmesh.tools.stack.ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
-NAMES: Final = tuple(one.__name__ for one in _ALL)
-# Whoever needs others ends before them: the indexer's tasks hand on what they have read.
+NAMES: Final = tuple(maker.__name__ for maker in _ALL)
+# A server stops before the servers that it needs: the indexer's tasks hand off their rows while stopping.
 STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), ("zookeeper", "cassandra", "kafka"))
 
 
 def all_servers(home: StackHome, jars: Path, java: str, ports: Mapping[str, int]) -> dict[str, Server]:
-    """Returns every server by its name."""
+    """Return every server by name."""
     place = Place(home.conf(), home.data, home.logs, jars, java, ports)
     return {make.__name__: make(place) for make in _ALL}
 
 
 def store_url(ports: Mapping[str, int]) -> str:
-    """Returns what services open; a mesh adds its name."""
+    """Return the store URL that services open; a mesh appends `&name=`."""
     at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     return (
         f"servers:?kafka={at['kafka']}&cassandra={at['cassandra']}"

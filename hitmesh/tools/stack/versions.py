@@ -1,4 +1,4 @@
-"""Which programs run: their Maven artifacts. Decides versions only; one digest names a set of them."""
+"""Maven artifacts and versions of the servers. Decides versions only; a digest identifies the set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 KAFKA: Final = "4.3.1"
 CASSANDRA: Final = "5.0.8"
 DRUID: Final = "33.0.0"
-# Kafka's artifact brings an interface for logs and nothing that writes them.
+# Kafka's artifact depends on a logging API only, without a backend that writes.
 LOG4J: Final = "2.25.4"
 JAVA: Final = 17
 EXTENSIONS: Final = ("druid-kafka-indexing-service", "druid-datasketches")
@@ -17,13 +17,13 @@ EXTENSIONS: Final = ("druid-kafka-indexing-service", "druid-datasketches")
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A Maven artifact whose jars, with all they need at run time, go into one folder.
+    """A Maven artifact whose jars, with all runtime dependencies, go into a folder.
 
     Attributes:
-        folder: below the cache.
+        folder: path below the cache.
         parts: (group, name, version) of each artifact.
-        managed: (group, name, version) of a bill of materials that decides the other versions.
-        left_out: (group, name) of what must not come along.
+        managed: (group, name, version) of a bill of materials that sets dependency versions.
+        left_out: (group, name) of each dependency to exclude.
     """
 
     folder: str
@@ -45,7 +45,7 @@ ARTIFACTS: Final = (
         ),
     ),
     Artifact("lib/cassandra", (("org.apache.cassandra", "cassandra-all", CASSANDRA),)),
-    # Sigar is a native library that no public repository has; only monitors that are off would use it.
+    # Sigar is a native library missing from public repositories; only disabled monitors use it.
     Artifact("lib/druid", (("org.apache.druid", "druid-services", DRUID),), _OF_DRUID, (("org.hyperic", "sigar"),)),
     *(
         Artifact(f"extensions/{name}", (("org.apache.druid.extensions", name, DRUID),), _OF_DRUID)
@@ -55,5 +55,5 @@ ARTIFACTS: Final = (
 
 
 def digest() -> str:
-    """Returns 12 hexadecimal digits that change with any artifact."""
+    """Return 12 hexadecimal digits that change with any artifact."""
     return hashlib.sha256(repr(ARTIFACTS).encode()).hexdigest()[:12]

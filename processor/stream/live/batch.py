@@ -1,7 +1,7 @@
-"""The hits of some records of one partition, as a step takes them (steps 4 and 5 of the journey, rule T4).
+"""Classify the hits of a step and compute their keys (steps 4 and 5 of the journey, rule T4).
 
-Decides by the record's log time whether a hit is on time, late or history, and which timeline it belongs to. Refuses
-to know the state of the partition: a hit's kind does not depend on other hits.
+Decides from the record's log time whether a hit is on time, late or history, and to which timeline the hit belongs.
+Knows nothing about the partition's state: a hit's class does not depend on other hits.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _NOT_EXCLUDED: Final = ~np.uint64(1)
 
 
 def epoch_of(log_time: int) -> int:
-    """Return the start of the epoch of a log time."""
+    """Return the start of the epoch that contains a log time."""
     return log_time - log_time % EPOCH_MS
 
 
 def epochs_of(log_times: I64Array) -> I64Array:
-    """Return the start of the epoch of each log time."""
+    """Return the start of the epoch that contains each log time (n,)."""
     return log_times - log_times % EPOCH_MS
 
 
 def are_history(event_times: I64Array, log_times: I64Array) -> BoolArray:
-    """Return whether each hit's UTC day was closed when the log took it."""
+    """Return whether each hit's UTC day was closed at the hit's log time (n,)."""
     return log_times > (event_times // DAY_MS + 1) * DAY_MS + CLOSED_AFTER_MS
 
 
 def are_on_time(event_times: I64Array, log_times: I64Array) -> BoolArray:
-    """Return whether the log took each hit within the allowed lateness."""
+    """Return whether the log took each hit within the allowed lateness (n,)."""
     return log_times - event_times <= LATENESS_MS
 
 
 def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Array, excluded: BoolArray) -> U64Array:
-    """Return the key of each hit's timeline: a hash of site and visitor; its lowest bit says excluded."""
+    """Return each hit's timeline key: a hash of site and visitor whose lowest bit marks excluded hits."""
     mixed = site_hashes * _MULTIPLIERS[0] ^ visitor_hi * _MULTIPLIERS[1] ^ visitor_lo
     mixed ^= mixed >> np.uint64(32)
     mixed *= _MULTIPLIERS[2]
@@ -54,13 +54,13 @@ def timeline_keys(site_hashes: U64Array, visitor_hi: U64Array, visitor_lo: U64Ar
 
 
 def visitors_of(keys: U64Array) -> U64Array:
-    """Return the key of each timeline's visitor: the same for excluded hits and others."""
+    """Return each timeline's visitor key, shared by excluded hits and others (n,)."""
     visitors: U64Array = keys & _NOT_EXCLUDED
     return visitors
 
 
 def hit_ids(keys: U64Array, hit_hashes: U64Array) -> U64Array:
-    """Return a hash of each (site, visitor, hit id): what makes two hits copies (rule D1)."""
+    """Return a hash of each hit's (site, visitor, hit id), the triple that copies share (rule D1)."""
     mixed = visitors_of(keys) ^ (hit_hashes * _MULTIPLIERS[0])
     mixed ^= mixed >> np.uint64(31)
     mixed *= _MULTIPLIERS[1]

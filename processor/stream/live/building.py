@@ -1,8 +1,8 @@
-"""Hits of many timelines and the visits open before them, made into visits as columns (step 5 of the journey).
+"""Build visits as columns from hits of many timelines and the visits open before them (step 5 of the journey).
 
-Decides how what `rules.visits` says of hits becomes what a state keeps: dimensions as numbers, the exit page, the
-order flag, the deadline. The same function serves the fast path (open visit as it is now), the slow path (open visit
-as of the start of the kept hits) and the moving of that start. Refuses to know which of them it serves.
+Decides how results of `rules.visits` become stored visits: dimensions as numbers, exit page, order flag, deadline. The
+same function serves the fast path (open visit as of now), the slow path (open visit as of the horizon) and each move of
+the horizon.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from processor.stream.live.visit_table import VisitColumns
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Visits of some timelines, those carried in among them.
+    """Visits of some timelines, including the visits carried in.
 
     Attributes:
-        visits: by timeline and start within one set of rules (m,).
-        visit_of: (hits,) place of each hit's visit, −1 for an orphan.
-        carried: (m,) place of the visit among those carried in, −1 for a new one.
+        visits: ordered by timeline and start among sites with the same rules (m,).
+        visit_of: (hits,) place of each hit's visit in `visits`, −1 for an orphan.
+        carried: (m,) place of each visit among the visits carried in, −1 for a new visit.
     """
 
     visits: VisitColumns
@@ -35,20 +35,20 @@ class Built:
     carried: I64Array
 
     def is_last(self) -> BoolArray:
-        """Return whether each visit is the latest of its timeline."""
+        """Return whether each visit is the latest in its timeline (m,)."""
         last = np.ones(len(self.visits), np.bool_)
         last[:-1] = self.visits.key[1:] != self.visits.key[:-1]
         return last
 
 
 def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Interned) -> Built:
-    """Return the visits that the hits form together with the visits carried in.
+    """Build the visits that the hits form together with the visits carried in.
 
     Args:
         hits: KEPT_COLUMNS, no copies, in any order.
-        carried: at most one visit per timeline, each older than every hit of its timeline.
-        sites: rules of all sites in both.
-        interned: texts and tuples of CARRIED_DIMENSIONS; new ones are added.
+        carried: at most one visit per timeline, older than every hit in its timeline.
+        sites: rules for all sites in `hits` and `carried`.
+        interned: texts and tuples of CARRIED_DIMENSIONS; new texts and tuples are added.
     """
     of_hits, of_carried = hits["site"].to_numpy(), carried.site
     groups = sites.by_rules(np.concatenate([of_hits, of_carried]))
@@ -65,13 +65,13 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
 
 
 def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
-    """Return the tuple of CARRIED_DIMENSIONS of each hit as a visit of its own: an orphan's, a late hit's."""
+    """Return each hit's CARRIED_DIMENSIONS tuple as if the hit alone were a visit: for orphans and late hits."""
     page = pl.when(pl.col("hit_type").is_in(VIEW_TYPES)).then(pl.col("page_path")).otherwise(None)
     return interned.numbers(hits.with_columns(page.cast(pl.String).alias("landing_page")))
 
 
 def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Array:
-    """Return the tuple of the visit of each hit, an orphan's own."""
+    """Return the dimension tuple of each hit's visit; an orphan has its own."""
     dims = np.zeros(hits.height, np.int32)
     inside = built.visit_of >= 0
     dims[inside] = built.visits.dims[built.visit_of[inside]]
@@ -115,7 +115,7 @@ def _fill_pages(
     hits: pl.DataFrame,
     interned: Interned,
 ) -> None:
-    """Set dimensions and exit page of each visit (rule S6)."""
+    """Set each visit's dimensions and exit page (rule S6)."""
     pages = hits["page_path"]
     landing = np.full(len(visits), 0, np.int32)
     viewed = summaries.landing >= 0
@@ -123,7 +123,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # A visit that was carried in without a view lands on the first one among these hits.
+    # A visit that was carried in without a view lands on the first view among these hits.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):
@@ -139,7 +139,7 @@ def _fill_pages(
 
 
 def _as_open(carried: VisitColumns) -> pl.DataFrame:
-    """Return visits as processor.rules.visits.OPEN_COLUMNS, with the key for a timeline."""
+    """Return visits as processor.rules.visits.OPEN_COLUMNS, with `key` for the timeline."""
     return pl.DataFrame(
         {
             "key": carried.key,

@@ -1,7 +1,7 @@
-"""What a step adds before it is folded, and where it may have added something before (step 5 of the journey, A6).
+"""A step's contributions before folding, and the cells that a redo must overwrite (step 5 of the journey, A6).
 
-Decides which values a redo must overwrite though it adds nothing to them, and whose visitors may have left a row.
-Refuses to know which path hits took, and how rows are folded.
+Decides which values a redo must overwrite although it adds nothing to them, and in which cells visitors may have moved
+to another row. Knows nothing about paths or folding.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _CELLS: Final = {**_KEY, MOVED_VISITORS: pl.Int64()}
 
 @dataclass(slots=True)
 class Contributions:
-    """What a step adds, not folded yet: of hits, and of visits.
+    """A step's contributions from hits and from visits, not folded yet.
 
     Attributes:
-        is_redo: whether the records were applied before, in steps that are not known.
-        rebuilt: KEPT_COLUMNS of hits whose visits were built anew, or may have been in smaller steps of a redo.
+        is_redo: whether the records were applied before; how they were divided into steps then is unknown.
+        rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt, or may have been rebuilt in smaller steps before a redo.
     """
 
     is_redo: bool = False
@@ -36,17 +36,18 @@ class Contributions:
     rebuilt: list[pl.DataFrame] = field(default_factory=list)
 
     def cells(self) -> pl.DataFrame:
-        """Return all in which some of the records may have added something: `site` (number), cell, excluded, currency.
+        """Return every cell to which any records may have added: `site` (number), cell, excluded, currency.
 
-        Records may add up to nothing in a cell in which the first of them alone would add something: the end of a
-        visit that goes on, the start of one that begins elsewhere. `moved_visitors` is 1 where hits may have moved.
+        All records together may add nothing to a cell to which the first records alone would add: for example the
+        apparent end of a visit that goes on, or the apparent start of a visit that begins elsewhere. `moved_visitors`
+        is 1 where hits may have moved.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
             hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
             for hits in self.rebuilt
         ]
-        # Of an excluded hit, its quality measures stand in rows that are not of excluded hits.
+        # The quality measures of an excluded hit count in rows for hits that are not excluded.
         quality = [
             part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
             for part in moved
@@ -63,10 +64,10 @@ def _visitors(*, moved: int) -> pl.Expr:
 
 
 def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
-    """Return the hits of timelines that steps of fewer records may have built anew: what they moved has gone out.
+    """Return the hits in timelines that smaller steps may have rebuilt, and whose moves were therefore emitted.
 
-    That is where a record has a hit not later than one of a record before, or the first view of a visit came in a
-    later record than its first hit.
+    In such a timeline, a record has a hit not later than a hit in an earlier record, or a visit's first view is in a
+    later record than the visit's first hit.
     """
     visit = pl.col("visit")
     records = hits.select(
@@ -75,7 +76,7 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
         "event_time",
         pl.Series("visit", built.visit_of),
         pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
-        # The last one stands for orphans, whose place is −1.
+        # Orphans have place −1 and so read the appended last element.
         pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
     )
     spans = records.group_by("key", "offset").agg(

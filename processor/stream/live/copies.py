@@ -1,8 +1,8 @@
-"""Which hits of a step are copies (step 5 of the journey, rules D1 and D2 as the stream applies them).
+"""Find the copies among a step's hits (step 5 of the journey, rules D1 and D2 as the stream applies them).
 
-A hit is a copy if an earlier one in log order, counted or not, has the same (site, visitor, hit id), an event time at
-most two hours away and a log time at most 90 minutes before. Nearly all ids are new to the filter and cost a look at
-it; only the others are compared with the kept hits, by their texts (rule D0). Refuses to know visits.
+A hit is a copy if an earlier hit in log order, counted or not, has the same (site, visitor, hit id), an event time at
+most two hours away and a log time at most 90 minutes before. For nearly all ids, a look at the filter proves that the
+id is new; only the other hits are compared with the kept hits, by text (rule D0). Knows nothing about visits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS: Final = ("hit_hash", "hit_id", "content_hash", "event_time", "log_time
 
 @dataclass(frozen=True, slots=True)
 class StreamCopies:
-    """The verdict on each hit of a step (n,): whether it is a copy, and whether of another content (ID_COLLISION)."""
+    """Whether each hit in a step (n,) is a copy, and whether its content differs from the original (ID_COLLISION)."""
 
     is_copy: BoolArray
     collides: BoolArray
@@ -40,16 +40,16 @@ def find_stream_copies(
     kept: KeptHits,
     at_once: int = PRODUCTION.compared_copies,
 ) -> StreamCopies:
-    """Return which hits are copies of earlier ones.
+    """Return which hits are copies of earlier hits.
 
     Args:
-        rows: hits that are not history, in log order: hit_hash, hit_id, content_hash, event_time,
-            log_time, offset, row.
-        keys: of their timelines (n,).
-        ids: `hit_ids` of them (n,).
-        seen: ids of the hits before.
-        kept: the hits before.
-        at_once: so many hits of one id are compared all at once, others one by one.
+        rows: hits that are not history, in log order: hit_hash, hit_id, content_hash, event_time, log_time, offset,
+            row.
+        keys: timeline keys (n,).
+        ids: `hit_ids` for the rows (n,).
+        seen: filter over the ids of earlier hits.
+        kept: earlier hits.
+        at_once: number of hits with the same id that are compared in bulk; further hits are compared singly.
     """
     copies = StreamCopies(np.zeros(rows.height, np.bool_), np.zeros(rows.height, np.bool_))
     suspect = seen.may_hold(ids)
@@ -58,20 +58,20 @@ def find_stream_copies(
     if not suspect.any():
         return copies
     places = np.flatnonzero(suspect)
-    own = rows.select(_COLUMNS)[places].with_columns(pl.Series("id", ids[places]), pl.Series("place", places))
+    candidates = rows.select(_COLUMNS)[places].with_columns(pl.Series("id", ids[places]), pl.Series("place", places))
     if earlier is not None:
         known = hit_ids(earlier["key"].to_numpy(), earlier["hit_hash"].to_numpy())
         before = earlier.select(_COLUMNS).with_columns(pl.Series("id", known), pl.lit(-1, pl.Int64).alias("place"))
-        own = pl.concat([before, own])
-    ordered = own.sort("id", "offset", "row")
+        candidates = pl.concat([before, candidates])
+    ordered = candidates.sort("id", "offset", "row")
     if are_apart(ordered["hit_id"], _begins(ordered)).any():
-        ordered = own.sort("id", "hit_id", "offset", "row")
+        ordered = candidates.sort("id", "hit_id", "offset", "row")
     _judge(ordered, copies, at_once)
     return copies
 
 
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
-    """Return the kept hits that have these ids; a visitor may have a million others."""
+    """Return the kept hits with these ids; a visitor may have a million other hits."""
 
     def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
         return np.isin(hit_ids(known, hashes), ids)
@@ -81,21 +81,21 @@ def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
 
 
 def _repeated(ids: U64Array) -> BoolArray:
-    """Return whether each id is there more than once."""
+    """Return whether each id occurs more than once."""
     ordered = np.sort(ids)
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     return np.isin(ids, again) if len(again) else np.zeros(len(ids), np.bool_)
 
 
 def _begins(hits: pl.DataFrame) -> BoolArray:
-    """Return where the hits of an id begin; `hits` are sorted by id."""
+    """Return where each id's hits begin; `hits` must be sorted by id."""
     ids = hits["id"].to_numpy()
     begins: BoolArray = np.concatenate([[True], ids[1:] != ids[:-1]])
     return begins
 
 
 def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
-    """Compare each hit with those before it in its group; `hits` are sorted by id and log order."""
+    """Compare each hit with earlier hits in its group; `hits` must be sorted by id and log order."""
     events, logs, contents, places = (
         hits[name].to_numpy() for name in ("event_time", "log_time", "content_hash", "place")
     )
@@ -103,7 +103,7 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     first |= are_apart(hits["hit_id"], first)
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
-    # The earliest original is the one the content is compared with, so near ones are looked at last.
+    # Content is compared with the earliest original: with a growing shift, earlier hits overwrite nearer hits.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

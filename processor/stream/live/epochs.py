@@ -1,7 +1,7 @@
-"""What an epoch of a partition adds to each cell and to the ledger (step 6 of the journey, decision A6, rule D5).
+"""Sum what an epoch of a partition adds to each cell and to the ledger (step 6 of the journey, decision A6, rule D5).
 
-Decides how emitted rows and counted hits become absolute values that a redo overwrites. An epoch is a quarter of an
-hour of log time; when it is over its values are final. Refuses to know when they are stored.
+Decides how emitted rows and counted hits become absolute values, which a redo overwrites. An epoch is a quarter of an
+hour of log time; when an epoch is over, its values are final. Knows nothing about when values are stored.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from processor.stream.live.rows import SignedRows
 _CELL: Final = ("site", "day", "cell", "excluded")
 _KEY: Final = (*_CELL, "currency")
 _SUMS: Final = {name: dtype for name, dtype in SERIES_COLUMNS.items() if name not in (*_KEY, MOVED_VISITORS)}
-_CHANGED: Final = "changed"  # since the values were last taken to be stored
+_CHANGED: Final = "changed"  # since the last `take`
 _LEDGER_KEY: Final = ("site", "kind", "at", "class")
 _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
-# Made once: to make a frame of so many columns takes longer than a small window does.
+# Made once: creating a frame with so many columns takes longer than processing a small window.
 _NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
 _NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
 _NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)
@@ -56,13 +56,13 @@ class DueValues:
 
 @dataclass(slots=True)
 class EpochSums:
-    """What the current epoch has added up, by cell and currency. Confined to one thread.
+    """The current epoch's sums, by cell and currency. Confined to one thread.
 
     Attributes:
-        epoch: its start, log time in ms; −1 before the first record.
+        epoch: log time at which the epoch starts, ms; −1 before the first record.
         cells: SERIES_COLUMNS and whether the row changed.
         counts: LEDGER_SUMS and whether the row changed.
-        lg_k: a cell's visitors, where several rows have some, are a sample beyond 2**lg_k of them.
+        lg_k: a cell's sketch that unites several rows is a sample beyond 2**lg_k visitors.
     """
 
     epoch: int = -1
@@ -71,11 +71,11 @@ class EpochSums:
     lg_k: int = LG_K_CELL
 
     def __post_init__(self) -> None:
-        """Give sums that were stored as int64 their type."""
+        """Cast sums that were stored as int64 to their column type."""
         self.cells = self.cells.cast({name: SERIES_COLUMNS[name] for name in AMOUNT_MEASURES})
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch from nothing; the one before must have been taken."""
+        """Start an empty epoch; the previous epoch's values must have been taken."""
         self.epoch = epoch
         self.cells, self.counts = _NO_CELLS.clone(), _NO_COUNTS.clone()
 
@@ -90,12 +90,12 @@ class EpochSums:
             self.cells = _summed_cells([self.cells, *parts], self.lg_k)
 
     def touch(self, cells: pl.DataFrame) -> None:
-        """Know cells (site, day, cell, excluded, currency, moved_visitors) even where nothing is added to them.
+        """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
-        A stored value is overwritten only by one of the same key. A redo may cut records in another way than they
-        were taken before; it must know every key under which something may have been stored in between. In any cell
-        of a hit, of whatever currency, a visit may have begun that then began elsewhere, and visits are of none; so is
-        all that was stored before currencies were told apart.
+        A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
+        than before, so it must overwrite every key that may have been stored in between. Each cell is also marked
+        without a currency: a visit may have begun in the cell before it began elsewhere, and visits have no currency.
+        Values that were stored before sums were split by currency have none either.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
@@ -111,7 +111,7 @@ class EpochSums:
             self.counts = _summed_counts(pl.concat([self.counts, *parts]))
 
     def take(self, partition: PartitionId, written: int) -> DueValues:
-        """Return what changed since it was last taken, as of the write timestamp."""
+        """Return the values that changed since the last call, with `written` as write timestamp."""
         if not self.has_changed:
             return DueValues(_NO_PARTIALS.clone(), _NO_LEDGER.clone())
         cells, counts = self.cells.filter(_CHANGED), self.counts.filter(_CHANGED)
@@ -121,12 +121,12 @@ class EpochSums:
         return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
 
     def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
-        """Return LEDGER_COLUMNS of the hits of the epoch that wait for settlement, taken before or not (rule S9)."""
+        """Return LEDGER_COLUMNS for the epoch's hits that wait for settlement, taken before or not (rule S9)."""
         return _owned(self.counts.filter(kind=LedgerKind.WAITS), self._owner(partition, written), LEDGER_COLUMNS)
 
     @property
     def has_changed(self) -> bool:
-        """Whether there is something to take."""
+        """Whether there are values to take."""
         return bool(self.cells[_CHANGED].any() or self.counts[_CHANGED].any())
 
     def _owner(self, partition: PartitionId, written: int) -> dict[str, str | int]:
@@ -139,13 +139,13 @@ class EpochSums:
         }
 
     def all_changed(self) -> None:
-        """Have everything taken again: after a recovery the values are written anew."""
+        """Mark all values as changed: after a recovery every value is written again."""
         self.cells = self.cells.with_columns(pl.lit(value=True).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=True).alias(_CHANGED))
 
 
 def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
-    """Return SERIES_COLUMNS of emitted rows, one row per row."""
+    """Return SERIES_COLUMNS for emitted rows, row by row."""
     there = {*_MEASURES[source], *_KEY}
     currency = pl.col("currency").fill_null("") if source == RowSource.TRAFFIC else pl.lit("").alias("currency")
     return signed.rows.with_columns(currency, pl.Series("digest", signed.digests)).select(
@@ -160,7 +160,7 @@ def _of_rows(signed: SignedRows, source: RowSource) -> pl.DataFrame:
 
 
 def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
-    """Return one row per key; digests add mod 2⁶⁴, sketches are united."""
+    """Return a row per key; digests add mod 2⁶⁴, sketches are united."""
     together = pl.concat(parts, rechunk=True)
     summed = together.group_by(_KEY).agg(
         *exact_sums(PARTIAL_SUMS),
@@ -172,7 +172,7 @@ def _summed_cells(parts: Sequence[pl.DataFrame], lg_k: int) -> pl.DataFrame:
 
 
 def _united(lists: pl.Series, lg_k: int) -> pl.Series:
-    """Return the union of each list of sketches; of none, null."""
+    """Unite the sketches in each list; an empty list gives null."""
     counts = lists.list.len().to_numpy()
     several = np.flatnonzero(counts > 1)
     united = lists.list.first()

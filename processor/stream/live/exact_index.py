@@ -1,7 +1,7 @@
-"""Numbers of values that are found by a hash and told apart by comparison (rule D0).
+"""Number values that are found by hash and told apart by comparison (rule D0).
 
-Decides that equal values have one number and different ones never share it, whatever their hashes: a value whose place
-is taken by another one stands at the next place of its own row of places. Knows nothing of what the values are.
+Equal values get the same number, and different values never share a number, whatever their hashes. A value whose place
+is taken by another value goes to the next place in its own probe sequence. Knows nothing about the values.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class ExactIndex:
-    """Values by number. Values are never removed: build it anew.
+    """Values by number. A value cannot be removed: build a new index instead.
 
     Args:
-        hash_bits: so many bits of a hash are used; few of them make different values meet (tests).
+        hash_bits: how many hash bits are used; with few bits different values collide (tests).
     """
 
     def __init__(self, hash_bits: int = HASH_BITS) -> None:
@@ -34,11 +34,11 @@ class ExactIndex:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the index takes."""
+        """Memory that the index takes, in bytes."""
         return self._index.nbytes
 
     def add(self, hashes: U64Array, numbers: I64Array) -> None:
-        """Add values (n,) with these numbers; they are distinct, and none of them is there."""
+        """Add values (n,) with these numbers; the values must be distinct and new."""
         keys = self._keys(hashes)
         while len(keys):
             first = np.zeros(len(keys), np.bool_)
@@ -53,15 +53,15 @@ class ExactIndex:
         are_equal: Callable[[I64Array | None, I64Array], BoolArray],
         new: Callable[[I64Array], npt.NDArray[np.integer]],
     ) -> I64Array:
-        """Return the number of each value (n,).
+        """Return each value's number (n,), adding new values.
 
         Args:
-            hashes: of the values; equal values have equal hashes.
-            are_equal: returns whether the values at some places (None = all n) are those of these numbers.
-            new: returns the numbers of values that were not there, at distinct places in ascending order.
+            hashes: each value's hash; equal values must have equal hashes.
+            are_equal: returns whether the values at some places (None = all n) equal the values with these numbers.
+            new: returns the numbers for new values, at distinct places in ascending order.
         """
         found = np.empty(len(hashes), np.int64)
-        waiting: I64Array | None = None  # all of them
+        waiting: I64Array | None = None  # all values
         keys = self._keys(hashes)
         while len(keys):
             known = self._index.find(keys)
@@ -79,20 +79,20 @@ class ExactIndex:
         return found
 
     def _keys(self, hashes: U64Array) -> U64Array:
-        keys: U64Array = (hashes & self._used) * _STEP  # the upper bits say where a key stands
+        keys: U64Array = (hashes & self._used) * _STEP  # the upper bits select the place
         return keys
 
 
 def seed() -> int:
-    """Return a seed for hashes that mean nothing outside of one index.
+    """Return a random seed for hashes that are valid within a single index only.
 
-    Texts that were made to meet under the hash of one process do not meet in another one: looking further stays rare.
+    Texts chosen to collide under the hash in one process do not collide in another process, so long probes stay rare.
     """
     return randbits(64)
 
 
 def _next(keys: U64Array) -> U64Array:
-    """Return where a value stands when another one stands at its key."""
+    """Return the next key in the probe sequence after each key."""
     mixed = (keys ^ (keys >> np.uint64(32))) * _MIX
     following: U64Array = (mixed ^ (mixed >> np.uint64(29))) * _STEP + _MIX
     return following

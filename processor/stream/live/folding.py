@@ -1,10 +1,10 @@
-"""Distinct texts of a site and hour beyond a limit are one: `(other)` (step 5 of the journey, rule S10).
+"""Fold a site's distinct texts beyond an hourly limit into `(other)` (step 5 of the journey, rule S10).
 
-Decides which texts of hits stay. What a hit could bring at most is its weight: as long as all hits of a site in an hour
-of log time could not bring more texts than the limit, none is looked at. From then on the first so many distinct ones
-stay, in the order of the log, and every other is folded. So a text of an hour stays or does not, wherever it stands:
-how records are cut into steps changes nothing, and hits that are read again are folded as they were. Texts are compared
-as they are, no hash stands for one. Refuses to know what becomes of the hits.
+Decides which texts stay. A hit's weight is the maximum number of texts that it can bring. While the weights of a site's
+hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the limit on, the
+first distinct texts in log order stay, up to the limit, and every other text is folded. A text stays or is folded for
+the whole hour, in every column. How records are divided into steps therefore changes nothing, and hits that are read
+again are folded as before. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hitmesh.model.rows.rollup_rows import FOLDED
 from processor.stream.live.limits import PRODUCTION, Limits
 
 HOUR_MS: Final = 3_600_000  # of log time
-# What a client may fill with as many texts as it likes. Classes and currencies are few.
+# Columns that a client may fill with unlimited texts. Classes and currencies are few.
 FOLDED_COLUMNS: Final = (
     "hostname",
     "page_path",
@@ -48,12 +48,12 @@ _SCHEMA: Final = {
 
 @dataclass(slots=True)
 class _Known:
-    """The texts of a site in an hour, from the hit on with which they were looked at.
+    """A site's texts in an hour, from the first inspected hit on.
 
     Attributes:
-        offset: where that hit is.
-        row: where in its record.
-        texts: those that stay, distinct.
+        offset: offset of the record with that hit.
+        row: the hit's row in that record.
+        texts: distinct texts that stay.
     """
 
     offset: int
@@ -62,10 +62,10 @@ class _Known:
 
 
 class FoldedTexts:
-    """What is known of the texts of each site, by hour of log time.
+    """The texts that stay, by site and hour of log time.
 
     Args:
-        limits: how many distinct texts a site may have in an hour.
+        limits: `texts_per_hour` is the maximum number of distinct texts per site.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -74,11 +74,11 @@ class FoldedTexts:
         self._known: dict[tuple[int, int], _Known] = {}
 
     def take(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return hits with what is beyond the limit folded.
+        """Return hits with the texts beyond the limit folded.
 
         Args:
-            rows: KEPT_COLUMNS of hits of one hour, in log order, none of them taken before.
-            log_time: of one of their records.
+            rows: hits (KEPT_COLUMNS) from the same hour, in log order, none taken before.
+            log_time: any log time in that hour.
         """
         if rows.is_empty():
             return rows
@@ -96,17 +96,17 @@ class FoldedTexts:
         return self._folded(rows, hour)
 
     def again(self, rows: pl.DataFrame, log_time: int) -> pl.DataFrame:
-        """Return hits that were taken before, folded as they were then; arguments as of `take`."""
+        """Return hits that were taken before, folded as they were then; arguments as for `take`."""
         return rows if rows.is_empty() else self._folded(rows, _hour_of(log_time))
 
     def forget_before(self, log_time: int) -> None:
-        """Forget the hours before that of a log time."""
+        """Drop the hours before the hour that contains `log_time`."""
         first = _hour_of(log_time)
         self._weights = {hour: sums for hour, sums in self._weights.items() if hour >= first}
         self._known = {key: known for key, known in self._known.items() if key[0] >= first}
 
     def to_frame(self) -> pl.DataFrame:
-        """Return what is known as a table."""
+        """Return the weights and texts as a table."""
         found = []
         for hour, sums in self._weights.items():
             for site in np.flatnonzero(sums).tolist():
@@ -116,14 +116,14 @@ class FoldedTexts:
         return pl.DataFrame(found, schema=_SCHEMA, orient="row")
 
     def restore(self, table: pl.DataFrame) -> None:
-        """Know what a table says."""
+        """Load a table from `to_frame`."""
         for hour, site, weight, offset, row, texts in table.select(*_SCHEMA).iter_rows():
             self._sums(hour, site + 1)[site] = weight
             if texts is not None:
                 self._known[hour, site] = _Known(offset, row, pl.Series(texts, dtype=pl.String))
 
     def _sums(self, hour: int, sites: int) -> I64Array:
-        """Return the weight of each site's hits in an hour, which may be written."""
+        """Return each site's weight in an hour, as a writable array."""
         there = self._weights.get(hour, np.zeros(0, np.int64))
         if len(there) < sites:
             there = np.concatenate([there, np.zeros(sites - len(there), np.int64)])
@@ -131,14 +131,14 @@ class FoldedTexts:
         return there
 
     def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
-        """Let texts stay while there is room."""
+        """Add new texts while there is room."""
         room = self._limit - len(known.texts)
         if room <= 0:
             return
-        own = rows.filter(_from_on(known))
-        fresh = _beside(_distinct(own), known.texts)
+        inspected = rows.filter(_from_on(known))
+        fresh = _beside(_distinct(inspected), known.texts)
         if len(fresh) > room:
-            fresh = _beside(_in_order(own), known.texts).head(room)
+            fresh = _beside(_in_order(inspected), known.texts).head(room)
         known.texts = pl.concat([known.texts, fresh], rechunk=True)
 
     def _folded(self, rows: pl.DataFrame, hour: int) -> pl.DataFrame:
@@ -158,20 +158,20 @@ def _hour_of(log_time: int) -> int:
 
 
 def _weights_of(rows: pl.DataFrame) -> I64Array:
-    """Return how many texts each hit may bring, whether it does or not."""
+    """Return the maximum number of texts that each hit can bring."""
     items = rows["items"].list.len().fill_null(0).to_numpy().astype(np.int64)
     weights: I64Array = len(FOLDED_COLUMNS) + len(_ITEM_FIELDS) * items
     return weights
 
 
 def _from_on(known: _Known) -> pl.Expr:
-    """Whether a hit is among those that are looked at."""
+    """Return an expression: whether a hit is at or after the first inspected hit."""
     is_later = (pl.col("offset") == known.offset) & (pl.col("row") >= known.row)
     return (pl.col("offset") > known.offset) | is_later
 
 
 def _distinct(rows: pl.DataFrame) -> pl.Series:
-    """Return the texts of hits, each once or more, in any order."""
+    """Return the hits' texts in any order, each at least once."""
     columns = [rows[name].drop_nulls().unique() for name in FOLDED_COLUMNS]
     items = rows["items"].drop_nulls().explode().drop_nulls()
     columns += [items.struct.field(name).drop_nulls().unique() for name in _ITEM_FIELDS] if len(items) else []
@@ -179,7 +179,7 @@ def _distinct(rows: pl.DataFrame) -> pl.Series:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.Series:
-    """Return the texts of hits in the order of the log, those of a hit column by column and item by item."""
+    """Return the hits' distinct texts in log order; within a hit column by column, then item by item."""
     found: dict[str | None, None] = {}
     for *texts, items in rows.select(*FOLDED_COLUMNS, "items").iter_rows():
         found |= dict.fromkeys(texts)
@@ -189,7 +189,7 @@ def _in_order(rows: pl.DataFrame) -> pl.Series:
 
 
 def _beside(texts: pl.Series, known: pl.Series) -> pl.Series:
-    """Return the distinct ones of texts that are not known, in their order."""
+    """Return the distinct texts that are not known, in order."""
     return texts.filter(~texts.is_in(known.implode())).unique(maintain_order=True)
 
 

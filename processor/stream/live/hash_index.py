@@ -1,7 +1,7 @@
-"""A table from 64-bit keys to slot numbers, for millions of keys at a time (step 5 of the journey).
+"""Map 64-bit keys to slot numbers, for millions of keys at a time (step 5 of the journey).
 
-Open addressing in two NumPy arrays, looked up for a whole batch at once: 12 bytes a place, where a dictionary takes
-130 a key. Keys must be hashes: their upper bits say where they stand. Knows nothing of what a key or a slot is.
+Open addressing in two NumPy arrays, searched for a whole batch at once: 12 bytes per place, where a dictionary takes
+130 per key. Keys must be hashes: the upper bits select the place. Knows nothing about what keys and slots mean.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _MAX_LOAD: Final = 0.6
 
 
 class HashIndex:
-    """Keys that are there, each with a slot number from 0 to 2³¹ − 1. Keys are never removed: build it anew.
+    """Known keys, each with a slot number from 0 to 2³¹ − 1. A key cannot be removed: build a new index instead.
 
     Args:
-        expected: so many keys find room before the table grows.
-        smallest_bits: binary logarithm of the fewest places it has, at least 1.
+        expected: number of keys that fit before the table grows.
+        smallest_bits: binary logarithm of the minimum size in places, at least 1.
     """
 
     def __init__(self, expected: int = 0, smallest_bits: int = PRODUCTION.index_bits) -> None:
@@ -35,11 +35,11 @@ class HashIndex:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the table takes."""
+        """Memory that the table takes, in bytes."""
         return self._keys.nbytes + self._slots.nbytes
 
     def find(self, keys: U64Array) -> I64Array:
-        """Return the slot of each key (n,), MISSING where it is not there."""
+        """Return each key's slot (n,), MISSING for an unknown key."""
         found = np.full(len(keys), MISSING, np.int64)
         places = self._home(keys)
         waiting = np.arange(len(keys))
@@ -53,7 +53,7 @@ class HashIndex:
         return found
 
     def add(self, keys: U64Array, slots: I64Array) -> None:
-        """Add keys (n,) with their slots; the keys are distinct and none of them is there."""
+        """Add keys (n,) with their slots; the keys must be distinct and new."""
         if self._count + len(keys) > _MAX_LOAD * len(self._slots):
             self._grow(self._count + len(keys))
         self._count += len(keys)
@@ -66,7 +66,7 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # Of several that want one place the last one written has it, in both arrays.
+            # When several keys want the same place, the last key written wins, in both arrays.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

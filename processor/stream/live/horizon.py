@@ -1,7 +1,8 @@
-"""Log time moves on: visits end, and the state forgets what nothing can change any more (decision A5, rules S7, L1).
+"""Advance log time: end visits, and prune state that no hit can change any more (decision A5, rules S7, L1).
 
-Decides which visits have ended, how the horizon moves with each epoch, which visit of a timeline was open at it, and
-which timelines, hits and ids are let go. Depends on log times only, never on how records were cut into steps.
+Decides which visits have ended, how the horizon moves with each epoch, which visit in a timeline was open at the
+horizon, and which timelines, hits and ids are dropped. Depends on log times only, never on how records are divided into
+steps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def advance(state: LiveState, contributions: Contributions) -> None:
-    """Add what visits add that have ended by the state's log time and had not before."""
+    """Add the contributions of visits that have ended since the last call."""
     for visits in (state.timelines.now, state.closing):
         pending = np.flatnonzero((visits.deadline < state.log_time) & (visits.deadline >= state.ended_through))
         ending = visits.take(pending[visits.hits[pending] > 0])
@@ -32,7 +33,7 @@ def advance(state: LiveState, contributions: Contributions) -> None:
 
 
 def move_horizon(state: LiveState, epoch: int) -> None:
-    """Move the horizon to the allowed lateness before an epoch that begins, and forget what lies too far before it."""
+    """Move the horizon to the allowed lateness before a new epoch, and prune older state."""
     old, new = state.horizon, epoch - LATENESS_MS
     timelines = state.timelines
     gaps = state.sites.gaps(timelines.now.site) if len(timelines) else np.empty(0, np.int64)
@@ -45,9 +46,9 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 
 
 def _move_bases(state: LiveState, old: int, new: int) -> None:
-    """Make the bases the visits that are open at the new horizon, and pin the hits of those without a view."""
+    """Set the bases to the visits open at the new horizon, and pin hits in bases without a view."""
     timelines = state.timelines
-    waiting = timelines.seen < new  # all their hits lie before it: `now` stands for the base
+    waiting = timelines.seen < new  # all their hits lie before the horizon: `now` is the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -63,7 +64,7 @@ def _move_bases(state: LiveState, old: int, new: int) -> None:
 
 
 def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.DataFrame:
-    """Return the kept hits in timelines that lie between two horizons, of the slots that are wanted."""
+    """Return the kept hits between two horizons that form visits, for wanted slots only."""
     time = pl.col("event_time")
     formed = forms_visits() & (time >= old) & (time < new)
 
@@ -77,9 +78,9 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 
 
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
-    """Keep the hits of open visits without a view: those that pass the horizon now, and those pinned before.
+    """Pin hits in open visits without a view: hits that pass the horizon now, and hits pinned before.
 
-    What lies between the first and the last hit of a visit may be an orphan all the same (rule S2).
+    A hit between a visit's first and last hit may still be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)
@@ -92,19 +93,19 @@ def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None
 
 
 def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
-    """Return whether the visit of each timeline as it is now is open at the horizon and without a view."""
+    """Return whether each timeline's current visit is open at the horizon and has no view."""
     now, slots = state.timelines.now, state.timelines.find(keys)
     found: BoolArray = slots >= 0
-    own = slots[found]
-    found[found] = (now.hits[own] > 0) & (now.views[own] == 0) & (now.deadline[own] >= new)
+    found_slots = slots[found]
+    found[found] = (now.hits[found_slots] > 0) & (now.views[found_slots] == 0) & (now.deadline[found_slots] >= new)
     return found
 
 
 def tidy(state: LiveState) -> None:
-    """Forget texts and tuples that no visit has any more, once they are most of them.
+    """Drop texts and tuples that no visit uses, once most are unused.
 
-    Those that stay get other numbers, so the state must be the only holder of numbers: a step calls this last, when
-    all that it adds has been named.
+    The rest get new numbers, so no number may exist outside the state: a step calls this last, after all its rows have
+    names.
     """
     timelines, interned, limits = state.timelines, state.interned, state.limits
     used = max(2 * len(timelines) + len(state.closing), state.tidied)
@@ -112,11 +113,11 @@ def tidy(state: LiveState) -> None:
         return
     holders = [timelines.now, timelines.bases, state.closing]
     dims, exits = interned.keep_only(
-        np.concatenate([one.dims for one in holders]), np.concatenate([one.exit for one in holders])
+        np.concatenate([columns.dims for columns in holders]), np.concatenate([columns.exit for columns in holders])
     )
     start = 0
-    for one in holders:
-        one.dims[:] = dims[start : start + len(one)]
-        one.exit[:] = exits[start : start + len(one)]
-        start += len(one)
+    for columns in holders:
+        columns.dims[:] = dims[start : start + len(columns)]
+        columns.exit[:] = exits[start : start + len(columns)]
+        start += len(columns)
     state.tidied = max(len(interned.tuples), len(interned.texts))

@@ -1,8 +1,8 @@
-"""Whether an id may have been seen (step 5 of the journey, rule D2): a filter that forgets by log time.
+"""Bloom filters that tell whether an id may have been seen, pruned by log time (step 5 of the journey, rule D2).
 
-Decides «certainly not» or «perhaps»; who needs to know looks at the hits themselves. It never says «certainly not» of
-an id that it was told within the span it keeps. One Bloom filter per epoch of log time, in blocks of two words, so
-that a look costs two places in memory a filter; 32 bits an id make one answer in about 10,000 a wrong «perhaps».
+The answer is «certainly not» or «perhaps»; after «perhaps» the caller must compare the hits. An id added within the
+retained span never gets «certainly not»; with 32 bits per id, about 1 answer in 10,000 is a false «perhaps». Each epoch
+of log time has its own filter, in blocks of two words, so that a look-up touches two places in memory per filter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ONE: Final = np.uint64(1)
 
 @dataclass(slots=True)
 class _Block:
-    """A filter of fixed size: ids of one epoch, at most `capacity`."""
+    """A fixed-size filter for at most `capacity` ids from an epoch."""
 
     epoch: int
     capacity: int
@@ -36,7 +36,7 @@ class IdFilter:
     """Ids (hashes) by epoch of log time.
 
     Args:
-        limits: how many ids the smallest filter has room for: a power of two, at least 4.
+        limits: `filter_ids` is the smallest filter's capacity: a power of two, at least 4.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -45,7 +45,7 @@ class IdFilter:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the filters take."""
+        """Memory that the filters take, in bytes."""
         return sum(block.words.nbytes for block in self._blocks)
 
     def may_hold(self, ids: U64Array) -> BoolArray:
@@ -58,7 +58,7 @@ class IdFilter:
         return found
 
     def add(self, ids: U64Array, epoch: int) -> None:
-        """Add ids (n,) of an epoch; epochs never fall."""
+        """Add ids (n,) from an epoch; epochs must not decrease."""
         while len(ids):
             block = self._with_room(epoch)
             taken, ids = np.split(ids, [block.capacity - block.count])
@@ -69,15 +69,15 @@ class IdFilter:
             block.count += len(taken)
 
     def forget_before(self, epoch: int) -> None:
-        """Forget the ids of epochs before this one."""
+        """Drop ids from epochs before this epoch."""
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the newest filter of the epoch, or a new one twice as large as the one that is full."""
+        """Return the epoch's newest filter if it has room; otherwise a new filter, twice as large within an epoch."""
         last = self._blocks[-1] if self._blocks else None
         if last is not None and last.epoch == epoch and last.count < last.capacity:
             return last
-        # An epoch is expected to bring about as many ids as the one before it.
+        # Expect about as many ids as in the previous epoch.
         capacity = max(self._smallest, _capacity_for(last.count) if last is not None else 0)
         if last is not None and last.epoch == epoch:
             capacity = 2 * last.capacity
@@ -91,12 +91,12 @@ def _capacity_for(count: int) -> int:
 
 
 def _places(ids: U64Array, block: _Block) -> npt.NDArray[np.int64]:
-    """Return the first word of each id's block: capacities are powers of two."""
+    """Return where each id's block starts in `words`; capacities are powers of two."""
     return ((ids & np.uint64(block.capacity // _IDS_PER_BLOCK - 1)) << _ONE).astype(np.int64)
 
 
 def _bits(ids: U64Array) -> tuple[U64Array, U64Array]:
-    """Return the four bits of each id in either word of its block; from other bits of it than its place."""
+    """Return four bits per id for each of the two words in its block, from other id bits than the block number."""
     mixed = ids * _SPREAD
     mixed ^= mixed >> np.uint64(32)
     bits = [_ONE << ((mixed >> np.uint64(shift)) & _SIX) for shift in range(0, 48, 6)]

@@ -1,6 +1,6 @@
-"""Texts and tuples of texts as numbers (step 5 of the journey), so that an open visit takes bytes, not strings.
+"""Map texts and tuples of texts to numbers, so that an open visit takes bytes, not strings (step 5 of the journey).
 
-Decides that equal texts get one code and equal tuples one number, and that 0 is null; codes mean something within one
+Equal texts get the same code and equal tuples the same number; 0 is null. Codes and numbers are valid within a single
 state only. A hash finds candidates; texts are told apart by their bytes, tuples by their codes (rule D0).
 """
 
@@ -24,12 +24,12 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class Texts:
-    """Texts by code, and what stands for them in rows: reserved words escaped (rollup_rows), and its hash.
+    """Texts by code, each with its name in rows (reserved words escaped, see rollup_rows) and the name's hash.
 
     Args:
-        texts: those of codes 1, 2, …, distinct, none null.
-        digest: hashes what stands in rows.
-        hash_bits: as of ExactIndex.
+        texts: texts for codes 1, 2, …, distinct, none null.
+        digest: hashes the names.
+        hash_bits: as for ExactIndex.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Texts:
         return len(self._texts)
 
     def all(self) -> pl.Series:
-        """Return the texts, that of code 1 first."""
+        """Return the texts, starting with code 1."""
         return self._texts.slice(1).alias("text")
 
     def codes(self, texts: pl.Series) -> I32Array:
-        """Return the code of each text (n,); new ones get the next codes, null gets NULL."""
+        """Return each text's code (n,); new texts get the next codes, null gets NULL."""
         codes = np.full(len(texts), NULL, np.int32)
         nulls = texts.null_count()
         if nulls == len(texts):
@@ -69,19 +69,19 @@ class Texts:
         return codes
 
     def texts(self, codes: npt.NDArray[np.integer]) -> pl.Series:
-        """Return the text of each code (n,)."""
+        """Return each code's text (n,)."""
         if self._texts.n_chunks() > 1:
             self._texts = self._texts.rechunk()
         return self._texts[codes.astype(np.uint32)]
 
     def names(self, codes: npt.NDArray[np.integer]) -> pl.Series:
-        """Return what stands for each code in rows (n,)."""
+        """Return each code's name in rows (n,)."""
         if self._names.n_chunks() > 1:
             self._names = self._names.rechunk()
         return self._names[codes.astype(np.uint32)]
 
     def name_hashes(self, codes: npt.NDArray[np.integer]) -> U64Array:
-        """Return RowDigest.texts of what stands for each code in rows (n,)."""
+        """Return RowDigest.texts for each code's name in rows (n,)."""
         hashes: U64Array = self._name_hashes[codes]
         return hashes
 
@@ -89,7 +89,7 @@ class Texts:
         return texts.hash(self._seed).to_numpy()
 
     def _append(self, texts: pl.Series) -> I64Array:
-        """Give texts that are not there the next codes, and return these."""
+        """Assign the next codes to new texts, and return these codes."""
         names = with_escaped_names(texts.alias("text").to_frame())["text"]
         codes = len(self) + np.arange(len(texts))
         self._texts, self._names = self._texts.append(texts), self._names.append(names)
@@ -101,8 +101,8 @@ class Tuples:
     """Tuples of `width` text codes, by number; number 0 is the tuple of nulls.
 
     Args:
-        codes: (n, width) those of numbers 0, 1, …, distinct, the first one all NULL.
-        hash_bits: as of ExactIndex.
+        codes: (n, width) tuples for numbers 0, 1, …, distinct, the first all NULL.
+        hash_bits: as for ExactIndex.
     """
 
     def __init__(self, width: int, codes: I32Array | None = None, hash_bits: int = HASH_BITS) -> None:
@@ -118,15 +118,15 @@ class Tuples:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the codes and their index take."""
+        """Memory that the codes and their index take, in bytes."""
         return self._codes.nbytes + self._index.nbytes
 
     def all(self) -> I32Array:
-        """Return the codes of all numbers (n, width)."""
+        """Return all tuples as codes (n, width), by number."""
         return self._codes[: self._count]
 
     def numbers(self, codes: I32Array) -> I32Array:
-        """Return the number of each tuple (n, width); new ones get the next numbers."""
+        """Return each tuple's number; `codes` is (n, width), and new tuples get the next numbers."""
 
         def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
             equal: BoolArray = (self._codes[numbers] == (codes if places is None else codes[places])).all(axis=1)
@@ -136,12 +136,12 @@ class Tuples:
         return found.astype(np.int32)
 
     def codes(self, numbers: npt.NDArray[np.integer]) -> I32Array:
-        """Return the codes (n, width) of tuples."""
+        """Return the tuples with these numbers, as codes (n, width)."""
         found: I32Array = self._codes[numbers]
         return found
 
     def _append(self, codes: I32Array) -> I64Array:
-        """Give tuples that are not there the next numbers, and return these."""
+        """Assign the next numbers to new tuples, and return these numbers."""
         begin, end = self._count, self._count + len(codes)
         if end > len(self._codes):
             grown = np.zeros((2 * end, self._width), np.int32)
@@ -160,27 +160,27 @@ class Tuples:
 
 
 def are_all_equal(texts: pl.Series, others: pl.Series) -> bool:
-    """Return whether each text is the other one (n,); null is null."""
-    equal = texts == others  # null where either is
+    """Return whether the texts are equal pair by pair (n,); null equals null."""
+    equal = texts == others  # null where either text is null
     return texts.null_count() == others.null_count() == equal.null_count() and equal.all()
 
 
 def _is_constant(texts: pl.Series) -> bool:
-    """Return whether all texts (n,), n > 0, are equal; null is null."""
+    """Return whether all texts (n,), n > 0, are equal; null equals null."""
     if texts.null_count():
         return texts.null_count() == len(texts)
     return texts[0] == texts[-1] and bool((texts == texts[0]).all())
 
 
 class Interned:
-    """Texts, and tuples of the named columns of them.
+    """Texts, and tuples over named text columns.
 
     Args:
-        columns: the names.
-        texts: as of Texts.
-        codes: as of Tuples.
-        digest: hashes what stands in rows.
-        hash_bits: as of ExactIndex.
+        columns: the column names.
+        texts: as for Texts.
+        codes: as for Tuples.
+        digest: hashes the names in rows.
+        hash_bits: as for ExactIndex.
     """
 
     def __init__(
@@ -197,36 +197,36 @@ class Interned:
         self._begin(texts, codes)
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
-        """Return the numbers of these tuples with another value in one column."""
+        """Return the numbers of these tuples with another value in a column."""
         tuples = self.tuples.codes(numbers).copy()
         tuples[:, self.columns.index(column)] = codes
         return self.tuples.numbers(tuples)
 
     def numbers(self, rows: pl.DataFrame) -> I32Array:
-        """Return the number of each row's tuple."""
-        own = rows[list(self.columns)]
-        hashes = own.hash_rows(self._seed).to_numpy()
+        """Return each row's tuple number (n,)."""
+        values = rows[list(self.columns)]
+        hashes = values.hash_rows(self._seed).to_numpy()
 
         def are_equal(places: I64Array | None, numbers: I64Array) -> BoolArray:
-            return self._are(numbers, own if places is None else own[places])
+            return self._are(numbers, values if places is None else values[places])
 
-        return self._seen.numbers(hashes, are_equal, lambda places: self._new_numbers(own[places])).astype(np.int32)
+        return self._seen.numbers(hashes, are_equal, lambda places: self._new_numbers(values[places])).astype(np.int32)
 
     def _begin(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
         self.texts = Texts(texts, self.digest, self.hash_bits)
         self.tuples = Tuples(len(self.columns), codes, self.hash_bits)
-        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that were numbered before
+        self._seen, self._seed = ExactIndex(self.hash_bits), seed()  # rows that already have a number
 
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
-        """Return whether each of these numbers is that of the row's tuple (n,), n > 0.
+        """Return whether each row's tuple has the number at the same place in `numbers` (n,), n > 0.
 
-        Columns that are null everywhere, or the same text, cost a look at the codes.
+        A column with the same text or null in every row costs only a look at the codes.
         """
         codes = self.tuples.codes(numbers)
         differ = [
             (known, sent)
             for known, sent in self._to_compare(codes, rows)
-            if not are_all_equal(known, sent)  # a hash that two tuples share: nearly never
+            if not are_all_equal(known, sent)  # only when two tuples share a hash: nearly never
         ]
         same = np.ones(len(numbers), np.bool_)
         for known, sent in differ:
@@ -234,7 +234,7 @@ class Interned:
         return same
 
     def _to_compare(self, codes: I32Array, rows: pl.DataFrame) -> Iterator[tuple[pl.Series, pl.Series]]:
-        """Yield the texts of codes (n, width) beside those of rows, one text where each is the same everywhere."""
+        """Yield the texts for codes (n, width) beside the texts in rows, a single text each for a constant column."""
         for place, name in enumerate(self.columns):
             of_column, sent = np.ascontiguousarray(codes[:, place]), rows[name]
             is_constant = (of_column == of_column[0]).all() and _is_constant(sent)
@@ -249,14 +249,14 @@ class Interned:
     def names(
         self, numbers: npt.NDArray[np.integer], columns: Sequence[str]
     ) -> tuple[list[pl.Series], dict[str, U64Array]]:
-        """Return these columns of each tuple as they stand in rows, and RowDigest.texts of them."""
+        """Return these columns of each tuple as names in rows, and RowDigest.texts of the names."""
         codes = self.tuples.codes(numbers)
         of_columns = {name: np.ascontiguousarray(codes[:, self.columns.index(name)]) for name in columns}
         names = [self.texts.names(of_column).alias(name) for name, of_column in of_columns.items()]
         return names, {name: self.texts.name_hashes(of_column) for name, of_column in of_columns.items()}
 
     def keep_only(self, numbers: I32Array, codes: I32Array) -> tuple[I32Array, I32Array]:
-        """Forget what is not among these tuples and codes; return those of them that now stand for each."""
+        """Drop all other tuples and texts; return the new tuple number and the new code for each argument."""
         used, of_tuple = np.unique(numbers, return_inverse=True)
         tuples = self.tuples.codes(used)
         kept, of_code = np.unique(np.concatenate([[NULL], tuples.ravel(), codes]), return_inverse=True)

@@ -1,8 +1,7 @@
-"""The hits that a step may have to look at again, in Arrow files on local disk (step 5 of the journey, decision A5).
+"""Hits that a later step may need again, in Arrow files on local disk (step 5 of the journey, decision A5).
 
-Decides how they are found: the timelines of every file are sorted, and a look-up is a binary search in each. The files
-are a cache of the log: they are unlinked as soon as they are mapped, so that nothing of them outlives the process.
-Refuses to know what is done with the hits.
+Every file is sorted by timeline, and a look-up is a binary search in each file. The files are a cache of the log: each
+file is unlinked as soon as it is mapped, so nothing outlives the process. Knows nothing about the use of the hits.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# What is kept of a hit: all that visits and rows are made of, the keys of the stream, and its place in the log.
+# Everything that visits and rows are built from, the stream's keys, and the hit's place in the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    "key": pl.UInt64(),  # of its timeline; the lowest bit: excluded
+    "key": pl.UInt64(),  # timeline key; the lowest bit marks excluded hits
     "site": pl.Int32(),
     **{name: dtype for name, dtype in WINDOW_COLUMNS.items() if name not in _NOT_KEPT},
     "offset": pl.Int64(),
     "on_time": pl.Boolean(),
     "is_copy": pl.Boolean(),
     "wins_order": pl.Boolean(),
-    "waits": pl.Boolean(),  # for settlement, in no visit until then (rule S9)
+    "waits": pl.Boolean(),  # for settlement; until then the hit is in no visit (rule S9)
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
 _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 def forms_visits() -> pl.Expr:
-    """Return whether a kept hit forms visits in the stream."""
+    """Return an expression: whether a kept hit forms visits in the stream."""
     return pl.col("on_time") & ~pl.col("is_copy") & ~pl.col("offline") & ~pl.col("waits")
 
 
@@ -51,9 +50,9 @@ class _Chunk:
 
     Attributes:
         rows: in any order.
-        keys: of their timelines, sorted.
-        order: row of each of `keys`; None where the rows are sorted too.
-        selected: some columns of the rows, as they were asked for: selecting costs more than a look-up.
+        keys: the rows' timeline keys, sorted.
+        order: row number for each entry in `keys`; None when the rows are sorted too.
+        selected: cached column selections, by column names: a selection costs more than a look-up.
     """
 
     rows: pl.DataFrame
@@ -65,7 +64,7 @@ class _Chunk:
     selected: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
 
     def of_visitors(self, keys: U64Array) -> I64Array:
-        """Return the rows of visitors: sorted, distinct keys with the lowest bit 0."""
+        """Return the row numbers of visitors' hits; `keys` are sorted, distinct, with lowest bit 0."""
         begins = np.searchsorted(self.keys, keys)
         there = np.flatnonzero((self.keys[np.minimum(begins, len(self.keys) - 1)] ^ keys) <= np.uint64(1))
         begins, keys = begins[there], keys[there]
@@ -75,7 +74,7 @@ class _Chunk:
         return places if self.order is None else self.order[places]
 
     def counts(self, visitors: U64Array) -> I64Array:
-        """Return how many hits each of these visitors has: sorted, distinct keys with the lowest bit 0."""
+        """Return the number of hits per visitor; `visitors` are sorted, distinct, with lowest bit 0."""
         begins, ends = (
             np.searchsorted(self.keys, visitors),
             np.searchsorted(self.keys, visitors | np.uint64(1), "right"),
@@ -92,18 +91,18 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which hits are wanted, by their timelines and the values of a column."""
+    """A filter for hits, on the timeline key and the value of a column."""
 
     column: str
     wanted: Callable[[U64Array, npt.NDArray[Any]], BoolArray]
 
 
 class KeptHits:
-    """Hits of a span of log time, copies included.
+    """Hits from a span of log time, copies included.
 
     Args:
-        directory: of a local disk; made when it is not there.
-        limits: when hits are written to a file, and when pieces are joined.
+        directory: on a local disk; created when missing.
+        limits: when hits are written to a file, and when pieces are merged.
     """
 
     def __init__(self, directory: Path, limits: Limits = PRODUCTION) -> None:
@@ -117,7 +116,7 @@ class KeptHits:
         return sum(len(chunk.keys) for chunk in self._chunks())
 
     def add(self, rows: pl.DataFrame, epoch: int) -> None:
-        """Keep hits (KEPT_COLUMNS) of an epoch, any order, none of them older in the log than what is kept."""
+        """Keep hits (KEPT_COLUMNS) from an epoch, in any order; none may be older in the log than a kept hit."""
         if rows.is_empty():
             return
         if epoch != self._epoch:
@@ -131,7 +130,7 @@ class KeptHits:
             self._merge_small()
 
     def counts(self, visitors: U64Array) -> I64Array:
-        """Return how many kept hits each of these visitors has (sorted, distinct keys with the lowest bit 0)."""
+        """Return the number of kept hits per visitor; `visitors` are sorted, distinct, with lowest bit 0."""
         counts = np.zeros(len(visitors), np.int64)
         for chunk in self._chunks():
             counts += chunk.counts(visitors)
@@ -140,12 +139,12 @@ class KeptHits:
     def of_visitors(
         self, keys: U64Array, columns: tuple[str, ...] = tuple(KEPT_COLUMNS), chosen: Chosen | None = None
     ) -> pl.DataFrame:
-        """Return the kept hits of these visitors, excluded or not.
+        """Return these visitors' kept hits, excluded or not.
 
         Args:
-            keys: sorted, distinct, with the lowest bit 0.
-            columns: of the hits.
-            chosen: which hits are wanted; a visitor may have a million others.
+            keys: visitor keys: sorted, distinct, with lowest bit 0.
+            columns: columns to return.
+            chosen: filter applied before hits are copied: a visitor may have a million other hits.
         """
         parts = []
         for chunk in self._chunks():
@@ -160,7 +159,7 @@ class KeptHits:
         return pl.concat(parts, rechunk=True)
 
     def where(self, wanted: pl.Expr, of_keys: Callable[[U64Array], BoolArray]) -> pl.DataFrame:
-        """Return all kept hits for which an expression holds, and then a condition on their timelines."""
+        """Return all kept hits that match an expression and whose timeline keys match a condition."""
         parts = [_NO_HITS]
         for chunk in self._chunks():
             found = chunk.rows.select(pl.arg_where(wanted), pl.col("key").filter(wanted))
@@ -169,20 +168,20 @@ class KeptHits:
         return pl.concat(parts)
 
     def columns(self, *names: str) -> Iterator[pl.DataFrame]:
-        """Yield these columns of all kept hits, file by file."""
+        """Yield these columns of all kept hits, piece by piece."""
         return (chunk.rows.select(names) for chunk in self._chunks())
 
     def forget_before(self, log_time: int) -> None:
-        """Let go of files in which every hit came before a log time."""
+        """Drop the pieces in which every hit has a log time before `log_time`."""
         self._closed = [chunk for chunk in self._closed if chunk.last_log_time >= log_time]
         self._tail = [chunk for chunk in self._tail if chunk.last_log_time >= log_time]
 
     def first_offset(self) -> int | None:
-        """Return the offset of the first record of which hits are kept; None when there are none."""
+        """Return the offset of the first record with kept hits; None without kept hits."""
         return min((chunk.first_offset for chunk in self._chunks()), default=None)
 
     def first_log_time(self) -> int | None:
-        """Return the log time of that record; None when there are none."""
+        """Return the log time of the first record with kept hits; None without kept hits."""
         return min((chunk.first_log_time for chunk in self._chunks()), default=None)
 
     def _chunks(self) -> list[_Chunk]:
@@ -197,21 +196,21 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new tail: hits of several epochs in one piece could not be forgotten one after the other."""
+        """Begin a new tail: hits from several epochs in the same piece could not be dropped epoch by epoch."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))
             self._tail = []
 
     def _spilled(self, rows: pl.DataFrame) -> _Chunk:
-        """Write hits to a file, sorted, map it, and take its name away."""
+        """Write hits to a file, sorted; map the file and unlink it."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{secrets.token_hex(8)}.arrow"
-        # Arrow writes them as one batch, or a look-up would be one in each of many.
+        # A single Arrow batch: among several, a look-up would have to search each batch.
         whole = rows[rows["key"].arg_sort()].to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
             writer.write_table(whole)
-        # Polars itself reads the file into memory; what Arrow maps, it takes as it is.
+        # Polars would read the file into memory. Arrow maps the file, and Polars uses the mapping without a copy.
         mapped = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
         path.unlink()
         assert isinstance(mapped, pl.DataFrame)

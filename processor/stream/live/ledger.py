@@ -1,7 +1,7 @@
-"""What a step adds to the ledger (step 5 of the journey, rule D5).
+"""Count the fate of each hit for the ledger (step 5 of the journey, rule D5).
 
-Decides what became of each hit: received and accepted by the cell of its collect time, accepted and counted,
-duplicate, excluded or pending by the UTC day of its event time. Refusals have collect times only.
+Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
+hit is entered as accepted, and also as counted, duplicate, excluded or pending. Refusals have collect times only.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SUMS: Final = (
 
 
 def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS of accepted hits.
+    """Return LEDGER_SUMS for accepted hits.
 
     Args:
         hits: site, event_time, collect_time, hit_hash, excluded (n,).
-        is_history: whether each is history (n,).
-        open_copies: whether each of the others is a copy.
+        is_history: whether each hit is history (n,).
+        open_copies: whether each hit that is not history is a copy.
     """
     if hits.is_empty():
         return []
@@ -53,7 +53,7 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 
 
 def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS of hits that wait for settlement: site (its name), event_time, hit_hash, excluded."""
+    """Return LEDGER_SUMS for hits that wait for settlement, given site (name), event_time, hit_hash, excluded."""
     if hits.is_empty():
         return []
     fate = pl.when("excluded").then(pl.lit(str(LedgerClass.EXCLUDED))).otherwise(pl.lit(str(LedgerClass.COUNTED)))
@@ -62,7 +62,7 @@ def waiting_of(hits: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return LEDGER_SUMS of refused hits: site, collect_time, hits, and the hash64 of each row's id as `hash`."""
+    """Return LEDGER_SUMS for refused hits, given site, collect_time, hits, and hash64 of each row's id as `hash`."""
     if refused.is_empty():
         return []
     sums = refused.group_by("site", _CELL).agg(pl.col("hits").sum(), *_SUMS[1:])
@@ -73,7 +73,10 @@ def refusals_of(refused: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def unreadable(collect_time: int, hits: int, sum64: int, xor64: int, of: LedgerClass) -> pl.DataFrame:
-    """Return LEDGER_SUMS of what a record announces and does not show, or shows and does not announce: of no site."""
+    """Return LEDGER_SUMS, without a site, for the hits by which a record and its header differ.
+
+    `hits` is negative when the record has more hits than its header announces.
+    """
     row = {
         "site": "",
         "kind": LedgerKind.CELL,

@@ -1,8 +1,8 @@
-"""Numbers of the live stream that matter only at scale (step 5 of the journey), with what a processor uses.
+"""Limits of the live stream that matter only at scale, and the values a processor uses (step 5 of the journey).
 
-Decides nothing about hits: whatever they are, what goes out is the same, but for rules S9 and S10 and for the size of a
-sketch of visitors. Tests run with the smallest, so that a table is tidied, spilled and merged within a handful of hits,
-and a cell's visitors are a sample from 31 on.
+The emitted rows do not depend on these values, except for rules S9 and S10 and the size of visitor sketches. Tests use
+the smallest values, so that a table is tidied, spilled and merged within a handful of hits, and a cell's visitors are a
+sample from 31 on.
 """
 
 from __future__ import annotations
@@ -15,27 +15,29 @@ from hitmesh.model.sketches.unions import LG_K_CELL
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When the tables of a partition grow, spill and are tidied.
+    """When a partition's tables grow, spill and are tidied.
 
     Attributes:
-        tidy_from: so many texts or tuples are worth tidying.
-        tidy_ratio: … once they are this many times what visits use.
-        spill_rows: so many kept hits in memory are written to a file.
-        file_rows: kept hits of an epoch that are worth a file of their own; fewer stay in memory.
-        fan_in: so many pieces of kept hits of about one size become one; a hit is copied a few times only.
-        filter_ids: ids for which the smallest filter has room.
-        index_bits: binary logarithm of the places of the smallest table of timelines.
-        compared_copies: hits of one id that are compared all at once; those beyond are compared one by one.
-        hash_bits: bits of the hashes by which texts, tuples and rows are found before they are compared.
-        replay_hits: hits that a recovery reads at once, about.
-        kept_of_visitor: beyond so many kept hits of a visitor its hits out of order wait for settlement (rule S9):
-            what goes out depends on it.
-        chunk_bytes: of a snapshot, in one value of a store: some refuse more than 8 MiB.
-        texts_per_hour: distinct texts that a site may have in an hour, of one partition (rule S10). What goes
-            out depends on it: what is beyond it is `(other)` until its day is settled.
-        lg_k: binary logarithm of how many visitors the sketch of a cell keeps once it is a sample, which a row's is
-            beyond `unions.exact_limit` of them. What goes out depends on it: which numbers of visitors are
-            estimates, and how near they are. The settler must have the same.
+        tidy_from: minimum number of texts or tuples for tidying.
+        tidy_ratio: … and the minimum ratio between that number and the number that visits use.
+        spill_rows: number of kept hits in memory that triggers a spill to a file.
+        file_rows: minimum number of kept hits for a file when an epoch ends; fewer stay in memory.
+        fan_in: number of similar-sized pieces of kept hits that are merged at once; a hit is thus copied only a few
+            times.
+        filter_ids: capacity of the smallest id filter.
+        index_bits: binary logarithm of the smallest timeline table's size in places.
+        compared_copies: number of hits with the same id that are compared in bulk; further hits are compared singly.
+        hash_bits: number of hash bits by which texts, tuples and rows are found before they are compared.
+        replay_hits: approximate number of hits that a recovery reads at once.
+        kept_of_visitor: number of a visitor's kept hits from which on the visitor's out-of-order hits wait for
+            settlement (rule S9). Emitted rows depend on this value.
+        chunk_bytes: maximum size of a snapshot chunk; each chunk is a value in a store, and some stores refuse more
+            than 8 MiB.
+        texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
+            `(other)` until their day is settled. Emitted rows depend on this value.
+        lg_k: binary logarithm of the number of visitors that a cell's sketch keeps once it is a sample. A row's sketch
+            becomes a sample beyond `unions.exact_limit` visitors. Emitted rows depend on this value: which visitor
+            counts are estimates, and how precise. The settler must use the same value.
     """
 
     tidy_from: int = 10_000

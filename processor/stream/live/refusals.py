@@ -1,7 +1,7 @@
-"""The state of one partition of refusals (step 5 of the journey): nothing but the sums of the current epoch.
+"""The state of a refusals partition: only the current epoch's sums (step 5 of the journey).
 
-Decides what refused hits add: `rejected_hits` of the cell they were collected in, unless their UTC day is closed, and
-the ledger. Refuses to know why they were refused.
+Decides what refused hits add: ledger rows, and `rejected_hits` in the cell of their collect time unless the UTC day of
+that cell is closed. Knows nothing about why hits were refused.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _MICROS: Final = 1_000
 
 @dataclass(slots=True)
 class RefusalsState:
-    """What is known of a partition of refusals after its records up to a position; attributes as of LiveState.
+    """The state of a refusals partition after all records up to a position; attributes as in LiveState.
 
-    `digest` makes the digests of its rows.
+    `digest` computes the row digests.
     """
 
     partition: PartitionId
@@ -45,20 +45,20 @@ class RefusalsState:
 
     @property
     def position(self) -> PartitionProgress:
-        """The next record, and the log time of the one before it."""
+        """The next offset, and the log time of the last record."""
         return PartitionProgress(self.next_offset, self.log_time)
 
 
 def take_refusals(
     state: RefusalsState, ends: Sequence[tuple[int, int]], refused: pl.DataFrame, siteless: Sequence[pl.DataFrame]
 ) -> Stepped:
-    """Change the state by records of one epoch, and return what their refusals add.
+    """Apply the records of an epoch to the state, and return the rows that their refusals add.
 
     Args:
-        state: up to the first of the records.
+        state: has applied every record before these.
         ends: (offset, log time) of each record.
-        refused: their refusals: site, collect_time, hits, hash, log_time.
-        siteless: their ledger rows of no site.
+        refused: the records' refusals: site, collect_time, hits, hash, log_time.
+        siteless: the records' ledger rows without a site.
     """
     epoch = epoch_of(ends[0][1])
     due = None

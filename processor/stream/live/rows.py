@@ -1,8 +1,8 @@
-"""What hits and visits add, folded into signed rows of many sites and days (step 5 of the journey, rules S7 and S8).
+"""Fold contributions of hits and visits into signed rows of many sites and days (step 5 of the journey, S7 and S8).
 
-Decides when the parts of a visit count (visits, bounces, entries and orders at once; duration, views and exit when it
-has ended, and until then its row has no exit page), what is taken back where a hit's visit changes, and that rows of
-one key become one. Which hits and visits changed is not known here.
+Decides when a visit's parts count (visits, bounces, entries and orders at once; duration, views and exit after the
+visit has ended, and until then its row has no exit page), and which contributions are taken back when a hit's visit
+changes. Sums rows with the same key. Knows nothing about which hits and visits changed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from processor.stream.live.interning import Interned, are_all_equal
 from processor.stream.live.sites import Sites
 from processor.stream.live.visit_table import VisitColumns
 
-# What tells hits' contributions apart: `site` and `dims` are numbers.
+# The row key of a hit's contribution: `site` and `dims` are numbers.
 _DIMENSIONS: Final = ("site", *HIT_DIMENSIONS, "dims")
 _TEXTS: Final = tuple(name for name in HIT_DIMENSIONS if name != "hit_type")
 _NUMBERS: Final = ("site", "cell", "excluded", "hit_type", "dims")
 _VISITS_KEY: Final = ("site", "cell", "excluded", "dims", "exit")
-_NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have none
+_NO_VISITORS: Final = pl.DataFrame(schema={"visitor": pl.UInt64})  # copies have no visitors
 _NO_ROWS: Final = {source: pl.DataFrame(schema=columns) for source, columns in STREAM_COLUMNS.items()}
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -50,24 +50,27 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 @dataclass(frozen=True, slots=True)
 class SignedRows:
-    """Rows (STREAM_COLUMNS) whose measures are differences, and the digest of each (hitmesh.model.rows.row_digest)."""
+    """Rows (STREAM_COLUMNS) whose measures are differences, and each row's digest (hitmesh.model.rows.row_digest)."""
 
     rows: pl.DataFrame
     digests: U64Array
 
 
 def added(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
-    """Return what hits add.
+    """Return the contributions that hits add.
 
     Args:
         hits: KEPT_COLUMNS, no copies (n,).
-        dims: tuple of the visit of each, an orphan's own (n,).
+        dims: tuple number of each hit's visit, or an orphan's own (n,).
     """
     return hit_contributions(hits.with_columns(pl.Series("dims", dims)), _DIMENSIONS)
 
 
 def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
-    """Return what hits added before, with the sign changed: a visitor stays in a sketch and is noted as moved."""
+    """Return the contributions that hits added before, negated.
+
+    A visitor cannot be removed from a sketch and is counted as moved instead (rule S8).
+    """
     parts = []
     for part in added(hits, dims):
         measures = [name for name in TRAFFIC_MEASURES if name in part.columns]
@@ -80,14 +83,14 @@ def taken_back(hits: pl.DataFrame, dims: I32Array) -> list[pl.DataFrame]:
 
 
 def of_copies(copies: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return what copies add; they are in no visit."""
+    """Return the contributions of copies; copies are in no visit."""
     if copies.is_empty():
         return []
     return [copy_contributions(copies.with_columns(pl.lit(0, pl.Int32).alias("dims")), _DIMENSIONS)]
 
 
 def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
-    """Return what visits add as of a log time, times `sign`."""
+    """Return the contributions of visits as of a log time, times `sign`."""
     ended = visits.ended(log_time)
     viewed = visits.views > 0
     return pl.DataFrame(
@@ -111,7 +114,7 @@ def of_visits(visits: VisitColumns, log_time: int, sign: int) -> pl.DataFrame:
 def folded_traffic(
     parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned, lg_k: int = LG_K_CELL
 ) -> SignedRows:
-    """Return contributions of hits as signed rows with sketches of `lg_k`, without rows that say nothing."""
+    """Return hit contributions as signed rows with `lg_k` sketches; rows that change nothing are dropped."""
     if not parts:
         return no_rows(RowSource.TRAFFIC)
     contributions = with_escaped_names(pl.concat([*parts, _NO_VISITORS], how="diagonal").rechunk())
@@ -127,7 +130,7 @@ def folded_traffic(
 
 
 def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interned) -> SignedRows:
-    """Return contributions of visits as signed rows, without rows that say nothing."""
+    """Return visit contributions as signed rows; rows that change nothing are dropped."""
     if not parts:
         return no_rows(RowSource.VISITS)
     groups = pl.concat(parts).group_by(_VISITS_KEY).agg(pl.col(VISITS_MEASURES).sum())
@@ -140,20 +143,20 @@ def folded_visits(parts: Sequence[pl.DataFrame], sites: Sites, interned: Interne
 
 
 def of_refusals(hits_by_cell: pl.DataFrame, digest: RowDigest) -> SignedRows:
-    """Return rows of refused hits: `site`, `cell` of collect time, `rejected_hits`."""
+    """Return rows for refused hits, given `site`, `cell` of collect time and `rejected_hits`."""
     rows = hits_by_cell.with_columns(pl.lit(value=False).alias("excluded"), _day())
     return _signed(rows, digest, RowSource.TRAFFIC, {})
 
 
 def named_cells(cells: pl.DataFrame, sites: Sites) -> pl.DataFrame:
-    """Return cells of numbered sites with the names of these, and the day of each cell; currencies as in rows."""
+    """Return cells with site names instead of numbers and with each cell's day; currencies are written as in rows."""
     return with_escaped_names(cells).with_columns(
         sites.texts(cells["site"].to_numpy()).alias("site"), _day().cast(pl.Int32)
     )
 
 
 def no_rows(source: RowSource) -> SignedRows:
-    """Return nothing."""
+    """Return an empty set of rows."""
     return SignedRows(_NO_ROWS[source].clone(), np.empty(0, np.uint64))
 
 
@@ -170,7 +173,7 @@ def _of_sites(
 
 
 def _signed(rows: pl.DataFrame, digest: RowDigest, source: RowSource, known: Mapping[str, U64Array]) -> SignedRows:
-    """Return rows with all columns, the names in them escaped, and their digests."""
+    """Return rows with all columns and escaped names, and their digests."""
     complete = filled_rows(rows, {"generation": STREAM_GENERATION}, STREAM_COLUMNS[source])
     return SignedRows(complete, digest.of(complete, source, known))
 
@@ -180,17 +183,17 @@ def _day() -> pl.Expr:
 
 
 def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]:
-    """Return the measures that are not 0 everywhere."""
+    """Return the measures that are not 0 in every row."""
     there = [name for name in measures if name in rows.columns]
     found = rows.select((pl.col(name) != 0).any() for name in there).row(0)
     return [name for name, is_there in zip(there, found, strict=True) if is_there]
 
 
 def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
-    """Return the sums of the contributions of each row, their visitors, and the place of the first as `at`.
+    """Return the sums and visitors per row key, and the first contribution's place as `at`.
 
-    Grouping by one number is cheap, by eight texts it is not: rows are grouped by a hash of their keys, and by the keys
-    themselves where two of them share a hash (rule D0).
+    Grouping by a number is cheap, grouping by eight texts is not. Contributions are therefore grouped by a hash of
+    their row key, or by the row key itself when different row keys share a hash (rule D0).
     """
     texts = [name for name in _TEXTS if contributions[name].null_count() < contributions.height]
     keys = _keys(contributions, texts) & np.uint64((1 << hash_bits) - 1)
@@ -204,7 +207,7 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
 
 
 def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
-    """Return a hash of each contribution's row key, which means nothing outside of this call."""
+    """Hash each contribution's row key; the hashes are meaningless outside this call."""
     start = seed()
     keys = np.full(contributions.height, start, np.uint64)
     for name in _NUMBERS:
@@ -215,14 +218,14 @@ def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
 
 
 def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
-    """Return where the first contribution with the key of each one stands (n,)."""
+    """Return the place of the first contribution with each contribution's key (n,)."""
     index = HashIndex(groups.height)
     index.add(groups["key"].to_numpy() * _STEP, groups["at"].to_numpy().astype(np.int64))
     return index.find(keys * _STEP)
 
 
 def _are_told_apart(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether every contribution has the row key of the one at its place in `first`."""
+    """Return whether every contribution has the same row key as the contribution at its place in `first`."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -1,7 +1,7 @@
-"""The sites of a partition as small numbers, with what a step must know of each (step 5 of the journey).
+"""Number a partition's sites and hold the rules that a step needs (step 5 of the journey).
 
-Decides nothing; policies come from the site directory through the caller and are fixed before they take effect
-(rules §4), so that a replay sees the same ones.
+Policies come from the site directory through the caller. A policy is fixed before it takes effect (rules §4), so that a
+replay sees the same policies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SiteRules(NamedTuple):
 
     @property
     def group(self) -> SiteRules:
-        """What sites must share to be cut into visits together: the zone matters for local midnights only."""
+        """The rules that sites must share to build their visits together; the zone matters only for local midnights."""
         return self if self.policy.split_at_local_midnight else SiteRules(self.policy, "UTC")
 
 
@@ -34,7 +34,7 @@ DEFAULT_RULES: Final = SiteRules(VisitPolicy(), "UTC")
 
 
 class Sites:
-    """Sites by number, in the order in which they came."""
+    """Sites by number, in the order in which they arrived."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names: list[str] = []
@@ -46,7 +46,7 @@ class Sites:
         self.add(dict.fromkeys(names, DEFAULT_RULES))
 
     def add(self, rules: Mapping[str, SiteRules]) -> None:
-        """Take in sites, and the rules of known ones again."""
+        """Add new sites, and update the rules for known sites."""
         fresh = self.unknown(list(rules))
         for name in fresh:
             self._numbers[name] = len(self.names)
@@ -62,11 +62,11 @@ class Sites:
             self._group_of[number] = self._groups.index(rule.group)
 
     def unknown(self, names: Sequence[str]) -> list[str]:
-        """Return those of the names that are not there."""
+        """Return the names that have no number."""
         return [name for name in names if name not in self._numbers]
 
     def numbers(self, sites: pl.Series) -> I32Array:
-        """Return the number of each site (n,); all of them are known."""
+        """Return each site's number (n,); all sites must be known."""
         distinct = sites.unique(maintain_order=True)
         if len(distinct) <= 1:
             return np.full(len(sites), self._numbers[distinct[0]] if len(distinct) else 0, np.int32)
@@ -74,7 +74,7 @@ class Sites:
         return sites.replace_strict(table, return_dtype=pl.Int32).to_numpy()
 
     def texts(self, numbers: npt.NDArray[np.integer]) -> pl.Series:
-        """Return the name of each site (n,)."""
+        """Return each site's name (n,)."""
         return pl.Series(self.names, dtype=pl.String).gather(numbers.astype(np.uint32))
 
     def hashes(self, numbers: I32Array) -> U64Array:
@@ -82,11 +82,11 @@ class Sites:
         return self._hashes[numbers]
 
     def gaps(self, numbers: I32Array) -> I64Array:
-        """Return the gap of each site's policy in ms (n,)."""
+        """Return the gap in each site's policy, ms (n,)."""
         return self._gaps[numbers]
 
     def by_rules(self, numbers: I32Array) -> list[tuple[SiteRules, npt.NDArray[np.bool_] | None]]:
-        """Return the rules that occur, each with a mask of where (n,); None where it is everywhere."""
+        """Return the distinct rules, each with a mask for its sites (n,); None for rules that all sites share."""
         group_of = self._group_of[numbers]
         found = np.unique(group_of)
         if len(found) <= 1:

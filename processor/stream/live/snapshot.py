@@ -1,8 +1,8 @@
-"""The state of a partition as bytes, and back (step 6 of the journey, decision A5).
+"""Serialise a partition's state to bytes and back (step 6 of the journey, decision A5).
 
-Decides what a snapshot holds: everything but the kept hits and their ids, which are read again from the log, and of
-those only which of them are copies. Its format is private to one logic version; one of another format is as good as
-none, the log has everything. Refuses to know where it is stored.
+Decides what a snapshot holds: everything except the kept hits and their ids, which are read again from the log. A
+snapshot only says which kept hits are copies and which wait for settlement. The format is private to a logic version; a
+snapshot in another format is not used, because the log has everything. Knows nothing about where snapshots are stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from processor.stream.live.sites import Sites
 from processor.stream.live.state import LiveState
 from processor.stream.live.visit_table import VisitColumns
 
-_FORMAT: Final = b"HMS3"  # 3: digests of rows with a secret; 2: sums by currency; 1 had no such mark
+_FORMAT: Final = b"HMS3"  # 3: row digests with a secret; 2: sums by currency; 1 had no format mark
 _READ: Final = (_FORMAT, b"HMS2")
 _LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = ("next_offset", "log_time", "ended_through", "written", "horizon")
@@ -78,7 +78,7 @@ def restored(
     limits: Limits = PRODUCTION,
     digest: RowDigest | None = None,
 ) -> LiveState:
-    """Return the state without its kept hits and ids."""
+    """Return the state from tables, without kept hits and ids."""
     numbers = tables["numbers"].row(0, named=True)
     codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
     state = LiveState(
@@ -93,7 +93,7 @@ def restored(
     )
     state.sums = _sums_of(tables, numbers["epoch"], limits.lg_k)
     state.intern(tables["texts"]["text"], codes)
-    if "folded" in tables:  # older ones folded nothing
+    if "folded" in tables:  # older snapshots folded nothing
         state.texts.restore(tables["folded"])
     now = tables["now"]
     state.timelines.replace(
@@ -106,7 +106,7 @@ def restored(
 
 
 def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
-    """Return the state of a partition of refusals as tables."""
+    """Return a refusals partition's state as tables."""
     numbers = {"next_offset": [state.next_offset], "log_time": [state.log_time], "written": [state.written]}
     return {
         "numbers": pl.DataFrame({**numbers, "epoch": [state.sums.epoch]}),
@@ -118,24 +118,24 @@ def refusals_tables(state: RefusalsState) -> dict[str, pl.DataFrame]:
 def restored_refusals(
     tables: Mapping[str, pl.DataFrame], partition: PartitionId, digest: RowDigest | None = None
 ) -> RefusalsState:
-    """Return the state of a partition of refusals."""
+    """Return a refusals partition's state from tables."""
     numbers = tables["numbers"].row(0, named=True)
     sums = _sums_of(tables, numbers.pop("epoch"))
     return RefusalsState(partition, **numbers, sums=sums, digest=digest or RowDigest())
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
-    """Return tables as bytes, sealed: the format, a directory, then an Arrow IPC stream with zstd each."""
+    """Return tables as sealed bytes: the format, a directory, then an Arrow IPC stream with zstd per table."""
     parts = {name: _stream_of(table) for name, table in tables.items()}
     directory = orjson.dumps({name: len(part) for name, part in parts.items()})
     return sealed(b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()]))
 
 
 def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
-    """Return the tables.
+    """Return the tables in bytes from `packed`.
 
     Raises:
-        StoreCorrupt: the bytes are not what `packed` returns, or returned before sums were told apart by currency.
+        StoreCorrupt: the bytes are not from `packed`, or were packed before sums were split by currency.
     """
     value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
     if not value.startswith(_READ):
@@ -153,28 +153,28 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
 
 
 def chunked(value: bytes, size: int = PRODUCTION.chunk_bytes) -> list[bytes]:
-    """Return the bytes in pieces of at most `size`."""
+    """Split the bytes into pieces not larger than `size`."""
     return [value[start : start + size] for start in range(0, len(value), size)]
 
 
 def joined(chunks: Sequence[bytes]) -> bytes:
-    """Return what was cut into pieces."""
+    """Join the pieces from `chunked`."""
     return b"".join(chunks)
 
 
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
-    """Return the log time of the first record whose hits are kept; 0 where the snapshot is too old to say it."""
+    """Return the log time of the first record with kept hits; 0 in older snapshots, which do not hold it."""
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 
 
 def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
-    """Return the rows that are copies per record offset, of the kept hits."""
+    """Return which kept hits are copies, as row numbers by record offset."""
     return _by_offset(tables["copies"])
 
 
 def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
-    """Return the rows that wait for settlement per record offset, of the kept hits; older snapshots have none."""
+    """Return which kept hits wait for settlement, as row numbers by record offset; empty for an older snapshot."""
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
 
@@ -188,13 +188,13 @@ def _by_offset(places: pl.DataFrame) -> Mapping[int, npt.NDArray[np.int64]]:
 
 
 def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return KEPT_COLUMNS; in older snapshots hits have no ids, and none waits."""
+    """Return KEPT_COLUMNS; in older snapshots hits have no ids, and no hit waits."""
     missing = (pl.lit(None, dtype).alias(name) for name, dtype in KEPT_COLUMNS.items() if name not in rows.columns)
     return rows.with_columns(missing).with_columns(pl.col("waits").fill_null(value=False)).select(*KEPT_COLUMNS)
 
 
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
-    """Return the sums of the epoch; those of format 2 have digests without the secret, which confirm nothing."""
+    """Return the epoch's sums; digests in format 2 lack the secret and are marked, as they confirm nothing."""
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))

@@ -1,6 +1,6 @@
-"""The state of one partition of hits (step 5 of the journey, decision A5): a cache of its log.
+"""The state of a hits partition: a cache of the log (step 5 of the journey, decision A5).
 
-Decides what it consists of; `step` says how it changes, `horizon` how it forgets, `snapshot` how it is saved.
+`step` changes the state, `horizon` prunes it, `snapshot` saves it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from processor.stream.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """How many hits took which path (decisions A7, A8; rule S9)."""
+    """Hit counts per path (decisions A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
@@ -37,37 +37,37 @@ class PathCounts:
     copies: int = 0
 
     def add(self, other: PathCounts) -> None:
-        """Add counts to these."""
+        """Add other counts to these."""
         for name in PathCounts.__dataclass_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)
 class LiveState:
-    """What is known of a partition after its records up to a position.
+    """The state of a partition after all records up to a position.
 
     Attributes:
-        partition: which one.
+        partition: the partition's id.
         cache: directory for kept hits.
-        limits: when its tables grow, spill and are tidied.
-        digest: makes the digests of its rows.
-        next_offset: the next record.
-        log_time: of the last record, ms.
-        ended_through: log time up to which visits that have ended were counted as such.
-        written: write timestamp of the last record, µs (decision A6).
-        horizon: event time, ms, from which on hits are kept one by one; what came before is in the bases. No hit on
-            time is older.
-        sites: numbers of sites.
-        interned: numbers of texts and dimensions.
+        limits: when the tables grow, spill and are tidied.
+        digest: computes the row digests.
+        next_offset: offset of the next record.
+        log_time: the last record's log time, ms.
+        ended_through: log time up to which ended visits have been counted as ended, ms.
+        written: the last record's write timestamp, µs (decision A6).
+        horizon: event time from which hits are kept individually, ms; the bases stand for earlier hits. No on-time hit
+            is older.
+        sites: site numbers and rules.
+        interned: numbers for texts and dimension tuples.
         timelines: visits that can still change.
-        closing: visits that a later one of their timeline has followed, until they have ended.
-        pinned: KEPT_COLUMNS of hits before the horizon in open visits without a view: when the first view comes, their
-            landing page changes.
-        ids: ids of the hits that are kept.
+        closing: visits that have a successor in their timeline but have not ended.
+        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view: the first view changes their
+            landing page.
+        ids: the kept hits' ids.
         kept: the kept hits.
-        texts: which texts of the hits that are kept stay as they are.
-        sums: of the current epoch.
-        tidied: how many texts or tuples there were when they were tidied last.
+        texts: which texts in the kept hits are not folded.
+        sums: the current epoch's sums.
+        tidied: number of texts or tuples, whichever is greater, after the last tidying.
     """
 
     partition: PartitionId
@@ -99,10 +99,10 @@ class LiveState:
         self.sums = EpochSums(lg_k=self.limits.lg_k)
 
     def intern(self, texts: pl.Series | None = None, codes: npt.NDArray[np.int32] | None = None) -> None:
-        """Begin with these texts and tuples, as of Interned."""
+        """Start with these texts and tuples; arguments as for Interned."""
         self.interned = Interned(CARRIED_DIMENSIONS, texts, codes, self.digest, self.limits.hash_bits)
 
     @property
     def position(self) -> PartitionProgress:
-        """The next record, and the log time of the one before it."""
+        """The next offset, and the log time of the last record."""
         return PartitionProgress(self.next_offset, self.log_time)

@@ -1,8 +1,9 @@
-"""One step of a partition: records in, signed rows out (step 5 of the journey, decisions A5 to A8, rules S7, T4, D5).
+"""A step of a partition: records in, signed rows out (step 5 of the journey, decisions A5 to A8, rules S7, T4, D5).
 
-`prepare` says which hits are history, copies, late or on time, and changes nothing; `apply` changes the state and says
-what goes out. In between the caller asks who holds the orders (rule D3). The records of a step are of one epoch; how
-else they are cut into steps changes neither the state nor the net of the rows. Refuses to know stores and the clock.
+`prepare` classifies hits as history, copies, late or on time, and changes nothing except that new sites get numbers;
+`apply` changes the state and returns the rows to emit. In between, the caller asks which hits hold their orders (rule
+D3). All records of a step must belong to the same epoch. Otherwise, how records are divided into steps changes neither
+the state nor the net sum of the rows. Knows nothing about stores or the clock.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ _MICROS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RecordsOf:
-    """The records of a step: of one partition and one epoch, in order.
+    """The records of a step, from a single partition and epoch, in log order.
 
     Attributes:
-        ends: (offset, log time) of each record, heartbeats and set aside ones too.
-        hits: their hits in log order, with the columns of processor.stream.intake.PartitionIntake.
-        siteless: ledger rows of no site.
+        ends: (offset, log time) of each record, including heartbeats and records that do not decode.
+        hits: the records' hits in log order, with the columns of processor.stream.intake.PartitionIntake.
+        siteless: ledger rows without a site.
     """
 
     ends: Sequence[tuple[int, int]]
@@ -58,14 +59,15 @@ class RecordsOf:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is known of a step before the state changes.
+    """A step's classified hits, before the state changes.
 
     Attributes:
-        records: what it is about.
-        rows: its hits that are not history: KEPT_COLUMNS without wins_order, `order_id` and `refund_id`; in log order.
-        ids: their ids.
-        collides: whether each is a copy of another content.
-        is_history: of all hits of the records.
+        records: the step's records.
+        rows: hits that are not history, in log order: KEPT_COLUMNS without `wins_order` and `waits`, plus `order_id`
+            and `refund_id`.
+        ids: each row's id hash.
+        collides: whether each row is a copy whose content differs from the original.
+        is_history: whether each hit in the records is history.
     """
 
     records: RecordsOf
@@ -76,7 +78,7 @@ class Prepared:
 
     @property
     def claiming(self) -> BoolArray:
-        """Whether each row may hold the order or the refund that it claims: no copy."""
+        """Whether each row claims an order or a refund (n,); always False for a copy."""
         is_order = (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null()
         claims = (is_order | claims_refund()) & ~pl.col("is_copy")
         claiming: BoolArray = self.rows.select(claims).to_series().to_numpy()
@@ -85,14 +87,14 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """What a step says.
+    """The result of a step.
 
     Attributes:
-        rows: to be committed with its positions.
-        due: values of the epoch before, which are final; None when no epoch ended.
-        counts: hits by path.
-        waiting: LEDGER_COLUMNS of the hits of the epoch that wait for settlement, where the step has such; whoever sees
-            the rows must find them (rule S9).
+        rows: signed rows, to commit together with the partition's position.
+        due: the previous epoch's final values; None when no epoch ended.
+        counts: hit counts per path.
+        waiting: LEDGER_COLUMNS for the epoch's hits that wait for settlement; None when the step adds no such hits.
+            Must be stored before the rows become visible (rule S9).
     """
 
     rows: FoldedRows
@@ -102,12 +104,12 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Return what the hits of the records are, as the state has it; only sites are taken in.
+    """Classify the records' hits; the state only learns new sites.
 
     Args:
-        state: up to the first of the records.
-        records: of one epoch, not before the state's.
-        rules: at least of every site that the state does not know.
+        state: has applied every record before these.
+        records: from an epoch not before the state's epoch.
+        rules: at least for every site that the state does not know.
     """
     known = placed(state, records, rules)
     copies = find_stream_copies(
@@ -118,9 +120,9 @@ def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]
 
 
 def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Return what can be said of hits without looking at others: timeline, id, and whether they are on time.
+    """Classify each hit by itself: timeline, id, and whether the hit is on time.
 
-    Arguments as of `prepare`; `is_copy` is False and `collides` too.
+    Arguments are as for `prepare`; `is_copy` and `collides` are False.
     """
     state.sites.add(rules)
     hits = records.hits
@@ -145,13 +147,13 @@ def placed(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules])
 
 
 def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: bool = False) -> Stepped:
-    """Change the state by the records, and return what they add.
+    """Apply the records to the state, and return the rows and values to emit.
 
     Args:
-        state: as `prepare` saw it.
-        prepared: its answer.
+        state: unchanged since `prepare`.
+        prepared: result of `prepare`.
         wins: whether each row holds the order or the refund that it claims (n,).
-        is_redo: whether the records were applied before, in steps that are not known.
+        is_redo: whether the records were applied before; how they were divided into steps then is unknown.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
@@ -179,7 +181,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
 
 
 def _enter_epoch(state: LiveState, records: RecordsOf) -> DueValues | None:
-    """Begin the epoch of the records if it is a new one; return the final values of the one before."""
+    """Begin the records' epoch if it is new, and return the previous epoch's final values; otherwise None."""
     epoch = epoch_of(records.ends[0][1])
     if epoch == state.sums.epoch:
         return None
@@ -196,7 +198,7 @@ def _move_position(state: LiveState, ends: Sequence[tuple[int, int]]) -> None:
 
 
 def _to_be_kept(state: LiveState, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows as KEPT_COLUMNS: which of them wait is known now."""
+    """Return the rows as KEPT_COLUMNS, with `waits` decided."""
     rows = rows.with_columns(pl.lit(value=False).alias("waits"))
     forming = rows.select(forms_visits()).to_series().to_numpy()
     waits = waiting_hits(state, rows, forming)
@@ -209,7 +211,7 @@ def _waiting_counts(state: LiveState, rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contributions) -> PathCounts:
-    """Add what the rows add, each on its path; return how many took which."""
+    """Add what the rows contribute, each on its path; return hit counts per path."""
     is_copy, on_time, offline, waits = (rows[name].to_numpy() for name in ("is_copy", "on_time", "offline", "waits"))
     contributions.of_hits += of_copies(rows.filter(pl.Series(is_copy)) if is_copy.any() else rows.clear())
     alone = ~is_copy & (~on_time | offline | waits)
@@ -219,7 +221,7 @@ def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contribution
     in_time = ~is_copy & on_time & ~waits
     forming = in_time & ~offline
     fast, slow = take_hits(state, rows if forming.all() else rows.filter(pl.Series(forming)), contributions)
-    offline_hits = int((in_time & offline).sum())  # they need no more than themselves
+    offline_hits = int((in_time & offline).sum())  # on the fast path: no other hit matters
     return PathCounts(
         fast=fast + offline_hits,
         slow=slow,

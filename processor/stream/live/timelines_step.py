@@ -1,9 +1,9 @@
-"""New hits on time change visits: the fast path and the slow path (step 5 of the journey, decision A7).
+"""Update visits with new on-time hits, on a fast or a slow path (step 5 of the journey, decision A7).
 
-Fast: all hits of a timeline are later than every one before, so the visit as it is now stands for them. Slow: the
-kept hits of the timeline are fetched, its visits built with and without the new hits from the visit that was open at
-the horizon, and the difference goes out. Decides which timelines take which; refuses to know copies, late hits and
-how rows are folded.
+Fast path: all new hits in a timeline are later than every earlier hit, so the current visit is enough to continue from.
+Slow path: fetch the timeline's kept hits, build its visits with and without the new hits from the visit open at the
+horizon, and emit the difference. Decides which timelines take which path; knows nothing about copies, late hits or
+folding.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from processor.stream.live.visit_table import VisitColumns
 
 
 def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions) -> tuple[int, int]:
-    """Change visits by new hits; return how many hits took the fast and the slow path.
+    """Update visits with new hits; return how many hits took the fast path and how many the slow path.
 
     Args:
-        state: advanced to the log time of the step.
+        state: advanced to the step's log time.
         hits: KEPT_COLUMNS: on time, not offline, no copies.
-        contributions: what the hits and their visits add is appended.
+        contributions: receives the contributions of the hits and their visits.
     """
     if hits.is_empty():
         return 0, 0
@@ -52,16 +52,16 @@ def take_hits(state: LiveState, hits: pl.DataFrame, contributions: Contributions
 
 @dataclass(frozen=True, slots=True)
 class _Touched:
-    """The timelines of new hits (k,), by key.
+    """The timelines with new hits (k,), by key.
 
     Attributes:
-        keys: their keys, ascending.
-        slots: their slots; new ones where there was none.
-        latest: event time of the latest new hit of each.
-        slow: whether each takes the slow path.
-        lands_only: … since the first view of its visit comes, and for no other reason.
-        is_first_after_horizon: whether no hit of it is kept one by one yet.
-        timeline_of: (n,) which of them each hit belongs to.
+        keys: timeline keys, ascending.
+        slots: timeline slots, newly assigned where there was none.
+        latest: event time of each timeline's latest new hit.
+        slow: whether each timeline takes the slow path.
+        lands_only: … only because its visit's first view arrives.
+        is_first_after_horizon: whether the timeline has no individually kept hit yet.
+        timeline_of: (n,) place of each hit's timeline in `keys`.
     """
 
     keys: U64Array
@@ -89,7 +89,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
     views = np.zeros(len(keys), np.bool_)
     is_view = np.isin(hits["hit_type"].to_numpy(), VIEW_TYPES)
     views[timeline_of[is_view]] = True
-    # The first view of a visit changes the landing page of all its hits.
+    # The first view of a visit changes the landing page of all hits in the visit.
     lands_late = views & (now.hits[slots] > 0) & (now.views[slots] == 0)
     return _Touched(
         keys=keys,
@@ -103,7 +103,7 @@ def _touch(state: LiveState, hits: pl.DataFrame) -> _Touched:
 
 
 def _keep_bases(state: LiveState, touched: _Touched) -> None:
-    """Note the open visit as of the horizon of timelines whose first hit after it comes now."""
+    """Save the open visit as base for each timeline whose first hit after the horizon arrives now."""
     now = state.timelines.now
     slots = touched.slots[touched.is_first_after_horizon]
     slots = slots[(now.hits[slots] > 0) & (now.deadline[slots] >= state.horizon)]
@@ -151,16 +151,17 @@ def _slow(state: LiveState, hits: pl.DataFrame, touched: _Touched, contributions
 
 @dataclass(frozen=True, slots=True)
 class _Begin:
-    """From where timelines are built anew (k,), by key.
+    """Where rebuilding starts in each timeline (k,), by key.
 
-    Where only the first view of a visit comes, all hits are later than every one before: no other visit changes, and
-    a visitor may have a million hits before this one.
+    When only a visit's first view arrives, all new hits are later than every earlier hit and no other visit changes.
+    Rebuilding then starts at that visit, because the visitor may have a million earlier hits.
 
     Attributes:
-        keys: of the timelines, ascending.
-        slots: of the timelines.
-        since: event time of the first hit that is needed, at least the horizon.
-        first_hash: hit_hash of that hit; hits of the same time with a smaller one are of the visit before.
+        keys: timeline keys, ascending.
+        slots: timeline slots.
+        since: event time of the first hit needed, at least the horizon.
+        first_hash: hit_hash of the first hit needed; hits at the same time with a smaller hash belong to the visit
+            before.
     """
 
     keys: U64Array
@@ -169,7 +170,7 @@ class _Begin:
     first_hash: U64Array
 
     def are_needed(self, keys: U64Array, times: I64Array, hashes: U64Array) -> BoolArray:
-        """Return which hits are those or later ones."""
+        """Return which hits are at or after the start of rebuilding in their timeline (n,)."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         since = self.since[places]
         is_later = (times > since) | ((times == since) & (hashes >= self.first_hash[places]))
@@ -190,7 +191,7 @@ def _begin_of(state: LiveState, touched: _Touched) -> _Begin:
 
 
 def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolArray:
-    """Return which closing visits are among those that were built anew: those since the horizon, and the bases."""
+    """Return which closing visits were rebuilt: visits since the horizon, and bases."""
     closing = state.closing
     since = closing.last >= state.horizon
     return np.isin(closing.key, begin.keys[begin.since <= state.horizon]) & (
@@ -199,7 +200,7 @@ def _are_rebuilt(state: LiveState, begin: _Begin, bases: VisitColumns) -> BoolAr
 
 
 def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
-    """Return the kept hits that the visits of these timelines are made of."""
+    """Return the kept hits from which these timelines are rebuilt."""
 
     def are_late_enough(keys: U64Array, times: I64Array) -> BoolArray:
         return begin.are_needed(keys, times, np.full(len(keys), np.iinfo(np.uint64).max))
@@ -211,13 +212,13 @@ def _kept_hits(state: LiveState, begin: _Begin) -> pl.DataFrame:
 
 
 def _bases(state: LiveState, slots: I64Array) -> VisitColumns:
-    """Return the visits of these timelines that were open at the horizon."""
+    """Return the visits in these slots that were open at the horizon."""
     places = state.timelines.base[slots]
     return state.timelines.bases.take(places[places >= 0].astype(np.int64))
 
 
 def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contributions) -> None:
-    """Take back what hits added under dimensions that changed, and add it under the new ones."""
+    """Take back the contributions of hits whose dimensions changed, and add them under the new dimensions."""
     moved = np.flatnonzero(old != new)
     if len(moved):
         contributions.of_hits += taken_back(hits[moved], old[moved])
@@ -225,7 +226,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits of these open visits, and which of them each is in."""
+    """Return the pinned hits in these open visits, and the place of each hit's visit in `bases`."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)
@@ -243,7 +244,7 @@ def _dims_of_bases(built: Built, of_base: I64Array) -> I32Array:
 
 
 def _keep_now(state: LiveState, built: Built) -> None:
-    """Keep the latest visit of each timeline, and those before it that have not ended."""
+    """Store each timeline's latest visit, and earlier visits that have not ended."""
     last = built.is_last()
     newest = built.visits.take(last)
     state.timelines.now.put(state.timelines.find(newest.key), newest)

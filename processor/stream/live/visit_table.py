@@ -1,7 +1,8 @@
-"""Visits as columns of numbers, and the open ones of a partition by timeline (step 5 of the journey, decision A5).
+"""Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, decision A5).
 
-Decides what is kept of a visit while it can still change; refuses to know how visits are built and what they add to
-rows. A timeline is the hits of one visitor of one site, excluded ones apart; its key is a 64-bit hash of them.
+Decides which facts about a visit are kept while it can still change. Knows nothing about how visits are built or which
+rows they add. A timeline holds a visitor's hits on a site, with excluded hits in a timeline apart; the timeline key is
+a 64-bit hash.
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ class VisitColumns:
     """Visits (m,).
 
     Attributes:
-        key: of the timeline; its lowest bit says whether it is of excluded hits.
-        site: number of the site.
-        start: event time of the first hit, ms.
-        first_hash: hit_hash of the first hit.
-        last: event time of the last hit, ms.
-        deadline: `last` + the gap of the site's policy; the visit has ended when the log time is greater.
-        hits: how many hits; 0 = no visit (a slot whose timeline has only orphans).
-        acts: the interactive ones of them.
-        views: the page and screen views of them.
-        campaign: hash of the current campaign, 0 = none.
-        dims: number of the tuple of CARRIED_DIMENSIONS.
-        exit: code of the page of the last view, 0 = none.
-        has_order: whether it holds an ORDER that counts.
+        key: timeline key; the lowest bit marks excluded hits.
+        site: site number.
+        start: the first hit's event time, ms.
+        first_hash: the first hit's hit_hash.
+        last: the last hit's event time, ms.
+        deadline: `last` + the gap in the site's policy, ms; the visit has ended when the log time is greater.
+        hits: number of hits; 0 = no visit (a slot whose timeline has only orphans).
+        acts: number of interactive hits.
+        views: number of page and screen views.
+        campaign: the current campaign's hash, 0 = none.
+        dims: number of the CARRIED_DIMENSIONS tuple.
+        exit: text code of the last viewed page, 0 = none.
+        has_order: whether the visit has an ORDER that counts.
     """
 
     key: U64Array
@@ -76,26 +77,26 @@ class VisitColumns:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the columns take."""
+        """Memory that the columns take, in bytes."""
         return sum(getattr(self, name).nbytes for name in _TYPES)
 
     @classmethod
     def empty(cls, length: int = 0) -> VisitColumns:
-        """Return `length` visits of nothing."""
+        """Return `length` visits with all values 0."""
         return cls(**{name: np.zeros(length, kind) for name, kind in _TYPES.items()})
 
     @classmethod
     def concat(cls, *parts: VisitColumns) -> VisitColumns:
-        """Return the visits of all parts, one behind the other."""
+        """Return all parts' visits, in order."""
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _TYPES})
 
     @classmethod
     def of_frame(cls, frame: pl.DataFrame) -> VisitColumns:
-        """Return what `to_frame` made a frame."""
+        """Return the visits in a frame from `to_frame`."""
         return cls(**{name: frame[name].to_numpy().astype(kind) for name, kind in _TYPES.items()})
 
     def take(self, places: I64Array | BoolArray) -> VisitColumns:
-        """Return the visits at these places, or those where a mask is set."""
+        """Return the visits at these places, or where a mask is set."""
         return VisitColumns(**{name: getattr(self, name)[places] for name in _TYPES})
 
     def put(self, places: I64Array, visits: VisitColumns) -> None:
@@ -109,23 +110,23 @@ class VisitColumns:
 
     @property
     def excluded(self) -> BoolArray:
-        """Whether each visit is of excluded hits."""
+        """Whether each visit consists of excluded hits."""
         return (self.key & np.uint64(1)).astype(np.bool_)
 
     def ended(self, log_time: int) -> BoolArray:
-        """Whether each visit has ended at a log time (rule S7)."""
+        """Return whether each visit has ended at a log time (rule S7)."""
         return self.deadline < log_time
 
 
 class Timelines:
-    """The timelines of a partition that a hit on time can still change, each in a slot.
+    """A partition's timelines that an on-time hit can still change, each in a slot.
 
     Attributes:
-        now: the latest visit of each slot, as it is now.
-        seen: event time of the latest hit on time of each slot, orphans included, ms.
-        base: place in `bases` of each slot's open visit as of the start of the kept hits; −1 = none, or, where
-            `seen` lies before that start, `now`.
-        bases: those open visits.
+        now: current latest visit per slot.
+        seen: latest event time among on-time hits per slot, orphans included, ms.
+        base: place in `bases` of each slot's open visit as of the horizon; −1 when there is none, or when `seen` is
+            before the horizon and `now` is the base.
+        bases: open visits as of the horizon.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:
@@ -142,30 +143,32 @@ class Timelines:
 
     @property
     def nbytes(self) -> int:
-        """How much memory all of it takes."""
+        """Memory that the timelines take, in bytes."""
         return self._now.nbytes + self._seen.nbytes + self._base.nbytes + self.bases.nbytes + self._index.nbytes
 
     @property
     def now(self) -> VisitColumns:
-        """The latest visit of each slot: views of the columns, which may be written."""
-        return VisitColumns(**{one.name: getattr(self._now, one.name)[: self._count] for one in fields(VisitColumns)})
+        """The latest visit per slot, as writable column views."""
+        return VisitColumns(
+            **{field.name: getattr(self._now, field.name)[: self._count] for field in fields(VisitColumns)}
+        )
 
     @property
     def seen(self) -> I64Array:
-        """Event time of the latest hit of each slot; may be written."""
+        """Latest event time among on-time hits per slot; writable."""
         return self._seen[: self._count]
 
     @property
     def base(self) -> I32Array:
-        """Place of each slot's base; may be written."""
+        """Each slot's place in `bases`, −1 for none; writable."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:
-        """Return the slot of each timeline, −1 where it has none."""
+        """Return each timeline's slot, −1 for an unknown timeline."""
         return self._index.find(keys)
 
     def add(self, keys: U64Array) -> I64Array:
-        """Add timelines (distinct, none there) without visits; return their slots."""
+        """Add timelines (distinct, all new) without visits; return their slots."""
         slots = self._count + np.arange(len(keys))
         self._reserve(self._count + len(keys))
         self._count += len(keys)
@@ -178,12 +181,12 @@ class Timelines:
         return slots
 
     def set_bases(self, slots: I64Array, bases: VisitColumns) -> None:
-        """Give slots without a base theirs."""
+        """Set bases for slots without a base."""
         self.base[slots] = len(self.bases) + np.arange(len(slots), dtype=np.int32)
         self.bases = VisitColumns.concat(self.bases, bases)
 
     def keep_only(self, alive: BoolArray) -> None:
-        """Forget the other slots, and the bases that no slot has any more."""
+        """Drop the other slots, and bases that no slot uses."""
         now, seen, base = self.now.take(alive), self.seen[alive], self.base[alive]
         with_base = np.flatnonzero(base >= 0)
         self.bases = self.bases.take(base[with_base].astype(np.int64))
@@ -191,7 +194,7 @@ class Timelines:
         self.replace(now, seen, base, self.bases)
 
     def replace(self, now: VisitColumns, seen: I64Array, base: I32Array, bases: VisitColumns) -> None:
-        """Be these slots."""
+        """Replace all slots and bases."""
         self._count = len(now)
         self._now, self._seen, self._base, self.bases = now, seen, base, bases
         self._index = HashIndex(self._count, self._smallest_bits)

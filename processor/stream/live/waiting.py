@@ -1,8 +1,9 @@
-"""Which hits of a step wait for settlement (step 5 of the journey, rule S9): bounded work whatever one visitor does.
+"""Decide which hits of a step wait for settlement, to bound the work per visitor (step 5 of the journey, rule S9).
 
-A hit that is not later than the hits of its timeline in earlier records takes the slow path, which costs as much as
-its visitor has kept hits. Beyond a number of these it waits: it counts as a hit, in no visit. Decides that by records
-in log order, so however they are cut into steps, the same hits wait. Refuses to know visits.
+A hit that is not later than its timeline's hits in earlier records takes the slow path, whose cost grows with the
+visitor's kept hits. When a visitor has too many kept hits, such a hit waits: it counts as a hit, in no visit. The
+decision follows records in log order, so the same hits wait however records are divided into steps. Knows nothing about
+visits.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
     """Return which hits wait (n,).
 
     Args:
-        state: whose kept hits are those before the step.
-        rows: KEPT_COLUMNS of a step, in log order.
-        forming: which of them form visits: on time, not offline, no copies (n,).
+        state: its kept hits are the hits before the step.
+        rows: the step's hits (KEPT_COLUMNS), in log order.
+        forming: whether each hit forms visits: on time, not offline, no copy (n,).
     """
     waits = np.zeros(rows.height, np.bool_)
     places = np.flatnonzero(forming)
@@ -34,30 +35,33 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
     if not len(suspects):
         return waits
     visitors = visitors_of(keys)
-    own = np.unique(visitors_of(suspects))
-    kept = state.kept.counts(own)
-    new = np.searchsorted(np.sort(visitors[np.isin(visitors, own)]), own, "right")
+    suspect_visitors = np.unique(visitors_of(suspects))
+    kept = state.kept.counts(suspect_visitors)
+    new = np.searchsorted(np.sort(visitors[np.isin(visitors, suspect_visitors)]), suspect_visitors, "right")
     is_heavy = kept + np.diff(new, prepend=0) > state.limits.kept_of_visitor
     if not is_heavy.any():
         return waits
-    mine = np.flatnonzero(np.isin(visitors, own[is_heavy]))
+    mine = np.flatnonzero(np.isin(visitors, suspect_visitors[is_heavy]))
     hits = rows.select("key", "offset", "event_time")[mine].with_columns(
         pl.Series("visitor", visitors[mine]), pl.Series("forms", forming[mine])
     )
-    held = pl.DataFrame({"visitor": own, "held": kept})
+    held = pl.DataFrame({"visitor": suspect_visitors, "held": kept})
     seen = pl.DataFrame({"key": suspects, "seen": _seen(state, suspects)})
     waits[mine] = _wait(hits, held, seen, state.limits.kept_of_visitor)
     return waits
 
 
 def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int) -> BoolArray:
-    """Return which hits are not later than an earlier record's, while their visitor has that many kept hits.
+    """Return which hits wait.
+
+    A hit that forms visits waits if it is not later than a hit of its timeline in an earlier record, and its visitor
+    already has at least `limit` kept hits.
 
     Args:
         hits: key, offset, event_time, visitor, forms; in log order (n,).
-        held: visitor, held: kept hits before the step.
+        held: visitor, held: number of kept hits before the step.
         seen: key, seen: latest event time before the step.
-        limit: so many kept hits a visitor may have.
+        limit: number of kept hits from which on a visitor's hits wait.
     """
     records = hits.group_by("visitor", "offset").agg(pl.len().alias("hits"))
     earlier = (pl.col("hits").cum_sum() - pl.col("hits")).over("visitor", order_by="offset").alias("earlier")
@@ -76,7 +80,7 @@ def _wait(hits: pl.DataFrame, held: pl.DataFrame, seen: pl.DataFrame, limit: int
 
 
 def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Array:
-    """Return the timelines with a hit not later than one before it, in the state or in the step."""
+    """Return the timelines with a hit not later than an earlier hit, in the state or in the step."""
     order = np.argsort(keys, kind="stable")
     ordered, ordered_times = keys[order], times[order]
     is_first = np.ones(len(order), np.bool_)
@@ -91,7 +95,7 @@ def _with_disorder(state: LiveState, keys: U64Array, times: I64Array) -> U64Arra
 
 
 def _seen(state: LiveState, keys: U64Array) -> I64Array:
-    """Return the event time of the latest hit of each timeline before the step."""
+    """Return the latest event time in each timeline before the step."""
     if not len(state.timelines):
         return np.full(len(keys), _NEVER)
     slots = state.timelines.find(keys)

@@ -1,1 +1,1 @@
-"""One file per RPC of the admin service."""
+"""The admin service's RPCs, a file each."""

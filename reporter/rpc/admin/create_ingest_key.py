@@ -1,4 +1,4 @@
-"""CreateIngestKey: a key of the caller's merchant. Its secret is in this one answer; only its hash is kept."""
+"""CreateIngestKey: create a key for the caller's merchant. Only this answer has the secret; the store keeps a hash."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reporter.rpc.backend import Backend
 def create_ingest_key(
     backend: Backend, caller: IngestKey | None, request: pb.CreateIngestKeyRequest
 ) -> pb.CreateIngestKeyResponse:
-    """Returns the key and its secret.
+    """Return the key and the secret.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
-        NotFound: the site does not exist or is another merchant's.
-        RefusedError: a value is wrong.
+        NotFound: the site does not exist or belongs to another merchant.
+        RefusedError: a value is invalid.
     """
     merchant = checked_merchant(request.parent)
     require_owner(caller, merchant)

@@ -1,6 +1,6 @@
-"""CreateSite: a site of the caller's merchant. Zone, currency, spread and policy hold from then on.
+"""CreateSite: create a site for the caller's merchant. Zone, currency, spread and policy are immutable afterwards.
 
-Limits: a site id of 64 characters; a spread of 64. Creating the same again returns what is there.
+Limits: site id up to 64 characters; spread up to 64. Idempotent: creating the same site again returns the stored site.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ POLICY_V1: Final = VisitPolicy()
 
 
 def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSiteRequest) -> pb.CreateSiteResponse:
-    """Returns the site, new or as it was.
+    """Return the site, new or already stored.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.
-        RefusedError: a value is wrong.
-        AlreadyExists: the name is taken by a site that differs.
+        RefusedError: a value is invalid.
+        AlreadyExists: a different site has the name.
     """
     merchant = checked_merchant(request.parent)
     require_owner(caller, merchant)
@@ -38,16 +38,16 @@ def create_site(backend: Backend, caller: IngestKey | None, request: pb.CreateSi
 
 
 def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes, now_ms: int) -> Site:
-    """Returns the site that is asked for, defaults filled in.
+    """Return the requested site with defaults filled in.
 
     Raises:
-        RefusedError: a value is wrong.
+        RefusedError: a value is invalid.
     """
     name = f"{merchant}/sites/{request.site_id}"
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(
             f"site_id {request.site_id[:80]!r} is not a site id: use 1 to 64 characters of a-z, 0-9 and '-', "
-            "the first no '-'",
+            "not beginning with '-'",
             field="site_id",
         )
     wanted = request.site
@@ -89,7 +89,7 @@ def _checked_spread(spread: int) -> int:
 
 
 def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:
-    """Names the policy by what differs from v1, so that an answer says which rules its visits follow."""
+    """Return the policy, named by the differences from v1, so that answers state the rules for visits."""
     keeps, splits = wanted.campaign_keeps_visit, wanted.split_at_local_midnight
     return VisitPolicy(
         version=POLICY_V1.version + "-campaign-keeps" * keeps + "-midnight" * splits,

@@ -1,4 +1,4 @@
-"""GetSite: a site the caller may read."""
+"""GetSite: return a site that the caller may read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from reporter.rpc.backend import Backend
 
 
 def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:
-    """Returns the site.
+    """Return the site.
 
     Raises:
-        NotFound: there is none, or it is not the caller's.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: the text is not a site name.
     """
     if not SITE_PATTERN.fullmatch(request.name):
         raise RefusedError(

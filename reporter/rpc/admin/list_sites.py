@@ -1,6 +1,7 @@
-"""ListSites: the sites of a merchant by name, a page at a time; `merchants/-` = of all the caller may see.
+"""ListSites: a merchant's sites by name, in pages; `merchants/-` lists all sites that the caller may read.
 
-Limits: a page of 1,000, larger ones are cut to it. A page token is bound to its parent and says nothing to people.
+Limits: a page has at most 1,000 sites; a larger page_size is cut. A page token is opaque and valid for the same parent
+only.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ ALL: Final = "merchants/-"
 
 
 def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSitesRequest) -> pb.ListSitesResponse:
-    """Returns a page of sites.
+    """Return a page of sites.
 
     Raises:
-        Unauthenticated: reads need a key and there is none.
-        NotFound: the merchant is not the caller's.
-        RefusedError: a value is wrong; PAGE_TOKEN_MISMATCH when the token is of another list.
+        Unauthenticated: reads need a key, and the caller has no key.
+        NotFound: the caller may not read the merchant.
+        RefusedError: a value is invalid; PAGE_TOKEN_MISMATCH when the token belongs to another list.
     """
     if request.page_size < 0:
-        raise RefusedError(f"page_size {request.page_size} is negative: leave it out for 100", field="page_size")
+        raise RefusedError(f"page_size {request.page_size} is negative: leave page_size out for 100", field="page_size")
     page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
     after = _name_in(request.page_token, request.parent)
     merchant, only = _visible(backend, caller, request.parent)
     if only is not None:
-        own = backend.directory.site(only)
-        found = [own] if own is not None and own.name > after else []
+        only_site = backend.directory.site(only)
+        found = [only_site] if only_site is not None and only_site.name > after else []
     else:
         found = list(backend.directory.sites(merchant, after, page_size + 1))
     page = found[:page_size]
@@ -46,7 +47,7 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
 
 
 def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[str | None, str | None]:
-    """Returns (merchant or None for all, the only site of a key that has one)."""
+    """Return (merchant or None for all merchants, the site that the key is limited to or None)."""
     if backend.open_reads:
         return (None if parent == ALL else checked_merchant(parent)), None
     if caller is None:
@@ -77,7 +78,7 @@ def _name_in(token: str, parent: str) -> str:
 
 def _mismatch() -> RefusedError:
     return RefusedError(
-        "page_token is not of this list: use next_page_token of the answer before, with the same parent",
+        "page_token does not belong to this list: use next_page_token of the previous answer, with the same parent",
         field="page_token",
         reason="PAGE_TOKEN_MISMATCH",
     )

@@ -22,10 +22,10 @@ _KEY_NAME: Final = re.compile(r"(merchants/[a-z0-9][a-z0-9-]{0,63})/ingestKeys/(
 
 
 def checked_merchant(parent: str) -> str:
-    """Returns the name of a merchant as it came.
+    """Return the merchant name unchanged.
 
     Raises:
-        RefusedError: it is no such name.
+        RefusedError: the text is not a merchant name.
     """
     if not MERCHANT_PATTERN.fullmatch(parent):
         raise RefusedError(
@@ -36,10 +36,10 @@ def checked_merchant(parent: str) -> str:
 
 
 def checked_key_name(name: str) -> tuple[str, str]:
-    """Returns (merchant, key id) of the name of a key.
+    """Return (merchant, key id) from a key name.
 
     Raises:
-        RefusedError: it is no such name.
+        RefusedError: the text is not a key name.
     """
     found = _KEY_NAME.fullmatch(name)
     if not found:
@@ -50,7 +50,7 @@ def checked_key_name(name: str) -> tuple[str, str]:
 
 
 def site_message(site: Site) -> pb.Site:
-    """Returns the message of a site; its secret stays behind."""
+    """Return a site as a message, without the site's secret."""
     return pb.Site(
         name=site.name,
         time_zone=site.time_zone,
@@ -67,7 +67,7 @@ def site_message(site: Site) -> pb.Site:
 
 
 def key_message(key: IngestKey) -> pb.IngestKey:
-    """Returns the message of a key; it never has the secret."""
+    """Return a key as a message, without the secret."""
     return pb.IngestKey(
         name=f"{key.merchant}/ingestKeys/{key.key_id}",
         kind=_KIND_NUMBERS[key.kind],

@@ -1,4 +1,4 @@
-"""RevokeIngestKey: ends a key of the caller's merchant for good; a second call changes nothing."""
+"""RevokeIngestKey: revoke a key of the caller's merchant permanently. Idempotent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reporter.rpc.backend import Backend
 def revoke_ingest_key(
     backend: Backend, caller: IngestKey | None, request: pb.RevokeIngestKeyRequest
 ) -> pb.RevokeIngestKeyResponse:
-    """Returns the revoked key.
+    """Return the revoked key.
 
     Raises:
         Unauthenticated, PermissionDenied: the caller does not own the merchant.

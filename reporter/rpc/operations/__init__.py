@@ -1,1 +1,1 @@
-"""One file per RPC of the operations service."""
+"""The operations service's RPCs, a file each."""

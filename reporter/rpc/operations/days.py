@@ -1,4 +1,4 @@
-"""Which UTC days an answer about a site's bookkeeping lists: the asked range, else the last ones; never too many."""
+"""Choose the UTC days that an answer about a site's bookkeeping lists: the requested range, or the latest days."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from hitmesh.model.errors import RefusedError
 
 DEFAULT_DAYS: Final = 60
 MAX_DAYS: Final = 400
-# Every day that a hit can have.
+# Bounds that include every possible day of a hit.
 FIRST_DAY: Final = 0
 END_DAY: Final = 1 << 24
 
 
 def listed_days(days: Iterable[int], since: str, until: str) -> list[int]:
-    """Returns which of the days are listed, ascending: with a range at most 400, without one the last 60.
+    """Return the days to list, ascending: with `since` the last 400 days in the range, otherwise the last 60.
 
     Args:
-        days: UTC days there are.
+        days: all UTC days with data.
         since: first date as "2026-11-01", or empty.
-        until: last date, included, or empty.
+        until: last date, inclusive, or empty.
 
     Raises:
-        RefusedError: a text is no date, or the range is empty.
+        RefusedError: a text is not a date, or the range is empty.
     """
     first = day_of("since", since) if since else FIRST_DAY
     last = day_of("until", until) if until else END_DAY

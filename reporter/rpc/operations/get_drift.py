@@ -1,6 +1,6 @@
-"""GetDrift: how the settled days of a site differ from what the live stream said of them (decision A8).
+"""GetDrift: how a site's settled days differ from the live stream's counts (decision A8).
 
-Limits: 400 days in an answer.
+Limits: 400 days per answer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 
 
 def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
-    """Returns the drift of a site's settled days.
+    """Return the drift for a site's settled days.
 
     Raises:
-        NotFound: no such site, or not the caller's.
-        RefusedError: a date is wrong, the name is of several sites, or SUM_OUT_OF_RANGE.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: a date is invalid, the name stands for several sites, or SUM_OUT_OF_RANGE.
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     drifts = {
@@ -51,8 +51,8 @@ def _day_message(day: int, drift: Drift) -> pb.DriftDay:
 def _in_range(name: str, day: int, change: int) -> int:
     if not INT64_MIN <= change <= INT64_MAX:
         raise RefusedError(
-            f"{name} of {date_text(day)}: {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
-            "and ask reports for the sums of this one",
+            f"{name} of {date_text(day)} is {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
+            "and ask reports for the sums of this day",
             field="since",
             reason="SUM_OUT_OF_RANGE",
         )

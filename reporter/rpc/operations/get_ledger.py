@@ -1,6 +1,6 @@
-"""GetLedger: what became of every hit of a site. GetSitelessLedger: of those that named no site.
+"""GetLedger: account for every hit of a site. GetSitelessLedger: account for hits without a site.
 
-Limits: 400 days in an answer; the totals and the imbalance are over all days.
+Limits: 400 days per answer; the totals and the imbalance cover all days.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from reporter.rpc.messages import timestamp
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 
 _NO_SITE: Final = ""
-# Stores are read one after the other: what is published in between would look like a loss.
+# Stores are read in sequence: a settlement published between two reads would look like a loss, so reads are repeated.
 _READS: Final = 3
 
 
 def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedgerRequest) -> pb.GetLedgerResponse:
-    """Returns the totals and the days of a site.
+    """Return a site's totals and days.
 
     Raises:
-        NotFound: no such site, or not the caller's.
-        RefusedError: a date is wrong, or the name is of several sites.
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: a date is invalid, or the name stands for several sites.
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     found = read_ledger(backend, site.name)
@@ -51,7 +51,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
 def get_siteless_ledger(
     backend: Backend, caller: IngestKey | None, request: pb.GetSitelessLedgerRequest
 ) -> pb.GetSitelessLedgerResponse:
-    """Returns the totals of hits that named no site.
+    """Return the totals for hits without a site.
 
     Raises:
         Unauthenticated, PermissionDenied: reads are not open.
@@ -61,7 +61,7 @@ def get_siteless_ledger(
 
 
 def read_ledger(backend: Backend, site: str) -> SiteLedger:
-    """Returns the ledger of a site; read again while it does not balance."""
+    """Return a site's ledger; read again while the ledger does not balance, at most three times."""
     for _ in range(_READS):
         found = site_ledger(
             backend.ledger.read(site),

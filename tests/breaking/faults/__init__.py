@@ -1,1 +1,1 @@
-"""What goes wrong on real servers without harm to anybody else's mesh: counted once all the same, and flat memory."""
+"""Faults on real servers that leave other meshes unharmed: each hit still counts once, memory stays flat."""

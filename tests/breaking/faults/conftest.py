@@ -1,4 +1,4 @@
-"""A mesh on the servers of this run, for each test one of its own."""
+"""A separate mesh for each test, on the servers of this run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.servers import Meshes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these run on servers."""
+    """Mark every test in this directory as a test on servers."""
     for item in items:
         if "tests/breaking/faults/" in item.path.as_posix():
             item.add_marker(pytest.mark.servers)
@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def store_url(meshes: Meshes) -> Iterator[str]:
-    """The URL of a mesh in which nothing is."""
+    """Return the URL of an empty mesh."""
     servers = meshes.fresh(with_druid=True)
     yield servers.url
     meshes.release(servers, with_druid=True)

@@ -1,4 +1,4 @@
-"""What an error of a call says, in a word."""
+"""Classification of call errors by code and reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from grpc_status import rpc_status
 
 
 def reason_of(error: grpc.RpcError) -> str:
-    """Returns code and reason, and whether the error says when to try again."""
+    """Return code and reason, and whether the error says when to retry."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # the error of a call is that call
     code: str = error.code().name
     if status is None:

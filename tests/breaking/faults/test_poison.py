@@ -1,4 +1,4 @@
-"""Records that nobody can read are in the topic of hits: set aside, counted, and their partitions go on."""
+"""Undecodable records in the topic of hits: set aside and counted, and the partitions continue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_records_that_nobody_can_read_are_set_aside_and_their_partitions_go_on(s
         senders.wait_acknowledged()
         cluster.wait_counted(COUNTED_S)
         kept = set_aside(cluster.stores)
-        assert sorted((at.partition, one.hits, one.original) for at, one in kept.items()) == sorted(
+        assert sorted((at.partition, rejected.hits, rejected.original) for at, rejected in kept.items()) == sorted(
             (partition, *what) for partition in range(PARTITIONS) for what in ((0, HEADLESS), (ANNOUNCED, TORN))
         )
         logged = read_log(cluster.stores, hits)
@@ -56,7 +56,7 @@ def test_records_that_nobody_can_read_are_set_aside_and_their_partitions_go_on(s
 
 
 def poison(servers: Servers, now: int) -> None:
-    """Appends to every partition, past the collector, a message without a header and one whose value is torn."""
+    """Append to every partition, past the collector, a message without a header and one with a truncated value."""
     record = Record(RecordKind.HITS, TORN, ANNOUNCED, now, now, now, hits=ANNOUNCED, sum64=11, xor64=13)
     producer = Producer({"bootstrap.servers": servers.kafka, "acks": "all"})
     for partition in range(PARTITIONS):
@@ -66,6 +66,6 @@ def poison(servers: Servers, now: int) -> None:
 
 
 def is_behind(position: tuple[int, str, int, int, int], offsets: dict[int, int]) -> bool:
-    """Whether a hit stands behind the given offset of its partition."""
+    """Return whether a position lies beyond the given offset of the same partition."""
     _, _, partition, offset, _ = position
     return offset > offsets[partition]

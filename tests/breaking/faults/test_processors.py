@@ -1,4 +1,4 @@
-"""Two processors share the partitions of the log: one is slow, one dies, and no hit is counted twice or not at all."""
+"""Two processors share the log's partitions. The first is slow, the second dies; every hit is counted exactly once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_partitions_move_between_processors_while_one_is_slow_and_when_one_dies(
         senders.give(shares[2])
         first.send(signal.SIGCONT)
         eventually(lambda: 0 < len(partitions_of(second)) < 4, "the slow one has its share again", MOVED_S)
-        assert first.is_running, first.said()
+        assert first.is_running, first.log_tail()
 
         second.kill()
         began = time.monotonic()
@@ -59,8 +59,8 @@ def test_partitions_move_between_processors_while_one_is_slow_and_when_one_dies(
         cluster.wait_counted(COUNTED_S)
         lines.append(f"everything counted {time.monotonic() - began:.1f} s after a processor died")
         assert len(partitions_of(first)) == 4
-        for one in (first, settler, cluster.collector):
-            assert one.stop() == 0, one.said()
+        for service in (first, settler, cluster.collector):
+            assert service.stop() == 0, service.log_tail()
         logged = read_log(cluster.stores, hits)
         check_acknowledged(hits, logged, senders.resent)
         check_counted(cluster.stores, logged, SystemClock().now())
@@ -70,10 +70,10 @@ def test_partitions_move_between_processors_while_one_is_slow_and_when_one_dies(
 
 
 def partitions_of(processor: Service) -> list[str]:
-    """The partitions of hits with which a processor recovered last, as its log says."""
+    """Return the partitions of hits in a processor's last recovery, according to the process log."""
     last: list[str] = []
     for line in processor.log.read_text(errors="replace").splitlines():
-        said = json.loads(line) if line.startswith("{") else {}
-        if said.get("event") == "recovered":
-            last = [str(number) for number in said["partitions"]]
+        entry = json.loads(line) if line.startswith("{") else {}
+        if entry.get("event") == "recovered":
+            last = [str(number) for number in entry["partitions"]]
     return last

@@ -1,4 +1,4 @@
-"""Cassandra refuses every request for a minute while hits go on coming: nothing is lost, and memory is flat."""
+"""Cassandra refuses every request for a minute while hits keep arriving: no hit is lost, and memory stays flat."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from tests.support.witness import Witness
 REFUSED_S: Final = 60.0
 HITS_PER_S: Final = 2_000
 GROWTH_BYTES: Final = 64 << 20
-"""What a process may grow by: far less than the hits of a minute take, decoded."""
+"""Maximum growth of a process: far less than a minute's decoded hits."""
 ON_THEIR_WAY_RECORDS: Final = 8
-"""A heartbeat and a record of each partition may be read already when the refusal begins."""
+"""A heartbeat and a record of each partition may already be read when the refusals begin."""
 COUNTED_S: Final = 120.0
 PATH: Final = "/a-page-whose-name-is-as-long-as-names-of-pages-in-real-shops-are" * 4
 REPLICAS_THAT_ARE_NOT_THERE: Final = 3
@@ -51,26 +51,26 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
         reporter = cluster.a_reporter()
         reporter.start()
         sent = 0
-        for number in range(10):  # so that both have the size at which they work
+        for number in range(10):  # both processes reach their working size
             sent += give(senders, site, number)
             senders.wait_acknowledged()
         cluster.wait_counted(COUNTED_S)
 
-        sizes = {one.name: [size_of(one)] for one in services}
+        sizes = {service.name: [size_of(service)] for service in services}
         with Witness(cluster.reporter_address, site) as witness:
             eventually(lambda: "STORE_DRUID" in witness.answers, "reports are answered", COUNTED_S)
             witness.next_phase()
             replicate(servers, REPLICAS_THAT_ARE_NOT_THERE)
             undo.callback(replicate, servers, 1)
-            committed = cluster.committed()  # heartbeats moved it while the first reports were waited for
+            committed = cluster.committed()  # heartbeats moved the positions during the wait for the first reports
             ends, number = time.monotonic() + REFUSED_S, 10
             while time.monotonic() < ends:
                 second = time.monotonic() + 1
                 sent += give(senders, site, number)
                 senders.wait_acknowledged()
                 number += 1
-                for one in services:
-                    sizes[one.name].append(size_of(one))
+                for service in services:
+                    sizes[service.name].append(size_of(service))
                 eventually(lambda at=second: time.monotonic() >= at, "a second goes by")  # type: ignore[misc]  # mypy infers no type for bound defaults
             meanwhile = witness.next_phase()
             moved = cluster.committed() - committed
@@ -86,29 +86,29 @@ def test_memory_is_flat_and_nothing_is_lost_while_cassandra_refuses(
         assert sum(row["hits"] for row in partial_sums(cluster.stores, site, set()).values()) == sent
         assert not meanwhile.fell_back
         cluster.stop()
-    said = ", ".join(f"{name} grew by {found >> 20} MiB" for name, found in growth.items())
+    growths = ", ".join(f"{name} grew by {found >> 20} MiB" for name, found in growth.items())
     with capsys.disabled():
         print(  # noqa: T201  # what a refusal looks like
-            f"\nCassandra refused for {REFUSED_S:.0f} s: {sent} hits acknowledged, {said}; "
+            f"\nCassandra refused for {REFUSED_S:.0f} s: {sent} hits acknowledged, {growths}; "
             f"counted {took_s:.1f} s after it took writes again; meanwhile {meanwhile.line()}"
         )
 
 
 def give(senders: Senders, site: str, number: int) -> int:
-    """Sends the hits of a second; returns how many they are."""
+    """Send the hits of a second and return their number."""
     now = SystemClock().now()
-    hits = [a_hit(number, one, now) for one in range(HITS_PER_S)]
+    hits = [a_hit(number, index, now) for index in range(HITS_PER_S)]
     senders.give({site: list(batches(hits, f"second-{number}"))})
     return len(hits)
 
 
-def a_hit(number: int, one: int, now: int) -> hit_pb2.Hit:
-    """A page view like no other."""
-    return page_view(f"{number}-{one}", now - 1_000 + one // 2, f"{PATH}-{one}", f"v-{number}-{one % 97}")
+def a_hit(number: int, index: int, now: int) -> hit_pb2.Hit:
+    """Return a page view with a unique id."""
+    return page_view(f"{number}-{index}", now - 1_000 + index // 2, f"{PATH}-{index}", f"v-{number}-{index % 97}")
 
 
 def replicate(servers: Servers, copies: int) -> None:
-    """With more copies than there are nodes no quorum can be had: every request is refused at once."""
+    """Set the replication factor: above the number of nodes, Cassandra refuses every request, as no quorum exists."""
     session = CassandraSession(servers)
     session.change_schema(
         f"ALTER KEYSPACE {servers.keyspace_name} WITH replication = "
@@ -118,6 +118,6 @@ def replicate(servers: Servers, copies: int) -> None:
 
 
 def size_of(service: Service) -> int:
-    """The memory that a service has."""
+    """Return a service's resident memory."""
     assert service.process is not None
     return resident_bytes(service.process.pid)

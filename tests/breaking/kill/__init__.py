@@ -1,13 +1,13 @@
-"""Kill it: nothing that dies, hangs or wakes up again loses a hit or counts one twice (decisions A5 and A6).
+"""Crashes, hangs and zombies: no hit is lost or counted twice (decisions A5 and A6).
 
-What dies, and where it is shown:
+Failures and their tests:
 
-- The processor, right after a step of its commit: `test_steps`, once for each of raw, marks, claims, transaction,
-  state, partials, chunks and manifest; that the setting behind it kills there: `tests/unit/test_fail_points.py`.
-- Processor, collector or both, at random under load: `test_random`.
-- A commit that is aborted, or of which nobody knows whether it was done: `test_doubt`.
-- One that slept after any of these steps while another one took over: `test_zombies`, in one process and as two.
-- What was written of an epoch before its records were redone in other steps: `test_partials`.
+- The processor dies right after a step of its commit: `test_steps`, once for each of raw, marks, claims, transaction,
+  state, partials, chunks and manifest. `tests/unit/test_fail_points.py` shows that the setting kills at that step.
+- Processor, collector or both die at random under load: `test_random`.
+- A commit is aborted, or its outcome is unknown: `test_doubt`.
+- A processor sleeps after any of these steps while another takes over: `test_zombies`, in one process and as two.
+- A redo cuts an epoch's records into other steps than the partials written before the crash: `test_partials`.
 
-After each the ledger is exact, every acknowledged hit counted once, and rows are those of the reference: `checks`.
+After each failure the ledger is exact, every acknowledged hit is counted once, and rows equal the reference: `checks`.
 """

@@ -1,4 +1,4 @@
-"""The stores under which things die: embedded ones, and real servers with a mesh of its own for each test."""
+"""The stores of the crash tests: embedded stores, and real servers with a separate mesh for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.servers import Meshes
 
 @pytest.fixture(params=["embedded", pytest.param("servers", marks=pytest.mark.servers)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a store in which nothing is."""
+    """Return the URL of an empty store."""
     if request.param == "embedded":
         yield f"embedded:{tmp_path}/data"
         return

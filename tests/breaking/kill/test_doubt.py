@@ -1,4 +1,4 @@
-"""Commits that are aborted, or of which nobody knows whether they were done: the same runner finds out and goes on."""
+"""Commits that are aborted or have an unknown outcome: the same runner finds the outcome and continues."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW = 1_743_854_400_000
 VISITORS = 30
 SLICE_HITS, SLICE_MS = 60, 10 * MINUTE
 BEFORE, AFTER = 0, 1
-"""Chances that a fuse lets pass: it blows before the transaction, or when it is done."""
+"""Number of chances that a fuse passes. The fuse blows before the transaction, or after it."""
 
 
 @pytest.mark.timeout(120)
@@ -51,14 +51,14 @@ def test_a_commit_that_failed_or_may_have_is_made_good_by_the_same_runner(
 
 
 def assert_recovers(mesh: LiveMesh, fuse: Fuse, chances: int, error: type[HitmeshError]) -> None:
-    """The next commit fails; what was read for it is read again if it was not written, and not if it was."""
+    """Let the next commit fail: the runner must read the input again if and only if the commit was not written."""
     before = mesh.stores.outbox.committed()
     fuse.chances, fuse.blown = chances, ""
     with pytest.raises(error):
         mesh.runner.step(0.0)
     committed = mesh.stores.outbox.committed()
     assert (committed != before) == (chances == AFTER)
-    # What was read reaches over an epoch's end now and then, and then only its first part was in hand.
+    # The input sometimes crosses an epoch's end; then only the first part was in hand.
     ends = log_ends(mesh.stores)
-    unread = sum(ends[one] - at.next_offset for one, at in committed.items())
+    unread = sum(ends[partition] - at.next_offset for partition, at in committed.items())
     assert sum(iter(lambda: mesh.runner.step(0.0), 0)) == unread

@@ -1,4 +1,4 @@
-"""Partials are overwritten by a redo, however it cuts the records: none that was written before is left standing."""
+"""A redo overwrites partials however the redo cuts the records: no earlier partial survives."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def a_view(minute: float, origin: Origin = DIRECT) -> RefHit:
 
 
 def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tmp_path: Path) -> None:
-    """The redo takes both records at once: to it the visit never ended, and nothing of its cell changed."""
+    """The redo takes both records at once: the visit never ends in the redo, and the cell does not change."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.append([a_view(0), a_view(1)], 0)
         mesh.step()
@@ -66,14 +66,14 @@ def test_an_end_that_was_written_and_taken_back_before_a_crash_is_overwritten(tm
         mesh.step()
         mesh.runner.flush()
         mesh.append([a_view(25)], 0)
-        assert mesh.runner.step(0.0) == 1  # and nothing of it is flushed: another step would see that it is idle
+        assert mesh.runner.step(0.0) == 1  # not flushed: another step would find the runner idle
         mesh.crash()
         mesh.runner.flush()
         check_counted(mesh.stores, mesh.logged, mesh.clock.now())
 
 
 def test_a_visitor_who_left_a_row_and_came_back_before_a_crash_is_known_to_have_moved(tmp_path: Path) -> None:
-    """The middle hit goes to the advert's visit and back to the newsletter's; the redo sees it stay."""
+    """The middle hit moves to the advert's visit and back to the newsletter's; the redo sees no move."""
     with LiveMesh("memory:", tmp_path, NOON, [SITE]) as mesh:
         mesh.advance_to(NOON + 20 * MINUTE)
         mesh.append([a_view(0, NEWSLETTER), a_view(10)], 0)
@@ -108,8 +108,8 @@ def test_every_cell_that_a_record_could_have_left_something_in_is_known_to_any_r
 
 
 def in_the_log(hits: Sequence[RefHit], dice: Random) -> list[LoggedRecord]:
-    """A record for each hit, in the order in which they come after delays of chance, and heartbeats between them."""
-    sent = sorted(((hit.event_time + dice.choice(DELAYS_MS), hit) for hit in hits), key=lambda one: one[0])
+    """Return a record for each hit, in order of arrival after random delays, with heartbeats in between."""
+    sent = sorted(((hit.event_time + dice.choice(DELAYS_MS), hit) for hit in hits), key=lambda timed: timed[0])
     records: list[LoggedRecord] = []
     for log_time, hit in sent:
         if records and log_time - records[-1].log_time < HOUR:
@@ -123,16 +123,18 @@ def in_the_log(hits: Sequence[RefHit], dice: Random) -> list[LoggedRecord]:
 def written_by(
     records: Sequence[LoggedRecord], sizes: Sequence[int], policy: RefPolicy, cache: Path, *, is_redo: bool = False
 ) -> Iterator[tuple[int, list[tuple[Cell, bool]]]]:
-    """Yields, for steps of these sizes, the epoch and its cells so far, each with whether it has counts."""
+    """Yield the epoch and its cells after each step of the given sizes; each cell says whether it has counts."""
     state = LiveState(PARTITION, cache)
     rules = SiteRules(visit_policy(policy), policy.midnight_zone)
     start = 0
     for size in sizes:
         for window in windows(records[start : start + size], EPOCH_MS):
             intake = take_in(window)
-            own = intake.partitions[PARTITION]
-            names = own.hits["site"].unique().to_list()
-            prepared = prepare(state, RecordsOf(own.ends, own.hits), dict.fromkeys(names, rules))
+            partition_intake = intake.partitions[PARTITION]
+            names = partition_intake.hits["site"].unique().to_list()
+            prepared = prepare(
+                state, RecordsOf(partition_intake.ends, partition_intake.hits), dict.fromkeys(names, rules)
+            )
             apply(state, prepared, prepared.claiming, is_redo=is_redo)
             yield state.sums.epoch, cells_of(state)
         start += size

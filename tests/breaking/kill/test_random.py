@@ -1,4 +1,4 @@
-"""Processor, collector and everything are killed again and again while clients send: each hit is counted once."""
+"""Processor, collector and both are killed repeatedly while clients send: each hit is counted once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_hits_are_counted_once_whoever_dies_under_load(
             senders.give(share)
             wait_for_progress(cluster, dice)
             under_load += kill(
-                [one for one in (cluster.processor, cluster.collector) if one.name in names], cluster, senders
+                [target for target in (cluster.processor, cluster.collector) if target.name in names], cluster, senders
             )
         senders.wait_acknowledged()
         cluster.wait_counted()
@@ -54,25 +54,25 @@ def test_hits_are_counted_once_whoever_dies_under_load(
 
 
 def wait_for_progress(cluster: Cluster, dice: Random) -> None:
-    """Waits until the stream got on by some records, or the log by some more."""
+    """Block until the stream has advanced by some records, or the log by some more."""
     committed, ends = (
         cluster.committed() + dice.randint(1, 12),
         sum(log_ends(cluster.stores).values()) + dice.randint(10, 60),
     )
     eventually(
         lambda: cluster.committed() >= committed or sum(log_ends(cluster.stores).values()) >= ends,
-        f"something gets on\n{cluster.collector.said()}\n{cluster.processor.said()}",
+        f"something gets on\n{cluster.collector.log_tail()}\n{cluster.processor.log_tail()}",
         GETS_ON_S,
     )
 
 
 def kill(victims: list[Service], cluster: Cluster, senders: Senders) -> bool:
-    """Kills services at once and starts them again; returns whether there was work for them."""
+    """Kill services, start them again, and return whether work was pending."""
     had_work = not senders.are_done or not is_committed(cluster.stores, log_ends(cluster.stores))
-    for one in victims:
-        assert one.is_running, one.said()
-        one.send(signal.SIGKILL)
-    for one in victims:
-        assert one.wait_ended() == -signal.SIGKILL
-        one.start()
+    for victim in victims:
+        assert victim.is_running, victim.log_tail()
+        victim.send(signal.SIGKILL)
+    for victim in victims:
+        assert victim.wait_ended() == -signal.SIGKILL
+        victim.start()
     return had_work

@@ -1,4 +1,4 @@
-"""The processor dies right after each step of its commit, in the middle of the load, and the next one goes on."""
+"""The processor dies right after each step of a commit, under load, and the successor continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIES_AT: Mapping[CommitStep, int] = {
     CommitStep.TRANSACTION: 5,
     CommitStep.STATE: 5,
     CommitStep.PARTIALS: 5,
-    # Five partitions make a snapshot: one is whole, of the next one some partitions are.
+    # Five partitions make a snapshot: the first is complete, the second has only some partitions.
     CommitStep.CHUNKS: 7,
     CommitStep.MANIFEST: 7,
 }
@@ -47,7 +47,7 @@ def test_what_died_after_a_step_is_made_good(
         cluster.collector.start()
         cluster.processor.start(FAIL_AT=f"{step}:{DIES_AT[step]}")
         feed(cluster, senders, before)
-        assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.said()
+        assert cluster.processor.wait_ended() == -signal.SIGKILL, cluster.processor.log_tail()
         ahead = sum(log_ends(cluster.stores).values()) - cluster.committed()
         cluster.processor.start()
         senders.give(after)
@@ -64,13 +64,13 @@ def test_what_died_after_a_step_is_made_good(
 
 
 def feed(cluster: Cluster, senders: Senders, portion: Portion) -> None:
-    """Sends one batch of each site at a time, each once the processor has counted the ones before or is dead."""
+    """Send a batch per site at a time, each after the processor has counted the previous batches or died."""
     for number in range(max(map(len, portion.values()))):
         senders.give({site: batches[number : number + 1] for site, batches in portion.items()})
         senders.wait_acknowledged()
         ends = log_ends(cluster.stores)
         eventually(
             lambda ends=ends: not cluster.processor.is_running or is_committed(cluster.stores, ends),  # type: ignore[misc]  # mypy infers no type for bound defaults
-            f"{ends} are committed, or the processor died\n{cluster.processor.said()}",
+            f"{ends} are committed, or the processor died\n{cluster.processor.log_tail()}",
             CAUGHT_UP_S,
         )

@@ -1,4 +1,4 @@
-"""One that stops between two steps wakes up after its partitions were taken over: it changes nothing and ends."""
+"""A zombie, suspended between two steps while another runner takes over, wakes up, changes nothing and ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Visible = tuple[
 
 
 class Sleeper:
-    """Falls asleep when a step is done for the first time; meanwhile other things happen."""
+    """Suspend at the first completion of a step, and run other actions meanwhile."""
 
     def __init__(self, step: CommitStep, meanwhile: Callable[[], None]) -> None:
         self._step = step
@@ -101,22 +101,23 @@ def test_a_runner_that_slept_after_a_step_changes_nothing_when_it_wakes_up(step:
 
 
 def a_zombie(stores: Stores, mesh: LiveMesh, home: Path, sleeper: Sleeper) -> Runner:
-    """A runner that takes over now, and falls asleep later; it has connections and files of its own."""
+    """Return a runner that takes over now and is suspended later, with separate connections and files."""
     meter = StreamMeter(unmeasured(), sleeper)
     return Runner(stream_stores(stores), mesh.clock, EVERYTHING_AT_ONCE, home=home, meter=meter)
 
 
 def let_arrive(mesh: LiveMesh, sent: Sequence[Arrival]) -> None:
-    """Hits come into the log; nobody takes them from there."""
+    """Append hits to the log; no reader takes them."""
     for part in in_slices(sent, SLICE_HITS, SLICE_MS):
         mesh.advance_to(max(mesh.clock.now(), part[-1].at_ms))
         mesh.send(part)
 
 
 def visible(mesh: LiveMesh) -> Visible:
-    """All that a writer could have changed.
+    """Return all state that a writer could have changed.
 
-    How many visitors left a cell is not told: it hangs on how records were cut, and only whether any did is of use.
+    The number of visitors who left a cell is omitted: the number depends on the cuts between records, and readers only
+    use whether any visitor left.
     """
     stores = mesh.stores
     partials = [
@@ -124,7 +125,7 @@ def visible(mesh: LiveMesh) -> Visible:
     ]
     return (
         {site: mesh.seen(site) for site in SITES},
-        [one.drop(MOVED_VISITORS) for one in partials],
+        [partial.drop(MOVED_VISITORS) for partial in partials],
         stores.ledger.read(None),
         {partition: stores.states.load(partition, LOGIC_VERSION) for partition in stores.outbox.committed()},
     )
@@ -133,8 +134,8 @@ def visible(mesh: LiveMesh) -> Visible:
 def assert_equal(found: Visible, expected: Visible) -> None:
     rows, partials, ledger, snapshots = found
     assert rows == expected[0]
-    for one, other in zip(partials, expected[1], strict=True):
-        assert_frame_equal(one, other)
+    for partial, other in zip(partials, expected[1], strict=True):
+        assert_frame_equal(partial, other)
     assert_frame_equal(ledger, expected[2])
     assert snapshots == expected[3]
 
@@ -147,7 +148,7 @@ def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_
     with Cluster(tmp_path, store_url, heartbeat_s=600.0) as cluster, Senders(cluster.address, KEY, SITES) as senders:
         cluster.collector.start()
         zombie, successor = cluster.processor, cluster.a_processor("second", node="first")
-        # A window that gathers for as long as this: what came in it is in memory when the process stops, no lock held.
+        # The gathering window: the gathered hits are in memory when the process stops, and the process holds no lock.
         zombie.start(WINDOW_MS="4000", MAX_HITS="10000")
         senders.give(first)
         senders.wait_acknowledged()
@@ -163,8 +164,8 @@ def test_a_processor_that_wakes_up_after_another_took_over_ends_by_itself(store_
         cluster.wait_counted()
         assert cluster.committed() > committed
         zombie.send(signal.SIGCONT)
-        assert zombie.wait_ended() == 1, zombie.said()
-        assert "took over" in zombie.said()
+        assert zombie.wait_ended() == 1, zombie.log_tail()
+        assert "took over" in zombie.log_tail()
         assert successor.is_running
         senders.give(third)
         senders.wait_acknowledged()

@@ -1,4 +1,4 @@
-"""Real servers die, fall asleep and come back under load: what was acknowledged is counted once, whatever happens.
+"""Real servers die, freeze and return under load: every acknowledged hit is counted exactly once.
 
-These tests harm the servers that other tests use, so they run apart, after all others.
+These tests harm servers that other tests use, so they must run separately, after all other tests.
 """

@@ -1,4 +1,4 @@
-"""Asking servers that came back a moment ago: who is refused and told to ask again does so."""
+"""Questions to servers that have just returned: a client that is refused with a retry hint asks again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.support.waiting import eventually
 
 
 def check_counted_when_answered(cluster: Cluster, logged: Logged, timeout_s: float) -> None:
-    """What is in the log is counted once, as the reference model counts it, and the ledger balances.
+    """Check that the log's hits are counted once, as in the reference model, and that the ledger balances.
 
-    Half a minute after an indexer died ZooKeeper gives up its session, and Druid loses sight of the one that took its
-    place for a moment: a question of that moment is refused.
+    Half a minute after an indexer dies, ZooKeeper expires the indexer's session, and Druid briefly loses sight of the
+    replacement: questions at that moment are refused.
     """
 
     def is_right() -> bool:

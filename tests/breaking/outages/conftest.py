@@ -1,4 +1,4 @@
-"""A mesh on the servers of this run, for each test one of its own."""
+"""A separate mesh for each test, on the servers of this run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DROPPED_S = 60.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these run on servers."""
+    """Mark every test in this directory as a test on servers."""
     for item in items:
         if "tests/breaking/outages/" in item.path.as_posix():
             item.add_marker(pytest.mark.servers)
@@ -29,14 +29,14 @@ def servers_control() -> Control:
 
 @pytest.fixture
 def store_url(servers_control: Control) -> Iterator[str]:
-    """The URL of a mesh in which nothing is."""
+    """Return the URL of an empty mesh."""
     servers = a_mesh()
     yield servers.url
 
     def is_dropped() -> bool:
         try:
             schema.drop(servers)
-        except RetryError:  # a server that was woken up a moment ago is not itself at once
+        except RetryError:  # a server that was just resumed needs a moment
             return False
         return True
 

@@ -1,6 +1,6 @@
-"""Edges that stand before a collector on a clock of the test: each sends a window, and buffers what has no place in it.
+"""Edges in front of a collector, on a test clock: each edge sends a window and buffers hits that exceed the window.
 
-The collector is its real micro-batcher over the real log, so a batch is acknowledged when Kafka has it, not before.
+The collector is the real micro-batcher over the real log, so a batch is acknowledged when Kafka has it, not before.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ BATCH_HITS: Final = 40
 
 @dataclass
 class Edge:
-    """One stream of one site.
+    """A stream of hits on a single site.
 
     Attributes:
-        site: that all hits are of.
-        key: that may send them.
-        buffer: hits that were not sent yet, oldest first.
-        window: batches that were sent and are not acknowledged, with their sizes.
+        site: the site of all hits.
+        key: the key that sends the hits.
+        buffer: unsent hits, oldest first.
+        window: sent, unacknowledged batches with their sizes.
         acknowledged: hits that the collector promised to count.
     """
 
@@ -42,10 +42,10 @@ class Edge:
     batches: int = 0
 
     def pump(self, batcher: MicroBatcher, clock: ManualClock) -> None:
-        """Takes note of what was acknowledged, and sends what the window has room for."""
+        """Process acknowledgements, and send hits while the window has room."""
         while self.window and self.window[0][1].done():
-            size, told = self.window.popleft()
-            outcome = told.result()
+            size, pending = self.window.popleft()
+            outcome = pending.result()
             refused = [issue for issue in outcome.issues if issue.outcome != "WARNED"]  # a refund without an amount is
             assert not refused, refused[:3]
             assert outcome.accepted == size
@@ -55,7 +55,7 @@ class Edge:
 
     @property
     def is_done(self) -> bool:
-        """Whether all that it ever had is acknowledged."""
+        """Return whether every hit of this edge is acknowledged."""
         return not self.buffer and not self.window
 
     def _send(self, batcher: MicroBatcher, clock: ManualClock) -> None:
@@ -64,6 +64,6 @@ class Edge:
         batch = hit_pb2.HitBatch(
             batch_id=f"edge-{self.batches}", client_send_time=timestamp(clock.now()), hits=map(message_of, hits)
         )
-        told: Future[BatchOutcome] = Future()
-        batcher.submit(Waiting(Frame(batch.SerializeToString(), self.key, self.site, clock.now()), told.set_result))
-        self.window.append((len(hits), told))
+        pending: Future[BatchOutcome] = Future()
+        batcher.submit(Waiting(Frame(batch.SerializeToString(), self.key, self.site, clock.now()), pending.set_result))
+        self.window.append((len(hits), pending))

@@ -1,4 +1,4 @@
-"""Signals to the real servers of this run: each is found by its name, and started again by the project's launcher."""
+"""Signals to the real servers of this run, found by name and restarted by the project's launcher."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ ENDED_S = 30.0
 
 @dataclass(frozen=True)
 class Control:
-    """The servers of one home."""
+    """Control over a home's servers."""
 
     home: Path
 
     def pid(self, name: str) -> int:
-        """The process of a server."""
+        """Return the process id of a server."""
         return processes(self.home)[name]
 
     def kill(self, name: str) -> None:
-        """Ends a server as a power cut would."""
+        """Kill a server as a power cut would."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_alive(pid), f"{name} is dead", ENDED_S)
 
     def kill_all(self, also: Sequence[Service] = ()) -> None:
-        """Ends every server, and services with them, in the same moment."""
+        """Kill every server, and services with them, at the same moment."""
         pids = list(processes(self.home).values())
         mine = [service.process for service in also if service.process is not None]
-        kill_at_once([*pids, *(one.pid for one in mine)])
-        for one in mine:
-            one.wait(patient(ENDED_S))
+        kill_at_once([*pids, *(process.pid for process in mine)])
+        for process in mine:
+            process.wait(patient(ENDED_S))
         eventually(lambda: not any(map(is_alive, pids)), "all servers are dead", ENDED_S)
 
     def start_all(self) -> None:
-        """Starts every server that died, in order, and waits until all are healthy."""
+        """Start every dead server, in order, and block until all are healthy."""
         ensure_up(self.home, _silent)
 
     def start(self, name: str) -> None:
-        """Starts a server that died and waits until it is healthy."""
+        """Start a dead server and block until it is healthy."""
         start(self.home, name)
 
     def pause(self, name: str) -> None:
-        """Puts a server to sleep."""
+        """Suspend a server."""
         os.kill(self.pid(name), signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Wakes a server up."""
+        """Resume a server."""
         os.kill(self.pid(name), signal.SIGCONT)
 
 
 def control() -> Control:
-    """Returns the control of the servers that this run started; skips where they are somebody else's."""
+    """Return control over the servers that this run started; skip if another run started the servers."""
     if os.environ.get(servers.VARIABLE):
         pytest.skip(f"the servers named by {servers.VARIABLE} are not ours to kill")
     servers.running()

@@ -1,4 +1,4 @@
-"""A power cut: every service and every server dies at the same moment, in the middle of a stream, and comes back."""
+"""A power cut: every service and every server dies at the same moment, in mid-stream, and returns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Kafka is down for twenty minutes of a clock that runs fast: edges buffer, and all is counted on time afterwards.
+"""Kafka is down for twenty minutes on a fast clock: edges buffer, and afterwards every hit is counted on time.
 
-Kafka stamps what was collected long ago as ten minutes older than that (rule L1): the present of readers is so much
-ahead of the clock of collector and edges.
+Kafka stamps hits that were collected long ago ten minutes before the present (rule L1): the readers' present must be
+that far ahead of the clock of collector and edges.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PACE: Final = Pace(flush_ms=0, snapshot_ms=5 * MINUTE)
 
 @dataclass
 class FastMesh:
-    """A mesh whose processor runs by itself, while everybody's clock is moved a minute at a time."""
+    """A mesh whose processor runs by itself, while the shared clock advances a minute at a time."""
 
     stores: Stores
     clock: ManualClock
@@ -65,36 +65,36 @@ class FastMesh:
     beats: list[Future[LoggedPosition]] = field(default_factory=list)
 
     def minute(self) -> None:
-        """A minute goes by: heartbeats, hits that reach the edges, and what these may send."""
+        """Advance one minute: send heartbeats, let hits reach the edges, and let the edges send."""
         self.clock.advance(MINUTE)
         while self.coming and self.coming[0].at_ms <= self.clock.now():
             hit = self.coming.popleft().hit
             self.edges[hit.site].buffer.append(hit)
         beat = heartbeat_record("test", self.clock.now())
         log = self.stores.log
-        self.beats += [log.append(Topic.HITS, one, beat) for one in range(log.partitions(Topic.HITS))]
+        self.beats += [log.append(Topic.HITS, partition, beat) for partition in range(log.partitions(Topic.HITS))]
         self.pump()
 
     def pump(self) -> bool:
-        """Lets the edges send; whether all they ever had is acknowledged."""
+        """Let the edges send, and return whether every hit is acknowledged."""
         for edge in self.edges.values():
             edge.pump(self.batcher, self.clock)
         return all(edge.is_done for edge in self.edges.values())
 
     def run_until(self, instant: int) -> None:
-        """Minutes go by in which everything that is sent is acknowledged."""
+        """Advance by minutes in which every sent hit is acknowledged."""
         while self.clock.now() < instant:
             self.minute()
             eventually(self.pump, "edges have nothing left", DONE_S)
         eventually(self.is_counted, "everything is counted", DONE_S)
 
     def is_counted(self) -> bool:
-        """Whether everything in the log is counted; settles what waits for it."""
+        """Return whether every hit in the log is counted, and settle dirty days."""
         self.settler.run_once()
         return is_counted(self.stores, log_ends(self.stores))
 
     def look(self) -> Freshness:
-        """How far the numbers of a site reach now."""
+        """Return the freshness of a site now."""
         site = self.stores.directory.site(SITES[0])
         assert site is not None
         through = self.stores.metrics.ingested_through()
@@ -103,13 +103,13 @@ class FastMesh:
 
     @property
     def acknowledged(self) -> int:
-        """Hits of all edges."""
+        """Return the acknowledged hits of all edges."""
         return sum(edge.acknowledged for edge in self.edges.values())
 
 
 @contextmanager
 def a_mesh(store_url: str, home: Path, begin: int, coming: Sequence[Arrival]) -> Iterator[FastMesh]:
-    """A mesh on servers at a moment of its own."""
+    """Open a mesh on servers with a clock that begins at the given moment."""
     clock = ManualClock(begin)
     stores = open_stores(store_url, clock)
     stores.directory.create_key(IngestKey("edges", "merchants/demo", KeyKind.SERVER, unbounded_history=True), KEY)
@@ -170,7 +170,7 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
         check_acknowledged(hits, logged, resent=0)
         check_counted(mesh.stores, logged, log_time)
         check_on_time(logged, arrivals)
-        reached = [one.complete_through for one in mesh.seen]
+        reached = [freshness.complete_through for freshness in mesh.seen]
         assert reached == sorted(reached)
     with capsys.disabled():
         print(  # noqa: T201  # what an outage looks like
@@ -181,11 +181,11 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
 
 
 def check_on_time(logged: Logged, arrivals: Sequence[Arrival]) -> None:
-    """The outage made no hit late that reached its edge within half an hour."""
-    delays = {key_of(one.hit): 0 for one in arrivals}
-    for one in arrivals:  # of copies the last one counts
-        key = key_of(one.hit)
-        delays[key] = max(delays[key], one.at_ms - one.hit.event_time)
+    """Check that no hit became late that reached an edge within half an hour."""
+    delays = {key_of(arrival.hit): 0 for arrival in arrivals}
+    for arrival in arrivals:  # the slowest copy counts
+        key = key_of(arrival.hit)
+        delays[key] = max(delays[key], arrival.at_ms - arrival.hit.event_time)
     soon = [hit for of_site in logged.values() for hit in of_site if delays[key_of(hit)] <= SOON_MS]
     assert len(soon) > len(arrivals) // 2
     assert not [hit for hit in soon if hit.is_late]

@@ -1,4 +1,4 @@
-"""Each server is killed, and put to sleep for 20 s, while hits come: all are counted once, and reports say so."""
+"""Each server is killed, and suspended for 20 s, while hits arrive: every hit is counted once and reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_hits_are_counted_once_whichever_server_fails(
 
 
 def fail(servers: Control, victim: str, how: str) -> None:
-    """A server fails and comes back."""
+    """Let a server fail and return."""
     if how == "asleep":
         servers.pause(victim)
         elapse(ASLEEP_S)
@@ -81,6 +81,6 @@ def fail(servers: Control, victim: str, how: str) -> None:
 
 
 def elapse(seconds: float) -> None:
-    """Waits until so much time has gone by: how long something fails is what is tested."""
+    """Block for the given time: the duration of the failure is under test."""
     ends = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= ends, f"{seconds} s go by", seconds + 5)

@@ -1,4 +1,4 @@
-"""A relay between a client and a server that can fall silent, as a network does."""
+"""A relay between a client and a server that can fall silent, as a network can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHUNK = 65_536
 
 
 class Relay:
-    """Passes bytes on in both directions while it is not silent; what comes in between waits."""
+    """A relay that passes bytes in both directions. While silent, the relay buffers incoming bytes."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -22,24 +22,24 @@ class Relay:
 
     @property
     def address(self) -> str:
-        """Where clients connect."""
+        """Return the address for clients."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def fall_silent(self) -> None:
-        """Keeps what arrives from now on."""
+        """Buffer all bytes that arrive from now on."""
         self._passing.clear()
 
     def go_on(self) -> None:
-        """Passes on what was kept."""
+        """Pass on the buffered bytes."""
         self._passing.set()
 
     def close(self) -> None:
         """Closes every connection."""
         self._passing.set()
-        for one in self._sockets:
+        for connection in self._sockets:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _accept(self) -> None:
         with suppress(OSError):

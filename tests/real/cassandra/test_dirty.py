@@ -1,4 +1,4 @@
-"""Queues of site-days on Cassandra: clocks that differ, and rows that are gone but still passed over."""
+"""Queues of dirty days on Cassandra: differing clocks, and deleted rows that scans still pass over."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def a_mark(site: str, offset: int, *, log: str = "hits.1", partition: int = 0) -
 
 def of_site(taken: object, site: str) -> list[DirtySiteDay]:
     assert isinstance(taken, list)
-    return [one for one in taken if one.site_day.site == site]
+    return [dirty_day for dirty_day in taken if dirty_day.site_day.site == site]
 
 
 def ahead(session: CassandraSession, site: str) -> None:
-    """Writes what is there of a site as a process would whose clock is five minutes ahead."""
+    """Write a site's rows as a process with a clock five minutes ahead would."""
     now_us = time.time_ns() // 1_000 + AHEAD_US
     bucket = hash64(site) % 32
     session.run(
@@ -56,18 +56,18 @@ def test_marks_that_come_after_a_clock_that_was_ahead_was_cleared_are_seen(sessi
     dirty.clear(taken)
     dirty.mark([a_mark("later", 7)])
     (seen,) = of_site(CassandraDirtyDays(session).take(10_000, NEVER), "later")
-    assert [(one.first_offset, one.last_offset) for one in seen.marks] == [(6, 7)]
+    assert [(mark.first_offset, mark.last_offset) for mark in seen.marks] == [(6, 7)]
 
 
 def test_two_settlers_whose_clocks_differ_lose_no_mark_of_each_other(session: CassandraSession) -> None:
-    """Marks of settlements have a time as their offset, so each settler has a partition of its own."""
+    """Settlement marks use a time as their offset, so each settler has a separate partition."""
     fast, slow = CassandraDirtyDays(session), CassandraDirtyDays(session)
     fast.mark([a_mark("two", offset, log=SETTLEMENT_LOG, partition=1) for offset in (1_000, 9_000)])
     (taken,) = of_site(fast.take(10_000, NEVER), "two")
     slow.mark([a_mark("two", 5_000, log=SETTLEMENT_LOG, partition=2)])
     fast.clear(taken)
     (left,) = of_site(CassandraDirtyDays(session).take(10_000, NEVER), "two")
-    assert [(one.partition.partition, one.first_offset) for one in left.marks] == [(2, 5_000)]
+    assert [(mark.partition.partition, mark.first_offset) for mark in left.marks] == [(2, 5_000)]
 
 
 def test_rows_that_are_gone_cost_only_looks_from_the_start(session: CassandraSession) -> None:
@@ -77,7 +77,7 @@ def test_rows_that_are_gone_cost_only_looks_from_the_start(session: CassandraSes
     dirty.mark([a_mark(site, 1) for site in sites])
 
     def gone(dirty: CassandraDirtyDays) -> list[DirtySiteDay]:
-        return [one for one in dirty.take(1_000, NEVER) if one.site_day.site in sites]
+        return [dirty_day for dirty_day in dirty.take(1_000, NEVER) if dirty_day.site_day.site in sites]
 
     for taken in gone(dirty)[:-1]:
         dirty.clear(taken)

@@ -1,4 +1,4 @@
-"""Declared logs, and the progress in them."""
+"""Declared logs and the progress in each log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the raw records of Cassandra have beyond the port: pieces, buckets, an index that may say too much."""
+"""Cassandra's raw records beyond the port: pieces, buckets, an index with superfluous entries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_record_that_is_cut_short_is_never_taken_for_whole(session: CassandraSes
     raw, record = CassandraRawStore(session), a_record("cut", 5, ["cut"], bytes(LARGE_BYTES))
     raw.put([record])
     session.run("DELETE FROM raw_records WHERE log = 'cut' AND partition = 0 AND span = 0 AND offset = 5 AND piece = 2")
-    with pytest.raises(StoreCorrupt, match="has 3 of its 4 pieces"):
+    with pytest.raises(StoreCorrupt, match="has 3 of 4 pieces"):
         raw.get(record.position)
     session.run("DELETE FROM raw_records WHERE log = 'cut' AND partition = 0 AND span = 0 AND offset = 5 AND piece = 0")
     assert raw.get(record.position) is None

@@ -1,4 +1,4 @@
-"""What `hitmesh init` makes in Cassandra."""
+"""The Cassandra schema that `hitmesh init` creates."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ def test_plan_that_was_applied_leaves_nothing_to_do(fresh: Servers) -> None:
 
 def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS))
-    changes = {one.thing: one.says for one in schema.plan(fresh, KEPT) if one.action is Action.CHANGE}
-    assert "kept 400 days instead of for good" in changes["table raw_index"]
-    assert "kept 401 days instead of for good" in changes["table raw_records"]
+    changes = {change.thing: change.says for change in schema.plan(fresh, KEPT) if change.action is Action.CHANGE}
+    assert "kept 400 days instead of forever" in changes["table raw_index"]
+    assert "kept 401 days instead of forever" in changes["table raw_records"]
     assert "table dirty_marks" not in changes
 
 
 def test_copies_are_added_and_never_taken_away(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS)[:1])
     (more, *_) = schema.plan(fresh, replace(OPTIONS, replication=3))
-    assert (more.action, "1 copies of each row become 3" in more.says) == (Action.CHANGE, True)
+    assert (more.action, "1 replicas of each row become 3" in more.says) == (Action.CHANGE, True)
     more.apply()
     (fewer, *_) = schema.plan(fresh, OPTIONS)
-    assert (fewer.action, fewer.says) == (Action.KEEP, "3 copies of each row")
+    assert (fewer.action, fewer.says) == (Action.KEEP, "3 replicas of each row")
 
 
 def test_migration_that_was_changed_or_is_of_a_newer_program_is_refused(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS))
     with closing(CassandraSession(fresh)) as session:
         session.run("INSERT INTO schema_migrations (number, digest) VALUES (9999, 'x')")
-        with pytest.raises(FatalError, match="9999, which this hitmesh does not know"):
+        with pytest.raises(FatalError, match="9999, unknown to this hitmesh"):
             schema.plan(fresh, OPTIONS)
         session.run("DELETE FROM schema_migrations WHERE number = 9999")
         session.run("UPDATE schema_migrations SET digest = 'x' WHERE number = 1")

@@ -1,4 +1,4 @@
-"""The session: what requests give, and what errors become."""
+"""The Cassandra session: request results and error translation."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_silence_is_unavailable_and_passes(servers: Servers, relay: Relay) -> No
 
 
 def _until_answered(session: CassandraSession) -> int:
-    """Returns how many rows a site without any has, asked until Cassandra answers."""
+    """Return how many rows Cassandra has for a site without rows, retrying until Cassandra answers."""
     while True:
         try:
             return len(session.run(DAYS, ("none",)))

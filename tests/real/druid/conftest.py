@@ -1,4 +1,4 @@
-"""A mesh for the tests of what only Druid's adapters have."""
+"""A mesh for tests that only Druid's adapters need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 240
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives these tests the time that starting servers takes."""
+    """Extend these tests' time-out by the start of the servers."""
     for item in items:
         if "tests/real/druid/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))

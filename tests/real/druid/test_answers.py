@@ -1,4 +1,4 @@
-"""Druid's answers beside those of the rows themselves: both ways to unite sketches, values, marks, schema."""
+"""Druid's answers compared with direct evaluation of the rows: both sketch unions, values, marks, schema."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS
-LARGE = 30_000  # visitors: far beyond what a sketch holds exactly
+LARGE = 30_000  # visitors: far beyond the exact capacity of a sketch
 
 
 def a_sketch(first: int, count: int) -> bytes:
@@ -54,7 +54,7 @@ def a_row(cell: int, **values: Any) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def written(stores: Stores) -> pl.DataFrame:
-    """Rows of the stream, and they are in answers; a visitor of /left has left, those of /large are many."""
+    """Write stream rows and wait until answers include them. A visitor has left /left; /large has many visitors."""
     rows = [
         a_row(n % 7, page_path=f"/{n}", channel=("ads", None, "")[n % 3], hits=n + 1, visitors=a_sketch(n, n % 4 + 1))
         for n in range(90)
@@ -65,7 +65,7 @@ def written(stores: Stores) -> pl.DataFrame:
     rows += [a_row(1, page_path="/left", channel="left", hits=1, visitors=a_sketch(1 << 40, 5))]
     rows += [a_row(1, page_path="/left", channel="left", hits=-1, moved_visitors=1)]
     frame = pl.DataFrame(rows, schema=STREAM_COLUMNS[RowSource.TRAFFIC])
-    partition = min(stores.progress.progress(Topic.HITS), key=lambda one: one.partition)
+    partition = min(stores.progress.progress(Topic.HITS), key=lambda candidate: candidate.partition)
     done = {partition: PartitionProgress(1, START)}
     visits = pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS])
     stores.outbox.transaction(stores.outbox.take_over(), [FoldedRows(partition, frame, visits)], done)
@@ -92,7 +92,7 @@ def expected(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
 
 def comparable(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     for name in question.sketches:
-        estimates = [None if one is None else union([one]).estimate() for one in frame[name]]
+        estimates = [None if sketch is None else union([sketch]).estimate() for sketch in frame[name]]
         frame = frame.with_columns(pl.Series(name, estimates, dtype=pl.Float64))
     return frame.sort("bucket", *question.dimensions)
 
@@ -161,7 +161,7 @@ class TestSchema:
         assert [change.thing for change in changed] == [
             f"{what} {servers.data_source(source)}" for source in RowSource for what in ("supervisor", "retention")
         ]
-        assert "taskDuration is PT900S and becomes PT30M" in changed[0].says
+        assert "taskDuration PT900S becomes PT30M" in changed[0].says
         changed[1].apply()
         assert schema.plan(servers, shorter)[2].action is Action.KEEP
 
@@ -178,7 +178,7 @@ class TestMerging:
             schema=STREAM_COLUMNS[RowSource.TRAFFIC],
         )
         none = pl.DataFrame(schema=STREAM_COLUMNS[RowSource.VISITS])
-        partition = min(stores.progress.progress(Topic.HITS), key=lambda one: one.partition)
+        partition = min(stores.progress.progress(Topic.HITS), key=lambda candidate: candidate.partition)
         writer = stores.outbox.take_over()
         for offset in range(2, 2 + times):
             done = {partition: PartitionProgress(offset, START)}
@@ -201,7 +201,7 @@ class TestMerging:
 
 
 def stored_rows(client: DruidClient, source: str, site: str) -> int:
-    """Returns how many rows Druid has of a site."""
+    """Return how many rows Druid has for a site."""
     rows = client.query(
         {
             "queryType": "groupBy",
@@ -217,7 +217,7 @@ def stored_rows(client: DruidClient, source: str, site: str) -> int:
 
 
 def merge(client: DruidClient, servers: Servers) -> None:
-    """Has tasks hand on what they read and merges segments, as Druid does after two days; returns when that is done."""
+    """Let tasks hand over their rows, merge segments as Druid does after two days, and block until both are done."""
     source, spec = servers.data_source(RowSource.TRAFFIC), compaction(servers, RowSource.TRAFFIC)
     supervisor = f"/druid/indexer/v1/supervisor/{source}"
     reading = client.coordinator("GET", f"{supervisor}/status")["payload"]["activeTasks"]
@@ -244,8 +244,8 @@ def merge(client: DruidClient, servers: Servers) -> None:
 
 def await_task(client: DruidClient, task: str) -> None:
     def has_ended() -> bool:
-        said = client.coordinator("GET", f"/druid/indexer/v1/task/{task}/status")["status"]
-        assert said["status"] != "FAILED", said
-        return bool(said["status"] == "SUCCESS")
+        status = client.coordinator("GET", f"/druid/indexer/v1/task/{task}/status")["status"]
+        assert status["status"] != "FAILED", status
+        return bool(status["status"] == "SUCCESS")
 
     eventually(has_ended, f"{task} ends", 120.0)

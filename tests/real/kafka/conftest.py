@@ -1,4 +1,4 @@
-"""A mesh in Kafka and Cassandra for the tests of what only Kafka's adapters have."""
+"""A mesh in Kafka and Cassandra for tests that only Kafka's adapters need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives these tests the time that starting servers takes."""
+    """Extend these tests' time-out by the start of the servers."""
     for item in items:
         if "tests/real/kafka/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))

@@ -1,4 +1,4 @@
-"""Kafka's adapters put together as two processes of a mesh would have them, and looks at what is in the topics."""
+"""Kafka's adapters, composed as in a mesh with two processes, and readers for the topics."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def a_record(value: bytes = b"value", collected: int = NOON) -> Record:
 
 
 class Parts:
-    """What several processes open; each name of a node stands for one process."""
+    """The adapters that several processes open; each node name stands for a process."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -54,8 +54,10 @@ class Parts:
         group: str = GROUP,
         max_silence_s: float = MAX_SILENCE_S,
     ) -> KafkaLogReader:
-        own = members or self.members.setdefault(node, GroupMembers())
-        reader = KafkaLogReader(self.servers, self.catalogue, topic, group, node, own, max_silence_s=max_silence_s)
+        group_members = members or self.members.setdefault(node, GroupMembers())
+        reader = KafkaLogReader(
+            self.servers, self.catalogue, topic, group, node, group_members, max_silence_s=max_silence_s
+        )
         self._closing.append(reader.close)
         return reader
 
@@ -80,14 +82,14 @@ class Parts:
     def produce(
         self, topic: str, partition: int, *messages: tuple[bytes, list[tuple[str, str | bytes | None]]]
     ) -> None:
-        """Writes past the adapter."""
+        """Produce a message past the adapter."""
         producer = Producer({"bootstrap.servers": self.servers.kafka})
         for value, headers in messages:
             producer.produce(topic, value, partition=partition, headers=headers)
         assert producer.flush(10) == 0
 
     def lines(self, source: RowSource, *, committed: bool = True) -> list[list[Mapping[str, Any]]]:
-        """Returns the rows and marks of each rollups partition, in order."""
+        """Return the rows and marks of each rollups partition, in order."""
         topic = self.servers.rollups(source)
         level = "read_committed" if committed else "read_uncommitted"
         return [
@@ -96,8 +98,8 @@ class Parts:
         ]
 
     def hits(self) -> int:
-        """Returns how many hits whoever reads the rollups counts."""
-        return sum(line.get("hits", 0) for own in self.lines(RowSource.TRAFFIC) for line in own)
+        """Return how many hits a reader of the rollups counts."""
+        return sum(line.get("hits", 0) for partition_lines in self.lines(RowSource.TRAFFIC) for line in partition_lines)
 
     def close(self) -> None:
         for close in reversed(self._closing):
@@ -105,7 +107,7 @@ class Parts:
 
 
 def polled(reader: KafkaLogReader, count: int) -> list[LoggedRecord]:
-    """Returns the next so many records."""
+    """Return the next `count` records."""
     found: list[LoggedRecord] = []
     while len(found) < count:
         more = reader.poll(count, 10.0)
@@ -115,10 +117,12 @@ def polled(reader: KafkaLogReader, count: int) -> list[LoggedRecord]:
 
 
 def ends_of(records: list[LoggedRecord]) -> dict[PartitionId, PartitionProgress]:
-    """Returns the positions behind records."""
+    """Return the positions behind the given records."""
     return {
-        PartitionId(one.position.log, one.position.partition): PartitionProgress(one.position.offset + 1, one.log_time)
-        for one in records
+        PartitionId(logged.position.log, logged.position.partition): PartitionProgress(
+            logged.position.offset + 1, logged.log_time
+        )
+        for logged in records
     }
 
 

@@ -1,4 +1,4 @@
-"""Readers that share partitions: what moves, who is fenced, and that nothing is counted twice meanwhile."""
+"""Readers that share partitions: reassignment, fencing, and no double counts meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def hears_of_a_move(reader: KafkaLogReader) -> bool:
 
 
 def has_joined(joining: Future[KafkaLogReader], beside: KafkaLogReader) -> bool:
-    """Lets a member take part in the rebalance that another waits for; which of them hears first is open."""
+    """Let a member take part in the rebalance that another member waits for. Kafka may inform either member first."""
     hears_of_a_move(beside)
     return joining.done()
 
@@ -54,19 +54,19 @@ def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_dou
     membership = parts.members["a"].metadata(Topic.HITS, GROUP)
     with ThreadPoolExecutor() as pool:
         joining = pool.submit(parts.reader, "b")
-        await_move(reader)  # with a window read and not committed
+        await_move(reader)  # with a window that was read but not committed
         with pytest.raises(PartitionsMoved):
             outbox.transaction(writer, rows, ends_of(records))
         with pytest.raises(PartitionsMoved):
             reader.commit(ends_of(records))
-        # The client joins again by itself; this reader and its transactions have no part in that.
+        # The client joins again by itself; this reader and its transactions are not involved.
         eventually(lambda: has_joined(joining, beside=reader), "the other reader has partitions", WAIT_S)
         other = joining.result()
     with pytest.raises(PartitionsMoved):
         outbox.transaction(writer, rows, ends_of(records))
-    # Kafka itself refuses the membership of before.
+    # Kafka itself refuses the previous membership.
     late = TransactionalProducer(parts.servers, f"{parts.servers.name}-late")
-    offsets = [offset_of(parts.servers.topic(Topic.HITS), *one) for one in ends_of(records).items()]
+    offsets = [offset_of(parts.servers.topic(Topic.HITS), *end) for end in ends_of(records).items()]
     message = Message(parts.servers.rollups(RowSource.TRAFFIC), 0, b'{"hits":1000}')
     with pytest.raises(PartitionsMoved, match="ILLEGAL_GENERATION"):
         late.send([message], [(offsets, membership)])
@@ -75,13 +75,15 @@ def test_reader_that_loses_partitions_commits_nothing_of_them_and_nothing_is_dou
     assert numbers(again) | numbers(other) == ALL
     assert not numbers(again) & numbers(other)
     assert parts.hits() == 0
-    for node, own in (("a", again), ("b", other)):
+    for node, node_reader in (("a", again), ("b", other)):
         owner = outbox if node == "a" else parts.outbox("b")
         number = writer if node == "a" else owner.take_over()
-        found = polled(own, 2 * len(numbers(own)))
-        owner.transaction(number, [parts.rows(one, hits=2) for one in numbers(own)], ends_of(found))
+        found = polled(node_reader, 2 * len(numbers(node_reader)))
+        owner.transaction(number, [parts.rows(partition, hits=2) for partition in numbers(node_reader)], ends_of(found))
     assert parts.hits() == 8
-    assert {done.next_offset for name, done in outbox.committed().items() if name.log.startswith("hits")} == {2}
+    assert {done.next_offset for partition, done in outbox.committed().items() if partition.log.startswith("hits")} == {
+        2
+    }
 
 
 def test_writer_that_was_silent_while_another_committed_its_window_writes_nothing(parts: Parts) -> None:
@@ -91,7 +93,7 @@ def test_writer_that_was_silent_while_another_committed_its_window_writes_nothin
     writer = outbox.take_over()
     window = polled(silent, 8)
     rows = [parts.rows(number, hits=2) for number in ALL]
-    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member, then goes on without it
+    other = parts.reader("b", max_silence_s=15.0)  # the group waits for the silent member, then continues without it
 
     def has_all() -> bool:
         with suppress(PartitionsMoved):
@@ -102,14 +104,14 @@ def test_writer_that_was_silent_while_another_committed_its_window_writes_nothin
     successor = parts.outbox("b")
     successor.transaction(successor.take_over(), rows, ends_of(polled(other, 8)))
     assert parts.hits() == 8
-    for _ in range(2):  # nothing is remembered of the first try that would let the second one through
+    for _ in range(2):  # the first attempt must leave no state that would let the second through
         with pytest.raises(PartitionsMoved):
             outbox.transaction(writer, rows, ends_of(window))
     parts.append(0, b"3")
     ahead = {**ends_of(window), **ends_of(polled(other, 1))}
     with pytest.raises(PartitionsMoved):
         outbox.transaction(writer, rows, ahead)
-    with pytest.raises(PartitionsMoved):  # Kafka checks the membership with the position
+    with pytest.raises(PartitionsMoved):  # Kafka checks the membership together with the position
         outbox.transaction(writer, rows[:1], {parts.partition(0): ahead[parts.partition(0)]})
     assert parts.hits() == 8
 
@@ -120,9 +122,9 @@ def test_member_that_comes_back_under_its_name_has_its_partitions_and_moves_no_o
         joining = pool.submit(parts.reader, "b")
         await_move(first)
         first.close()
-        one, other = parts.reader("a"), joining.result(WAIT_S)
-    had = numbers(one)
-    one.close()
+        reopened, other = parts.reader("a"), joining.result(WAIT_S)
+    had = numbers(reopened)
+    reopened.close()
     back = parts.reader("a")
     assert numbers(back) == had
     parts.append(min(numbers(other)), b"goes on")
@@ -159,7 +161,7 @@ def test_reader_without_partitions_waits_for_some(parts: Parts) -> None:
 
 
 def test_reader_that_says_it_lives_keeps_its_place_and_one_that_is_silent_does_not(parts: Parts) -> None:
-    """A state of tens of millions of hits takes minutes to make again, in which nothing is polled."""
+    """Rebuilding a state with tens of millions of hits takes minutes, during which the reader polls nothing."""
     parts.append(0, b"1", b"2", b"3")
     living = parts.reader("a", group="living", max_silence_s=15.0)
     silent = parts.reader("b", group="silent", max_silence_s=15.0)

@@ -1,4 +1,4 @@
-"""The log in Kafka: what cannot be decoded, what is gone, what does not fit, and what an unreachable broker means."""
+"""The log in Kafka: undecodable messages, deleted records, oversized records, and an unreachable broker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.servers import OPTIONS, apply
 
 
 def trim(servers: Servers, partition: int, first_offset: int) -> None:
-    """Deletes what is before an offset, as retention does."""
+    """Delete the records before an offset, as retention does."""
     before = TopicPartition(servers.topic(Topic.HITS), partition, first_offset)
     admin = AdminClient({"bootstrap.servers": servers.kafka})
     admin.delete_records([before])[before].result(10)
@@ -41,10 +41,10 @@ def test_record_that_does_not_decode_is_set_aside_and_its_partition_goes_on(part
     )
     parts.append(0, b"behind")
     records = polled(parts.reader("a"), 6)
-    assert [one.record.value for one in records] == [b"before", b"no header", b"junk", b"kind", b"", b"behind"]
-    assert [one.position.offset for one in records] == list(range(6))
+    assert [logged.record.value for logged in records] == [b"before", b"no header", b"junk", b"kind", b"", b"behind"]
+    assert [logged.position.offset for logged in records] == list(range(6))
     intake = take_in(records)
-    assert {one.position.offset for one in intake.rejected} == set(range(6))
+    assert {logged.position.offset for logged in intake.rejected} == set(range(6))
     assert len(intake.partitions[parts.partition()].ends) == 6
     assert list(parts.scan.read(parts.partition(), 0, 6)) == records
 
@@ -52,23 +52,23 @@ def test_record_that_does_not_decode_is_set_aside_and_its_partition_goes_on(part
 def test_offset_is_found_in_kafkas_own_index_of_times(parts: Parts) -> None:
     clock = SystemClock()
     records = [a_record(str(number).encode(), collected=clock.now()) for number in range(20)]
-    told = [parts.log.append(Topic.HITS, 2, record).result(10) for record in records]
+    appended = [parts.log.append(Topic.HITS, 2, record).result(10) for record in records]
     partition = parts.partition(2)
-    for one in told:
-        first = next(other.position.offset for other in told if other.log_time >= one.log_time)
-        assert parts.scan.offset_at(partition, one.log_time) == first
-    assert parts.scan.offset_at(partition, told[-1].log_time + 1) == 20
+    for logged in appended:
+        first = next(other.position.offset for other in appended if other.log_time >= logged.log_time)
+        assert parts.scan.offset_at(partition, logged.log_time) == first
+    assert parts.scan.offset_at(partition, appended[-1].log_time + 1) == 20
     assert parts.scan.offset_at(partition, 0) == 0
 
 
 def test_log_time_in_the_middle_of_a_log_is_that_of_a_reader_from_its_start(parts: Parts) -> None:
-    # Collect times that fall: only a running maximum keeps log time from falling with them.
+    # Collect times fall; the running maximum keeps log time from falling too.
     records = [a_record(b"v", collected=NOON - number) for number in range(30)]
     for record in records:
         parts.log.append(Topic.HITS, 0, record)
     parts.log.flush(10)
     whole = list(parts.scan.read(parts.partition(), 0, 30))
-    assert len({one.log_time for one in whole}) == 1
+    assert len({logged.log_time for logged in whole}) == 1
     assert list(parts.scan.read(parts.partition(), 20, 25)) == whole[20:25]
 
 
@@ -85,9 +85,7 @@ def test_reader_goes_on_with_the_log_time_that_was_committed(parts: Parts) -> No
 def test_records_that_are_gone_unread_end_the_reader_and_say_so(parts: Parts) -> None:
     parts.append(1, b"a", b"b", b"c")
     trim(parts.servers, 1, 2)
-    with pytest.raises(
-        FatalError, match=r"has records 2 to 3, and the group would go on at 0: what is between is lost"
-    ):
+    with pytest.raises(FatalError, match=r"has records 2 to 3, but the group is committed at 0: records are lost"):
         parts.reader("a")
 
 
@@ -98,26 +96,26 @@ def test_records_that_are_gone_once_read_are_no_loss(parts: Parts) -> None:
     reader.commit({parts.partition(1): PartitionProgress(2, NOON)})
     reader.close()
     trim(parts.servers, 1, 2)
-    assert [one.record.value for one in polled(parts.reader("a"), 1)] == [b"c"]
+    assert [logged.record.value for logged in polled(parts.reader("a"), 1)] == [b"c"]
 
 
 def test_position_with_metadata_of_someone_else_is_refused(parts: Parts) -> None:
     parts.append(0, b"a")
     reader = parts.reader("a")
     topic = parts.servers.topic(Topic.HITS)
-    reader._consumer.commit(  # as a tool would that goes past the adapter
+    reader._consumer.commit(  # as an outside tool would, past the adapter
         offsets=[TopicPartition(topic, 0, 1, metadata="by hand")], asynchronous=False
     )
-    with pytest.raises(StoreCorrupt, match="metadata 'by hand'; the rule is a log time"):
+    with pytest.raises(StoreCorrupt, match="metadata 'by hand', not a log time"):
         reader.committed()
 
 
 def test_largest_record_goes_through_and_a_larger_one_is_refused(parts: Parts) -> None:
     value = bytes(MAX_VALUE_BYTES)
     parts.append(0, value)
-    assert [one.record.value for one in polled(parts.reader("a"), 1)] == [value]
+    assert [logged.record.value for logged in polled(parts.reader("a"), 1)] == [value]
     assert next(iter(parts.scan.read(parts.partition(), 0, 1))).record.value == value
-    with pytest.raises(ValueError, match="the rule is at most"):
+    with pytest.raises(ValueError, match="the limit is"):
         parts.append(0, value + b"x")
 
 
@@ -132,13 +130,13 @@ def test_many_records_are_read_a_few_hits_at_a_time(parts: Parts) -> None:
         assert 0 < len(more) <= 7
         found += more
     for number in range(4):
-        own = [int(one.record.value) for one in found if one.position.partition == number]
-        assert own == list(range(number, 1_200, 4))
+        values = [int(logged.record.value) for logged in found if logged.position.partition == number]
+        assert values == list(range(number, 1_200, 4))
 
 
 @pytest.fixture
 def full_log(parts: Parts) -> Iterator[KafkaEventLog]:
-    """A log of which no broker answers, with room for three records."""
+    """Return a log with no reachable broker and room for three records."""
     parts.catalogue.partitions(Topic.HITS)
     with closing(
         KafkaEventLog(replace(parts.servers, kafka="127.0.0.1:1"), parts.catalogue, max_queued_records=3)
@@ -148,7 +146,7 @@ def full_log(parts: Parts) -> Iterator[KafkaEventLog]:
 
 def test_log_that_no_broker_takes_is_full_at_once_and_tells_who_waits_when_it_closes(full_log: KafkaEventLog) -> None:
     waiting = [full_log.append(Topic.HITS, 0, a_record()) for _ in range(3)]
-    with pytest.raises(LogFull, match="the rule is") as refusal:
+    with pytest.raises(LogFull, match="the limits are") as refusal:
         full_log.append(Topic.HITS, 0, a_record())
     assert refusal.value.retry_after_s > 0
     with pytest.raises(RetryError, match="3 records still wait"):

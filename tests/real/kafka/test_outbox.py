@@ -1,4 +1,4 @@
-"""What a transaction of Kafka hides and ends, and who may write (decision A6)."""
+"""Kafka transactions: visibility, fencing and the right to write (decision A6)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_rows_of_a_partition_go_before_its_mark_into_one_partition_of_each_topic
     marked = {partition: {line["mark"] for line in traffic[partition] if "mark" in line} for partition in (0, 1)}
     log = parts.partition().log
     assert marked == {0: {f"{log}/0"}, 1: {f"{log}/1", f"{log}/3"}}
-    assert [{line["mark"] for line in own} for own in visits] == [marked[0], marked[1]]
+    assert [{line["mark"] for line in partition_lines} for partition_lines in visits] == [marked[0], marked[1]]
 
 
 def test_what_a_writer_left_unfinished_is_seen_by_nobody_who_reads_what_is_committed(parts: Parts) -> None:
@@ -79,10 +79,10 @@ def test_writer_whose_place_another_took_writes_nothing(parts: Parts) -> None:
 
 
 def test_writer_of_another_node_is_left_alone(parts: Parts) -> None:
-    one, other = parts.outbox("a"), parts.outbox("b")
-    first, second = one.take_over(), other.take_over()
+    outbox, other = parts.outbox("a"), parts.outbox("b")
+    first, second = outbox.take_over(), other.take_over()
     assert second > first
-    one.transaction(first, [parts.rows(0, hits=1)], {parts.partition(0): DONE})
+    outbox.transaction(first, [parts.rows(0, hits=1)], {parts.partition(0): DONE})
     other.transaction(second, [parts.rows(1, hits=10)], {parts.partition(1): DONE})
     assert parts.hits() == 11
 
@@ -90,9 +90,9 @@ def test_writer_of_another_node_is_left_alone(parts: Parts) -> None:
 def test_writer_that_kafka_itself_ended_is_in_doubt_and_goes_on(parts: Parts) -> None:
     outbox = parts.outbox("a")
     writer = outbox.take_over()
-    # As if a transaction had taken too long: Kafka gives the place a new epoch, and no other writer is there.
+    # Simulate a transaction that took too long: Kafka increments the epoch, although no other writer exists.
     TransactionalProducer(parts.servers, f"{parts.servers.name}-{GROUP}-a").begin_anew()
-    with pytest.raises(CommitInDoubt, match="though it is the newest"):
+    with pytest.raises(CommitInDoubt, match="no writer is newer"):
         outbox.transaction(writer, [parts.rows(hits=1)], {parts.partition(): DONE})
     outbox.resolve(writer)
     assert outbox.committed()[parts.partition()] == PartitionProgress(0, 0)

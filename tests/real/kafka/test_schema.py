@@ -1,4 +1,4 @@
-"""What a plan of topics says, what it changes and what it refuses."""
+"""Topic plans: text, changes and refusals."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.support.servers import OPTIONS, apply
 
 
 def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, tuple[Action, str]]:
-    """Returns what becomes of each topic, by its name within the mesh."""
+    """Return the planned action for each topic, keyed by the topic's name within the mesh."""
     changes = schema.plan(servers, options)
-    return {one.thing.removeprefix(f"topic {servers.name}."): (one.action, one.says) for one in changes}
+    return {change.thing.removeprefix(f"topic {servers.name}."): (change.action, change.says) for change in changes}
 
 
 def test_what_was_made_is_kept(servers: Servers) -> None:
     plan = planned(servers)
     assert list(plan) == ["hits", "rejected", "rollups.traffic", "rollups.visits"]
     assert {action for action, _ in plan.values()} == {Action.KEEP}
-    assert plan["hits"][1] == "4 partitions, as it should be"
+    assert plan["hits"][1] == "4 partitions, up to date"
 
 
 def test_plan_of_a_new_mesh_says_what_will_be_made(servers: Servers) -> None:
     plan = planned(replace(servers, name="not_there", keyspace="not_there"))
     assert {action for action, _ in plan.values()} == {Action.CREATE}
-    assert plan["hits"][1].startswith("4 partitions, 1 copies, cleanup.policy=delete, compression.type=zstd")
+    assert plan["hits"][1].startswith("4 partitions, 1 replicas, cleanup.policy=delete, compression.type=zstd")
     assert "message.timestamp.type=LogAppendTime" in plan["hits"][1]
     assert plan["rejected"][1].startswith("1 partitions")
 
@@ -61,19 +61,19 @@ def test_rollups_may_get_more_partitions(servers: Servers) -> None:
     assert action is Action.CHANGE
     assert says.startswith("2 partitions become 3")
     apply(schema.plan(servers, more))
-    assert {one for one, _ in planned(servers, more).values()} == {Action.KEEP}
-    with pytest.raises(RefusedError, match="has 3 partitions and 2 are asked for"):
+    assert {planned_action for planned_action, _ in planned(servers, more).values()} == {Action.KEEP}
+    with pytest.raises(RefusedError, match="has 3 partitions, not 2"):
         planned(servers)
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_partitions_of_hits_never_change(servers: Servers, count: int) -> None:
-    with pytest.raises(RefusedError, match=f"has 4 partitions and {count} are asked for: a site's hits would go"):
+    with pytest.raises(RefusedError, match=f"has 4 partitions, not {count}: a change would move sites"):
         planned(servers, replace(OPTIONS, hits_partitions=count))
 
 
 def test_copies_are_not_changed_silently(servers: Servers) -> None:
-    with pytest.raises(RefusedError, match="has 1 copies and 3 are asked for: move them"):
+    with pytest.raises(RefusedError, match="has 1 replicas, not 3: change the replicas"):
         planned(servers, replace(OPTIONS, replication=3))
 
 

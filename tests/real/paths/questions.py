@@ -1,4 +1,4 @@
-"""Random questions, each with the filter as the reference understands it."""
+"""Random questions, each with the filter in the reference model's form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PATTERNS: Final = (
     "^(?:o|g+)+",
     r"\bback\b|\d",
 )
-"""What RE2 and Python read alike."""
+"""Patterns that RE2 and Python interpret alike."""
 ABSENT: Final = ("/nowhere", "it's 100% \\ \"no\" one's", "ﬁ", "(not set)", "(direct)", "null")
 
 
@@ -53,16 +53,16 @@ class Asked:
     sites: tuple[str, ...]
 
     def __str__(self) -> str:
-        one = self.question
-        metrics = [metric.id for metric in one.metrics]
+        question = self.question
+        metrics = [metric.id for metric in question.metrics]
         return (
-            f"{metrics} of {self.sites} {one.dates} {one.buckets.grain} {one.zone} by {one.dimensions} "
-            f"where {one.filter}, excluded {one.include_excluded}"
+            f"{metrics} of {self.sites} {question.dates} {question.buckets.grain} {question.zone} "
+            f"by {question.dimensions} where {question.filter}, excluded {question.include_excluded}"
         )
 
 
 class Dice:
-    """Makes questions about what was counted."""
+    """A random generator for questions about counted values."""
 
     def __init__(self, seed: int, sites: Sequence[str], entries: Sequence[Entry]) -> None:
         self._dice = Random(seed)
@@ -71,20 +71,22 @@ class Dice:
         self._patterns = {name: _matching(set(values)) for name, values in self._values.items()}
 
     def fixed(self) -> Asked:
-        """A question of fixed shape."""
+        """Return a question with a fixed shape."""
         return self._asked((self._dice.choice(self._sites),), KNOWN_METRICS, (), None)
 
     def ad_hoc(self) -> Asked:
-        """A question that series cannot answer."""
+        """Return a question that series cannot answer."""
         dice = self._dice
-        # Items go with few metrics: where they are asked for, they alone.
+        # Item dimensions allow few metrics, so questions with an item dimension use no other dimensions.
         pool = tuple(DIMENSIONS) if dice.random() < 0.4 else tuple(set(DIMENSIONS) - {"product", "category", "brand"})
         while True:
             dimensions = tuple(dice.sample(sorted(pool), dice.choice((0, 1, 1, 1, 2, 2, 3))))
             tree = self._filter(sorted(pool), 3) if dice.random() < 0.7 else None
             sites = tuple(self._sites) if dice.random() < 0.4 else (dice.choice(self._sites),)
             used = {*dimensions, *dimensions_in(tree)}
-            fitting = [name for name in KNOWN_METRICS if not any(conflict(METRICS[name], one) for one in used)]
+            fitting = [
+                name for name in KNOWN_METRICS if not any(conflict(METRICS[name], dimension) for dimension in used)
+            ]
             if fitting and (used or len(sites) > 1):
                 return self._asked(sites, fitting, dimensions, tree)
 
@@ -135,18 +137,18 @@ class Dice:
         return Comparison(name, operator, tuple(self._value(name) for _ in range(count)))
 
     def _value(self, name: str) -> str:
-        """One that was counted, the oftener the likelier; now and then one that was not."""
+        """Return a counted value, weighted by frequency; sometimes return an absent value."""
         return self._dice.choice(ABSENT if self._dice.random() < 0.1 else self._values[name])
 
 
 def _matching(values: set[str]) -> tuple[str, ...]:
-    """The patterns that match some of the values, and one for the beginning of each."""
+    """Return the patterns that match some values, and a prefix pattern for each value."""
     known = (pattern for pattern in PATTERNS if any(re.search(pattern, value, re.ASCII) for value in values))
     return (*known, *(f"^{re.escape(value)}" for value in sorted(values)))
 
 
 def keeps(tree: Filter) -> Callable[[Mapping[str, str]], bool]:
-    """The same filter as the reference has it: on the values as they are shown."""
+    """Return the filter as the reference has it: a predicate on displayed values."""
     match tree:
         case Comparison(name, Operator.RE2, (pattern,)):
             compiled = re.compile(pattern, re.ASCII)
@@ -160,7 +162,7 @@ def keeps(tree: Filter) -> Callable[[Mapping[str, str]], bool]:
             return lambda values: not inner(values)
         case And(parts):
             every = [keeps(part) for part in parts]
-            return lambda values: all(one(values) for one in every)
+            return lambda values: all(matches(values) for matches in every)
         case Or(parts):
             some = [keeps(part) for part in parts]
-            return lambda values: any(one(values) for one in some)
+            return lambda values: any(matches(values) for matches in some)

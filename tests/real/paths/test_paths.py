@@ -1,4 +1,4 @@
-"""One number, whoever is asked: Cassandra's series, Druid's rows, rows in memory and the reference (decision A11)."""
+"""Every path gives the same numbers: Cassandra's series, Druid's rows, in-memory rows, the reference (decision A11)."""
 
 from __future__ import annotations
 
@@ -72,70 +72,70 @@ def places(mesh: Twin, site: str) -> list[tuple[str, Position]]:
 def test_any_question_of_fixed_shape_has_one_answer(twins: Twins) -> None:
     dice = Dice(1, SITES, twins.entries)
     for _ in range(FIXED_QUESTIONS):
-        asked = dice.fixed()
-        from_series, from_metrics = twins.from_series(asked), twins.from_metrics(asked)
+        site_question = dice.fixed()
+        from_series, from_metrics = twins.from_series(site_question), twins.from_metrics(site_question)
         assert (from_series.path, from_metrics.path) == (Path.SERIES, Path.METRICS)
         check_same(from_series, from_metrics)
-        check_equal(twins, asked, from_metrics)
+        check_equal(twins, site_question, from_metrics)
 
 
 @pytest.mark.parametrize("seed", AD_HOC_SEEDS)
 def test_any_other_question_has_one_answer(twins: Twins, seed: int) -> None:
     dice = Dice(seed, SITES, twins.entries)
     for _ in range(AD_HOC_QUESTIONS):
-        asked = dice.ad_hoc()
-        check_equal(twins, asked, twins.from_metrics(asked))
+        site_question = dice.ad_hoc()
+        check_equal(twins, site_question, twins.from_metrics(site_question))
 
 
-def check_equal(twins: Twins, asked: Asked, found: Answer) -> None:
-    """Memory says the same, and so does the reference."""
-    in_memory = twins.from_memory(asked)
-    assert found.missing_currencies == in_memory.missing_currencies, asked
-    assert found.excluded_hits == in_memory.excluded_hits, asked
-    check_series(asked, found.rows, in_memory.rows)
+def check_equal(twins: Twins, site_question: Asked, found: Answer) -> None:
+    """Check the answer against memory and the reference."""
+    in_memory = twins.from_memory(site_question)
+    assert found.missing_currencies == in_memory.missing_currencies, site_question
+    assert found.excluded_hits == in_memory.excluded_hits, site_question
+    check_series(site_question, found.rows, in_memory.rows)
     if found.totals is not None and in_memory.totals is not None:
-        check_series(asked, found.totals, in_memory.totals)
+        check_series(site_question, found.totals, in_memory.totals)
     assert (found.totals is None) == (in_memory.totals is None)
-    check_reference(asked, found.rows, expected_of(twins, asked))
+    check_reference(site_question, found.rows, expected_of(twins, site_question))
 
 
-def check_series(asked: Asked, one: Series, other: Series) -> None:
-    assert one.buckets.tolist() == other.buckets.tolist(), asked
-    assert one.dimensions == other.dimensions, asked
-    for mine, theirs in zip(one.columns, other.columns, strict=True):
+def check_series(site_question: Asked, series: Series, other: Series) -> None:
+    assert series.buckets.tolist() == other.buckets.tolist(), site_question
+    assert series.dimensions == other.dimensions, site_question
+    for mine, theirs in zip(series.columns, other.columns, strict=True):
         if Exactness.SKETCH_PROVISIONAL not in (mine.exactness, theirs.exactness):
-            np.testing.assert_array_equal(mine.numerators, theirs.numerators, f"{mine.metric.id}: {asked}")
-            np.testing.assert_array_equal(mine.values, theirs.values, f"{mine.metric.id}: {asked}")
-            assert mine.exactness is theirs.exactness, asked
+            np.testing.assert_array_equal(mine.numerators, theirs.numerators, f"{mine.metric.id}: {site_question}")
+            np.testing.assert_array_equal(mine.values, theirs.values, f"{mine.metric.id}: {site_question}")
+            assert mine.exactness is theirs.exactness, site_question
 
 
-def check_reference(asked: Asked, found: Series, expected: Report) -> None:
-    """Every sum is the reference's; where visitors moved they may only be too many."""
+def check_reference(site_question: Asked, found: Series, expected: Report) -> None:
+    """Check every sum against the reference; where visitors moved, visitor counts may only be too high."""
     rows = rows_of(found)
     provisional = any(column.exactness is Exactness.SKETCH_PROVISIONAL for column in found.columns)
     if provisional:
         for key, values in expected.items():
-            assert rows[key][VISITORS] >= values[VISITORS], f"{key}: {asked}"  # type: ignore[operator]  # a count
+            assert rows[key][VISITORS] >= values[VISITORS], f"{key}: {site_question}"  # type: ignore[operator]  # a count
         rows, expected = without_visitors(rows), without_visitors(expected)
     wrong = [
         f"{key}: found {rows.get(key)}, expected {expected.get(key)}"
         for key in sorted(rows.keys() | expected.keys())
         if rows.get(key) != expected.get(key)
     ]
-    assert not wrong, f"{asked}: {len(wrong)} rows differ\n" + "\n".join(wrong[:5])
+    assert not wrong, f"{site_question}: {len(wrong)} rows differ\n" + "\n".join(wrong[:5])
 
 
 def without_visitors(rows: Report) -> Report:
     return normal({key: {name: value for name, value in row.items() if name != VISITORS} for key, row in rows.items()})
 
 
-def expected_of(twins: Twins, asked: Asked) -> Report:
-    question = asked.question
+def expected_of(twins: Twins, site_question: Asked) -> Report:
+    question = site_question.question
     assert question.dates is not None
     return normal(
         report(
             Settled(entries=twins.entries),
-            sites=asked.sites,
+            sites=site_question.sites,
             metrics=[metric.id for metric in question.metrics],
             grain=question.buckets.grain.name,
             zone=question.zone,
@@ -149,7 +149,7 @@ def expected_of(twins: Twins, asked: Asked) -> Report:
 
 
 def rows_of(found: Series) -> Report:
-    """An answer as the reference gives it."""
+    """Return an answer in the reference's form."""
     question = found.question
     labels = question.buckets.labels
     rows: Report = {}
@@ -173,10 +173,10 @@ def test_it_is_told_which_store_would_be_asked_and_what(twins: Twins) -> None:
     plain = pb.RunReportRequest(site=SITES[0], metrics=["hits", "visits"])
     plain.time_range.dates.since.CopyFrom(pb.Date(year=2025, month=4, day=5))
     plain.time_range.dates.until.CopyFrom(pb.Date(year=2025, month=4, day=6))
-    told = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
-    assert (told.store, told.path) == (pb.STORE_CASSANDRA, pb.SERVING_PATH_SERIES)
+    explanation = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
+    assert (explanation.store, explanation.path) == (pb.STORE_CASSANDRA, pb.SERVING_PATH_SERIES)
     plain.dimensions.append("page_path")
-    told = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
-    assert (told.store, told.path) == (pb.STORE_DRUID, pb.SERVING_PATH_METRICS)
-    assert {read.source for read in told.reads} >= {RowSource.TRAFFIC.value, RowSource.VISITS.value}
-    assert all(SITES[0] in read.native_query for read in told.reads)
+    explanation = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
+    assert (explanation.store, explanation.path) == (pb.STORE_DRUID, pb.SERVING_PATH_METRICS)
+    assert {read.source for read in explanation.reads} >= {RowSource.TRAFFIC.value, RowSource.VISITS.value}
+    assert all(SITES[0] in read.native_query for read in explanation.reads)

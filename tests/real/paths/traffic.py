@@ -1,8 +1,8 @@
-"""A weekend of two sites, in the order in which it arrives: some thousand hits, and all that makes numbers hard.
+"""A weekend on two sites, in order of arrival: some thousand hits, with every value that makes numbers hard.
 
-Visitors walk through a shop whose pages, products and campaigns have quirky names, some of them with one hash64; bots
-come too. Hits arrive shuffled, late, and after their day has closed; some come again. Orders are in the currency of the
-mesh's sites and in others.
+Visitors walk through a shop whose pages, products and campaigns have quirky names, some with equal hash64; bots visit
+too. Hits arrive shuffled, late, and after their day has closed; some arrive twice. Orders are in the sites' currency
+and in other currencies.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tests.support.twins import with_twins
 
 SEED: Final = 20_250_405
 START: Final = MIDNIGHT_MS
-"""Midnight before the day on which Lord Howe sets its clocks back, 2025-04-05T15:00:00Z."""
+"""Midnight before the day on which Lord Howe sets clocks back, 2025-04-05T15:00:00Z."""
 FIRST_DAY: Final = START // DAY_MS
 END: Final = START + 2 * DAY_MS + 3 * HOUR
-"""An hour after the first day has closed; the second one and what there is of the third are live."""
+"""An hour after the first day has closed; the second day and the third, incomplete day are live."""
 AWAKE: Final = tuple(
     (START + round(begins * HOUR), START + round(ends * HOUR))
     for begins, ends in ((13.5, 16.5), (22, 26), (44, 46), (48.5, 51))
 )
-"""When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter of an hour."""
+"""When hits happen and arrive, [start, end): few hours, since streaming takes a moment per quarter-hour."""
 CLOSED: Final = START + DAY_MS + CLOSED_AFTER_MS
 HISTORY_SHARE: Final = 0.02
 SHOPS_ASKED: Final = SHOPS[:2]
@@ -55,28 +55,28 @@ _TYPES: Final = {
 
 
 def sent(seed: int = SEED) -> list[Arrival]:
-    """Returns what arrives until the end, by time of arrival."""
+    """Return the arrivals until the end, by time of arrival."""
     maker = HitMaker("p", Random(seed), count())
     hits = [hit for shop in SHOPS_ASKED for hit in (*_walks(maker, shop), *_at_the_edges(maker, shop))]
     arrived = arrivals([hit for hit in hits if _is_awake(hit)], PLAN, seed)
     dice = Random(seed)
-    kept = [one._replace(at_ms=_arrives(one, dice)) for one in arrived if one.at_ms < END]
-    return sorted(kept, key=lambda one: one.at_ms)
+    kept = [arrival._replace(at_ms=_arrives(arrival, dice)) for arrival in arrived if arrival.at_ms < END]
+    return sorted(kept, key=lambda arrival: arrival.at_ms)
 
 
 def _is_awake(hit: RefHit) -> bool:
     return any(begins <= hit.event_time < ends for begins, ends in AWAKE)
 
 
-def _arrives(one: Arrival, dice: Random) -> int:
-    """When all are awake; a few of the first day come after it has closed."""
-    if one.hit.event_time < START + DAY_MS and dice.random() < HISTORY_SHARE:
+def _arrives(arrival: Arrival, dice: Random) -> int:
+    """Return the arrival time: within waking hours, except for a few first-day hits after the first day has closed."""
+    if arrival.hit.event_time < START + DAY_MS and dice.random() < HISTORY_SHARE:
         return dice.randrange(CLOSED, END)
-    return next(max(one.at_ms, begins) for begins, ends in AWAKE if one.at_ms < ends)
+    return next(max(arrival.at_ms, begins) for begins, ends in AWAKE if arrival.at_ms < ends)
 
 
 def _at_the_edges(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
-    """The cases at the edges of the visit rules; what their second file holds arrives a day later at most."""
+    """Yield the edge cases of the visit rules; a scenario's second file arrives at most a day later."""
     for scenario in SCENARIOS:
         for at in (*scenario.first, *scenario.second):
             yield maker.hit(shop, f"{shop.hostname}-{scenario.name}", at, AWAKE[0][0], PEOPLE[0], DIRECT)
@@ -91,7 +91,7 @@ def _walks(maker: HitMaker, shop: Shop) -> Iterator[RefHit]:
             for at in _walk(dice):
                 hit = maker.hit(shop, f"{shop.hostname}-{number}", at, begins, client, dice.choice((DIRECT, *ORIGINS)))
                 hit = with_twins(hit, dice) if dice.random() < TWIN_SHARE else hit
-                # Half of the money is in the currency in which both sites are asked.
+                # Half the money is in the currency that questions about both sites use.
                 yield replace(hit, currency="USD") if hit.currency and dice.random() < 0.5 else hit
 
 

@@ -1,7 +1,7 @@
-"""A mesh on servers and one in memory that take the same hits, at the same log times, into the same places.
+"""A mesh on servers and a mesh in memory that take the same hits, at the same log times, into the same partitions.
 
-Kafka takes hits that were collected long ago as ten minutes older than that (rule L1), a log in memory as old as its
-clock: so the clock of the mesh in memory is ten minutes ahead.
+Kafka stamps hits that were collected long ago ten minutes before the present (rule L1); a log in memory stamps hits
+with its clock. The clock of the mesh in memory is therefore ten minutes ahead.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ DEADLINE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.1
 POLL_S: Final = 0.2
 SLICE_MS: Final = 20 * MINUTE
-"""So long hits are gathered in records: with ten minutes of shuffling and ten of the log's they are on time still."""
+"""Time span per record: with ten minutes of shuffling and the log's ten minutes, the hits are still on time."""
 SLICES_PER_STEP: Final = 8
 BEAT_MS: Final = 6 * HOUR
 
 
 class Twin(LiveMesh):
-    """One of the two; a step ends when all that was appended is committed, which servers do in their own time."""
+    """A mesh in the pair. A step ends when all appended records are committed; servers need some time for that."""
 
     def __init__(self, url: str, home: Path, lead_ms: int = 0) -> None:
         self._appended: dict[PartitionId, int] = {}
@@ -50,31 +50,31 @@ class Twin(LiveMesh):
         super().__init__(url, home, START - HOUR + lead_ms, SITES, partitions=PARTITIONS)
 
     def append(self, hits: Sequence[RefHit], partition: int) -> None:
-        """As it says, remembering up to where."""
+        """Append hits, and remember the partition's last offset."""
         super().append(hits, partition)
         if hits:
             _, log, _, offset, _ = self.logged[hits[-1].site][-1].position
             self._appended[PartitionId(log, partition)] = offset
 
     def beat(self) -> None:
-        """As it says, remembering up to where."""
+        """Append heartbeats, and remember each partition's last offset."""
         log, beat = self.stores.log, heartbeat_record("test", self.clock.now())
-        told = [log.append(Topic.HITS, one, beat) for one in range(log.partitions(Topic.HITS))]
-        for appended in told:
+        appends = [log.append(Topic.HITS, number, beat) for number in range(log.partitions(Topic.HITS))]
+        for appended in appends:
             at: LoggedPosition = appended.result(OUTCOME_S)
             (log_id, partition, offset), self.log_time = at
             self._appended[PartitionId(log_id, partition)] = offset
 
     def step(self) -> None:
-        """Streams all that is in the log."""
+        """Process all records in the log."""
         wait_until(self._stepped, "what was appended is not committed")
 
     def load(self, sent: Iterable[Arrival]) -> None:
-        """Takes everything in, and settles the days that have closed at the end."""
+        """Take in all hits, and settle the closed days at the end."""
         for number, part in enumerate(in_slices(sent, 10**6, SLICE_MS)):
             self.advance_to(max(self.clock.now(), part[-1].at_ms + self._lead_ms), BEAT_MS)
             for partition in range(PARTITIONS):
-                self.append([one.hit for one in part if partition_of(one.hit) == partition], partition)
+                self.append([arrival.hit for arrival in part if partition_of(arrival.hit) == partition], partition)
             if number % SLICES_PER_STEP == 0:
                 self.step()
         self.advance_to(END + self._lead_ms)
@@ -99,64 +99,66 @@ class Twin(LiveMesh):
         return all(progress[partition].next_offset > offset for partition, offset in self._appended.items())
 
     def is_visible(self) -> bool:
-        """Whether both stores have all that was committed."""
+        """Return whether both stores contain every committed hit."""
         committed = self.stores.progress.progress(Topic.HITS)
         through, flushed = self.stores.metrics.ingested_through(), self.stores.series.flushed()
         return all(
-            one[partition].next_offset == reached.next_offset
+            positions[partition].next_offset == reached.next_offset
             for partition, reached in committed.items()
-            for one in (through, flushed)
+            for positions in (through, flushed)
         )
 
 
 @dataclass(frozen=True)
 class Twins:
-    """Both, loaded; and what the reference says of the days that are settled and those that are live."""
+    """Both loaded meshes, and the reference's answers for settled days and live days."""
 
     served: Twin
     in_memory: Twin
     entries: list[Entry] = field(default_factory=list)
 
     def load(self, sent: Sequence[Arrival]) -> None:
-        """Takes everything in, into both, and waits until all can be seen."""
+        """Load all hits into both meshes, and block until every hit is visible."""
         for mesh in (self.in_memory, self.served):
             mesh.load(sent)
             wait_until(mesh.is_visible, "what was committed cannot be seen")
         for site in SITES:
             logged = self.served.logged[site]
-            self.entries.extend(one for one in settle(logged).entries if one.instant_ms // DAY_MS <= FIRST_DAY)
+            self.entries.extend(entry for entry in settle(logged).entries if entry.instant_ms // DAY_MS <= FIRST_DAY)
             self.entries.extend(
-                one for one in stream(logged, self.served.log_time).entries if one.instant_ms // DAY_MS > FIRST_DAY
+                entry
+                for entry in stream(logged, self.served.log_time).entries
+                if entry.instant_ms // DAY_MS > FIRST_DAY
             )
 
-    def from_series(self, asked: Asked) -> Answer:
-        """What Cassandra says."""
-        return _answer(Faulty(self.served.stores, self.served.clock).backend, asked)
+    def from_series(self, site_question: Asked) -> Answer:
+        """Return Cassandra's answer."""
+        return _answer(Faulty(self.served.stores, self.served.clock).backend, site_question)
 
-    def from_metrics(self, asked: Asked) -> Answer:
-        """What Druid says."""
-        return _answer(self.without_series().backend, asked)
+    def from_metrics(self, site_question: Asked) -> Answer:
+        """Return Druid's answer."""
+        return _answer(self.without_series().backend, site_question)
 
-    def from_memory(self, asked: Asked) -> Answer:
-        """What the rows in memory say."""
+    def from_memory(self, site_question: Asked) -> Answer:
+        """Return the answer from the rows in memory."""
         backend = Faulty(self.in_memory.stores, self.in_memory.clock)
         backend.series.is_silent = True
-        return _answer(backend.backend, asked)
+        return _answer(backend.backend, site_question)
 
     def without_series(self) -> Faulty:
-        """A reporter over the servers that must do without series."""
+        """Return a reporter over the servers that has no access to the series."""
         reporter = Faulty(self.served.stores, self.served.clock)
         reporter.series.is_silent = True
         return reporter
 
 
-def _answer(backend: Backend, asked: Asked) -> Answer:
-    sites = tuple(site for name in asked.sites if (site := backend.directory.site(name)) is not None)
-    return answer(backend, asked.question, sites, "USD", ())
+def _answer(backend: Backend, site_question: Asked) -> Answer:
+    sites = tuple(site for name in site_question.sites if (site := backend.directory.site(name)) is not None)
+    return answer(backend, site_question.question, sites, "USD", ())
 
 
 def wait_until(holds: Callable[[], bool], otherwise: str, timeout_s: float = DEADLINE_S) -> None:
-    """Looks until it holds; fails after a while."""
+    """Poll a condition until true; fail after the deadline."""
     deadline = time.monotonic() + patient(timeout_s)
     pause = threading.Event()
     while not holds():

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CollectorServiceStub:
-    """Takes hits and answers when they are durable.
+    """Accepts hits and responds when the hits are durable.
     """
 
     def __init__(self, channel):
@@ -48,20 +48,21 @@ class CollectorServiceStub:
 
 
 class CollectorServiceServicer:
-    """Takes hits and answers when they are durable.
+    """Accepts hits and responds when the hits are durable.
     """
 
     def SendHits(self, request, context):
-        """Takes one batch. Answers when every hit is durable or itemised. Deadline 10 s unless the client sets one; at most
-        1 MiB. The site of a merchant-wide key comes as metadata `hitmesh-site`. POST /v1/hits:send is
-        JsonCollectorService.SendJsonHits.
+        """Accepts a batch and responds when every hit is durable or listed in `issues`. The deadline is 10 s unless the
+        client sets another; the batch may have at most 1 MiB. A merchant-wide key names the site in metadata
+        `hitmesh-site`. POST /v1/hits:send is JsonCollectorService.SendJsonHits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamHits(self, request_iterator, context):
-        """Takes batches for as long as the stream lives: open first, then batches numbered from 1 without gaps. gRPC only.
+        """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
+        (see SequencedBatch). gRPC only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +90,7 @@ def add_CollectorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectorService:
-    """Takes hits and answers when they are durable.
+    """Accepts hits and responds when the hits are durable.
     """
 
     @staticmethod

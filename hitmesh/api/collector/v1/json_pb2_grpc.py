@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class JsonCollectorServiceStub:
-    """Takes JSON from REST clients.
+    """Accepts JSON from REST clients.
     """
 
     def __init__(self, channel):
@@ -44,13 +44,12 @@ class JsonCollectorServiceStub:
 
 
 class JsonCollectorServiceServicer:
-    """Takes JSON from REST clients.
+    """Accepts JSON from REST clients.
     """
 
     def SendJsonHits(self, request, context):
-        """Takes one HitBatch as JSON and answers like SendHits. A hit that is not the JSON of a Hit is refused alone, with its
-        index. At most 1 MiB. The site of a
-        merchant-wide key comes as metadata `hitmesh-site`.
+        """Accepts a HitBatch as JSON and responds like SendHits. A hit that is not valid JSON of a Hit is refused alone, with
+        its index. At most 1 MiB. A merchant-wide key names the site in metadata `hitmesh-site`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +72,7 @@ def add_JsonCollectorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JsonCollectorService:
-    """Takes JSON from REST clients.
+    """Accepts JSON from REST clients.
     """
 
     @staticmethod

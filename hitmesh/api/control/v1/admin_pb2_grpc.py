@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Keeps sites and keys. Callers name themselves with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
     """
 
     def __init__(self, channel):
@@ -63,39 +63,39 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Keeps sites and keys. Callers name themselves with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
     """
 
     def CreateSite(self, request, context):
-        """Creates a site of the caller's merchant.
+        """Creates a site for the caller's merchant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSite(self, request, context):
-        """Reads a site.
+        """Returns a site.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSites(self, request, context):
-        """Lists the sites of a merchant; `merchants/-` lists those of all merchants the caller may see.
+        """Lists a merchant's sites; `merchants/-` lists the sites of all merchants that the caller may see.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateIngestKey(self, request, context):
-        """Creates a key. Its secret is in this answer and nowhere else.
+        """Creates a key. Only this response contains the secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeIngestKey(self, request, context):
-        """Revokes a key; collectors refuse it within 2 s.
+        """Revokes a key; collectors refuse the key within 2 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Keeps sites and keys. Callers name themselves with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
     """
 
     @staticmethod

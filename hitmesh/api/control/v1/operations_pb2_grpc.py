@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Answers questions about the mesh's own bookkeeping. Sites are read under the same rules as reports.
+    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
     """
 
     def __init__(self, channel):
@@ -53,25 +53,25 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """Answers questions about the mesh's own bookkeeping. Sites are read under the same rules as reports.
+    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
     """
 
     def GetLedger(self, request, context):
-        """Says what became of every hit of a site (rule D5).
+        """Returns a site's ledger, which accounts for every hit (rule D5).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSitelessLedger(self, request, context):
-        """Says what became of hits that named no site. They are nobody's: only a mesh whose reads are open answers.
+        """Returns the ledger of hits without a site. These hits belong to no merchant: only a mesh with open reads answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDrift(self, request, context):
-        """Says how the settled days of a site differ from what the live stream said of them.
+        """Returns how a site's settled days differ from the live stream's counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Answers questions about the mesh's own bookkeeping. Sites are read under the same rules as reports.
+    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TraceServiceStub:
-    """Follows single hits. Sites are read under the same rules as reports.
+    """Traces single hits. Sites have the same read rules as in reports.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class TraceServiceStub:
 
 
 class TraceServiceServicer:
-    """Follows single hits. Sites are read under the same rules as reports.
+    """Traces single hits. Sites have the same read rules as in reports.
     """
 
     def TraceHit(self, request, context):
-        """Says where a hit is in the log and what became of each of its copies, from what is stored raw.
+        """Returns the log position and verdict for each copy of a hit, from the stored raw records.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TraceService:
-    """Follows single hits. Sites are read under the same rules as reports.
+    """Traces single hits. Sites have the same read rules as in reports.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ExportServiceStub:
-    """Reports as files.
+    """Exports reports as files.
     """
 
     def __init__(self, channel):
@@ -44,15 +44,15 @@ class ExportServiceStub:
 
 
 class ExportServiceServicer:
-    """Reports as files.
+    """Exports reports as files.
     """
 
     def ExportReport(self, request, context):
-        """Runs one report and formats it. The file is the data of all messages in a row, each of at most 1 MiB; every message
-        has the content type. The whole file is made before its first piece is sent, so a question that is refused has no
-        piece; a call that ends with another status than OK after a piece leaves a file that must not be used. The door ends
-        it after 60 s; set a shorter deadline in the call. Warnings are metadata of the answer, one x-hitmesh-warning each;
-        x-hitmesh-complete-through says how far its numbers reach.
+        """Runs a report and formats the result as a file. The file is the concatenated data of all messages, each of at most
+        1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
+        request yields no message. A file must not be used when the call ends with another status than OK. Envoy ends the
+        call after 60 s; set a shorter deadline in the call. Warnings are response metadata, an x-hitmesh-warning each;
+        x-hitmesh-complete-through says how far the numbers reach.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,7 +75,7 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService:
-    """Reports as files.
+    """Exports reports as files.
     """
 
     @staticmethod

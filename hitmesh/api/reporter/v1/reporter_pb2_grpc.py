@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ReporterServiceStub:
-    """Answers questions. Every answer says how fresh and how exact it is.
+    """Answers reports. Every response states freshness and exactness.
     """
 
     def __init__(self, channel):
@@ -63,39 +63,39 @@ class ReporterServiceStub:
 
 
 class ReporterServiceServicer:
-    """Answers questions. Every answer says how fresh and how exact it is.
+    """Answers reports. Every response states freshness and exactness.
     """
 
     def RunReport(self, request, context):
-        """Runs one report. The door ends it after 60 s; set a shorter deadline in the call.
+        """Runs a report. Envoy ends the call after 60 s; set a shorter deadline in the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Says which store would answer a report, why, and what it would be asked. Reads no numbers.
+        """Explains which store would answer a report, why, and with which reads. Reads no numbers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMetrics(self, request, context):
-        """Lists the metrics that can be asked for.
+        """Lists the available metrics.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDimensions(self, request, context):
-        """Lists the dimensions that can be asked for.
+        """Lists the available dimensions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetFreshness(self, request, context):
-        """Says how far the numbers of a site reach.
+        """Returns how fresh a site's numbers are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_ReporterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReporterService:
-    """Answers questions. Every answer says how fresh and how exact it is.
+    """Answers reports. Every response states freshness and exactness.
     """
 
     @staticmethod

@@ -1,0 +1,54 @@
+"""Find identifiers that say nothing about the thing they name, and fail where there are any.
+
+`python dev/names.py PATH...` prints each as `file:line: name`; without paths it takes the product's packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PACKAGES = ("collector", "processor", "reporter", "hitmesh", "dev")
+GENERATED = ("hitmesh/api/", "hitmesh/internal/")
+BANNED = frozenset({"one", "own", "said", "told", "asked", "tells", "did", "nowhere", "least"})
+
+
+def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, name) for each name that the code defines or uses."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield node.lineno, name
+            case ast.arg(arg=name):
+                yield node.lineno, name
+
+
+def banned_in(path: Path) -> list[tuple[int, str]]:
+    """Return the banned names of a file with their lines, sorted."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return sorted({(line, name) for line, name in names_in(tree) if name in BANNED})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the banned names; return 1 if there are any."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("paths", nargs="*", default=PACKAGES)
+    count = 0
+    for root in map(Path, parser.parse_args(argv).paths):
+        for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+            if path.as_posix().startswith(GENERATED):
+                continue
+            for line, name in banned_in(path):
+                count += 1
+                sys.stdout.write(f"{path}:{line}: {name}\n")
+    sys.stdout.write(f"{count} lines with a banned name\n")
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""The checks on prose and names fail where they must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dev import names, words
+
+PLAIN = "Return the open visits for a timeline, sorted by start. "
+
+
+def a_file(home: Path, docstring: str, code: str = "") -> str:
+    path = home / "module.py"
+    path.write_text(f'"""{docstring}"""\n{code}\n')
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("what", "what"), ("ones", "one"), ("of", "of"), ("their", "it"), ("It", "it")]
+)
+def test_a_word_above_its_limit_fails_and_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, name: str
+) -> None:
+    limit = round(words.LIMITS[name])
+    text = PLAIN * 100  # 1,000 words
+    assert words.main([a_file(tmp_path, text + f"{word} " * limit)]) == 0
+    assert words.main([a_file(tmp_path, text + f"{word} " * (limit + 2))]) == 1
+    assert "module.py" in capsys.readouterr().out
+
+
+def test_words_of_comments_and_protos_count_and_those_of_code_and_ignores_do_not(tmp_path: Path) -> None:
+    code = "# what\nwhat = 'what what'  # noqa: E501  what\n"
+    assert words.counted(words.prose_of(Path(a_file(tmp_path, "A module.", code))))["what"] == 1
+    proto = tmp_path / "a.proto"
+    proto.write_text("// What is it.\nmessage What {}\n")
+    assert words.counted(words.prose_of(proto)) == {"words": 3, "what": 1, "it": 1}
+
+
+@pytest.mark.parametrize(
+    "code", ["one = 1", "def said() -> None: ...", "def f(own: int) -> None: ...", "x.told", "for least in (): ..."]
+)
+def test_a_name_that_says_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str) -> None:
+    assert names.main([a_file(tmp_path, "A module.", code)]) == 1
+    assert "module.py:2:" in capsys.readouterr().out
+
+
+def test_other_names_and_texts_pass(tmp_path: Path) -> None:
+    assert names.main([a_file(tmp_path, "One.", "record = 'one'  # own\nlog(told=1)\n")]) == 0
