@@ -111,7 +111,7 @@ def test_a_service_that_dies_takes_the_mesh_with_it_and_says_so(idle_mesh: Mesh)
     assert mesh.process is not None
     assert mesh.process.wait(patient(20)) == 1
     mesh.wait_gone(pids)
-    assert "processor ended" in mesh.output.read_text()
+    assert "processor exited" in mesh.output.read_text()
     assert not mesh.ready_file.exists()
 
 
