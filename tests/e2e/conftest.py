@@ -15,6 +15,26 @@ from tests.support.tenants import authorized
 
 SHARED = ROOT.parent / "shared" / "data"
 NewSite = Callable[..., str]
+SAME_OVER_EVERY_STORE = frozenset(
+    {
+        "test_bad_input.py",
+        "test_command_line.py",
+        "test_dev.py",
+        "test_real_files.py",
+        "test_rest.py",
+        "test_stream_protocol.py",
+        "test_telemetry.py",
+    }
+)
+"""Modules about the door, the command line and the client: on real servers they are among the long tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests on real servers `long` where the code under test is the same over every store."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if item.path.name in SAME_OVER_EVERY_STORE and callspec and callspec.params.get("backend") == "stack":
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(wrapper=True)
