@@ -25,7 +25,7 @@ from tests.support.messages import message_of, page_view
 
 SHOPS = tuple(Shop(f"merchants/demo/sites/{name}", "USD", f"{name}.example") for name in ("anvil", "bellows", "crate"))
 SITES = tuple(shop.site for shop in SHOPS)
-SLACK_MS = 4 * MINUTE
+SLACK_MS = 10 * MINUTE
 """Maximum duration of a test, first hit to last comparison. Visits that would change meanwhile are left out."""
 BATCH_HITS = 40
 HISTORY_MS = 5 * DAY

@@ -20,7 +20,7 @@ from tests.support.witness import Witness
 
 VISITORS = 240
 COUNTED_S = 120.0
-PATIENT = Patience(attempts=2_000, first_s=0.05, max_s=0.2, stall_s=20.0)
+PATIENT = Patience(attempts=6_000, first_s=0.05, max_s=0.2, stall_s=20.0)
 """Servers take a minute to start."""
 UNDER_WAY_RECORDS = 5
 BEGUN_S = 30.0
