@@ -15,17 +15,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 import polars as pl
 
-from collector.admission import Admitted, Frame, Issue, admit, decode, read_frames
+from collector.admission import Admitted, Frame, admit, decode, read_frames
 from collector.admission.batches import Answer, refused_senders
 from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
-from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
+from collector.micro_batch import MicroBatch, Waiting, tell_all
+from collector.outcome import RETRY_DELAY_S, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
@@ -42,103 +42,7 @@ MICRO_BATCH_BYTES = 8 << 20
 ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
-Told = Callable[[BatchOutcome], None]
 Grants = Mapping[tuple[str, str], Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A queued batch. `tell` is called exactly once, from any thread.
-
-    `let_pass` is called right before admission and raises RetryError if too much from the sender was refused meanwhile.
-    `is_over` returns whether the caller has left; such a batch is not admitted.
-    """
-
-    frame: Frame
-    tell: Told
-    let_pass: Callable[[], None] = field(default=lambda: None)
-    is_over: Callable[[], bool] = field(default=lambda: False)
-    arrived_s: float = field(default_factory=time.perf_counter)
-
-    @property
-    def arrived_ms(self) -> int:
-        """Arrival time in ms, on the monotonic clock that cuts records."""
-        return int(self.arrived_s * 1000)
-
-
-class MicroBatch:
-    """Batches admitted together, with the number of their records that are not durable yet."""
-
-    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int, meter: CollectorMeter) -> None:
-        self._waiting = waiting
-        self._meter = meter
-        self._admitted = admitted
-        self._records = records
-        self._positions: list[list[LoggedPosition]] = [[] for _ in waiting]
-        self._failures: dict[int, RetryError] = {}
-        self._lock = threading.Lock()
-
-    def expect(self, records: int) -> None:
-        """Wait for `records` more records, because a slice was cut into several."""
-        with self._lock:
-            self._records += records
-
-    def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Count down a durable record with hits of these batches; `position` is None for a record of refusals."""
-        with self._lock:
-            if position is not None:
-                for frame in frames:
-                    self._positions[frame].append(position)
-            done = self._counted_down()
-        if done:
-            self._tell()
-
-    def failed(self, frames: Sequence[int], error: RetryError) -> None:
-        """Count down a record that did not become durable; the batches with rows in the record must be sent again."""
-        with self._lock:
-            self._failures.update(dict.fromkeys(frames, error))
-            done = self._counted_down()
-        if done:
-            self._tell()
-
-    def _counted_down(self) -> bool:
-        self._records -= 1
-        return self._records == 0
-
-    def _tell(self) -> None:
-        issues: list[list[Issue]] = [[] for _ in self._waiting]
-        for issue in self._admitted.issues:
-            issues[issue.frame].append(issue)
-        rejected = _rejected_per_frame(self._admitted, len(self._waiting))
-        accepted = self._admitted.accepted.tolist()
-        outcomes = []
-        for index in range(len(self._waiting)):
-            failure = self._failures.get(index)
-            if failure is not None:
-                outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
-                continue
-            batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
-            retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None
-            outcomes.append(BatchOutcome(batch_issues, positions, accepted[index], rejected[index], retry_s))
-        retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
-        _tell_all(self._waiting, outcomes, self._meter, retry_hits)
-
-
-def _tell_all(
-    waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
-) -> None:
-    """Report outcomes, after counting: a caller with an outcome must find the batch counted."""
-    meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
-    for batch, outcome in zip(waiting, outcomes, strict=True):
-        batch.tell(outcome)
-
-
-def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
-    counts = [0] * frames
-    if admitted.rejected.height:
-        for frame, hits in admitted.rejected.group_by("frame").agg(pl.col("hits").sum()).iter_rows():
-            counts[frame] = hits
-    return counts
 
 
 class MicroBatcher:
@@ -207,7 +111,7 @@ class MicroBatcher:
 
     def _send_away(self, waiting: Sequence[Waiting]) -> None:
         stopping = retry_later("LOG_FULL", "the collector is stopping: send the batch again to another collector", 1.0)
-        _tell_all(waiting, [stopping] * len(waiting), self._meter)
+        tell_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:
         try:
@@ -270,7 +174,7 @@ class MicroBatcher:
 
     def _is_awaited(self, batch: Waiting) -> bool:
         if batch.is_over():
-            _tell_all(
+            tell_all(
                 [batch],
                 [retry_later("LOG_FULL", "the caller disconnected: send the batch again", RETRY_DELAY_S)],
                 self._meter,
@@ -282,7 +186,7 @@ class MicroBatcher:
         try:
             batch.let_pass()
         except RetryError as error:
-            _tell_all([batch], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
+            tell_all([batch], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
             return False
         return self._is_awaited(batch)
 
@@ -306,7 +210,7 @@ class MicroBatcher:
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later("LOG_FULL", error.message, error.retry_after_s)
-            _tell_all(waiting, [again] * len(waiting), self._meter)
+            tell_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
             # A bug or panic in admission must cost only the batch that triggers the error.
             for batch in waiting:
@@ -314,7 +218,7 @@ class MicroBatcher:
         else:
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
             broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
-            _tell_all(waiting, [broken], self._meter)
+            tell_all(waiting, [broken], self._meter)
 
     def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:
         return admit(

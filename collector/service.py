@@ -18,12 +18,13 @@ from google.api import httpbody_pb2
 
 from collector.admission import Frame
 from collector.admission.envelopes import FoundFault, hit_sizes, read_envelope
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
 from collector.budget import ByteBudget
 from collector.frames import read_unary_frame
 from collector.gate import Gate, key_in_json
 from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
 from collector.metering import CollectorMeter
+from collector.micro_batch import Waiting
 from collector.outcome import WHOLE_BATCH, BatchOutcome, issue_messages, receipt_messages
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings

@@ -15,10 +15,11 @@ import grpc
 from collector.acks import acks
 from collector.admission import Frame
 from collector.admission.envelopes import hit_sizes, read_envelope
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
 from collector.budget import ByteBudget
 from collector.frames import MAX_BATCH_SEQ, GarbageFrame, OpenFrame, read_stream_frame
 from collector.gate import Gate
+from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.sequence import Sequence, Verdict
 from hitmesh.api.collector.v1 import collector_pb2

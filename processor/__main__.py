@@ -33,7 +33,8 @@ from processor.fail_points import dying_at
 from processor.service import SERVICE, TraceService, TraceStores
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
-from processor.settle.settler import Pace, Settler
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
 from processor.stream.balance_watch import watch_balance
 from processor.stream.metering import StreamMeter, ages_s
 from processor.stream.runner import Runner
@@ -110,7 +111,7 @@ def build_settler(
     stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
 ) -> Settler:
     """Return the settler over opened stores."""
-    pace = Pace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
+    pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
     return Settler(
         SettlerStores(
             raw=stores.raw,

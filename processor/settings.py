@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.runtime.config import ServiceSettings
-from processor.stream.runner import Pace
+from processor.stream.pace import StreamPace
 
 _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
@@ -66,9 +66,9 @@ class ProcessorSettings(ServiceSettings):
     )
 
     @property
-    def pace(self) -> Pace:
+    def pace(self) -> StreamPace:
         """The stream's limits and intervals."""
-        return Pace(
+        return StreamPace(
             max_hits=self.max_hits,
             window_ms=self.window_ms,
             quiet_ms=self.quiet_ms,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -34,6 +34,7 @@ from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.labels import SettledResult
 from processor.settle.attempt import Attempt, SettlerStores
 from processor.settle.drift import with_stored_rows
+from processor.settle.pace import SettlePace
 from processor.settle.wave import Computed, Pass, covered_by
 from processor.stream.collisions import collision_refusals
 from processor.stream.metering import count_not_settled, count_settled, count_store_error
@@ -42,33 +43,6 @@ _LOOK_EVERY_S: Final = 0.05
 _MAX_DOUBLINGS: Final = 20
 # Polars panics with an exception that does not derive from Exception.
 ANY_ERROR: Final = (Exception, pl.exceptions.PanicException)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """The settler's limits and delays.
-
-    Attributes:
-        take_site_days: dirty site-days looked at per pass.
-        pass_ms: a pass takes on no more work after this time.
-        resettle_after_ms: minimum delay before a dirty site-day is settled again; at least as long as settling took.
-        retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
-        max_retry_after_ms: maximum retry delay.
-        keep_superseded_ms: how long rows stay readable after a newer generation was published.
-        ingest_timeout_s: deadline for written rows to become readable.
-        wave_site_days: maximum number of site-days in a wave.
-        wave_rows: approximate number of rows in a wave.
-    """
-
-    take_site_days: int = 2_000
-    pass_ms: int = 5_000
-    resettle_after_ms: int = 2_000
-    retry_after_ms: int = 60_000
-    max_retry_after_ms: int = 3_600_000
-    keep_superseded_ms: int = 360_000
-    ingest_timeout_s: float = 120.0
-    wave_site_days: int = 64
-    wave_rows: int = 200_000
 
 
 class Settler:
@@ -89,7 +63,7 @@ class Settler:
         self,
         stores: SettlerStores,
         clock: Clock,
-        pace: Pace | None = None,
+        pace: SettlePace | None = None,
         stop: threading.Event | None = None,
         metrics: Metrics | None = None,
         *,
@@ -99,7 +73,7 @@ class Settler:
         self._stores = stores
         self._metrics = metrics or unmeasured()
         self._clock = clock
-        self._pace = pace or Pace()
+        self._pace = pace or SettlePace()
         self._stop = stop or threading.Event()
         self._paced: dict[SiteDay, int] = {}
         self._broken: dict[SiteDay, int] = {}

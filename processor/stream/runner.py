@@ -11,7 +11,6 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,6 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.errors import HitmeshError, PartitionsMoved, RetryError, as_disk_full
-from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.rows.columns import LOGIC_VERSION
@@ -40,33 +38,13 @@ from processor.stream.live.snapshot import chunked, packed, refusals_tables, sta
 from processor.stream.live.state import LiveState, PathCounts
 from processor.stream.live.step import Prepared, RecordsOf, Stepped, apply, prepare
 from processor.stream.metering import StreamMeter
+from processor.stream.pace import StreamPace
 from processor.stream.recovery import recover
 from processor.stream.stores import StreamStores, rules_of, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
 _HEARTBEAT_S: Final = 5.0  # readers skip calls that come too early
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How much a runner does at once, and how often.
-
-    Attributes:
-        max_hits: approximate number of hits in a window.
-        window_ms: maximum time for gathering a window, from the first record on.
-        quiet_ms: a window ends early after this long without a record, so that low traffic need not wait.
-        flush_ms: interval for writing partials and ledger, which are also written when idle.
-        snapshot_ms: minimum interval between snapshots of a partition (`processor.stream.turns`).
-        ahead_tolerance_ms: log time that is further ahead of the clock is logged (`clock_ahead`).
-    """
-
-    max_hits: int = 50_000
-    window_ms: int = 0
-    quiet_ms: int = 250
-    flush_ms: int = 10_000
-    snapshot_ms: int = 180_000
-    ahead_tolerance_ms: int = AHEAD_TOLERANCE_MS
 
 
 class Runner:
@@ -88,7 +66,7 @@ class Runner:
         self,
         stores: StreamStores,
         clock: Clock,
-        pace: Pace | None = None,
+        pace: StreamPace | None = None,
         *,
         home: Path,
         meter: StreamMeter | None = None,
@@ -96,7 +74,7 @@ class Runner:
     ) -> None:
         self._stores = stores
         self._clock = clock
-        self._pace = pace or Pace()
+        self._pace = pace or StreamPace()
         self._kept = home / KEPT_DIRECTORY
         self._limits = limits
         self._meter = meter or StreamMeter(unmeasured())

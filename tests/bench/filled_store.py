@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 
 from collector.admission import Frame
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
 from collector.classify import Classifier
+from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.records import heartbeat_record
 from collector.settings import CollectorSettings

@@ -17,8 +17,9 @@ from typing import Self
 
 from collector.admission import Frame
 from collector.admission.verdicts import Outcome
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
 from collector.classify import Classifier
+from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.records import heartbeat_record
 from collector.settings import CollectorSettings
@@ -32,9 +33,10 @@ from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.runtime.clock import ManualClock
 from processor.__main__ import stream_stores
-from processor.settle.settler import Pace, Settler
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
 from processor.stream.live.limits import PRODUCTION, Limits
-from processor.stream.runner import Pace as RunnerPace
+from processor.stream.pace import StreamPace
 from processor.stream.runner import Runner
 from processor.stream.stores import StreamStores
 from tests.generate.arrivals import Arrival, in_slices
@@ -72,7 +74,7 @@ SMALLEST = Limits(
 """Limits so small that the first hits already trigger table maintenance for large partitions."""
 FOLDING = replace(SMALLEST, texts_per_hour=3)
 """The same with text folding (rule S10)."""
-_PACE = RunnerPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # for a fast clock
+_PACE = StreamPace(flush_ms=HOUR, snapshot_ms=6 * HOUR)  # for a fast clock
 _CLASSIFIED = ("channel", "source", "medium", "referrer_host", "device_type", "browser", "os")
 
 SentKey = tuple[str, str, int, str, str | None]
@@ -112,7 +114,7 @@ class LiveMesh:
         self._reader = self.stores.log_reader(Topic.HITS, "test")
         self._batches = 0
         self.runner = self.a_runner()
-        pace = Pace(resettle_after_ms=0, pass_ms=10**9)
+        pace = SettlePace(resettle_after_ms=0, pass_ms=10**9)
         self.settler = Settler(settler_stores(self.stores), self.clock, pace, lg_k=limits.lg_k)
 
     def __enter__(self) -> Self:

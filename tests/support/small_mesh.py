@@ -41,7 +41,8 @@ from hitmesh.ports import Clock
 from hitmesh.runtime.clock import ManualClock
 from processor.__main__ import stream_stores
 from processor.settle.attempt import SettlerStores
-from processor.settle.settler import Pace, Settler
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
 from processor.stream.runner import Runner
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
@@ -115,7 +116,7 @@ class SmallMesh:
         # With so few hits, everything stays in memory: the directory is never created.
         home = Path(tempfile.gettempdir()) / f"hitmesh-kept-{secrets.token_hex(8)}"
         self.runner = runner_over(self.stores, home, self.clock)
-        self.settler = Settler(settler_stores(self.stores), self.clock, Pace(resettle_after_ms=0, pass_ms=10**9))
+        self.settler = Settler(settler_stores(self.stores), self.clock, SettlePace(resettle_after_ms=0, pass_ms=10**9))
         self.sent: list[RefHit] = []
         for site in sites:
             self.stores.directory.create_site(

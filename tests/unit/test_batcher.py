@@ -14,8 +14,9 @@ import structlog.testing
 
 import collector.batcher as batcher_module
 from collector.admission import Frame, decode
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
 from collector.classify import Classifier
+from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from collector.settings import CollectorSettings
 from hitmesh.adapters.memory.log import MemoryLog

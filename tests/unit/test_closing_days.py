@@ -9,7 +9,8 @@ import pytest
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import SiteDay
 from processor.__main__ import stream_stores
-from processor.stream.runner import Pace, Runner
+from processor.stream.pace import StreamPace
+from processor.stream.runner import Runner
 from tests.reference.hits import RefHit
 from tests.support.live_mesh import CLOSES_AFTER_MS, LiveMesh, partition_of
 from tests.support.small_mesh import expected_rows
@@ -17,7 +18,7 @@ from tests.support.small_mesh import expected_rows
 SITE = "merchants/demo/sites/alpha"
 DAY = 20_000
 NOON = DAY * 86_400_000 + 12 * 3_600_000
-NEVER = Pace(flush_ms=10**12, snapshot_ms=10**12)
+NEVER = StreamPace(flush_ms=10**12, snapshot_ms=10**12)
 
 
 @pytest.mark.timeout(60)

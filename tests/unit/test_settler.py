@@ -21,7 +21,8 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
-from processor.settle.settler import Pace, Settler
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
 from tests.support.stream_builders import signed
 from tests.unit.settling import (
@@ -79,7 +80,7 @@ def test_day_without_hits_refusals_or_generation_is_only_cleared() -> None:
 
 def test_dirty_day_is_settled_again_no_sooner_than_the_pace_says() -> None:
     mesh = taken_in(a_hit(0))
-    settler = Settler(settler_stores(mesh.stores), mesh.clock, Pace(resettle_after_ms=2_000))
+    settler = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=2_000))
     assert settler.run_once() == 1
     mesh.send([a_hit(1)])
     mesh.runner.step(0.0)
@@ -146,7 +147,9 @@ def test_overtaken_settlement_leaves_the_day_dirty_and_succeeds_the_next_time() 
             return generations.publish(site_day, generation, **rest)
 
     racing = Overtaken()
-    settler = Settler(replace(settler_stores(mesh.stores), generations=racing), mesh.clock, Pace(resettle_after_ms=0))
+    settler = Settler(
+        replace(settler_stores(mesh.stores), generations=racing), mesh.clock, SettlePace(resettle_after_ms=0)
+    )
     assert settler.run_once() == 0
     assert dirty(mesh) == [TODAY]
     assert settler.run_once() == 1
@@ -210,7 +213,7 @@ def test_day_is_confirmed_once_the_metric_store_has_all_of_its_rows() -> None:
     mesh.stream()
     behind = BehindAtFirst(mesh.stores.metrics)
     ports = settler_stores(mesh.stores)
-    mesh.settler = Settler(replace(ports, metrics=behind), mesh.clock, Pace(resettle_after_ms=0))  # type: ignore[arg-type]  # has every method of the port
+    mesh.settler = Settler(replace(ports, metrics=behind), mesh.clock, SettlePace(resettle_after_ms=0))  # type: ignore[arg-type]  # has every method of the port
     mesh.settle()
     published = entry(mesh)
     assert published is not None
@@ -271,7 +274,7 @@ def test_site_day_that_fails_in_any_way_is_set_aside_and_the_others_are_settled(
     stores = settler_stores(mesh.stores)
     broken = BrokenFor(getattr(stores, port), method, SITE, error)
     ports: dict[str, Any] = {port: broken}
-    pace = Pace(retry_after_ms=1_000, max_retry_after_ms=4_000, resettle_after_ms=0)
+    pace = SettlePace(retry_after_ms=1_000, max_retry_after_ms=4_000, resettle_after_ms=0)
     settler = Settler(replace(stores, **ports), mesh.clock, pace)
     settler.run_once()
     assert dirty(mesh) == [TODAY]
@@ -300,7 +303,7 @@ def test_site_that_is_never_finished_does_not_keep_others_waiting() -> None:
             mesh.clock.advance(1_000)
             return mesh.clock.now()
 
-    settler = Settler(settler_stores(mesh.stores), SlowClock(), Pace(resettle_after_ms=0, pass_ms=1_500))
+    settler = Settler(settler_stores(mesh.stores), SlowClock(), SettlePace(resettle_after_ms=0, pass_ms=1_500))
     done: list[list[str]] = []
     for _ in range(2):
         settler.run_once()

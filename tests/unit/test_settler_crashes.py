@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from processor.settle.attempt import SettlerStores
-from processor.settle.settler import Pace, Settler
+from processor.settle.pace import SettlePace
+from processor.settle.settler import Settler
 from tests.support.small_mesh import SmallMesh, settler_stores
 from tests.unit.settling import (
     NOON,
@@ -76,13 +77,13 @@ def test_crash_at_any_effect_changes_no_report(after: bool) -> None:
             mesh.heartbeat()
             mesh.stream()
             settler = Settler(
-                crashing(settler_stores(mesh.stores), effects, after=after), mesh.clock, Pace(resettle_after_ms=0)
+                crashing(settler_stores(mesh.stores), effects, after=after), mesh.clock, SettlePace(resettle_after_ms=0)
             )
             try:
                 while dirty(mesh):
                     mesh.clock.advance(1)
                     settler.run_once()
             except Crash:
-                mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, Pace(resettle_after_ms=0))
+                mesh.settler = Settler(settler_stores(mesh.stores), mesh.clock, SettlePace(resettle_after_ms=0))
             mesh.settle()
         assert mesh.rows() == expected, f"after a crash at effect {effects}"

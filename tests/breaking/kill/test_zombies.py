@@ -21,7 +21,8 @@ from hitmesh.runtime.telemetry import unmeasured
 from processor.__main__ import stream_stores
 from processor.stream.commit import CommitStep
 from processor.stream.metering import StreamMeter
-from processor.stream.runner import Pace, Runner
+from processor.stream.pace import StreamPace
+from processor.stream.runner import Runner
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import MINUTE
 from tests.support.kill_checks import check_acknowledged, check_counted, check_settled, read_log
@@ -35,7 +36,7 @@ NOW = 1_743_854_400_000
 VISITORS = 45
 SLICE_HITS, SLICE_MS = 100, 10 * MINUTE
 BEFORE_ITS_TRANSACTION = (CommitStep.RAW, CommitStep.MARKS, CommitStep.CLAIMS)
-EVERYTHING_AT_ONCE = Pace(flush_ms=0, snapshot_ms=0)
+EVERYTHING_AT_ONCE = StreamPace(flush_ms=0, snapshot_ms=0)
 
 Visible = tuple[
     dict[str, Seen],

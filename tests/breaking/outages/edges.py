@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector.admission import Frame
-from collector.batcher import MicroBatcher, Waiting
+from collector.batcher import MicroBatcher
+from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.runtime.clock import ManualClock

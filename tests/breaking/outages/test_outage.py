@@ -28,9 +28,10 @@ from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import ManualClock, SystemClock
 from processor.__main__ import stream_stores
-from processor.settle.settler import Pace as SettlerPace
+from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
-from processor.stream.runner import Pace, Runner
+from processor.stream.pace import StreamPace
+from processor.stream.runner import Runner
 from reporter.answer.freshness import Freshness, State, freshness
 from tests.breaking.outages.edges import Edge
 from tests.breaking.outages.servers import Control
@@ -48,7 +49,7 @@ OUTAGE_MS: Final = 20 * MINUTE
 LONG_AGO_MS: Final = 12 * HOUR
 SOON_MS: Final = HOUR - OUTAGE_MS - MAX_LEAD_MS - MINUTE
 DONE_S: Final = 120.0
-PACE: Final = Pace(flush_ms=0, snapshot_ms=5 * MINUTE)
+PACE: Final = StreamPace(flush_ms=0, snapshot_ms=5 * MINUTE)
 
 
 @dataclass
@@ -118,7 +119,7 @@ def a_mesh(store_url: str, home: Path, begin: int, coming: Sequence[Arrival]) ->
     settings = CollectorSettings(store="memory:", record_rows=1, linger_ms=0)
     batcher = MicroBatcher(stores.log, stores.directory, Classifier(), clock, settings)
     runner = Runner(stream_stores(stores), clock, PACE, home=home)
-    settler = Settler(settler_stores(stores), clock, SettlerPace(resettle_after_ms=0, pass_ms=10**9))
+    settler = Settler(settler_stores(stores), clock, SettlePace(resettle_after_ms=0, pass_ms=10**9))
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(runner.run, stop)

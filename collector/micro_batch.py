@@ -1,0 +1,116 @@
+"""A micro-batch: the batches admitted together, and their outcomes once the last of their records is durable.
+
+Counts records down and reports each batch's outcome exactly once. Knows neither the queue nor the log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from collector.admission import Admitted, Frame, Issue
+from collector.metering import CollectorMeter
+from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
+from hitmesh.model.errors import RetryError
+from hitmesh.model.positions import LoggedPosition
+
+Told = Callable[[BatchOutcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued batch. `tell` is called exactly once, from any thread.
+
+    `let_pass` is called right before admission and raises RetryError if too much from the sender was refused meanwhile.
+    `is_over` returns whether the caller has left; such a batch is not admitted.
+    """
+
+    frame: Frame
+    tell: Told
+    let_pass: Callable[[], None] = field(default=lambda: None)
+    is_over: Callable[[], bool] = field(default=lambda: False)
+    arrived_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def arrived_ms(self) -> int:
+        """Arrival time in ms, on the monotonic clock that cuts records."""
+        return int(self.arrived_s * 1000)
+
+
+class MicroBatch:
+    """Batches admitted together, with the number of their records that are not durable yet."""
+
+    def __init__(self, waiting: Sequence[Waiting], admitted: Admitted, records: int, meter: CollectorMeter) -> None:
+        self._waiting = waiting
+        self._meter = meter
+        self._admitted = admitted
+        self._records = records
+        self._positions: list[list[LoggedPosition]] = [[] for _ in waiting]
+        self._failures: dict[int, RetryError] = {}
+        self._lock = threading.Lock()
+
+    def expect(self, records: int) -> None:
+        """Wait for `records` more records, because a slice was cut into several."""
+        with self._lock:
+            self._records += records
+
+    def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
+        """Count down a durable record with hits of these batches; `position` is None for a record of refusals."""
+        with self._lock:
+            if position is not None:
+                for frame in frames:
+                    self._positions[frame].append(position)
+            done = self._counted_down()
+        if done:
+            self._tell()
+
+    def failed(self, frames: Sequence[int], error: RetryError) -> None:
+        """Count down a record that did not become durable; the batches with rows in the record must be sent again."""
+        with self._lock:
+            self._failures.update(dict.fromkeys(frames, error))
+            done = self._counted_down()
+        if done:
+            self._tell()
+
+    def _counted_down(self) -> bool:
+        self._records -= 1
+        return self._records == 0
+
+    def _tell(self) -> None:
+        issues: list[list[Issue]] = [[] for _ in self._waiting]
+        for issue in self._admitted.issues:
+            issues[issue.frame].append(issue)
+        rejected = _rejected_per_frame(self._admitted, len(self._waiting))
+        accepted = self._admitted.accepted.tolist()
+        outcomes = []
+        for index in range(len(self._waiting)):
+            failure = self._failures.get(index)
+            if failure is not None:
+                outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
+                continue
+            batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
+            retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None
+            outcomes.append(BatchOutcome(batch_issues, positions, accepted[index], rejected[index], retry_s))
+        retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
+        tell_all(self._waiting, outcomes, self._meter, retry_hits)
+
+
+def tell_all(
+    waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
+) -> None:
+    """Report outcomes, after counting: a caller with an outcome must find the batch counted."""
+    meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
+    for batch, outcome in zip(waiting, outcomes, strict=True):
+        batch.tell(outcome)
+
+
+def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:
+    counts = [0] * frames
+    if admitted.rejected.height:
+        for frame, hits in admitted.rejected.group_by("frame").agg(pl.col("hits").sum()).iter_rows():
+            counts[frame] = hits
+    return counts

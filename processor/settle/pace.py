@@ -1,0 +1,32 @@
+"""How much the settler does at once, and how often. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePace:
+    """The settler's limits and delays.
+
+    Attributes:
+        take_site_days: dirty site-days looked at per pass.
+        pass_ms: a pass takes on no more work after this time.
+        resettle_after_ms: minimum delay before a dirty site-day is settled again; at least as long as settling took.
+        retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
+        max_retry_after_ms: maximum retry delay.
+        keep_superseded_ms: how long rows stay readable after a newer generation was published.
+        ingest_timeout_s: deadline for written rows to become readable.
+        wave_site_days: maximum number of site-days in a wave.
+        wave_rows: approximate number of rows in a wave.
+    """
+
+    take_site_days: int = 2_000
+    pass_ms: int = 5_000
+    resettle_after_ms: int = 2_000
+    retry_after_ms: int = 60_000
+    max_retry_after_ms: int = 3_600_000
+    keep_superseded_ms: int = 360_000
+    ingest_timeout_s: float = 120.0
+    wave_site_days: int = 64
+    wave_rows: int = 200_000
