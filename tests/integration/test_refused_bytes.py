@@ -1,4 +1,4 @@
-"""Refused bytes are paid for: by their own size, before and while they are read, and one line says so."""
+"""The budget for refused bytes: charged by unpacked size, before and while hits are read; refusals are logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers of a collector that mean no good: silent, without a key, or with hits that are refused."""
+"""Calls to a collector that stay silent, show no key, or bring hits that are refused."""
 
 from __future__ import annotations
 
