@@ -1,4 +1,23 @@
-"""The port to the log: topics, records, positions, progress."""
+"""The port to the log: topics, records, positions, progress.
+
+Three kinds of position occur here.
+
+**Record position** (`Position`; `LoggedPosition` adds the log time): where a record lies, by log, partition and offset.
+The log assigns the position when the record is appended. The position never changes and is never reused: raw records,
+refusals, marks and claims are stored under the positions of their records, and a second write changes nothing. A
+recreated topic is a log with another id (decision A4).
+
+**Read position** (`LogReader.positions`): how far a reader has read a partition, as the offset of the next record to
+read and the log time of the last record read (`PartitionProgress`). The read position lives in the reader's memory:
+`poll` moves it forward, and closing the reader or losing the partition discards it. A record before the read position
+was returned by `poll`; whether the record was applied is unknown.
+
+**Committed position** (`LogReader.committed`): how far the group has applied a partition, in the same form, stored
+durably. A new reader starts at the committed position, so a crash or a reassignment repeats the records from there on
+and none before. The committed position never moves back. `LogReader.commit` stores the position alone; the live stream
+stores positions and the rows made from their records in one transaction (`Outbox.transaction`), so that neither exists
+without the other.
+"""
 
 from __future__ import annotations
 

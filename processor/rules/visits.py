@@ -6,6 +6,31 @@ reaches a cap or another local date; a non-interactive hit has another campaign)
 timeline hit by hit. Both methods give the same visits.
 
 Knows nothing of days, cells, copies and orders. All times are UTC ms.
+
+A worked example: ten hits of one visitor on a morning, at 2 min per character. Square brackets enclose a visit, `o` is
+an orphan, `30'` a gap of 30 min.
+
+    09:00          09:30     09:50     10:10          10:40     11:00     11:20     11:40
+    1      30'     2   20'   3   20'   4   30' + 1 ms 5 6       7 8       9         10
+    [------------- visit 1 ------------]              o [2]     [3]       o         [4]
+
+    hit  time          type        sent with        visit  decided by
+      1  09:00:00.000  PAGE_VIEW   campaign=spring      1  S1: no visit is open
+      2  09:30:00.000  PAGE_VIEW                        1  S1: a gap of exactly 30 min splits nothing
+      3  09:50:00.000  ENGAGEMENT                       1  S2: a non-interactive hit extends the open visit
+      4  10:10:00.000  PAGE_VIEW                        1  S1: the gap is 20 min, from hit 3
+      5  10:40:00.001  ENGAGEMENT                       -  S1 ends visit 1; S2: a non-interactive hit starts no visit
+      6  10:45:00.000  PAGE_VIEW                        2  S1: the gap is 35 min, from hit 4; orphans extend nothing
+      7  11:00:00.000  PAGE_VIEW   campaign=summer      3  S3: visit 2 has no campaign
+      8  11:05:00.000  PAGE_VIEW                        3  S3: a hit without a campaign keeps that of the visit
+      9  11:20:00.000  ORDER       offline              -  S2: an offline hit is in no visit
+     10  11:40:00.000  PAGE_VIEW                        4  S1: the gap is 35 min, from hit 8
+
+    visit  hits  interactive hits  views  duration
+        1     4                 3      3    70 min
+        2     1                 1      1     0 min  a bounce
+        3     2                 2      2     5 min
+        4     1                 1      1     0 min  a bounce
 """
 
 from __future__ import annotations

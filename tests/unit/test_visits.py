@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.sites import VisitPolicy
+from processor.rules import visits
 from processor.rules.carry import Carry, no_open_visits, open_rows
 from processor.rules.visits import build_visits, open_at
 from tests.reference.hits import NO_CAMPAIGN, Campaign, RefHit
@@ -70,6 +72,32 @@ def visits_of(
         for start, last, count in zip(table.start, table.last, table.hits, strict=True)
     ]
     return sorted(seen, key=lambda visit: (visit.first, visit.last))
+
+
+def test_ten_hits_of_the_worked_example_give_the_visits_in_the_module_docstring() -> None:
+    hits, expected_visits = [], []
+    for hour, minute, second, kind, sent_with, visit in re.findall(
+        r"^ +\d+ +(\d\d):(\d\d):([\d.]+)  ([A-Z_]+) +((?:campaign=|offline)\w*)? +(\d|-)  ",
+        str(visits.__doc__),
+        re.MULTILINE,
+    ):
+        name = sent_with.removeprefix("campaign=")
+        campaign = NO_CAMPAIGN if sent_with in ("", "offline") else (name, "", "", "")
+        at = 60 * int(hour) + int(minute) + float(second) / 60
+        hits.append(a_hit(at, kind, campaign, offline=sent_with == "offline"))
+        expected_visits.append(-1 if visit == "-" else int(visit) - 1)
+    expected = re.findall(r"^ +(\d) +(\d) +(\d) +(\d) +(\d+) min(  a bounce)?$", str(visits.__doc__), re.MULTILINE)
+    assert (len(hits), len(expected)) == (10, 4)
+
+    built = build_visits(frame(hits), no_open_visits(), V1)
+
+    assert built.visit_of.tolist() == expected_visits
+    table = built.visits
+    minutes = (table.last - table.start) // MINUTE
+    for index, (number, *counts, bounce) in enumerate(expected):
+        seen = (table.hits[index], table.interactive_hits[index], table.views[index], minutes[index])
+        assert (index + 1, *seen) == (int(number), *map(int, counts))
+        assert (table.interactive_hits[index] == 1) == bool(bounce)
 
 
 def test_gap_of_exactly_thirty_minutes_stays_and_one_millisecond_more_splits() -> None:
