@@ -27,13 +27,20 @@ SAME_OVER_EVERY_STORE = frozenset(
     }
 )
 """Modules about the door, the command line and the client: on real servers they are among the long tests."""
+SHOWN_ELSEWHERE_ON_SERVERS = frozenset({"test_crash.py", "test_generated.py"})
+"""Modules whose long replays on servers are among the long tests: in each run `tests/real/paths` compares every path
+with the model, and `tests/breaking` kills processes and servers under load."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests on real servers `long` where the code under test is the same over every store."""
+    """Mark the tests on real servers `long` where shorter tests show the same."""
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if item.path.name in SAME_OVER_EVERY_STORE and callspec and callspec.params.get("backend") == "stack":
+        if (
+            item.path.name in SAME_OVER_EVERY_STORE | SHOWN_ELSEWHERE_ON_SERVERS
+            and callspec
+            and callspec.params.get("backend") == "stack"
+        ):
             item.add_marker(pytest.mark.long)
 
 

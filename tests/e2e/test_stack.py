@@ -45,6 +45,7 @@ def init(store: str, *arguments: str) -> Finished:
     return run_command(["init", "--backend", f"{store}&name={NAME}", *arguments], UP_S)
 
 
+@pytest.mark.long  # starts all servers three times; every run of the tests starts and stops them once
 @pytest.mark.timeout(600)
 def test_servers_start_from_nothing_keep_their_data_and_give_way_to_whoever_took_a_port(home: Path) -> None:
     assert {server["state"] for server in status(home, NOT_HEALTHY).values()} == {"down"}

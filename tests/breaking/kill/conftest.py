@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from processor.stream.commit import CommitStep
 from tests.support.servers import Meshes
+
+STEPS_OF_EVERY_RUN = frozenset({CommitStep.TRANSACTION, CommitStep.PARTIALS})
+"""Steps at which a processor on real servers dies in every run: rows without values, and values not noted as flushed.
+On files the processor dies at each step in each run; on servers the other steps are among the long tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the deaths at the other steps on real servers `long`."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if (
+            parameters.get("store_url") == "servers"
+            and parameters.get("step", CommitStep.PARTIALS) not in STEPS_OF_EVERY_RUN
+        ):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(params=["embedded", pytest.param("servers", marks=pytest.mark.servers)])
