@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.keys import hash64_column
 from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.columns import (
     HITS_SCHEMA_VERSION,
     REJECTED_SCHEMA_VERSION,
     pack_record,
 )
+from hitmesh.model.rows.hash_columns import hash64_column
 
 OwnerT = TypeVar("OwnerT")
 

@@ -21,7 +21,7 @@ from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts, byte_lengths, cleaned, limited, shortened, without_controls
 from collector.admission.verdicts import Mask, Verdicts
 from collector.classify.click_ids import CLICK_IDS
-from hitmesh.model.keys import campaign_hashes
+from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
 STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it

@@ -18,7 +18,8 @@ import pyarrow as pa
 import xxhash
 
 from collector.admission.texts import Texts, byte_lengths
-from hitmesh.model.keys import hash64, hash64_column
+from hitmesh.model.keys import hash64
+from hitmesh.model.rows.hash_columns import hash64_column
 
 _FEW: Final = 500
 U64 = npt.NDArray[np.uint64]

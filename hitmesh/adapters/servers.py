@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.positions import Topic
-from hitmesh.model.rows.rollup_rows import RowSource
+
+if TYPE_CHECKING:
+    from hitmesh.model.rows.rollup_rows import RowSource
 
 SCHEME: Final = "servers:"
 DEFAULT_NAME: Final = "hitmesh"

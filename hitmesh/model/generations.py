@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
 # Marks that settlement itself makes (a changed carry, a changed order winner) come from this log.
 SETTLEMENT_LOG = "settlement"
+
+# The generation of all stream rows; settlements count from 1.
+STREAM_GENERATION: Final = 0
 
 
 @dataclass(frozen=True, slots=True)

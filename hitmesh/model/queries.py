@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hitmesh.model.filters import Filter
-from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
+
+if TYPE_CHECKING:
+    from hitmesh.model.rows.rollup_rows import RowSource
 
 
 @dataclass(frozen=True, slots=True)

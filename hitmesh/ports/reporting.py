@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class MetricStore(Protocol):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class DirtyDays(Protocol):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Outbox(Protocol):

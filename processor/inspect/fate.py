@@ -18,12 +18,11 @@ import polars as pl
 from hitmesh.model.cells import cell_of, utc_day_of
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.closing import is_closed
-from hitmesh.model.generations import GenerationEntry
+from hitmesh.model.generations import STREAM_GENERATION, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.keys import hash64
 from hitmesh.model.limits import COPY_LOG_MS, COPY_WINDOW_MS, LATENESS_MS
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import Site
 from processor.rules.carry import no_open_visits
 from processor.rules.copies import find_copies

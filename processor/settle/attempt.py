@@ -14,11 +14,10 @@ from typing import Final
 import polars as pl
 
 from hitmesh.model.claims import ClaimKind, OrderClaim
-from hitmesh.model.generations import Drift, GenerationEntry
+from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.limits import COPY_WINDOW_MS
 from hitmesh.model.positions import PartitionId
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
 from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.waiting_visits import days_with_provisional_visits

@@ -22,10 +22,9 @@ import polars as pl
 from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, Unavailable
-from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, DirtySiteDay
+from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, DirtySiteDay
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.columns import LOGIC_VERSION
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.ports import Clock, ProgressReader

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.rows.stream_columns import LedgerClass, LedgerKind
+from hitmesh.model.ledger import LedgerClass, LedgerKind
 
 # The whole and the parts that must add up within each (site, at).
 _EQUATIONS: Final = {

@@ -19,11 +19,11 @@ from hitmesh.model.closing import is_closed
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import DirtyMark
 from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
-from hitmesh.model.keys import hash64_column
+from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
-from hitmesh.model.rows.stream_columns import LedgerClass
+from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from processor.rules.refunds import claims_refund, takes_total

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.amounts import sums
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.queries import MetricQuery
-from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import merge_by_group
 from reporter.answer.parts import BUCKET

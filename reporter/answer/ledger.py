@@ -15,9 +15,9 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.generations import DirtyMark, GenerationEntry, LedgerEntry
+from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, GenerationEntry, LedgerEntry
+from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION, LedgerClass, LedgerKind
 
 _MODULUS: Final = 1 << 64
 _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED)

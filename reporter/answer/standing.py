@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hitmesh.model.errors import Unavailable
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, Topic
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import DirtyDays, Generations, ProgressReader

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from hitmesh.model.errors import Unavailable
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from reporter.answer.freshness import Freshness, freshness

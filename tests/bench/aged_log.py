@@ -32,10 +32,11 @@ from hitmesh.adapters.kafka.offsets import offset_of
 from hitmesh.adapters.kafka.records import header_of
 from hitmesh.adapters.servers import Servers, parse_servers
 from hitmesh.adapters.stores import Stores
-from hitmesh.model.keys import hash64, hash64_column
+from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
+from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.runtime.clock import SystemClock
 from tests.bench.measured import progress
 

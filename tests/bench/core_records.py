@@ -20,10 +20,10 @@ from collector.records import hits_record
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
-from hitmesh.model.keys import hash64_column
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, concat, unpack_record
+from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.runtime.clock import SystemClock
 from tests.bench.filled_store import append
 from tests.bench.record_file import write_record

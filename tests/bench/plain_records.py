@@ -10,10 +10,10 @@ import polars as pl
 
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.hit_types import HitType
-from hitmesh.model.keys import hash64_column
 from hitmesh.model.positions import Position
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record
+from hitmesh.model.rows.hash_columns import hash64_column
 from tests.bench.core_process import PARTITION
 
 

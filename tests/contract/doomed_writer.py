@@ -12,11 +12,11 @@ import polars as pl
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.claims import OrderClaim
-from hitmesh.model.generations import DirtyMark, LedgerEntry
+from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, LedgerEntry
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import RawRecord, Record, RecordKind, RejectedHit
 from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
 from hitmesh.runtime.clock import ManualClock

@@ -11,6 +11,7 @@ from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import StaleGeneration
 from hitmesh.model.generations import (
     SETTLEMENT_LOG,
+    STREAM_GENERATION,
     DirtyMark,
     DirtySiteDay,
     Drift,
@@ -19,7 +20,6 @@ from hitmesh.model.generations import (
     MarkRange,
 )
 from hitmesh.model.positions import PartitionId, Position
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from tests.support.opened import Opener
 

@@ -9,12 +9,9 @@ import polars as pl
 import pytest
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import (
-    MOVED_VISITORS,
-    ROW_SUMS,
-    STREAM_GENERATION,
-)
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import union
 from hitmesh.model.stream_values import FoldedRows

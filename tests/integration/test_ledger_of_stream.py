@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hitmesh.api.control.v1 import trace_pb2 as pb
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from processor.service import TraceStores, trace_hit
 from reporter.answer.ledger import Day, SiteLedger, site_ledger

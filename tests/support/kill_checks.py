@@ -13,12 +13,14 @@ import polars as pl
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.cells import CELL_MS
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import Position
 from hitmesh.model.records import LoggedRecord, RecordKind, RejectedHit
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_GENERATION, LedgerClass, LedgerKind
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 from reporter.answer.ledger import site_ledger

@@ -11,15 +11,11 @@ import polars as pl
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.cells import CELL_MS
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_SKETCHES, VISITS_DIMENSIONS, RowSource
-from hitmesh.model.rows.stream_columns import (
-    MOVED_VISITORS,
-    STREAM_GENERATION,
-    STREAM_MEASURES,
-    LedgerClass,
-    LedgerKind,
-)
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_MEASURES
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.theta import Theta
 from hitmesh.model.sketches.unions import merge_by_group

@@ -12,10 +12,11 @@ from hitmesh.adapters.shared.answers import answer, needed_columns
 from hitmesh.model.cells import Grain, buckets, cell_of, utc_day_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.filters import Filter
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches
 from processor.settle.series import settled_series

@@ -18,7 +18,7 @@ import polars as pl
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.cells import CELL_MS
-from hitmesh.model.generations import LedgerEntry
+from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
 from hitmesh.model.hit_types import CartAction, HitFlag, HitType
 from hitmesh.model.limits import CLOSED_AFTER_MS
 from hitmesh.model.positions import LoggedPosition, Topic
@@ -33,7 +33,6 @@ from hitmesh.model.rows.rollup_rows import (
     VISITS_MEASURES,
     RowSource,
 )
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
 from hitmesh.model.sketches.unions import union_by_group
 from hitmesh.model.zones import DAY_MS

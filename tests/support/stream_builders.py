@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from hitmesh.adapters.factory import Stores
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import (
@@ -17,10 +19,7 @@ from hitmesh.model.rows.stream_columns import (
     PARTIAL_COLUMNS,
     SERIES_COLUMNS,
     STREAM_COLUMNS,
-    STREAM_GENERATION,
     UNKEYED_DIGESTS,
-    LedgerClass,
-    LedgerKind,
 )
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows, SnapshotManifest

@@ -15,9 +15,9 @@ from hitmesh.model.cells import Grain
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.filters import Comparison, Operator
 from hitmesh.model.generations import DirtyMark, DirtySiteDay, Drift, LedgerEntry
+from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import LedgerKind
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows
 from hitmesh.runtime.clock import ManualClock

@@ -21,10 +21,11 @@ from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.shared.answers import answer
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches, union
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from hitmesh.model.keys import (
-    campaign_hashes,
-    hash64,
-    hash64_column,
-    partition_of,
-    visitor_key,
-)
+from hitmesh.model.keys import hash64, partition_of, visitor_key
+from hitmesh.model.rows.hash_columns import campaign_hashes, hash64_column
 
 SECRET = bytes(range(32))
 STRINGS = ["", "a", "merchants/m/sites/s", "é", "🛒 cart", "x" * 127, "x" * 128, "é" * 100, "\0", "line\nbreak"]

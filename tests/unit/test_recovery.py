@@ -12,15 +12,10 @@ import pytest
 from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
 from hitmesh.adapters.shared.partials import newest
 from hitmesh.model.errors import PartitionsMoved
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, Topic
 from hitmesh.model.rows.columns import LOGIC_VERSION
-from hitmesh.model.rows.stream_columns import (
-    MOVED_VISITORS,
-    PARTIAL_COLUMNS,
-    PARTIAL_SUMS,
-    STREAM_GENERATION,
-    UNKEYED_DIGESTS,
-)
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, PARTIAL_COLUMNS, PARTIAL_SUMS, UNKEYED_DIGESTS
 from hitmesh.model.stored import opened
 from hitmesh.model.stream_values import SnapshotManifest
 from processor.__main__ import stream_stores

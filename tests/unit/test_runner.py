@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 
 from hitmesh.model.errors import PartitionsMoved, Unavailable
+from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.columns import REJECTED_COLUMNS, pack_record
-from hitmesh.model.rows.stream_columns import EPOCH_MS, LedgerClass
+from hitmesh.model.rows.stream_columns import EPOCH_MS
 from hitmesh.model.sites import SiteDay
 from processor.__main__ import stream_stores
 from processor.stream.intake import take_in

@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, Topic
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import union
 from processor.settle.attempt import Attempt

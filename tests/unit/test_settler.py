@@ -13,12 +13,11 @@ import structlog
 
 from hitmesh.adapters.memory.rows import MemoryRows
 from hitmesh.model.days import date_text
-from hitmesh.model.generations import SETTLEMENT_LOG, DirtyMark, GenerationEntry
+from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, GenerationEntry
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
 from processor.settle.pace import SettlePace

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.keys import hash64
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.zones import DAY_MS
 from processor.__main__ import stream_stores
 from processor.stream.runner import Runner

@@ -14,7 +14,8 @@ import polars as pl
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.shared.bits import to_unsigned
 from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, waiting_days
-from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS, LedgerKind
+from hitmesh.model.ledger import LedgerKind
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LEDGER_SUMS
 
 _PUT: Final = """INSERT INTO ledger (site, zero, kind, at, of_class, log, partition, epoch, hits, sum64, xor64)
     VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""

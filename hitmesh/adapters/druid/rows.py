@@ -25,9 +25,10 @@ from hitmesh.adapters.druid.columns import (
     SORTED,
     TIME,
 )
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION, STREAM_MEASURES
+from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500

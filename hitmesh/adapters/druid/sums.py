@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from hitmesh.adapters.druid.columns import HALF, HIGH
 from hitmesh.adapters.druid.intervals import iso
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 

@@ -13,7 +13,8 @@ import polars as pl
 
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Value
 from hitmesh.adapters.shared.partials import as_kept, ledger_sums, newest, of_some_sites, waiting_days
-from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS, LedgerKind
+from hitmesh.model.ledger import LedgerKind
+from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
 # A redo since the last snapshot, minutes back, rewrites recent epochs. State rebuilt from further back also

@@ -22,10 +22,10 @@ from hitmesh.adapters.shared.work_limits import MAX_CELLS, refuse_cells
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.filters import comparisons_in
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import ProgressReader
 

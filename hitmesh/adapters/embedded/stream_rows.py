@@ -16,10 +16,12 @@ import polars as pl
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.kept_frames import KeptFrames
 from hitmesh.adapters.shared.stream_rows import counts_something, folded
-from hitmesh.model.keys import hash64, hash64_column
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.keys import hash64
 from hitmesh.model.rows.columns import pack_record, unpack_record
+from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 
 BUCKETS: Final = 64

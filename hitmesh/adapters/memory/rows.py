@@ -11,10 +11,10 @@ import polars as pl
 from hitmesh.adapters.shared.answers import answer, as_asked, as_stored, distinct_values, needed_columns
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded, sums_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
 from hitmesh.ports import ProgressReader

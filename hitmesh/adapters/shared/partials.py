@@ -13,6 +13,7 @@ import polars as pl
 
 from hitmesh.adapters.shared.answers import united
 from hitmesh.model.amounts import sums as exact_sums
+from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES
 from hitmesh.model.rows.stream_columns import (
     LEDGER_COLUMNS,
@@ -21,7 +22,6 @@ from hitmesh.model.rows.stream_columns import (
     PARTIAL_SUMS,
     SERIES_COLUMNS,
     UNKEYED_DIGESTS,
-    LedgerKind,
 )
 from hitmesh.model.sites import SiteDay
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hitmesh.model.generations import Drift
-from hitmesh.model.rows.stream_columns import STREAM_GENERATION
+from hitmesh.model.generations import STREAM_GENERATION, Drift
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None) -> int:

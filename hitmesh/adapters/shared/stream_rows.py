@@ -11,14 +11,9 @@ import polars as pl
 
 from hitmesh.adapters.shared.answers import united
 from hitmesh.model.amounts import as_rows, sums
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, TRAFFIC_SKETCHES, RowSource
-from hitmesh.model.rows.stream_columns import (
-    MOVED_VISITORS,
-    ROW_SUMS,
-    STREAM_COLUMNS,
-    STREAM_GENERATION,
-    STREAM_MEASURES,
-)
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS, STREAM_COLUMNS, STREAM_MEASURES
 from hitmesh.model.sites import SiteDay
 
 _SUMS = {source: [name for name in STREAM_COLUMNS[source] if name in STREAM_MEASURES[source]] for source in RowSource}

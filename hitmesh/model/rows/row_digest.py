@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import U64Array
-from hitmesh.model.keys import hash64_column
+from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.model.rows.rollup_rows import (
     TRAFFIC_DIMENSIONS,
     TRAFFIC_MEASURES,

@@ -7,7 +7,6 @@ net of all its rows. A partial is an epoch's contribution to a cell, an absolute
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
 import polars as pl
@@ -21,9 +20,6 @@ from hitmesh.model.rows.rollup_rows import (
     RowSource,
     sum_type,
 )
-
-# The generation of all stream rows; settlements count from 1.
-STREAM_GENERATION: Final = 0
 
 EPOCH_MS: Final = 900_000  # of log time
 
@@ -68,27 +64,6 @@ _SUMS: Final[dict[str, pl.DataType]] = {
 }
 PARTIAL_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, "generation": pl.Int64(), **_WRITTEN_BY, **_SUMS}
 SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}
-
-
-class LedgerKind(StrEnum):
-    """The meaning of `at` in a ledger row."""
-
-    CELL = "cell"  # start of the collect time's cell, UTC ms: received = rejected + accepted
-    DAY = "day"  # UTC day of event time: accepted = counted + duplicate + excluded + pending
-    WAITS = "waits"  # UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
-
-
-class LedgerClass(StrEnum):
-    """The outcome of hits (rule D5). In kind DAY, the other classes must add up to ACCEPTED."""
-
-    RECEIVED = "received"
-    REJECTED = "rejected"
-    ACCEPTED = "accepted"
-    COUNTED = "counted"
-    DUPLICATE = "duplicate"
-    EXCLUDED = "excluded"
-    PENDING = "pending"  # history: raw only, until the day is settled
-
 
 _COUNTS: Final[dict[str, pl.DataType]] = {"hits": pl.Int64(), "sum64": pl.UInt64(), "xor64": pl.UInt64()}
 _LEDGER_KEY: Final[dict[str, pl.DataType]] = {

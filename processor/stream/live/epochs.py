@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.amounts import sums as exact_sums
+from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.rows.stream_columns import (
@@ -23,9 +25,7 @@ from hitmesh.model.rows.stream_columns import (
     PARTIAL_COLUMNS,
     PARTIAL_SUMS,
     SERIES_COLUMNS,
-    STREAM_GENERATION,
     UNKEYED_DIGESTS,
-    LedgerKind,
 )
 from hitmesh.model.sketches.unions import LG_K_CELL, merge_by_group
 from processor.stream.live.rows import SignedRows

@@ -13,7 +13,8 @@ import polars as pl
 
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.cells import CELL_MS
-from hitmesh.model.rows.stream_columns import LEDGER_SUMS, LedgerClass, LedgerKind
+from hitmesh.model.ledger import LedgerClass, LedgerKind
+from hitmesh.model.rows.stream_columns import LEDGER_SUMS
 from hitmesh.model.zones import DAY_MS
 
 _FATES: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED, LedgerClass.PENDING)

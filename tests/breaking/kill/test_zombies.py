@@ -12,9 +12,10 @@ from polars.testing import assert_frame_equal
 
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.errors import Fenced
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.rows.columns import LOGIC_VERSION
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.stream_values import SnapshotManifest
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.runtime.telemetry import unmeasured

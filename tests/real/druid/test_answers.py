@@ -24,10 +24,11 @@ from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import answer, as_asked, distinct_values, needed_columns
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded
 from hitmesh.model.filters import Comparison, Operator
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
-from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS, STREAM_GENERATION
+from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.sketches.unions import cell_sketches, union
 from hitmesh.model.stream_values import FoldedRows
