@@ -31,6 +31,7 @@ from collector.refusal_sample import RefusalSample
 from collector.settings import CollectorSettings
 from hitmesh.model.errors import HitmeshError, RetryError
 from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import Record
 from hitmesh.ports import Clock, EventLog, SiteDirectory
 from hitmesh.runtime.logs import Seldom, logger, traceback_of
@@ -110,7 +111,9 @@ class MicroBatcher:
             self._send_away([waiting])
 
     def _send_away(self, waiting: Sequence[Waiting]) -> None:
-        stopping = retry_later("LOG_FULL", "the collector is stopping: send the batch again to another collector", 1.0)
+        stopping = retry_later(
+            HitReason.LOG_FULL, "the collector is stopping: send the batch again to another collector", 1.0
+        )
         tell_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:
@@ -176,7 +179,7 @@ class MicroBatcher:
         if batch.is_over():
             tell_all(
                 [batch],
-                [retry_later("LOG_FULL", "the caller disconnected: send the batch again", RETRY_DELAY_S)],
+                [retry_later(HitReason.LOG_FULL, "the caller disconnected: send the batch again", RETRY_DELAY_S)],
                 self._meter,
             )
             return False
@@ -186,7 +189,7 @@ class MicroBatcher:
         try:
             batch.let_pass()
         except RetryError as error:
-            tell_all([batch], [retry_later("QUOTA", error.message, error.retry_after_s)], self._meter)
+            tell_all([batch], [retry_later(HitReason.QUOTA, error.message, error.retry_after_s)], self._meter)
             return False
         return self._is_awaited(batch)
 
@@ -209,7 +212,7 @@ class MicroBatcher:
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
-            again = retry_later("LOG_FULL", error.message, error.retry_after_s)
+            again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s)
             tell_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
             # A bug or panic in admission must cost only the batch that triggers the error.
@@ -217,7 +220,9 @@ class MicroBatcher:
                 self._admit([batch])
         else:
             logger().exception("batch_not_admitted", bytes=len(waiting[0].frame.batch))
-            broken = retry_later("DECODE", "the batch could not be processed; the cause is in the server's log", 60)
+            broken = retry_later(
+                HitReason.DECODE, "the batch could not be processed; the cause is in the server's log", 60
+            )
             tell_all(waiting, [broken], self._meter)
 
     def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:

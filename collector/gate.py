@@ -15,10 +15,11 @@ from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
 from hitmesh.model.errors import KeyNotLookedUp, RetryError, Unauthenticated
+from hitmesh.model.reasons import ErrorReason, HitReason
 from hitmesh.model.sites import IngestKey, KeyKind
 from hitmesh.ports import SiteDirectory
 
-_NO_KEY: Final = frozenset(("UNKNOWN_KEY", "KEY_REVOKED", "QUOTA"))
+_NO_KEY: Final = frozenset((HitReason.UNKNOWN_KEY, HitReason.KEY_REVOKED, HitReason.QUOTA))
 _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
@@ -142,10 +143,10 @@ class Gate:
             self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
             message = "the ingest key is not known: check the key, or create a key with CreateIngestKey"
-            raise Unauthenticated(message, field="open.ingest_key", reason="UNKNOWN_KEY")
+            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.UNKNOWN_KEY)
         if found.revoked_at is not None:
             message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
-            raise Unauthenticated(message, field="open.ingest_key", reason="KEY_REVOKED")
+            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.KEY_REVOKED)
         return found
 
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
@@ -162,7 +163,7 @@ class Gate:
 
 def _kept_out(why: str, wait_s: float) -> RetryError:
     message = f"{why}: wait {wait_s:.0f} s, and send a known key and valid hits"
-    return RetryError(message, reason="QUOTA", retry_after_s=max(1.0, wait_s))
+    return RetryError(message, reason=ErrorReason.QUOTA, retry_after_s=max(1.0, wait_s))
 
 
 def key_in_json(body: bytes) -> str:

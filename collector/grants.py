@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collector.admission import Grant, Refusal
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
+from hitmesh.model.reasons import HitReason
 from hitmesh.ports import SiteDirectory
 
 Sender = tuple[str, str]  # (key secret, site header)
@@ -19,30 +20,32 @@ def resolve(senders: Iterable[Sender], directory: SiteDirectory) -> dict[Sender,
 
 def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Grant | Refusal:
     if not secret:
-        return Refusal("UNKNOWN_KEY", "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key")
+        return Refusal(
+            HitReason.UNKNOWN_KEY, "the batch names no ingest key: set HitBatch.ingest_key or StreamOpen.ingest_key"
+        )
     try:
         key = directory.key(secret)
     except KeyNotLookedUp as error:  # affects this sender only: batches of others go on
         return Refusal(error.reason, error.message, retry=True)
     if key is None:
         return Refusal(
-            "UNKNOWN_KEY", "the ingest key is not known: check the key, or create a key with CreateIngestKey"
+            HitReason.UNKNOWN_KEY, "the ingest key is not known: check the key, or create a key with CreateIngestKey"
         )
     if key.revoked_at is not None:
         message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
-        return Refusal("KEY_REVOKED", message, site=key.site or "", key_id=key.key_id)
+        return Refusal(HitReason.KEY_REVOKED, message, site=key.site or "", key_id=key.key_id)
     try:
         named = site_name(site_header) if site_header else key.site
     except RefusedError as error:
-        return Refusal("UNKNOWN_SITE", error.message, key_id=key.key_id)
+        return Refusal(HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id)
     if named is None:
         message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in hitmesh-site"
-        return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
+        return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id)
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
         # Only the sender claims this name: do not file the refused hits under a site that may belong to another
         # merchant.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
-        return Refusal("UNKNOWN_SITE", message, key_id=key.key_id)
+        return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id)
     return Grant(key=key, site=site)

@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 from google.protobuf import json_format
 
 from collector.admission.envelopes import MAX_HITS, FoundFault
-from collector.admission.verdicts import Reason
 from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
 from collector.json_split import SplitBatch, split_batch
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason, HitReason
 
 # Field number 0 with wire type 7: neither exists.
 _UNDECODABLE: Final = b"\x07"
@@ -68,7 +68,9 @@ def batch_of_json(
     """
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
-        raise RefusedError(f"the body has {len(body):,} bytes; {limit}", field="body", reason="BATCH_TOO_LARGE")
+        raise RefusedError(
+            f"the body has {len(body):,} bytes; {limit}", field="body", reason=ErrorReason.BATCH_TOO_LARGE
+        )
     try:
         split = split_batch(body)
     except (ValueError, RecursionError) as error:
@@ -137,14 +139,14 @@ class _HitReader:
             return broken
         except RecursionError:
             problem = f"hit {index} of {self._hits} is nested too deeply: the limit is {MAX_NESTING} levels"
-            self.faults[index] = FoundFault(Reason.DECODE, "", problem, b"")
+            self.faults[index] = FoundFault(HitReason.DECODE, "", problem, b"")
             return _UNDECODABLE
 
     def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
         """Record an unknown type name, which parses as no type, so that admission's refusal can quote the name."""
         sent = fields.get("type")
         if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:
-            self.faults[index] = FoundFault(Reason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
+            self.faults[index] = FoundFault(HitReason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
 
     def _find_fault(self, index: int, hit: object, size: int) -> None:
         if len(self.faults) < self._detailed and size <= DETAILED_BYTES:
@@ -154,7 +156,7 @@ class _HitReader:
             message = (
                 f"hit {index} of {self._hits} is not the JSON of a Hit: send the hit in a smaller batch to learn why"
             )
-        self.faults[index] = FoundFault(Reason.DECODE, field, message, _id_alone(hit))
+        self.faults[index] = FoundFault(HitReason.DECODE, field, message, _id_alone(hit))
 
 
 def _id_alone(hit: object) -> bytes:
@@ -210,4 +212,4 @@ def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> 
 
 
 def _refused(message: str) -> RefusedError:
-    return RefusedError(message, field="body", reason="DECODE")
+    return RefusedError(message, field="body", reason=ErrorReason.DECODE)

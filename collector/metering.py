@@ -12,7 +12,7 @@ from hitmesh.model.errors import HitmeshError, RetryError
 from hitmesh.model.positions import Topic
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry import registry as known
-from hitmesh.runtime.telemetry.labels import HitOutcome, IssueOutcome, LogTopic, Reason, StoreReason
+from hitmesh.runtime.telemetry.labels import OTHER, HitOutcome, IssueOutcome, LogTopic
 
 
 class CollectorMeter:
@@ -48,17 +48,17 @@ class CollectorMeter:
                 self._metrics.add(known.COLLECTOR_HITS, hits, outcome=told_as)
         issues = Counter((issue.outcome, issue.reason) for outcome in outcomes for issue in outcome.issues)
         for (issue_outcome, reason), count in issues.items():
-            self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(issue_outcome), reason=Reason(reason))
+            self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(issue_outcome), reason=reason)
 
     def ended(self, error: HitmeshError) -> None:
         """Count a stream that ended with an error."""
         outcome = IssueOutcome.RETRY if isinstance(error, RetryError) else IssueOutcome.REJECTED
-        self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=outcome, reason=Reason(error.reason))
+        self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=outcome, reason=error.reason)
 
     def appended(self, topic: Topic, error: BaseException | None) -> None:
         """Count a durable record, or a failed append."""
         if error is None:
             self._metrics.add(known.COLLECTOR_RECORDS, 1, topic=LogTopic(topic.value))
         else:
-            reason = error.reason if isinstance(error, HitmeshError) else "OTHER"
-            self._metrics.add(known.COLLECTOR_APPEND_FAILURES, 1, reason=StoreReason(reason))
+            reason = error.reason if isinstance(error, HitmeshError) else OTHER
+            self._metrics.add(known.COLLECTOR_APPEND_FAILURES, 1, reason=reason)

@@ -17,6 +17,7 @@ from collector.metering import CollectorMeter
 from collector.outcome import RETRY_DELAY_S, BatchOutcome, retry_later
 from hitmesh.model.errors import RetryError
 from hitmesh.model.positions import LoggedPosition
+from hitmesh.model.reasons import HitReason
 
 Told = Callable[[BatchOutcome], None]
 
@@ -90,7 +91,7 @@ class MicroBatch:
         for index in range(len(self._waiting)):
             failure = self._failures.get(index)
             if failure is not None:
-                outcomes.append(retry_later("LOG_FULL", failure.message, failure.retry_after_s))
+                outcomes.append(retry_later(HitReason.LOG_FULL, failure.message, failure.retry_after_s))
                 continue
             batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
             retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None

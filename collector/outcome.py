@@ -9,6 +9,7 @@ from functools import cache
 from collector.admission import Issue
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.reasons import HitReason
 
 WHOLE_BATCH = -1
 RETRY_DELAY_S = 1.0
@@ -28,7 +29,7 @@ class BatchOutcome:
     def is_charged(self) -> bool:
         """Whether the sender is charged: hits were refused, or the key was beyond the budget of look-ups."""
         return bool(self.rejected) or any(
-            issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == "QUOTA")
+            issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == HitReason.QUOTA)
             for issue in self.issues[:1]
         )
 
@@ -78,7 +79,7 @@ def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collecto
         yield receipt
 
 
-def retry_later(reason: str, message: str, retry_s: float) -> BatchOutcome:
+def retry_later(reason: HitReason, message: str, retry_s: float) -> BatchOutcome:
     """Return the outcome for a batch that must be sent again."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message)
     return BatchOutcome(issues=(issue,), retry_s=retry_s)

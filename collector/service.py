@@ -32,6 +32,7 @@ from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
 from collector.stream import Age, HitStream, start_reader
 from hitmesh.api.collector.v1 import collector_pb2, json_pb2
 from hitmesh.model.errors import HitmeshError, NotFound, RefusedError, RetryError, Unauthenticated
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
@@ -47,10 +48,10 @@ UNARY_TIMEOUT_S = 10.0
 # A larger message breaks the call. Below this size, a batch that is too large gets an itemised refusal.
 MAX_MESSAGE_BYTES = 8 << 20
 
-_WHOLE_CALL: dict[str, type[RefusedError]] = {
-    "UNKNOWN_KEY": Unauthenticated,
-    "KEY_REVOKED": Unauthenticated,
-    "UNKNOWN_SITE": NotFound,
+_WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
+    ErrorReason.UNKNOWN_KEY: Unauthenticated,
+    ErrorReason.KEY_REVOKED: Unauthenticated,
+    ErrorReason.UNKNOWN_SITE: NotFound,
 }
 
 
@@ -210,7 +211,9 @@ class CollectorService:
         batch = read_unary_frame(message)
         if batch is None:
             self._gate.charge_units("", _address(context), len(message))
-            raise RefusedError("the request is not a SendHitsRequest: check the bytes", reason="DECODE", field="batch")
+            raise RefusedError(
+                "the request is not a SendHitsRequest: check the bytes", reason=ErrorReason.DECODE, field="batch"
+            )
         if self._gate.is_watchful:
             self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))
         return self._send(_Sent(batch, context))
@@ -350,7 +353,7 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
     if whole is None:
         return
     if whole.outcome == "RETRY":
-        raise RetryError(whole.message, reason=whole.reason, retry_after_s=outcome.retry_s or 1.0)
+        raise RetryError(whole.message, reason=ErrorReason(whole.reason), retry_after_s=outcome.retry_s or 1.0)
     if whole.outcome == "REJECTED":
-        kind = _WHOLE_CALL.get(whole.reason, RefusedError)
-        raise kind(whole.message, field=whole.field or "batch", reason=whole.reason)
+        reason = ErrorReason(whole.reason)
+        raise _WHOLE_CALL.get(reason, RefusedError)(whole.message, field=whole.field or "batch", reason=reason)

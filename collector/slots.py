@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from hitmesh.model.errors import RetryError
+from hitmesh.model.reasons import ErrorReason
 
 StreamT = TypeVar("StreamT")
 
@@ -112,6 +113,6 @@ def too_many_streams(held: str, limit: int) -> RetryError:
     """Return the error that refuses a stream."""
     return RetryError(
         f"this collector has {held}; the limit is {limit}: open the stream again, on another collector",
-        reason="TOO_MANY_STREAMS",
+        reason=ErrorReason.TOO_MANY_STREAMS,
         retry_after_s=2.0,
     )

@@ -24,6 +24,7 @@ from collector.outcome import BatchOutcome
 from collector.sequence import Sequence, Verdict
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.model.errors import HitmeshError, RefusedError, Unauthenticated
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger
 
@@ -225,7 +226,7 @@ class HitStream:
             f"`open` has no ingest key, and no batch with a known key arrived within {self._prove_within_s:g} s: "
             "name the key in StreamOpen.ingest_key",
             field="open.ingest_key",
-            reason="UNKNOWN_KEY",
+            reason=ErrorReason.UNKNOWN_KEY,
         )
         self._ended = True
         self._changed.notify_all()
@@ -289,7 +290,7 @@ class HitStream:
                 f"batch_seq {frame.batch_seq} arrived where {due} was expected: number batches from resume_from + 1 "
                 f"without gaps; reopen the stream with resume_from = the last acknowledged number",
                 field="batch.batch_seq",
-                reason="BATCH_OUT_OF_SEQUENCE",
+                reason=ErrorReason.BATCH_OUT_OF_SEQUENCE,
             )
 
     def _submit(self, batch_seq: int, batch: bytes, size: int, *, is_garbage: bool = False) -> None:
@@ -335,7 +336,7 @@ def _check_number(field: str, number: int) -> None:
             f"{field} is {number}; the largest number of a batch is {MAX_BATCH_SEQ}: resume from the last number that "
             "was acknowledged, or from 0, and number batches from there",
             field=field,
-            reason="BATCH_OUT_OF_SEQUENCE",
+            reason=ErrorReason.BATCH_OUT_OF_SEQUENCE,
         )
 
 

@@ -26,7 +26,6 @@ from hitmesh.runtime.lifecycle import SERVER_OPTIONS
 from hitmesh.runtime.logs import Seldom, logger
 from hitmesh.runtime.rpc_errors import translating, translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
-from hitmesh.runtime.telemetry.labels import StoreReason
 from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from reporter.answer.lanes import QUESTIONS_AT_ONCE, Lanes
@@ -163,7 +162,7 @@ class _Shell:
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:
         """Count a store error; for damage also log the request, at a limited rate."""
-        self._metrics.add(REPORTER_STORE_ERRORS, 1, reason=StoreReason(error.reason))
+        self._metrics.add(REPORTER_STORE_ERRORS, 1, reason=error.reason)
         calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
         if calls:
             logger().error(

@@ -10,7 +10,7 @@ from collector.admission.batches import Grant, Refusal
 from collector.admission.decide import Admitted, admit, decode
 from collector.admission.envelopes import Frame, Sender
 from collector.admission.frames import Decoded, read_frames
-from collector.admission.verdicts import Issue, Outcome, Reason
+from collector.admission.verdicts import Issue, Outcome
 
 __all__ = [
     "Admitted",
@@ -19,7 +19,6 @@ __all__ = [
     "Grant",
     "Issue",
     "Outcome",
-    "Reason",
     "Refusal",
     "Sender",
     "admit",

@@ -21,7 +21,8 @@ from collector.admission.envelopes import Fault
 from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
-from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
+from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
@@ -41,7 +42,7 @@ class Grant:
 class Refusal:
     """Why a sender may not send. `retry`: sending again may help. `site` and `key_id` are set where known.
 
-    `reason` is a value of Reason.
+    `reason` is a value of HitReason.
     """
 
     reason: str
@@ -52,7 +53,7 @@ class Refusal:
 
 
 Answer = Grant | Refusal
-UNKNOWN: Final = Refusal(Reason.UNKNOWN_KEY, _NO_GRANT)
+UNKNOWN: Final = Refusal(HitReason.UNKNOWN_KEY, _NO_GRANT)
 
 
 def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple[str, str]]:
@@ -132,7 +133,7 @@ def _refuse_faults(faults: Mapping[int, Fault], verdicts: Verdicts) -> None:
 def _refuse_senders(answers: tuple[Answer, ...], sender: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
     for number, answer in enumerate(answers):
         if isinstance(answer, Refusal):
-            verdicts.refuse(sender == number, Reason(answer.reason), "ingest_key", answer.message)
+            verdicts.refuse(sender == number, HitReason(answer.reason), "ingest_key", answer.message)
 
 
 def _senders(answers: tuple[Answer, ...]) -> Senders:

@@ -14,7 +14,7 @@ import polars as pl
 from collector.admission.campaigns import Campaigns
 from collector.admission.columns import Columns, distinct_tuples
 from collector.admission.texts import Texts
-from hitmesh.model.hit_types import HitFlag
+from hitmesh.model.reasons import HitFlag
 
 _CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id", "click_id_kind")
 

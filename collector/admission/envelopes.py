@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from collector.admission.verdicts import Reason
 from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.reasons import HitReason
 
 MAX_BATCH_BYTES: Final = 1 << 20
 MAX_HITS: Final = 2_000
@@ -25,7 +25,7 @@ class FoundFault(NamedTuple):
     `left` holds the sound bytes when the hit does not decode, and is None otherwise.
     """
 
-    reason: Reason
+    reason: HitReason
     field: str
     message: str
     left: bytes | None
@@ -60,7 +60,7 @@ class Sender(NamedTuple):
 class Fault(NamedTuple):
     """Why a whole batch is refused, and how many hits the batch holds."""
 
-    reason: Reason
+    reason: HitReason
     field: str
     message: str
     hits: int
@@ -135,18 +135,18 @@ def spans_by_hits(
 
 
 def _no_batch() -> Fault:
-    return Fault(Reason.DECODE, "", "the batch is not a HitBatch: send the bytes of a HitBatch message", 1)
+    return Fault(HitReason.DECODE, "", "the batch is not a HitBatch: send the bytes of a HitBatch message", 1)
 
 
 def _too_large(size: int, hits: int) -> Fault:
     message = f"the batch has {size:,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits per batch"
-    return Fault(Reason.BATCH_TOO_LARGE, "", message, hits)
+    return Fault(HitReason.BATCH_TOO_LARGE, "", message, hits)
 
 
 def _wrong_count(hits: int) -> Fault | None:
     if not hits:
-        return Fault(Reason.MISSING_FIELD, "hits", "the batch holds no hits: send at least 1", 0)
+        return Fault(HitReason.MISSING_FIELD, "hits", "the batch holds no hits: send at least 1", 0)
     if hits <= MAX_HITS:
         return None
     message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send several batches"
-    return Fault(Reason.BATCH_TOO_LARGE, "hits", message, hits)
+    return Fault(HitReason.BATCH_TOO_LARGE, "hits", message, hits)

@@ -11,7 +11,8 @@ import numpy as np
 
 from collector.admission.payloads import Part
 from collector.admission.texts import has_control
-from collector.admission.verdicts import Reason, shown
+from collector.admission.verdicts import shown
+from hitmesh.model.reasons import HitReason
 
 MAX_NAME_BYTES: Final = 256
 MAX_TERM_BYTES: Final = 256
@@ -41,7 +42,7 @@ def check_event(part: Part) -> None:
     if name is not None:
         part.verdicts.refuse(
             name.among(has_control),
-            Reason.INVALID_FIELD,
+            HitReason.INVALID_FIELD,
             "event.name",
             lambda at: (
                 f"event.name {shown(name.value(at))} holds a control character or a line break: use printable text"
@@ -49,7 +50,10 @@ def check_event(part: Part) -> None:
         )
     value = part.payload.column("value").fill_null(0.0).to_numpy()
     part.verdicts.refuse(
-        ~np.isfinite(value), Reason.INVALID_FIELD, "event.value", lambda at: f"event.value {value[at]} is not a number"
+        ~np.isfinite(value),
+        HitReason.INVALID_FIELD,
+        "event.value",
+        lambda at: f"event.value {value[at]} is not a number",
     )
     part.keep_text("event_name", name)
     part.columns.set_false("interactive", part.rows[~np.asarray(part.payload.column("interactive").fill_null(True))])

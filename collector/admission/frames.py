@@ -29,11 +29,11 @@ from collector.admission.envelopes import (
     senders_of,
 )
 from collector.admission.texts import byte_lengths
-from collector.admission.verdicts import Reason
 from collector.wire import MessageReader, Undecodable, is_sound
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
 from hitmesh.model.hit_types import HitType
+from hitmesh.model.reasons import HitReason
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -54,7 +54,7 @@ MAX_ORDER_BYTES: Final = 256 << 10
 class HitFault(NamedTuple):
     """Why a hit is refused before any field is read."""
 
-    reason: Reason
+    reason: HitReason
     message: str
     field: str = ""
 
@@ -163,7 +163,7 @@ class FrameDecoder:
             at = int(np.searchsorted(starts, place, side="right")) - 1
             message = f"the hit has {sizes[place]:,} bytes; the limit is {limit:,}: send a smaller hit"
             where = (suspects[at], place - int(starts[at]))
-            draft.hit_faults.setdefault(where, HitFault(Reason.HIT_TOO_LARGE, message))
+            draft.hit_faults.setdefault(where, HitFault(HitReason.HIT_TOO_LARGE, message))
 
 
 def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, ...]]:
@@ -202,7 +202,7 @@ def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault
         envelope.hits[index] = damage.left
         what = damage.field and f"the payload {damage.field} of " if damage.field else ""
         message = f"{what}hit {index} of {hits} does not decode: strings must be UTF-8 and the bytes a valid message"
-        draft.hit_faults[number, index] = HitFault(Reason.DECODE, message, damage.field)
+        draft.hit_faults[number, index] = HitFault(HitReason.DECODE, message, damage.field)
     draft.batches[number] = envelope.SerializeToString()
     if not is_sound(draft.batches[number], hit_pb2.HitBatch):
         draft.faults[number] = _damaged_batch(hits)
@@ -215,4 +215,4 @@ def _without_hits(envelope: Envelope) -> bytes:
 
 def _damaged_batch(hits: int) -> Fault:
     message = "default_context, sdk or edge does not decode: strings must be UTF-8 and the bytes a valid message"
-    return Fault(Reason.DECODE, "default_context", message, hits)
+    return Fault(HitReason.DECODE, "default_context", message, hits)

@@ -41,9 +41,10 @@ from collector.admission.payloads import check_types, read_payloads
 from collector.admission.properties import read_properties
 from collector.admission.texts import Texts, limited
 from collector.admission.times import EventTimes, Instants, SentTimes, event_times
-from collector.admission.verdicts import Mask, Reason, Verdicts
-from hitmesh.model.hit_types import NON_INTERACTIVE, HitFlag, HitType
+from collector.admission.verdicts import Mask, Verdicts
+from hitmesh.model.hit_types import NON_INTERACTIVE, HitType
 from hitmesh.model.keys import hash64
+from hitmesh.model.reasons import HitFlag, HitReason
 
 MAX_HIT_ID_BYTES: Final = 64
 _CHECKS: Final = (
@@ -162,7 +163,7 @@ def _refuse_faults(hits: Hits, faults: Mapping[tuple[int, int], HitFault], verdi
     rows = np.searchsorted(hits.frame, frames) + indexes
     rows_known = rows < len(hits.frame)
     rows_known[rows_known] = hits.frame[rows[rows_known]] == frames[rows_known]
-    by_kind: dict[tuple[Reason, str], dict[int, str]] = {}
+    by_kind: dict[tuple[HitReason, str], dict[int, str]] = {}
     for row, known, fault in zip(rows.tolist(), rows_known.tolist(), faults.values(), strict=True):
         if known:
             by_kind.setdefault((fault.reason, fault.field), {})[row] = fault.message
@@ -206,7 +207,7 @@ def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> Mask:
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
     message = "offline is taken from server keys only and was ignored: send such hits with a server key"
-    verdicts.warn(sent & ~by_server, Reason.INVALID_FIELD, "offline", message)
+    verdicts.warn(sent & ~by_server, HitReason.INVALID_FIELD, "offline", message)
     offline: Mask = sent & by_server
     return offline
 

@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts
-from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
 from collector.admission.visitor_memory import VisitorMemory
 from hitmesh.model.keys import visitor_key
+from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
 SaltOf = Callable[[str, date, date], bytes]
@@ -132,7 +133,7 @@ def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
     if denied.any():
         verdicts.refuse(
             denied & ~_fact(known, lambda site: site.cookieless_counting),
-            Reason.CONSENT_DENIED,
+            HitReason.CONSENT_DENIED,
             "context.consent.analytics",
             "the visitor denied analytics consent and the site has no cookieless counting: send no such hits",
         )
@@ -141,13 +142,13 @@ def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
 def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
     verdicts.refuse(
         rows & denied,
-        Reason.CONSENT_DENIED,
+        HitReason.CONSENT_DENIED,
         "context.consent.analytics",
         "the visitor denied analytics consent: cookieless counting needs a trusted edge's client_ip and a user agent",
     )
     verdicts.refuse(
         rows,
-        Reason.MISSING_FIELD,
+        HitReason.MISSING_FIELD,
         "visitor_id",
         "nothing identifies the visitor: send visitor_id, or a user agent through an edge that sends client_ip",
     )

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from collector.admission.payloads import text_of
 from collector.admission.texts import Texts
-from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.reasons import HitReason
 
 MAX_TEXT_BYTES: Final = 64
 MAX_QUANTITY: Final = 1_000_000
@@ -117,7 +118,7 @@ def _rounded(price: int, weight: float) -> int:
 def _check_range(values: npt.NDArray[np.int64] | npt.NDArray[np.float64], field: str, verdicts: Verdicts) -> None:
     verdicts.refuse(
         ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # NaN fails both comparisons
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         field,
         lambda at: f"{field} is {values[at]:,}; it must be {-MAX_QUANTITY:,} to {MAX_QUANTITY:,}",
     )
@@ -132,7 +133,7 @@ def _refuse_price(
 ) -> None:
     verdicts.refuse(
         beyond,
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         f"{field}.unit_price_micros",
         lambda at: (
             f"{field}.unit_price_micros {price[at]:,} × quantity {quantity[at]:,} is beyond ±{MAX_ABS_MICROS:,} "
@@ -152,7 +153,7 @@ def _categories(levels: pa.ListArray, field: str, verdicts: Verdicts) -> Texts |
         return None
     verdicts.warn(
         counts > MAX_LEVELS,
-        Reason.TRUNCATED,
+        HitReason.TRUNCATED,
         field,
         lambda at: f"{field} has {counts[at]} levels; the limit is {MAX_LEVELS}: the rest was dropped",
     )

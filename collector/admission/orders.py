@@ -15,11 +15,12 @@ import pyarrow as pa
 from collector.admission.items import MAX_TEXT_BYTES, Items, item_lists, read_items
 from collector.admission.payloads import Part, text_of
 from collector.admission.texts import Texts, byte_lengths
-from collector.admission.verdicts import Mask, Reason, shown
+from collector.admission.verdicts import Mask, shown
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.hit_types import CartAction
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import CURRENCIES
+from hitmesh.model.reasons import HitReason
 
 MAX_ID_BYTES: Final = 255  # the length that payment providers require
 MAX_ITEMS: Final = 1_000
@@ -54,7 +55,7 @@ def check_refund(part: Part) -> None:
     field = f"{part.field}.amount_micros"
     part.verdicts.warn(
         of_order,
-        Reason.MISSING_FIELD,
+        HitReason.MISSING_FIELD,
         field,
         f"{field} is not set: the refund counts as 0 until settlement, then as the order's total; send the amount",
     )
@@ -112,7 +113,7 @@ def _whole_id(part: Part, name: str) -> Texts | None:
     sizes = byte_lengths(texts.values)[texts.codes]
     part.verdicts.refuse(
         sizes > MAX_ID_BYTES,
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         field,
         lambda at: f"{field} {shown(texts.value(at))} has {sizes[at]:,} bytes; the limit is {MAX_ID_BYTES}: shorten it",
     )
@@ -131,7 +132,7 @@ def _check_currency(part: Part) -> Texts | None:
         return None
     part.verdicts.refuse(
         ~sent.among(lambda code: not code or (code.isascii() and code.upper() in CURRENCIES)),
-        Reason.UNKNOWN_CURRENCY,
+        HitReason.UNKNOWN_CURRENCY,
         f"{part.field}.currency",
         lambda at: (
             f"{part.field}.currency {shown(sent.value(at))} is not a code of ISO 4217: use three letters such as EUR"
@@ -151,7 +152,7 @@ def _first_items(part: Part, most: int) -> pa.ListArray:
     field = f"{part.field}.items"
     part.verdicts.warn(
         too_many,
-        Reason.TRUNCATED,
+        HitReason.TRUNCATED,
         field,
         lambda at: f"{field} has {counts[at]:,} items; the limit is {most:,}: the rest was left out, totals are kept",
     )

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.admission.texts import Texts, byte_lengths, limited, refuse_nul
-from collector.admission.verdicts import Mask, Reason, Verdicts, shown
+from collector.admission.verdicts import Mask, Verdicts, shown
 from collector.urls import PATH_TO_NORMALISE, normal_host, normal_path
+from hitmesh.model.reasons import HitReason
 
 MAX_PATH_BYTES: Final = 2_000
 MAX_QUERY_BYTES: Final = 2_000
@@ -55,12 +56,12 @@ def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Page
         return None
     url = Texts.of(views.field("url"))
     missing = is_page if url is None else is_page & ~url.is_set()
-    verdicts.refuse(missing, Reason.MISSING_FIELD, _FIELD, "page_view.url is empty: send the URL of the page")
+    verdicts.refuse(missing, HitReason.MISSING_FIELD, _FIELD, "page_view.url is empty: send the URL of the page")
     if url is None:
         return None
     split = split_urls(url.values)
     wrong = ~split.valid & (byte_lengths(url.values) > 0)
-    verdicts.refuse(wrong[url.codes], Reason.INVALID_FIELD, _FIELD, lambda row: _no_url(url.value(row)))
+    verdicts.refuse(wrong[url.codes], HitReason.INVALID_FIELD, _FIELD, lambda row: _no_url(url.value(row)))
     status = views.field("http_status").to_numpy()
     _check_status(status, verdicts)
     path, query = Texts(split.path, url.codes), Texts(split.query, url.codes)
@@ -136,7 +137,7 @@ def _check_status(status: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
     wrong = (status != 0) & ((status < HTTP_STATUSES.start) | (status >= HTTP_STATUSES.stop))
     verdicts.refuse(
         wrong,
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         "page_view.http_status",
         lambda row: f"page_view.http_status {status[row]} is not an HTTP status: send 100 to 599, or 0 for unknown",
     )

@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from collector.admission.columns import Columns
 from collector.admission.texts import Texts, limited
-from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
 from collector.wire import MessageReader, Undecodable
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.hit_types import HitType
+from hitmesh.model.reasons import HitReason
 
 # Hit field per type. Page views are part of the view message; all other payloads are bytes there.
 PAYLOAD_FIELDS: Final = {
@@ -92,14 +93,14 @@ class Part:
     def need(self, name: str, present: Mask, cure: str) -> None:
         """Refuse hits that lack a field."""
         field = f"{self.field}.{name}"
-        self.verdicts.refuse(~present, Reason.MISSING_FIELD, field, f"{field} is not set: {cure}")
+        self.verdicts.refuse(~present, HitReason.MISSING_FIELD, field, f"{field} is not set: {cure}")
 
     def within(self, name: str, values: npt.NDArray[np.int64], minimum: int, most: int) -> None:
         """Refuse hits whose number lies outside the closed range [minimum, most]."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(
             (values < minimum) | (values > most),
-            Reason.INVALID_FIELD,
+            HitReason.INVALID_FIELD,
             field,
             lambda at: f"{field} is {values[at]:,}; it must be {minimum:,} to {most:,}",
         )
@@ -127,13 +128,13 @@ def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Ve
         payloads += present
     verdicts.refuse(
         payloads > 1,
-        Reason.DECODE,
+        HitReason.DECODE,
         "payload",
         lambda row: f"the hit has {payloads[row]} payloads: send one hit for each",
     )
     verdicts.refuse(
         ~np.isin(types, _TYPE_NUMBERS),
-        Reason.UNSUPPORTED_TYPE,
+        HitReason.UNSUPPORTED_TYPE,
         "type",
         lambda row: f"type {types[row]} is not known: use a value of HitType from 1 to {_TYPE_NUMBERS[-1]}",
     )
@@ -141,7 +142,7 @@ def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Ve
         lacking = (types == number) & (found != number)
         verdicts.refuse(
             lacking,
-            Reason.MISSING_FIELD,
+            HitReason.MISSING_FIELD,
             field,
             f"a hit of type {number.name} has no payload {field}: set the payload, or the payload's type",
         )
@@ -183,7 +184,7 @@ def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordB
         broken[reader.undecodable(messages)] = True
         verdicts.refuse(
             broken,
-            Reason.DECODE,
+            HitReason.DECODE,
             field,
             f"the payload {field} does not decode: strings must be UTF-8 and the bytes a valid message",
         )

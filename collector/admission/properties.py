@@ -13,10 +13,11 @@ import polars as pl
 import pyarrow as pa
 
 from collector.admission.texts import Texts, byte_lengths, limited
-from collector.admission.verdicts import Reason, Verdicts, shown
+from collector.admission.verdicts import Verdicts, shown
 from collector.wire import MessageReader, Undecodable
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.reasons import HitReason
 
 MAX_PROPERTIES: Final = 30
 MAX_KEY_BYTES: Final = 64
@@ -39,7 +40,7 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
     counts = np.diff(starts)
     verdicts.refuse(
         counts > MAX_PROPERTIES,
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         "properties",
         lambda row: f"the hit has {counts[row]} properties; the limit is {MAX_PROPERTIES}: send fewer",
     )
@@ -58,7 +59,7 @@ def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
         broken = np.zeros(len(messages), dtype=np.bool_)
         broken[_reader().undecodable(messages)] = True
         message = "a property does not decode: strings must be UTF-8 and the bytes a valid message"
-        verdicts.refuse(broken, Reason.DECODE, "properties", message)
+        verdicts.refuse(broken, HitReason.DECODE, "properties", message)
         sound = [b"" if bad else entry for bad, entry in zip(broken, messages, strict=True)]
         entries = pa.array(sound, pa.binary())
         decoded = _reader().read(entries)
@@ -71,7 +72,7 @@ def _check_keys(keys: pa.StringArray, verdicts: Verdicts) -> None:
     sizes = byte_lengths(keys)
     verdicts.refuse(
         (sizes == 0) | (sizes > MAX_KEY_BYTES),
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         "properties",
         lambda at: f"property key {shown(keys[at].as_py())} must have 1 to {MAX_KEY_BYTES} bytes",
     )

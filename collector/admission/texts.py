@@ -18,7 +18,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.admission.verdicts import Mask, Reason, Verdicts, shown
+from collector.admission.verdicts import Mask, Verdicts, shown
+from hitmesh.model.reasons import HitReason
 
 Codes = npt.NDArray[np.int32]
 _NUL: Final = 0
@@ -117,7 +118,7 @@ def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, ide
         return texts
     verdicts.warn(
         (sizes > max_bytes)[texts.codes],
-        Reason.TRUNCATED,
+        HitReason.TRUNCATED,
         field,
         lambda row: (
             f"{field} {shown(texts.value(row))} has {sizes[texts.codes[row]]:,} bytes; the limit is {max_bytes:,}: "
@@ -163,7 +164,7 @@ def refuse_nul(texts: Texts, field: str, verdicts: Verdicts) -> None:
     with_nul[np.searchsorted(offsets - offsets[0], nuls, side="right") - 1] = True
     verdicts.refuse(
         with_nul[texts.codes],
-        Reason.INVALID_FIELD,
+        HitReason.INVALID_FIELD,
         field,
         lambda row: (
             f"{field} {shown(texts.value(row))} holds the character U+0000, which cannot be stored: leave it out"

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from collector.admission.verdicts import Mask, Reason, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
 from hitmesh.model.hit_types import TimeSource
 from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
+from hitmesh.model.reasons import HitReason
 
 Millis = npt.NDArray[np.int64]
 
@@ -92,7 +93,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
         source[trusted] = TimeSource.TRUE_TIME
         verdicts.warn(
             sent.true.known & ~sent.by_server,
-            Reason.INVALID_FIELD,
+            HitReason.INVALID_FIELD,
             "true_time",
             "true_time is taken from server keys only and was ignored: send client_create_time instead",
         )
@@ -108,7 +109,7 @@ def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> E
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):
         verdicts.refuse(
             at_fault,
-            Reason.TIME_FUTURE,
+            HitReason.TIME_FUTURE,
             field,
             lambda row: (
                 f"event time {_shown(found.values[row])} is more than 24 hours after its collection at "
@@ -118,7 +119,7 @@ def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> E
     for mended, field in _by_field(found.skewed, found.source):
         verdicts.warn(
             mended,
-            Reason.CLOCK_SKEW,
+            HitReason.CLOCK_SKEW,
             field,
             lambda row: (
                 f"event time {_shown(found.values[row])} is more than 5 minutes after its collection and was set to "
@@ -135,7 +136,7 @@ def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: 
     for at_fault, field in _by_field(too_old, found.source):
         verdicts.refuse(
             at_fault,
-            Reason.TIME_TOO_OLD,
+            HitReason.TIME_TOO_OLD,
             field,
             lambda row: (
                 f"event time {_shown(found.values[row])} is too old, received {_shown(received[row])}: "

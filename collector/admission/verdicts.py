@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hitmesh.model.reasons import HitReason
+
 Mask = npt.NDArray[np.bool_]
 Message = str | Callable[[int], str]
 MAX_SHOWN_CHARS = 60
@@ -29,34 +31,10 @@ class Outcome(StrEnum):
     RETRY = "RETRY"
 
 
-class Reason(StrEnum):
-    """Reason for an outcome; names of hitmesh.api.collector.v1.Reason without the prefix."""
-
-    UNKNOWN_KEY = "UNKNOWN_KEY"
-    KEY_REVOKED = "KEY_REVOKED"
-    ORIGIN_NOT_ALLOWED = "ORIGIN_NOT_ALLOWED"
-    QUOTA = "QUOTA"
-    HIT_TOO_LARGE = "HIT_TOO_LARGE"
-    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
-    MISSING_FIELD = "MISSING_FIELD"
-    INVALID_FIELD = "INVALID_FIELD"
-    DECODE = "DECODE"
-    UNSUPPORTED_TYPE = "UNSUPPORTED_TYPE"
-    TIME_FUTURE = "TIME_FUTURE"
-    TIME_TOO_OLD = "TIME_TOO_OLD"
-    UNKNOWN_CURRENCY = "UNKNOWN_CURRENCY"
-    CONSENT_DENIED = "CONSENT_DENIED"
-    TRUNCATED = "TRUNCATED"
-    CLOCK_SKEW = "CLOCK_SKEW"
-    BATCH_OUT_OF_SEQUENCE = "BATCH_OUT_OF_SEQUENCE"
-    UNKNOWN_SITE = "UNKNOWN_SITE"
-    LOG_FULL = "LOG_FULL"
-
-
 class Issue(NamedTuple):
     """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
-    `outcome` and `reason` are values of Outcome and Reason. A tuple, because there may be as many issues as hits.
+    `outcome` and `reason` are values of Outcome and HitReason. A tuple, because there may be as many issues as hits.
     """
 
     frame: int
@@ -74,7 +52,7 @@ class Said:
 
     rows: npt.NDArray[np.int64]
     outcome: Outcome
-    reason: Reason
+    reason: HitReason
     field: str
     messages: str | list[str]
 
@@ -141,7 +119,7 @@ class Verdicts:
         """Whether the row at each position is refused so far."""
         return self._refused if self._rows is None else self._refused[self._rows]
 
-    def refuse(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
+    def refuse(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:
         """Refuse the rows at fault that are not refused yet. A callable `message` gets the position."""
         positions = self._still_taken(at_fault)
         if not len(positions):
@@ -153,7 +131,7 @@ class Verdicts:
         self._refusals.append(_said(rows, Outcome.REJECTED, reason, field, message, positions))
         self._refused[rows] = True
 
-    def warn(self, at_fault: Mask, reason: Reason, field: str, message: Message) -> None:
+    def warn(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:
         """Warn that a value in the rows at fault was corrected."""
         positions = self._still_taken(at_fault)
         if len(positions):
@@ -178,7 +156,7 @@ class Verdicts:
 def _said(
     rows: npt.NDArray[np.integer],
     outcome: Outcome,
-    reason: Reason,
+    reason: HitReason,
     field: str,
     message: Message,
     positions: npt.NDArray[np.int64],

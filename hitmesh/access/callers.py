@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from hitmesh.model.errors import NotFound, PermissionDenied, RefusedError, Unauthenticated
 from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import SiteDirectory
 
@@ -32,7 +33,7 @@ def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | byte
         )
     if key.revoked_at is not None:
         raise Unauthenticated(
-            f"the key {key.key_id} was revoked: create another", field="authorization", reason="KEY_REVOKED"
+            f"the key {key.key_id} was revoked: create another", field="authorization", reason=ErrorReason.KEY_REVOKED
         )
     return key
 

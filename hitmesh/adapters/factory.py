@@ -43,6 +43,7 @@ from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import LocalReason
 from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
@@ -85,7 +86,7 @@ def open_stores(
         raise RefusedError(
             f"store {url!r}: write {_MEMORY}, {_EMBEDDED}/absolute/directory or {SCHEME}?kafka=…",
             field="store",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         )
     return _embedded(directory, clock, partitions, unknown_keys_s)
 
@@ -98,7 +99,7 @@ def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unkno
         raise RefusedError(
             f"store {url!r}: {error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
             field="store",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         ) from error
     return stores_on(
         servers, clock, node, PROCESSOR_GROUP, keep_refused_days=keep_refused_days, unknown_keys_s=unknown_keys_s

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import LocalReason
 
 if TYPE_CHECKING:
     from hitmesh.model.rows.rollup_rows import RowSource
@@ -102,4 +103,4 @@ def parse_servers(url: str) -> Servers:
 
 def _refused(url: str, why: str) -> RefusedError:
     example = "servers:?kafka=HOST:9092&cassandra=HOST:9042&broker=http://HOST:8082&coordinator=http://HOST:8081"
-    return RefusedError(f"store {url!r}: {why}; write {example}", field="store", reason="INVALID_CONFIG")
+    return RefusedError(f"store {url!r}: {why}; write {example}", field="store", reason=LocalReason.INVALID_CONFIG)

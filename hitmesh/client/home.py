@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from hitmesh.model.errors import RefusedError, Unavailable
+from hitmesh.model.reasons import LocalReason
 
 HOME_VARIABLE: Final = "HITMESH_HOME"
 ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
@@ -35,7 +36,7 @@ _ENDPOINT: Final = re.compile(r"(?:https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]
 class NoMesh(Unavailable):
     """No mesh is running at the given place."""
 
-    reason = "NO_MESH"
+    reason = LocalReason.NO_MESH
 
 
 def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
@@ -61,7 +62,7 @@ def parse_endpoint(text: str) -> str:
         raise RefusedError(
             f"endpoint {text!r} is not an address: write HOST:PORT, for example 127.0.0.1:8080",
             field="endpoint",
-            reason="INVALID_ENDPOINT",
+            reason=LocalReason.INVALID_ENDPOINT,
         )
     return f"{found[1]}:{found[2]}"
 
@@ -86,7 +87,7 @@ def endpoint(option: str | None, home: Path, environment: Mapping[str, str]) -> 
         raise RefusedError(
             f"{ready} is not a ready file: stop the mesh and start it again",
             field="home",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         ) from error
     # A killed mesh leaves its ready file behind, and another process may use the port by now.
     if pid > 0 and not _is_alive(pid):
@@ -173,4 +174,6 @@ def server_key(home: Path, environment: Mapping[str, str]) -> str | None:
 
 
 def _unreadable(path: Path, cure: str) -> RefusedError:
-    return RefusedError(f"the key in {path} cannot be read: {cure}", field=KEY_FILE_VARIABLE, reason="INVALID_CONFIG")
+    return RefusedError(
+        f"the key in {path} cannot be read: {cure}", field=KEY_FILE_VARIABLE, reason=LocalReason.INVALID_CONFIG
+    )

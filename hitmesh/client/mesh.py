@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 
 if TYPE_CHECKING:
     from hitmesh.api.collector.v1.collector_pb2_grpc import CollectorServiceStub
@@ -66,7 +67,7 @@ class Mesh:
             raise RefusedError(
                 "no server key was found: set HITMESH_KEY or HITMESH_KEY_FILE, or name with --home "
                 "the home of a mesh that `hitmesh dev` started",
-                reason="NO_KEY",
+                reason=LocalReason.NO_KEY,
             )
         return self.key
 

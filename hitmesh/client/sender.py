@@ -24,6 +24,7 @@ from hitmesh.client.batches import part_of
 from hitmesh.client.mesh import Mesh
 from hitmesh.client.stream import OpenStream
 from hitmesh.model.errors import Unavailable
+from hitmesh.model.reasons import LocalReason
 
 HITS_TOPIC: Final = "hits"
 WHOLE_BATCH: Final = -1
@@ -71,7 +72,7 @@ LASTING: Final = Patience(reconnects=30)
 class SendStopped(Unavailable):
     """No collector took the hits. Everything acknowledged before is durable; sending again is safe."""
 
-    reason = "SEND_STOPPED"
+    reason = LocalReason.SEND_STOPPED
 
 
 class Refusal(NamedTuple):

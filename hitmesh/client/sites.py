@@ -10,6 +10,7 @@ import grpc
 from hitmesh.api.control.v1 import admin_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 
 DEFAULT_CURRENCY: Final = "USD"
 DEFAULT_ZONE: Final = "UTC"
@@ -54,7 +55,7 @@ def ensure_site(mesh: Mesh, name: str, currency: str | None) -> admin_pb2.Site:
             f"site {name} has currency {site.currency}, not {currency}: a site's currency is fixed; "
             f"use --currency {site.currency}, or another site",
             field="currency",
-            reason="CURRENCY_MISMATCH",
+            reason=LocalReason.CURRENCY_MISMATCH,
         )
     return site
 

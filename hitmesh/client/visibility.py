@@ -12,6 +12,7 @@ import grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.model.errors import RetryError
+from hitmesh.model.reasons import LocalReason
 
 POLL_S: Final = 0.2
 # Temporary answers of a restarting reporter or proxy.
@@ -21,7 +22,7 @@ _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLI
 class NotVisibleYet(RetryError):
     """The hits are durable, but reports do not show all of them within the time given."""
 
-    reason = "NOT_VISIBLE_YET"
+    reason = LocalReason.NOT_VISIBLE_YET
 
 
 @dataclass(frozen=True, slots=True)

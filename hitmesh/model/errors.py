@@ -24,43 +24,59 @@ Adapters translate driver errors at their edge; `hitmesh.runtime.rpc_errors` map
 from __future__ import annotations
 
 import errno
+from typing import Final
+
+from hitmesh.model.reasons import ErrorReason, LocalReason, Reason
+
+MAX_VARIABLE_CHARS: Final = 200
+"""Longer variables of an error are cut when the error is sent or printed."""
+
+Variable = str | int | float
 
 
 class HitmeshError(Exception):
     """Base class of all errors that hitmesh raises on purpose.
 
-    `reason` is UPPER_SNAKE, stable, at most 63 characters; `message` names value, rule and cure.
+    `reason` is stable; `message` names value, rule and cure. `variables` holds the variable parts of the message under
+    the keys that hitmesh.api.error.v1.ErrorReason documents, so that no program has to parse the message.
     """
 
-    reason: str = "INTERNAL"
+    reason: Reason = ErrorReason.INTERNAL
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason | None = None, **variables: Variable) -> None:
         super().__init__(message)
         self.message = message
+        self.variables: dict[str, Variable] = variables
         if reason is not None:
             self.reason = reason
+
+    def metadata(self) -> dict[str, str]:
+        """Return the variables as texts of at most MAX_VARIABLE_CHARS characters."""
+        return {key: _text_of(value)[:MAX_VARIABLE_CHARS] for key, value in self.variables.items()}
 
 
 class RetryError(HitmeshError):
     """The same call may succeed later."""
 
-    reason = "UNAVAILABLE"
+    reason: Reason = ErrorReason.UNAVAILABLE
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str | None = None) -> None:
-        super().__init__(message, reason=reason)
+    def __init__(
+        self, message: str, *, retry_after_s: float = 1.0, reason: Reason | None = None, **variables: Variable
+    ) -> None:
+        super().__init__(message, reason=reason, **variables)
         self.retry_after_s = retry_after_s
 
 
 class KeyNotLookedUp(RetryError):
     """The key was not looked up, because too many recent look-ups found nothing; the key may exist."""
 
-    reason = "QUOTA"
+    reason = ErrorReason.QUOTA
 
 
 class LogFull(RetryError):
     """The log cannot take the record now; nothing was written."""
 
-    reason = "LOG_FULL"
+    reason = ErrorReason.LOG_FULL
 
 
 class Unavailable(RetryError):
@@ -70,59 +86,63 @@ class Unavailable(RetryError):
 class DiskFull(Unavailable):
     """The disk has no room for the write. Nothing was written; writes succeed again once space is free."""
 
-    reason = "DISK_FULL"
+    reason = ErrorReason.DISK_FULL
 
 
 class PartitionsMoved(RetryError):
     """The reader's assignment changed; records read and not committed will be read again."""
 
-    reason = "PARTITIONS_MOVED"
+    reason = LocalReason.PARTITIONS_MOVED
 
 
 class CommitInDoubt(RetryError):
     """The transaction may or may not be committed: discard all dependent state and read the committed positions."""
 
-    reason = "COMMIT_IN_DOUBT"
+    reason = ErrorReason.COMMIT_IN_DOUBT
 
 
 class RefusedError(HitmeshError):
     """The caller's value is wrong; `field` is its path in the request."""
 
-    reason = "INVALID_FIELD"
+    reason: Reason = ErrorReason.INVALID_FIELD
 
-    def __init__(self, message: str, *, field: str = "", reason: str | None = None) -> None:
-        super().__init__(message, reason=reason)
+    def __init__(self, message: str, *, field: str = "", reason: Reason | None = None, **variables: Variable) -> None:
+        super().__init__(message, reason=reason, **variables)
         self.field = field
+
+    def metadata(self) -> dict[str, str]:
+        """Return the variables, with `field` if the refusal has a field."""
+        return {**({"field": self.field[:MAX_VARIABLE_CHARS]} if self.field else {}), **super().metadata()}
 
 
 class NotFound(RefusedError):
     """The object does not exist or is not the caller's; the error does not distinguish the two."""
 
-    reason = "NOT_FOUND"
+    reason = ErrorReason.NOT_FOUND
 
 
 class AlreadyExists(RefusedError):
     """The name is taken by an object that differs from the requested one."""
 
-    reason = "ALREADY_EXISTS"
+    reason = ErrorReason.ALREADY_EXISTS
 
 
 class Unauthenticated(RefusedError):
     """The key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED)."""
 
-    reason = "UNKNOWN_KEY"
+    reason = ErrorReason.UNKNOWN_KEY
 
 
 class PermissionDenied(RefusedError):
     """The key is valid, but lacks this permission."""
 
-    reason = "PERMISSION_DENIED"
+    reason = ErrorReason.PERMISSION_DENIED
 
 
 class Abandoned(HitmeshError):
     """The work was abandoned: the deadline passed (DEADLINE_EXCEEDED) or the caller left (CANCELLED)."""
 
-    reason = "CANCELLED"
+    reason = ErrorReason.CANCELLED
 
 
 class FatalError(HitmeshError):
@@ -132,22 +152,26 @@ class FatalError(HitmeshError):
 class StaleGeneration(FatalError):
     """Another entry was published for the site-day since the scan began; scan again."""
 
-    reason = "STALE_GENERATION"
+    reason = LocalReason.STALE_GENERATION
 
 
 class Fenced(FatalError):
     """A later writer took over; the fenced writer must not write again."""
 
-    reason = "FENCED"
+    reason = LocalReason.FENCED
 
 
 class StoreCorrupt(FatalError):
     """Stored bytes are damaged or in the wrong format."""
 
-    reason = "STORE_CORRUPT"
+    reason = ErrorReason.STORE_CORRUPT
 
 
 def as_disk_full(error: OSError) -> DiskFull | None:
     """Return DiskFull for an out-of-space error; None for any other operating system error."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC})" in str(error)
     return DiskFull("the disk is full: free some space", retry_after_s=5.0) if is_full else None
+
+
+def _text_of(value: Variable) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 
 class HitType(IntEnum):
@@ -43,15 +43,3 @@ class TimeSource(IntEnum):
     CLIENT_OFFSET = 2
     EDGE_RECEIVE = 3
     COLLECT = 4
-
-
-class HitFlag(IntFlag):
-    """Reversible flags, stored as bits in the column `flags`."""
-
-    CLOCK_SKEW = 1
-    BOT_UA = 2
-    SPAM_REFERRER = 4
-
-
-# A hit with any of these flags is stored, and excluded from reports by default.
-EXCLUDING_FLAGS = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER

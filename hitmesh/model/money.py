@@ -16,6 +16,7 @@ from iso4217 import Currency
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import MAX_ABS_MICROS
+from hitmesh.model.reasons import ErrorReason, LocalReason
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
@@ -57,7 +58,7 @@ def exponent(code: str) -> int:
     if places is None:
         raise MoneyError(
             f"currency {code[:16]!r} is not an ISO 4217 code: use three capitals such as EUR",
-            reason="UNKNOWN_CURRENCY",
+            reason=ErrorReason.UNKNOWN_CURRENCY,
         )
     return places
 
@@ -83,18 +84,20 @@ def parse_micros(text: str) -> int:
     """
     found = _AMOUNT.fullmatch(text)
     if not found:
-        raise MoneyError(f"amount {text[:40]!r} is not a decimal: write it as 59442.63", reason="INVALID_AMOUNT")
+        raise MoneyError(
+            f"amount {text[:40]!r} is not a decimal: write it as 59442.63", reason=LocalReason.INVALID_AMOUNT
+        )
     sign, units, fraction = found[1], found[2], (found[3] or "").ljust(MICRO_DIGITS, "0")
     if fraction[MICRO_DIGITS:].strip("0"):
         raise MoneyError(
             f"amount {text[:40]!r} has more than {MICRO_DIGITS} decimals: round it first",
-            reason="INVALID_AMOUNT",
+            reason=LocalReason.INVALID_AMOUNT,
         )
     micros = int(units) * MICROS + int(fraction[:MICRO_DIGITS])
     if micros > MAX_ABS_MICROS:
         raise MoneyError(
             f"amount {text[:40]!r} is beyond {MAX_ABS_MICROS // MICROS:,}: check its unit",
-            reason="INVALID_AMOUNT",
+            reason=LocalReason.INVALID_AMOUNT,
         )
     return -micros if sign == "-" else micros
 
@@ -106,7 +109,7 @@ def convert(micros: int, rate: Decimal) -> int:
         MoneyError: the rate is not a positive number.
     """
     if not rate.is_finite() or rate <= 0:
-        raise MoneyError(f"rate {rate} is not a positive number", reason="INVALID_RATE")
+        raise MoneyError(f"rate {rate} is not a positive number", reason=LocalReason.INVALID_RATE)
     return int(_EXACT.multiply(Decimal(micros), rate).to_integral_value(ROUND_HALF_EVEN))
 
 

@@ -14,6 +14,7 @@ import re2
 
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
 
 # All patterns in a question. `^/blog/` has 8 instructions, a 500-character pattern mostly fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
@@ -38,7 +39,7 @@ def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
         raise RefusedError(
             f"regexp {pattern[:64]!r}: {complaint}; the syntax is RE2 (no look-around, no back-references)",
             field="filter",
-            reason="INVALID_REGEXP",
+            reason=ErrorReason.INVALID_REGEXP,
         ) from error
     return size
 
@@ -55,7 +56,7 @@ def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> N
             f"filter: the regexps compile to {size:,} instructions; the limit is {max_program:,}: use in(…), fewer "
             "regexps, or smaller counts in {…}",
             field="filter",
-            reason="FILTER_TOO_DEAR",
+            reason=ErrorReason.FILTER_TOO_DEAR,
         )
 
 
@@ -81,7 +82,7 @@ def matching_values(
             f"filter: regexps of {size:,} instructions on {len(values):,} values of {length:,} characters need "
             f"{size * length:,} steps; the limit is {max_steps:,}: use in(…), simpler regexps or a shorter range",
             field="filter",
-            reason="FILTER_TOO_DEAR",
+            reason=ErrorReason.FILTER_TOO_DEAR,
         )
     found: dict[str, list[str]] = {pattern: [] for pattern in sizes}
     for together in _together(sizes):

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hitmesh.model.arrays import I64Array
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
 
 DAY_MS: Final = 86_400_000
 FIRST_DATE: Final = dt.date(1970, 1, 1)
@@ -38,7 +39,7 @@ _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
 class UnknownTimeZoneError(RefusedError, ValueError):
     """The name is not an IANA zone; the message names the nearest zones."""
 
-    reason = "UNKNOWN_TIME_ZONE"
+    reason = ErrorReason.UNKNOWN_TIME_ZONE
 
     def __init__(self, name: str) -> None:
         near = difflib.get_close_matches(name[:64], sorted(zone_names()), n=3, cutoff=0.5) or _same_city(name)
@@ -49,7 +50,7 @@ class UnknownTimeZoneError(RefusedError, ValueError):
 class CivilTimeError(RefusedError, ValueError):
     """A date, range or boundary that does not exist in this zone or calendar; the message names value and cause."""
 
-    reason = "INVALID_TIME_RANGE"
+    reason = ErrorReason.INVALID_TIME_RANGE
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import grpc
 
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.errors import Abandoned
+from hitmesh.model.reasons import ErrorReason
 
 
 def checkpoint_of(
@@ -27,7 +28,7 @@ def checkpoint_of(
             raise Abandoned(
                 f"the answer takes longer than {allowed_s:.1f} s; the server's limit is {max_s:g} s: ask for a shorter "
                 "range, fewer dimensions or a simpler filter",
-                reason="DEADLINE_EXCEEDED",
+                reason=ErrorReason.DEADLINE_EXCEEDED,
             )
         if not context.is_active():
             raise Abandoned("the caller left before the answer was ready")

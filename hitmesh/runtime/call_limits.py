@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import grpc
 
 from hitmesh.model.errors import RetryError
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.logs import Complaints
 from hitmesh.runtime.rpc_errors import abort
 from hitmesh.runtime.telemetry.rpc import Handler
@@ -86,7 +87,7 @@ class CallLimit(grpc.ServerInterceptor):
         pool = next((getattr(each, POOL_ATTRIBUTE, None) or self._pool for each in _behaviours(handler)), self._pool)
         if not isinstance(pool, CallPool) or not pool.is_full:
             return handler
-        self.complaints.add("TOO_MANY_CALLS", max_calls=pool.max_calls)
+        self.complaints.add(ErrorReason.TOO_MANY_CALLS, max_calls=pool.max_calls)
         # A stream handler, since a unary handler would hold the thread until the request arrives.
         return grpc.stream_stream_rpc_method_handler(in_pool(self._refusing, lambda *call: _refuse(pool, *call)))
 
@@ -107,4 +108,4 @@ def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
 
 def _refuse(pool: CallPool, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
     message = f"the server is at the limit of {pool.max_calls} calls: call again in a second"
-    abort(context, RetryError(message, reason="TOO_MANY_CALLS", retry_after_s=1.0))
+    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0))

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.model.reasons import LocalReason
 
 
 class ServiceSettings(BaseSettings):
@@ -53,7 +54,7 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
             nearest = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"
             raise RefusedError(
-                f"environment variable {name} is not a setting{hint}", reason="INVALID_CONFIG", field=name
+                f"environment variable {name} is not a setting{hint}", reason=LocalReason.INVALID_CONFIG, field=name
             )
     values = {
         name: environment[f"{prefix}{name}".upper()]
@@ -65,4 +66,4 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{prefix}{'.'.join(str(part) for part in first['loc'])}".upper()
-        raise RefusedError(f"setting {name}: {first['msg']}", reason="INVALID_CONFIG", field=name) from error
+        raise RefusedError(f"setting {name}: {first['msg']}", reason=LocalReason.INVALID_CONFIG, field=name) from error

@@ -1,7 +1,7 @@
 """The only mapping from errors to gRPC status with google.rpc details.
 
-Every status carries ErrorInfo (reason, domain); refusals carry BadRequest, retries RetryInfo and the initial metadata
-`retry-after`, which Envoy turns into the HTTP header.
+Every status carries ErrorInfo: reason, domain, and as metadata the variable parts of the message. Refusals carry
+BadRequest, retries RetryInfo and the initial metadata `retry-after`, which Envoy turns into the HTTP header.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -28,8 +28,8 @@ from hitmesh.model.errors import (
     RetryError,
     Unauthenticated,
 )
+from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason, Reason
 from hitmesh.runtime.logs import logger
-from hitmesh.runtime.rpc_domain import DOMAIN
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -45,15 +45,21 @@ _CODES: tuple[tuple[type[HitmeshError], int], ...] = (
     (HitmeshError, code_pb2.INTERNAL),
 )
 # Reasons whose status differs from the status of their class.
-_CODES_BY_REASON = dict.fromkeys(("QUOTA", "TOO_MANY_STREAMS", "TOO_MANY_CALLS"), code_pb2.RESOURCE_EXHAUSTED) | {
-    "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED
+_CODES_BY_REASON: Mapping[Reason, int] = {
+    ErrorReason.QUOTA: code_pb2.RESOURCE_EXHAUSTED,
+    ErrorReason.TOO_MANY_STREAMS: code_pb2.RESOURCE_EXHAUSTED,
+    ErrorReason.TOO_MANY_CALLS: code_pb2.RESOURCE_EXHAUSTED,
+    ErrorReason.DEADLINE_EXCEEDED: code_pb2.DEADLINE_EXCEEDED,
 }
 
 
 def status_of(error: HitmeshError) -> status_pb2.Status:
-    """Return the error's gRPC status with details."""
+    """Return the error's gRPC status with details; a reason that no RPC returns becomes INTERNAL."""
     code = _CODES_BY_REASON.get(error.reason) or next(code for kind, code in _CODES if isinstance(error, kind))
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    reason = error.reason if isinstance(error.reason, ErrorReason) else ErrorReason.INTERNAL
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=error.metadata())
+    ]
     if isinstance(error, RefusedError) and error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))

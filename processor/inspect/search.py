@@ -12,9 +12,9 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.hit_types import EXCLUDING_FLAGS
 from hitmesh.model.keys import hash64
 from hitmesh.model.positions import Position
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS
 from hitmesh.model.zones import DAY_MS

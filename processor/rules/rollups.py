@@ -19,8 +19,9 @@ from hitmesh.model.amounts import as_rows
 from hitmesh.model.amounts import sums as exact_sums
 from hitmesh.model.arrays import BoolArray
 from hitmesh.model.cells import CELL_MS
-from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.hit_types import CartAction, HitType
 from hitmesh.model.limits import LATENESS_MS
+from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.rollup_rows import (
     HIT_DIMENSIONS,
     TRAFFIC_COLUMNS,

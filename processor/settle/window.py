@@ -17,8 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from hitmesh.model.errors import StoreCorrupt
-from hitmesh.model.hit_types import EXCLUDING_FLAGS
 from hitmesh.model.positions import Position
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RawRecord
 from hitmesh.model.rows.columns import HITS_COLUMNS, RECORD_CURE
 from hitmesh.model.stored import decoding, opened

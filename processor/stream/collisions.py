@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+from hitmesh.model.reasons import HitReason
 from hitmesh.model.records import RejectedHit
 from hitmesh.ports import RawStore
 from processor.rules.orders import HitAt
@@ -43,7 +44,7 @@ def collision_refusals(raw: RawStore, collisions: Sequence[HitAt]) -> list[Rejec
                     row=row,
                     site=site,
                     collect_time=collect_time or record.log_time,
-                    reason="ID_COLLISION",
+                    reason=HitReason.ID_COLLISION,
                     field="hit_id",
                     message="an earlier hit with other content has the same hit_id: this hit is not counted",
                     hit_id=hit_id or "",

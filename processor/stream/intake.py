@@ -18,9 +18,10 @@ from hitmesh.model.claims import ClaimKind, OrderClaim, WholeRefund
 from hitmesh.model.closing import is_closed
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.generations import DirtyMark
-from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.ledger import LedgerClass
 from hitmesh.model.positions import PartitionId
+from hitmesh.model.reasons import EXCLUDING_FLAGS, HitReason
 from hitmesh.model.records import LoggedRecord, RawRecord, RecordKind, RejectedHit
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column
@@ -315,7 +316,7 @@ def _set_aside(record: LoggedRecord, why: str) -> RejectedHit:
         row=0,
         site="",
         collect_time=record.record.max_collect_time or record.log_time,
-        reason="DECODE",
+        reason=HitReason.DECODE,
         field="",
         message=why[:KEPT_BYTES],
         hit_id="",

@@ -23,7 +23,6 @@ from hitmesh.runtime.telemetry.labels import (
     RowKind,
     SettledResult,
     Stage,
-    StoreReason,
     TransactionResult,
 )
 from processor.stream.commit import CommitStep, Reached, ignore_step
@@ -138,7 +137,7 @@ class StreamMeter:
 
 def count_store_error(metrics: Metrics, error: HitmeshError) -> None:
     """Count a store error by reason."""
-    metrics.add(names.PROCESSOR_STORE_ERRORS, 1, reason=StoreReason(error.reason))
+    metrics.add(names.PROCESSOR_STORE_ERRORS, 1, reason=error.reason)
 
 
 def count_settled(metrics: Metrics, drift: Drift | None) -> None:

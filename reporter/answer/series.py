@@ -19,6 +19,7 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import null_name
 from hitmesh.model.money import MICROS
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rows.rollup_rows import AMOUNT_SUM
 from hitmesh.model.sketches.theta import Thetas
 from hitmesh.model.sketches.unions import merge_by_group
@@ -148,7 +149,7 @@ def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
         raise RefusedError(
             f"{complaint}: use gap_fill NONE, a coarser grain, a shorter range or a filter",
             field="gap_fill",
-            reason="TOO_MANY_ROWS",
+            reason=ErrorReason.TOO_MANY_ROWS,
         )
     grid = pl.DataFrame({BUCKET: pl.Series(range(len(question.buckets)), dtype=pl.Int32)})
     if tuples is not None:

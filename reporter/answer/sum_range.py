@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 from hitmesh.model.amounts import INT64_MAX
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import MICROS
+from hitmesh.model.reasons import ErrorReason
 from reporter.answer.series import Column, Series
 
 MAX_UNITS: Final = INT64_MAX  # the bound of google.type.Money.units
@@ -62,7 +63,7 @@ def json_number(text: str) -> int | float:
         f"{text} has more digits than a JSON number: export the report as CSV, or ask for a finer "
         "grain or a shorter range",
         field="format",
-        reason="SUM_OUT_OF_RANGE",
+        reason=ErrorReason.SUM_OUT_OF_RANGE,
     )
 
 
@@ -85,5 +86,5 @@ def _refuse(rows: Series, column: Column, row: int, rule: str) -> NoReturn:
         f"{column.metric.id}{where} adds up to {column.numerators[row]:,} micros; {rule} a finer grain, a shorter "
         "range or a filter",
         field="metrics",
-        reason="SUM_OUT_OF_RANGE",
+        reason=ErrorReason.SUM_OUT_OF_RANGE,
     )

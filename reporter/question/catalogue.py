@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rows.rollup_rows import RowSource
 
 METRIC_VERSION: Final = "v1"
@@ -267,7 +268,7 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 class Conflict:
     """Why a metric cannot be combined with a dimension, and the cure."""
 
-    reason: str
+    reason: ErrorReason
     message: str
 
 
@@ -275,7 +276,7 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
     """Return why the pair is impossible, or None for an allowed pair (rules §9)."""
     if "rejected_hits" in metric.parts and dimension != "site":
         return Conflict(
-            "REJECTED_METRIC_DIMENSION",
+            ErrorReason.REJECTED_METRIC_DIMENSION,
             f"{metric.id} has no {dimension}: only the site of a refused hit is known; leave out {dimension}",
         )
     if dimension not in ITEM_DIMENSIONS:
@@ -283,12 +284,12 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
     works = f"with {dimension} ask for {', '.join(ITEM_METRICS)}"
     if any(PARTS[part].source is RowSource.VISITS for part in metric.parts):
         return Conflict(
-            "VISIT_METRIC_HIT_DIMENSION",
+            ErrorReason.VISIT_METRIC_HIT_DIMENSION,
             f"{metric.id} counts visits and {dimension} belongs to single hits: {works}",
         )
     if metric.id not in ITEM_METRICS:
         return Conflict(
-            "ORDER_METRIC_ITEM_DIMENSION",
+            ErrorReason.ORDER_METRIC_ITEM_DIMENSION,
             f"{metric.id} counts whole hits or orders and {dimension} belongs to single items: {works}",
         )
     return None

@@ -13,6 +13,7 @@ from typing import Final
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import Filter
+from hitmesh.model.reasons import ErrorReason
 from reporter.question.asked import DEFAULT_ROWS, MAX_ROWS, TIME, GapFill, Order, Question
 from reporter.question.catalogue import DIMENSIONS, METRICS, Metric, conflict, nearest
 from reporter.question.check_filter import checked_filter, dimensions_in
@@ -80,7 +81,7 @@ def checked_metrics(ids: Sequence[str]) -> tuple[Metric, ...]:
             raise RefusedError(
                 f"unknown metric {id_[:64]!r}: {nearest(id_, METRICS)}",
                 field=f"metrics[{index}]",
-                reason="UNKNOWN_METRIC",
+                reason=ErrorReason.UNKNOWN_METRIC,
             )
     return tuple(METRICS[id_] for id_ in ids)
 
@@ -91,7 +92,9 @@ def _checked_dimensions(ids: Sequence[str]) -> tuple[str, ...]:
         if id_ not in DIMENSIONS:
             hint = "set the grain to break down by time" if id_ == TIME else nearest(id_, DIMENSIONS)
             raise RefusedError(
-                f"unknown dimension {id_[:64]!r}: {hint}", field=f"dimensions[{index}]", reason="UNKNOWN_DIMENSION"
+                f"unknown dimension {id_[:64]!r}: {hint}",
+                field=f"dimensions[{index}]",
+                reason=ErrorReason.UNKNOWN_DIMENSION,
             )
     return tuple(ids)
 
@@ -138,7 +141,7 @@ def _refuse_orders(orders: Sequence[pb.OrderBy], question: Question) -> None:
             raise RefusedError(
                 f"order_by {name[:64]!r} is not in the report: {nearest(name, known)}",
                 field=f"order_by[{index}].field",
-                reason="UNKNOWN_ORDER",
+                reason=ErrorReason.UNKNOWN_ORDER,
             )
 
 

@@ -12,6 +12,7 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in
 from hitmesh.model.patterns import program_of, refuse_program
+from hitmesh.model.reasons import ErrorReason
 from reporter.question.catalogue import DIMENSIONS, nearest
 
 MAX_DEPTH: Final = 8
@@ -93,7 +94,7 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
         raise RefusedError(
             f"unknown dimension {message.dimension[:64]!r} in the filter: {nearest(message.dimension, DIMENSIONS)}",
             field=f"{path}.dimension",
-            reason="UNKNOWN_DIMENSION",
+            reason=ErrorReason.UNKNOWN_DIMENSION,
         )
     operator = _OPERATORS.get(message.operator)
     if operator is None:
@@ -121,7 +122,7 @@ def _refuse_regexp(pattern: str, path: str) -> None:
         raise RefusedError(
             f"the regexp is {len(pattern)} characters; the limit is {MAX_REGEXP_CHARS}: use in(…) or a shorter regexp",
             field=path,
-            reason="INVALID_REGEXP",
+            reason=ErrorReason.INVALID_REGEXP,
         )
     try:
         program_of(pattern, MAX_REGEXP_MEMORY)
@@ -145,4 +146,4 @@ def _count(message: pb.Filter, depth: int) -> int:
 
 
 def _refused(path: str, message: str) -> RefusedError:
-    return RefusedError(f"{path}: {message}", field=path, reason="INVALID_FILTER")
+    return RefusedError(f"{path}: {message}", field=path, reason=ErrorReason.INVALID_FILTER)

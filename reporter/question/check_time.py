@@ -11,6 +11,7 @@ from typing import Final
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import CELL_MS, Buckets, Grain, buckets_between, civil_range
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import DAY_MS, CivilTimeError, UnknownTimeZoneError, load_zone, local_date
 
 MAX_BUCKETS: Final = 10_000
@@ -58,7 +59,7 @@ def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
             f"time_grain {grain} is not known: use TIME_GRAIN_NONE, TIME_GRAIN_HOUR, TIME_GRAIN_DAY, TIME_GRAIN_WEEK "
             "or TIME_GRAIN_MONTH",
             field="time_grain",
-            reason="UNKNOWN_GRAIN",
+            reason=ErrorReason.UNKNOWN_GRAIN,
         )
     return GRAINS[grain]
 
@@ -112,7 +113,7 @@ def _refuse_many(count: int, start: int, end: int, grain: Grain) -> None:
     raise RefusedError(
         f"grain {grain.value.upper()} over {days:,} days is {count:,} buckets; the limit is {MAX_BUCKETS:,}: {cure}",
         field="time_grain",
-        reason="TOO_MANY_BUCKETS",
+        reason=ErrorReason.TOO_MANY_BUCKETS,
     )
 
 
@@ -145,4 +146,4 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
 
 
 def _refused(path: str, message: str) -> RefusedError:
-    return RefusedError(message, field=f"time_range{path}", reason="INVALID_TIME_RANGE")
+    return RefusedError(message, field=f"time_range{path}", reason=ErrorReason.INVALID_TIME_RANGE)

@@ -22,6 +22,7 @@ from typing import Final
 
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
+from hitmesh.model.reasons import ErrorReason
 
 MAX_TEXT: Final = 20_000
 _MAX_NESTING: Final = 8
@@ -43,7 +44,7 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
         raise RefusedError(
             f"filter is {len(text):,} characters; the limit is {max_text:,}: use in(…) or a regexp",
             field="filter",
-            reason="INVALID_FILTER",
+            reason=ErrorReason.INVALID_FILTER,
         )
     if not text.strip():
         return None
@@ -113,7 +114,9 @@ class _Parser:
 
     def error(self, complaint: str, at: int | None = None) -> RefusedError:
         position = (self.at if at is None else at) + 1
-        return RefusedError(f"filter, position {position}: {complaint}", field="filter", reason="INVALID_FILTER")
+        return RefusedError(
+            f"filter, position {position}: {complaint}", field="filter", reason=ErrorReason.INVALID_FILTER
+        )
 
     def filter(self, depth: int) -> Filter:
         if depth > _MAX_NESTING:

@@ -18,6 +18,7 @@ from google.api import httpbody_pb2
 from hitmesh.api.reporter.v1 import export_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
@@ -75,7 +76,7 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
         NotFound, RefusedError: as for run_report; TOO_MANY_ROWS when the request has no limit and the report has more
             than 100,000 rows.
     """
-    form = _choice("format", request.format, _FORMATS, "UNKNOWN_FORMAT")
+    form = _choice("format", request.format, _FORMATS, ErrorReason.UNKNOWN_FORMAT)
     answer = answer_to(backend, caller, _question(backend, caller, request, form))
     if not request.limit:
         _refuse_cut(answer)
@@ -90,7 +91,7 @@ def _refuse_cut(answer: Answer) -> None:
             f"the report has {answer.rows.total_rows:,} rows; a file without a limit holds at most {MAX_ROWS:,}: set a "
             "limit, or ask for a shorter range, a coarser grain or fewer dimensions",
             field="limit",
-            reason="TOO_MANY_ROWS",
+            reason=ErrorReason.TOO_MANY_ROWS,
         )
 
 
@@ -105,7 +106,7 @@ def _question(
         metrics=_split("metrics", request.metrics),
         dimensions=_split("dimensions", request.dimensions),
         time_range=_time_range(request, zone, backend.clock.now()),
-        time_grain=_choice("grain", request.grain, _GRAINS, "UNKNOWN_GRAIN"),
+        time_grain=_choice("grain", request.grain, _GRAINS, ErrorReason.UNKNOWN_GRAIN),
         time_zone=request.tz,
         filter=message_of(tree) if tree else None,
         order_by=[
@@ -124,7 +125,7 @@ def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFi
 
     Only JSON can carry the warning that empty buckets were left out.
     """
-    chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, "UNKNOWN_GAP_FILL")
+    chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, ErrorReason.UNKNOWN_GAP_FILL)
     is_whole = not request.limit and form is not Format.JSON
     return pb.GAP_FILL_ZERO if chosen == pb.GAP_FILL_UNSPECIFIED and is_whole else chosen
 
@@ -136,7 +137,7 @@ def _split(field: str, texts: Iterable[str]) -> list[str]:
     return [name for part in joined.split(",") if (name := part.strip())]
 
 
-def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: str) -> _ChoiceT:
+def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: ErrorReason) -> _ChoiceT:
     found = choices.get(text.strip().lower())
     if found is None:
         names = [name for name in choices if name]
@@ -175,4 +176,4 @@ def _date(field: str, text: str) -> dt.date:
 
 
 def _refused(field: str, message: str) -> RefusedError:
-    return RefusedError(message, field=field, reason="INVALID_TIME_RANGE")
+    return RefusedError(message, field=field, reason=ErrorReason.INVALID_TIME_RANGE)

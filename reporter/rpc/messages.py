@@ -16,6 +16,7 @@ from hitmesh.model.closing import visits_wait_until
 from hitmesh.model.days import iso_instant
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import MICROS
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import TZDB_VERSION
 from reporter.answer.freshness import CellState, Freshness, State
 from reporter.answer.route import Path
@@ -109,7 +110,7 @@ def _too_large(fitting: int, rows: int, max_bytes: int) -> RefusedError:
         f"the answer has {rows:,} rows; about {fitting:,} fit into {max_bytes:,} bytes, the limit of a message: set a "
         "smaller limit, or ask for fewer metrics, a shorter range or a coarser grain",
         field="limit",
-        reason="ANSWER_TOO_LARGE",
+        reason=ErrorReason.ANSWER_TOO_LARGE,
     )
 
 

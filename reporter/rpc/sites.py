@@ -9,6 +9,7 @@ from typing import Final
 from hitmesh.access.callers import may_read, site_not_found
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, Site
 from reporter.question.catalogue import Metric
 from reporter.rpc.backend import Backend
@@ -64,7 +65,7 @@ def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
             f"{', '.join(money)} over sites in {', '.join(currencies)} cannot be added up: ask for each site alone, "
             "or leave these metrics out",
             field="metrics",
-            reason="MIXED_CURRENCIES",
+            reason=ErrorReason.MIXED_CURRENCIES,
         )
     return ""
 
@@ -79,6 +80,6 @@ def _all_sites(backend: Backend, caller: IngestKey | None, merchant: str, name: 
         raise RefusedError(
             f"{merchant} has more than {MAX_SITES:,} sites, the limit of one answer: ask for single sites",
             field="site",
-            reason="TOO_MANY_SITES",
+            reason=ErrorReason.TOO_MANY_SITES,
         )
     return sites

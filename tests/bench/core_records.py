@@ -19,8 +19,9 @@ import polars as pl
 from collector.records import hits_record
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
-from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, concat, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column

@@ -14,9 +14,10 @@ import polars as pl
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION
-from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import Position
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import LoggedRecord, RecordKind, RejectedHit
 from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_record
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource

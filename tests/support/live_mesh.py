@@ -25,8 +25,9 @@ from collector.records import heartbeat_record
 from collector.settings import CollectorSettings
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitType
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record, unpack_record
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay

@@ -19,10 +19,11 @@ import polars as pl
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
-from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.hit_types import CartAction, HitType
 from hitmesh.model.limits import CLOSED_AFTER_MS
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.queries import MetricQuery
+from hitmesh.model.reasons import HitFlag
 from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record
 from hitmesh.model.rows.rollup_rows import (

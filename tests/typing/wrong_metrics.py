@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hitmesh.model.reasons import HitReason
 from hitmesh.runtime.telemetry import Metrics, registry
-from hitmesh.runtime.telemetry.labels import HitOutcome, HitPath, Reason, Stage
+from hitmesh.runtime.telemetry.labels import HitOutcome, HitPath, Stage
 
 
 def a_label_is_one_that_the_metric_has(metrics: Metrics) -> None:
@@ -16,7 +17,7 @@ def a_label_is_one_that_the_metric_has(metrics: Metrics) -> None:
 def a_label_says_only_what_it_knows(metrics: Metrics) -> None:
     metrics.add(registry.PROCESSOR_PATH_HITS, 1, path=HitPath.FAST)
     metrics.add(registry.PROCESSOR_PATH_HITS, 1, path="fast")  # type: ignore[arg-type]
-    metrics.add(registry.COLLECTOR_HITS, 1, outcome=Reason.DECODE)  # type: ignore[arg-type]
+    metrics.add(registry.COLLECTOR_HITS, 1, outcome=HitReason.DECODE)  # type: ignore[arg-type]
     _ = registry.PROCESSOR_LAG_SECONDS.of(1.5, partition="3")  # type: ignore[arg-type]
 
 

@@ -6,8 +6,9 @@ from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.errors import NotFound, RefusedError, RetryError
 from hitmesh.model.filters import Comparison
-from hitmesh.model.hit_types import HitFlag, HitType
+from hitmesh.model.hit_types import HitType
 from hitmesh.model.keys import partition_of, visitor_key
+from hitmesh.model.reasons import HitFlag
 from hitmesh.model.sites import KeyKind
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from collector.classify.click_ids import CLICK_IDS
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.model.hit_types import EXCLUDING_FLAGS, HitFlag
+from hitmesh.model.reasons import EXCLUDING_FLAGS, HitFlag
 from tests.support.admitting import CHROME, FIREFOX, a_batch, a_hit, a_page, admitted, stored, verdict
 
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

@@ -6,7 +6,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.model.hit_types import HitFlag, TimeSource
+from hitmesh.model.hit_types import TimeSource
+from hitmesh.model.reasons import HitFlag
 from tests.support.admitting import BROWSER, EDGE, IMPORT, NOW, SERVER, a_batch, a_hit, admitted, stored, verdict
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000

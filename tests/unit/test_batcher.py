@@ -23,6 +23,7 @@ from hitmesh.adapters.memory.log import MemoryLog
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.model.errors import RetryError
 from hitmesh.model.positions import LoggedPosition, Topic
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.records import Record
 from hitmesh.ports import EventLog
 from hitmesh.runtime.logs import Seldom
@@ -140,7 +141,7 @@ def test_a_batch_whose_sender_is_kept_out_since_it_came_is_not_admitted(backend:
     def let_pass() -> None:
         calls.append(None)
         if len(calls) > 1:
-            raise RetryError("too many hits of this sender were refused", reason="QUOTA", retry_after_s=7.0)
+            raise RetryError("too many hits of this sender were refused", reason=ErrorReason.QUOTA, retry_after_s=7.0)
 
     with batching(backend, micro_batch_hits=2) as batcher:
         futures: list[Future[BatchOutcome]] = [Future() for _ in range(3)]

@@ -17,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh import __version__
 from hitmesh.model.errors import FatalError, NotFound, RefusedError, StoreCorrupt, Unavailable
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.__main__ import COMMANDS, root, run, wants_json
 from hitmesh.tools.cli.dates import resolve_dates, utc_date
 from hitmesh.tools.cli.exits import CommandFailed, Exit, failure_of
@@ -198,13 +199,13 @@ def test_json_is_recognised_in_arguments_that_may_be_wrong(arguments: list[str],
         (click.FileError("x"), 2),
         (RefusedError("x"), 2),
         (NotFound("x"), 2),
-        (RefusedError("x", reason="NO_KEY"), 3),
-        (RefusedError("x", reason="INVALID_CONFIG"), 3),
+        (RefusedError("x", reason=LocalReason.NO_KEY), 3),
+        (RefusedError("x", reason=LocalReason.INVALID_CONFIG), 3),
         (CommandFailed(Exit.CANNOT_START, "port 8080 is taken by pid 7"), 4),
         (CommandFailed(Exit.PROBLEMS_FOUND, "x"), 7),
         (CommandFailed(67, "x"), 67),
         (Unavailable("x"), 5),
-        (Unavailable("x", reason="NOT_VISIBLE_YET"), 6),
+        (Unavailable("x", reason=LocalReason.NOT_VISIBLE_YET), 6),
         (FatalError("x"), 1),
         (StoreCorrupt("x"), 1),
         (ValueError("x"), 1),

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from datasketches import compact_theta_sketch, update_theta_sketch
 
-from hitmesh.model.hit_types import CartAction, HitFlag, HitType
+from hitmesh.model.hit_types import CartAction, HitType
+from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, TRAFFIC_DIMENSIONS, VISIT_DIMENSIONS
 from processor.rules.rollups import RowOwner, traffic_rows
 from processor.settle.window import WINDOW_COLUMNS

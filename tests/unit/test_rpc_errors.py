@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from hitmesh.model.errors import HitmeshError, RefusedError, Unavailable
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.runtime.call_limits import CallPool
 from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry.rpc import Handler
@@ -46,7 +47,7 @@ def answers(error: BaseException, *, after: int) -> tuple[list[bytes], grpc.RpcE
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (RefusedError("no", field="limit", reason="TOO_MANY_ROWS"), grpc.StatusCode.INVALID_ARGUMENT, "no"),
+        (RefusedError("no", field="limit", reason=ErrorReason.TOO_MANY_ROWS), grpc.StatusCode.INVALID_ARGUMENT, "no"),
         (Unavailable("later", retry_after_s=2.0), grpc.StatusCode.UNAVAILABLE, "later"),
         (HitmeshError("broken"), grpc.StatusCode.INTERNAL, "broken"),
         (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL, "the server failed; the cause is in the server's log"),

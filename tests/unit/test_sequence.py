@@ -7,6 +7,7 @@ import pytest
 from collector.outcome import BatchOutcome, retry_later
 from collector.sequence import REMEMBERED_BATCHES, UNNUMBERED, Sequence, Verdict
 from hitmesh.model.positions import LoggedPosition, Position
+from hitmesh.model.reasons import HitReason
 
 
 def outcome(offset: int = 0, accepted: int = 1) -> BatchOutcome:
@@ -107,7 +108,7 @@ def test_batches_without_an_id_are_never_repeats() -> None:
 def test_a_batch_that_was_put_off_is_taken_anew_when_it_comes_again() -> None:
     sequence = Sequence(0)
     take(sequence, 1, "b-1")
-    sequence.finish(1, retry_later("LOG_FULL", "the log is full", 2.0))
+    sequence.finish(1, retry_later(HitReason.LOG_FULL, "the log is full", 2.0))
     take(sequence, 2, "b-1")
     sequence.finish(2, outcome(8))
     progress = sequence.progress()
@@ -119,7 +120,7 @@ def test_a_repeat_of_a_batch_that_was_put_off_is_not_left_waiting() -> None:
     sequence = Sequence(0)
     take(sequence, 1, "first")
     take(sequence, 2, "b-2")
-    sequence.finish(2, retry_later("LOG_FULL", "the log is full", 2.0))
+    sequence.finish(2, retry_later(HitReason.LOG_FULL, "the log is full", 2.0))
     take(sequence, 3, "b-2")
     sequence.finish(3, outcome(9))
     sequence.finish(1, outcome(7))

@@ -15,6 +15,7 @@ from hitmesh.adapters.druid.columns import ABOUT, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS, sum_columns
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
+from hitmesh.model.reasons import ErrorReason
 
 # Header flags in a compact sketch: Druid returns an empty sketch for a group without any.
 _FLAGS: Final = 5
@@ -55,7 +56,7 @@ def refuse_too_many(rows: int) -> None:
         raise RefusedError(
             f"the answer has more than {MAX_ROWS} groups: ask for fewer dimensions, a wider grain or a shorter range",
             field="dimensions",
-            reason="TOO_MANY_ROWS",
+            reason=ErrorReason.TOO_MANY_ROWS,
         )
 
 

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import FatalError, HitmeshError, RefusedError, Unavailable
+from hitmesh.model.reasons import ErrorReason
 
 QUERY_S: Final = 30.0
 ADMIN_S: Final = 30.0
@@ -139,7 +140,7 @@ def refusal(status: int, data: bytes) -> HitmeshError:
         return RefusedError(
             f"the question exceeds Druid's resource limits: ask for fewer dimensions or a shorter range; {message}",
             field="dimensions",
-            reason="TOO_MANY_ROWS",
+            reason=ErrorReason.TOO_MANY_ROWS,
         )
     is_later = (status >= 500 or status in (408, 429)) and not thrown.startswith(_NOT_UNDERSTOOD)
     return Unavailable(message, retry_after_s=_RETRY_S) if is_later else FatalError(message)
@@ -155,7 +156,7 @@ def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoin
             raise RefusedError(
                 f"the answer has more than {MAX_BYTES} bytes: ask for fewer dimensions or a shorter range",
                 field="dimensions",
-                reason="TOO_MANY_ROWS",
+                reason=ErrorReason.TOO_MANY_ROWS,
             )
         if time.monotonic() > deadline:
             raise Unavailable(f"Druid's answer on {url} did not end in time; ask for less", retry_after_s=_RETRY_S)

@@ -31,6 +31,7 @@ from hitmesh.model.filters import Comparison, null_name
 from hitmesh.model.patterns import matching_values
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.queries import MetricQuery
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
 from hitmesh.model.sites import SiteDay
 from hitmesh.runtime.logs import logger
@@ -228,7 +229,7 @@ def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
         raise RefusedError(
             f"{what} more than {limit:,} values of {dimension}: name values instead, or ask for a shorter range",
             field="filter",
-            reason="TOO_MANY_VALUES",
+            reason=ErrorReason.TOO_MANY_VALUES,
         )
 
 

@@ -31,6 +31,7 @@ from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers
 from hitmesh.model.errors import FatalError, RefusedError, Unavailable
 from hitmesh.model.positions import Topic
+from hitmesh.model.reasons import LocalReason
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.zones import DAY_MS
 
@@ -155,14 +156,14 @@ def _refuse_what_cannot_change(options: SchemaOptions, wanted: Wanted, there: _T
             f"topic {wanted.name} has {there.partitions} partitions, not {wanted.partitions}: a change would move "
             f"sites to other partitions; ask for {there.partitions}, or give the mesh another name",
             field="partitions",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         )
     if there.copies != options.replication:
         raise RefusedError(
             f"topic {wanted.name} has {there.copies} replicas, not {options.replication}: change the replicas "
             f"with kafka-reassign-partitions first, or ask for {there.copies}",
             field="replication",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         )
 
 

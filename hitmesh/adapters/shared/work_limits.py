@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import ErrorReason
 
 # Rows × (columns + comparisons): a second or two on one core at a few nanoseconds per cell.
 MAX_CELLS: Final = 500_000_000
@@ -24,7 +25,7 @@ def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX
             f"the question reads {rows:,} rows × ({columns} columns + {comparisons} comparisons) = {cells:,} cells; "
             f"the limit is {max_cells:,}: ask for a shorter range, fewer metrics or a smaller filter",
             field="time_range",
-            reason="QUESTION_TOO_DEAR",
+            reason=ErrorReason.QUESTION_TOO_DEAR,
         )
 
 
@@ -39,5 +40,5 @@ def refuse_groups(groups: int, max_groups: int = MAX_GROUPS) -> None:
             f"the answer has {groups:,} rows (buckets × values of the dimensions) before the limit is applied; "
             f"at most {max_groups:,} can be sorted: use a filter, a coarser grain or a shorter range",
             field="dimensions",
-            reason="TOO_MANY_ROWS",
+            reason=ErrorReason.TOO_MANY_ROWS,
         )

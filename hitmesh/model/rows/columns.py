@@ -43,7 +43,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "hit_type": pl.UInt8(),  # hit_types.HitType
     "interactive": pl.Boolean(),
     "offline": pl.Boolean(),
-    "flags": pl.UInt32(),  # hit_types.HitFlag
+    "flags": pl.UInt32(),  # reasons.HitFlag
     "hostname": pl.String(),
     "page_path": pl.String(),  # for a screen view, the screen's name
     "page_query": pl.String(),

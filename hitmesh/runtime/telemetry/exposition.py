@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.runtime.logs import logger
 from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.metrics import METER, Metrics, unmeasured
@@ -70,7 +71,7 @@ def open_telemetry(part: Part, listen: str) -> Telemetry:
         raise RefusedError(
             f"metrics cannot be served on {listen!r} ({error}): use a free host:port",
             field="metrics_listen",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         ) from error
     server.begin()
     return Telemetry(metrics, f"{host}:{server.server_address[1]}", server)

@@ -80,10 +80,11 @@ class Metric(Generic[LabelsP]):
 
 def _values_of(hint: object) -> tuple[str, ...] | str:
     if get_origin(hint) is Annotated:
-        return str(get_args(hint)[1])
+        bounds = get_args(hint)[1]
+        return tuple(map(str, bounds)) if isinstance(bounds, tuple) else str(bounds)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return tuple(member.value for member in hint)
-    raise TypeError(f"{hint!r} has no bounds: a label is a StrEnum, or Annotated with its bounds")
+    raise TypeError(f"{hint!r} has no bounds: a label is a StrEnum, or Annotated with its values or bounds")
 
 
 class Counter(Metric[LabelsP]):

@@ -8,18 +8,26 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
+from hitmesh.model.reasons import ErrorReason, HitReason, LocalReason
 from hitmesh.runtime.telemetry.kinds import Labels
 
 # Bounds the series per metric and process in Prometheus; a log has no more partitions (decision A4).
 MAX_PARTITIONS: Final = 1_024
-
-
-class _Bounded(StrEnum):
-    """Known names; any other text becomes OTHER."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> _Bounded | None:
-        return cls.__members__.get("OTHER")
+OTHER: Final = "OTHER"
+# Reasons in issues (collector.v1.Reason). A collision of ids is found after the issues were sent.
+ISSUE_REASONS: Final = (*(reason for reason in HitReason if reason is not HitReason.ID_COLLISION), OTHER)
+# Reasons why a store operation failed (hitmesh.model.errors).
+STORE_REASONS: Final = (
+    ErrorReason.LOG_FULL,
+    ErrorReason.UNAVAILABLE,
+    ErrorReason.DISK_FULL,
+    LocalReason.PARTITIONS_MOVED,
+    ErrorReason.COMMIT_IN_DOUBT,
+    LocalReason.STALE_GENERATION,
+    LocalReason.FENCED,
+    ErrorReason.STORE_CORRUPT,
+    OTHER,
+)
 
 
 class Part(StrEnum):
@@ -45,52 +53,17 @@ class HitOutcome(StrEnum):
     RETRY = "retry"
 
 
-class IssueOutcome(_Bounded):
-    """The outcome in an issue sent to a client (collector.v1.Outcome)."""
+class IssueOutcome(StrEnum):
+    """The outcome in an issue sent to a client (collector.v1.Outcome); any other text becomes OTHER."""
 
     WARNED = "WARNED"
     REJECTED = "REJECTED"
     RETRY = "RETRY"
     OTHER = "OTHER"
 
-
-class Reason(_Bounded):
-    """The reason in an issue (collector.v1.Reason)."""
-
-    UNKNOWN_KEY = "UNKNOWN_KEY"
-    KEY_REVOKED = "KEY_REVOKED"
-    ORIGIN_NOT_ALLOWED = "ORIGIN_NOT_ALLOWED"
-    QUOTA = "QUOTA"
-    HIT_TOO_LARGE = "HIT_TOO_LARGE"
-    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
-    MISSING_FIELD = "MISSING_FIELD"
-    INVALID_FIELD = "INVALID_FIELD"
-    DECODE = "DECODE"
-    UNSUPPORTED_TYPE = "UNSUPPORTED_TYPE"
-    TIME_FUTURE = "TIME_FUTURE"
-    TIME_TOO_OLD = "TIME_TOO_OLD"
-    UNKNOWN_CURRENCY = "UNKNOWN_CURRENCY"
-    CONSENT_DENIED = "CONSENT_DENIED"
-    TRUNCATED = "TRUNCATED"
-    CLOCK_SKEW = "CLOCK_SKEW"
-    BATCH_OUT_OF_SEQUENCE = "BATCH_OUT_OF_SEQUENCE"
-    UNKNOWN_SITE = "UNKNOWN_SITE"
-    LOG_FULL = "LOG_FULL"
-    OTHER = "OTHER"
-
-
-class StoreReason(_Bounded):
-    """The reason why a store operation failed (hitmesh.model.errors)."""
-
-    LOG_FULL = "LOG_FULL"
-    UNAVAILABLE = "UNAVAILABLE"
-    DISK_FULL = "DISK_FULL"
-    PARTITIONS_MOVED = "PARTITIONS_MOVED"
-    COMMIT_IN_DOUBT = "COMMIT_IN_DOUBT"
-    STALE_GENERATION = "STALE_GENERATION"
-    FENCED = "FENCED"
-    STORE_CORRUPT = "STORE_CORRUPT"
-    OTHER = "OTHER"
+    @classmethod
+    def _missing_(cls, value: object) -> IssueOutcome:
+        return cls.OTHER
 
 
 class HitPath(StrEnum):
@@ -175,6 +148,8 @@ class StatusCode(StrEnum):
 
 PartitionNumber = Annotated[int, f"0 to {MAX_PARTITIONS - 1:,}"]
 RpcMethod = Annotated[str, "every single-request method of the contract, as package.Service/Method"]
+IssueReason = Annotated[str, ISSUE_REASONS]
+StoreReason = Annotated[str, STORE_REASONS]
 BuildText = Annotated[str, "one value per build"]
 
 
@@ -193,14 +168,14 @@ def by_hit_outcome(*, outcome: HitOutcome) -> Labels:
     return {"outcome": outcome.value}
 
 
-def by_issue(*, outcome: IssueOutcome, reason: Reason) -> Labels:
-    """By the outcome told to the client, and the reason."""
-    return {"outcome": outcome.value, "reason": reason.value}
+def by_issue(*, outcome: IssueOutcome, reason: IssueReason) -> Labels:
+    """By the outcome told to the client, and the reason; an unlisted reason is OTHER."""
+    return {"outcome": outcome.value, "reason": reason if reason in ISSUE_REASONS else OTHER}
 
 
 def by_store_reason(*, reason: StoreReason) -> Labels:
-    """By the reason of a store error."""
-    return {"reason": reason.value}
+    """By the reason of a store error; an unlisted reason is OTHER."""
+    return {"reason": reason if reason in STORE_REASONS else OTHER}
 
 
 def by_path(*, path: HitPath) -> Labels:

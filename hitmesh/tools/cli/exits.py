@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hitmesh.model.errors import HitmeshError, RefusedError, RetryError
+from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, Variable
+from hitmesh.model.reasons import ERROR_DOMAIN, LocalReason, Reason
 from hitmesh.tools.cli.output import echo, print_json
 
 if TYPE_CHECKING:
     import grpc
 
 RPC_BASE: Final = 64
-DOMAIN: Final = "hitmesh.dev"
 CURE_UNREACHABLE: Final = "start a mesh with `hitmesh dev`, or name a running mesh with --endpoint HOST:PORT"
 
 
@@ -63,7 +63,11 @@ _RPC_CODES: Final[dict[int, int]] = {
     Exit.PROBLEMS_FOUND: 9,
     Exit.INTERRUPTED: 1,  # CANCELLED
 }
-_EXITS_BY_REASON: Final = {"NOT_VISIBLE_YET": Exit.NOT_READY, "NO_KEY": Exit.CONFIG, "INVALID_CONFIG": Exit.CONFIG}
+_EXITS_BY_REASON: Final[dict[Reason, Exit]] = {
+    LocalReason.NOT_VISIBLE_YET: Exit.NOT_READY,
+    LocalReason.NO_KEY: Exit.CONFIG,
+    LocalReason.INVALID_CONFIG: Exit.CONFIG,
+}
 # Phrases in grpc's message for a connection that was never established; other messages came from the server.
 _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connection refused")
 
@@ -71,11 +75,12 @@ _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connecti
 class CommandFailed(Exception):
     """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and cure."""
 
-    def __init__(self, code: int, message: str, *, reason: str = "FAILED") -> None:
+    def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED, **variables: Variable) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.reason = reason
+        self.variables = variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +105,11 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """Map an exception to a failure; an unknown exception is a bug."""
     if isinstance(error, click.UsageError):
-        return _local(Exit.USAGE, error.format_message(), "USAGE", text=_usage_text(error))
+        return _local(Exit.USAGE, error.format_message(), LocalReason.USAGE, text=_usage_text(error))
     if isinstance(error, click.ClickException):
-        return _local(Exit.USAGE, error.format_message(), "USAGE")
+        return _local(Exit.USAGE, error.format_message(), LocalReason.USAGE)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _local(Exit.INTERRUPTED, "interrupted", "INTERRUPTED", text="interrupted")
+        return _local(Exit.INTERRUPTED, "interrupted", LocalReason.INTERRUPTED, text="interrupted")
     if isinstance(error, CommandFailed):
         return _local(error.code, error.message, error.reason)
     if isinstance(error, HitmeshError):
@@ -115,7 +120,10 @@ def failure_of(error: BaseException) -> Failure:
     trace = "".join(traceback.format_exception(error))
     message = f"{type(error).__name__}: {error}"
     return _local(
-        Exit.BUG, message, "BUG", text=f"{trace}error: this is a bug in hitmesh: please report the lines above"
+        Exit.BUG,
+        message,
+        LocalReason.BUG,
+        text=f"{trace}error: this is a bug in hitmesh: please report the lines above",
     )
 
 
@@ -128,7 +136,7 @@ def _exit_of(error: HitmeshError) -> Exit:
 
 
 def _local(code: int, message: str, reason: str, *, text: str | None = None) -> Failure:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": ERROR_DOMAIN}]
     rpc_code = _RPC_CODES[code] if code in _RPC_CODES else code - RPC_BASE
     return Failure(code, f"error: {message}" if text is None else text, rpc_code, message, details)
 
@@ -154,7 +162,7 @@ def _rpc_failure(error: BaseException) -> Failure | None:
     message = error.details() or ""
     not_connected = any(words in message for words in _NOT_CONNECTED) and "upstream" not in message
     if code is grpc.StatusCode.UNAVAILABLE and not_connected:
-        return _local(Exit.UNREACHABLE, f"no mesh can be reached ({message}): {CURE_UNREACHABLE}", "NO_MESH")
+        return _local(Exit.UNREACHABLE, f"no mesh can be reached ({message}): {CURE_UNREACHABLE}", LocalReason.NO_MESH)
     number = int(code.value[0])
     return Failure(RPC_BASE + number, f"error: {code.name}: {message}", number, message, _details(error))
 

@@ -26,6 +26,7 @@ from hitmesh.client.sender import HitSender, Refusal, SendTotals
 from hitmesh.client.sites import DEFAULT_CURRENCY, ensure_site
 from hitmesh.client.visibility import Wait, wait_until_visible
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.progress import Progress
 from hitmesh.tools.importers.lines import SkipReason, Tally
 
@@ -181,7 +182,9 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
         total.add(tally)
     if not total.lines:
         names = ", ".join(source.name for source in sources[:_NAMED_FILES])
-        raise RefusedError(f"no line in {names}: import a file that is not empty", field="file", reason="INVALID_FILE")
+        raise RefusedError(
+            f"no line in {names}: import a file that is not empty", field="file", reason=LocalReason.INVALID_FILE
+        )
     return Survey(total, tuple(formats), hits, max(first_s, FIRST_DAY_S), min(last_s, LAST_DAY_S), digest.hexdigest())
 
 
@@ -200,7 +203,7 @@ def _check_readable(source: Source, tally: Tally) -> None:
             f"none of the {tally.lines:,} lines of {source.name} can be read{kind}: import a file of that format, or "
             "name the right format",
             field="file",
-            reason="INVALID_FILE",
+            reason=LocalReason.INVALID_FILE,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import CommandT, examples
 from hitmesh.tools.cli.output import note, print_table
@@ -82,7 +83,7 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
         raise CommandFailed(
             Exit.PROBLEMS_FOUND,
             f"{len(pending)} of {len(changes)} parts differ: run `hitmesh init` without --check",
-            reason="SCHEMA_DIFFERS",
+            reason=LocalReason.SCHEMA_DIFFERS,
         )
     if not yes:
         click.confirm(f"Make these {len(pending)} changes?", abort=True, err=True)
@@ -108,6 +109,6 @@ def _servers(backend: str, stack_home: Path | None) -> Servers:
         raise RefusedError(
             f"backend {backend!r} needs no init: write a URL {SCHEME}?kafka=…, or {STACK}",
             field="backend",
-            reason="INVALID_BACKEND",
+            reason=LocalReason.INVALID_BACKEND,
         )
     return parse_servers(backend)

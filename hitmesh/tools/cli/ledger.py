@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hitmesh.model.names import short_site_name
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.dates import date_text, utc_date
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import connect, examples, mesh_options, output_option, site_option
@@ -85,7 +86,7 @@ def ledger(
             Exit.PROBLEMS_FOUND,
             f"the ledger is out of balance by {imbalance:,}: hits are missing, doubled or still in transit; "
             "see `hitmesh freshness`, and run again with a longer --timeout",
-            reason="LEDGER_IMBALANCE",
+            reason=LocalReason.LEDGER_IMBALANCE,
         )
     _complain_of_unread(answers, unread_after)
 
@@ -99,7 +100,7 @@ def _complain_of_unread(found: Sequence[operations_pb2.GetLedgerResponse], after
             Exit.PROBLEMS_FOUND,
             f"{at_least}{hits:,} acknowledged hits are unread, the oldest for {oldest_s:,.0f} s: the processor is down "
             "or waits for a store; see the processor's log and `hitmesh freshness`",
-            reason="LEDGER_UNREAD",
+            reason=LocalReason.LEDGER_UNREAD,
         )
 
 

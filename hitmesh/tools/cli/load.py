@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.options import CommandT, connect, examples, find_endpoint, find_home, mesh_options, output_option
 from hitmesh.tools.cli.output import note, print_json, print_table, stderr_console
@@ -94,7 +95,7 @@ def load(
             f"{address} is not on this machine, and a load test can harm the owner's mesh: "
             f"add {OWN_TARGET} if the mesh is yours",
             field="endpoint",
-            reason="NOT_LOOPBACK",
+            reason=LocalReason.NOT_LOOPBACK,
         )
     with connect(endpoint, home, needs_key=True) as mesh:
         from hitmesh.tools.load.plan import LoadPlan
@@ -105,7 +106,7 @@ def load(
             outcome = run_load(LoadPlan(**_with_defaults(plan)), options, mesh, shown)
     _print(output, outcome)
     if outcome.problems:
-        raise CommandFailed(Exit.PROBLEMS_FOUND, "; ".join(outcome.problems), reason="LOAD_MISMATCH")
+        raise CommandFailed(Exit.PROBLEMS_FOUND, "; ".join(outcome.problems), reason=LocalReason.LOAD_MISMATCH)
 
 
 def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:

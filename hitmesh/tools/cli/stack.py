@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.exits import CommandFailed, Exit
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import CommandT, examples, output_option
@@ -51,7 +52,7 @@ def stack_errors() -> Iterator[None]:
     try:
         yield
     except StackError as error:
-        raise CommandFailed(Exit.CANNOT_START, str(error), reason="STACK") from error
+        raise CommandFailed(Exit.CANNOT_START, str(error), reason=LocalReason.STACK) from error
 
 
 @click.group(
@@ -142,7 +143,7 @@ def status(home: Path | None, output: str) -> None:
     ill = [f"{server.name} is {server.state}" for server in found if not server.is_healthy]
     if ill:
         cure = f"start the servers with `hitmesh stack up{_said(home)}`"
-        raise CommandFailed(Exit.PROBLEMS_FOUND, f"{', '.join(ill)}: {cure}", reason="NOT_HEALTHY")
+        raise CommandFailed(Exit.PROBLEMS_FOUND, f"{', '.join(ill)}: {cure}", reason=LocalReason.NOT_HEALTHY)
 
 
 @click.command(

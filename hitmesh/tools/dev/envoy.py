@@ -13,7 +13,7 @@ from string import Template
 from google.rpc import error_details_pb2, status_pb2
 
 from hitmesh.model.errors import FatalError
-from hitmesh.runtime.rpc_domain import DOMAIN
+from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 
 TEMPLATE = "envoy.yaml.tmpl"
 # Relative to Envoy's working directory, because the address of a Unix socket has at most 107 bytes.
@@ -23,15 +23,15 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # gRPC code and reason of Envoy's own replies, by placeholder.
 _LOCAL_REPLIES = {
-    "reply_invalid": (3, "INVALID_REQUEST"),
-    "reply_encoding": (3, "UNSUPPORTED_ENCODING"),
-    "reply_timeout": (4, "DEADLINE_EXCEEDED"),
-    "reply_not_found": (5, "NOT_FOUND"),
-    "reply_other_host": (7, "OTHER_HOST"),
-    "reply_headers": (8, "REQUEST_TOO_LARGE"),
-    "reply_unimplemented": (12, "UNIMPLEMENTED"),
-    "reply_internal": (13, "PROXY_ERROR"),
-    "reply_unavailable": (14, "UNAVAILABLE"),
+    "reply_invalid": (3, ErrorReason.INVALID_REQUEST),
+    "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
+    "reply_timeout": (4, ErrorReason.DEADLINE_EXCEEDED),
+    "reply_not_found": (5, ErrorReason.NOT_FOUND),
+    "reply_other_host": (7, ErrorReason.OTHER_HOST),
+    "reply_headers": (8, ErrorReason.REQUEST_TOO_LARGE),
+    "reply_unimplemented": (12, ErrorReason.UNIMPLEMENTED),
+    "reply_internal": (13, ErrorReason.PROXY_ERROR),
+    "reply_unavailable": (14, ErrorReason.UNAVAILABLE),
 }
 
 # The template limits bodies of unary calls to this size.
@@ -110,9 +110,9 @@ def render(door: Door) -> str:
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
-        reply_too_large=_reply(8, "REQUEST_TOO_LARGE", _TOO_LARGE),
+        reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE),
         too_large=json.dumps(_TOO_LARGE),
-        too_large_details=json.dumps(_status_details(8, "REQUEST_TOO_LARGE", _TOO_LARGE)),
+        too_large_details=json.dumps(_status_details(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
 
@@ -137,13 +137,13 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
     )
 
 
-def _reply(code: int, reason: str, message: str = "%LOCAL_REPLY_BODY%") -> str:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN}]
+def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%") -> str:
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": ERROR_DOMAIN}]
     return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
 
 
-def _status_details(code: int, reason: str, message: str) -> str:
+def _status_details(code: int, reason: ErrorReason, message: str) -> str:
     """Return the gRPC status details as Envoy sends them in a header: base64 without padding."""
     status = status_pb2.Status(code=code, message=message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

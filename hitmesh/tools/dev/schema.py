@@ -13,6 +13,7 @@ from pathlib import Path
 from hitmesh.adapters.schema_plan import Action, Change, SchemaOptions
 from hitmesh.adapters.servers import Servers, parse_servers
 from hitmesh.model.errors import HitmeshError, RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.dev.home import Home
 
 _DECLARING = "kafka"
@@ -49,7 +50,7 @@ def planned(servers: Servers, options: SchemaOptions) -> list[Change]:
         raise RefusedError(
             f"{error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
             field="store",
-            reason="INVALID_CONFIG",
+            reason=LocalReason.INVALID_CONFIG,
         ) from error
     return schema.plan(servers, options)
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Line
 
 MAX_ROW_LINES: Final = 1_000
@@ -52,7 +53,7 @@ def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
                 f"--map {text[:80]!r} names no column: write COLUMN=NAME, where COLUMN is one of "
                 f"{', '.join(known)} and NAME what the file calls it",
                 field="map",
-                reason="INVALID_MAP",
+                reason=LocalReason.INVALID_MAP,
             )
         found[left] = right
     return found
@@ -83,7 +84,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
             f"the first line is not the header of a shop export: it lacks {', '.join(sorted(wanted))}; "
             f"needed are {', '.join(needed)}; say with --map COLUMN=NAME what the file calls them",
             field="file",
-            reason="INVALID_FILE",
+            reason=LocalReason.INVALID_FILE,
         )
     return best
 

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Final
 
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Skipped
 from hitmesh.tools.importers.log_fields import W3cReader, read_alb
 from hitmesh.tools.importers.log_json import read_caddy, read_json
@@ -109,5 +110,5 @@ def _refuse(texts: Sequence[str]) -> None:
         f"none of the first {len(texts)} lines can be read as an access log; the first is {texts[0][:MAX_SHOWN]!a}: "
         f"import a log in one of the formats {names}",
         field="file",
-        reason="INVALID_FILE",
+        reason=LocalReason.INVALID_FILE,
     )

@@ -12,6 +12,7 @@ from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import CURRENCIES
 from hitmesh.model.names import SITE_PATTERN
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, Site, VisitPolicy
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
 from reporter.rpc.admin.names import checked_merchant, site_message
@@ -77,7 +78,9 @@ def _checked_currency(code: str) -> str:
     if code not in CURRENCIES:
         cure = f"did you mean {code.upper()}?" if code.upper() in CURRENCIES else "use three capitals such as EUR"
         raise RefusedError(
-            f"currency {code[:16]!r} is not an ISO 4217 code: {cure}", field="site.currency", reason="UNKNOWN_CURRENCY"
+            f"currency {code[:16]!r} is not an ISO 4217 code: {cure}",
+            field="site.currency",
+            reason=ErrorReason.UNKNOWN_CURRENCY,
         )
     return code
 

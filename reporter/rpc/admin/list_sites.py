@@ -14,6 +14,7 @@ from hitmesh.access.callers import may_read
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import NotFound, RefusedError, Unauthenticated
 from hitmesh.model.keys import hash64
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, KeyKind
 from reporter.rpc.admin.names import checked_merchant, site_message
 from reporter.rpc.backend import Backend
@@ -80,5 +81,5 @@ def _mismatch() -> RefusedError:
     return RefusedError(
         "page_token does not belong to this list: use next_page_token of the previous answer, with the same parent",
         field="page_token",
-        reason="PAGE_TOKEN_MISMATCH",
+        reason=ErrorReason.PAGE_TOKEN_MISMATCH,
     )

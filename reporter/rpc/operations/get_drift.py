@@ -11,6 +11,7 @@ from hitmesh.model.amounts import INT64_MAX, INT64_MIN
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.generations import Drift
+from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from reporter.rpc.backend import Backend
 from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
@@ -54,6 +55,6 @@ def _in_range(name: str, day: int, change: int) -> int:
             f"{name} of {date_text(day)} is {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
             "and ask reports for the sums of this day",
             field="since",
-            reason="SUM_OUT_OF_RANGE",
+            reason=ErrorReason.SUM_OUT_OF_RANGE,
         )
     return change

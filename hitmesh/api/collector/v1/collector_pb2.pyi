@@ -100,6 +100,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The sender of a merchant-wide key named no site, or a site that the merchant does not have."""
     REASON_LOG_FULL: _Reason.ValueType  # 19
     """The log cannot take the hit now."""
+    REASON_ID_COLLISION: _Reason.ValueType  # 20
+    """An earlier hit has the same id and other content. A verdict after the acknowledgement: TraceHit reports the
+    collision, an issue never has this reason.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The reason for which a hit was refused, repaired or flagged."""
@@ -144,6 +148,10 @@ REASON_UNKNOWN_SITE: Reason.ValueType  # 18
 """The sender of a merchant-wide key named no site, or a site that the merchant does not have."""
 REASON_LOG_FULL: Reason.ValueType  # 19
 """The log cannot take the hit now."""
+REASON_ID_COLLISION: Reason.ValueType  # 20
+"""An earlier hit has the same id and other content. A verdict after the acknowledgement: TraceHit reports the
+collision, an issue never has this reason.
+"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,1 @@
+"""Generated from proto/hitmesh/api/error/v1 by `make proto`."""
