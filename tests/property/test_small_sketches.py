@@ -288,6 +288,7 @@ def test_a_crowd_is_counted_within_bounds_through_any_crash(hits: list[RefHit], 
         check_live_and_settled(mesh, hits, Random(seed))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @examples(2)
 @given(crowds(), SEEDS, LIMITS)
@@ -298,6 +299,7 @@ def test_a_crowd_on_files_is_counted_within_bounds_through_any_crash(
         check_live_and_settled(mesh, hits, Random(seed))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @examples(2)
 @given(crowds(), SEEDS, LIMITS)
