@@ -24,7 +24,7 @@ from collector.admission.envelopes import Envelope, spans_by_hits
 from collector.classify import Classifier
 from collector.grants import resolve
 from collector.metering import CollectorMeter
-from collector.micro_batch import MicroBatch, Waiting, tell_all
+from collector.micro_batch import MicroBatch, Waiting, report_all
 from collector.outcome import RETRY_DELAY_S, retry_later
 from collector.records import RecordCutter, Slice, cut_by_bytes, hits_record, partition_bounds, rejected_record
 from collector.refusal_sample import RefusalSample
@@ -99,7 +99,7 @@ class MicroBatcher:
         return self._cause
 
     def submit(self, waiting: Waiting) -> None:
-        """Queue a batch; `waiting.tell` gets the outcome later, or a retry at once if the thread has ended."""
+        """Queue a batch; `waiting.on_outcome` gets the outcome later, or a retry at once if the thread has ended."""
         with self._arrived:
             taken = not self._ended
             if taken:
@@ -114,7 +114,7 @@ class MicroBatcher:
         stopping = retry_later(
             HitReason.LOG_FULL, "the collector is stopping: send the batch again to another collector", 1.0
         )
-        tell_all(waiting, [stopping] * len(waiting), self._meter)
+        report_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:
         try:
@@ -177,7 +177,7 @@ class MicroBatcher:
 
     def _is_awaited(self, batch: Waiting) -> bool:
         if batch.is_over():
-            tell_all(
+            report_all(
                 [batch],
                 [retry_later(HitReason.LOG_FULL, "the caller disconnected: send the batch again", RETRY_DELAY_S)],
                 self._meter,
@@ -189,7 +189,7 @@ class MicroBatcher:
         try:
             batch.let_pass()
         except RetryError as error:
-            tell_all([batch], [retry_later(HitReason.QUOTA, error.message, error.retry_after_s)], self._meter)
+            report_all([batch], [retry_later(HitReason.QUOTA, error.message, error.retry_after_s)], self._meter)
             return False
         return self._is_awaited(batch)
 
@@ -213,7 +213,7 @@ class MicroBatcher:
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s)
-            tell_all(waiting, [again] * len(waiting), self._meter)
+            report_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
             # A bug or panic in admission must cost only the batch that triggers the error.
             for batch in waiting:
@@ -223,7 +223,7 @@ class MicroBatcher:
             broken = retry_later(
                 HitReason.DECODE, "the batch could not be processed; the cause is in the server's log", 60
             )
-            tell_all(waiting, [broken], self._meter)
+            report_all(waiting, [broken], self._meter)
 
     def _admitted(self, frames: Sequence[Frame], envelopes: Sequence[Envelope], grants: Grants) -> Admitted:
         return admit(

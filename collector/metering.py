@@ -43,9 +43,9 @@ class CollectorMeter:
             HitOutcome.REJECTED: sum(outcome.rejected for outcome in outcomes),
             HitOutcome.RETRY: retry_hits,
         }
-        for told_as, hits in counts.items():
+        for hit_outcome, hits in counts.items():
             if hits:
-                self._metrics.add(known.COLLECTOR_HITS, hits, outcome=told_as)
+                self._metrics.add(known.COLLECTOR_HITS, hits, outcome=hit_outcome)
         issues = Counter((issue.outcome, issue.reason) for outcome in outcomes for issue in outcome.issues)
         for (issue_outcome, reason), count in issues.items():
             self._metrics.add(known.COLLECTOR_ISSUES, count, outcome=IssueOutcome(issue_outcome), reason=reason)

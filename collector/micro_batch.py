@@ -19,19 +19,19 @@ from hitmesh.model.errors import RetryError
 from hitmesh.model.positions import LoggedPosition
 from hitmesh.model.reasons import HitReason
 
-Told = Callable[[BatchOutcome], None]
+OnOutcome = Callable[[BatchOutcome], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued batch. `tell` is called exactly once, from any thread.
+    """A queued batch. `on_outcome` is called exactly once, from any thread.
 
     `let_pass` is called right before admission and raises RetryError if too much from the sender was refused meanwhile.
     `is_over` returns whether the caller has left; such a batch is not admitted.
     """
 
     frame: Frame
-    tell: Told
+    on_outcome: OnOutcome
     let_pass: Callable[[], None] = field(default=lambda: None)
     is_over: Callable[[], bool] = field(default=lambda: False)
     arrived_s: float = field(default_factory=time.perf_counter)
@@ -67,7 +67,7 @@ class MicroBatch:
                     self._positions[frame].append(position)
             done = self._counted_down()
         if done:
-            self._tell()
+            self._report()
 
     def failed(self, frames: Sequence[int], error: RetryError) -> None:
         """Count down a record that did not become durable; the batches with rows in the record must be sent again."""
@@ -75,13 +75,13 @@ class MicroBatch:
             self._failures.update(dict.fromkeys(frames, error))
             done = self._counted_down()
         if done:
-            self._tell()
+            self._report()
 
     def _counted_down(self) -> bool:
         self._records -= 1
         return self._records == 0
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         issues: list[list[Issue]] = [[] for _ in self._waiting]
         for issue in self._admitted.issues:
             issues[issue.frame].append(issue)
@@ -97,16 +97,16 @@ class MicroBatch:
             retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None
             outcomes.append(BatchOutcome(batch_issues, positions, accepted[index], rejected[index], retry_s))
         retry_hits = sum(accepted[index] + rejected[index] for index in self._failures)
-        tell_all(self._waiting, outcomes, self._meter, retry_hits)
+        report_all(self._waiting, outcomes, self._meter, retry_hits)
 
 
-def tell_all(
+def report_all(
     waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
 ) -> None:
     """Report outcomes, after counting: a caller with an outcome must find the batch counted."""
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):
-        batch.tell(outcome)
+        batch.on_outcome(outcome)
 
 
 def _rejected_per_frame(admitted: Admitted, frames: int) -> list[int]:

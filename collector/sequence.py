@@ -30,7 +30,7 @@ class _Batch:
     batch_id: str
     outcome: BatchOutcome | None = None
     is_garbage: bool = False
-    told_as: int | None = None  # the number in answers if not batch_seq
+    answer_seq: int | None = None  # the number in answers if not batch_seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Sequence:
             self.due = batch_seq
             for open_batch in self._open:
                 if open_batch.is_garbage and open_batch.batch_seq >= batch_seq:
-                    open_batch.told_as = UNNUMBERED
+                    open_batch.answer_seq = UNNUMBERED
         self._uncounted = 0
         known = self._remembered.get(batch_id) if batch_id else None
         again = known is not None or batch_id in self._repeats
@@ -117,7 +117,7 @@ class Sequence:
         while self._open and self._open[0].outcome is not None:
             batch = self._open.popleft()
             assert batch.outcome is not None
-            outcomes.append((batch.batch_seq if batch.told_as is None else batch.told_as, batch.outcome))
+            outcomes.append((batch.batch_seq if batch.answer_seq is None else batch.answer_seq, batch.outcome))
             freed += batch.size
             self.acked_through = max(self.acked_through, batch.batch_seq)
         if not outcomes:

@@ -236,7 +236,7 @@ class CollectorService:
         answer: Future[BatchOutcome] = Future()
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults)
 
-        def tell(outcome: BatchOutcome) -> None:
+        def on_outcome(outcome: BatchOutcome) -> None:
             # Budget and charge are settled here because the caller may have left.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
@@ -248,7 +248,7 @@ class CollectorService:
         def let_pass() -> None:
             self._gate.check_again(frame, sent.key, sent.address)
 
-        self._batcher.submit(Waiting(frame, tell, let_pass, sent.is_over))
+        self._batcher.submit(Waiting(frame, on_outcome, let_pass, sent.is_over))
         try:
             return answer.result(sent.left_s)
         except FutureTimeout as error:

@@ -41,7 +41,7 @@ class Age:
 
     def __init__(self, max_s: float | None, drain_s: float) -> None:
         self.drain_s = drain_s
-        self.was_told = False
+        self.is_draining = False
         self._ends = None if max_s is None else time.monotonic() + max_s
 
     @property
@@ -49,9 +49,9 @@ class Age:
         """Seconds until the client must be asked to move, or the stream must end; 0 = due, None = never."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
-    def tell(self) -> None:
+    def begin_drain(self) -> None:
         """Record that the client was asked to move; `drain_s` starts now."""
-        self.was_told = True
+        self.is_draining = True
         self._ends = time.monotonic() + self.drain_s
 
 
@@ -172,7 +172,7 @@ class HitStream:
         yield collector_pb2.StreamHitsResponse(ready=ready)
         while True:
             with self._changed:
-                self._changed.wait_for(self._something_to_say, self._patience_s())
+                self._changed.wait_for(self._has_message, self._patience_s())
                 self._grow_old()
                 self._miss_proof()
                 before, progress = self._sequence.acked_through, self._sequence.progress()
@@ -247,15 +247,15 @@ class HitStream:
         """Ask the client of an old stream to open another; end the stream if the client does not."""
         if self._age.left_s != 0.0:
             return
-        if self._age.was_told:
+        if self._age.is_draining:
             self._ended = True
             return
         self._go_away = _go_away_message(
             self._age.drain_s, "the stream reached the maximum age; another collector may have room"
         )
-        self._age.tell()
+        self._age.begin_drain()
 
-    def _something_to_say(self) -> bool:
+    def _has_message(self) -> bool:
         return (
             self._sequence.ready
             or self._go_away is not None
@@ -297,7 +297,7 @@ class HitStream:
         frame = Frame(batch, self._key, self._site_header, self._clock.now())
         self._budget.take(size)
 
-        def tell(outcome: BatchOutcome) -> None:
+        def on_outcome(outcome: BatchOutcome) -> None:
             self._budget.give(size)
             if outcome.is_charged:
                 key = read_envelope(frame).sender.key
@@ -309,7 +309,7 @@ class HitStream:
         def let_pass() -> None:
             self._gate.check_again(frame, None, self.address)
 
-        self._batcher.submit(Waiting(frame, tell, let_pass, lambda: self._ended))
+        self._batcher.submit(Waiting(frame, on_outcome, let_pass, lambda: self._ended))
 
     def _wait_for_room(self, size: int) -> None:
         """Block while the client is beyond its credit; messages then stay in the transport's window."""

@@ -30,7 +30,7 @@ from hitmesh.runtime.telemetry.labels import Part
 from hitmesh.runtime.telemetry.registry import PROCESSOR_LAG_SECONDS, PROCESSOR_WATERMARK_AGE_SECONDS
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from processor.fail_points import dying_at
-from processor.service import SERVICE, TraceService, TraceStores
+from processor.service import SERVICE, InspectStores, TraceService
 from processor.settings import ProcessorSettings, Role
 from processor.settle.attempt import SettlerStores
 from processor.settle.pace import SettlePace
@@ -210,7 +210,9 @@ def main() -> int:
     pool = CallPool(settings.workers, settings.max_calls)
     limit = CallLimit(pool)
     server = grpc.server(pool, interceptors=[limit, CallMeter(metrics)], options=SERVER_OPTIONS)
-    trace_pb2_grpc.add_TraceServiceServicer_to_server(TraceService(trace_stores(for_settler, clock, settings)), server)
+    trace_pb2_grpc.add_TraceServiceServicer_to_server(
+        TraceService(inspect_stores(for_settler, clock, settings)), server
+    )
     code = serve(
         server,
         listen=settings.listen,
@@ -230,9 +232,9 @@ def main() -> int:
     return code
 
 
-def trace_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> TraceStores:
+def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> InspectStores:
     """Return the trace service's view of opened stores."""
-    return TraceStores(
+    return InspectStores(
         directory=stores.directory,
         raw=stores.raw,
         rejected=stores.rejected,

@@ -26,7 +26,7 @@ from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
 from hitmesh.ports import Clock, Generations, OrderClaims, ProgressReader, RawStore, RejectedStore, SiteDirectory
 from hitmesh.runtime.rpc_errors import translating
-from processor.inspect.fate import HitAt, Known, Timeliness, TracedCopy, TracedVisit, Verdict, trace
+from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
 from processor.inspect.search import Found, search
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
@@ -57,7 +57,7 @@ _ORDERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TraceStores:
+class InspectStores:
     """The stores that tracing reads. With `open_reads`, any client that reaches the listener may read every site."""
 
     directory: SiteDirectory
@@ -73,7 +73,7 @@ class TraceStores:
 class TraceService(trace_pb2_grpc.TraceServiceServicer):
     """Trace single hits."""
 
-    def __init__(self, stores: TraceStores) -> None:
+    def __init__(self, stores: InspectStores) -> None:
         self._stores = stores
         self._one_at_a_time = threading.Lock()
 
@@ -85,14 +85,14 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
             if not self._one_at_a_time.acquire(timeout=WAIT_S):
                 raise Unavailable("another hit is being traced: ask again", retry_after_s=WAIT_S)
             try:
-                return trace_hit(self._stores, caller, request)
+                return inspect_hit(self._stores, caller, request)
             finally:
                 self._one_at_a_time.release()
 
         return translating(call)(request, context)
 
 
-def trace_hit(stores: TraceStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
+def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
     """Return every copy of a hit.
 
     Raises:
@@ -104,7 +104,7 @@ def trace_hit(stores: TraceStores, caller: IngestKey | None, request: pb.TraceHi
         raise RefusedError(f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}", field="hit_id")
     days = _days(request, stores.clock.now())
     found = search(stores.raw, stores.clock, site.name, request.hit_id, days)
-    copies = trace(found.hits, request.hit_id, _known(stores, site, found, request.hit_id))
+    copies = inspect(found.hits, request.hit_id, _known(stores, site, found, request.hit_id))
     refusals = [hit for hit in stores.rejected.recent(site.name, MAX_REFUSALS) if hit.hit_id == request.hit_id]
     if not copies and not refusals:
         raise _not_found(request, days, found)
@@ -132,7 +132,7 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
     return days
 
 
-def _known(stores: TraceStores, site: Site, found: Found, hit_id: str) -> Known:
+def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Known:
     """Return the stored facts on the hit's days and orders; positions must be read before entries."""
     copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
@@ -157,7 +157,7 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
     )
 
 
-def _copy_message(copy: TracedCopy) -> pb.TracedCopy:
+def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
     return pb.TracedCopy(
         position=_position_message(copy.at),
         log_time=_timestamp(copy.log_time),
@@ -178,7 +178,7 @@ def _copy_message(copy: TracedCopy) -> pb.TracedCopy:
     )
 
 
-def _visit_message(visit: TracedVisit) -> pb.TracedVisit:
+def _visit_message(visit: InspectedVisit) -> pb.TracedVisit:
     return pb.TracedVisit(
         visit_id=visit.visit_id,
         start=_timestamp(visit.start),

@@ -200,8 +200,8 @@ def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault
             envelope.hits[index] = damage.left if known.left is None else known.left
             continue
         envelope.hits[index] = damage.left
-        what = damage.field and f"the payload {damage.field} of " if damage.field else ""
-        message = f"{what}hit {index} of {hits} does not decode: strings must be UTF-8 and the bytes a valid message"
+        part = damage.field and f"the payload {damage.field} of " if damage.field else ""
+        message = f"{part}hit {index} of {hits} does not decode: strings must be UTF-8 and the bytes a valid message"
         draft.hit_faults[number, index] = HitFault(HitReason.DECODE, message, damage.field)
     draft.batches[number] = envelope.SerializeToString()
     if not is_sound(draft.batches[number], hit_pb2.HitBatch):

@@ -47,7 +47,7 @@ class Issue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Verdict:
     """A verdict on several rows for the same cause, with a shared message or a message per row."""
 
     rows: npt.NDArray[np.int64]
@@ -76,7 +76,7 @@ class Notes:
     messages: list[str]
 
     @classmethod
-    def of(cls, verdicts: Sequence[Said]) -> Notes:
+    def of(cls, verdicts: Sequence[Verdict]) -> Notes:
         """Return all verdicts as notes, sorted by row."""
         rows = np.concatenate([each.rows for each in verdicts]) if verdicts else np.zeros(0, dtype=np.int64)
         order = np.argsort(rows, kind="stable")
@@ -104,8 +104,8 @@ class Verdicts:
     def __init__(self, height: int) -> None:
         self._rows: npt.NDArray[np.integer] | None = None
         self._refused: Mask = np.zeros(height, dtype=np.bool_)
-        self._refusals: list[Said] = []
-        self._warnings: list[Said] = []
+        self._refusals: list[Verdict] = []
+        self._warnings: list[Verdict] = []
 
     def among(self, rows: npt.NDArray[np.integer]) -> Verdicts:
         """Return a view in which position i is row rows[i]; a row may occur at several positions."""
@@ -128,7 +128,7 @@ class Verdicts:
         if self._rows is not None:
             rows, first = np.unique(self._rows[positions], return_index=True)
             positions = positions[first]
-        self._refusals.append(_said(rows, Outcome.REJECTED, reason, field, message, positions))
+        self._refusals.append(_verdict(rows, Outcome.REJECTED, reason, field, message, positions))
         self._refused[rows] = True
 
     def warn(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:
@@ -136,7 +136,7 @@ class Verdicts:
         positions = self._still_taken(at_fault)
         if len(positions):
             rows = positions if self._rows is None else self._rows[positions]
-            self._warnings.append(_said(rows, Outcome.WARNED, reason, field, message, positions))
+            self._warnings.append(_verdict(rows, Outcome.WARNED, reason, field, message, positions))
 
     def _still_taken(self, at_fault: Mask) -> npt.NDArray[np.int64]:
         """Return the positions at fault whose rows are not refused."""
@@ -153,19 +153,19 @@ class Verdicts:
         return Notes.of([kept for warning in self._warnings if len((kept := _without(warning, self._refused)).rows)])
 
 
-def _said(
+def _verdict(
     rows: npt.NDArray[np.integer],
     outcome: Outcome,
     reason: HitReason,
     field: str,
     message: Message,
     positions: npt.NDArray[np.int64],
-) -> Said:
+) -> Verdict:
     messages = message if isinstance(message, str) else [message(position) for position in positions.tolist()]
-    return Said(rows.astype(np.int64), outcome, reason, field, messages)
+    return Verdict(rows.astype(np.int64), outcome, reason, field, messages)
 
 
-def _without(verdict: Said, refused: Mask) -> Said:
+def _without(verdict: Verdict, refused: Mask) -> Verdict:
     kept = np.flatnonzero(~refused[verdict.rows])
     if len(kept) == len(verdict.rows):
         return verdict

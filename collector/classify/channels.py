@@ -111,7 +111,7 @@ def _comes_from(kind: str) -> Condition:
 # Words that tools write for "not set".
 _NO_SOURCE = _is("source", "", "direct", "(direct)", "(none)", "none")
 _NO_MEDIUM = _is("medium", "", "direct", "(none)", "none", "(not set)")
-_NOTHING_SAID = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))
+_NO_SIGNAL = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))
 _PAID_MEDIUM = re.compile(
     r"(?:^|[^a-z])(?:cp[acmlptv]|ppc|ppv|sem|retargeting|remarketing|display|banner|interstitial)(?:$|[^a-z])"
     r"|^paid"
@@ -150,7 +150,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
     ),
     Rule("ai_assistant", AnyOf((_is("medium", "ai", "llm", "ai-assistant", "ai_assistant"), _comes_from("ai")))),
-    Rule("referral", Not(_NOTHING_SAID)),
+    Rule("referral", Not(_NO_SIGNAL)),
     Rule("direct", AllOf(())),
 )
 

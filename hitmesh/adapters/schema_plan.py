@@ -26,14 +26,14 @@ class Change:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
         action: KEEP where nothing differs.
-        says: text for people: the part that is created, or the difference and the effect of the change.
+        description: text for people: the part that is created, or the difference and the effect of the change.
         apply: applies the change; idempotent.
     """
 
     server: str
     thing: str
     action: Action
-    says: str
+    description: str
     apply: Callable[[], None] = field(compare=False, repr=False)
 
 

@@ -182,7 +182,7 @@ class HitSender:
                     return
                 stream = self._stream
                 if stream is not None and not stream.ended:
-                    self._send_what_fits(stream)
+                    self._send_within_credit(stream)
                     if done():
                         return
                     self._changed.wait(self._pause_s(stream))
@@ -223,7 +223,7 @@ class HitSender:
                 "run the same command again when the mesh is back"
             ) from ended.error
 
-    def _send_what_fits(self, stream: OpenStream) -> None:
+    def _send_within_credit(self, stream: OpenStream) -> None:
         now_s = self._clock_s()
         while self._retries and self._retries[0][0] <= now_s:
             self._waiting.append(heapq.heappop(self._retries)[2])

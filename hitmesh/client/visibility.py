@@ -48,7 +48,7 @@ class Watch:
     offsets: Mapping[tuple[str, int], int]
     passed_at_ms: int | None = None
 
-    def what_is_missing(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
+    def missing_in(self, answer: reporter_pb2.GetFreshnessResponse) -> str | None:
         """Return a readable reason why reports are incomplete; None when every record is shown for good."""
         visible = {(progress.log, progress.partition): progress.next_offset for progress in answer.partitions}
         behind = [place for place, offset in self.offsets.items() if visible.get(place, 0) <= offset]
@@ -82,7 +82,7 @@ def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], 
     reporter = mesh.reporter
     watch = Watch(offsets)
     while True:
-        missing = _ask(reporter.GetFreshness, mesh, site, watch)
+        missing = _missing(reporter.GetFreshness, mesh, site, watch)
         if missing is None:
             return
         if wait.clock_s() >= ends_s:
@@ -93,7 +93,7 @@ def wait_until_visible(mesh: Mesh, site: str, offsets: Mapping[tuple[str, int], 
         wait.sleep(wait.poll_s)
 
 
-def _ask(
+def _missing(
     call: grpc.UnaryUnaryMultiCallable[reporter_pb2.GetFreshnessRequest, reporter_pb2.GetFreshnessResponse],
     mesh: Mesh,
     site: str,
@@ -106,4 +106,4 @@ def _ask(
         if error.code() not in _PASSING:
             raise
         return f"the reporter does not answer ({error.code().name})"
-    return watch.what_is_missing(answer)
+    return watch.missing_in(answer)

@@ -36,7 +36,7 @@ def sealed(value: bytes) -> bytes:
     return _SEALED.pack(_SEAL, xxhash.xxh3_64_intdigest(value)) + value
 
 
-def opened(value: bytes, what: str, cure: str, unsealed: bytes = ARROW_STREAM) -> memoryview:
+def opened(value: bytes, subject: str, cure: str, unsealed: bytes = ARROW_STREAM) -> memoryview:
     """Return the sealed value; a value that begins with `unsealed` is older than seals and returned unchanged.
 
     Raises:
@@ -48,15 +48,15 @@ def opened(value: bytes, what: str, cure: str, unsealed: bytes = ARROW_STREAM) -
             return inner
     elif value.startswith(unsealed):
         return memoryview(value)
-    raise StoreCorrupt(f"{what} of {len(value)} bytes is damaged: its checksum does not match; {cure}")
+    raise StoreCorrupt(f"{subject} of {len(value)} bytes is damaged: its checksum does not match; {cure}")
 
 
 @contextmanager
-def decoding(what: str, cure: str) -> Iterator[None]:
+def decoding(subject: str, cure: str) -> Iterator[None]:
     """Turn any failure inside the `with` into StoreCorrupt.
 
     Args:
-        what: the value that is decoded, with its place or size: `a snapshot of 12 bytes`.
+        subject: the value that is decoded, with its place or size: `a snapshot of 12 bytes`.
         cure: how to recover: `the log is read instead`.
     """
     try:
@@ -64,4 +64,4 @@ def decoding(what: str, cure: str) -> Iterator[None]:
     except HitmeshError:
         raise
     except _DECODER_ERRORS as error:
-        raise StoreCorrupt(f"{what} does not decode ({type(error).__name__}): {cure}") from None
+        raise StoreCorrupt(f"{subject} does not decode ({type(error).__name__}): {cure}") from None

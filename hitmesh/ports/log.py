@@ -74,7 +74,7 @@ class LogReader(Protocol):
             PartitionsMoved: the assignment changed; all records read and not committed will be read again.
         """
 
-    def stay(self) -> None:
+    def heartbeat(self) -> None:
         """Send a heartbeat between polls that are minutes apart. Frequent calls cost nothing.
 
         Raises:

@@ -55,7 +55,7 @@ class Timeliness(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class TracedVisit:
+class InspectedVisit:
     """A visit; `hits` counts the hits so far."""
 
     visit_id: str
@@ -66,7 +66,7 @@ class TracedVisit:
 
 
 @dataclass(frozen=True, slots=True)
-class TracedCopy:
+class InspectedCopy:
     """A copy of a hit. Times in UTC ms. Order and visit are None for a copy that does not count or has none."""
 
     at: HitAt
@@ -81,7 +81,7 @@ class TracedCopy:
     collides: bool
     order_id: str
     wins_order: bool | None
-    visit: TracedVisit | None
+    visit: InspectedVisit | None
     cell: int
     is_settled: bool
     generation: int
@@ -131,21 +131,21 @@ class _Hit:
         return is_closed(self.day, self.log_time)
 
 
-def trace(hits: pl.DataFrame, hit_id: str, known: Known) -> list[TracedCopy]:
+def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy]:
     """Return every copy of a hit, in log order. Several visitors may use one id; these are then separate hits.
 
     Args:
-        hits: TRACE_COLUMNS of processor.inspect.search: all hits of the visitors concerned, on the days around; in any
-            order, without repeats.
-        hit_id: the id to trace.
+        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors concerned, on the days around; in
+            any order, without repeats.
+        hit_id: the id to inspect.
         known: the other facts.
     """
-    copies: list[TracedCopy] = []
+    copies: list[InspectedCopy] = []
     for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
         found = _hits_of_id(visitor_hits, hit_id)
         for number, hit in enumerate(found):
             original = next((earlier for earlier in found[:number] if _is_copy_of(hit, earlier, known)), None)
-            copies.append(_traced(hit, original, visitor_hits, known))
+            copies.append(_inspected(hit, original, visitor_hits, known))
     return sorted(copies, key=lambda copy: (copy.log_time, *copy.at))
 
 
@@ -174,11 +174,11 @@ def _hits_of_id(visitor_hits: pl.DataFrame, hit_id: str) -> list[_Hit]:
     ]
 
 
-def _traced(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, known: Known) -> TracedCopy:
+def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, known: Known) -> InspectedCopy:
     entry = known.entries.get(hit.day)
     verdict = _verdict(hit, original, known)
     counts = verdict in (Verdict.COUNTED, Verdict.EXCLUDED)
-    return TracedCopy(
+    return InspectedCopy(
         at=hit.at,
         log_time=hit.log_time,
         collect_time=hit.collect_time,
@@ -246,7 +246,7 @@ def _wins_order(hit: _Hit, known: Known) -> bool | None:
     return winner is not None and (winner.position, winner.row) == hit.at
 
 
-def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> TracedVisit | None:
+def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> InspectedVisit | None:
     """Return a counted hit's visit; None for an orphan, and for a late hit that is not settled yet."""
     counts = ~find_copies(visitor_hits).is_copy
     if hit.day not in known.entries:
@@ -260,7 +260,7 @@ def _visit(hit: _Hit, visitor_hits: pl.DataFrame, known: Known) -> TracedVisit |
         return None
     found = visits.visits
     start, landing = int(found.start[number]), int(found.landing[number])
-    return TracedVisit(
+    return InspectedVisit(
         visit_id=visit_id(known.site.name, hit.visitor_key, start, int(found.first_hash[number])),
         start=start,
         last=int(found.last[number]),

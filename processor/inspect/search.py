@@ -44,7 +44,7 @@ READ_COLUMNS: Final = (
     "order_id",
     "refund_id",
 )
-TRACE_COLUMNS: Final[dict[str, pl.DataType]] = {
+INSPECT_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{name: HITS_COLUMNS[name] for name in READ_COLUMNS},
     "excluded": pl.Boolean(),
     "log_time": pl.Int64(),
@@ -58,7 +58,7 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The search result: TRACE_COLUMNS with all hits of visitors that have the id, without repeats, or no rows.
+    """The search result: INSPECT_COLUMNS with all hits of visitors that have the id, without repeats, or no rows.
 
     `truncated` says that reading stopped at a limit.
     """
@@ -104,11 +104,11 @@ def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> 
     visitors = holders.select(_VISITOR).unique().head(MAX_VISITORS)
     around = {day + step for day in holders["day"].to_list() for step in (-1, 0, 1)}
     hits = [
-        traced_rows(record).filter(pl.col("site") == site).join(visitors, on=_VISITOR, how="semi")
+        inspected_rows(record).filter(pl.col("site") == site).join(visitors, on=_VISITOR, how="semi")
         for record in second.records(site, around)
     ]
     return Found(
-        hits=pl.concat(hits) if hits else pl.DataFrame(schema=TRACE_COLUMNS),
+        hits=pl.concat(hits) if hits else pl.DataFrame(schema=INSPECT_COLUMNS),
         records_read=first.records_read + second.records_read,
         truncated=first.truncated or second.truncated or holders.select(_VISITOR).n_unique() > MAX_VISITORS,
     )
@@ -126,8 +126,8 @@ def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataF
     return pl.concat(found).unique() if found else pl.DataFrame(schema=schema)
 
 
-def traced_rows(record: RawRecord) -> pl.DataFrame:
-    """Return all hits in a record (TRACE_COLUMNS).
+def inspected_rows(record: RawRecord) -> pl.DataFrame:
+    """Return all hits in a record (INSPECT_COLUMNS).
 
     Raises:
         StoreCorrupt: the record does not decode.
@@ -143,5 +143,5 @@ def traced_rows(record: RawRecord) -> pl.DataFrame:
             pl.lit(offset, pl.Int64).alias("offset"),
             pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         )
-        .select(*TRACE_COLUMNS)
+        .select(*INSPECT_COLUMNS)
     )

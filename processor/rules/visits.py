@@ -67,7 +67,7 @@ OPEN_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 # The columns that identify a timeline among a site's hits.
 TIMELINE: Final = ("visitor_hi", "visitor_lo", "excluded")
-_NOWHERE: Final = np.iinfo(np.int64).max
+_NO_PLACE: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def summarise(line: Line) -> Summaries:
     ends = np.append(begins[1:], len(inside.row))[: len(begins)] - 1
     is_view = (inside.views > 0) & (inside.row >= 0)
     places = np.arange(len(inside.row))
-    landing = _reduced(np.minimum, np.where(is_view, places, _NOWHERE), begins)
+    landing = _reduced(np.minimum, np.where(is_view, places, _NO_PLACE), begins)
     leaving = _reduced(np.maximum, np.where(is_view, places, -1), begins)
     seen = leaving >= 0
     return Summaries(

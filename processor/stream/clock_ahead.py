@@ -53,12 +53,12 @@ class ClockAhead:
             last[partition] = record
         for partition, record in last.items():
             if record.log_time - now > self._tolerance_ms:
-                self._say(partition, record, now)
+                self._log(partition, record, now)
             else:
                 self._causes.pop(partition, None)
         return records
 
-    def _say(self, partition: PartitionId, record: LoggedRecord, now: int) -> None:
+    def _log(self, partition: PartitionId, record: LoggedRecord, now: int) -> None:
         lines = self._seldom.due(f"{partition.log}/{partition.partition}")
         if lines:
             logger().warning(

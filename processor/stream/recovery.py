@@ -42,7 +42,7 @@ from processor.stream.live.state import LiveState
 from processor.stream.live.step import RecordsOf, apply, placed, prepare
 from processor.stream.stores import StreamStores, digest_of, rules_of, wins_of
 
-Stay = Callable[[], None]
+Heartbeat = Callable[[], None]
 """Sends a heartbeat for the log reader; raises when the reader's partitions moved."""
 
 
@@ -63,7 +63,7 @@ def recover(
     stores: StreamStores,
     committed: Mapping[Topic, Mapping[PartitionId, PartitionProgress]],
     cache: Path,
-    stay: Stay = lambda: None,
+    heartbeat: Heartbeat = lambda: None,
     limits: Limits = PRODUCTION,
 ) -> Recovered:
     """Return the states at the committed positions.
@@ -72,25 +72,25 @@ def recover(
         stores: stores of the live stream.
         committed: committed progress of each partition to recover.
         cache: local directory for kept hits.
-        stay: called before each batch of records: tens of millions of hits take minutes, in which nothing is polled.
+        heartbeat: called before each batch: tens of millions of hits take minutes, in which nothing is polled.
         limits: when the states' tables grow, and how many hits are read at once.
 
     Raises:
-        RetryError: a store does not answer, or `stay` raised.
+        RetryError: a store does not answer, or `heartbeat` raised.
         StoreCorrupt: a committed record does not decode.
     """
     recovered = Recovered()
     digest = digest_of(stores.directory)
     for partition, reached in committed.get(Topic.HITS, {}).items():
         state = LiveState(partition, cache, limits, digest)
-        recovered.hits[partition] = _hits_state(stores, state, reached, recovered, stay)
+        recovered.hits[partition] = _hits_state(stores, state, reached, recovered, heartbeat)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
-        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, stay, limits)
+        recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, heartbeat, limits)
     return recovered
 
 
 def _hits_state(
-    stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, stay: Stay
+    stores: StreamStores, state: LiveState, committed: PartitionProgress, recovered: Recovered, heartbeat: Heartbeat
 ) -> LiveState:
     """Return the state at the committed position; `state` is the partition's empty state."""
     partition, limits = state.partition, state.limits
@@ -101,11 +101,11 @@ def _hits_state(
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
-        for records in _in_batches(kept, stay, limits):
+        for records in _in_batches(kept, heartbeat, limits):
             recovered.replayed += _keep_again(stores, state, records, copies, waiting)
     # Values stored since the snapshot may come from differently cut steps: overwrite all of them.
     state.sums.all_changed()
-    due = list(_replay(stores, state, committed.next_offset, recovered, stay))
+    due = list(_replay(stores, state, committed.next_offset, recovered, heartbeat))
     # Epochs from a trimmed log are incomplete: the stored values are better.
     recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
@@ -167,11 +167,11 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> p
 
 
 def _replay(
-    stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, stay: Stay
+    stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, heartbeat: Heartbeat
 ) -> Iterator[DueValues]:
     """Replay the records committed since the state, without effects; yield the values of epochs that end."""
     since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
-    for records in _in_batches(since, stay, state.limits):
+    for records in _in_batches(since, heartbeat, state.limits):
         intake = take_in(records)
         prepared = prepare(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
         wins = wins_of({state.partition: prepared}, intake.claims, stores.claims)
@@ -186,14 +186,14 @@ def _refusals_state(
     partition: PartitionId,
     committed: PartitionProgress,
     recovered: Recovered,
-    stay: Stay,
+    heartbeat: Heartbeat,
     limits: Limits,
 ) -> RefusalsState:
     found = _snapshot(stores, partition, committed)
     digest = digest_of(stores.directory)
     state = RefusalsState(partition, digest=digest) if found is None else restored_refusals(found[1], partition, digest)
     since = stores.log_scan.read(partition, state.next_offset, committed.next_offset, state.log_time)
-    for records in _in_batches(since, stay, limits):
+    for records in _in_batches(since, heartbeat, limits):
         partition_intake = take_in(records).partitions[partition]
         stepped = take_refusals(state, partition_intake.ends, partition_intake.refused, partition_intake.siteless)
         if stepped.due is not None:
@@ -212,18 +212,18 @@ def _new_rules(stores: StreamStores, state: LiveState, intake: Intake) -> Mappin
     return rules_of(stores.directory, state.sites.unknown(names))
 
 
-def _in_batches(records: Iterator[LoggedRecord], stay: Stay, limits: Limits) -> Iterator[list[LoggedRecord]]:
-    """Yield a partition's records in batches with a single epoch and a bounded size; call `stay` before each."""
+def _in_batches(records: Iterator[LoggedRecord], heartbeat: Heartbeat, limits: Limits) -> Iterator[list[LoggedRecord]]:
+    """Yield a partition's records in batches with a single epoch and a bounded size; call `heartbeat` before each."""
     group: list[LoggedRecord] = []
     hits = 0
     for record in records:
         is_other_epoch = bool(group) and epoch_of(group[0].log_time) != epoch_of(record.log_time)
         if group and (is_other_epoch or hits + record.record.rows > limits.replay_hits):
-            stay()
+            heartbeat()
             yield group
             group, hits = [], 0
         group.append(record)
         hits += record.record.rows
     if group:
-        stay()
+        heartbeat()
         yield group

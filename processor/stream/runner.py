@@ -117,7 +117,7 @@ class Runner:
         if taken:
             self._take(self._waiting[0])
             self._waiting.pop(0)
-        self._save_what_is_due(is_idle=taken == 0)
+        self._save_due(is_idle=taken == 0)
         return taken
 
     def run(self, stop: threading.Event, *, poll_s: float = 0.2) -> None:
@@ -148,7 +148,7 @@ class Runner:
         """Send heartbeats while a window may be in hand; if partitions moved, the next step recovers."""
         try:
             for reader in self._readers.values():
-                reader.stay()
+                reader.heartbeat()
         except RetryError as error:
             logger().warning("heartbeat_refused", reason=error.reason, message=error.message)
             self._is_certain = self._can_go_on = False
@@ -301,7 +301,7 @@ class Runner:
             self._is_certain = False
             raise
 
-    def _save_what_is_due(self, *, is_idle: bool) -> None:
+    def _save_due(self, *, is_idle: bool) -> None:
         now = self._clock.now()
         partition = self._turns.due(now)
         if partition is not None or is_idle or now - self._flushed_at >= self._pace.flush_ms:
@@ -354,7 +354,7 @@ class Runner:
             if topic not in self._readers:
                 self._readers[topic] = self._stores.log_reader(topic)
         committed = {topic: reader.positions() for topic, reader in self._readers.items()}
-        recovered = recover(self._stores, committed, self._kept, self._stay, self._limits)
+        recovered = recover(self._stores, committed, self._kept, self._heartbeat_in_recovery, self._limits)
         self._hits, self._refusals, self._due = recovered.hits, recovered.refusals, recovered.due
         self._turns.begin([*self._hits, *self._refusals], self._clock.now())
         self._is_certain = True
@@ -368,11 +368,11 @@ class Runner:
             took_ms=round(took_s * 1_000),
         )
 
-    def _stay(self) -> None:
+    def _heartbeat_in_recovery(self) -> None:
         """Send heartbeats while nothing is polled; raise PartitionsMoved if partitions moved."""
         for reader in self._readers.values():
             try:
-                reader.stay()
+                reader.heartbeat()
             except PartitionsMoved:
                 self._can_go_on = True
                 raise

@@ -28,7 +28,7 @@ class Breaker:
     _cause: str = ""
     _try_at: int = 0
 
-    def call(self, clock: Clock, ask: Callable[[], _ValueT]) -> _ValueT:
+    def call(self, clock: Clock, query: Callable[[], _ValueT]) -> _ValueT:
         """Return the store's answer.
 
         Raises:
@@ -36,7 +36,7 @@ class Breaker:
         """
         self._refuse_in_pause(clock.now())
         try:
-            answer = ask()
+            answer = query()
         except Unavailable as error:
             with self._lock:
                 self._cause, self._try_at = error.message or "no answer", clock.now() + PAUSE_MS

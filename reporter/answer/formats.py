@@ -24,8 +24,8 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.money import MICROS, exponent, format_micros
 from reporter.answer.series import Column, Series
 from reporter.answer.sum_range import json_number, refuse_beyond_files
-from reporter.question.asked import TIME
 from reporter.question.catalogue import Unit
+from reporter.question.question import TIME
 
 MIN_DECIMALS: Final = 6
 # A quotient with money has up to 25 digits before rounding; twice as many digits are enough to detect a tie.

@@ -13,7 +13,7 @@ from typing import Final
 
 from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.filters import Operator, comparisons_in
-from reporter.question.asked import Question
+from reporter.question.question import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3

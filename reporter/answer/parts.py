@@ -14,9 +14,9 @@ import polars as pl
 
 from hitmesh.model.rows.rollup_rows import OTHER, TEXT_DIMENSIONS, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
-from reporter.question.asked import Question
 from reporter.question.catalogue import PARTS, VISITORS
 from reporter.question.plan import CURRENCY, Leg
+from reporter.question.question import Question
 
 BUCKET: Final = "bucket"
 
@@ -90,11 +90,11 @@ def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Pa
         parts: the parts.
         counted: each leg with the store's rows for the leg's `folded_leg`.
     """
-    found = {name for leg, rows in counted if _says_something(rows) for name in leg.parts}
+    found = {name for leg, rows in counted if _has_nonzero(rows) for name in leg.parts}
     return replace(parts, folded=parts.folded | found)
 
 
-def _says_something(rows: pl.DataFrame) -> bool:
+def _has_nonzero(rows: pl.DataFrame) -> bool:
     return bool(rows.select(pl.any_horizontal((pl.exclude(BUCKET) != 0).any())).item())
 
 

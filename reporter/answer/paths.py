@@ -20,7 +20,7 @@ from reporter.rpc.backend import Backend
 
 
 @dataclass(frozen=True)
-class Told:
+class Fetched:
     """A table per leg, in leg order, and the number of rows read from the store."""
 
     tables: tuple[pl.DataFrame, ...]
@@ -33,11 +33,11 @@ def reach_of(backend: Backend, path: Path) -> Reach:
     Raises:
         Unavailable: the store does not answer.
     """
-    ask = backend.breakers.of(path).call
+    call = backend.breakers.of(path).call
     if path is Path.METRICS:
-        return Reach(ask(backend.clock, backend.metrics.ingested_through))
-    flushed = ask(backend.clock, backend.series.flushed)
-    declared = ask(backend.clock, backend.books.committed)
+        return Reach(call(backend.clock, backend.metrics.ingested_through))
+    flushed = call(backend.clock, backend.series.flushed)
+    declared = call(backend.clock, backend.books.committed)
     return Reach(
         {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.hits},
         {partition: flushed.get(partition, NOT_BEGUN) for partition in declared.refusals or ()},
@@ -46,7 +46,7 @@ def reach_of(backend: Backend, path: Path) -> Reach:
 
 def read_legs(
     backend: Backend, path: Path, sites: Sequence[Site], legs: Sequence[Leg], generations: Mapping[SiteDay, int]
-) -> Told | None:
+) -> Fetched | None:
     """Return a path's rows for some legs; None when the series cannot answer.
 
     Raises:
@@ -54,7 +54,7 @@ def read_legs(
     """
     if path is Path.METRICS:
         tables = tuple(_query(backend, leg) for leg in legs)
-        return Told(tables, sum(map(len, tables)))
+        return Fetched(tables, sum(map(len, tables)))
     return _from_series(backend, sites[0].name, legs, generations)
 
 
@@ -64,7 +64,9 @@ def _query(backend: Backend, leg: Leg) -> pl.DataFrame:
     )
 
 
-def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]) -> Told | None:
+def _from_series(
+    backend: Backend, site: str, legs: Sequence[Leg], generations: Mapping[SiteDay, int]
+) -> Fetched | None:
     """Read each run of days once for all legs, so that the legs agree."""
     parts: list[list[pl.DataFrame]] = [[] for _ in legs]
     read = 0
@@ -76,7 +78,7 @@ def _from_series(backend: Backend, site: str, legs: Sequence[Leg], generations: 
         read += len(rows)
         for of_leg, leg in zip(parts, legs, strict=True):
             of_leg.append(folded(rows, leg.query))
-    return Told(tuple(added(of_leg, leg.query) for of_leg, leg in zip(parts, legs, strict=True)), read)
+    return Fetched(tuple(added(of_leg, leg.query) for of_leg, leg in zip(parts, legs, strict=True)), read)
 
 
 def _read_run(backend: Backend, site: str, run: Run) -> pl.DataFrame:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reporter.question.asked import Question
 from reporter.question.check_filter import dimensions_in
+from reporter.question.question import Question
 
 
 class Path(StrEnum):

@@ -24,8 +24,8 @@ from hitmesh.model.rows.rollup_rows import AMOUNT_SUM
 from hitmesh.model.sketches.theta import Thetas
 from hitmesh.model.sketches.unions import merge_by_group
 from reporter.answer.parts import BUCKET, Parts, dimension_columns
-from reporter.question.asked import MAX_ROWS, TIME, GapFill, Question
 from reporter.question.catalogue import VISITORS, Kind, Metric, Unit
+from reporter.question.question import MAX_ROWS, TIME, GapFill, Question
 
 _HAPPENED: Final = "happened"
 _ESTIMATE: Final = "visitors_estimate"
@@ -111,7 +111,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
     columns = []
     for metric in question.metrics:
         checkpoint()
-        columns.append(_said_folded(_column(metric, rows, sketches, parts, is_empty), parts))
+        columns.append(_with_folded_mark(_column(metric, rows, sketches, parts, is_empty), parts))
     return Series(
         question=question,
         buckets=rows[BUCKET].to_numpy(),
@@ -194,7 +194,7 @@ def _value(metric: Metric, nulls: bool) -> pl.Expr:
     return pl.when(pl.col(_HAPPENED)).then(value) if nulls else value
 
 
-def _said_folded(column: Column, parts: Parts) -> Column:
+def _with_folded_mark(column: Column, parts: Parts) -> Column:
     """Return the column, marked TEXTS_FOLDED if a part is folded, unless already PARTIAL or VISITS_PROVISIONAL."""
     is_folded = any(part in parts.folded for part in column.metric.parts)
     if not is_folded or column.exactness in (Exactness.PARTIAL, Exactness.VISITS_PROVISIONAL):

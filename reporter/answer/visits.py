@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
-from reporter.question.asked import Question
 from reporter.question.catalogue import needs_visits
 from reporter.question.check_filter import dimensions_in
+from reporter.question.question import Question
 
 _OF_VISITS: Final = frozenset({*VISIT_DIMENSIONS, "exit_page"})
 

@@ -18,9 +18,9 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import OTHER, TEXT_DIMENSIONS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sites import SiteDay
-from reporter.question.asked import Question
 from reporter.question.catalogue import PARTS, VISITORS, column_of
 from reporter.question.check_filter import dimensions_in
+from reporter.question.question import Question
 
 CURRENCY: Final = "currency"
 _COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}

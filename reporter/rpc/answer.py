@@ -18,13 +18,13 @@ from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from reporter.answer.freshness import Freshness, freshness
 from reporter.answer.parts import Parts, combine, with_folded
-from reporter.answer.paths import Told, reach_of, read_legs
+from reporter.answer.paths import Fetched, reach_of, read_legs
 from reporter.answer.route import Path, Route, route
 from reporter.answer.series import Series, series
 from reporter.answer.standing import Reach, Standing, days_between, remembered
 from reporter.answer.visits import resting_on_visits
-from reporter.question.asked import Question
 from reporter.question.plan import excluded_hits_leg, folded_leg, legs
+from reporter.question.question import Question
 from reporter.rpc.backend import Backend
 
 _VERSION_READS: Final = 3
@@ -69,7 +69,7 @@ def answer(
         Unavailable: no store that could answer is available.
     """
     began, query_id = backend.clock.now(), backend.new_token()[:16]
-    found = _find_on_a_path(backend, _Asked(question, sites, currency, query_id))
+    found = _find_on_a_path(backend, _Request(question, sites, currency, query_id))
     rows = series(question, found.parts, backend.checkpoint)
     backend.checkpoint()
     missing = found.parts.missing_currencies
@@ -106,7 +106,7 @@ def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: R
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """A question with sites and query id."""
 
     question: Question
@@ -130,7 +130,7 @@ class _Found:
     warnings: tuple[str, ...]
 
 
-def _find_on_a_path(backend: Backend, request: _Asked) -> _Found:
+def _find_on_a_path(backend: Backend, request: _Request) -> _Found:
     """Return the data from the first path that answers."""
     way = route(request.question, len(request.sites))
     failures: list[Unavailable] = []
@@ -156,7 +156,7 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
     return Unavailable(message, retry_after_s=retry_after_s)
 
 
-def _find_at_one_version(backend: Backend, path: Path, request: _Asked) -> _Found | None:
+def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Return data at a single version: read again when rows were committed or published during the read.
 
     If commits never pause, or the store lags behind the committed positions, the answer gets a unique version, because
@@ -180,7 +180,7 @@ def _version_now(backend: Backend, sites: Sequence[Site]) -> str | None:
         return None
 
 
-def _find(backend: Backend, path: Path, request: _Asked) -> _Found | None:
+def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Read once, in the order that guarantees `complete_through`."""
     question, sites = request.question, request.sites
     reach = reach_of(backend, path)
@@ -244,7 +244,7 @@ def _visits_wait(backend: Backend, question: Question, generations: Mapping[Site
         return True
 
 
-def _excluded_hits(fetched: Told) -> int:
+def _excluded_hits(fetched: Fetched) -> int:
     return int(fetched.tables[-1]["excluded_hits"].sum())
 
 

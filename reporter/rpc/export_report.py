@@ -22,11 +22,11 @@ from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
-from reporter.question.asked import MAX_ROWS
 from reporter.question.catalogue import nearest
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import checked_zone
 from reporter.question.filter_text import parse
+from reporter.question.question import MAX_ROWS
 from reporter.rpc.answer import Answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import meta_values

@@ -22,12 +22,12 @@ from reporter.answer.freshness import CellState, Freshness, State
 from reporter.answer.route import Path
 from reporter.answer.series import Column, Exactness, Series
 from reporter.answer.sum_range import refuse_beyond_messages
-from reporter.question.asked import Question
 from reporter.question.catalogue import METRIC_VERSION, ColumnType, Scope, Unit
 from reporter.question.check import GAP_FILLS
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import GRAINS
 from reporter.question.filter_text import format_filter
+from reporter.question.question import Question
 from reporter.rpc.answer import Answer
 
 TYPES: Final = {

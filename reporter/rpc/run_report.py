@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.sites import IngestKey, Site
-from reporter.question.asked import Question
 from reporter.question.check import checked
+from reporter.question.question import Question
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
 from reporter.rpc.messages import MAX_RESPONSE_BYTES, response_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.client.mesh import Mesh
-from hitmesh.tools.dev.ports import HOST, any_free
+from hitmesh.tools.dev.tcp_ports import HOST, any_free
 from tests.bench.filled_store import SERIES_KEY, SERIES_SITE
 from tests.bench.measured import ROOT, Result, environment, progress
 from tests.bench.scale import Scale

@@ -306,17 +306,17 @@ class TestFiles:
     def test_commit_that_fails_is_in_doubt_where_that_matters(self, tmp_path: Path) -> None:
         database = Database(tmp_path / "x.db", (("CREATE TABLE one (a)",),))
 
-        def write(sql: str, *, tell_doubt: bool) -> None:
-            with database.writing(tell_doubt=tell_doubt) as transaction:
+        def write(sql: str, *, raise_in_doubt: bool) -> None:
+            with database.writing(raise_in_doubt=raise_in_doubt) as transaction:
                 transaction.run(sql)
                 transaction.run("COMMIT")  # makes the following commit fail although everything is on disk
 
         with pytest.raises(CommitInDoubt, match=r"x\.db"):
-            write("INSERT INTO one VALUES (1)", tell_doubt=True)
+            write("INSERT INTO one VALUES (1)", raise_in_doubt=True)
         with pytest.raises(Unavailable):
-            write("DELETE FROM one WHERE a = 0", tell_doubt=False)
+            write("DELETE FROM one WHERE a = 0", raise_in_doubt=False)
         with pytest.raises(Unavailable):
-            write("INSERT INTO nowhere VALUES (1)", tell_doubt=True)
+            write("INSERT INTO nowhere VALUES (1)", raise_in_doubt=True)
         with database.writing() as transaction:
             assert transaction.first(int, "SELECT count(*) FROM one") == 1
         database.close()

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from hitmesh.tools.dev import ports
+from hitmesh.tools.dev import tcp_ports
 from tests.e2e.test_stream_protocol import MESSAGES_STAT
 from tests.reference.files import read_access_log
 from tests.support.comparison import Model, Question, ask, assert_equal, by_zone
@@ -42,7 +42,7 @@ def test_an_import_outlives_the_death_of_the_whole_mesh_and_a_second_one_changes
     idle_mesh: Mesh, tmp_path: Path
 ) -> None:
     mesh, log = idle_mesh, write_log(tmp_path / "access.log")
-    mesh.options = ("--no-demo-data", "--port", str(ports.any_free(1)[0]))
+    mesh.options = ("--no-demo-data", "--port", str(tcp_ports.any_free(1)[0]))
     mesh.start()
     command = ["import", "access-log", str(log), "--site", "demo/crash", "-o", "json", "--home", str(mesh.home)]
     with (tmp_path / "import.out").open("w+") as out, (tmp_path / "import.err").open("w+") as errors:

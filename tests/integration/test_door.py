@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from collector.classify import Classifier
-from hitmesh.tools.dev import children, ports
+from hitmesh.tools.dev import children, tcp_ports
 from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
 from reporter.question.filter_text import MAX_TEXT
 from tests.support.collectors import KEY, SITE, new_backend, running
@@ -65,15 +65,17 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
     mesh = start(open_reads=True)
     reporter = next(mesh)
     with running(new_backend(Classifier())) as collector:
-        address, stats = (Address(ports.HOST, port) for port in ports.any_free(2))
-        collectors, reporters = ((Address(ports.HOST, port),) for port in (collector.port, reporter.port))
+        address, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(2))
+        collectors, reporters = ((Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port))
         door = Door(address, stats, collectors, reporters, reporters, run / "access.jsonl")
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]
         envoy = children.start("envoy", command, os.environ, run / "envoy.log", run)
         try:
-            eventually(lambda: envoy.process.poll() is not None or not ports.is_free(address.port), "Envoy listens", 60)
+            eventually(
+                lambda: envoy.process.poll() is not None or not tcp_ports.is_free(address.port), "Envoy listens", 60
+            )
             assert envoy.process.poll() is None, envoy.last_lines()
             yield door, run
             assert envoy.process.poll() is None, envoy.last_lines()

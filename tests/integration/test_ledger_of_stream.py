@@ -7,7 +7,7 @@ from dataclasses import replace
 from hitmesh.api.control.v1 import trace_pb2 as pb
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
-from processor.service import TraceStores, trace_hit
+from processor.service import InspectStores, inspect_hit
 from reporter.answer.ledger import Day, SiteLedger, site_ledger
 from tests.reference.hits import RefHit
 from tests.support.small_mesh import SmallMesh
@@ -111,11 +111,11 @@ def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
     assert seen.imbalance == 1
 
 
-def trace_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, int, int]]:
+def inspection_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, int, int]]:
     """Return verdict, hits in the visit, and generation for each copy."""
     stores = mesh.stores
-    found = trace_hit(
-        TraceStores(
+    found = inspect_hit(
+        InspectStores(
             directory=stores.directory,
             raw=stores.raw,
             rejected=stores.rejected,
@@ -135,13 +135,13 @@ def test_traces_say_what_the_ledger_says_before_and_after_settlement() -> None:
     mesh = a_mesh()
     counted, duplicate, pending = pb.HIT_VERDICT_COUNTED, pb.HIT_VERDICT_DUPLICATE, pb.HIT_VERDICT_PENDING
     date = "2024-10-04"
-    assert trace_of(mesh, "h1", date) == [(counted, 2, STREAM_GENERATION), (duplicate, 0, STREAM_GENERATION)]
-    assert trace_of(mesh, "bot", date) == [(pb.HIT_VERDICT_EXCLUDED, 1, STREAM_GENERATION)]
-    assert trace_of(mesh, "late", date) == [(counted, 0, STREAM_GENERATION)]
+    assert inspection_of(mesh, "h1", date) == [(counted, 2, STREAM_GENERATION), (duplicate, 0, STREAM_GENERATION)]
+    assert inspection_of(mesh, "bot", date) == [(pb.HIT_VERDICT_EXCLUDED, 1, STREAM_GENERATION)]
+    assert inspection_of(mesh, "late", date) == [(counted, 0, STREAM_GENERATION)]
     mesh.settle()
     generation = mesh.stores.generations.current(SITE, DAY, DAY + 1)[DAY].generation
-    assert trace_of(mesh, "late", date) == [(counted, 1, generation)]
+    assert inspection_of(mesh, "late", date) == [(counted, 1, generation)]
     mesh.send([a_hit("history")])
     mesh.stream()
     assert SiteDay(SITE, DAY) in {dirty_day.site_day for dirty_day in mesh.stores.dirty.pending(SITE)}
-    assert trace_of(mesh, "history", date) == [(pending, 0, generation)]
+    assert inspection_of(mesh, "history", date) == [(pending, 0, generation)]

@@ -17,7 +17,7 @@ from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import RawRecord, RejectedHit
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
-from processor.service import TraceService, TraceStores
+from processor.service import InspectStores, TraceService
 from tests.reference.hits import RefHit
 from tests.support.raw_hits import a_record
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
@@ -185,7 +185,7 @@ def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
 def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2.TraceHitResponse]]:
     """Serve traces from the mesh's stores, and yield a function to ask for a trace."""
     server = grpc.server(ThreadPoolExecutor(2))
-    stores = TraceStores(
+    stores = InspectStores(
         directory=mesh.stores.directory,
         raw=mesh.stores.raw,
         rejected=mesh.stores.rejected,

@@ -13,8 +13,8 @@ from hitmesh.model.cells import CELL_MS, Grain
 from hitmesh.model.filters import Comparison, Not, Operator
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from reporter.answer.series import Series
-from reporter.question.asked import GapFill
 from reporter.question.catalogue import METRICS, Kind, allowed_dimensions
+from reporter.question.question import GapFill
 from tests.support.settled_rows import RowsStore, a_question, ask, sketch_of, table_of, traffic, visits
 
 # Every example draws a random store and asks several questions.

@@ -25,8 +25,8 @@ from hitmesh.model.sketches.unions import exact_limit, theta_hashes, union
 from processor.settle.attempt import Attempt
 from processor.stream.live.limits import PRODUCTION, Limits
 from reporter.answer.series import Column, Exactness, Series
-from reporter.question.asked import GapFill, Question
 from reporter.question.catalogue import METRICS, Kind
+from reporter.question.question import GapFill, Question
 from reporter.rpc.answer import Answer
 from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE

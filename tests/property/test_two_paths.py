@@ -12,8 +12,8 @@ from hypothesis import given
 from hitmesh.model.cells import Grain, buckets
 from hitmesh.model.sites import Site
 from reporter.answer.route import Path
-from reporter.question.asked import GapFill, Question
 from reporter.question.catalogue import METRICS
+from reporter.question.question import GapFill, Question
 from reporter.rpc.answer import Answer, answer
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.property.test_stream_properties import ANY_MS, BEAT_MS, SEEDS, SITES, Stream, stream_hits, with_delays

@@ -13,7 +13,7 @@ from typing import Self
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.clock import SystemClock
-from hitmesh.tools.dev import ports
+from hitmesh.tools.dev import tcp_ports
 from tests.support.counted import wait_counted
 from tests.support.kill_load import SITES
 from tests.support.mesh import environment
@@ -124,8 +124,8 @@ class Cluster:
         )
         for name in SITES:
             self.stores.directory.create_site(Site(name, "UTC", "USD", b"secret of a test"))
-        port = ports.any_free(1)[0]
-        self.address = f"{ports.HOST}:{port}"
+        port = tcp_ports.any_free(1)[0]
+        self.address = f"{tcp_ports.HOST}:{port}"
         settings = {"STORE": self.store_url, "LISTEN": self.address, "NODE": "collector"}
         settings |= {"LINGER_MS": "20", "RECORD_ROWS": "20", "HEARTBEAT_S": str(self.heartbeat_s)}
         self.collector = Service("collector", self.home, settings)
@@ -138,7 +138,7 @@ class Cluster:
             name: directory name.
             node: node name; defaults to `name`.
         """
-        settings = {"STORE": self.store_url, "LISTEN": f"{ports.HOST}:0", "NODE": node or name}
+        settings = {"STORE": self.store_url, "LISTEN": f"{tcp_ports.HOST}:0", "NODE": node or name}
         settings |= {"CACHE": str(self.home / f"kept-by-{name}"), "MAX_HITS": "100", "WINDOW_MS": "0"}
         settings |= {"FLUSH_MS": "0", "SNAPSHOT_MS": "1000", "SETTLE_PAUSE_S": "0.2", "RESETTLE_AFTER_MS": "500"}
         processor = Service("processor", self.home / name, settings)
@@ -148,7 +148,7 @@ class Cluster:
 
     def a_reporter(self) -> Service:
         """Return a reporter that listens on `reporter_address`, not started, with open reads."""
-        self.reporter_address = f"{ports.HOST}:{ports.any_free(1)[0]}"
+        self.reporter_address = f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}"
         settings = {"STORE": self.store_url, "LISTEN": self.reporter_address, "NODE": "reporter", "OPEN_READS": "true"}
         reporter = Service("reporter", self.home / "reporter", settings)
         reporter.logs.mkdir()

@@ -22,9 +22,9 @@ from hitmesh.model.sketches.unions import cell_sketches
 from processor.settle.series import settled_series
 from reporter.answer.parts import combine
 from reporter.answer.series import Series, series
-from reporter.question.asked import GapFill, Order, Question
 from reporter.question.catalogue import METRICS
 from reporter.question.plan import legs
+from reporter.question.question import GapFill, Order, Question
 
 SITE = "merchants/demo/sites/shop"
 MIDNIGHT = 1_431_820_800_000  # 2015-05-17T00:00:00Z

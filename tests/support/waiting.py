@@ -15,7 +15,7 @@ PAUSE_S = 0.05
 
 def eventually(
     probe: Callable[[], T | None],
-    what: str,
+    goal: str,
     timeout_s: float = 10.0,
     *,
     moving: Callable[[], object] | None = None,
@@ -24,7 +24,7 @@ def eventually(
 
     Args:
         probe: asks whether the awaited state is reached.
-        what: the awaited state, for the error.
+        goal: the awaited state, for the error.
         timeout_s: duration on a fast machine; the ceiling is a multiple (tests/support/patience.py).
         moving: a figure that changes while there is progress. Every change restarts the deadline.
 
@@ -42,5 +42,5 @@ def eventually(
             figure, deadline = now, time.monotonic() + ceiling_s
         if time.monotonic() > deadline:
             progress = f"; no progress beyond {figure!r}" if moving else ""
-            raise AssertionError(f"not within {ceiling_s:.0f} s: {what}{progress}")
+            raise AssertionError(f"not within {ceiling_s:.0f} s: {goal}{progress}")
         time.sleep(PAUSE_S)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hitmesh.tools.stack.layout import StackHome
-from hitmesh.tools.stack.ports import NAMES
 from hitmesh.tools.stack.server import Server
 from hitmesh.tools.stack.servers import all_servers
+from hitmesh.tools.stack.tcp_ports import NAMES
 
 PORTS = {name: 20_000 + number for number, name in enumerate(NAMES)}
 

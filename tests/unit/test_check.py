@@ -10,9 +10,9 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import Grain
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Comparison, Not, Operator, Or
-from reporter.question.asked import GapFill, Order
 from reporter.question.check import checked
 from reporter.question.check_filter import checked_filter, message_of
+from reporter.question.question import GapFill, Order
 
 NOW = 1_431_907_200_000  # 2015-05-18T00:00:00Z
 DAY = 86_400_000

@@ -311,7 +311,7 @@ def test_json_has_escapes_of_json_where_the_output_has_no_such_characters() -> N
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_what_an_encoding_lacks_is_written_as_an_escape(encoding: str) -> None:
     code = (
-        "from hitmesh.tools.cli import output; output.escape_what_cannot_be_written();"
+        "from hitmesh.tools.cli import output; output.escape_unencodable();"
         "output.print_table(['page'], [['/\U0001f600']], right_from=1, caption='\u2026');"
         "output.print_json(['\U0001f600']); output.note('done')"
     )

@@ -146,27 +146,27 @@ def a_freshness(
 
 def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty() -> None:
     watch = Watch({(LOG, 0): 4, (LOG, 1): 9})
-    assert watch.what_is_missing(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, including {LOG}/1"
-    assert watch.what_is_missing(a_freshness(p0=5)) is not None
-    assert watch.what_is_missing(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait for settlement"
-    assert watch.what_is_missing(a_freshness(p0=5, p1=10)) is None
-    assert Watch({}).what_is_missing(a_freshness()) is None
+    assert watch.missing_in(a_freshness(p0=5, p1=9)) == f"1 of 2 partitions are behind, including {LOG}/1"
+    assert watch.missing_in(a_freshness(p0=5)) is not None
+    assert watch.missing_in(a_freshness(dirty_days=3, p0=5, p1=10)) == "3 days wait for settlement"
+    assert watch.missing_in(a_freshness(p0=5, p1=10)) is None
+    assert Watch({}).missing_in(a_freshness()) is None
 
 
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
     # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' day.
-    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
+    assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
     # Settled, and dirty again by another client's hit at 9,900: the awaited hits may still be pending.
-    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
+    assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_900, lag_ms=600, p0=7)) is not None
     # Every hit that waited at 10,000 is settled; pending hits came later.
-    assert watch.what_is_missing(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
+    assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_700, lag_ms=50, p0=9)) is None
 
 
 def test_a_day_that_settlement_settles_again_is_waited_for() -> None:
     watch = Watch({(LOG, 0): 4}, passed_at_ms=10_000)
     again = a_freshness(dirty_days=2, resettling_days=1, complete_through_ms=10_700, p0=9)
-    assert watch.what_is_missing(again) == "1 days are being resettled"
+    assert watch.missing_in(again) == "1 days are being resettled"
 
 
 def test_waiting_ends_when_hits_are_visible_or_time_is_over(mesh: ScriptedMesh) -> None:

@@ -149,13 +149,13 @@ class TestPlan:
                 change.apply()
             assert set(actions(servers).values()) == {Action.KEEP}
             changed = schema.plan(servers, SchemaOptions(task_minutes=30, rows_retention_days=9))
-            says = {change.thing: change.says for change in changed if change.action is Action.CHANGE}
-            assert says.keys() == {
+            descriptions = {change.thing: change.description for change in changed if change.action is Action.CHANGE}
+            assert descriptions.keys() == {
                 f"{what} mesh_{source}" for what in ("supervisor", "retention") for source in RowSource
             }
-            assert "taskDuration PT15M becomes PT30M" in says["supervisor mesh_visits"]
-            assert "no row is lost" in says["supervisor mesh_visits"]
-            assert "rows are kept 9 days" in says["retention mesh_visits"]
+            assert "taskDuration PT15M becomes PT30M" in descriptions["supervisor mesh_visits"]
+            assert "no row is lost" in descriptions["supervisor mesh_visits"]
+            assert "rows are kept 9 days" in descriptions["retention mesh_visits"]
 
     def test_specification_that_reads_rows_wrongly_is_not_sent(self) -> None:
         druid = ADruid()

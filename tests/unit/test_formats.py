@@ -11,7 +11,7 @@ import pytest
 from hitmesh.model.cells import Grain
 from reporter.answer.formats import Format, ratio_text, seconds_text, to_csv, to_file
 from reporter.answer.series import Series
-from reporter.question.asked import GapFill
+from reporter.question.question import GapFill
 from tests.support.settled_rows import DAY, MIDNIGHT, RowsStore, a_question, ask, sketch_of, traffic, visits
 
 

@@ -10,8 +10,8 @@ from hitmesh.model.cells import Grain
 from hitmesh.model.errors import Abandoned
 from hitmesh.model.filters import Comparison, Filter, Not, Operator
 from reporter.answer.lanes import Lanes, is_dear
-from reporter.question.asked import Question
 from reporter.question.catalogue import METRICS
+from reporter.question.question import Question
 from tests.support.settled_rows import a_question
 
 DEAR = a_question("hits", dimensions="page_path,browser,os")

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.tools.dev import children, home, ports
+from hitmesh.tools.dev import children, home, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from tests.support.patience import patient
 
 
 def a_door(access_log: Path) -> Door:
-    host = ports.HOST
+    host = tcp_ports.HOST
     services = tuple((Address(host, port),) for port in (18001, 18002, 18003))
     return Door(Address(host, 18080), Address(host, 19901), services[0], services[1], services[2], access_log)
 
@@ -53,25 +53,25 @@ def test_descriptors_are_in_the_package() -> None:
 
 def test_a_port_that_someone_listens_on_is_not_free_and_its_holder_is_found() -> None:
     with socket.socket() as taken:
-        taken.bind((ports.HOST, 0))
+        taken.bind((tcp_ports.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert not ports.is_free(port)
-        assert ports.next_free(port) != port
-        assert ports.holder(port) == os.getpid()
+        assert not tcp_ports.is_free(port)
+        assert tcp_ports.next_free(port) != port
+        assert tcp_ports.holder(port) == os.getpid()
 
 
 def test_free_ports_are_distinct() -> None:
-    assert len(set(ports.any_free(8))) == 8
+    assert len(set(tcp_ports.any_free(8))) == 8
 
 
 def test_clusters_are_unhealthy_while_envoy_does_not_answer() -> None:
     wanted = frozenset({"collector", "reporter"})
-    assert unhealthy_clusters(Address(ports.HOST, ports.any_free(1)[0]), wanted) == wanted
+    assert unhealthy_clusters(Address(tcp_ports.HOST, tcp_ports.any_free(1)[0]), wanted) == wanted
 
 
 def test_instances_are_not_known_while_envoy_does_not_answer() -> None:
-    assert silent_instances(Address(ports.HOST, ports.any_free(1)[0])) is None
+    assert silent_instances(Address(tcp_ports.HOST, tcp_ports.any_free(1)[0])) is None
 
 
 def test_a_process_hangs_that_is_silent_at_every_look_for_longer_than_the_limit() -> None:
@@ -123,7 +123,7 @@ def test_the_ready_file_has_these_entries_and_servers_where_there_are_some(
     tmp_path: Path, servers: dict[str, int]
 ) -> None:
     path = tmp_path / "deep" / "ready.json"
-    home.write_ready_file(path, Address(ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"}, servers)
+    home.write_ready_file(path, Address(tcp_ports.HOST, 8080), {"collector": "http://127.0.0.1:9464/metrics"}, servers)
     assert json.loads(path.read_text()) == {
         "http": "http://127.0.0.1:8080",
         "grpc": "127.0.0.1:8080",

@@ -10,7 +10,7 @@ import pytest
 
 from hitmesh.tools.dev.demo import main
 from hitmesh.tools.dev.home import Home
-from hitmesh.tools.dev.ports import HOST, any_free
+from hitmesh.tools.dev.tcp_ports import HOST, any_free
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ class CountingReader:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    def stay(self) -> None:
+    def heartbeat(self) -> None:
         self._heartbeats.append(self._topic)
         if len(self._heartbeats) == self._moves_at:
             raise PartitionsMoved("partitions moved", retry_after_s=0)

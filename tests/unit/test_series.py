@@ -11,8 +11,8 @@ from hitmesh.model.filters import Comparison, Operator
 from hitmesh.model.sites import SiteDay
 from reporter.answer.parts import combine
 from reporter.answer.series import Exactness, series
-from reporter.question.asked import GapFill, Order
 from reporter.question.plan import legs
+from reporter.question.question import GapFill, Order
 from tests.support.settled_rows import (
     DAY,
     HOUR,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hitmesh.tools.dev.ports import any_free
+from hitmesh.tools.dev.tcp_ports import any_free
 from hitmesh.tools.stack import health
 
 # METADATA version 1: one broker (id 1, 127.0.0.1:9092, no rack), controller 1, no topics.
@@ -58,13 +58,13 @@ def http(paths: dict[str, object]) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(("answer", "expected"), [(KAFKA, True), (NO_BROKER, False), (b"", False), (b"\0\0", False)])
 def test_kafka_is_healthy_when_it_names_a_broker(answer: bytes, expected: bool) -> None:
     with listener(lambda _: framed(answer)) as port:
-        assert health.asks(lambda: health.kafka_answers(port)) is expected
+        assert health.passes(lambda: health.kafka_answers(port)) is expected
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(READY, True), (ERROR, False), (READY[:5], False)])
 def test_cassandra_is_healthy_when_it_lets_a_client_in(answer: bytes, expected: bool) -> None:
     with listener(lambda _: answer) as port:
-        assert health.asks(lambda: health.cassandra_answers(port)) is expected
+        assert health.passes(lambda: health.cassandra_answers(port)) is expected
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_cassandra_is_healthy_when_it_lets_a_client_in(answer: bytes, expected: 
 )
 def test_zookeeper_is_healthy_when_it_serves(answer: bytes, expected: bool) -> None:
     with listener(lambda _: answer) as port:
-        assert health.asks(lambda: health.zookeeper_answers(port)) is expected
+        assert health.passes(lambda: health.zookeeper_answers(port)) is expected
 
 
 LEADS: dict[str, object] = {
@@ -93,26 +93,26 @@ LEADS: dict[str, object] = {
 )
 def test_the_coordinator_is_healthy_when_it_leads(paths: dict[str, object], expected: bool) -> None:
     with listener(http(paths)) as port:
-        assert health.asks(lambda: health.coordinator_answers(port)) is expected
+        assert health.passes(lambda: health.coordinator_answers(port)) is expected
 
 
 def test_the_broker_is_healthy_once_it_knows_what_there_is() -> None:
     with listener(http({"/status/health": True})) as port:
-        assert not health.asks(lambda: health.broker_answers(port))
+        assert not health.passes(lambda: health.broker_answers(port))
     with listener(http({"/status/health": True, "/druid/broker/v1/readiness": None})) as port:
-        assert health.asks(lambda: health.broker_answers(port))
+        assert health.passes(lambda: health.broker_answers(port))
 
 
 def test_the_indexer_is_healthy_once_the_overlord_gives_it_tasks() -> None:
     with listener(http({"/status/health": True})) as indexer:
         workers = [{"worker": {"host": f"127.0.0.1:{indexer}"}}]
         with listener(http({"/druid/indexer/v1/workers": workers})) as overlord:
-            assert health.asks(lambda: health.indexer_answers(overlord, indexer))
+            assert health.passes(lambda: health.indexer_answers(overlord, indexer))
         with listener(http({"/druid/indexer/v1/workers": []})) as overlord:
-            assert not health.asks(lambda: health.indexer_answers(overlord, indexer))
+            assert not health.passes(lambda: health.indexer_answers(overlord, indexer))
 
 
 def test_nobody_on_the_port_is_a_no() -> None:
     port = any_free(1)[0]
     for question in (health.kafka_answers, health.cassandra_answers, health.zookeeper_answers, health.druid_answers):
-        assert not health.asks(lambda question=question: question(port))
+        assert not health.passes(lambda question=question: question(port))

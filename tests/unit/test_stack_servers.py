@@ -11,7 +11,7 @@ import pytest
 
 from hitmesh.adapters.servers import parse_servers
 from hitmesh.tools.cli.stack import SERVERS
-from hitmesh.tools.stack import poms, ports, servers, versions
+from hitmesh.tools.stack import poms, servers, tcp_ports, versions
 from hitmesh.tools.stack.cassandra import DATACENTER
 from hitmesh.tools.stack.kafka import cluster_id
 from hitmesh.tools.stack.server import HOST
@@ -30,7 +30,7 @@ def test_a_server_listens_on_loopback_and_on_the_ports_that_were_chosen_for_it(n
     text = everything_said(name)
     assert set(ADDRESS.findall(text)) == {HOST}
     assert "0.0.0.0" not in text
-    for port in ports.PORTS[name]:
+    for port in tcp_ports.PORTS[name]:
         assert str(PORTS[port]) in text, port
 
 
@@ -46,7 +46,7 @@ def test_a_server_keeps_and_says_everything_below_its_home(name: str) -> None:
 def test_what_a_server_needs_is_started_before_it_and_stopped_after_it() -> None:
     order = list(servers.NAMES)
     waves = {name: number for number, wave in enumerate(servers.STOP_WAVES) for name in wave}
-    assert set(waves) == set(order) == set(ports.PORTS)
+    assert set(waves) == set(order) == set(tcp_ports.PORTS)
     for server in rendered().values():
         for needed in server.needs:
             assert order.index(needed) < order.index(server.name)

@@ -49,7 +49,7 @@ from hitmesh.runtime.telemetry.labels import (
 )
 from hitmesh.runtime.telemetry.page import with_table
 from hitmesh.runtime.telemetry.registry import REGISTRY
-from hitmesh.tools.dev import ports
+from hitmesh.tools.dev import tcp_ports
 from tests.support.measuring import Measured
 
 PAGE = Path(__file__).parents[2] / "docs" / "telemetry.md"
@@ -62,7 +62,7 @@ def measured() -> Measured:
 
 @pytest.fixture
 def served() -> Iterator[Telemetry]:
-    telemetry = open_telemetry(Part.PROCESSOR, f"{ports.HOST}:{ports.any_free(1)[0]}")
+    telemetry = open_telemetry(Part.PROCESSOR, f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}")
     yield telemetry
     telemetry.close()
 
@@ -286,7 +286,7 @@ def test_a_port_that_is_taken_is_a_wrong_setting(served: Telemetry) -> None:
 
 
 def test_the_port_is_free_again_after_the_end() -> None:
-    telemetry = open_telemetry(Part.COLLECTOR, f"{ports.HOST}:{ports.any_free(1)[0]}")
+    telemetry = open_telemetry(Part.COLLECTOR, f"{tcp_ports.HOST}:{tcp_ports.any_free(1)[0]}")
     telemetry.close()
     again = open_telemetry(Part.COLLECTOR, telemetry.address)
     assert ask(again.address)[0] == 200

@@ -15,7 +15,7 @@ from processor.__main__ import stream_stores
 from processor.stream.runner import Runner
 from reporter.answer.route import Path
 from reporter.answer.series import Series
-from reporter.question.asked import Question
+from reporter.question.question import Question
 from reporter.rpc.answer import answer
 from tests.reference.hits import RefHit
 from tests.support.live_mesh import SMALLEST

@@ -65,7 +65,7 @@ class CassandraSiteDirectory:
         self._version: object = None
         self._checked_at: int | None = None
         self._answered_at: int | None = None
-        self._asked: threading.Thread | None = None
+        self._checker: threading.Thread | None = None
         self._sites: dict[str, Site] = {}
         self._keys = KnownKeys(clock, unknown_keys_s, max_unknown=_MAX_UNKNOWN)
         self._salt_lock = threading.Lock()
@@ -257,7 +257,7 @@ class CassandraSiteDirectory:
         )
         with self._lock:
             # A check already under way may return an older version.
-            self._checked_at, self._asked = None, None
+            self._checked_at, self._checker = None, None
 
     def _refresh(self) -> None:
         """Drop the cache if the directory has changed; check at most twice a second.
@@ -272,27 +272,27 @@ class CassandraSiteDirectory:
         if self._checked_at is not None and abs(now - self._checked_at) < CHECK_INTERVAL_MS:
             return
         if self._answered_at is None:
-            self._ask(now)
+            self._check(now)
             return
         with self._lock:
-            asks_already = self._asked is not None and self._asked.is_alive()
-            if not asks_already:
+            is_checking = self._checker is not None and self._checker.is_alive()
+            if not is_checking:
                 self._checked_at = now
-                self._asked = threading.Thread(target=self._ask_or_warn, args=(now,), daemon=True)
-                self._asked.start()
-            checking = self._asked
-        if checking is not None and not asks_already:
+                self._checker = threading.Thread(target=self._check_or_warn, args=(now,), daemon=True)
+                self._checker.start()
+            checking = self._checker
+        if checking is not None and not is_checking:
             checking.join(_PATIENCE_S)
         if now - self._answered_at > GOOD_FOR_MS:
             raise Unavailable("Cassandra has not answered for an hour: sites and keys may be stale; try again")
 
-    def _ask_or_warn(self, now: int) -> None:
+    def _check_or_warn(self, now: int) -> None:
         try:
-            self._ask(now)
+            self._check(now)
         except HitmeshError as error:
             logger().warning("directory_not_reached", message=error.message)
 
-    def _ask(self, now: int) -> None:
+    def _check(self, now: int) -> None:
         rows = self._session.run("SELECT version FROM directory_version WHERE zero = 0")
         version = rows[0].version if rows else None
         with self._lock:

@@ -33,7 +33,7 @@ from hitmesh.model.errors import FatalError, HitmeshError, Unavailable
 
 _RETRY_AFTER_S: Final = 1.0
 _CAS_WRITE_UNKNOWN: Final = 0x1700  # the driver has no class for this code
-_MAX_SAID: Final = 300
+_MAX_CHARS: Final = 300
 _PASSING: Final = (
     OperationTimedOut,
     Timeout,
@@ -70,7 +70,7 @@ def translated(error: Exception, cql: str) -> HitmeshError:
         error: an instance of EXPECTED.
         cql: the statement without its values, which may be a visitor's.
     """
-    message = f"Cassandra, {' '.join(cql.split())[:_MAX_SAID]}: {type(error).__name__}: {str(error)[:_MAX_SAID]}"
+    message = f"Cassandra, {' '.join(cql.split())[:_MAX_CHARS]}: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
     if isinstance(error, _PASSING) or getattr(error, "code", None) == _CAS_WRITE_UNKNOWN:
         return Unavailable(f"{message}; try again", retry_after_s=_RETRY_AFTER_S)
     if isinstance(error, InvalidRequest) and ("does not exist" in str(error) or "unconfigured" in str(error)):

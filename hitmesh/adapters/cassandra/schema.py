@@ -55,14 +55,17 @@ def _keyspace(servers: Servers, copies: int, wanted: int) -> Change:
     name = servers.keyspace_name
     how = f"{name} WITH replication = {_replication(servers, wanted)}"
     if not copies:
-        action, says = Action.CREATE, f"{wanted} replicas of each row"
+        action, description = Action.CREATE, f"{wanted} replicas of each row"
         cql = f"CREATE KEYSPACE IF NOT EXISTS {how}"
     elif copies < wanted:
-        action, says = Action.CHANGE, f"{copies} replicas of each row become {wanted}; then run nodetool repair --full"
+        action, description = (
+            Action.CHANGE,
+            f"{copies} replicas of each row become {wanted}; then run nodetool repair --full",
+        )
         cql = f"ALTER KEYSPACE {how}"
     else:
-        action, says, cql = Action.KEEP, f"{copies} replicas of each row", ""
-    return Change(_SERVER, f"keyspace {name}", action, says, partial(_change, servers, cql, in_keyspace=False))
+        action, description, cql = Action.KEEP, f"{copies} replicas of each row", ""
+    return Change(_SERVER, f"keyspace {name}", action, description, partial(_change, servers, cql, in_keyspace=False))
 
 
 def _replication(servers: Servers, copies: int) -> str:
@@ -88,11 +91,11 @@ def _kept(servers: Servers, ttl_s: dict[str, int], options: SchemaOptions) -> It
         if now == wanted:
             yield Change(_SERVER, f"table {table}", Action.KEEP, f"rows are kept {_days(now)}", lambda: None)
         else:
-            says = f"new rows are kept {_days(wanted)}"
+            description = f"new rows are kept {_days(wanted)}"
             if table in ttl_s:
-                says += f" instead of {_days(now)}; existing rows keep their expiry"
+                description += f" instead of {_days(now)}; existing rows keep their expiry"
             cql = f"ALTER TABLE {table} WITH default_time_to_live = {wanted * _DAY_S}"
-            yield Change(_SERVER, f"table {table}", Action.CHANGE, says, partial(_change, servers, cql))
+            yield Change(_SERVER, f"table {table}", Action.CHANGE, description, partial(_change, servers, cql))
 
 
 def _days_kept(table: str, options: SchemaOptions) -> int | None:

@@ -28,7 +28,7 @@ MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
 # Rows queued in the broker per query: a data server pauses instead of filling the broker's memory.
 _QUEUED_BYTES: Final = 32 << 20
-_SAID: Final = 500
+_MAX_SHOWN_BYTES: Final = 500
 _RETRY_S: Final = 2.0
 # A coordinator that is not the leader redirects to the leader. Otherwise nothing is sent twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
@@ -66,7 +66,7 @@ class DruidClient:
             "resultAsArray": True,
         }
         url, full_query = f"{self._servers.broker}/druid/v2", {**query, "context": context}
-        rows: list[Any] = self._ask("POST", url, full_query, QUERY_S, checkpoint=checkpoint)
+        rows: list[Any] = self._request("POST", url, full_query, QUERY_S, checkpoint=checkpoint)
         return rows
 
     def coordinator(self, method: str, path: str, body: Any = None, *, missing: Any = None) -> Any:
@@ -76,13 +76,13 @@ class DruidClient:
             Unavailable: the coordinator does not answer.
             FatalError: the coordinator rejects the request.
         """
-        return self._ask(method, f"{self._servers.coordinator}{path}", body, ADMIN_S, missing=missing)
+        return self._request(method, f"{self._servers.coordinator}{path}", body, ADMIN_S, missing=missing)
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self._pool.clear()
 
-    def _ask(
+    def _request(
         self,
         method: str,
         url: str,
@@ -130,7 +130,7 @@ class DruidClient:
 
 def refusal(status: int, data: bytes) -> HitmeshError:
     """Return the project error for an error answer."""
-    message = f"Druid answers {status}: {data[:_SAID].decode(errors='replace')}"
+    message = f"Druid answers {status}: {data[:_MAX_SHOWN_BYTES].decode(errors='replace')}"
     try:
         answer = orjson.loads(data)
     except orjson.JSONDecodeError:

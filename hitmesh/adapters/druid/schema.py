@@ -68,13 +68,13 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
     there = client.coordinator("GET", f"{_INDEXER}/supervisor/{name}", missing=_NONE)
     apply = partial(_start, servers, source, wanted)
     if not there:
-        says = f"reads topic {servers.rollups(source)} with {options.task_count} tasks"
-        return Change(_SERVER, thing, Action.CREATE, says, apply)
+        description = f"reads topic {servers.rollups(source)} with {options.task_count} tasks"
+        return Change(_SERVER, thing, Action.CREATE, description, apply)
     different = list(differences(wanted, there))
     if not different:
         return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
-    says = f"{', '.join(different)}; tasks publish their rows and restart, no row is lost or read twice"
-    return Change(_SERVER, thing, Action.CHANGE, says, apply)
+    description = f"{', '.join(different)}; tasks publish their rows and restart, no row is lost or read twice"
+    return Change(_SERVER, thing, Action.CHANGE, description, apply)
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
@@ -136,12 +136,12 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
 
 
-def _change(thing: str, wanted: Any, there: Any, apply: Callable[[], None], says: str) -> Change:
+def _change(thing: str, wanted: Any, there: Any, apply: Callable[[], None], description: str) -> Change:
     if not there:
-        return Change(_SERVER, thing, Action.CREATE, says, apply)
+        return Change(_SERVER, thing, Action.CREATE, description, apply)
     different = list(differences(wanted, there))
     if different:
-        return Change(_SERVER, thing, Action.CHANGE, f"{', '.join(different)}; {says}", apply)
+        return Change(_SERVER, thing, Action.CHANGE, f"{', '.join(different)}; {description}", apply)
     return Change(_SERVER, thing, Action.KEEP, "up to date", apply)
 
 
@@ -180,9 +180,9 @@ def _seconds(period: str) -> float | None:
     return sum(float(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
 
 
-def _await(holds: Callable[[], bool], what: str) -> None:
+def _await(holds: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + _RUNNING_S
     while not holds():
         if time.monotonic() > deadline:
-            raise Unavailable(f"{what} within {_RUNNING_S:.0f} s; see Druid's log")
+            raise Unavailable(f"{complaint} within {_RUNNING_S:.0f} s; see Druid's log")
         time.sleep(_PAUSE_S)

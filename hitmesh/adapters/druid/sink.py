@@ -23,7 +23,7 @@ from hitmesh.model.zones import DAY_MS
 
 # Far more than the settlements that wait at a time.
 MAX_REMEMBERED: Final = 20_000
-_ASKED_TOGETHER: Final = 256
+_SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
 
 Owner = tuple[SiteDay, int]
@@ -105,7 +105,7 @@ class DruidRollupSink:
         if requested not in self._sent:
             return True
         newest = (owner for owner in reversed(self._sent) if owner[0].day == site_day.day and owner != requested)
-        waiting = [requested, *islice(newest, _ASKED_TOGETHER - 1)]
+        waiting = [requested, *islice(newest, _SITE_DAYS_PER_QUERY - 1)]
         there = {source: self._counts(source, waiting) for source in RowSource}
         for owner in waiting:
             if all(there[source].get(owner, 0) >= count for source, count in self._sent[owner].items()):

@@ -214,8 +214,8 @@ def _oldest_chunks(transaction: Transaction) -> list[_Chunk]:
     return taken
 
 
-def _value(transaction: Transaction, what: str, number: int) -> bytes:
-    (value,) = transaction.rows(bytes, f"SELECT value FROM stream_{what}s WHERE {what} = ?", (number,))
+def _value(transaction: Transaction, kind: str, number: int) -> bytes:
+    (value,) = transaction.rows(bytes, f"SELECT value FROM stream_{kind}s WHERE {kind} = ?", (number,))
     return value
 
 
@@ -233,12 +233,12 @@ def _blobs(transaction: Transaction, place: _DayBucket) -> list[_Blob]:
     return transaction.rows(_blob, "SELECT blob, source, level FROM stream_blobs WHERE day = ? AND bucket = ?", place)
 
 
-def _removed(transaction: Transaction, what: str, numbers: Sequence[int]) -> bool:
+def _removed(transaction: Transaction, kind: str, numbers: Sequence[int]) -> bool:
     """Remove chunks or blobs; return False and remove nothing if another process has removed some."""
-    which = f"{what} IN (SELECT value FROM json_each(?))"
+    which = f"{kind} IN (SELECT value FROM json_each(?))"
     parameters = (json.dumps(list(numbers)),)
-    there = transaction.first(int, f"SELECT count(*) FROM stream_{what}s WHERE {which}", parameters)
-    return there == len(numbers) and transaction.run(f"DELETE FROM stream_{what}s WHERE {which}", parameters) == there
+    there = transaction.first(int, f"SELECT count(*) FROM stream_{kind}s WHERE {which}", parameters)
+    return there == len(numbers) and transaction.run(f"DELETE FROM stream_{kind}s WHERE {which}", parameters) == there
 
 
 def _made(place: _DayBucket, source: RowSource, level: int, rows: pl.DataFrame) -> _Made:

@@ -54,9 +54,9 @@ class EmbeddedLedger:
             for latest_epoch in latest:
                 of_partition = (pl.col("log") == latest_epoch.log) & (pl.col("partition") == latest_epoch.partition)
                 still_open = pl.col("epoch") >= _final_before(transaction, latest_epoch)
-                open_ones = put.filter(of_partition & still_open).sort(_SORTED_BY)
-                transaction.run_many(_PUT, _stored(open_ones))
-                _note_epochs(transaction, latest_epoch, open_ones)
+                open_entries = put.filter(of_partition & still_open).sort(_SORTED_BY)
+                transaction.run_many(_PUT, _stored(open_entries))
+                _note_epochs(transaction, latest_epoch, open_entries)
         for latest_epoch in latest:
             for span_ms in _SPANS_MS:
                 self._add_up(latest_epoch, span_ms)

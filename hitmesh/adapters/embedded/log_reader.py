@@ -66,7 +66,7 @@ class EmbeddedLogReader:
             waited_s += wait_s
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    def stay(self) -> None:
+    def heartbeat(self) -> None:
         """Do nothing: no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:

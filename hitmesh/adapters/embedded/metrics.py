@@ -16,7 +16,7 @@ import polars as pl
 
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
-from hitmesh.adapters.shared.answers import answer, as_asked, distinct_values, needed_columns, settled_columns
+from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with, settled_columns
 from hitmesh.adapters.shared.stream_rows import sums_of
 from hitmesh.adapters.shared.work_limits import MAX_CELLS, refuse_cells
 from hitmesh.model.checkpoints import Checkpoint, unwatched
@@ -131,7 +131,7 @@ class EmbeddedMetricStore:
         checkpoint()
         if live:
             parts.append(self._streamed.of(question.source, live))
-        return as_asked(parts, question.source, columns)
+        return rows_with(parts, question.source, columns)
 
     def _settled(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint) -> list[pl.DataFrame]:
         """Return settled rows.

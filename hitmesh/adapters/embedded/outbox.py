@@ -83,7 +83,7 @@ class EmbeddedOutbox:
         committed: dict[PartitionId, PartitionProgress] = {}
         traffic = _chunks([folded_rows.traffic for folded_rows in rows], RowSource.TRAFFIC)
         visits = _chunks([folded_rows.visits for folded_rows in rows], RowSource.VISITS)
-        with self._database.writing(tell_doubt=True) as transaction:
+        with self._database.writing(raise_in_doubt=True) as transaction:
             _refuse_others(transaction, writer)
             for topic in by_topic:
                 committed |= committed_positions(transaction, topic, self._group)

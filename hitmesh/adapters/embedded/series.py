@@ -21,7 +21,7 @@ from hitmesh.model.sites import SiteDay
 
 # SQLite has no booleans, and only signed integers.
 _STORED_AS: Final[dict[str, pl.DataType]] = {"excluded": pl.Int64(), "digest": pl.Int64()}
-_ASKED: Final = "WHERE site = ?1 AND day >= ?2 AND day < ?3 AND generation = ?4"
+_OF_DAYS: Final = "WHERE site = ?1 AND day >= ?2 AND day < ?3 AND generation = ?4"
 _PUT: Final = """INSERT INTO series_partials (site, day, cell, excluded, currency, generation, log_id, partition_no,
         epoch, written, digest, visitors, sums)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -49,11 +49,11 @@ class EmbeddedSeriesStore:
         """Return SERIES_COLUMNS: settled series where stored, otherwise partials added up over epochs."""
         parameters = (site, first_day, end_day, generation)
         with self._database.reading() as transaction:
-            settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_ASKED}", parameters)
+            settled = transaction.rows(bytes, f"SELECT value FROM settled_series {_OF_DAYS}", parameters)
             streamed = transaction.rows(
                 _Partial,
-                f"""SELECT day, cell, excluded, currency, digest, visitors, sums FROM series_partials {_ASKED}
-                AND day NOT IN (SELECT day FROM settled_series {_ASKED})""",
+                f"""SELECT day, cell, excluded, currency, digest, visitors, sums FROM series_partials {_OF_DAYS}
+                AND day NOT IN (SELECT day FROM settled_series {_OF_DAYS})""",
                 parameters,
             )
         return series(pl.concat([_frame(site, streamed), *(unpack_record(blob, SERIES_COLUMNS) for blob in settled)]))

@@ -82,11 +82,11 @@ class Database:
             transaction.first(int, "SELECT count(*) FROM sqlite_master")
 
     @contextmanager
-    def writing(self, *, tell_doubt: bool = False) -> Iterator[Transaction]:
+    def writing(self, *, raise_in_doubt: bool = False) -> Iterator[Transaction]:
         """Open a write transaction: durable at the end of the `with` block, rolled back on an exception.
 
         Args:
-            tell_doubt: raise CommitInDoubt when the commit itself fails, for callers that must not repeat the write.
+            raise_in_doubt: raise CommitInDoubt when the commit itself fails, for callers that must not repeat a write.
 
         Raises:
             Unavailable: another process held the lock beyond the time-out, or the disk fails or is full.
@@ -101,7 +101,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield Transaction(connection)
-                self._commit(connection, tell_doubt=tell_doubt)
+                self._commit(connection, raise_in_doubt=raise_in_doubt)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -181,12 +181,12 @@ class Database:
             self._idle.clear()
             self._writer = None
 
-    def _commit(self, connection: sqlite3.Connection, *, tell_doubt: bool) -> None:
+    def _commit(self, connection: sqlite3.Connection, *, raise_in_doubt: bool) -> None:
         """Commit. After a failed sync, a crash may still leave the whole commit on disk."""
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if not tell_doubt:
+            if not raise_in_doubt:
                 raise
             raise CommitInDoubt(f"{self._path.name}: the commit failed: {error}; read the committed state") from error
 

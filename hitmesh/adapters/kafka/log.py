@@ -194,13 +194,13 @@ class KafkaEventLog:
             if error is not None:
                 future.set_exception(unavailable(error, f"append to {topic}"))
             else:
-                future.set_result(self._told(topic, record, message))
+                future.set_result(self._logged_position(topic, record, message))
         finally:
             with self._lock:
                 self._waiting.discard(future)
                 self._queued_bytes -= len(record.value)
 
-    def _told(self, topic: Topic, record: Record, message: Message) -> LoggedPosition:
+    def _logged_position(self, topic: Topic, record: Record, message: Message) -> LoggedPosition:
         number, offset = place_of(message)
         partition = PartitionId(self.log_id(topic), number)
         _, appended = message.timestamp()

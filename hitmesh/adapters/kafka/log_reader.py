@@ -55,7 +55,7 @@ class KafkaLogReader:
         group: the consumer group whose positions are used.
         node: name of this instance; the group recognizes a returning member by this name (static membership).
         members: registry in which transactions find this membership.
-        max_silence_s: maximum time between two calls of `poll` or `stay`, at least 15 s.
+        max_silence_s: maximum time between two calls of `poll` or `heartbeat`, at least 15 s.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class KafkaLogReader:
         self._next: dict[PartitionId, PartitionProgress] = {}
         self._ahead: list[LoggedRecord] = []
         self._times: dict[int, int] = {}
-        self._stay_every_s = max_silence_s / 10
+        self._heartbeat_every_s = max_silence_s / 10
         self._read_s = time.monotonic()
         self._is_assigned = self._has_moved = self._is_lost = self._is_closed = False
         self._consumer = Consumer(
@@ -126,14 +126,14 @@ class KafkaLogReader:
             self._next[partition] = PartitionProgress(logged.position.offset + 1, logged.log_time)
         return taken
 
-    def stay(self) -> None:
+    def heartbeat(self) -> None:
         """Send a heartbeat: read a message ahead when a tenth of `max_silence_s` has passed since the last read.
 
         Raises:
             PartitionsMoved: the group reassigned partitions.
             Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
         """
-        if time.monotonic() - self._read_s < self._stay_every_s:
+        if time.monotonic() - self._read_s < self._heartbeat_every_s:
             return
         for message in self._consumed(1, 0.0):
             self._keep(message)

@@ -16,7 +16,7 @@ _CALL_S: Final = 5.0
 # Another member's pending transaction ends by its own time-out.
 _DEADLINE_S: Final = 45.0
 _PAUSE_S: Final = 0.1
-_ASK_AGAIN: Final = frozenset(
+_RETRYABLE: Final = frozenset(
     {
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
@@ -49,16 +49,16 @@ def committed_by(
     questions = [TopicPartition(topic, partition.partition) for partition in partitions]
     deadline = time.monotonic() + _DEADLINE_S
     while questions:
-        answers, problem = _ask(consumer, questions)
+        answers, problem = _answers_of(consumer, questions)
         if problem is None:
             return {partition: _progress(topic, answer) for partition, answer in zip(partitions, answers, strict=True)}
-        if problem.code() not in _ASK_AGAIN or time.monotonic() > deadline:
+        if problem.code() not in _RETRYABLE or time.monotonic() > deadline:
             raise unavailable(problem, f"positions of {topic}")
         time.sleep(_PAUSE_S)  # some of these errors return at once
     return {}
 
 
-def _ask(consumer: Consumer, questions: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
+def _answers_of(consumer: Consumer, questions: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
     try:
         answers: list[TopicPartition] = consumer.committed(questions, timeout=_CALL_S)
     except KafkaException as error:

@@ -108,9 +108,9 @@ class KafkaOutbox:
             self._producer.send(messages, self._offsets(newer))
         except HitmeshError as error:
             self._done = {}
-            raise self._told(writer, error) from error
+            raise self._error_of(writer, error) from error
         self._done |= newer
-        self._tell(newer)
+        self._publish(newer)
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed position of every declared partition of both topics; (0, 0) without a commit."""
@@ -132,7 +132,7 @@ class KafkaOutbox:
         if writer != newest:
             raise Fenced(f"writer {writer} is fenced: writer {newest} took over")
 
-    def _told(self, writer: int, error: HitmeshError) -> HitmeshError:
+    def _error_of(self, writer: int, error: HitmeshError) -> HitmeshError:
         """Return the error for the caller: Kafka also fences the newest writer when its transaction took too long."""
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
@@ -206,7 +206,7 @@ class KafkaOutbox:
                 )
             return self._strangers[topic]
 
-    def _tell(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+    def _publish(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
         """Publish progress; failures are only logged, because the transaction has already committed."""
         try:
             self._progress.publish(positions)

@@ -125,15 +125,15 @@ def _there(admin: AdminClient, wanted: Wanted) -> _There | None:
 def _change(servers: Servers, options: SchemaOptions, wanted: Wanted, there: _There | None) -> Change:
     thing = f"topic {wanted.name}"
     if there is None:
-        says = f"{wanted.partitions} partitions, {options.replication} replicas, " + _said(wanted.config)
-        return Change(_SERVER, thing, Action.CREATE, says, partial(_create, servers, options, wanted))
-    _refuse_what_cannot_change(options, wanted, there)
+        description = f"{wanted.partitions} partitions, {options.replication} replicas, " + _config_text(wanted.config)
+        return Change(_SERVER, thing, Action.CREATE, description, partial(_create, servers, options, wanted))
+    _refuse_impossible_change(options, wanted, there)
     differences = _differences(wanted, there)
     if wanted.topic is not None and not _is_declared(servers, wanted.topic, there):
         differences.append("the log is not declared: readers will begin at its first record")
     if not differences:
-        says = f"{there.partitions} partitions, up to date"
-        return Change(_SERVER, thing, Action.KEEP, says, partial(_declare, servers, wanted))
+        description = f"{there.partitions} partitions, up to date"
+        return Change(_SERVER, thing, Action.KEEP, description, partial(_declare, servers, wanted))
     return Change(_SERVER, thing, Action.CHANGE, "; ".join(differences), partial(_alter, servers, wanted, there))
 
 
@@ -150,7 +150,7 @@ def _differences(wanted: Wanted, there: _There) -> list[str]:
     return changes
 
 
-def _refuse_what_cannot_change(options: SchemaOptions, wanted: Wanted, there: _There) -> None:
+def _refuse_impossible_change(options: SchemaOptions, wanted: Wanted, there: _There) -> None:
     if there.partitions > wanted.partitions or (wanted.topic is not None and there.partitions != wanted.partitions):
         raise RefusedError(
             f"topic {wanted.name} has {there.partitions} partitions, not {wanted.partitions}: a change would move "
@@ -234,7 +234,7 @@ def _log_id(topic: Topic, topic_id: str) -> str:
     return f"{topic}.{topic_id.replace('/', '_').replace('+', '-')}"
 
 
-def _said(config: Mapping[str, str]) -> str:
+def _config_text(config: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(config.items()))
 
 

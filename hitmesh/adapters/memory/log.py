@@ -163,7 +163,7 @@ class MemoryLogReader:
             self._next[PartitionId(log, partition)] = PartitionProgress(offset + 1, logged.log_time)
         return found
 
-    def stay(self) -> None:
+    def heartbeat(self) -> None:
         """Do nothing: no other reader shares the partitions."""
 
     def positions(self) -> Mapping[PartitionId, PartitionProgress]:

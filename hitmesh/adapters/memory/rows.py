@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from hitmesh.adapters.shared.answers import answer, as_asked, as_stored, distinct_values, needed_columns
+from hitmesh.adapters.shared.answers import answer, as_stored, distinct_values, needed_columns, rows_with
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded, sums_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.generations import STREAM_GENERATION
@@ -86,7 +86,7 @@ class MemoryRows:
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Return bucket, dimensions, sums and united sketches for the requested generations."""
-        return answer(self._asked(question, needed_columns(question, question.dimensions)), question, checkpoint)
+        return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return the committed positions, since rows are committed with their positions."""
@@ -105,17 +105,17 @@ class MemoryRows:
 
     def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
         """Return at most `limit` distinct values of a dimension in the range, ascending."""
-        rows = self._asked(question, needed_columns(question, [dimension]))
+        rows = self._rows_for(question, needed_columns(question, [dimension]))
         return distinct_values(rows, question, dimension, limit)
 
-    def _asked(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
+    def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
         with self._lock:
             parts = [
                 part
                 for site_day, generation in question.generations.items()
                 if (part := self._of(question.source, site_day, generation)) is not None
             ]
-        return as_asked(parts, question.source, columns)
+        return rows_with(parts, question.source, columns)
 
     def _of(self, source: RowSource, site_day: SiteDay, generation: int) -> pl.DataFrame | None:
         if generation != STREAM_GENERATION:

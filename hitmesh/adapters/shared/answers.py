@@ -55,7 +55,7 @@ def settled_columns(columns: Sequence[str]) -> list[str]:
     return [column for column in columns if column != MOVED_VISITORS]
 
 
-def as_asked(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
+def rows_with(parts: Sequence[pl.DataFrame], source: RowSource, columns: Sequence[str]) -> pl.DataFrame:
     """Return all rows with exactly `columns`; settled rows get 0 moved visitors."""
     schema = {column: STREAM_COLUMNS[source][column] for column in columns}
     if not parts:

@@ -12,7 +12,7 @@ from hitmesh import __version__
 from hitmesh.tools.cli.exits import EXIT_CODES_HELP, Exit, failure_of
 from hitmesh.tools.cli.lazy import LazyCommand, LazyGroup
 from hitmesh.tools.cli.options import examples
-from hitmesh.tools.cli.output import escape_what_cannot_be_written
+from hitmesh.tools.cli.output import escape_unencodable
 
 COMMANDS = {
     "dev": LazyCommand("hitmesh.tools.cli.dev:dev", "Start a whole mesh on this machine."),
@@ -79,7 +79,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 def main() -> None:
     """Run the command line of this process."""
-    escape_what_cannot_be_written()
+    escape_unencodable()
     sys.exit(run(sys.argv[1:]))
 
 

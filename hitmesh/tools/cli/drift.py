@@ -42,7 +42,7 @@ def drift(
         from hitmesh.client.sites import list_sites
 
         names = [site] if site is not None else [listed_site.name for listed_site in list_sites(mesh)]
-        found = [day for name in names for day in _ask(mesh, name, dates)]
+        found = [day for name in names for day in _answer(mesh, name, dates)]
     if output == "json":
         print_json(found)
         return
@@ -50,7 +50,7 @@ def drift(
     print_table(("site", "UTC day", "verdict", "settled minus live"), rows, right_from=4)
 
 
-def _ask(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
+def _answer(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
     from hitmesh.api.control.v1 import operations_pb2
     from hitmesh.client.mesh import CALL_TIMEOUT_S
 

@@ -33,11 +33,11 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
     """
     with connect(endpoint, home) as mesh:
         if site is not None:
-            found = [_ask(mesh, site)]
+            found = [_answer(mesh, site)]
         else:
             from hitmesh.client.sites import list_sites
 
-            found = [_ask(mesh, listed_site.name) for listed_site in list_sites(mesh)]
+            found = [_answer(mesh, listed_site.name) for listed_site in list_sites(mesh)]
     if output == "json":
         print_json(found[0] if site is not None else found)
         return
@@ -69,7 +69,7 @@ def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _ask(mesh: Mesh, site: str) -> dict[str, Any]:
+def _answer(mesh: Mesh, site: str) -> dict[str, Any]:
     from hitmesh.api.reporter.v1 import reporter_pb2
     from hitmesh.client.mesh import CALL_TIMEOUT_S
 

@@ -102,8 +102,8 @@ def paths_of(names: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in names:
-        is_one = name == _STDIN or Path(name).is_file()
-        matching = [name] if is_one else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # takes any pattern
+        is_file = name == _STDIN or Path(name).is_file()
+        matching = [name] if is_file else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # takes any pattern
         files = [Path(each) for each in matching if each == _STDIN or Path(each).is_file()]
         if not files:
             is_there = "is a directory" if Path(name).is_dir() else "does not exist and matches no file"

@@ -93,7 +93,7 @@ def init(backend: str, stack_home: Path | None, yes: bool, check: bool, **option
 
 def show(changes: Sequence[Change]) -> None:
     """Print a plan."""
-    rows = [(change.server, change.thing, str(change.action), change.says) for change in changes]
+    rows = [(change.server, change.thing, str(change.action), change.description) for change in changes]
     print_table(("server", "thing", "action", "what"), rows, right_from=4)
 
 

@@ -76,10 +76,10 @@ def ledger(
     dates = utc_date(since), utc_date(until)
     with connect(endpoint, home) as mesh:
         if site is not None:
-            answers = [_ask(mesh, site, timeout, dates)]
+            answers = [_answer(mesh, site, timeout, dates)]
             imbalance = _show_site(answers[0], output)
         else:
-            answers = [_ask(mesh, listed_site.name, timeout, dates) for listed_site in list_sites(mesh)]
+            answers = [_answer(mesh, listed_site.name, timeout, dates) for listed_site in list_sites(mesh)]
             imbalance = _show_all(mesh, answers, output)
     if imbalance:
         raise CommandFailed(
@@ -111,7 +111,7 @@ def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
     )
 
 
-def _ask(mesh: Mesh, site: str, timeout: float, dates: tuple[str, str]) -> operations_pb2.GetLedgerResponse:
+def _answer(mesh: Mesh, site: str, timeout: float, dates: tuple[str, str]) -> operations_pb2.GetLedgerResponse:
     from hitmesh.client.ledger import balanced_ledger
     from hitmesh.client.visibility import Wait
 

@@ -135,7 +135,7 @@ class Shown:
     def __init__(self) -> None:
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._said_at_s = time.monotonic()
+        self._printed_at_s = time.monotonic()
         self._phase = ""
 
     def __enter__(self) -> Shown:
@@ -172,8 +172,8 @@ class Shown:
     def _show(self, line: str, description: str, done: int) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=description, completed=done)
-        elif self._bar is None and time.monotonic() - self._said_at_s >= LINE_EVERY_S:
-            self._said_at_s = time.monotonic()
+        elif self._bar is None and time.monotonic() - self._printed_at_s >= LINE_EVERY_S:
+            self._printed_at_s = time.monotonic()
             note(line)
 
 

@@ -64,7 +64,7 @@ def json_line(value: Any, encoding: str | None) -> str:
     return text
 
 
-def escape_what_cannot_be_written() -> None:
+def escape_unencodable() -> None:
     """Make standard output and error escape characters missing from the encoding, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

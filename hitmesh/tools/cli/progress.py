@@ -22,7 +22,7 @@ class Progress:
     def __init__(self, *, on_terminal: bool | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
         self._clock_s = clock_s
-        self._said_at_s = clock_s()
+        self._printed_at_s = clock_s()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._phase = ""
@@ -61,6 +61,6 @@ class Progress:
         """Report how many units of the phase are done."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
-        elif self._bar is None and self._clock_s() - self._said_at_s >= LINE_EVERY_S:
-            self._said_at_s = self._clock_s()
+        elif self._bar is None and self._clock_s() - self._printed_at_s >= LINE_EVERY_S:
+            self._printed_at_s = self._clock_s()
             note(f"{self._phase}: {done:,}" + (f" of {self._total:,}" if self._total else ""))

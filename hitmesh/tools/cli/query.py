@@ -138,7 +138,7 @@ def query(
             format="json" if output == "table" else output,
             gap_fill=gap_fill or "",
         )
-        answer = _ask(mesh, request)
+        answer = _answer(mesh, request)
     if output == "table":
         _show(json.loads(answer), request, plot=plot)
         return
@@ -147,7 +147,7 @@ def query(
     print_file(answer, output)
 
 
-def _ask(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
+def _answer(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
     from hitmesh.client.mesh import CALL_TIMEOUT_S
 
     call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)

@@ -105,7 +105,7 @@ def up(home: Path | None) -> None:
     place = find_stack_home(home)
     with stack_errors():
         store = commands.ensure_up(place, note)
-    note(f"data and logs are in {place / 'stack'}; stop everything with `hitmesh stack down{_said(home)}`")
+    note(f"data and logs are in {place / 'stack'}; stop everything with `hitmesh stack down{_home_option(home)}`")
     echo(store)
 
 
@@ -142,7 +142,7 @@ def status(home: Path | None, output: str) -> None:
         print_table(("server", "state", "pid", "port", "MiB", "up"), map(_row, found), right_from=2, caption=store)
     ill = [f"{server.name} is {server.state}" for server in found if not server.is_healthy]
     if ill:
-        cure = f"start the servers with `hitmesh stack up{_said(home)}`"
+        cure = f"start the servers with `hitmesh stack up{_home_option(home)}`"
         raise CommandFailed(Exit.PROBLEMS_FOUND, f"{', '.join(ill)}: {cure}", reason=LocalReason.NOT_HEALTHY)
 
 
@@ -218,5 +218,5 @@ def _time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def _said(home: Path | None) -> str:
+def _home_option(home: Path | None) -> str:
     return f" --home {home}" if home is not None else ""

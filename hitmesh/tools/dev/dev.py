@@ -20,7 +20,7 @@ from types import FrameType
 
 from hitmesh import __version__
 from hitmesh.client.home import HOME_VARIABLE, home_dir
-from hitmesh.tools.dev import backend, children, instances, ports
+from hitmesh.tools.dev import backend, children, instances, tcp_ports
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend
 from hitmesh.tools.dev.envoy import Address, Door, binary, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
@@ -154,8 +154,8 @@ class Mesh:
         Raises:
             CannotStart: a port is taken, a child died, or health took too long.
         """
-        if self._options.port is not None and not ports.is_free(self._options.port):
-            pid = ports.holder(self._options.port)
+        if self._options.port is not None and not tcp_ports.is_free(self._options.port):
+            pid = tcp_ports.holder(self._options.port)
             raise CannotStart(
                 f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
                 "free the port, or choose another --port"
@@ -271,16 +271,18 @@ class Mesh:
     def _addresses(self) -> tuple[Door, list[Instance]]:
         port = self._options.port
         if port is None:
-            port = ports.next_free(DEFAULT_PORT) or ports.any_free(1)[0]
+            port = tcp_ports.next_free(DEFAULT_PORT) or tcp_ports.any_free(1)[0]
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
         wanted = 2 + instances.count(replicas)  # the system may return the port that was just chosen
-        free = iter([Address(ports.HOST, free_port) for free_port in ports.any_free(wanted) if free_port != port])
+        free = iter(
+            [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
+        )
         stats, planned = next(free), instances.planned(free, replicas)
         log = self._home.logs / "access.jsonl"
         collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
-        return Door(Address(ports.HOST, port), stats, collectors, reporters, processors, log), planned
+        return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, log), planned
 
     def _start_instance(self, instance: Instance) -> None:
         self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance))
@@ -311,9 +313,9 @@ class Mesh:
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         taken = self.door.http.port
-        port = ports.next_free(taken + 1) or ports.any_free(1)[0]
+        port = tcp_ports.next_free(taken + 1) or tcp_ports.any_free(1)[0]
         self._warn(f"port {taken} is taken: using {port}")
-        self.door = replace(self.door, http=Address(ports.HOST, port))
+        self.door = replace(self.door, http=Address(tcp_ports.HOST, port))
         self._children.remove(dead)
         self._start_envoy()
         return True

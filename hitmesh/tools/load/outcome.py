@@ -143,8 +143,8 @@ class Outcome:
             yield "processes", self.processes_omitted
         yield "ledger", "balanced" if not self.check.imbalances else f"NOT balanced: {dict(self.check.imbalances)}"
         yield "comparison", f"{self.check.sites} sites, {len(self.check.differences)} totals differ"
-        for what, why in self.check.omitted.items():
-            yield f"  without {what}", why
+        for check, reason in self.check.omitted.items():
+            yield f"  without {check}", reason
         for wrong in self.check.differences[:MAX_LISTED]:
             yield f"  {wrong.site}", f"{wrong.metric}: expected {wrong.expected:,}, reported {wrong.reported:,}"
 

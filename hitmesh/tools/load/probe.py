@@ -27,7 +27,7 @@ POLL_S: Final = 1.0
 # Older probes are no longer searched for.
 LOOK_BACK_MS: Final = 7_200_000
 # Maximum of values in a filter.
-MAX_ASKED: Final = 100
+MAX_PAGES: Final = 100
 
 
 class Prober:
@@ -110,7 +110,7 @@ class Prober:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._outstanding or self._over())
-                pages = list(self._outstanding)[:MAX_ASKED]
+                pages = list(self._outstanding)[:MAX_PAGES]
             if not pages:
                 return
             seen = self._seen(pages)

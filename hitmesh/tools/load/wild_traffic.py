@@ -25,10 +25,10 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 class Strangers(Crowd):
     """A site's visitors: a single visitor for all hits, or mostly new visitors."""
 
-    def __init__(self, random: Random, prefix: bytes, *, is_one: bool) -> None:
+    def __init__(self, random: Random, prefix: bytes, *, is_single: bool) -> None:
         super().__init__(random, prefix + _VISITOR_ENDING, 0, 0.0)
-        self._places = [None] * (1 if is_one else _PLACES)
-        self._new_share = 0.0 if is_one else _NEW_SHARE
+        self._places = [None] * (1 if is_single else _PLACES)
+        self._new_share = 0.0 if is_single else _NEW_SHARE
 
     def somebody(self) -> tuple[int, Visitor]:
         """Return the index and the visitor of the next hit."""
@@ -56,7 +56,7 @@ class WildTraffic(Traffic):
         self._bots = plan.bots_percent / 100
 
     def _crowd(self, number: int, prefix: bytes) -> Crowd:
-        return Strangers(self._random, prefix, is_one=number % 2 == 1)
+        return Strangers(self._random, prefix, is_single=number % 2 == 1)
 
     def _hit(self, site: Site, number: int, at_ms: int) -> Made:
         _, visitor = site.crowd.somebody()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hitmesh.tools.stack import fetch as fetching
-from hitmesh.tools.stack import ports, programs
 from hitmesh.tools.stack import processes as noting
+from hitmesh.tools.stack import programs, tcp_ports
 from hitmesh.tools.stack.errors import StackError
-from hitmesh.tools.stack.health import asks
+from hitmesh.tools.stack.health import passes
 from hitmesh.tools.stack.launcher import Launcher
 from hitmesh.tools.stack.layout import Say, StackHome, cache_dir
 from hitmesh.tools.stack.server import Server
@@ -116,8 +116,8 @@ def processes(home: Path) -> Mapping[str, int]:
 def status(home: Path) -> list[ServerStatus]:
     """Check every server now and return the results."""
     place = StackHome(home.expanduser().resolve())
-    chosen = ports.read(place.ports_file)
-    if set(chosen) != set(ports.NAMES):
+    chosen = tcp_ports.read(place.ports_file)
+    if set(chosen) != set(tcp_ports.NAMES):
         return [ServerStatus(name) for name in NAMES]
     servers = all_servers(place, cache_dir(os.environ), "java", chosen)
     with ThreadPoolExecutor(len(servers)) as asking:
@@ -126,8 +126,8 @@ def status(home: Path) -> list[ServerStatus]:
 
 def url(home: Path) -> str | None:
     """Return the store URL for a home's servers; None when no server was ever started."""
-    chosen = ports.read(StackHome(home.expanduser().resolve()).ports_file)
-    return store_url(chosen) if set(chosen) == set(ports.NAMES) else None
+    chosen = tcp_ports.read(StackHome(home.expanduser().resolve()).ports_file)
+    return store_url(chosen) if set(chosen) == set(tcp_ports.NAMES) else None
 
 
 def log_of(home: Path, name: str) -> Path:
@@ -149,7 +149,7 @@ def _status_of(place: StackHome, server: Server) -> ServerStatus:
     if noted is None:
         return ServerStatus(server.name, port=server.port)
     size, uptime_s = noting.resident_bytes(noted.pid), noting.uptime_s(noted)
-    return ServerStatus(server.name, noted.pid, server.port, asks(server.is_healthy), size, uptime_s)
+    return ServerStatus(server.name, noted.pid, server.port, passes(server.is_healthy), size, uptime_s)
 
 
 def _silent(_: str) -> None:

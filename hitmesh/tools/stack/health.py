@@ -112,7 +112,7 @@ def _request(port: int, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
-def asks(is_healthy: Any) -> bool:
+def passes(is_healthy: Any) -> bool:
     """Return the result of a health check; a connection or protocol error counts as unhealthy."""
     try:
         return bool(is_healthy())

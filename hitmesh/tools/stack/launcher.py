@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hitmesh.tools.dev.ports import holder, is_free
-from hitmesh.tools.stack import ports, processes
+from hitmesh.tools.dev.tcp_ports import holder, is_free
+from hitmesh.tools.stack import processes, tcp_ports
 from hitmesh.tools.stack.errors import StackError
-from hitmesh.tools.stack.health import asks
+from hitmesh.tools.stack.health import passes
 from hitmesh.tools.stack.layout import Say, StackHome
 from hitmesh.tools.stack.processes import Note
 from hitmesh.tools.stack.server import HOST, Server
@@ -32,7 +32,7 @@ _SEARCHED_LINES: Final = 500
 _FRAMES: Final = ("\tat ", "\t... ")
 _POLL_S: Final = 0.2
 _LET_GO_S: Final = 10.0
-_SAY_EVERY_S: Final = 15.0
+_REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
 # By default malloc reserves further arenas for the many threads of Java.
@@ -56,7 +56,7 @@ class Launcher:
     java: str
     say: Say
     _began_s: float = field(default_factory=time.monotonic)
-    _said_s: float = field(default_factory=time.monotonic)
+    _reported_s: float = field(default_factory=time.monotonic)
 
     def up(self, only: Collection[str] = NAMES) -> dict[str, int]:
         """Return the ports once all servers in `only` are healthy.
@@ -68,7 +68,7 @@ class Launcher:
         servers = all_servers(self.home, self.jars, self.java, chosen)
         self._stop_outdated(servers)
         wanted = [servers[name] for name in NAMES if name in only]
-        if all(processes.read(self.home.pid(server.name)) and asks(server.is_healthy) for server in wanted):
+        if all(processes.read(self.home.pid(server.name)) and passes(server.is_healthy) for server in wanted):
             self.say("the servers are already running")
         else:
             self._warn_of_memory()
@@ -81,18 +81,18 @@ class Launcher:
             self._stop(wave)
 
     def _ports(self) -> dict[str, int]:
-        known = ports.read(self.home.ports_file)
+        known = tcp_ports.read(self.home.ports_file)
         running = [name for name in NAMES if processes.read(self.home.pid(name))]
         deadline = time.monotonic() + _LET_GO_S
-        chosen = ports.choose(
-            known, running, ports.first_port(self.home.root), lambda candidate: _is_free(candidate, deadline)
+        chosen = tcp_ports.choose(
+            known, running, tcp_ports.first_port(self.home.root), lambda candidate: _is_free(candidate, deadline)
         )
         for name, port in known.items():
             if chosen.get(name) != port:
                 pid = holder(port)
                 by = f" by process {pid}" if pid else ""
                 self.say(f"port {port} of {name} is taken{by}: {name} gets {chosen.get(name)}")
-        ports.write(self.home.ports_file, chosen)
+        tcp_ports.write(self.home.ports_file, chosen)
         return chosen
 
     def _stop_outdated(self, servers: Mapping[str, Server]) -> None:
@@ -122,7 +122,7 @@ class Launcher:
             for name in [name for name, (server, deadline) in starting.items() if self._has_come_up(server, deadline)]:
                 del starting[name]
                 names.remove(name)
-            self._say_progress(starting)
+            self._report_progress(starting)
             if starting:
                 time.sleep(_POLL_S)
 
@@ -161,7 +161,7 @@ class Launcher:
         noted: Note | None = processes.read(self.home.pid(server.name))
         if noted is None:
             raise StackError(obituary(server.name, "exited during the start", self.home))
-        if asks(server.is_healthy):
+        if passes(server.is_healthy):
             after_s = time.monotonic() - self._began_s
             self.say(f"{server.name:<12} healthy on {HOST}:{server.port} after {after_s:.1f} s")
             return True
@@ -172,10 +172,10 @@ class Launcher:
             )
         return False
 
-    def _say_progress(self, starting: Collection[str]) -> None:
+    def _report_progress(self, starting: Collection[str]) -> None:
         now_s = time.monotonic()
-        if starting and now_s - self._said_s >= _SAY_EVERY_S:
-            self._said_s = now_s
+        if starting and now_s - self._reported_s >= _REPORT_EVERY_S:
+            self._reported_s = now_s
             self.say(f"waiting for {', '.join(starting)} ({now_s - self._began_s:.0f} s)")
 
     def _warn_of_memory(self) -> None:
@@ -184,7 +184,7 @@ class Launcher:
                 self.say(f"only {int(line.split()[1]) >> 10} MiB of memory are free; all servers need about 3,000")
 
 
-def obituary(name: str, what: str, home: StackHome) -> str:
+def obituary(name: str, state: str, home: StackHome) -> str:
     """Return a message that names the server and the failure, quotes the end of the log and proposes a cure."""
     log = home.log(name)
     # Java prints the cause above the stack frames; with the frames, the cause would not be among the last lines.
@@ -195,7 +195,7 @@ def obituary(name: str, what: str, home: StackHome) -> str:
         f"try again; if the stored data is damaged, remove {home.data / _kept_in(name)}, which deletes the data",
     )
     quoted = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
-    return f"{name} {what}; the end of its log ({log}):\n{quoted}\n{cure}"
+    return f"{name} {state}; the end of its log ({log}):\n{quoted}\n{cure}"
 
 
 def last_lines(log: Path, count: int) -> list[str]:

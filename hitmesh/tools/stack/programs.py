@@ -19,7 +19,7 @@ from hitmesh.tools.stack.versions import JAVA
 
 PACKAGES: Final = {"java": f"openjdk-{JAVA}-jre-headless", "mvn": "maven"}
 _INSTALL_S: Final = 600.0
-_ASK_S: Final = 30.0
+_VERSION_TIMEOUT_S: Final = 30.0
 _LAST_LINES: Final = 15
 
 
@@ -73,7 +73,9 @@ def _javas() -> Iterator[str]:
 
 def _version_of(path: str) -> int | None:
     try:
-        completed = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=_ASK_S, check=False)
+        completed = subprocess.run(
+            [path, "-version"], capture_output=True, text=True, timeout=_VERSION_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return major_version(completed.stderr + completed.stdout)

@@ -26,7 +26,7 @@ class Place:
         logs: log folder.
         jars: folder with a folder of jars per program.
         java: path to the Java executable.
-        ports: port by name (hitmesh.tools.stack.ports).
+        ports: port by name (hitmesh.tools.stack.tcp_ports).
     """
 
     conf: Path

@@ -12,7 +12,7 @@ from hitmesh.tools.stack.kafka import kafka
 from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.server import Place, Server
 
-# The slowest start first. Function names equal the names in hitmesh.tools.stack.ports.
+# The slowest start first. Function names equal the names in hitmesh.tools.stack.tcp_ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
 NAMES: Final = tuple(maker.__name__ for maker in _ALL)
 # A server stops before the servers that it needs: the indexer's tasks hand off their rows while stopping.

@@ -122,8 +122,8 @@ def folded_traffic(
     sums = _that_are_not_zero(contributions, (*TRAFFIC_MEASURES, MOVED_VISITORS))
     groups = _grouped(contributions, sums, interned.hash_bits)
     groups = groups.with_columns(visitor_sketches(groups["visitor"], lg_k)).drop("visitor")
-    says = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
-    groups = as_rows(groups.filter(says))
+    has_content = pl.any_horizontal(*(pl.col(name) != 0 for name in sums), pl.col("visitors").is_not_null())
+    groups = as_rows(groups.filter(has_content))
     named = contributions.select("site", "cell", "excluded", *HIT_DIMENSIONS, "dims")[groups["at"]]
     texts, known = interned.names(named["dims"].to_numpy(), VISIT_DIMENSIONS)
     rows = named.drop("site", "dims").with_columns(hit_type_name(), *texts, *groups.drop("at"))
@@ -202,7 +202,7 @@ def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -
     keyed = contributions.with_columns(pl.Series("key", keys), place)
     values = (*exact_sums(sums), pl.col("at").first(), pl.col("visitor"))
     groups = keyed.group_by("key").agg(*values)
-    if _are_told_apart(contributions, texts, _first_places(keys, groups)):
+    if _have_distinct_keys(contributions, texts, _first_places(keys, groups)):
         return groups.drop("key")
     return keyed.group_by(*_NUMBERS, *texts).agg(*values).drop(*_NUMBERS, *texts)
 
@@ -225,7 +225,7 @@ def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
     return index.find(keys * _STEP)
 
 
-def _are_told_apart(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
+def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
     """Return whether every contribution has the same row key as the contribution at its place in `first`."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()

@@ -39,7 +39,9 @@ def test_plan_that_was_applied_leaves_nothing_to_do(fresh: Servers) -> None:
 
 def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS))
-    changes = {change.thing: change.says for change in schema.plan(fresh, KEPT) if change.action is Action.CHANGE}
+    changes = {
+        change.thing: change.description for change in schema.plan(fresh, KEPT) if change.action is Action.CHANGE
+    }
     assert "kept 400 days instead of forever" in changes["table raw_index"]
     assert "kept 401 days instead of forever" in changes["table raw_records"]
     assert "table dirty_marks" not in changes
@@ -48,10 +50,10 @@ def test_time_to_live_is_changed_and_records_outlive_their_index(fresh: Servers)
 def test_copies_are_added_and_never_taken_away(fresh: Servers) -> None:
     apply(schema.plan(fresh, OPTIONS)[:1])
     (more, *_) = schema.plan(fresh, replace(OPTIONS, replication=3))
-    assert (more.action, "1 replicas of each row become 3" in more.says) == (Action.CHANGE, True)
+    assert (more.action, "1 replicas of each row become 3" in more.description) == (Action.CHANGE, True)
     more.apply()
     (fewer, *_) = schema.plan(fresh, OPTIONS)
-    assert (fewer.action, fewer.says) == (Action.KEEP, "3 replicas of each row")
+    assert (fewer.action, fewer.description) == (Action.KEEP, "3 replicas of each row")
 
 
 def test_migration_that_was_changed_or_is_of_a_newer_program_is_refused(fresh: Servers) -> None:

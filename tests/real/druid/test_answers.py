@@ -21,7 +21,7 @@ from hitmesh.adapters.druid.specs import compaction
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.shared.answers import answer, as_asked, distinct_values, needed_columns
+from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded
 from hitmesh.model.filters import Comparison, Operator
 from hitmesh.model.generations import STREAM_GENERATION
@@ -88,7 +88,7 @@ def a_question(**values: Any) -> MetricQuery:
 
 def expected(rows: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
     net = folded(as_streamed(rows, RowSource.TRAFFIC), RowSource.TRAFFIC, whole=True)
-    return answer(as_asked([net], RowSource.TRAFFIC, needed_columns(question, question.dimensions)), question)
+    return answer(rows_with([net], RowSource.TRAFFIC, needed_columns(question, question.dimensions)), question)
 
 
 def comparable(frame: pl.DataFrame, question: MetricQuery) -> pl.DataFrame:
@@ -162,7 +162,7 @@ class TestSchema:
         assert [change.thing for change in changed] == [
             f"{what} {servers.data_source(source)}" for source in RowSource for what in ("supervisor", "retention")
         ]
-        assert "taskDuration PT900S becomes PT30M" in changed[0].says
+        assert "taskDuration PT900S becomes PT30M" in changed[0].description
         changed[1].apply()
         assert schema.plan(servers, shorter)[2].action is Action.KEEP
 

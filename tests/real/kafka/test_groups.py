@@ -97,7 +97,7 @@ def test_writer_that_was_silent_while_another_committed_its_window_writes_nothin
 
     def has_all() -> bool:
         with suppress(PartitionsMoved):
-            other.stay()
+            other.heartbeat()
         return numbers(other) == ALL
 
     eventually(has_all, "the other reader has every partition", WAIT_S)
@@ -167,15 +167,15 @@ def test_reader_that_says_it_lives_keeps_its_place_and_one_that_is_silent_does_n
     silent = parts.reader("b", group="silent", max_silence_s=15.0)
 
     def is_out() -> bool:
-        living.stay()
+        living.heartbeat()
         try:
-            silent.stay()
+            silent.heartbeat()
         except (PartitionsMoved, Unavailable):
             return True
         return False
 
     def outlasts_the_silence() -> bool:
-        living.stay()
+        living.heartbeat()
         return time.monotonic() - began_s > 2 * silence_s
 
     began_s, silence_s = time.monotonic(), 15.0

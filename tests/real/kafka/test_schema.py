@@ -21,7 +21,9 @@ from tests.support.servers import OPTIONS, apply
 def planned(servers: Servers, options: SchemaOptions = OPTIONS) -> Mapping[str, tuple[Action, str]]:
     """Return the planned action for each topic, keyed by the topic's name within the mesh."""
     changes = schema.plan(servers, options)
-    return {change.thing.removeprefix(f"topic {servers.name}."): (change.action, change.says) for change in changes}
+    return {
+        change.thing.removeprefix(f"topic {servers.name}."): (change.action, change.description) for change in changes
+    }
 
 
 def test_what_was_made_is_kept(servers: Servers) -> None:

@@ -11,9 +11,9 @@ from typing import Final
 
 from hitmesh.model.cells import Grain, buckets
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
-from reporter.question.asked import GapFill, Question
 from reporter.question.catalogue import DIMENSIONS, METRICS, VISITORS, conflict
 from reporter.question.check_filter import dimensions_in
+from reporter.question.question import GapFill, Question
 from tests.reference.report import METRICS as KNOWN_METRICS
 from tests.reference.report import shown
 from tests.reference.settled import Entry

@@ -15,9 +15,9 @@ from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import Site
 from hitmesh.runtime.clock import ManualClock
-from processor.inspect import search as trace_search
-from processor.inspect.fate import Known, Timeliness, TracedCopy, Verdict, trace
-from processor.inspect.search import search, traced_rows
+from processor.inspect import search as search_module
+from processor.inspect.fate import InspectedCopy, Known, Timeliness, Verdict, inspect
+from processor.inspect.search import inspected_rows, search
 from tests.reference.hits import RefHit
 from tests.support.raw_hits import LOG, a_record
 
@@ -42,13 +42,13 @@ def settled(read_through: int = 100, claims: Sequence[OrderClaim] = ()) -> Known
     return Known(SITE, {DAY: entry}, {PartitionId(LOG, 0): 0}, claims)
 
 
-def traced(records: Iterable[RawRecord], known: Known, hit_id: str = "h1") -> list[TracedCopy]:
-    return trace(pl.concat([traced_rows(record) for record in records]), hit_id, known)
+def inspected(records: Iterable[RawRecord], known: Known, hit_id: str = "h1") -> list[InspectedCopy]:
+    return inspect(pl.concat([inspected_rows(record) for record in records]), hit_id, known)
 
 
 def test_a_hit_that_counts_is_in_a_visit_a_cell_and_the_streams_generation() -> None:
     hits = [a_hit(NOON - 10 * MINUTE, "h0", page_path="/start"), a_hit(), a_hit(NOON + MINUTE, "h2")]
-    (copy,) = traced([a_record(hits, NOON + 2 * MINUTE, 4)], streamed())
+    (copy,) = inspected([a_record(hits, NOON + 2 * MINUTE, 4)], streamed())
     assert copy.at == (Position(LOG, 0, 4), 1)
     assert (copy.verdict, copy.timeliness) == (Verdict.COUNTED, Timeliness.ON_TIME)
     assert (copy.cell, copy.is_settled, copy.generation) == (NOON, False, 0)
@@ -64,7 +64,7 @@ def test_hits_of_one_visit_name_the_same_visit_and_others_another() -> None:
     hits = [a_hit(NOON, "h1"), a_hit(NOON + MINUTE, "h2"), a_hit(NOON + 2 * HOUR, "h3")]
     ids = []
     for hit_id in ("h1", "h2", "h3"):
-        (copy,) = traced([a_record(hits, NOON + 2 * HOUR, 4)], settled(), hit_id)
+        (copy,) = inspected([a_record(hits, NOON + 2 * HOUR, 4)], settled(), hit_id)
         assert copy.visit is not None
         ids.append(copy.visit.visit_id)
     assert ids[0] == ids[1] != ids[2]
@@ -72,7 +72,7 @@ def test_hits_of_one_visit_name_the_same_visit_and_others_another() -> None:
 
 def test_copies_name_the_first_in_log_order() -> None:
     records = [a_record([a_hit()], NOON + at, offset) for offset, at in enumerate((0, 3_000, 30_000))]
-    first, second, third = traced(reversed(records), streamed())
+    first, second, third = inspected(reversed(records), streamed())
     assert (first.verdict, first.original) == (Verdict.COUNTED, None)
     assert (second.verdict, second.original) == (Verdict.DUPLICATE, first.at)
     assert (third.verdict, third.original, third.visit) == (Verdict.DUPLICATE, first.at, None)
@@ -81,33 +81,33 @@ def test_copies_name_the_first_in_log_order() -> None:
 
 def test_a_copy_with_another_content_collides() -> None:
     records = [a_record([a_hit()], NOON, 0), a_record([a_hit(page_path="/other")], NOON, 1)]
-    _, second = traced(records, streamed())
+    _, second = inspected(records, streamed())
     assert (second.verdict, second.collides) == (Verdict.DUPLICATE, True)
 
 
 @pytest.mark.parametrize(("known", "verdict"), [(streamed(), Verdict.COUNTED), (settled(), Verdict.DUPLICATE)])
 def test_a_copy_after_90_minutes_counts_until_its_day_is_settled(known: Known, verdict: Verdict) -> None:
     records = [a_record([a_hit()], NOON, 0), a_record([a_hit()], NOON + 90 * MINUTE + 1, 1)]
-    assert traced(records, known)[1].verdict is verdict
+    assert inspected(records, known)[1].verdict is verdict
     records = [a_record([a_hit()], NOON, 0), a_record([a_hit()], NOON + 90 * MINUTE, 1)]
-    assert traced(records, known)[1].verdict is Verdict.DUPLICATE
+    assert inspected(records, known)[1].verdict is Verdict.DUPLICATE
 
 
 def test_the_same_id_more_than_two_hours_apart_is_two_hits() -> None:
     hits = [a_hit(), a_hit(NOON + 2 * HOUR + 1)]
-    first, second = traced([a_record(hits, NOON + 2 * HOUR, 0)], settled())
+    first, second = inspected([a_record(hits, NOON + 2 * HOUR, 0)], settled())
     assert (first.verdict, second.verdict) == (Verdict.COUNTED, Verdict.COUNTED)
 
 
 def test_the_same_id_of_two_visitors_is_two_hits() -> None:
     hits = [a_hit(), a_hit(visitor="v2")]
-    first, second = traced([a_record(hits, NOON, 0)], streamed())
+    first, second = inspected([a_record(hits, NOON, 0)], streamed())
     assert first.verdict is second.verdict is Verdict.COUNTED
     assert first.visitor_key != second.visitor_key
 
 
 def test_a_bot_is_excluded_but_visits_among_bots() -> None:
-    (copy,) = traced([a_record([a_hit(excluded=True), a_hit(NOON + 1, "h2")], NOON, 0)], streamed())
+    (copy,) = inspected([a_record([a_hit(excluded=True), a_hit(NOON + 1, "h2")], NOON, 0)], streamed())
     assert copy.verdict is Verdict.EXCLUDED
     assert copy.visit is not None
     assert copy.visit.hits == 1
@@ -116,28 +116,28 @@ def test_a_bot_is_excluded_but_visits_among_bots() -> None:
 @pytest.mark.parametrize(("after_ms", "is_late"), [(HOUR, False), (HOUR + 1, True)])
 def test_a_late_hit_counts_at_once_and_is_in_a_visit_when_its_day_is_settled(after_ms: int, is_late: bool) -> None:
     records = [a_record([a_hit()], NOON + after_ms, 0)]
-    (copy,) = traced(records, streamed())
+    (copy,) = inspected(records, streamed())
     assert copy.verdict is Verdict.COUNTED
     assert copy.timeliness is (Timeliness.LATE if is_late else Timeliness.ON_TIME)
     assert (copy.visit is None) is is_late
-    assert traced(records, settled())[0].visit is not None
+    assert inspected(records, settled())[0].visit is not None
 
 
 def test_history_waits_for_the_settlement_of_its_day() -> None:
     closed = (DAY + 1) * DAY_MS + 26 * HOUR
-    (late,) = traced([a_record([a_hit()], closed, 0)], streamed())
-    (history,) = traced([a_record([a_hit()], closed + 1, 0)], streamed())
+    (late,) = inspected([a_record([a_hit()], closed, 0)], streamed())
+    (history,) = inspected([a_record([a_hit()], closed + 1, 0)], streamed())
     assert (late.verdict, late.timeliness) == (Verdict.COUNTED, Timeliness.LATE)
     assert (history.verdict, history.timeliness, history.visit) == (Verdict.PENDING, Timeliness.HISTORY, None)
-    (counted,) = traced([a_record([a_hit()], closed + 1, 9)], settled(read_through=10))
-    (waits,) = traced([a_record([a_hit()], closed + 1, 10)], settled(read_through=10))
+    (counted,) = inspected([a_record([a_hit()], closed + 1, 9)], settled(read_through=10))
+    (waits,) = inspected([a_record([a_hit()], closed + 1, 10)], settled(read_through=10))
     assert (counted.verdict, waits.verdict) == (Verdict.COUNTED, Verdict.PENDING)
     assert (counted.is_settled, counted.generation) == (True, 7)
 
 
 def test_what_the_stream_has_not_committed_is_pending() -> None:
-    assert traced([a_record([a_hit()], NOON, 5)], streamed(committed=5))[0].verdict is Verdict.PENDING
-    assert traced([a_record([a_hit()], NOON, 5, partition=1)], streamed())[0].verdict is Verdict.PENDING
+    assert inspected([a_record([a_hit()], NOON, 5)], streamed(committed=5))[0].verdict is Verdict.PENDING
+    assert inspected([a_record([a_hit()], NOON, 5, partition=1)], streamed())[0].verdict is Verdict.PENDING
 
 
 def a_claim(offset: int, *, excluded: bool = False, duplicate: bool = False, log_time: int = NOON) -> OrderClaim:
@@ -157,7 +157,7 @@ def a_claim(offset: int, *, excluded: bool = False, duplicate: bool = False, log
 )
 def test_the_first_claim_on_an_order_wins(claims: list[OrderClaim], wins: bool) -> None:
     order = a_hit(type="ORDER", order_id="o1")
-    (copy,) = traced([a_record([order], NOON, 4)], streamed(claims=claims))
+    (copy,) = inspected([a_record([order], NOON, 4)], streamed(claims=claims))
     assert (copy.order_id, copy.wins_order) == ("o1", wins)
 
 
@@ -166,16 +166,16 @@ def test_the_first_claim_on_a_refund_wins(at: tuple[int, ...], wins: bool) -> No
     refund = a_hit(type="REFUND", order_id="o1", refund_id="r1")
     orders = [a_claim(offset) for offset in (1, 2)]
     refunds = [replace(a_claim(offset), kind=ClaimKind.REFUND, order_id="r1") for offset in at]
-    (copy,) = traced([a_record([refund], NOON, 4)], streamed(claims=[*orders, *refunds]))
+    (copy,) = inspected([a_record([refund], NOON, 4)], streamed(claims=[*orders, *refunds]))
     assert (copy.order_id, copy.wins_order) == ("o1", wins)
-    assert traced([a_record([replace(refund, refund_id=None)], NOON, 4)], streamed())[0].wins_order is None
+    assert inspected([a_record([replace(refund, refund_id=None)], NOON, 4)], streamed())[0].wins_order is None
 
 
 def test_other_hits_and_copies_claim_nothing() -> None:
     order = a_hit(type="ORDER", order_id="o1")
     records = [a_record([order, a_hit(hit_id="h2")], NOON, 4), a_record([order], NOON, 5)]
-    assert traced(records, streamed(claims=[a_claim(4), a_claim(5)]))[1].wins_order is None
-    assert traced(records, streamed(claims=[a_claim(4)]), "h2")[0].wins_order is None
+    assert inspected(records, streamed(claims=[a_claim(4), a_claim(5)]))[1].wins_order is None
+    assert inspected(records, streamed(claims=[a_claim(4)]), "h2")[0].wins_order is None
 
 
 # ---- how much is read
@@ -204,7 +204,7 @@ def test_an_id_that_nobody_has_finds_nothing() -> None:
 
 
 def test_reading_stops_at_a_limit_with_the_newest_days_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_search, "MAX_RECORDS", 2)
+    monkeypatch.setattr(search_module, "MAX_RECORDS", 2)
     raw = stored(*(a_record([a_hit(NOON - back * DAY_MS, f"h{back}")], NOON, 9 - back) for back in range(4)))
     days = range(DAY - 3, DAY + 1)
     newest = search(raw, ManualClock(NOON), SITE.name, "h1", days)
