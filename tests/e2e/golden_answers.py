@@ -27,7 +27,8 @@ class GoldenAnswers:
 
     def wanted(self, site: str, kind: str) -> Table:
         """Return the table of an earlier answer."""
-        return list(csv.DictReader(io.StringIO((self.folder / f"{site}-{kind}.csv").read_text())))
+        with (self.folder / f"{site}-{kind}.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
 
     def found(self, mesh: Mesh, site: str, kind: str) -> Table:
         """Return the table of today's answer to the same question."""
