@@ -52,7 +52,8 @@ words: setup ## Plain words in docstrings and comments, and names that say what 
 	@$(BIN)/python dev/words.py
 	@$(BIN)/python dev/names.py
 
-unit: setup ## Unit and property tests.
+unit: setup ## Examples of the vocabulary, unit and property tests.
+	@$(BIN)/pytest -q --doctest-modules hitmesh/model
 	@$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/property
 
 proto: setup ## Compile proto/ into the stubs and Envoy's descriptor set.

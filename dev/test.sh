@@ -54,6 +54,7 @@ if [ "$mode" = long ]; then
     part "servers" .venv/bin/hitmesh stack up --home .stack
     part "long tests on servers" $pytest -q --durations 10 -m "long and servers" tests
 else
+    part "examples of the vocabulary" $pytest -q --doctest-modules hitmesh/model
     part "what needs nothing" $pytest -q --durations 25 $spread -m "not servers and not long" $alone
     part "a small pass of the benchmark" sh -c '.venv/bin/python -m tests.bench --small >/dev/null'
     part "meshes on files" $pytest -q --durations 15 $side_by_side -m "not servers and not long" tests/breaking/kill tests/e2e

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import doctest
 import io
 import re
 import sys
@@ -31,10 +32,11 @@ GROUPS = {
 }
 WORD = re.compile(r"[A-Za-z]+(?:['’][a-z]+)?")
 WORST = 12
+EXAMPLES = doctest.DocTestParser()
 
 
 def prose_of(path: Path) -> Iterator[str]:
-    """Yield the docstrings and comments of a Python file, or the comments of a proto."""
+    """Yield the docstrings, without their examples, and comments of a Python file, or the comments of a proto."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".proto":
         yield from re.findall(r"//(.*)", text)
@@ -46,7 +48,8 @@ def prose_of(path: Path) -> Iterator[str]:
         for child in ast.iter_child_nodes(node):
             is_text = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
             if is_text and isinstance(child.value.value, str):  # type: ignore[attr-defined]  # an ast.Expr
-                yield child.value.value  # type: ignore[attr-defined]  # a constant
+                parts = EXAMPLES.parse(child.value.value)  # type: ignore[attr-defined]  # a constant
+                yield from (part for part in parts if isinstance(part, str))
 
 
 def counted(texts: Iterable[str]) -> Counter[str]:

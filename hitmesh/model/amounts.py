@@ -23,17 +23,33 @@ _COUNTED_ONCE: Final = frozenset((*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VIS
 
 
 def sums(measures: Iterable[str]) -> list[pl.Expr]:
-    """Return the exact sum of each measure."""
+    """Return the exact sum of each measure.
+
+    Example:
+        >>> rows = pl.DataFrame({"gross_revenue": [10**18] * 10})  # ten amounts of the greatest size (rule M1)
+        >>> rows.select(sums(["gross_revenue"])).item()
+        10000000000000000000
+    """
     return [pl.col(name).cast(sum_type(name)).sum() for name in measures]
 
 
 def total(values: pl.Series) -> int:
-    """Return the exact sum of a measure's values."""
+    """Return the exact sum of a measure's values.
+
+    Example:
+        >>> total(pl.Series("refunds", [10**18] * 10)) > INT64_MAX  # rule M1
+        True
+    """
     return int(values.cast(sum_type(values.name)).sum())
 
 
 def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
-    """Return the sums as int64; None when a sum does not fit."""
+    """Return the sums as int64; None when a sum does not fit.
+
+    Example:
+        >>> fits(pl.Series([29_990_000, 10**19], dtype=AMOUNT_SUM)) is None
+        True
+    """
     narrow = sums_of_amounts.cast(pl.Int64, strict=False)
     return narrow if narrow.null_count() == sums_of_amounts.null_count() else None
 
@@ -43,6 +59,12 @@ def as_rows(folded: pl.DataFrame) -> pl.DataFrame:
 
     Where a sum does not fit, further rows with the same key hold the excess. Their other measures are zero and their
     sketches null: adding the rows up gives the exact sum, and counts and sketches once.
+
+    Example:
+        >>> folded = pl.DataFrame({"site": "demo/shop", "orders": 10, "refunds": pl.Series([10**19], dtype=AMOUNT_SUM)})
+        >>> rows = as_rows(folded)
+        >>> rows.height, rows.select(sums(["orders", "refunds"])).row(0)
+        (3, (10, 10000000000000000000))
     """
     amounts = [name for name, dtype in folded.schema.items() if dtype == AMOUNT_SUM]
     narrow = folded.with_columns(pl.col(amounts).cast(pl.Int64, strict=False))

@@ -88,36 +88,69 @@ class Buckets:
 
     @cached_property
     def labels(self) -> list[str]:
-        """Each bucket's local start with offset, `2015-05-17T00:00:00+05:45`, at every grain (rule Z1)."""
+        """Each bucket's local start with offset, `2015-05-17T00:00:00+05:45`, at every grain (rule Z1).
+
+        Example:
+            >>> day = dt.date(2026, 10, 25)  # the clocks go back: vector Z-b
+            >>> buckets("Europe/Berlin", day, day, Grain.HOUR).labels[2:4]
+            ['2026-10-25T02:00:00+02:00', '2026-10-25T02:00:00+01:00']
+        """
         offsets = offsets_at(self.zone, self.starts)
         local = np.datetime_as_string((self.starts + offsets).astype("datetime64[ms]"), unit="s")
         suffixes = {offset: _offset_text(offset) for offset in np.unique(offsets).tolist()}
         return [at + suffixes[offset] for at, offset in zip(local.tolist(), offsets.tolist(), strict=True)]
 
     def index_of(self, instants_ms: I64Array) -> I64Array:
-        """Return each instant's bucket index (n,), −1 for instants outside all buckets."""
+        """Return each instant's bucket index (n,), −1 for instants outside all buckets.
+
+        Example:
+            >>> days = buckets("UTC", dt.date(1970, 1, 1), dt.date(1970, 1, 3), Grain.DAY)
+            >>> days.index_of(np.array([0, DAY_MS - 1, DAY_MS, 3 * DAY_MS])).tolist()
+            [0, 0, 1, -1]
+        """
         index = np.searchsorted(self.starts, instants_ms, "right") - 1
         outside = (instants_ms >= self.ends[-1]) if len(self) else np.ones(len(instants_ms), np.bool_)
         return np.where(outside, -1, index)
 
 
 def cell_of(time_ms: _TimesT) -> _TimesT:
-    """Return the start of the instant's cell; an int or an int64 array."""
+    """Return the start of the instant's cell; an int or an int64 array.
+
+    Example:
+        >>> cell_of(2_699_999) == 2 * CELL_MS  # 00:44:59.999 is in the cell of 00:30
+        True
+    """
     return time_ms - time_ms % CELL_MS
 
 
 def utc_day_of(time_ms: _TimesT) -> _TimesT:
-    """Return the instant's UTC day as days since 1970-01-01; an int or an int64 array."""
+    """Return the instant's UTC day as days since 1970-01-01; an int or an int64 array.
+
+    Example:
+        >>> utc_day_of(20_758 * DAY_MS - 1), utc_day_of(20_758 * DAY_MS)
+        (20757, 20758)
+    """
     return time_ms // DAY_MS
 
 
 def day_start_ms(utc_day: _TimesT) -> _TimesT:
-    """Return the first instant of a UTC day given as days since 1970-01-01."""
+    """Return the first instant of a UTC day given as days since 1970-01-01.
+
+    Example:
+        >>> day_start_ms(20_758)  # 2026-11-01T00:00Z
+        1793491200000
+    """
     return utc_day * DAY_MS
 
 
 def civil_day_range(zone: str, date: dt.date) -> tuple[int, int]:
-    """Return [start_ms, end_ms) of a local date; empty when the zone skipped that date (rule Z2)."""
+    """Return [start_ms, end_ms) of a local date; empty when the zone skipped that date (rule Z2).
+
+    Example:
+        >>> start_ms, end_ms = civil_day_range("Europe/Berlin", dt.date(2026, 3, 29))  # vector Z-a
+        >>> (end_ms - start_ms) // HOUR_MS
+        23
+    """
     return civil_range(zone, date, date)
 
 
@@ -128,6 +161,12 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
         UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the last date is before the first, a date is out of range, or a day in this zone does not begin
             on a quarter of an hour (local mean time, long ago).
+
+    Example:
+        >>> day = dt.date(2026, 4, 5)
+        >>> start_ms, end_ms = civil_range("Australia/Lord_Howe", day, day)
+        >>> (end_ms - start_ms) / HOUR_MS  # vector Z-c
+        24.5
     """
     if last_date < first_date:
         raise CivilTimeError(f"last date {last_date} is before first date {first_date}")
@@ -148,6 +187,11 @@ def buckets(zone: str, first_date: dt.date, last_date: dt.date, grain: Grain, we
 
     Raises:
         UnknownTimeZoneError, CivilTimeError: as `civil_range`.
+
+    Example:
+        >>> weeks = buckets("UTC", dt.date(2026, 11, 1), dt.date(2026, 11, 8), Grain.WEEK)  # from a Sunday on (rule Z4)
+        >>> [(week.label[:10], week.partial) for week in weeks]
+        [('2026-11-01', True), ('2026-11-02', False)]
     """
     start_ms, end_ms = civil_range(zone, first_date, last_date)
     return buckets_between(zone, start_ms, end_ms, grain, week_start)
@@ -162,6 +206,12 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
     Raises:
         UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the range is reversed, too old or too new, or a boundary is not on a quarter hour.
+
+    Example:
+        >>> start_ms, end_ms = civil_day_range("Australia/Lord_Howe", dt.date(2026, 4, 5))
+        >>> hours = buckets_between("Australia/Lord_Howe", start_ms, end_ms, Grain.HOUR)
+        >>> [hour.label for hour in hours if hour.partial]  # rule Z3
+        ['2026-04-05T01:30:00+10:30']
     """
     if start_ms > end_ms:
         raise CivilTimeError(f"range ends at {end_ms} ms, before its start at {start_ms} ms")

@@ -13,4 +13,8 @@ Checkpoint = Callable[[], None]
 
 
 def unwatched() -> None:
-    """Let the work go on: no caller can abandon it."""
+    """Let the work go on: no caller can abandon it.
+
+    Example:
+        >>> unwatched()  # returns, so the work goes on
+    """

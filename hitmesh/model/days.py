@@ -13,6 +13,10 @@ def day_of(field: str, text: str) -> int:
 
     Raises:
         RefusedError: the text is not a date; `field` names the faulty field.
+
+    Example:
+        >>> day_of("since", "2026-11-01")
+        20758
     """
     try:
         date = dt.date.fromisoformat(text.strip())
@@ -24,11 +28,21 @@ def day_of(field: str, text: str) -> int:
 
 
 def date_text(day: int) -> str:
-    """Return a day as `2026-11-01`."""
+    """Return a day as `2026-11-01`.
+
+    Example:
+        >>> date_text(20_758)
+        '2026-11-01'
+    """
     return date_of(day).isoformat()
 
 
 def iso_instant(ms: int) -> str:
-    """Return an instant in UTC ms as `2015-05-17T00:00:00.000Z`."""
+    """Return an instant in UTC ms as `2015-05-17T00:00:00.000Z`.
+
+    Example:
+        >>> iso_instant(20_758 * 86_400_000 + 1)
+        '2026-11-01T00:00:00.001Z'
+    """
     at = dt.datetime.fromtimestamp(ms // 1_000, dt.UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"

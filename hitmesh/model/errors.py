@@ -51,7 +51,12 @@ class HitmeshError(Exception):
             self.reason = reason
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables as texts of at most MAX_VARIABLE_CHARS characters."""
+        """Return the variables as texts of at most MAX_VARIABLE_CHARS characters.
+
+        Example:
+            >>> HitmeshError("2,001 hits; the limit is 2,000", max_hits=2_000).metadata()
+            {'max_hits': '2000'}
+        """
         return {key: _text_of(value)[:MAX_VARIABLE_CHARS] for key, value in self.variables.items()}
 
 
@@ -111,7 +116,12 @@ class RefusedError(HitmeshError):
         self.field = field
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables, with `field` if the refusal has a field."""
+        """Return the variables, with `field` if the refusal has a field.
+
+        Example:
+            >>> RefusedError("limit 0 is not 1 to 100,000", field="limit", max_rows=100_000).metadata()
+            {'field': 'limit', 'max_rows': '100000'}
+        """
         return {**({"field": self.field[:MAX_VARIABLE_CHARS]} if self.field else {}), **super().metadata()}
 
 
@@ -168,7 +178,14 @@ class StoreCorrupt(FatalError):
 
 
 def as_disk_full(error: OSError) -> DiskFull | None:
-    """Return DiskFull for an out-of-space error; None for any other operating system error."""
+    """Return DiskFull for an out-of-space error; None for any other operating system error.
+
+    Example:
+        >>> as_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+        DiskFull('the disk is full: free some space')
+        >>> as_disk_full(OSError(errno.EIO, "Input/output error")) is None
+        True
+    """
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC})" in str(error)
     return DiskFull("the disk is full: free some space", retry_after_s=5.0) if is_full else None
 

@@ -57,7 +57,14 @@ Filter = And | Or | Not | Comparison
 
 
 def comparisons_in(tree: Filter | None) -> list[Comparison]:
-    """Return every comparison in a filter, from left to right."""
+    r"""Return every comparison in a filter, from left to right.
+
+    Example:
+        >>> shops = Comparison("hostname", Operator.RE2, (r"^shop\.",))
+        >>> ads = Comparison("medium", Operator.EQ, ("cpc",))
+        >>> [found.dimension for found in comparisons_in(And((shops, Not(ads))))]
+        ['hostname', 'medium']
+    """
     match tree:
         case None:
             return []
@@ -78,5 +85,10 @@ NULL_NAMES = {"source": DIRECT}
 
 
 def null_name(dimension: str) -> str:
-    """Return the name of the dimension's null."""
+    """Return the name of the dimension's null.
+
+    Example:
+        >>> null_name("source"), null_name("campaign")  # rules §9
+        ('(direct)', '(not set)')
+    """
     return NULL_NAMES.get(dimension, NOT_SET)

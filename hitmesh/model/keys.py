@@ -18,7 +18,14 @@ _U64 = np.uint64
 
 
 def hash64(*parts: str) -> int:
-    """Return XXH3-64 over the parts, each as 4-byte little-endian byte length and UTF-8 bytes."""
+    """Return XXH3-64 over the parts, each as 4-byte little-endian byte length and UTF-8 bytes.
+
+    Example:
+        >>> f"{hash64('hit-1'):016x}"
+        '3653f1a01356dc18'
+        >>> hash64("ab", "c") == hash64("a", "bc")  # each part has its length in front
+        False
+    """
     hasher = xxhash.xxh3_64()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
@@ -34,6 +41,13 @@ def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:
         site_secret: 16 to 64 bytes; never leaves the collector.
         kind: "user", "visitor" or "daily", so that equal strings with different kinds are different visitors.
         parts: the visitor's identifiers.
+
+    Example:
+        >>> secret = bytes(16)
+        >>> visitor_key(secret, "user", "ada") == visitor_key(secret, "visitor", "ada")  # rule I1
+        False
+        >>> f"{visitor_key(secret, 'user', 'ada')[0]:016x}"
+        'cfca10bb1ce9d9ec'
     """
     hasher = blake2b(digest_size=16, key=site_secret)
     for part in (kind, *parts):
@@ -50,6 +64,14 @@ def partition_of(
     spread: npt.NDArray[np.uint64],
     partitions: int,
 ) -> npt.NDArray[np.int32]:
-    """Return each hit's partition: (hash64(site) + visitor mod spread) mod P (decision A4)."""
+    """Return each hit's partition: (hash64(site) + visitor mod spread) mod P (decision A4).
+
+    Example:
+        >>> site, visitors = np.full(3, 10, np.uint64), np.array([0, 1, 2], np.uint64)
+        >>> partition_of(site, visitors, np.full(3, 1, np.uint64), 4).tolist()  # a site has one partition
+        [2, 2, 2]
+        >>> partition_of(site, visitors, np.full(3, 2, np.uint64), 4).tolist()  # spread over two (decision A4)
+        [2, 3, 2]
+    """
     shifted = site_hash % _U64(partitions) + visitor_lo % np.maximum(spread, _U64(1))
     return (shifted % _U64(partitions)).astype(np.int32)

@@ -44,7 +44,12 @@ class MoneyError(RefusedError, ValueError):
 
 
 def is_currency(code: str) -> bool:
-    """Return whether the code is an ISO 4217 code in upper case."""
+    """Return whether the code is an ISO 4217 code in upper case.
+
+    Example:
+        >>> is_currency("EUR"), is_currency("eur"), is_currency("EURO")
+        (True, False, False)
+    """
     return code in CURRENCIES
 
 
@@ -53,6 +58,10 @@ def exponent(code: str) -> int:
 
     Raises:
         MoneyError: the currency does not exist.
+
+    Example:
+        >>> [exponent(code) for code in ("JPY", "EUR", "KWD")]
+        [0, 2, 3]
     """
     places = EXPONENTS.get(code)
     if places is None:
@@ -67,6 +76,10 @@ def format_micros(micros: int, code: str) -> str:
     """Return the amount for display, rounded half-even to the currency's places: `-30.00` (rule M5).
 
     The rounded text is never used in a computation. Raises MoneyError for an unknown currency.
+
+    Example:
+        >>> format_micros(-30_000_000, "EUR"), format_micros(2_500_000, "JPY"), format_micros(1_234_500, "KWD")
+        ('-30.00', '2', '1.234')
     """
     places = exponent(code)
     rounded = _divide_half_even(abs(micros), 10 ** (MICRO_DIGITS - places))
@@ -81,6 +94,10 @@ def parse_micros(text: str) -> int:
     Raises:
         MoneyError: not a plain decimal (no exponent, separator or space), more than six decimals unless the rest are
             zeros, or beyond `MAX_ABS_MICROS`.
+
+    Example:
+        >>> parse_micros("59442.63"), parse_micros("-30")
+        (59442630000, -30000000)
     """
     found = _AMOUNT.fullmatch(text)
     if not found:
@@ -107,6 +124,12 @@ def convert(micros: int, rate: Decimal) -> int:
 
     Raises:
         MoneyError: the rate is not a positive number.
+
+    Example:
+        >>> convert(19_990_000, Decimal("1.0837"))  # vector M-a
+        21663163
+        >>> [convert(micros, Decimal("0.5")) for micros in (1, 3)]  # half-even (rule M2)
+        [0, 2]
     """
     if not rate.is_finite() or rate <= 0:
         raise MoneyError(f"rate {rate} is not a positive number", reason=LocalReason.INVALID_RATE)

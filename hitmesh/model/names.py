@@ -17,6 +17,10 @@ def site_name(text: str) -> str:
 
     Raises:
         RefusedError: the text is neither.
+
+    Example:
+        >>> site_name("demo/shop")
+        'merchants/demo/sites/shop'
     """
     found = SITE_PATTERN.fullmatch(text) or _SHORT.fullmatch(text)
     if found is None:
@@ -29,11 +33,21 @@ def site_name(text: str) -> str:
 
 
 def short_site_name(name: str) -> str:
-    """Return `m/s` for a full name; any other text unchanged."""
+    """Return `m/s` for a full name; any other text unchanged.
+
+    Example:
+        >>> short_site_name("merchants/demo/sites/shop"), short_site_name("merchants/demo")
+        ('demo/shop', 'merchants/demo')
+    """
     found = SITE_PATTERN.fullmatch(name)
     return f"{found[1]}/{found[2]}" if found else name
 
 
 def merchant_of(site: str) -> str:
-    """Return `merchants/m` for a site's full name."""
+    """Return `merchants/m` for a site's full name.
+
+    Example:
+        >>> merchant_of("merchants/demo/sites/shop")
+        'merchants/demo'
+    """
     return site.split("/sites/", 1)[0]

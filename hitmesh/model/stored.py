@@ -32,15 +32,29 @@ ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 
 
 def sealed(value: bytes) -> bytes:
-    """Return the value behind its checksum."""
+    """Return the value behind its checksum.
+
+    Example:
+        >>> value = ARROW_STREAM + b"rows"
+        >>> bytes(opened(sealed(value), "a record", COPY_CURE)) == value
+        True
+    """
     return _SEALED.pack(_SEAL, xxhash.xxh3_64_intdigest(value)) + value
 
 
 def opened(value: bytes, subject: str, cure: str, unsealed: bytes = ARROW_STREAM) -> memoryview:
-    """Return the sealed value; a value that begins with `unsealed` is older than seals and returned unchanged.
+    r"""Return the sealed value; a value that begins with `unsealed` is older than seals and returned unchanged.
 
     Raises:
         StoreCorrupt: the value is damaged.
+
+    Example:
+        >>> bytes(opened(ARROW_STREAM + b"rows", "a record", COPY_CURE))  # from before seals existed
+        b'\xff\xff\xff\xffrows'
+        >>> opened(sealed(b"rows")[:-1], "a record", "read the log")
+        Traceback (most recent call last):
+            ...
+        hitmesh.model.errors.StoreCorrupt: a record of 15 bytes is damaged: its checksum does not match; read the log
     """
     if value.startswith(_SEAL) and len(value) >= _SEALED.size:
         inner = memoryview(value)[_SEALED.size :]
@@ -58,6 +72,13 @@ def decoding(subject: str, cure: str) -> Iterator[None]:
     Args:
         subject: the value that is decoded, with its place or size: `a snapshot of 12 bytes`.
         cure: how to recover: `the log is read instead`.
+
+    Example:
+        >>> with decoding("a carry of 3 bytes", "settle the day again"):
+        ...     int(b"abc")
+        Traceback (most recent call last):
+            ...
+        hitmesh.model.errors.StoreCorrupt: a carry of 3 bytes does not decode (ValueError): settle the day again
     """
     try:
         yield

@@ -15,6 +15,10 @@ def days_with_provisional_visits(waiting: Callable[[int, int], set[int]], first_
         waiting: days of [first, end) that have waiting hits (the site's `Ledger.waiting`).
         first_day: days since 1970-01-01.
         end_day: likewise, excluded.
+
+    Example:
+        >>> sorted(days_with_provisional_visits(lambda first_day, end_day: {20_758}, 20_758, 20_765))
+        [20758, 20759]
     """
     near = {day + by for day in waiting(first_day - 1, end_day + 1) for by in (-1, 0, 1)}
     return {day for day in near if first_day <= day < end_day}

@@ -55,7 +55,12 @@ class CivilTimeError(RefusedError, ValueError):
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """Return every zone name, links included."""
+    """Return every zone name, links included.
+
+    Example:
+        >>> "Europe/Berlin" in zone_names(), "Berlin" in zone_names()
+        (True, False)
+    """
     names = importlib.resources.files("tzdata").joinpath("zones").read_text("utf-8").split()
     return frozenset(names) - {"Factory"}
 
@@ -66,6 +71,14 @@ def load_zone(name: str) -> ZoneInfo:
 
     Raises:
         UnknownTimeZoneError: the zone does not exist; names are case-sensitive.
+
+    Example:
+        >>> load_zone("Asia/Kathmandu").key
+        'Asia/Kathmandu'
+        >>> load_zone("europe/berlin")
+        Traceback (most recent call last):
+            ...
+        hitmesh.model.zones.UnknownTimeZoneError: unknown time zone 'europe/berlin': did you mean Europe/Berlin ...
     """
     if name not in zone_names():
         raise UnknownTimeZoneError(name)
@@ -77,6 +90,11 @@ def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Ar
     """Return (instants, offsets) in ms: offset i holds from instant i to the next instant, the last to `end_ms`.
 
     The first instant is at or before `start_ms`; neighbours have different offsets.
+
+    Example:
+        >>> instants, offsets = offset_steps("Europe/Berlin", 20_750 * DAY_MS, 20_752 * DAY_MS)  # around 2026-10-25
+        >>> (offsets // 3_600_000).tolist(), int(instants[1] - 20_751 * DAY_MS) // 3_600_000  # from 01:00Z on
+        ([2, 1], 1)
     """
     steps: list[tuple[int, int]] = []
     for year in range(_year_of(start_ms), _year_of(max(start_ms, end_ms - 1)) + 1):
@@ -87,7 +105,12 @@ def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Ar
 
 
 def offsets_at(zone: str, instants_ms: I64Array) -> I64Array:
-    """Return the zone's offset from UTC, in ms, at each instant (n,)."""
+    """Return the zone's offset from UTC, in ms, at each instant (n,).
+
+    Example:
+        >>> (offsets_at("Asia/Kathmandu", np.array([0, 20_635 * DAY_MS])) / 3_600_000).tolist()  # 1970 and 2026
+        [5.5, 5.75]
+    """
     if len(instants_ms) == 0:
         return np.empty(0, np.int64)
     steps, offsets = offset_steps(zone, int(instants_ms.min()), int(instants_ms.max()) + 1)
@@ -95,12 +118,23 @@ def offsets_at(zone: str, instants_ms: I64Array) -> I64Array:
 
 
 def local_days(zone: str, instants_ms: I64Array) -> npt.NDArray[np.int32]:
-    """Return each instant's local date as days since 1970-01-01 (n,)."""
+    """Return each instant's local date as days since 1970-01-01 (n,).
+
+    Example:
+        >>> at = 20_634 * DAY_MS + 18 * 3_600_000 + 15 * 60_000  # 2026-06-30T18:15Z (vector Z-d)
+        >>> local_days("Asia/Kathmandu", np.array([at - 1, at])).tolist()
+        [20634, 20635]
+    """
     return ((instants_ms + offsets_at(zone, instants_ms)) // DAY_MS).astype(np.int32)
 
 
 def local_date(zone: str, instant_ms: int) -> dt.date:
-    """Return the instant's local date."""
+    """Return the instant's local date.
+
+    Example:
+        >>> local_date("Asia/Kathmandu", 20_634 * DAY_MS + 18 * 3_600_000 + 15 * 60_000)  # 2026-06-30T18:15Z
+        datetime.date(2026, 7, 1)
+    """
     return date_of(int(local_days(zone, np.array([instant_ms], np.int64))[0]))
 
 
@@ -109,6 +143,11 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
 
     Not always midnight: a day begins at 01:00 where the clocks skip midnight. A date that the zone skipped begins with
     the next date, so it is empty.
+
+    Example:
+        >>> start_ms = day_starts("Africa/Cairo", np.array([day_number(dt.date(2026, 4, 24))]))
+        >>> ((start_ms + offsets_at("Africa/Cairo", start_ms)) % DAY_MS // 3_600_000).tolist()  # 01:00 (vector Z-e)
+        [1]
     """
     if len(days) == 0:
         return np.empty(0, np.int64)
@@ -129,6 +168,10 @@ def day_number(date: dt.date) -> int:
 
     Raises:
         CivilTimeError: outside `FIRST_DATE` to `LAST_DATE`.
+
+    Example:
+        >>> day_number(dt.date(2026, 11, 1))
+        20758
     """
     if not FIRST_DATE <= date <= LAST_DATE:
         raise CivilTimeError(f"date {date} is outside {FIRST_DATE} to {LAST_DATE}")
@@ -136,7 +179,12 @@ def day_number(date: dt.date) -> int:
 
 
 def date_of(day: int) -> dt.date:
-    """Return the date that is `day` days after 1970-01-01."""
+    """Return the date that is `day` days after 1970-01-01.
+
+    Example:
+        >>> date_of(20_758)
+        datetime.date(2026, 11, 1)
+    """
     return dt.date.fromordinal(day + _EPOCH)
 
 
@@ -150,6 +198,11 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
 
     Raises:
         CivilTimeError: another text, or a range that reaches back before `FIRST_DATE`.
+
+    Example:
+        >>> first, last = relative_dates("7d", "Europe/Berlin", 20_758 * DAY_MS)
+        >>> str(first), str(last)
+        ('2026-10-26', '2026-11-01')
     """
     today = local_date(zone, now_ms)
     match text:

@@ -38,6 +38,11 @@ def test_words_of_comments_and_protos_count_and_those_of_code_and_ignores_do_not
     assert words.counted(words.prose_of(proto)) == {"words": 3, "what": 1, "it": 1}
 
 
+def test_words_of_examples_do_not_count(tmp_path: Path) -> None:
+    docstring = "A module.\n\nExample:\n    >>> what = 'it'  # one of them\n    >>> what\n    'it'\n\nThe end.\n"
+    assert words.counted(words.prose_of(Path(a_file(tmp_path, docstring)))) == {"words": 5}
+
+
 @pytest.mark.parametrize(
     "code", ["one = 1", "def said() -> None: ...", "def f(own: int) -> None: ...", "x.told", "for least in (): ..."]
 )

@@ -107,7 +107,12 @@ TRAFFIC_SKETCHES = ("visitors",)
 
 
 def sum_type(measure: str) -> pl.DataType:
-    """Return the type of a measure's sums; in rows every measure is Int64."""
+    """Return the type of a measure's sums; in rows every measure is Int64.
+
+    Example:
+        >>> sum_type("orders"), sum_type("gross_revenue")  # rule M1
+        (Int64, Int128)
+    """
     return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
 
 
@@ -121,7 +126,13 @@ OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with reserved words escaped and FOLDED as OTHER in dimensions; both are rare."""
+    r"""Return the rows with reserved words escaped and FOLDED as OTHER in dimensions; both are rare.
+
+    Example:
+        >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})
+        >>> with_escaped_names(sent)["campaign"].to_list()  # rules §9, S10
+        ['may', '\\(not set)', None, '(other)']
+    """
     texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name != "site"]
     begins = pl.col(texts).str
     suspect = rows.select((begins.starts_with("(") | begins.starts_with("\\") | begins.starts_with(FOLDED)).any()).row(

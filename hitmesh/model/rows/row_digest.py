@@ -50,7 +50,13 @@ class RowDigest:
         self._remembered: dict[str, int] = {}
 
     def texts(self, values: pl.Series) -> U64Array:
-        """Return each text's hash (n,), NOT_SET_HASH for null."""
+        """Return each text's hash (n,), NOT_SET_HASH for null.
+
+        Example:
+            >>> hashes = RowDigest(bytes(32)).texts(pl.Series(["/shoes", "/shoes", None])).tolist()
+            >>> hashes[0] == hashes[1], hashes[2] == NOT_SET_HASH
+            (True, True)
+        """
         if values.null_count() == len(values):  # most dimensions of most rows
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
@@ -70,6 +76,13 @@ class RowDigest:
             source: the kind of the rows.
             known: dimension hashes (n,) from `texts`, and the site's hash64, if already computed: hashing dominates the
                 cost.
+
+        Example:
+            >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}
+            >>> rows = pl.DataFrame({**key, **dict.fromkeys(VISITS_MEASURES, [3, 1, 2])})
+            >>> three, *parts = RowDigest(bytes(32)).of(rows, RowSource.VISITS).tolist()
+            >>> three == sum(parts) % 2**64  # 3 = 1 + 2 (decision A8)
+            True
         """
         keys = np.full(rows.height, self._hash(source), np.uint64)
         # Digests are compared only within a site.

@@ -46,31 +46,63 @@ class Theta:
 
     @property
     def exact(self) -> bool:
-        """Whether the estimate is the true count."""
+        """Whether the estimate is the true count.
+
+        Example:
+            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).exact
+            True
+        """
         return self.theta == MAX_THETA
 
     def estimate(self) -> float:
-        """Return the distinct count: the number of hashes over the sampled fraction."""
+        """Return the distinct count: the number of hashes over the sampled fraction.
+
+        Example:
+            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).estimate()
+            2.0
+            >>> Theta(MAX_THETA // 2, np.array([7, 9], np.uint64)).estimate()  # half of the hashes are kept
+            4.0
+        """
         return len(self.hashes) / (float(self.theta) / float(MAX_THETA))
 
     @property
     def rse(self) -> float:
-        """The estimate's relative standard error: 0 when exact, 1 when the sample is empty."""
+        """The estimate's relative standard error: 0 when exact, 1 when the sample is empty.
+
+        Example:
+            >>> Theta(MAX_THETA // 2, np.array([7, 9], np.uint64)).rse
+            0.5
+        """
         if self.exact:
             return 0.0
         sampled_fraction = float(self.theta) / float(MAX_THETA)
         return float(np.sqrt((1.0 - sampled_fraction) / len(self.hashes))) if len(self.hashes) else 1.0
 
     def lower_bound(self) -> float:
-        """Return the lower bound of the true count, at two standard deviations."""
+        """Return the lower bound of the true count, at two standard deviations.
+
+        Example:
+            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).lower_bound()
+            2.0
+        """
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_lower_bound(BOUND_STD_DEVS))
 
     def upper_bound(self) -> float:
-        """Return the upper bound of the true count, at two standard deviations."""
+        """Return the upper bound of the true count, at two standard deviations.
+
+        Example:
+            >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).upper_bound()
+            2.0
+        """
         return float(compact_theta_sketch.deserialize(self.to_bytes()).get_upper_bound(BOUND_STD_DEVS))
 
     def to_bytes(self) -> bytes:
-        """Return the compact form that DataSketches reads."""
+        """Return the compact form that DataSketches reads.
+
+        Example:
+            >>> Theta(MAX_THETA, np.array([7], np.uint64)).to_bytes().hex(" ", 8)
+            '01030300001acc93 0700000000000000'
+        """
         return bytes(Thetas.of_one(self).to_arrow()[0].as_py())
 
 
@@ -88,7 +120,12 @@ class Thetas:
 
     @staticmethod
     def of_one(sketch: Theta) -> "Thetas":
-        """Return a single sketch as columns."""
+        """Return a single sketch as columns.
+
+        Example:
+            >>> len(Thetas.of_one(Theta(MAX_THETA, np.array([7, 9], np.uint64))))
+            1
+        """
         return Thetas(np.array([sketch.theta], np.uint64), np.array([len(sketch.hashes)], np.int64), sketch.hashes)
 
     def __len__(self) -> int:
@@ -102,21 +139,46 @@ class Thetas:
 
     @cached_property
     def ends(self) -> I64Array:
-        """Each sketch's exclusive end in `hashes`."""
+        """Each sketch's exclusive end in `hashes`.
+
+        Example:
+            >>> exact = np.full(2, MAX_THETA, np.uint64)
+            >>> Thetas(exact, np.array([1, 2]), np.array([7, 7, 9], np.uint64)).ends.tolist()
+            [1, 3]
+        """
         return np.cumsum(self.counts)
 
     @cached_property
     def exact(self) -> BoolArray:
-        """Whether each estimate is the true count."""
+        """Whether each estimate is the true count.
+
+        Example:
+            >>> thetas = np.array([MAX_THETA, 8], np.uint64)
+            >>> Thetas(thetas, np.array([1, 1]), np.array([7, 7], np.uint64)).exact.tolist()
+            [True, False]
+        """
         return np.equal(self.thetas, MAX_THETA)
 
     @cached_property
     def estimates(self) -> npt.NDArray[np.float64]:
-        """Each sketch's distinct count, the same float as in the library."""
+        """Each sketch's distinct count, the same float as in the library.
+
+        Example:
+            >>> exact = np.full(2, MAX_THETA, np.uint64)
+            >>> Thetas(exact, np.array([1, 2]), np.array([7, 7, 9], np.uint64)).estimates.tolist()
+            [1.0, 2.0]
+        """
         return self.counts / (self.thetas.astype(np.float64) / float(MAX_THETA))
 
     def to_arrow(self) -> pa.LargeBinaryArray:
-        """Return one compact sketch per row, never null, as large binary (polars takes it without a copy)."""
+        """Return one compact sketch per row, never null, as large binary (polars takes it without a copy).
+
+        Example:
+            >>> exact = np.full(2, MAX_THETA, np.uint64)
+            >>> column = Thetas(exact, np.array([1, 2]), np.array([7, 7, 9], np.uint64)).to_arrow()
+            >>> parse(column)[1].hashes.tolist()
+            [7, 9]
+        """
         single_or_empty = self.exact & (self.counts <= 1)
         preamble = np.where(self.exact, np.where(single_or_empty, 1, 2), 3)
         ends = np.cumsum(preamble + self.counts)
@@ -139,6 +201,11 @@ def parse(column: pa.LargeBinaryArray) -> Thetas:
 
     Raises:
         ValueError: a sketch has another seed, family or version, is compressed, or is cut short.
+
+    Example:
+        >>> stored = Theta(MAX_THETA, np.array([7, 9], np.uint64)).to_bytes()
+        >>> parse(pa.array([stored], pa.large_binary())).hashes.tolist()
+        [7, 9]
     """
     if len(column) == 0:
         return Thetas(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
@@ -186,6 +253,14 @@ def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: Boo
 
 
 def require(condition: bool, complaint: str) -> None:
-    """Raise ValueError with the complaint unless the condition holds."""
+    """Raise ValueError with the complaint unless the condition holds.
+
+    Example:
+        >>> require(True, "a sketch is truncated")
+        >>> require(False, "a sketch is truncated")
+        Traceback (most recent call last):
+            ...
+        ValueError: a sketch is truncated
+    """
     if not condition:
         raise ValueError(complaint)

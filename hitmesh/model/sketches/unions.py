@@ -37,6 +37,10 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
     """Return the most distinct keys that a cell's sketch holds exactly; a larger sketch is a sample.
 
     An update sketch with lg k 12 owns 8,192 slots and starts sampling when more than 15/16 are full.
+
+    Example:
+        >>> exact_limit()
+        7680
     """
     return (2 << lg_k) * 15 // 16
 
@@ -46,6 +50,10 @@ def theta_hashes(keys: U64Array) -> U64Array:
 
     Equal to the DataSketches hash for `update(int)` with the key's bits as int64 (an integer key; DataSketches treats
     the text "5" and the number 5 as different items).
+
+    Example:
+        >>> theta_hashes(np.array([5], np.uint64)).tolist()
+        [1498732507761423037]
     """
     hashes = np.empty(len(keys), np.uint64)
     for start in range(0, len(keys), _HASH_CHUNK):
@@ -66,6 +74,11 @@ def cell_sketches(
 
     Same bytes as `update_theta_sketch(lg_k)` updated with each group's keys in the order given. The order only affects
     the samples of groups above `exact_limit(lg_k)` distinct keys.
+
+    Example:
+        >>> visitors, cells = np.array([11, 12, 11, 11], np.uint64), np.array([0, 0, 0, 1])
+        >>> parse(cell_sketches(visitors, cells, n_groups=2)).counts.tolist()
+        [2, 1]
     """
     _check_group_ids(len(keys), group_ids, n_groups)
     hashes = theta_hashes(keys)
@@ -87,6 +100,11 @@ def union(sketches: Iterable[bytes]) -> Theta:
 
     Raises:
         ValueError: a sketch has another seed, family, version, or is cut short.
+
+    Example:
+        >>> first, second = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2).to_pylist()
+        >>> union([first, second]).estimate()  # a visitor in both cells counts once
+        2.0
     """
     column = pa.array(list(sketches), pa.large_binary())
     return merge_by_group(column, np.zeros(len(column), np.int64), 1)[0]
@@ -95,7 +113,14 @@ def union(sketches: Iterable[bytes]) -> Theta:
 def union_by_group(
     sketches: "pa.Array | pa.ChunkedArray | pl.Series", group_ids: npt.NDArray[np.integer], n_groups: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return (distinct count, whether the count is exact) for each group's union: `merge_by_group` without hashes."""
+    """Return (distinct count, whether the count is exact) for each group's union: `merge_by_group` without hashes.
+
+    Example:
+        >>> cells = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2)
+        >>> counts, are_exact = union_by_group(cells, np.array([0, 0]), n_groups=1)
+        >>> counts.tolist(), are_exact.tolist()
+        ([2.0], [True])
+    """
     merged = merge_by_group(sketches, group_ids, n_groups)
     return merged.estimates, merged.exact
 
@@ -118,6 +143,11 @@ def merge_by_group(
 
     Raises:
         ValueError: a sketch has another seed, family, version, or is cut short.
+
+    Example:
+        >>> cells = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2)
+        >>> merge_by_group(cells, np.array([0, 1]), n_groups=3).counts.tolist()
+        [2, 1, 0]
     """
     column = _as_large_binary(sketches)
     _check_group_ids(len(column), group_ids, n_groups)
