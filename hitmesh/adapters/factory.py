@@ -10,35 +10,49 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
 from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
+from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
 from hitmesh.adapters.embedded.ledger import EmbeddedLedger
-from hitmesh.adapters.embedded.log import DEFAULT_PARTITIONS, EmbeddedLog, LogCatalogue
-from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader, EmbeddedProgress
+from hitmesh.adapters.embedded.log import EmbeddedLog
+from hitmesh.adapters.embedded.log_reader import EmbeddedLogReader
 from hitmesh.adapters.embedded.log_scan import EmbeddedLogScan
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore
 from hitmesh.adapters.embedded.outbox import EmbeddedOutbox
+from hitmesh.adapters.embedded.progress import EmbeddedProgress
 from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
 from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
-from hitmesh.adapters.embedded.segments import EmbeddedRollupSink, Segments
+from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
-from hitmesh.adapters.embedded.settling import EmbeddedDirtyDays
+from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.states import EmbeddedStateStore
 from hitmesh.adapters.embedded.stream_rows import StreamRows
+from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.adapters.memory.directory import MemorySiteDirectory
+from hitmesh.adapters.memory.dirty import MemoryDirtyDays
 from hitmesh.adapters.memory.generations import MemoryGenerations
-from hitmesh.adapters.memory.log import MemoryLog, MemoryLogReader, MemoryLogScan, MemoryProgress
-from hitmesh.adapters.memory.raw import MemoryRawStore, MemoryRejectedStore
+from hitmesh.adapters.memory.ledger import MemoryLedger
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.adapters.memory.log_reader import MemoryLogReader
+from hitmesh.adapters.memory.log_scan import MemoryLogScan
+from hitmesh.adapters.memory.metrics import MemoryMetricStore
+from hitmesh.adapters.memory.outbox import MemoryOutbox
+from hitmesh.adapters.memory.progress import MemoryProgress
+from hitmesh.adapters.memory.raw import MemoryRawStore
+from hitmesh.adapters.memory.rejected import MemoryRejectedStore
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.memory.settling import MemoryDirtyDays, MemoryOrderClaims
-from hitmesh.adapters.memory.streaming import MemoryLedger, MemoryOutbox, MemorySeriesStore, MemoryStateStore
+from hitmesh.adapters.memory.series import MemorySeriesStore
+from hitmesh.adapters.memory.sink import MemoryRollupSink
+from hitmesh.adapters.memory.states import MemoryStateStore
 from hitmesh.adapters.servers import SCHEME, parse_servers
+from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.limits import UNKNOWN_KEYS_S
@@ -107,9 +121,8 @@ def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unkno
 
 
 def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
-    log, series = MemoryLog(clock, partitions), MemorySeriesStore()
+    log, series, rows = MemoryLog(clock, partitions), MemorySeriesStore(), MemoryRows()
     progress = MemoryProgress(log, PROCESSOR_GROUP)
-    rows = MemoryRows(series, progress)
     return Stores(
         log=log,
         log_reader=lambda topic, group: MemoryLogReader(log, topic, group),
@@ -123,8 +136,8 @@ def _in_memory(clock: Clock, partitions: Mapping[Topic, int]) -> Stores:
         series=series,
         ledger=MemoryLedger(),
         states=MemoryStateStore(),
-        sink=rows,
-        metrics=rows,
+        sink=MemoryRollupSink(rows, series),
+        metrics=MemoryMetricStore(rows, progress),
         progress=progress,
         directory=MemorySiteDirectory(),
         trim=lambda older_than_ms: 0,

@@ -19,7 +19,7 @@ from typing import Any, Final
 import processor.stream.live.rows
 import processor.stream.live.step
 import processor.stream.live.timelines_step
-from hitmesh.adapters.memory.settling import MemoryOrderClaims
+from hitmesh.adapters.memory.claims import MemoryOrderClaims
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.records import LoggedRecord
 from hitmesh.model.rows.stream_columns import EPOCH_MS

@@ -13,7 +13,7 @@ import time
 
 import processor.settle.attempt
 import processor.settle.settlement
-from hitmesh.adapters.embedded.segments import EmbeddedRollupSink
+from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.generations import DirtyMark
 from hitmesh.runtime.clock import SystemClock

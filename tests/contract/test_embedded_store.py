@@ -15,7 +15,8 @@ import pytest
 from hitmesh.adapters.embedded.metrics import EmbeddedMetricStore, SegmentColumns
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA
-from hitmesh.adapters.embedded.segments import MAX_FILES, EmbeddedRollupSink, Segments
+from hitmesh.adapters.embedded.segments import Segments
+from hitmesh.adapters.embedded.sink import MAX_FILES, EmbeddedRollupSink
 from hitmesh.adapters.embedded.sqlite import Database
 from hitmesh.adapters.embedded.stream_rows import StreamRows
 from hitmesh.adapters.factory import Stores, open_stores

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.adapters.embedded.log import EmbeddedLog, LogCatalogue
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
+from hitmesh.adapters.embedded.log import EmbeddedLog
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.schema import LOG_SCHEMA

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hitmesh.adapters.memory.streaming import MemoryLedger
+from hitmesh.adapters.memory.ledger import MemoryLedger
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.runtime.telemetry import registry as known
 from processor.stream.balance import unbalanced_hits, unbalanced_sites

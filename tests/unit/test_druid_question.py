@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 import pytest
 
-from hitmesh.adapters.druid.columns import PRESENCE
 from hitmesh.adapters.druid.question import MAX_ROWS, exists, rows_query, values_query
 from hitmesh.adapters.druid.scan import scan_query
+from hitmesh.adapters.shared.druid_columns import PRESENCE
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource

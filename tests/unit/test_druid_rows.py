@@ -13,13 +13,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from hitmesh.adapters.druid.answer import as_promised, frame_of
-from hitmesh.adapters.druid.columns import COUNTS, DIMENSIONS, HIGH, MEASURES, SMALL, SORTED
 from hitmesh.adapters.druid.metrics import matching
 from hitmesh.adapters.druid.question import MAX_ROWS
-from hitmesh.adapters.druid.rows import MAX_ROWS as ROWS_A_MESSAGE
-from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.shared.answers import answer
+from hitmesh.adapters.shared.druid_columns import COUNTS, DIMENSIONS, HIGH, MEASURES, SMALL, SORTED
+from hitmesh.adapters.shared.druid_rows import MAX_ROWS as ROWS_A_MESSAGE
+from hitmesh.adapters.shared.druid_rows import encoded, encoded_mark
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import PartitionId, PartitionProgress

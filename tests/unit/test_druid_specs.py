@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from hitmesh.adapters.druid import schema
-from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET, MEASURES, PRESENCE, SENT
 from hitmesh.adapters.druid.schema import differences
 from hitmesh.adapters.druid.specs import KEEP_NOTHING, UNION_SIZE, compaction, retention, supervisor
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.druid_columns import MARK, MARK_LOG_TIME, MARK_OFFSET, MEASURES, PRESENCE, SENT
 from hitmesh.model.errors import FatalError
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS

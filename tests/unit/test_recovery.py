@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from hitmesh.adapters.memory.streaming import MemorySeriesStore, MemoryStateStore
+from hitmesh.adapters.memory.series import MemorySeriesStore
+from hitmesh.adapters.memory.states import MemoryStateStore
 from hitmesh.adapters.shared.partials import newest
 from hitmesh.model.errors import PartitionsMoved
 from hitmesh.model.generations import STREAM_GENERATION

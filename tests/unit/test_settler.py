@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import structlog
 
-from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.adapters.memory.metrics import MemoryMetricStore
 from hitmesh.model.days import date_text
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, GenerationEntry
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
@@ -194,9 +194,9 @@ def test_day_whose_rows_were_lost_or_doubled_in_the_metric_store_is_not_confirme
     row = {"site": SITE, "day": DAY, "excluded": False, "cell": MIDNIGHT} | changed
     rows = {**nothing, source: signed(source, row)}
     store = mesh.stores.metrics
-    assert isinstance(store, MemoryRows)
+    assert isinstance(store, MemoryMetricStore)
     partition = PartitionId(mesh.stores.log.log_id(Topic.HITS), 0)
-    store.add([FoldedRows(partition, rows[RowSource.TRAFFIC], rows[RowSource.VISITS])])
+    store.rows.add([FoldedRows(partition, rows[RowSource.TRAFFIC], rows[RowSource.VISITS])])
     mesh.settle()
     published, drift = entry(mesh), mesh.stores.generations.drifts(SITE, DAY, DAY + 1)[TODAY]
     assert published is not None

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from hitmesh.adapters.druid.columns import ABOUT, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import BUCKET, MAX_ROWS, sum_columns
+from hitmesh.adapters.shared.druid_columns import ABOUT, PRESENCE, whole_amounts
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import ErrorReason

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from hitmesh.adapters.druid.client import DruidClient
-from hitmesh.adapters.druid.columns import MARK, MARK_LOG_TIME, MARK_OFFSET
 from hitmesh.adapters.druid.intervals import mark_intervals
-from hitmesh.adapters.druid.rows import mark_of
-from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import Catalogue
+from hitmesh.adapters.shared.druid_columns import MARK, MARK_LOG_TIME, MARK_OFFSET
+from hitmesh.adapters.shared.druid_rows import mark_of
 from hitmesh.model.errors import HitmeshError
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource

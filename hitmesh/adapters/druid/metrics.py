@@ -22,9 +22,9 @@ from hitmesh.adapters.druid.proof import Proof, proof_of
 from hitmesh.adapters.druid.question import Json, Matches, rows_query, values_query
 from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
-from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import needed_columns, patterns_of
+from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError, RetryError
 from hitmesh.model.filters import Comparison, null_name

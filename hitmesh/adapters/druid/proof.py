@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hitmesh.adapters.druid.columns import MARK, MARK_OFFSET
 from hitmesh.adapters.druid.intervals import mark_intervals
-from hitmesh.adapters.druid.rows import mark_of
+from hitmesh.adapters.shared.druid_columns import MARK, MARK_OFFSET
+from hitmesh.adapters.shared.druid_rows import mark_of
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS

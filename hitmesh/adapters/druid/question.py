@@ -14,9 +14,9 @@ from typing import Any, Final, assert_never
 from pydruid.query import QueryBuilder
 from pydruid.utils.aggregators import doublesum, longsum
 
-from hitmesh.adapters.druid.columns import ABOUT, HIGH, PRESENCE
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.druid.specs import UNION_SIZE
+from hitmesh.adapters.shared.druid_columns import ABOUT, HIGH, PRESENCE
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, null_name
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay

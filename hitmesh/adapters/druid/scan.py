@@ -14,9 +14,9 @@ from typing import Any, Final
 import polars as pl
 
 from hitmesh.adapters.druid.answer import refuse_too_many
-from hitmesh.adapters.druid.columns import DIMENSIONS, HIGH, PRESENCE, whole_amounts
 from hitmesh.adapters.druid.question import MAX_ROWS, Json, Matches, exists, interval
 from hitmesh.adapters.shared.answers import answer
+from hitmesh.adapters.shared.druid_columns import DIMENSIONS, HIGH, PRESENCE, whole_amounts
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 

@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 import polars as pl
 
 from hitmesh.adapters.druid.client import DruidClient
-from hitmesh.adapters.druid.columns import SENT
 from hitmesh.adapters.druid.intervals import iso
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import as_stored
+from hitmesh.adapters.shared.druid_columns import SENT
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hitmesh.adapters.druid.columns import (
+from hitmesh.adapters.schema_plan import SchemaOptions
+from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.druid_columns import (
     MARK,
     MARK_LOG_TIME,
     MARK_OFFSET,
@@ -17,8 +19,6 @@ from hitmesh.adapters.druid.columns import (
     SORTED,
     TIME,
 )
-from hitmesh.adapters.schema_plan import SchemaOptions
-from hitmesh.adapters.servers import Servers
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 from hitmesh.model.sketches.unions import LG_K_UNION
 

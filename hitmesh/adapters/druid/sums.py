@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from hitmesh.adapters.druid.columns import HALF, HIGH
 from hitmesh.adapters.druid.intervals import iso
+from hitmesh.adapters.shared.druid_columns import HALF, HIGH
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.sites import SiteDay

@@ -7,13 +7,12 @@ append; each transaction reads the partition ends anew.
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.shared.bits import to_signed
@@ -24,7 +23,6 @@ from hitmesh.model.records import Record
 from hitmesh.ports import Clock
 from hitmesh.runtime.logs import logger, traceback_of
 
-DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 MAX_QUEUED_BYTES: Final = 32 << 20
 MAX_QUEUED_RECORDS: Final = 10_000
 MAX_VALUE_BYTES: Final = 64 << 20
@@ -34,68 +32,6 @@ _CLOSE_TIMEOUT_S: Final = 30.0
 _TRIM_CHUNK_RECORDS: Final = 500
 
 _INSERT_RECORD: Final = f"INSERT INTO records VALUES ({', '.join('?' * 16)})"
-
-
-class Declaration(NamedTuple):
-    """A topic's log id and number of partitions."""
-
-    log: str
-    partitions: int
-
-
-class LogCatalogue:
-    """The log of each topic, written once when the data directory is created. Thread-safe.
-
-    Args:
-        database: log.db.
-        partitions: number of partitions for a new topic; ignored for existing topics.
-    """
-
-    def __init__(self, database: Database, partitions: Mapping[Topic, int] = DEFAULT_PARTITIONS) -> None:
-        self._database = database
-        self._partitions = partitions
-        self._known: dict[Topic, Declaration] = {}
-
-    def of(self, topic: Topic) -> Declaration:
-        """Return the topic's declaration; create the declaration if the store has none."""
-        if topic not in self._known:
-            found = self._stored(topic)
-            if found is None:
-                self._declare(topic)
-                found = self._stored(topic)
-            if found is None:
-                raise Unavailable(f"log.db did not store the declaration of topic {topic}; try again")
-            self._known[topic] = found
-        return self._known[topic]
-
-    def partition_ids(self, topic: Topic) -> Sequence[PartitionId]:
-        """Return every declared partition of the topic."""
-        declared = self.of(topic)
-        return [PartitionId(declared.log, number) for number in range(declared.partitions)]
-
-    def topic_of(self, log: str) -> Topic:
-        """Return a log's topic.
-
-        Raises:
-            ValueError: the log does not belong to this store.
-        """
-        for topic in Topic:
-            if log == self.of(topic).log:
-                return topic
-        raise ValueError(f"log {log} does not belong to this store")
-
-    def _stored(self, topic: Topic) -> Declaration | None:
-        with self._database.reading() as transaction:
-            return transaction.first(Declaration, "SELECT log_id, partitions FROM logs WHERE topic = ?", (topic,))
-
-    def _declare(self, topic: Topic) -> None:
-        count = self._partitions[topic]
-        with self._database.writing() as transaction:
-            log = f"{topic}.{secrets.token_hex(8)}"
-            if transaction.run("INSERT OR IGNORE INTO logs VALUES (?, ?, ?)", (topic, log, count)):
-                transaction.run_many(
-                    "INSERT INTO ends VALUES (?, ?, 0, 0)", [(topic, number) for number in range(count)]
-                )
 
 
 @dataclass(slots=True)

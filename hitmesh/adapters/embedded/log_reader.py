@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from hitmesh.adapters.embedded.log import LogCatalogue
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction, Watch
 from hitmesh.adapters.shared.bits import to_unsigned
@@ -133,20 +133,6 @@ def records_between(
         )
         for row in rows
     ]
-
-
-class EmbeddedProgress:
-    """A ProgressReader for the committed positions of the processor's group."""
-
-    def __init__(self, catalogue: LogCatalogue, committed: ReaderPositions, group: str) -> None:
-        self._catalogue = catalogue
-        self._committed = committed
-        self._group = group
-
-    def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every declared partition, (0, 0) without a commit."""
-        saved = self._committed.committed(topic, self._group)
-        return {partition: saved.get(partition, _START) for partition in self._catalogue.partition_ids(topic)}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from hitmesh.adapters.embedded.log import LogCatalogue
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.log_reader import records_between
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.model.positions import PartitionId, Topic

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.compaction import Compaction
-from hitmesh.adapters.embedded.log import LogCatalogue
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions, committed_positions, save_positions
 from hitmesh.adapters.embedded.sqlite import Database, Transaction
 from hitmesh.adapters.embedded.stream_rows import Chunk, add_chunks, chunked

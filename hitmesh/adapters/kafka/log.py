@@ -12,10 +12,10 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import error_of, unavailable
 from hitmesh.adapters.kafka.records import header_of, place_of
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.adapters.shared.log_time import log_time_of
 from hitmesh.model.errors import LogFull, RetryError, Unavailable
 from hitmesh.model.positions import LoggedPosition, PartitionId, Position, Topic

@@ -14,12 +14,12 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.members import GroupMembers
-from hitmesh.adapters.kafka.offsets import committed_by, offset_of
+from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
 from hitmesh.adapters.kafka.records import logged_of, place_of
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.model.errors import FatalError, PartitionsMoved, Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
@@ -159,7 +159,7 @@ class KafkaLogReader:
         if lost:
             raise PartitionsMoved(f"partitions {lost} of {self._kafka_topic} belong to another reader", retry_after_s=0)
         there = committed_by(self._consumer, self._kafka_topic, list(positions))
-        newer = [partition for partition, done in positions.items() if _is_newer(done, there[partition])]
+        newer = [partition for partition, done in positions.items() if is_newer(done, there[partition])]
         if not newer:
             return
         offsets = [offset_of(self._kafka_topic, partition, positions[partition]) for partition in newer]
@@ -299,7 +299,3 @@ class KafkaLogReader:
             count += 1
         self._ahead = ordered[count:]
         return ordered[:count]
-
-
-def _is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
-    return (done.next_offset, done.log_time) > (there.next_offset, there.log_time)

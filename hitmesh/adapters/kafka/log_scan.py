@@ -14,10 +14,10 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from hitmesh.adapters.kafka.catalogue import Catalogue
 from hitmesh.adapters.kafka.errors import unavailable
 from hitmesh.adapters.kafka.records import logged_behind, place_of
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.records import LoggedRecord

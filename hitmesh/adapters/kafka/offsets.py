@@ -36,6 +36,11 @@ def offset_of(topic: str, partition: PartitionId, done: PartitionProgress) -> To
     return TopicPartition(topic, partition.partition, done.next_offset, metadata=str(done.log_time))
 
 
+def is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
+    """Return whether a position is ahead of another, or has the same offset and a later log time."""
+    return (done.next_offset, done.log_time) > (there.next_offset, there.log_time)
+
+
 def committed_by(
     consumer: Consumer, topic: str, partitions: Sequence[PartitionId]
 ) -> Mapping[PartitionId, PartitionProgress]:

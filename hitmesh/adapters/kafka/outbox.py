@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer
 
-from hitmesh.adapters.kafka.catalogue import Catalogue, Progress, Writers
 from hitmesh.adapters.kafka.log_reader import group_id
 from hitmesh.adapters.kafka.members import GroupMembers
-from hitmesh.adapters.kafka.offsets import committed_by, offset_of
+from hitmesh.adapters.kafka.offsets import committed_by, is_newer, offset_of
 from hitmesh.adapters.kafka.rollups import RollupTopics
 from hitmesh.adapters.kafka.transactions import Message, Offsets, TransactionalProducer
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.catalogue import Catalogue, Progress, Writers
 from hitmesh.adapters.shared.positions import refuse_rows_behind
 from hitmesh.adapters.shared.stream_rows import as_streamed
 from hitmesh.model.errors import CommitInDoubt, Fenced, HitmeshError, PartitionsMoved
@@ -162,7 +162,7 @@ class KafkaOutbox:
         return {
             partition: done
             for partition, done in positions.items()
-            if _is_newer(done, self._done.get(partition, _START))
+            if is_newer(done, self._done.get(partition, _START))
         }
 
     def _messages(
@@ -212,7 +212,3 @@ class KafkaOutbox:
             self._progress.publish(positions)
         except HitmeshError as error:
             logger().warning("progress_not_published", reason=error.reason, message=error.message)
-
-
-def _is_newer(done: PartitionProgress, there: PartitionProgress) -> bool:
-    return (done.next_offset, done.log_time) > (there.next_offset, there.log_time)

@@ -1,7 +1,7 @@
 """Step 6 of the journey towards Druid: the topic and partition of each row and mark (architecture §4).
 
 All rows from a log partition go to the same partition of each topic, followed by the mark; a reader that has read the
-mark has read the rows. Knows nothing of row encoding, which hitmesh.adapters.druid.rows decides.
+mark has read the rows. Knows nothing of row encoding, which hitmesh.adapters.shared.druid_rows decides.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from confluent_kafka.admin import AdminClient
 
-from hitmesh.adapters.druid.rows import encoded, encoded_mark
 from hitmesh.adapters.kafka.transactions import Message, TransactionalProducer
 from hitmesh.adapters.servers import Servers
+from hitmesh.adapters.shared.druid_rows import encoded, encoded_mark
 from hitmesh.model.errors import FatalError, Unavailable
 from hitmesh.model.keys import hash64
 from hitmesh.model.positions import PartitionId, PartitionProgress

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import secrets
 import threading
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Final
 
+from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.shared.log_time import log_time_of
 from hitmesh.model.errors import LogFull, Unavailable
 from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record
 from hitmesh.ports import Clock
 
-DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 MAX_BYTES: Final = 256 << 20
 _START: Final = PartitionProgress(0, 0)
 
@@ -144,72 +143,3 @@ class MemoryLog:
             for partition in self.partition_ids(topic)
             for logged in self._records[partition][start[partition].next_offset :]
         ]
-
-
-class MemoryLogReader:
-    """A LogReader on a MemoryLog."""
-
-    def __init__(self, log: MemoryLog, topic: Topic, group: str) -> None:
-        self._log = log
-        self._topic = topic
-        self._group = group
-        self._next = log.committed(topic, group)
-
-    def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
-        """Return the next records, oldest log time first, in order per partition."""
-        found = self._log.read(self._topic, self._next, max_hits, timeout_s)
-        for logged in found:
-            log, partition, offset = logged.position
-            self._next[PartitionId(log, partition)] = PartitionProgress(offset + 1, logged.log_time)
-        return found
-
-    def heartbeat(self) -> None:
-        """Do nothing: no other reader shares the partitions."""
-
-    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the next position to read for each partition."""
-        return dict(self._next)
-
-    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions; partitions without a commit start at (0, 0)."""
-        return self._log.committed(self._topic, self._group)
-
-    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Save positions; older positions are ignored."""
-        self._log.commit(self._topic, self._group, positions)
-
-    def close(self) -> None:
-        """Do nothing; this reader holds no resources."""
-
-
-class MemoryProgress:
-    """A ProgressReader for a group's committed positions."""
-
-    def __init__(self, log: MemoryLog, group: str) -> None:
-        self._log = log
-        self._group = group
-
-    def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every declared partition, (0, 0) without a commit."""
-        return self._log.committed(topic, self._group)
-
-
-class MemoryLogScan:
-    """A LogScan; a MemoryLog is never trimmed."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self._log = log
-
-    def first_offset(self, partition: PartitionId) -> int:
-        """Return the first retained offset, always 0."""
-        return 0
-
-    def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first offset whose log time is at least `log_time`, otherwise the end offset."""
-        return bisect_left(self._log.records_of(partition), log_time, key=lambda logged: logged.log_time)
-
-    def read(
-        self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
-    ) -> Iterator[LoggedRecord]:
-        """Yield the records of [first_offset, end_offset) in order, with their stored log times."""
-        yield from self._log.records_of(partition)[max(first_offset, 0) : max(end_offset, 0)]

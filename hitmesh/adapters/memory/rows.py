@@ -1,43 +1,24 @@
-"""Settled rows and stream rows in memory, with queries over both."""
+"""Settled rows and stream rows in memory: `sink` and `outbox` write the rows, `metrics` reads the rows."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 import polars as pl
 
-from hitmesh.adapters.shared.answers import answer, as_stored, distinct_values, needed_columns, rows_with
-from hitmesh.adapters.shared.stream_rows import as_streamed, folded, sums_of
-from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.adapters.shared.answers import as_stored
+from hitmesh.adapters.shared.stream_rows import as_streamed, folded
 from hitmesh.model.generations import STREAM_GENERATION
-from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
-from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.stream_values import FoldedRows
-from hitmesh.ports import ProgressReader
-
-
-class DropsSeries(Protocol):
-    """A series store that drops a generation's series together with the rows."""
-
-    def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove a generation's series for a site-day."""
 
 
 class MemoryRows:
-    """A RollupSink and a MetricStore, and the destination of the outbox's rows.
+    """All rows of a memory store. Thread-safe."""
 
-    Args:
-        series: store whose series are dropped together with the rows.
-        progress: the committed positions; committed rows are visible at once.
-    """
-
-    def __init__(self, series: DropsSeries, progress: ProgressReader) -> None:
-        self._series = series
-        self._progress = progress
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[tuple[RowSource, SiteDay, int], pl.DataFrame] = {}
         self._streamed: dict[tuple[RowSource, SiteDay], list[pl.DataFrame]] = {}
@@ -69,53 +50,32 @@ class MemoryRows:
             for source, site_day, part in parts:
                 self._streamed.setdefault((source, site_day), []).append(part)
 
-    def ingested(self, site_day: SiteDay, generation: int) -> bool:
-        """Return True: rows are readable when `write` returns."""
-        return True
-
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove the rows and series of these generations; idempotent."""
+        """Remove the rows of these generations; idempotent."""
         with self._lock:
             for site_day, generation in superseded:
                 for source in RowSource:
                     self._rows.pop((source, site_day, generation), None)
                     if generation == STREAM_GENERATION:
                         self._streamed.pop((source, site_day), None)
-        for site_day, generation in superseded:
-            self._series.drop(site_day.site, site_day.day, generation)
 
-    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Return bucket, dimensions, sums and united sketches for the requested generations."""
-        return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
-
-    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, since rows are committed with their positions."""
-        return self._progress.progress(Topic.HITS)
-
-    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in the stream's generation, per requested site-day."""
+    def streamed(self, site_days: Collection[SiteDay]) -> Mapping[RowSource, pl.DataFrame]:
+        """Return all rows in the stream's generation of these site-days; a source without rows is absent."""
         with self._lock:
             parts = {
                 source: [part for site_day in site_days for part in self._streamed.get((source, site_day), ())]
                 for source in RowSource
             }
-        return sums_of(
-            {source: pl.concat(source_parts) for source, source_parts in parts.items() if source_parts}, site_days
-        )
+        return {source: pl.concat(source_parts) for source, source_parts in parts.items() if source_parts}
 
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Return at most `limit` distinct values of a dimension in the range, ascending."""
-        rows = self._rows_for(question, needed_columns(question, [dimension]))
-        return distinct_values(rows, question, dimension, limit)
-
-    def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
+    def of_generations(self, source: RowSource, generations: Mapping[SiteDay, int]) -> list[pl.DataFrame]:
+        """Return the rows of a generation per site-day."""
         with self._lock:
-            parts = [
+            return [
                 part
-                for site_day, generation in question.generations.items()
-                if (part := self._of(question.source, site_day, generation)) is not None
+                for site_day, generation in generations.items()
+                if (part := self._of(source, site_day, generation)) is not None
             ]
-        return rows_with(parts, question.source, columns)
 
     def _of(self, source: RowSource, site_day: SiteDay, generation: int) -> pl.DataFrame | None:
         if generation != STREAM_GENERATION:

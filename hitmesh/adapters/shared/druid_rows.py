@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 import polars as pl
 
-from hitmesh.adapters.druid.columns import (
+from hitmesh.adapters.shared.druid_columns import (
     COUNTS,
     DIMENSIONS,
     HALF,

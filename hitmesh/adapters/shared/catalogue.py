@@ -1,11 +1,14 @@
-"""Protocols that the Kafka adapters need from another store: declared logs, progress, writer numbers."""
+"""Protocols that adapters need from another store: declared logs, progress, writer numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+
+# For a new store of a single machine.
+DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 
 
 class Catalogue(Protocol):

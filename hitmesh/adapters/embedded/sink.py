@@ -1,0 +1,143 @@
+"""Step S of the journey on one machine: settled rows become segments.
+
+Decides when small files are merged and the write order: files, directory, then manifest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+import polars as pl
+
+from hitmesh.adapters.embedded.segments import Segments, Slice
+from hitmesh.adapters.shared.answers import as_stored
+from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import Clock
+from hitmesh.runtime.logs import logger
+
+MAX_FILES: Final = 16
+_SORTED_BY: Final = ("site", "day", "generation", "cell")
+
+Dropped = Sequence[tuple[SiteDay, int]]
+
+
+class EmbeddedRollupSink:
+    """A RollupSink over segments: a file per site, row source and call; many small files are merged.
+
+    Args:
+        segments: destination of settled rows.
+        clock: determines which stray files are old.
+        beside: called to drop the generations in other places: stream rows, partials.
+    """
+
+    def __init__(self, segments: Segments, clock: Clock, beside: Sequence[Callable[[Dropped], None]] = ()) -> None:
+        self._segments = segments
+        self._clock = clock
+        self._beside = beside
+        self._lock = threading.Lock()
+        self._swept = False
+
+    def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
+        """Store rows durably, all or nothing per call."""
+        slices: list[Slice] = []
+        with self._lock:
+            self._sweep_once()
+            for source, rows in ((RowSource.TRAFFIC, traffic), (RowSource.VISITS, visits)):
+                slices += self._save(source, as_stored(rows, source).sort(_SORTED_BY))
+            if slices:
+                self._segments.sync()
+                self._segments.add(slices)
+            for site, source in sorted({(file_slice.site, file_slice.source) for file_slice in slices}):
+                self._compact_if_whole(site, source)
+
+    def ingested(self, site_day: SiteDay, generation: int) -> bool:
+        """Return True: rows are readable when `write` returns."""
+        return True
+
+    def drop(self, superseded: Dropped) -> None:
+        """Remove the rows of these generations; idempotent."""
+        with self._lock:
+            self._segments.remove(superseded)
+        for drop in self._beside:
+            drop(superseded)
+
+    def _sweep_once(self) -> None:
+        if not self._swept:
+            self._segments.sweep(self._clock.now())
+            self._swept = True
+
+    def _save(self, source: RowSource, rows: pl.DataFrame) -> list[Slice]:
+        """Write a file per site; `rows` must be sorted."""
+        counts = rows.group_by("site", "day", "generation", maintain_order=True).len()
+        slices: list[Slice] = []
+        start = 0
+        for site, days in groupby(counts.iter_rows(), key=lambda row: str(row[0])):
+            parts = [(day, generation, rows) for _, day, generation, rows in days]
+            length = sum(rows for _, _, rows in parts)
+            file = self._segments.save(rows.slice(start, length), source)
+            start += length
+            slices += _placed(site, source, file, parts)
+        return slices
+
+    def _compact_if_whole(self, site: str, source: RowSource) -> None:
+        """Merge small files; a damaged file is only logged, since the new rows are already stored."""
+        try:
+            self._compact(site, source)
+        except StoreCorrupt as error:
+            logger().error("segments_not_merged", message=error.message)
+
+    def _compact(self, site: str, source: RowSource) -> None:
+        """Merge a site's small files when the site has more than `MAX_FILES`."""
+        slices = self._segments.of_site(site, source)
+        old = _worth_merging(slices)
+        if not old:
+            return
+        frames = {
+            file_slice.file: self._segments.read(file_slice.file, list(ROW_COLUMNS[source])) for file_slice in old
+        }
+        in_order = sorted(old, key=lambda file_slice: (file_slice.day, file_slice.generation))
+        merged = pl.concat(
+            [frames[file_slice.file].slice(file_slice.first_row, file_slice.rows) for file_slice in in_order]
+        )
+        file = self._segments.save(merged, source)
+        new = _placed(
+            site, source, file, [(file_slice.day, file_slice.generation, file_slice.rows) for file_slice in in_order]
+        )
+        self._segments.sync()
+        if not self._segments.replace(old, new):
+            self._segments.path(file).unlink()
+
+
+def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
+    """Return the slices of the files to merge: the smaller half, and each larger file not above the sum so far.
+
+    Each row is thereby rewritten a logarithmic number of times, regardless of a site's number of days.
+    """
+    sizes: dict[str, int] = {}
+    for file_slice in slices:
+        sizes[file_slice.file] = sizes.get(file_slice.file, 0) + file_slice.rows
+    if len(sizes) <= MAX_FILES:
+        return []
+    chosen: set[str] = set()
+    total = 0
+    for file, size in sorted(sizes.items(), key=lambda item: item[1]):
+        if len(chosen) > MAX_FILES // 2 and size > total:
+            break
+        chosen.add(file)
+        total += size
+    return [file_slice for file_slice in slices if file_slice.file in chosen]
+
+
+def _placed(site: str, source: RowSource, file: str, parts: Iterable[tuple[int, int, int]]) -> list[Slice]:
+    """Return slices for (day, generation, rows), consecutive in a file."""
+    slices: list[Slice] = []
+    first_row = 0
+    for day, generation, rows in parts:
+        slices.append(Slice(site, source, day, generation, file, first_row, rows))
+        first_row += rows
+    return slices

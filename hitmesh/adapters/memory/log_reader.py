@@ -1,0 +1,45 @@
+"""A reader of the log in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.records import LoggedRecord
+
+
+class MemoryLogReader:
+    """A LogReader on a MemoryLog."""
+
+    def __init__(self, log: MemoryLog, topic: Topic, group: str) -> None:
+        self._log = log
+        self._topic = topic
+        self._group = group
+        self._next = log.committed(topic, group)
+
+    def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
+        """Return the next records, oldest log time first, in order per partition."""
+        found = self._log.read(self._topic, self._next, max_hits, timeout_s)
+        for logged in found:
+            log, partition, offset = logged.position
+            self._next[PartitionId(log, partition)] = PartitionProgress(offset + 1, logged.log_time)
+        return found
+
+    def heartbeat(self) -> None:
+        """Do nothing: no other reader shares the partitions."""
+
+    def positions(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the next position to read for each partition."""
+        return dict(self._next)
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions; partitions without a commit start at (0, 0)."""
+        return self._log.committed(self._topic, self._group)
+
+    def commit(self, positions: Mapping[PartitionId, PartitionProgress]) -> None:
+        """Save positions; older positions are ignored."""
+        self._log.commit(self._topic, self._group, positions)
+
+    def close(self) -> None:
+        """Do nothing; this reader holds no resources."""

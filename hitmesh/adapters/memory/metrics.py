@@ -1,0 +1,49 @@
+"""Queries over the rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import polars as pl
+
+from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with
+from hitmesh.adapters.shared.stream_rows import sums_of
+from hitmesh.model.checkpoints import Checkpoint, unwatched
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.queries import MetricQuery
+from hitmesh.model.sites import SiteDay
+from hitmesh.ports import ProgressReader
+
+
+class MemoryMetricStore:
+    """A MetricStore in memory.
+
+    Args:
+        rows: the rows to query.
+        progress: the committed positions; committed rows are visible at once.
+    """
+
+    def __init__(self, rows: MemoryRows, progress: ProgressReader) -> None:
+        self.rows = rows
+        self._progress = progress
+
+    def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
+        """Return bucket, dimensions, sums and united sketches for the requested generations."""
+        return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
+
+    def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions, since rows are committed with their positions."""
+        return self._progress.progress(Topic.HITS)
+
+    def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
+        """Return the sums over all rows in the stream's generation, per requested site-day."""
+        return sums_of(self.rows.streamed(site_days), site_days)
+
+    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
+        """Return at most `limit` distinct values of a dimension in the range, ascending."""
+        rows = self._rows_for(question, needed_columns(question, [dimension]))
+        return distinct_values(rows, question, dimension, limit)
+
+    def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
+        return rows_with(self.rows.of_generations(question.source, question.generations), question.source, columns)

@@ -1,0 +1,81 @@
+"""Rows and positions committed together, in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from hitmesh.adapters.memory.log import MemoryLog
+from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.adapters.shared.positions import refuse_rows_behind
+from hitmesh.model.errors import Fenced
+from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
+from hitmesh.model.stream_values import FoldedRows
+
+
+class MemoryOutbox:
+    """An Outbox over the log's positions and the rows that reports read.
+
+    Args:
+        log: stores the positions.
+        rows: stores the rows.
+        group: the consumer group of the positions.
+    """
+
+    def __init__(self, log: MemoryLog, rows: MemoryRows, group: str) -> None:
+        self._log = log
+        self._rows = rows
+        self._group = group
+        self._lock = threading.Lock()
+        self._writer = 0
+
+    def take_over(self) -> int:
+        """Fence every earlier writer; return this writer's number."""
+        with self._lock:
+            self._writer += 1
+            return self._writer
+
+    def resolve(self, writer: int) -> None:
+        """Return immediately: no transaction is pending after its call.
+
+        Raises:
+            Fenced: a later writer took over.
+        """
+        with self._lock:
+            self._refuse_others(writer)
+
+    def transaction(
+        self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
+    ) -> None:
+        """Commit rows and positions.
+
+        Raises:
+            Fenced: a later writer took over; nothing was written.
+            PartitionsMoved: rows come with a position that is not ahead; nothing was written.
+            ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
+        """
+        by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}
+        for partition, progress in positions.items():
+            by_topic.setdefault(self._log.topic_of(partition.log), {})[partition] = progress
+        with self._lock:
+            self._refuse_others(writer)
+            committed = (self._log.committed(topic, self._group) for topic in by_topic)
+            refuse_rows_behind(
+                rows, positions, {key: value for topic_positions in committed for key, value in topic_positions.items()}
+            )
+            self._rows.add(rows)
+            for topic, of_topic in by_topic.items():
+                self._log.commit(topic, self._group, of_topic)
+
+    def committed(self) -> Mapping[PartitionId, PartitionProgress]:
+        """Return the committed positions of every declared partition of both topics."""
+        with self._lock:
+            return {
+                partition: progress
+                for topic in Topic
+                for partition, progress in self._log.committed(topic, self._group).items()
+            }
+
+    def _refuse_others(self, writer: int) -> None:
+        if writer != self._writer:
+            raise Fenced(f"writer {writer} is fenced: writer {self._writer} took over")

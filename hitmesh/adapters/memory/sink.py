@@ -1,0 +1,49 @@
+"""Settled rows into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import polars as pl
+
+from hitmesh.adapters.memory.rows import MemoryRows
+from hitmesh.model.sites import SiteDay
+
+
+class DropsSeries(Protocol):
+    """A series store that drops a generation's series together with the rows."""
+
+    def drop(self, site: str, day: int, generation: int) -> None:
+        """Remove a generation's series for a site-day."""
+
+
+class MemoryRollupSink:
+    """A RollupSink in memory.
+
+    Args:
+        rows: destination of settled rows.
+        series: store whose series are dropped together with the rows.
+    """
+
+    def __init__(self, rows: MemoryRows, series: DropsSeries) -> None:
+        self._rows = rows
+        self._series = series
+
+    def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
+        """Store settled rows.
+
+        Raises:
+            ValueError: a generation of a site-day already has rows; nothing was written.
+        """
+        self._rows.write(traffic, visits)
+
+    def ingested(self, site_day: SiteDay, generation: int) -> bool:
+        """Return True: rows are readable when `write` returns."""
+        return True
+
+    def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
+        """Remove the rows and series of these generations; idempotent."""
+        self._rows.drop(superseded)
+        for site_day, generation in superseded:
+            self._series.drop(site_day.site, site_day.day, generation)

@@ -1,0 +1,47 @@
+"""Snapshots of the stream's state in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from hitmesh.adapters.shared.snapshots import replaces
+from hitmesh.model.positions import PartitionId
+from hitmesh.model.stream_values import SnapshotManifest
+
+
+class MemoryStateStore:
+    """A StateStore in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunks: dict[tuple[PartitionId, int, int], list[bytes]] = {}
+        self._manifests: dict[PartitionId, SnapshotManifest] = {}
+
+    def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
+        """Store a snapshot's chunks; invisible without a manifest."""
+        with self._lock:
+            self._chunks[partition, writer, next_offset] = list(chunks)
+
+    def save_manifest(self, manifest: SnapshotManifest) -> bool:
+        """Make a snapshot visible and delete older snapshots; return False when a newer snapshot exists."""
+        key = (manifest.partition, manifest.writer, manifest.position.next_offset)
+        with self._lock:
+            if not replaces(manifest, self._manifests.get(manifest.partition)):
+                return False
+            self._manifests[manifest.partition] = manifest
+            self._chunks = {
+                chunk_key: chunks
+                for chunk_key, chunks in self._chunks.items()
+                if chunk_key[0] != manifest.partition or chunk_key[1:] >= key[1:]
+            }
+        return True
+
+    def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
+        """Return the newest snapshot from this logic version; None if absent or if a chunk is missing."""
+        with self._lock:
+            manifest = self._manifests.get(partition)
+            if manifest is None or manifest.logic_version != logic_version:
+                return None
+            chunks = self._chunks.get((partition, manifest.writer, manifest.position.next_offset), [])
+        return (manifest, list(chunks)) if len(chunks) == manifest.chunks else None
