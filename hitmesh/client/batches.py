@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from hitmesh import __version__
 from hitmesh.api.hit.v1 import hit_pb2
@@ -38,6 +38,27 @@ def batches(
         size += hit_bytes
     if batch.hits:
         yield batch
+
+
+class OutgoingBatch(NamedTuple):
+    """A batch for the send window, with its size."""
+
+    batch: hit_pb2.HitBatch
+    size: int
+
+    @property
+    def hits(self) -> int:
+        """Number of hits."""
+        return len(self.batch.hits)
+
+    def part(self, indexes: Sequence[int], attempt: int) -> OutgoingBatch:
+        """Return a batch of the hits at these indexes."""
+        return outgoing(part_of(self.batch, indexes, attempt))
+
+
+def outgoing(batch: hit_pb2.HitBatch) -> OutgoingBatch:
+    """Return a batch for the send window."""
+    return OutgoingBatch(batch, batch.ByteSize())
 
 
 def part_of(batch: hit_pb2.HitBatch, indexes: Iterable[int], attempt: int) -> hit_pb2.HitBatch:

@@ -21,16 +21,9 @@ Ended = Callable[["OpenStream", grpc.RpcError | None], None]
 class OpenStream:
     """A stream from its open message to its end. The owner guards the public fields."""
 
-    def __init__(self, mesh: Mesh, site: str, resume_from: int, opened_at_s: float) -> None:
-        self.ready = False
-        self.credit_bytes = 0
-        self.room_bytes = 0
-        self.going_away = False
-        self.progressed = False
+    def __init__(self, mesh: Mesh, site: str, resume_from: int) -> None:
         self.ended = False
         self.error: grpc.RpcError | None = None
-        self.patience_ends_s: float | None = None
-        self.active_at_s = opened_at_s
         self._requests: SimpleQueue[collector_pb2.StreamHitsRequest | None] = SimpleQueue()
         self._mesh = mesh
         self._site = site

@@ -9,7 +9,8 @@ from typing import Self
 
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.mesh import Mesh
-from hitmesh.client.sender import HitSender, Patience, SendTotals
+from hitmesh.client.patience import Patience
+from hitmesh.client.sender import HitSender, SendTotals
 from tests.support.patience import patient
 
 # Ten minutes: a collector may take 30 s to restart on a busy machine, and other waits fail the test earlier.

@@ -13,7 +13,8 @@ from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import batches
 from hitmesh.client.mesh import Mesh
-from hitmesh.client.sender import HitSender, Patience, SendStopped, SendTotals
+from hitmesh.client.patience import Patience
+from hitmesh.client.sender import HitSender, SendStopped, SendTotals
 from tests.unit.scripted_mesh import (
     KEY,
     LOG,

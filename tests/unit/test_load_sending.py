@@ -14,11 +14,13 @@ import pytest
 
 from hitmesh.api.collector.v1 import collector_pb2 as pb
 from hitmesh.api.collector.v1 import collector_pb2_grpc
-from hitmesh.client.sender import Patience, SendStopped
+from hitmesh.client.patience import Patience
+from hitmesh.client.send_window import Settled
+from hitmesh.client.sender import SendStopped
 from hitmesh.tools.load.expected import Expected
 from hitmesh.tools.load.open_loop import OpenLoop
 from hitmesh.tools.load.plan import LoadPlan
-from hitmesh.tools.load.stream import Answer, FrameStream, Outgoing
+from hitmesh.tools.load.stream import FrameStream
 from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import Frame, Traffic
 from tests.support.patience import patient
@@ -76,9 +78,9 @@ def some_frames(plan: LoadPlan = PLAN) -> list[Frame]:
     return list(Traffic(plan, dict.fromkeys(plan.used_sites, "key"), 1_790_000_000_000))
 
 
-def send(door: Door, frames: Iterable[Frame]) -> list[Answer]:
+def send(door: Door, frames: Iterable[Frame]) -> list[Settled[Frame]]:
     """Send frames over a single stream and return the answers."""
-    answers: list[Answer] = []
+    answers: list[Settled[Frame]] = []
     stream = FrameStream(door.endpoint, answers.append, IMPATIENT)
     stream.start()
     try:
@@ -126,9 +128,9 @@ def test_broken_call_is_resumed_after_the_last_acknowledged_frame() -> None:
         answers = send(door, frames)
     assert door.opens == [0, 1]
     assert [request.batch_seq for request in door.batches] == [1, 2, 2, 3, 4]
-    assert [answer.sent.frame.number for answer in answers] == [0, 1, 2, 3]
-    assert answers[1].sent.resent == frames[1].hits
-    assert answers[0].sent.resent == 0
+    assert [answer.batch.number for answer in answers] == [0, 1, 2, 3]
+    assert answers[1].resent == frames[1].hits
+    assert answers[0].resent == 0
 
 
 def test_go_away_is_obeyed_and_the_rest_goes_to_another_call() -> None:
@@ -143,7 +145,7 @@ def test_go_away_is_obeyed_and_the_rest_goes_to_another_call() -> None:
     with serving(go_away) as door:
         answers = send(door, some_frames()[:6])
     assert [request.batch_seq for request in door.batches] == [1, 2, 3, 4, 5, 6]
-    assert sum(answer.sent.resent for answer in answers) == 0
+    assert sum(answer.resent for answer in answers) == 0
 
 
 def test_silent_call_is_broken_off_and_made_again() -> None:
@@ -209,7 +211,7 @@ def test_refused_hits_are_counted_and_those_refused_for_now_go_again() -> None:
     with serving(picky) as door:
         answers = send(door, frames)
     assert [(answer.accepted, answer.rejected) for answer in answers] == [(7, 1), (2, 0)]
-    assert answers[0].refusal == "REASON_INVALID_FIELD: because"
+    assert [issue.message for issue in answers[0].refusals] == ["because"]
     again = door.batches[1].batch
     assert list(again.hits) == [door.batches[0].batch.hits[index] for index in (3, 4)]
     assert again.batch_id != door.batches[0].batch.batch_id
@@ -345,6 +347,6 @@ def test_tally_knows_the_last_record_of_each_partition() -> None:
     for site, partition, offset in ((0, 1, 5), (1, 1, 9), (1, 2, 3)):
         frame = frames[0]._replace(site=site)
         receipt = pb.Receipt(topic="hits", log="l", partition=partition, offset=offset)
-        tally.answer(Answer(sent=Outgoing(frame), accepted=1, rejected=0, refusal="", receipts=[receipt]), 1.0)
+        tally.answer(Settled(frame, 1, 0, resent=0, attempts=1, refusals=[], receipts=[receipt], given_up=""), 1.0)
     assert tally.last_of_partitions() == {1: {("l", 1): 9, ("l", 2): 3}}
     assert tally.offsets[0] == {("l", 1): 5}

@@ -145,6 +145,16 @@ def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
     return b"".join((head, _BATCH_ID, framed(batch_id), *hits))
 
 
+def sequenced_size(batch_seq: int, content_bytes: int) -> int:
+    """Return the length of `sequenced` without making the bytes."""
+    inner_bytes = 2 + _varint_bytes(batch_seq) + _varint_bytes(content_bytes) + content_bytes
+    return 1 + _varint_bytes(inner_bytes) + inner_bytes
+
+
+def _varint_bytes(number: int) -> int:
+    return max(1, (number.bit_length() + 6) // 7)
+
+
 def sequenced(batch_seq: int, content: bytes) -> bytes:
     """Return a StreamHitsRequest with a serialised batch: the only encoding left when a frame is sent."""
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))

@@ -10,8 +10,10 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
+from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.client.send_window import Settled
 from hitmesh.client.sender import HITS_TOPIC
-from hitmesh.tools.load.stream import Answer
+from hitmesh.tools.load.traffic import Frame
 
 Place = tuple[str, int]
 MAX_REFUSALS: Final = 5
@@ -54,17 +56,18 @@ class Tally:
             self._shed += hits if shed else 0
             self.delays_s.append(max(0.0, delay_s))
 
-    def answer(self, answer: Answer, now_s: float) -> None:
+    def answer(self, answer: Settled[Frame], now_s: float) -> None:
         """Count an answer; the latency starts when the frame was due, including all waiting."""
-        frame = answer.sent.frame
+        frame = answer.batch
         with self._lock:
             self._acknowledged += answer.accepted
             self._rejected += answer.rejected
-            self._resent += answer.sent.resent
+            self._resent += answer.resent
             self.last_ack_s = max(self.last_ack_s, now_s)
             self.latencies_s.append(now_s - self._start_s - frame.due_s)
-            if answer.refusal and len(self.refusals) < MAX_REFUSALS:
-                self.refusals.append(answer.refusal)
+            if answer.refusals and len(self.refusals) < MAX_REFUSALS:
+                issue = answer.refusals[0]
+                self.refusals.append(f"{collector_pb2.Reason.Name(issue.reason)}: {issue.message}")
             offsets = self.offsets.setdefault(frame.site, {})
             for receipt in answer.receipts:
                 if receipt.topic == HITS_TOPIC:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
 
+from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.client.batches import part_of
 from hitmesh.tools.load import encoding
 from hitmesh.tools.load.encoding import Worth
 from hitmesh.tools.load.expected import NOTHING, Copy, Counts, FrameFacts
@@ -35,6 +37,16 @@ class Frame(NamedTuple):
     hits: int
     content: bytes
     facts: FrameFacts
+
+    @property
+    def size(self) -> int:
+        """Bytes of the batch."""
+        return len(self.content)
+
+    def part(self, indexes: Sequence[int], attempt: int) -> Frame:
+        """Return a frame with the hits at these indexes."""
+        part = part_of(hit_pb2.HitBatch.FromString(self.content), indexes, attempt)
+        return self._replace(hits=len(indexes), content=part.SerializeToString())
 
 
 class _Again(NamedTuple):

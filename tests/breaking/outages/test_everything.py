@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitmesh.client.sender import Patience
+from hitmesh.client.patience import Patience
 from hitmesh.runtime.clock import SystemClock
 from tests.breaking.outages.asking import check_counted_when_answered
 from tests.breaking.outages.servers import Control
