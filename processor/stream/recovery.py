@@ -40,6 +40,7 @@ from processor.stream.live.snapshot import (
 )
 from processor.stream.live.state import LiveState
 from processor.stream.live.step import RecordsOf, apply, placed, prepare
+from processor.stream.spilled import SpillFiles
 from processor.stream.stores import StreamStores, digest_of, rules_of, wins_of
 
 Heartbeat = Callable[[], None]
@@ -82,7 +83,7 @@ def recover(
     recovered = Recovered()
     digest = digest_of(stores.directory)
     for partition, reached in committed.get(Topic.HITS, {}).items():
-        state = LiveState(partition, cache, limits, digest)
+        state = LiveState(partition, SpillFiles(cache).spill, limits, digest)
         recovered.hits[partition] = _hits_state(stores, state, reached, recovered, heartbeat)
     for partition, reached in committed.get(Topic.REJECTED, {}).items():
         recovered.refusals[partition] = _refusals_state(stores, partition, reached, recovered, heartbeat, limits)
@@ -97,7 +98,7 @@ def _hits_state(
     found = _snapshot(stores, partition, committed)
     if found is not None:
         manifest, tables = found
-        state = restored(tables, partition, state.cache, limits, state.digest)
+        state = restored(tables, partition, state.spill, limits, state.digest)
         state.sites.add(rules_of(stores.directory, state.sites.names))
         copies, waiting = copies_of(tables), waiting_of(tables)
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))

@@ -32,6 +32,7 @@ from processor.stream.live.kept import KeptHits
 from processor.stream.live.sites import DEFAULT_RULES
 from processor.stream.live.state import LiveState, PathCounts
 from processor.stream.live.step import RecordsOf, apply, prepare
+from processor.stream.spilled import SpillFiles
 from processor.stream.stores import wins_of
 from tests.bench.core_records import MINUTE_MS, START_MS
 from tests.bench.record_file import LOG, read_records, write_record
@@ -65,7 +66,7 @@ class Core:
     """The state of a partition, with totals of the rows so far."""
 
     def __init__(self, cache: Path) -> None:
-        self.state = LiveState(PARTITION, cache)
+        self.state = LiveState(PARTITION, SpillFiles(cache).spill)
         self.counts = PathCounts()
         self.rows = 0
         self.totals: Counter[str] = Counter()

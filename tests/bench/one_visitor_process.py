@@ -21,6 +21,7 @@ from hitmesh.model.hit_types import HitType
 from hitmesh.model.records import LoggedRecord
 from processor.stream.live.limits import Limits
 from processor.stream.live.state import LiveState
+from processor.stream.spilled import SpillFiles
 from tests.bench.core_process import PARTITION, Core
 from tests.bench.core_records import START_MS
 from tests.bench.plain_records import a_record, page_views
@@ -39,7 +40,7 @@ def main() -> None:
     """Process each record on arrival, and answer with the maximum lag of the other site's hits."""
     hits, visitors, kept_of_visitor, cache = *map(int, sys.argv[1:4]), Path(sys.argv[4])
     core = Core(cache)
-    core.state = LiveState(PARTITION, cache, Limits(kept_of_visitor=kept_of_visitor))
+    core.state = LiveState(PARTITION, SpillFiles(cache).spill, Limits(kept_of_visitor=kept_of_visitor))
     took_s: list[float] = []
     for offset in range(-(-hits // HITS_OF_A_SECOND)):
         record = _record(offset, min(HITS_OF_A_SECOND, hits - offset * HITS_OF_A_SECOND), visitors)

@@ -16,6 +16,7 @@ import polars as pl
 from hitmesh.model.records import LoggedRecord
 from processor.stream.live.limits import Limits
 from processor.stream.live.state import LiveState
+from processor.stream.spilled import SpillFiles
 from tests.bench.core_process import PARTITION, Core
 from tests.bench.core_records import START_MS
 from tests.bench.plain_records import a_record, page_views
@@ -32,7 +33,7 @@ def main() -> None:
     hits, texts_per_hour = int(sys.argv[1]), int(sys.argv[2])
     cache = Path(sys.argv[3])
     core = Core(cache)
-    core.state = LiveState(PARTITION, cache, Limits(texts_per_hour=texts_per_hour))
+    core.state = LiveState(PARTITION, SpillFiles(cache).spill, Limits(texts_per_hour=texts_per_hour))
     windows = max(1, hits // (HITS_OF_A_RECORD * RECORDS_OF_A_WINDOW))
     looks: list[dict[str, Any]] = []
     for number in range(windows):

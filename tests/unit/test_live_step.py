@@ -21,6 +21,7 @@ from processor.stream.live.limits import PRODUCTION, Limits
 from processor.stream.live.sites import DEFAULT_RULES
 from processor.stream.live.state import LiveState, PathCounts
 from processor.stream.live.step import RecordsOf, Stepped, apply, prepare
+from processor.stream.spilled import SpillFiles
 from tests.reference.hits import RefHit
 from tests.support.small_mesh import hit_rows
 
@@ -42,7 +43,7 @@ class Stream:
     """A partition and its output so far."""
 
     def __init__(self, cache: Path, limits: Limits = PRODUCTION) -> None:
-        self.state = LiveState(PARTITION, cache, limits)
+        self.state = LiveState(PARTITION, SpillFiles(cache).spill, limits)
         self.counts = PathCounts()
         self._offset = 0
 

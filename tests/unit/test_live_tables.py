@@ -18,6 +18,7 @@ from processor.stream.live.interning import NULL, Interned, Texts, Tuples
 from processor.stream.live.kept import KEPT_COLUMNS, KeptHits
 from processor.stream.live.limits import Limits
 from processor.stream.live.visit_table import Timelines, VisitColumns
+from processor.stream.spilled import SpillFiles
 
 
 def some_keys(count: int, seed: int = 1) -> np.ndarray:
@@ -147,7 +148,7 @@ def kept_rows(keys: list[int], first_offset: int, log_time: int) -> pl.DataFrame
 
 @pytest.mark.parametrize("spill_rows", [10, 100_000])
 def test_kept_hits_of_a_visitor_are_found_in_memory_and_in_files(tmp_path: Path, spill_rows: int) -> None:
-    kept, dice = KeptHits(tmp_path / "cache", Limits(spill_rows=spill_rows)), Random(3)
+    kept, dice = KeptHits(SpillFiles(tmp_path / "cache").spill, Limits(spill_rows=spill_rows)), Random(3)
     expected: dict[int, list[int]] = {}
     for number in range(40):
         keys = [dice.randrange(50) for _ in range(7)]

@@ -1,21 +1,18 @@
-"""Hits that a later step may need again, in Arrow files on local disk (step 5 of the journey, decision A5).
+"""Hits that a later step may need again, in pieces sorted by timeline (step 5 of the journey, decision A5).
 
-Every file is sorted by timeline, and a look-up is a binary search in each file. The files are a cache of the log: each
-file is unlinked as soon as it is mapped, so nothing outlives the process. Knows nothing about the use of the hits.
+A look-up is a binary search in each piece. Large pieces are passed to a function that may move the rows out of memory
+(processor.stream.spilled). Knows nothing about the use of the hits.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.rows.columns import HITS_COLUMNS
@@ -37,6 +34,10 @@ KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
 _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
+
+
+Spill = Callable[[pl.DataFrame], pl.DataFrame]
+"""Takes sorted rows and returns the same rows, possibly from another place than memory."""
 
 
 def forms_visits() -> pl.Expr:
@@ -101,12 +102,12 @@ class KeptHits:
     """Hits from a span of log time, copies included.
 
     Args:
-        directory: on a local disk; created when missing.
-        limits: when hits are written to a file, and when pieces are merged.
+        spill: moves a large piece out of memory.
+        limits: when a piece is large, and when pieces are merged.
     """
 
-    def __init__(self, directory: Path, limits: Limits = PRODUCTION) -> None:
-        self._directory = directory
+    def __init__(self, spill: Spill, limits: Limits = PRODUCTION) -> None:
+        self._spill = spill
         self._limits = limits
         self._closed: list[_Chunk] = []
         self._tail: list[_Chunk] = []
@@ -203,18 +204,7 @@ class KeptHits:
             self._tail = []
 
     def _spilled(self, rows: pl.DataFrame) -> _Chunk:
-        """Write hits to a file, sorted; map the file and unlink it."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / f"{secrets.token_hex(8)}.arrow"
-        # A single Arrow batch: among several, a look-up would have to search each batch.
-        whole = rows[rows["key"].arg_sort()].to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
-            writer.write_table(whole)
-        # Polars would read the file into memory. Arrow maps the file, and Polars uses the mapping without a copy.
-        mapped = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
-        path.unlink()
-        assert isinstance(mapped, pl.DataFrame)
-        return _chunk(mapped, is_sorted=True)
+        return _chunk(self._spill(rows[rows["key"].arg_sort()]), is_sorted=True)
 
 
 def _joined(chunks: Sequence[_Chunk]) -> pl.DataFrame:

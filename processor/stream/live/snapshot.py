@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -26,7 +25,7 @@ from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
 from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.stored import decoding, opened, sealed
 from processor.stream.live.epochs import EpochSums
-from processor.stream.live.kept import KEPT_COLUMNS
+from processor.stream.live.kept import KEPT_COLUMNS, Spill
 from processor.stream.live.limits import PRODUCTION, Limits
 from processor.stream.live.refusals import RefusalsState
 from processor.stream.live.sites import Sites
@@ -74,7 +73,7 @@ def state_tables(state: LiveState) -> dict[str, pl.DataFrame]:
 def restored(
     tables: Mapping[str, pl.DataFrame],
     partition: PartitionId,
-    cache: Path,
+    spill: Spill,
     limits: Limits = PRODUCTION,
     digest: RowDigest | None = None,
 ) -> LiveState:
@@ -83,7 +82,7 @@ def restored(
     codes = np.ascontiguousarray(tables["tuples"].to_numpy().astype(np.int32))
     state = LiveState(
         partition,
-        cache,
+        spill,
         limits,
         digest or RowDigest(),
         **{name: numbers[name] for name in _NUMBERS},

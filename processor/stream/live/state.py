@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from processor.stream.live.epochs import EpochSums
 from processor.stream.live.folding import FoldedTexts
 from processor.stream.live.id_filter import IdFilter
 from processor.stream.live.interning import Interned
-from processor.stream.live.kept import KEPT_COLUMNS, KeptHits
+from processor.stream.live.kept import KEPT_COLUMNS, KeptHits, Spill
 from processor.stream.live.limits import PRODUCTION, Limits
 from processor.stream.live.sites import Sites
 from processor.stream.live.visit_table import Timelines, VisitColumns
@@ -48,7 +47,7 @@ class LiveState:
 
     Attributes:
         partition: the partition's id.
-        cache: directory for kept hits.
+        spill: moves kept hits out of memory.
         limits: when the tables grow, spill and are tidied.
         digest: computes the row digests.
         next_offset: offset of the next record.
@@ -71,7 +70,7 @@ class LiveState:
     """
 
     partition: PartitionId
-    cache: Path
+    spill: Spill
     limits: Limits = PRODUCTION
     digest: RowDigest = field(default_factory=RowDigest)
     next_offset: int = 0
@@ -94,7 +93,7 @@ class LiveState:
         self.intern()
         self.timelines = Timelines(self.limits)
         self.ids = IdFilter(self.limits)
-        self.kept = KeptHits(self.cache, self.limits)
+        self.kept = KeptHits(self.spill, self.limits)
         self.texts = FoldedTexts(self.limits)
         self.sums = EpochSums(lg_k=self.limits.lg_k)
 

@@ -21,6 +21,7 @@ from processor.stream.intake import take_in, windows
 from processor.stream.live.sites import SiteRules
 from processor.stream.live.state import LiveState
 from processor.stream.live.step import RecordsOf, apply, prepare
+from processor.stream.spilled import SpillFiles
 from tests.generate.facts import ADVERT, DIRECT, NEWSLETTER, Origin
 from tests.generate.scenarios import HOUR, MINUTE, SECOND
 from tests.generate.strategies import policies, ref_hits
@@ -124,7 +125,7 @@ def written_by(
     records: Sequence[LoggedRecord], sizes: Sequence[int], policy: RefPolicy, cache: Path, *, is_redo: bool = False
 ) -> Iterator[tuple[int, list[tuple[Cell, bool]]]]:
     """Yield the epoch and its cells after each step of the given sizes; each cell says whether it has counts."""
-    state = LiveState(PARTITION, cache)
+    state = LiveState(PARTITION, SpillFiles(cache).spill)
     rules = SiteRules(visit_policy(policy), policy.midnight_zone)
     start = 0
     for size in sizes:

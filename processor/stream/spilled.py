@@ -1,0 +1,37 @@
+"""Kept hits in Arrow files on local disk (step 5 of the journey, decision A5): the only I/O of the live stream's state.
+
+The files are a cache of the log: each file is unlinked as soon as it is mapped, so nothing outlives the process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+
+class SpillFiles:
+    """Writes rows to files.
+
+    Args:
+        directory: on a local disk; created when missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def spill(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the same rows, mapped from a file that is already unlinked."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._directory / f"{secrets.token_hex(8)}.arrow"
+        # A single Arrow batch: among several, a look-up would have to search each batch.
+        whole = rows.to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
+            writer.write_table(whole)
+        # Polars would read the file into memory. Arrow maps the file, and Polars uses the mapping without a copy.
+        mapped = pl.from_arrow(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), rechunk=False)
+        path.unlink()
+        assert isinstance(mapped, pl.DataFrame)
+        return mapped
