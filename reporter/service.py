@@ -62,6 +62,9 @@ WORKERS: Final = QUESTIONS_AT_ONCE
 MAX_CALLS: Final = 64
 # A question that takes longer is abandoned; Envoy waits for a minute.
 QUESTION_S: Final = 30.0
+# Questions that read no rows: a queue of reports delays none of them.
+QUICK_WORKERS: Final = 8
+MAX_QUICK_CALLS: Final = 64
 # A slow reader of a file holds a thread until Envoy ends the call, so exports have a thread pool of their own.
 EXPORT_WORKERS: Final = 8
 MAX_EXPORTS: Final = 32
@@ -92,7 +95,8 @@ def build_server(
         backend: ports and settings for the services.
         workers: questions answered at once, half expensive, half small (reporter.answer.lanes).
         metrics: meters for calls.
-        max_calls: calls that run or wait, without exports; each call has a thread, since a waiting question blocks.
+        max_calls: calls that run or wait, without exports and quick calls (freshness, lists of metrics and dimensions);
+            each call has a thread, since a waiting question blocks.
         question_s: a question that takes longer is abandoned.
         export_workers: exports that run at once.
         max_exports: exports that run or wait.
@@ -111,6 +115,9 @@ def build_server(
         ],
     )
     reports = ReporterService(backend, metrics, question_s, answer_bytes)
+    quick_pool = CallPool(QUICK_WORKERS, MAX_QUICK_CALLS, name="quick")
+    for name in ("GetFreshness", "ListMetrics", "ListDimensions"):
+        setattr(reports, name, in_pool(quick_pool, getattr(reports, name)))  # gRPC reads an attribute of the function
     reporter_pb2_grpc.add_ReporterServiceServicer_to_server(reports, server)
     exports = ExportService(backend, metrics, question_s, piece_bytes)
     export_pool = CallPool(export_workers, max_exports, name="exports")
@@ -130,10 +137,10 @@ class _Shell:
         self._max_s = max_s
         self._seldom = Seldom(DAMAGE_EVERY_S)
 
-    def _answered(self, rows: int, complete_through: int, lag_s: float) -> None:
+    def _answered(self, rows: int, lag_ms: int | None) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
-        if complete_through:  # without a hit, the lag would be the age of the epoch
-            self._metrics.record(REPORTER_FRESHNESS_SECONDS, lag_s)
+        if lag_ms is not None:
+            self._metrics.record(REPORTER_FRESHNESS_SECONDS, lag_ms / 1_000)
 
     def _run(
         self,
@@ -194,11 +201,9 @@ class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
     ) -> reporter_pb2.RunReportResponse:
         """Run a report."""
         response = self._run(self._run_report, request, context)
-        reached = response.meta.freshness.complete_through
-        complete_through = reached.seconds * 1_000 + reached.nanos // 1_000_000
-        lag_s = response.meta.freshness.lag.ToMilliseconds() / 1_000
-        self._answered(response.meta.cost.rows, complete_through, lag_s)
-        _describe(context, complete_through)
+        reached = response.meta.freshness
+        self._answered(response.meta.cost.rows, reached.lag.ToMilliseconds() if reached.HasField("lag") else None)
+        _describe(context, reached.complete_through.ToMilliseconds())
         return response
 
     def ExplainReport(
@@ -250,7 +255,7 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
     ) -> Iterator[httpbody_pb2.HttpBody]:
         file = self._call(export_report, request, context)
         reached = file.answer.freshness
-        self._answered(file.answer.store_rows, reached.complete_through, reached.lag_ms / 1_000)
+        self._answered(file.answer.store_rows, reached.lag_ms)
         _describe(context, reached.complete_through, file.answer.warnings)
         yield from file.pieces(self._piece_bytes)
 

@@ -40,7 +40,8 @@ class Watch:
     """Tracks, across GetFreshness answers, whether reports on a site show the acknowledged hits.
 
     `offsets` has the highest offset per (log, partition) of the receipts. `passed_at_ms` is the reporter's time when
-    every record up to those offsets was first shown; a neighbouring day may still have to be settled again then. With
+    every record up to those offsets was first shown, None while the reporter's lag is unknown; a neighbouring day may
+    still have to be settled again then. With
     continuous traffic some day is always waiting, so only days that were dirty at that time count: later marks belong
     to other hits.
     """
@@ -56,11 +57,11 @@ class Watch:
             log, partition = behind[0]
             return f"{len(behind)} of {len(self.offsets)} partitions are behind, including {log}/{partition}"
         complete_through_ms = answer.freshness.complete_through.ToMilliseconds()
-        if self.passed_at_ms is None:
+        if self.passed_at_ms is None and answer.freshness.HasField("lag"):
             self.passed_at_ms = complete_through_ms + answer.freshness.lag.ToMilliseconds()
         if answer.resettling_days:
             return f"{answer.resettling_days} days are being resettled"
-        if answer.dirty_days and complete_through_ms <= self.passed_at_ms:
+        if answer.dirty_days and (self.passed_at_ms is None or complete_through_ms <= self.passed_at_ms):
             return f"{answer.dirty_days} days wait for settlement"
         return None
 

@@ -80,7 +80,7 @@ class Freshness:
 
     Attributes:
         complete_through: never later than the present; 0 while a partition has no progress, with state DEGRADED.
-        lag_ms: the present minus `complete_through`.
+        lag_ms: the present minus `complete_through`; None while a partition has no progress.
         state: the state for the lag, or for the largest lead if that is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
@@ -93,7 +93,7 @@ class Freshness:
     """
 
     complete_through: int
-    lag_ms: int
+    lag_ms: int | None
     state: State
     partitions: Mapping[PartitionId, PartitionProgress]
     stalled: tuple[PartitionId, ...]
@@ -103,6 +103,17 @@ class Freshness:
     resettling_days: int
     open_days: int
     ahead: tuple[Ahead, ...] = ()
+
+    @property
+    def cause(self) -> str:
+        """The cause of DEGRADED while the lag is unknown; otherwise empty."""
+        if self.lag_ms is not None:
+            return ""
+        silent = sum(reached.log_time == 0 for reached in self.partitions.values())
+        return (
+            f"The store has no progress in {silent} of {len(self.partitions)} partitions of the site, so the lag is "
+            "unknown. This is normal in the first minute of a new mesh; later, see the logs of processor and store."
+        )
 
     @property
     def live_from(self) -> int:
@@ -145,12 +156,14 @@ def freshness(
             visible[partition] = earlier(visible.get(partition, reached), reached)
     complete_through = min([now_ms, *(reached.log_time for reached in visible.values())]) if visible else 0
     marked = [dirty for site_waiting in of_sites for dirty in site_waiting.marked]
-    lag_ms = now_ms - complete_through
+    lag_ms = now_ms - complete_through if complete_through else None
     ahead = _ahead({partition: progress[partition] for partition in visible}, now_ms)
     return Freshness(
         complete_through=complete_through,
         lag_ms=lag_ms,
-        state=state_of(max([lag_ms, *(lead.log_time - now_ms for lead in ahead)])),
+        state=State.DEGRADED
+        if lag_ms is None
+        else state_of(max([lag_ms, *(lead.log_time - now_ms for lead in ahead)])),
         partitions=visible,
         stalled=tuple(
             partition for partition, reached in sorted(visible.items()) if now_ms - reached.log_time > DELAYED_AFTER_MS

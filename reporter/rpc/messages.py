@@ -119,7 +119,8 @@ def freshness_message(reached: Freshness) -> pb.Freshness:
     return pb.Freshness(
         complete_through=timestamp(reached.complete_through),
         provisional_from=timestamp(reached.provisional_from),
-        lag=_duration(reached.lag_ms),
+        lag=None if reached.lag_ms is None else _duration(reached.lag_ms),
+        cause=reached.cause,
         state=_STATES[reached.state],
         stalled_partitions=[f"{log}/{partition}" for log, partition in reached.stalled],
         live_from=timestamp(reached.live_from),
@@ -144,7 +145,7 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "provisional_from": iso_instant(reached.provisional_from),
         "live_from": iso_instant(reached.live_from),
         "cell_state": reached.state_between(question.start, question.end).name,
-        "lag_s": reached.lag_ms / 1_000,
+        "lag_s": None if reached.lag_ms is None else reached.lag_ms / 1_000,
         "state": reached.state.value.upper(),
         "stalled_partitions": [f"{log}/{partition}" for log, partition in reached.stalled],
         "partitions_ahead": [f"{log}/{partition}" for (log, partition), *_ in reached.ahead],

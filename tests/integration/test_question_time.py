@@ -15,7 +15,7 @@ import grpc
 import polars as pl
 import pytest
 
-from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2_grpc
+from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2, reporter_pb2_grpc
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import Abandoned, RefusedError
 from hitmesh.model.positions import PartitionId, PartitionProgress
@@ -177,3 +177,23 @@ def test_a_reporter_gives_questions_up_when_its_setting_says_so() -> None:
             reporter.terminate()
     assert refused.reason == "DEADLINE_EXCEEDED"
     assert "the server's limit is 1e-09 s: " in refused.message
+
+
+def test_cheap_questions_are_answered_while_reports_take_every_call() -> None:
+    with reporter_with(workers=1, max_calls=2) as (mesh, store):
+        reports = [long(mesh), long(mesh)]
+        eventually(lambda: store.began == 1 and _is_refused(mesh), "a report runs, another waits, a third is refused")
+        assert mesh.reporter.GetFreshness(reporter_pb2.GetFreshnessRequest(site=SITE), timeout=60).data_version
+        assert mesh.reporter.ListMetrics(reporter_pb2.ListMetricsRequest(), timeout=60).metrics
+        assert mesh.reporter.ListDimensions(reporter_pb2.ListDimensionsRequest(), timeout=60).dimensions
+        for report in reports:
+            report.cancel()
+
+
+def _is_refused(mesh: Mesh) -> bool:
+    """Return whether a report is refused at once, since two calls run or wait."""
+    try:
+        mesh.reporter.RunReport(a_question("hits"), timeout=0.5)
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return False

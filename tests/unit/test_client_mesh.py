@@ -153,6 +153,16 @@ def test_hits_are_visible_once_every_partition_is_past_them_and_nothing_is_dirty
     assert Watch({}).missing_in(a_freshness()) is None
 
 
+def test_hits_are_not_final_while_the_lag_is_unknown_and_a_day_waits() -> None:
+    watch = Watch({(LOG, 0): 4})
+    unknown = a_freshness(dirty_days=1, p0=5)
+    unknown.freshness.ClearField("lag")
+    assert watch.missing_in(unknown) == "1 days wait for settlement"
+    # The lag becomes known at 10,000: the day that waited then must be settled first.
+    assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=9_000, lag_ms=1_000, p0=5)) is not None
+    assert watch.missing_in(a_freshness(dirty_days=1, complete_through_ms=10_001, lag_ms=1_000, p0=5)) is None
+
+
 def test_hits_that_keep_coming_do_not_keep_others_from_being_visible() -> None:
     watch = Watch({(LOG, 0): 4})
     # The receipts are passed at 10,000; a day has waited since 9,000, perhaps for a carry of the hits' day.

@@ -91,6 +91,21 @@ def test_a_partition_without_progress_is_infinitely_far_behind() -> None:
     assert freshness([SITE], {}, {}, NOW).complete_through == 0
 
 
+def test_lag_is_unknown_while_a_partition_has_no_progress_and_the_cause_says_so() -> None:
+    spread = Site(SITE.name, "UTC", "USD", SITE.secret, spread=3)
+    silent = (OWN + 2) % PARTITIONS
+    found = freshness([spread], progress_at(NOW - 1_000, **{f"p{silent}": 0}), {}, NOW)
+    assert (found.complete_through, found.lag_ms, found.state) == (0, None, State.DEGRADED)
+    assert found.cause.startswith("The store has no progress in 1 of 3 partitions of the site, so the lag is unknown.")
+    assert freshness([spread], progress_at(NOW - 1_000), {}, NOW).cause == ""
+
+
+def test_lag_is_unknown_while_the_store_knows_no_partition() -> None:
+    found = freshness([SITE], {}, {}, NOW)
+    assert (found.lag_ms, found.state) == (None, State.DEGRADED)
+    assert found.cause.startswith("The store has no progress in 0 of 0 partitions")
+
+
 def test_sites_together_are_as_fresh_as_the_last_of_them() -> None:
     other = Site("merchants/demo/sites/blog", "UTC", "USD", b"")
     pending = {SITE.name: Waiting([waiting(40, NOW - 5_000, PartitionId(LOG, OWN))])}

@@ -47,14 +47,15 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
             answer["state"],
             answer["complete_through"],
             answer["provisional_from"],
-            f"{answer['lag_s']:,.1f}",
+            "?" if answer["lag_s"] is None else f"{answer['lag_s']:,.1f}",
             f"{answer['dirty_days']:,}",
             f"{answer['open_days']:,}",
         )
         for answer in found
     ]
     headers = ("site", "state", "complete through", "settled to", "lag s", "days to settle", "open days")
-    print_table(headers, rows, right_from=4, caption="\n".join(_about_ahead(found)) or None)
+    causes = sorted({visible(answer["cause"]) for answer in found if answer["cause"]})
+    print_table(headers, rows, right_from=4, caption="\n".join([*causes, *_about_ahead(found)]) or None)
 
 
 def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
@@ -82,7 +83,8 @@ def _answer(mesh: Mesh, site: str) -> dict[str, Any]:
         "complete_through": fresh.complete_through.ToJsonString(),
         "provisional_from": fresh.provisional_from.ToJsonString(),
         "live_from": fresh.live_from.ToJsonString(),
-        "lag_s": fresh.lag.ToMilliseconds() / 1000,
+        "lag_s": fresh.lag.ToMilliseconds() / 1000 if fresh.HasField("lag") else None,
+        "cause": fresh.cause,
         "stalled_partitions": list(fresh.stalled_partitions),
         "ahead": [
             {

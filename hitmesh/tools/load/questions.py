@@ -133,7 +133,7 @@ def lag_s(mesh: Mesh, site: str) -> float | None:
     except grpc.RpcError:
         return None
     reached = answer.freshness
-    return reached.lag.ToMilliseconds() / 1_000 if reached.complete_through.ToMilliseconds() else None
+    return reached.lag.ToMilliseconds() / 1_000 if reached.HasField("lag") else None
 
 
 def _number(cell: reporter_pb2.Cell) -> int:

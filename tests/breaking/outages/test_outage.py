@@ -176,7 +176,7 @@ def test_kafka_is_down_for_twenty_minutes_and_what_edges_buffered_is_on_time(
     with capsys.disabled():
         print(  # noqa: T201  # what an outage looks like
             f"\n{buffered} hits in the edges after 20 min without Kafka, {during.state} with a lag of "
-            f"{during.lag_ms / 60_000:.0f} min; acknowledged {sent_s:.1f} s after it was back, counted after "
+            f"{(during.lag_ms or 0) / 60_000:.0f} min; acknowledged {sent_s:.1f} s after it was back, counted after "
             f"{counted_s:.1f} s"
         )
 

@@ -999,8 +999,11 @@ class Freshness(_message.Message):
     STALLED_PARTITIONS_FIELD_NUMBER: _builtins.int
     LIVE_FROM_FIELD_NUMBER: _builtins.int
     AHEAD_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
     """LIVE, DELAYED or DEGRADED. A partition that is ahead counts as equally far behind."""
+    cause: _builtins.str
+    """Human-readable cause of DEGRADED while the lag is unknown; otherwise empty."""
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
         """Every hit acknowledged before this time is in the response."""
@@ -1011,7 +1014,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
-        """Now minus complete_through."""
+        """Now minus complete_through; absent while a partition has no progress, since the lag is then unknown."""
 
     @_builtins.property
     def stalled_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1035,10 +1038,11 @@ class Freshness(_message.Message):
         stalled_partitions: _abc.Iterable[_builtins.str] | None = ...,
         live_from: _timestamp_pb2.Timestamp | None = ...,
         ahead: _abc.Iterable[Global___PartitionAhead] | None = ...,
+        cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "cause", b"cause", "complete_through", b"complete_through", "lag", b"lag", "live_from", b"live_from", "provisional_from", b"provisional_from", "stalled_partitions", b"stalled_partitions", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
