@@ -10,7 +10,7 @@ import grpc
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
 from collector.heartbeat import Heartbeat
-from collector.service import MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
+from collector.service import JSON_SERVICE, MAX_MESSAGE_BYTES, SERVICE, CollectorService, generic_handlers
 from collector.settings import SWITCH_INTERVAL_S, CollectorSettings
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.errors import HitmeshError, RefusedError
@@ -56,7 +56,7 @@ def main() -> int:
     code = serve(
         server,
         listen=settings.listen,
-        services=(SERVICE,),
+        services=(SERVICE, JSON_SERVICE),
         stop=stop,
         drain=service.drain,
         failed=lambda: batcher.failed() or heartbeat.failed(),

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from collector.classify import Classifier
 from hitmesh.tools.dev import children, tcp_ports
@@ -311,3 +312,36 @@ def test_methods_that_nobody_serves_do_not_count_against_an_instance(door: Addre
                 assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     counted = ask(stats, "GET", "/stats?filter=outlier_detection.ejections_active").body.decode()
     assert set(re.findall(r": (\d+)", counted)) == {"0"}
+
+
+def health_of(door: Address, service: str) -> list[int]:
+    """Return the status by Check, and the first status by Watch."""
+    with grpc.insecure_channel(str(door)) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        watched = stub.Watch(request, timeout=20)
+        try:
+            return [stub.Check(request, timeout=20).status, next(watched).status]
+        finally:
+            watched.cancel()
+
+
+@pytest.mark.parametrize(
+    "service", ["", "hitmesh.api.collector.v1.CollectorService", "hitmesh.api.reporter.v1.ReporterService"]
+)
+def test_health_of_each_service_behind_the_door_is_answered(door: Address, service: str) -> None:
+    assert health_of(door, service) == [health_pb2.HealthCheckResponse.SERVING] * 2
+
+
+def test_health_of_an_unknown_service_is_not_found(door: Address) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health_of(door, "hitmesh.api.nothing.v1.NoService")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_caller_does_not_choose_where_health_is_asked(door: Address) -> None:
+    with grpc.insecure_channel(str(door)) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service="hitmesh.api.collector.v1.CollectorService")
+        answer = stub.Check(request, timeout=20, metadata=(("x-hitmesh-health", "reporter"),))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING

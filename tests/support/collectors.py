@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import grpc
 import polars as pl
+from grpc_health.v1 import health_pb2
 
 from collector.batcher import MicroBatcher
 from collector.classify import Classifier
@@ -154,7 +155,7 @@ def running(backend: Backend, metrics: Metrics | None = None, **changes: object)
         options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),),
     )
     server.add_generic_rpc_handlers(generic_handlers(service))
-    add_own_services(server, (SERVICE,))
+    add_own_services(server, (SERVICE,)).set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     batcher.start()
     server.start()

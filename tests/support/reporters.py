@@ -11,6 +11,7 @@ import grpc
 import polars as pl
 import pytest
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
@@ -22,11 +23,12 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.ports import MetricStore
 from hitmesh.runtime.clock import ManualClock
+from hitmesh.runtime.lifecycle import add_own_services
 from hitmesh.runtime.telemetry import Metrics
 from processor.settle.series import settled_series
 from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
-from reporter.service import build_server
+from reporter.service import SERVICES, build_server
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 NOW = MIDNIGHT + 2 * DAY
@@ -118,6 +120,9 @@ def start(
         open_reads=open_reads,
     )
     server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
+    checks = add_own_services(server, SERVICES)
+    for service in SERVICES:
+        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
