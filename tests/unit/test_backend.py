@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -14,11 +15,17 @@ from hitmesh.tools.cli.__main__ import run
 from hitmesh.tools.cli.init import init
 from hitmesh.tools.dev import backend
 from hitmesh.tools.dev.backend import Backend, Choice, OtherBackend, choose
+from hitmesh.tools.dev.dev import DevOptions, Mesh
 from hitmesh.tools.dev.home import Home
 from hitmesh.tools.dev.schema import apply
+from hitmesh.tools.stack import commands, tcp_ports
+from hitmesh.tools.stack.layout import StackHome
+from hitmesh.tools.stack.servers import store_url
 from processor.settings import ProcessorSettings
+from tests.unit.stack_place import PORTS
 
 DEFAULT = Path("/srv/default")
+OPTIONS = DevOptions(DEFAULT, None, None, False, Backend.STACK, None, DEFAULT)
 
 
 @pytest.fixture
@@ -51,6 +58,58 @@ def test_the_name_of_a_mesh_is_one_that_servers_take_and_no_other_homes(home: Ho
     for name in names:
         url = f"servers:?kafka=k:1&cassandra=c:1&broker=http://b:1&coordinator=http://o:1&name={name}"
         assert parse_servers(url).keyspace_name == name
+
+
+def test_servers_have_moved_once_their_ports_differ_from_those_of_the_store(home: Home, tmp_path: Path) -> None:
+    choice = Choice(Backend.STACK, "dev_1", str(tmp_path))
+    assert not backend.have_moved(replace(home, servers=f"{store_url(PORTS)}&name=dev_1"), choice)  # no port is chosen
+    place = StackHome(tmp_path)
+    place.prepare()
+    tcp_ports.write(place.ports_file, PORTS)
+    running = replace(home, servers=f"{store_url(PORTS)}&name=dev_1")
+    assert not backend.have_moved(running, choice)
+    tcp_ports.write(place.ports_file, {**PORTS, "kafka": 25_000})
+    assert backend.have_moved(running, choice)
+    assert not backend.have_moved(home, Choice(Backend.EMBEDDED))
+
+
+class Recorded(Mesh):
+    """A mesh that records the processes which it would start."""
+
+    def __init__(self, home: Home, choice: Choice) -> None:
+        super().__init__(home, choice, OPTIONS, pytest.fail, lambda _: None)
+        self.started: list[tuple[str, str]] = []
+
+    def _start(
+        self, name: str, command: list[str], environment: Mapping[str, str], directory: Path | None = None
+    ) -> None:
+        self.started.append((name, next(value for key, value in environment.items() if key.endswith("_STORE"))))
+
+    def _run(self, module: str, *arguments: str, shown: bool = False) -> None:
+        self.started.append((module.rpartition(".")[2], arguments[1]))
+
+
+def test_services_are_restarted_on_the_ports_to_which_the_servers_moved(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = StackHome(tmp_path)
+    place.prepare()
+    tcp_ports.write(place.ports_file, PORTS)
+    mesh = Recorded(
+        replace(home, servers=f"{store_url(PORTS)}&name=dev_1"), Choice(Backend.STACK, "dev_1", str(tmp_path))
+    )
+    mesh.follow_servers()
+    assert mesh.started == []
+    tcp_ports.write(place.ports_file, {**PORTS, "kafka": 25_000})
+    moved = store_url({**PORTS, "kafka": 25_000})
+    monkeypatch.setattr(commands, "ensure_up", lambda home, say: moved)  # starting servers takes a minute
+    mesh.follow_servers()
+    assert mesh.started[0] == ("schema", f"{moved}&name=dev_1")
+    assert {store for _, store in mesh.started[1:]} == {f"{moved}&name=dev_1"}
+    assert {"collector", "processor", "reporter"} <= {name for name, _ in mesh.started[1:]}
+    before = list(mesh.started)
+    mesh.follow_servers()
+    assert mesh.started == before
 
 
 @pytest.mark.parametrize(("first", "second"), [(Backend.EMBEDDED, Backend.STACK), (Backend.STACK, Backend.EMBEDDED)])

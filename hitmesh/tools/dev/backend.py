@@ -83,7 +83,15 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
     if choice.backend is Backend.EMBEDDED:
         return home
     store = commands.ensure_up(Path(choice.stack_home), say)
-    return replace(home, servers=f"{store}&name={choice.mesh}")
+    return replace(home, servers=_named(store, choice))
+
+
+def have_moved(home: Home, choice: Choice) -> bool:
+    """Return whether the servers of an opened home have other TCP ports by now."""
+    if choice.backend is Backend.EMBEDDED:
+        return False
+    store = commands.url(Path(choice.stack_home))
+    return store is not None and _named(store, choice) != home.servers
 
 
 def server_pids(choice: Choice) -> Mapping[str, int]:
@@ -104,6 +112,10 @@ def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str,
         pace = {"WINDOW_MS": "200", "FLUSH_MS": "1000"} if on_files else {}
         return {**pace, "CACHE": str(run / f"kept-hits-{name}")}
     return {}
+
+
+def _named(store: str, choice: Choice) -> str:
+    return f"{store}&name={choice.mesh}"
 
 
 def _read(file: Path) -> Choice | None:

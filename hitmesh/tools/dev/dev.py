@@ -160,9 +160,7 @@ class Mesh:
                 f"port {self._options.port} is taken{f' by process {pid}' if pid else ''}: "
                 "free the port, or choose another --port"
             )
-        if self._home.servers:
-            self._warn("creating or checking topics, tables and data sources …")
-            self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
+        self._prepare_servers()
         self._warn(f"starting {', '.join(instance.name for instance in self._instances)} and Envoy …")
         for instance in self._instances:
             self._start_instance(instance)
@@ -183,11 +181,15 @@ class Mesh:
 
         With several replicas, a dead service is restarted instead, as an orchestrator would do. A service that hangs
         (answers no health check) is killed and restarted. Envoy is never restarted.
+
+        Raises:
+            CannotStart: the servers moved to other ports, and cannot be used there.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
             if dead is None:
                 self._kill_hanging(time.monotonic())
+                self.follow_servers()
                 continue
             replica = next((instance for instance in self._instances if instance.name == dead.name), None)
             if replica is None or (self._options.replicas == 1 and dead.name not in self._hung):
@@ -198,6 +200,32 @@ class Mesh:
             self._children.remove(dead)
             self._start_instance(replica)
             self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
+
+    def follow_servers(self) -> None:
+        """Restart the services on the present ports of the servers when these have moved.
+
+        Raises:
+            CannotStart: a server does not start, or does not take the schema.
+        """
+        try:
+            if not backend.have_moved(self._home, self._choice):
+                return
+            self._warn("the servers have moved to other ports: restarting the services")
+            self._home = backend.opened(self._home, self._choice, self._say)
+        except StackError as error:
+            raise CannotStart(str(error)) from error
+        self._prepare_servers()
+        services = {instance.name for instance in self._instances}
+        children.stop([child for child in self._children if child.name in services])
+        self._children = [child for child in self._children if child.name not in services]
+        for instance in self._instances:
+            self._start_instance(instance)
+            self._silence.spare(instance.name, time.monotonic() + READY_TIMEOUT_S)
+
+    def _prepare_servers(self) -> None:
+        if self._home.servers:
+            self._warn("creating or checking topics, tables and data sources …")
+            self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
 
     def _kill_hanging(self, now_s: float) -> None:
         """Report and kill each process that has answered no health check for too long; `watch` handles its end."""
