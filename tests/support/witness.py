@@ -12,7 +12,7 @@ from typing import Self
 import grpc
 
 from hitmesh.api.reporter.v1 import reporter_pb2, reporter_pb2_grpc
-from tests.breaking.faults.errors import reason_of
+from tests.support.rpc_reasons import reason_of
 
 PAUSE_S = 0.5
 DEADLINE_S = 10.0
