@@ -17,11 +17,11 @@ MAX_BATCH_SEQ = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class OpenFrame:
-    """The first message of a stream."""
+    """The first message of a stream. `max_inflight_bytes` is None when the client requests no maximum."""
 
     ingest_key: str
     resume_from: int
-    max_inflight_bytes: int
+    max_inflight_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def read_stream_frame(message: bytes) -> OpenFrame | BatchFrame | GarbageFrame:
         kind = frame.WhichOneof("kind")
         if kind == "open":
             stream_open = collector_pb2.StreamOpen.FromString(frame.open)
-            return OpenFrame(stream_open.ingest_key, stream_open.resume_from, stream_open.max_inflight_bytes)
+            max_bytes = stream_open.max_inflight_bytes if stream_open.HasField("max_inflight_bytes") else None
+            return OpenFrame(stream_open.ingest_key, stream_open.resume_from, max_bytes)
     except DecodeError:
         return GarbageFrame(message)
     if kind is None or frame.batch.batch_seq == 0:

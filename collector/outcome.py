@@ -42,16 +42,16 @@ class BatchOutcome:
         )
 
 
-def issue_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
-    """Yield a batch's issues as messages."""
+def issue_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
+    """Yield a batch's issues as messages; `batch_seq` is None for a call with a single batch."""
     for issue in outcome.issues:
         message = collector_pb2.HitIssue(
             batch_seq=batch_seq,
-            index=issue.index,
-            hit_id=issue.hit_id,
+            index=None if issue.index == WHOLE_BATCH else issue.index,
+            hit_id=issue.hit_id or None,
             outcome=_outcome_number(issue.outcome),
             reason=_reason_number(issue.reason),
-            field=issue.field,
+            field=issue.field or None,
             message=issue.message,
         )
         if issue.outcome == "RETRY":
@@ -69,8 +69,8 @@ def _reason_number(name: str) -> collector_pb2.Reason.ValueType:
     return collector_pb2.Reason.Value(f"REASON_{name}")
 
 
-def receipt_messages(batch_seq: int, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:
-    """Yield a batch's receipts as messages."""
+def receipt_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[collector_pb2.Receipt]:
+    """Yield a batch's receipts as messages; `batch_seq` is None for a call with a single batch."""
     for (log, partition, offset), log_time in outcome.positions:
         receipt = collector_pb2.Receipt(
             batch_seq=batch_seq, topic=Topic.HITS.value, log=log, partition=partition, offset=offset

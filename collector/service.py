@@ -25,7 +25,7 @@ from collector.gate import Gate, key_in_json
 from collector.json_batches import MAX_JSON_BYTES, batch_of_json, plain_body
 from collector.metering import CollectorMeter
 from collector.micro_batch import Waiting
-from collector.outcome import WHOLE_BATCH, BatchOutcome, issue_messages, receipt_messages
+from collector.outcome import BatchOutcome, issue_messages, receipt_messages
 from collector.refusal_budget import RefusalBudget
 from collector.settings import CollectorSettings
 from collector.slots import ShownKey, SlotLimits, StreamSlots, too_many_streams
@@ -146,8 +146,8 @@ class CollectorService:
         """Handle a unary call."""
         outcome = self._outcome(self._send_message, message, context)
         return collector_pb2.SendHitsResponse(
-            issues=issue_messages(0, outcome),
-            receipts=receipt_messages(0, outcome),
+            issues=issue_messages(None, outcome),
+            receipts=receipt_messages(None, outcome),
             accepted_count=outcome.accepted,
             rejected_count=outcome.rejected,
         )
@@ -158,8 +158,8 @@ class CollectorService:
         """Handle a unary call with a JSON body."""
         outcome = self._outcome(self._send_json, body.data, context)
         return json_pb2.SendJsonHitsResponse(
-            issues=issue_messages(0, outcome),
-            receipts=receipt_messages(0, outcome),
+            issues=issue_messages(None, outcome),
+            receipts=receipt_messages(None, outcome),
             accepted_count=outcome.accepted,
             rejected_count=outcome.rejected,
         )
@@ -204,7 +204,7 @@ class CollectorService:
 
     def _complain_of_whole(self, ack: collector_pb2.Ack) -> None:
         for issue in ack.issues:
-            if issue.index == WHOLE_BATCH and issue.outcome == collector_pb2.OUTCOME_REJECTED:
+            if not issue.HasField("index") and issue.outcome == collector_pb2.OUTCOME_REJECTED:
                 self.complaints.add(collector_pb2.Reason.Name(issue.reason).removeprefix("REASON_"))
 
     def _send_message(self, message: bytes, context: grpc.ServicerContext) -> BatchOutcome:

@@ -128,8 +128,8 @@ class HitStream:
             proved: called with the key in the reader's thread; may raise HitmeshError, which ends the stream.
         """
         with self._changed:
-            wanted = opened.max_inflight_bytes or self._credit_bytes
-            self._credit_bytes = min(max(wanted, MIN_CREDIT_BYTES), self._credit_bytes)
+            if opened.max_inflight_bytes is not None:
+                self._credit_bytes = min(max(opened.max_inflight_bytes, MIN_CREDIT_BYTES), self._credit_bytes)
             self._key = opened.ingest_key
             self._sequence = Sequence(opened.resume_from)
             if not self._key:

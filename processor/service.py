@@ -19,8 +19,9 @@ from hitmesh.api.control.v1 import trace_pb2 as pb
 from hitmesh.api.control.v1 import trace_pb2_grpc
 from hitmesh.model.cells import utc_day_of
 from hitmesh.model.claims import ClaimKind
-from hitmesh.model.days import date_text, day_of
+from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import NotFound, RefusedError, Unavailable
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
@@ -114,20 +115,21 @@ def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.Tra
         copies=map(_copy_message, copies),
         refusals=map(_refusal_message, refusals),
         records_read=found.records_read,
-        since=date_text(days.start),
-        until=date_text(days.stop - 1),
+        first_utc_date=day_message(days.start),
+        last_utc_date=day_message(days.stop - 1),
         truncated=found.truncated,
     )
 
 
 def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
-    last = day_of("until", request.until) if request.until else utc_day_of(now_ms + _AHEAD_MS)
-    first = day_of("since", request.since) if request.since else last - DEFAULT_DAYS + 1
+    has_first, has_last = request.HasField("first_utc_date"), request.HasField("last_utc_date")
+    last = day_of("last_utc_date", request.last_utc_date) if has_last else utc_day_of(now_ms + _AHEAD_MS)
+    first = day_of("first_utc_date", request.first_utc_date) if has_first else last - DEFAULT_DAYS + 1
     days = range(first, last + 1)
     if not 0 < len(days) <= MAX_DAYS:
         raise RefusedError(
             f"{date_text(first)} to {date_text(last)} is {max(0, last - first + 1)} days: ask for 1 to {MAX_DAYS}",
-            field="since",
+            field="first_utc_date",
         )
     return days
 
@@ -152,7 +154,7 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
     stopped = ", stopped at a limit: ask for fewer days)" if found.truncated else ")"
     return NotFound(
         f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
-        "site: give since and until around the event time, or ask again in a moment for a new hit",
+        "site: name the first and the last UTC day around the event time, or ask again in a moment for a new hit",
         field="hit_id",
     )
 
@@ -169,11 +171,11 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
         original=None if copy.original is None else _position_message(copy.original),
         id_collision=copy.collides,
         order=_ORDERS[copy.wins_order],
-        order_id=copy.order_id,
+        order_id=copy.order_id or None,
         visit=None if copy.visit is None else _visit_message(copy.visit),
         cell=_timestamp(copy.cell),
         settled=copy.is_settled,
-        generation=copy.generation,
+        generation=None if copy.generation == STREAM_GENERATION else copy.generation,
         visitor_key=copy.visitor_key,
     )
 
@@ -184,7 +186,7 @@ def _visit_message(visit: InspectedVisit) -> pb.TracedVisit:
         start=_timestamp(visit.start),
         last=_timestamp(visit.last),
         hits=visit.hits,
-        landing_page=visit.landing_page,
+        landing_page=visit.landing_page or None,
     )
 
 
@@ -193,7 +195,7 @@ def _refusal_message(hit: RejectedHit) -> pb.TracedRefusal:
         position=_position_message((hit.position, hit.row)),
         collect_time=_timestamp(hit.collect_time),
         reason=hit.reason,
-        field=hit.field,
+        field=hit.field or None,
         message=hit.message,
     )
 

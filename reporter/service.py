@@ -13,10 +13,12 @@ from typing import Final, TypeVar
 import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
+from google.type.date_pb2 import Date
 
 from hitmesh.access.callers import caller_of
 from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.dates import date_text_of
 from hitmesh.model.days import iso_instant
 from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
 from hitmesh.model.sites import IngestKey
@@ -71,6 +73,7 @@ MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
 # Minimum interval between two log lines about the same damage.
 DAMAGE_EVERY_S: Final = 10.0
+_DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_date", "last")
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
@@ -176,8 +179,7 @@ class _Shell:
                 "store_damaged",
                 damage=error.message,
                 site=str(getattr(request, "site", "")),
-                since=str(getattr(request, "since", "")),
-                until=str(getattr(request, "until", "")),
+                **_dates_in(request),
                 request=request.DESCRIPTOR.name,
                 calls=calls,
             )
@@ -312,6 +314,15 @@ class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
     ) -> operations_pb2.GetDriftResponse:
         """Return how settled days differ from the live stream."""
         return self._run(get_drift, request, context)
+
+
+def _dates_in(request: Message) -> dict[str, str]:
+    """Return the dates that a request names, as text, by field."""
+    return {
+        field.name: date_text_of(value) if isinstance(value, Date) else str(value)
+        for field, value in request.ListFields()
+        if field.name in _DATE_FIELDS
+    }
 
 
 def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grpc
+from google.type.date_pb2 import Date
 
 from hitmesh.api.control.v1 import operations_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
@@ -13,7 +14,7 @@ _NOT_SHOWN = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUT
 
 
 def balanced_ledger(
-    mesh: Mesh, site: str, wait: Wait, *, since: str = "", until: str = ""
+    mesh: Mesh, site: str, wait: Wait, *, first: Date | None = None, last: Date | None = None
 ) -> operations_pb2.GetLedgerResponse:
     """Return a site's ledger as soon as it balances, or the last state when the time is over.
 
@@ -21,13 +22,13 @@ def balanced_ledger(
         mesh: the mesh that holds the site.
         site: full name.
         wait: how long.
-        since: first UTC day to list, as "2026-11-01", or empty.
-        until: last UTC day to list, or empty.
+        first: first UTC day to list, or None.
+        last: last UTC day to list, or None.
 
     Raises:
         grpc.RpcError: the reporter refuses.
     """
-    request = operations_pb2.GetLedgerRequest(site=site, since=since, until=until)
+    request = operations_pb2.GetLedgerRequest(site=site, first_utc_date=first, last_utc_date=last)
     ends_s = wait.clock_s() + wait.timeout_s
     while True:
         found = mesh.operations.GetLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)

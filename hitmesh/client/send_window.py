@@ -19,7 +19,6 @@ from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from hitmesh.api.collector.v1 import collector_pb2
 from hitmesh.client.patience import Patience
 
-WHOLE_BATCH: Final = -1
 MAX_REFUSALS: Final = 5
 # After the announced end of a stream, the last acknowledgements may still be on their way.
 DRAIN_MARGIN_S: Final = 5.0
@@ -75,10 +74,10 @@ class _Verdicts:
         self.message = ""
 
     def note(self, issue: collector_pb2.HitIssue) -> None:
-        """Record an issue; an index beyond the batch names no hit."""
-        first, end = max(issue.index, 0), min(issue.index + 1, self.hits)
-        if issue.index == WHOLE_BATCH:
-            first, end = 0, self.hits
+        """Record an issue: without an index, the whole batch; an index beyond the batch names no hit."""
+        first, end = 0, self.hits
+        if issue.HasField("index"):
+            first, end = max(issue.index, 0), min(issue.index + 1, self.hits)
         if issue.outcome == collector_pb2.OUTCOME_REJECTED:
             self.rejected.update(range(first, end))
             if len(self.refusals) < MAX_REFUSALS:

@@ -1,30 +1,44 @@
-"""UTC days in the notation `2026-11-01`. Decides nothing about ranges."""
+"""UTC days, as days since 1970-01-01, in the notation `2026-11-01` and as google.type.Date.
+
+Decides nothing about ranges.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from hitmesh.model.errors import RefusedError
-from hitmesh.model.zones import date_of, day_number
+from google.type.date_pb2 import Date
+
+from hitmesh.model.dates import checked_date, date_message
+from hitmesh.model.zones import CivilTimeError, date_of, day_number
 
 
-def day_of(field: str, text: str) -> int:
-    """Return the day of a date, as days since 1970-01-01.
+def day_of(field: str, date: Date) -> int:
+    """Return the day of a date.
 
     Raises:
-        RefusedError: the text is not a date; `field` names the faulty field.
+        RefusedError: the calendar has no such date, or the date is before 1970 or after 2199; the error names `field`.
 
     Example:
-        >>> day_of("since", "2026-11-01")
+        >>> day_of("first_utc_date", Date(year=2026, month=11, day=1))
         20758
     """
+    found = checked_date(field, date)
     try:
-        date = dt.date.fromisoformat(text.strip())
-    except ValueError as error:
-        raise RefusedError(
-            f"{field} {text[:32]!r} is not a date: write YYYY-MM-DD such as 2026-11-01", field=field
-        ) from error
-    return day_number(date)
+        return day_number(found)
+    except CivilTimeError as error:
+        error.field = field
+        raise
+
+
+def day_message(day: int) -> Date:
+    """Return a day as a message.
+
+    Example:
+        >>> day_message(20758).year
+        2026
+    """
+    return date_message(date_of(day))
 
 
 def date_text(day: int) -> str:

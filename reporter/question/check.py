@@ -57,7 +57,7 @@ def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Que
         end=end,
         dates=dates,
         filter=tree,
-        limit=_checked_limit(request.limit),
+        limit=_checked_limit(request.limit) if request.HasField("limit") else DEFAULT_ROWS,
         gap_fill=_checked_gap_fill(request.gap_fill),
         gap_fill_is_default=request.gap_fill == pb.GAP_FILL_UNSPECIFIED,
         include_totals=request.include_totals,
@@ -118,11 +118,11 @@ def _refuse_conflicts(metrics: Iterable[Metric], dimensions: Sequence[str], tree
 
 
 def _checked_limit(limit: int) -> int:
-    if not 0 <= limit <= MAX_ROWS:
+    if not 1 <= limit <= MAX_ROWS:
         raise RefusedError(
             f"limit {limit:,} is not 1 to {MAX_ROWS:,}: use a coarser grain, a filter or a shorter range", field="limit"
         )
-    return limit or DEFAULT_ROWS
+    return limit
 
 
 def _checked_gap_fill(gap_fill: pb.GapFill.ValueType) -> GapFill:

@@ -6,10 +6,11 @@ Decides which range is meant and whether the number of buckets is within the lim
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final
+from typing import Final, Literal
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import CELL_MS, Buckets, Grain, buckets_between, civil_range
+from hitmesh.model.dates import checked_date
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import DAY_MS, CivilTimeError, UnknownTimeZoneError, load_zone, local_date
@@ -73,7 +74,7 @@ def checked_range(time_range: pb.TimeRange, zone: str, now_ms: int) -> tuple[int
     try:
         match time_range.WhichOneof("kind"):
             case "dates":
-                dates = _date(time_range.dates.since, "since"), _date(time_range.dates.until, "until")
+                dates = _date(time_range.dates, "first_date"), _date(time_range.dates, "last_date")
             case "last_days":
                 dates = _last_days(time_range.last_days, zone, now_ms)
             case "instants":
@@ -117,12 +118,11 @@ def _refuse_many(count: int, start: int, end: int, grain: Grain) -> None:
     )
 
 
-def _date(date: pb.Date, side: str) -> dt.date:
-    try:
-        return dt.date(date.year, date.month, date.day)
-    except ValueError as error:
-        text = f"{date.year:04d}-{date.month:02d}-{date.day:02d}"
-        raise _refused(f".dates.{side}", f"{side} {text} is not a date: {error}") from error
+def _date(dates: pb.DateRange, side: Literal["first_date", "last_date"]) -> dt.date:
+    date = dates.first_date if side == "first_date" else dates.last_date
+    if not dates.HasField(side):
+        raise _refused(f".dates.{side}", f"{side} is not set: send both dates of the range")
+    return checked_date(f"time_range.dates.{side}", date, reason=ErrorReason.INVALID_TIME_RANGE)
 
 
 def _last_days(days: int, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
@@ -135,6 +135,8 @@ def _last_days(days: int, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
 def _instants(instants: pb.InstantRange) -> tuple[int, int]:
     edges = []
     for side in ("start", "end"):
+        if not instants.HasField(side):
+            raise _refused(f".instants.{side}", f"{side} is not set: send both instants of the range")
         stamp = getattr(instants, side)
         ms, rest = divmod(stamp.seconds * 1_000_000_000 + stamp.nanos, 1_000_000)
         if rest or ms % CELL_MS:

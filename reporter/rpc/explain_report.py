@@ -103,7 +103,7 @@ def _metric_reads(backend: Backend, planned: Sequence[Leg]) -> list[pb.PlannedRe
             dimensions=leg.query.dimensions,
             site_days=len(leg.query.generations),
             requests=1,
-            native_query=store.explain(leg.query) if isinstance(store, Explains) else "",
+            native_query=store.explain(leg.query) if isinstance(store, Explains) else None,
         )
         for leg in planned
     ]

@@ -17,6 +17,7 @@ from google.api import httpbody_pb2
 
 from hitmesh.api.reporter.v1 import export_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
+from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
@@ -78,7 +79,7 @@ def export_report(backend: Backend, caller: IngestKey | None, request: export_pb
     """
     form = _choice("format", request.format, _FORMATS, ErrorReason.UNKNOWN_FORMAT)
     answer = answer_to(backend, caller, _question(backend, caller, request, form))
-    if not request.limit:
+    if not request.HasField("limit"):
         _refuse_cut(answer)
     meta = meta_values(answer, backend.store_of(answer.path)) if form is Format.JSON else {}
     content = to_file(form, answer.rows, answer.totals, meta, answer.currency, backend.checkpoint)
@@ -99,21 +100,21 @@ def _question(
     backend: Backend, caller: IngestKey | None, request: export_pb2.ExportReportRequest, form: Format
 ) -> pb.RunReportRequest:
     sites = readable_sites(backend, caller, request.site)
-    zone = checked_zone(request.tz or default_zone(sites)[0])
+    zone = checked_zone(request.time_zone or default_zone(sites)[0])
     tree = parse(request.filter)
     return pb.RunReportRequest(
         site=request.site,
         metrics=_split("metrics", request.metrics),
         dimensions=_split("dimensions", request.dimensions),
         time_range=_time_range(request, zone, backend.clock.now()),
-        time_grain=_choice("grain", request.grain, _GRAINS, ErrorReason.UNKNOWN_GRAIN),
-        time_zone=request.tz,
+        time_grain=_choice("time_grain", request.time_grain, _GRAINS, ErrorReason.UNKNOWN_GRAIN),
+        time_zone=request.time_zone,
         filter=message_of(tree) if tree else None,
         order_by=[
             pb.OrderBy(field=name.removeprefix("-"), descending=name.startswith("-"))
             for name in _split("order_by", request.order_by)
         ],
-        limit=request.limit or MAX_ROWS,
+        limit=request.limit if request.HasField("limit") else MAX_ROWS,
         include_totals=request.include_totals,
         gap_fill=_gap_fill(request, form),
         include_excluded=request.include_excluded,
@@ -126,7 +127,7 @@ def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFi
     Only JSON can carry the warning that empty buckets were left out.
     """
     chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, ErrorReason.UNKNOWN_GAP_FILL)
-    is_whole = not request.limit and form is not Format.JSON
+    is_whole = not request.HasField("limit") and form is not Format.JSON
     return pb.GAP_FILL_ZERO if chosen == pb.GAP_FILL_UNSPECIFIED and is_whole else chosen
 
 
@@ -146,24 +147,25 @@ def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: Erro
 
 
 def _time_range(request: export_pb2.ExportReportRequest, zone: str, now_ms: int) -> pb.TimeRange:
-    """Return the range from `last`, or from `since` to `until` (default: today)."""
+    """Return the range from `last`, or from `first_date` to `last_date` (default: today)."""
     try:
         if request.last:
-            if request.since or request.until:
-                raise _refused("last", "last and since or until are two ranges: give only one range")
+            if request.first_date or request.last_date:
+                raise _refused("last", "last and first_date or last_date are two ranges: give only one range")
             return _between(*relative_dates(request.last, zone, now_ms))
-        if not request.since:
-            raise _refused("since", "no time range: give since and until, for example 2026-11-01, or last=7d")
+        if not request.first_date:
+            cure = "give first_date and last_date, for example 2026-11-01, or last=7d"
+            raise _refused("first_date", f"no time range: {cure}")
+        first = _date("first_date", request.first_date)
         today, _ = relative_dates("today", zone, now_ms)
-        return _between(_date("since", request.since), _date("until", request.until) if request.until else today)
+        return _between(first, _date("last_date", request.last_date) if request.last_date else today)
     except CivilTimeError as error:
         error.field = error.field or "last"
         raise
 
 
-def _between(since: dt.date, until: dt.date) -> pb.TimeRange:
-    first, last = (pb.Date(year=date.year, month=date.month, day=date.day) for date in (since, until))
-    return pb.TimeRange(dates=pb.DateRange(since=first, until=last))
+def _between(first: dt.date, last: dt.date) -> pb.TimeRange:
+    return pb.TimeRange(dates=pb.DateRange(first_date=date_message(first), last_date=date_message(last)))
 
 
 def _date(field: str, text: str) -> dt.date:

@@ -13,6 +13,7 @@ from google.type import money_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.closing import visits_wait_until
+from hitmesh.model.dates import date_message
 from hitmesh.model.days import iso_instant
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import MICROS
@@ -195,7 +196,7 @@ def _header(column: Column, currency: str) -> pb.MetricHeader:
         unit=currency if metric.unit is Unit.CURRENCY else metric.unit.value,
         scope=SCOPES[metric.scope],
         exactness=_EXACTNESS[column.exactness],
-        relative_standard_error=column.relative_standard_error,
+        relative_standard_error=column.relative_standard_error or None,
     )
 
 
@@ -277,8 +278,8 @@ def _meta(answer: Answer, request: pb.RunReportRequest, served_by: pb.Store.Valu
 def understood(question: Question, request: pb.RunReportRequest) -> pb.RunReportRequest:
     """Return the request with defaults filled in and the range resolved."""
     if question.dates:
-        since, until = (pb.Date(year=date.year, month=date.month, day=date.day) for date in question.dates)
-        time_range = pb.TimeRange(dates=pb.DateRange(since=since, until=until))
+        first, last = map(date_message, question.dates)
+        time_range = pb.TimeRange(dates=pb.DateRange(first_date=first, last_date=last))
     else:
         instants = pb.InstantRange(start=timestamp(question.start), end=timestamp(question.end))
         time_range = pb.TimeRange(instants=instants)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.client.mesh import Mesh
+from hitmesh.model.dates import date_message
 from hitmesh.tools.dev.tcp_ports import HOST, any_free
 from tests.bench.filled_store import SERIES_KEY, SERIES_SITE
 from tests.bench.measured import ROOT, Result, environment, progress
@@ -46,10 +47,7 @@ def days_of(days: int) -> pb.TimeRange:
     """Return the first days of the questions' site."""
     first = datetime.fromtimestamp(DAY * 86_400, UTC).date()
     last = first + timedelta(days=days - 1)
-    dates = pb.DateRange(
-        since=pb.Date(year=first.year, month=first.month, day=first.day),
-        until=pb.Date(year=last.year, month=last.month, day=last.day),
-    )
+    dates = pb.DateRange(first_date=date_message(first), last_date=date_message(last))
     return pb.TimeRange(dates=dates)
 
 

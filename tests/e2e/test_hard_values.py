@@ -10,6 +10,7 @@ import pytest
 
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
+from hitmesh.model.dates import date_message
 from tests.e2e.asking import DAY, NOON_MS, run_query
 from tests.e2e.conftest import NewSite
 from tests.support.comparison import Question, ask
@@ -81,8 +82,8 @@ def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> N
             site=hard_site,
             metrics=["hits"],
             dimensions=["page_path"],
-            since=f"{DAY}",
-            until=f"{DAY}",
+            first_date=f"{DAY}",
+            last_date=f"{DAY}",
             filter=f"page_path=={escaped}",
             format="json",
         ),
@@ -94,13 +95,13 @@ def test_hard_values_work_in_filters(mesh: Mesh, hard_site: str, path: str) -> N
             dimension="page_path", operator=reporter_pb2.FILTER_OPERATOR_IN, values=[path, "/never"]
         )
     )
-    day = reporter_pb2.Date(year=DAY.year, month=DAY.month, day=DAY.day)
+    day = date_message(DAY)
     report = mesh.reporter().RunReport(
         reporter_pb2.RunReportRequest(
             site=hard_site,
             metrics=["hits"],
             dimensions=["page_path"],
-            time_range=reporter_pb2.TimeRange(dates=reporter_pb2.DateRange(since=day, until=day)),
+            time_range=reporter_pb2.TimeRange(dates=reporter_pb2.DateRange(first_date=day, last_date=day)),
             filter=typed_filter,
         ),
         timeout=60,

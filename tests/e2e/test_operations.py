@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.names import short_site_name
 from tests.e2e.conftest import NewSite
+from tests.support.dates import in_query
 from tests.support.mesh import Mesh, one_json_line
 from tests.support.messages import page_view
 from tests.support.rest import Rest, reason_of
@@ -31,9 +33,9 @@ class Sent:
     now_ms: int
 
     @property
-    def date(self) -> str:
+    def date(self) -> dt.date:
         """Return the UTC day of the hits."""
-        return time.strftime("%Y-%m-%d", time.gmtime(self.now_ms / 1_000))
+        return dt.datetime.fromtimestamp(self.now_ms / 1_000, dt.UTC).date()
 
     @property
     def short(self) -> str:
@@ -70,7 +72,7 @@ def test_every_hit_is_accounted_for(mesh: Mesh, sent: Sent) -> None:
     assert found["imbalance"] == 0
     assert [found[name]["hits"] for name in ("received", "rejected", "accepted")] == [5, 1, 4]
     (day,) = found["days"]
-    assert (day["date"], day["settled"], day["accepted"]["hits"]) == (sent.date, False, 4)
+    assert (day["utc_date"], day["settled"], day["accepted"]["hits"]) == (f"{sent.date}", False, 4)
     assert (day["counted"], day["duplicate"], day["excluded"], day["pending"]["hits"]) == (3, 1, 0, 0)
 
 
@@ -91,7 +93,7 @@ def test_a_hit_is_traced_from_the_log_to_its_cell(mesh: Mesh, sent: Sent) -> Non
     assert (first["verdict"], first["timeliness"], first["type"]) == ("COUNTED", "ON_TIME", "PAGE_VIEW")
     assert (copy["verdict"], copy["duplicate_of"]) == ("DUPLICATE", first["position"])
     assert (first["visit"]["hits"], first["visit"]["landing_page"]) == (3, "/0")
-    assert (first["settled"], first["generation"]) == (False, 0)
+    assert (first["settled"], first["generation"]) == (False, None)
     neighbour = one_json_line(mesh.cli("trace", "view-1", "--site", sent.short, "-o", "json"))
     assert neighbour["copies"][0]["visit"]["id"] == first["visit"]["id"]
 
@@ -109,18 +111,22 @@ def test_a_refused_hit_and_one_that_was_never_sent_are_told_apart(mesh: Mesh, se
 @pytest.mark.timeout(60)
 def test_operations_are_rest_too(mesh: Mesh, sent: Sent) -> None:
     rest = Rest(mesh)
-    status, _, ledger = rest.get(f"/v1/{sent.site}:ledger?since={sent.date}")
+    status, _, ledger = rest.get(f"/v1/{sent.site}/ledger?{in_query('first_utc_date', sent.date)}")
     assert (status, ledger["totals"]["received"]["hits"], ledger["imbalance"]) == (200, "5", "0")
     status, _, traced = rest.get(f"/v1/{sent.site}:traceHit?hit_id=view-0")
     assert (status, traced["copies"][0]["verdict"]) == (200, "HIT_VERDICT_COUNTED")
-    status, _, drift = rest.get(f"/v1/{sent.site}:drift")
+    status, _, drift = rest.get(f"/v1/{sent.site}/drift")
     assert (status, drift["days"]) == (200, [])
-    status, _, siteless = rest.get("/v1/ledger:siteless")
+    status, _, siteless = rest.get("/v1/sitelessLedger")
     assert (status, siteless["totals"]["imbalance"]) == (200, "0")
-    for path in (":ledger?since=yesterday", ":drift?until=1.1.2026", ":traceHit?hit_id=x&since=2000-01-01"):
+    for path in (
+        "/ledger?first_utc_date.year=2026",
+        "/drift?last_utc_date.year=2026&last_utc_date.month=13&last_utc_date.day=1",
+        f":traceHit?hit_id=x&{in_query('first_utc_date', dt.date(2000, 1, 1))}",
+    ):
         status, _, error = rest.get(f"/v1/{sent.site}{path}")
         assert (status, reason_of(error)) == (400, "INVALID_FIELD"), path
-    for path in (":ledger", ":drift", ":traceHit?hit_id=view-0"):
+    for path in ("/ledger", "/drift", ":traceHit?hit_id=view-0"):
         status, _, error = rest.get(f"/v1/merchants/demo/sites/never-made{path}")
         assert (status, reason_of(error)) == (404, "NOT_FOUND"), path
 

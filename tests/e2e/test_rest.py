@@ -15,8 +15,8 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from hitmesh.api.collector.v1 import collector_pb2
-from hitmesh.api.control.v1 import admin_pb2
+from hitmesh.api.collector.v1 import collector_pb2, json_pb2
+from hitmesh.api.control.v1 import admin_pb2, operations_pb2, trace_pb2
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, reporter_pb2
 from tests.e2e.asking import DAY, NOON_MS, short
@@ -77,7 +77,7 @@ def sold_site(mesh: Mesh, rest: Rest, new_site: NewSite) -> str:
 def test_run_report(rest: Rest, mesh: Mesh, sold_site: str) -> None:
     question = {
         "metrics": ["hits", "visits", "gross_revenue", "visit_duration_total", "conversion_rate"],
-        "timeRange": {"dates": {"since": _date(), "until": _date()}},
+        "timeRange": {"dates": {"firstDate": _date(), "lastDate": _date()}},
         "timeGrain": "TIME_GRAIN_DAY",
     }
     status, _, answer = rest.post(f"/v1/{sold_site}:runReport", question)
@@ -118,7 +118,7 @@ def _date() -> dict[str, int]:
 
 @pytest.mark.timeout(60)
 def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: str) -> None:
-    query = f"metrics=hits,gross_revenue&metrics=bounce_rate&since={DAY}&until={DAY}&grain=day"
+    query = f"metrics=hits,gross_revenue&metrics=bounce_rate&first_date={DAY}&last_date={DAY}&time_grain=day"
     status, headers, body = rest.request("GET", f"/v1/{sold_site}:export?format=csv&{query}")
     assert status == 200, body
     assert headers["content-type"].startswith("text/csv")
@@ -129,7 +129,7 @@ def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: st
         {"time": "2026-03-05T00:00:00+01:00", "hits": 2, "gross_revenue": 19.99, "bounce_rate": 0}
     ]
     assert answer["meta"]["time_zone"] == "Europe/Berlin"
-    posted = {"metrics": ["hits"], "since": f"{DAY}", "until": f"{DAY}", "format": "ndjson"}
+    posted = {"metrics": ["hits"], "firstDate": f"{DAY}", "lastDate": f"{DAY}", "format": "ndjson"}
     status, _, body = rest.request("POST", f"/v1/{sold_site}:export", json.dumps(posted).encode())
     assert (status, json.loads(body)) == (200, {"hits": 2})
 
@@ -143,20 +143,25 @@ def test_a_file_beyond_4_mib_is_one_body_by_rest_and_pieces_for_a_default_stub(
         stream.send(hit_pb2.HitBatch(hits=[page_view("large", NOON_MS, path)]))
         reported = stream.finish()
     mesh.wait_visible(site, reported.receipts)
-    since = DAY - dt.timedelta(days=99)  # 2,400 hours, each with the path
-    query = f"metrics=hits&dimensions=page_path&grain=hour&since={since}&until={DAY}&format=csv"
+    first = DAY - dt.timedelta(days=99)  # 2,400 hours, each with the path
+    query = f"metrics=hits&dimensions=page_path&time_grain=hour&first_date={first}&last_date={DAY}&format=csv"
     status, headers, body = rest.request("GET", f"/v1/{site}:export?{query}")
     assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8"), body[:1_000]
     assert len(body) > 4 << 20
     assert body.count(b"\n") == 2_401
     request = export_pb2.ExportReportRequest(
-        site=site, metrics=["hits"], dimensions=["page_path"], grain="hour", since=f"{since}", until=f"{DAY}"
+        site=site,
+        metrics=["hits"],
+        dimensions=["page_path"],
+        time_grain="hour",
+        first_date=f"{first}",
+        last_date=f"{DAY}",
     )
     pieces = list(mesh.exporter().ExportReport(request, metadata=authorized(mesh.key), timeout=60))
     assert len(pieces) == -(-len(body) // (1 << 20))
     assert joined(pieces).data == body
     arguments = ("--metrics", "hits", "--dimensions", "page_path", "--grain", "hour")
-    out = mesh.cli("query", "--site", short(site), *arguments, "--since", f"{since}", "--until", f"{DAY}", "-o", "csv")
+    out = mesh.cli("query", "--site", short(site), *arguments, "--since", f"{first}", "--until", f"{DAY}", "-o", "csv")
     assert out.encode() == body
 
 
@@ -245,7 +250,7 @@ def test_keys_are_created_and_revoked(rest: Rest, mesh: Mesh, new_site: NewSite)
 
 def _annotated() -> Iterator[tuple[str, str, str]]:
     """Yield (RPC, HTTP method, path template) for every binding in the contract."""
-    for file in (collector_pb2, reporter_pb2, export_pb2, admin_pb2):
+    for file in (collector_pb2, json_pb2, reporter_pb2, export_pb2, admin_pb2, operations_pb2, trace_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 options = method.GetOptions()
@@ -276,7 +281,7 @@ def test_every_annotated_rpc_is_behind_its_rest_path(rest: Rest, rpc: str, metho
 
 @pytest.mark.timeout(30)
 def test_errors_of_a_service_have_the_common_shape(rest: Rest, sold_site: str) -> None:
-    query = f"since={DAY}&until={DAY}"
+    query = f"first_date={DAY}&last_date={DAY}"
     status, _, error = rest.get(f"/v1/{sold_site}:export?metrics=visitz&{query}")
     assert status == 400
     assert error["code"] == 3
@@ -317,7 +322,7 @@ def test_errors_of_envoy_have_the_common_shape(
 
 @pytest.mark.timeout(30)
 def test_an_unknown_parameter_of_a_report_is_refused(rest: Rest, sold_site: str) -> None:
-    status, _, error = rest.get(f"/v1/{sold_site}:export?metrics=hits&since={DAY}&until={DAY}&graiin=day")
+    status, _, error = rest.get(f"/v1/{sold_site}:export?metrics=hits&first_date={DAY}&last_date={DAY}&time_graiin=day")
     assert (status, error["code"]) == (400, 3)
 
 
@@ -334,7 +339,7 @@ def test_every_answer_has_a_request_id_and_a_sent_one_comes_back(mesh: Mesh) -> 
 
 @pytest.mark.timeout(30)
 def test_reports_say_how_far_they_reach_in_a_header(rest: Rest, sold_site: str) -> None:
-    _, headers, _ = rest.request("GET", f"/v1/{sold_site}:export?metrics=hits&since={DAY}&until={DAY}")
+    _, headers, _ = rest.request("GET", f"/v1/{sold_site}:export?metrics=hits&first_date={DAY}&last_date={DAY}")
     assert headers["x-hitmesh-complete-through"].endswith("Z")
 
 

@@ -220,7 +220,8 @@ def test_a_key_revoked_in_mid_stream_is_refused_within_two_seconds_and_the_strea
     site = new_site("revoked")
     admin, metadata = mesh.admin(), authorized(mesh.key)
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, site=site, unbounded_history=True
+        parent="merchants/demo",
+        key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, site=site, unbounded_history=True),
     )
     made = admin.CreateIngestKey(request, metadata=metadata, timeout=10)
     with StreamClient(mesh.channel(), made.secret, site) as stream:
@@ -234,7 +235,7 @@ def test_a_key_revoked_in_mid_stream_is_refused_within_two_seconds_and_the_strea
 
         eventually(is_refused, "the revoked key is refused", timeout_s=2)
         (issue,) = stream.reported.issues
-        assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_KEY_REVOKED)
+        assert (issue.HasField("index"), issue.reason) == (False, collector_pb2.REASON_KEY_REVOKED)
         accepted = stream.reported.accepted
         under_other_key = batch_of("under-other-key")
         under_other_key.ingest_key = mesh.key

@@ -85,7 +85,7 @@ def test_hits_streamed_with_the_key_of_another_merchant_are_refused_and_stored_n
         stream.send(batch)
         reported = stream.finish()
     (issue,) = reported.issues
-    assert (issue.index, issue.reason) == (-1, collector_pb2.REASON_UNKNOWN_SITE)
+    assert (issue.HasField("index"), issue.reason) == (False, collector_pb2.REASON_UNKNOWN_SITE)
     assert (reported.accepted, list(reported.receipts)) == (0, [])
     question = Question(RIVAL_SITE, DAY, DAY, metrics=("hits",), include_excluded=True)
     assert ask(mesh.reporter(), question, tenants.rival_key) == {}
@@ -110,7 +110,8 @@ def test_a_unary_call_with_the_key_of_another_merchant_finds_no_site(tenants: Te
 def test_a_key_for_one_site_does_not_open_another_site_of_its_merchant(tenants: Tenants, new_site: NewSite) -> None:
     mesh = tenants.mesh
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, site=tenants.demo_site, unbounded_history=True
+        parent="merchants/demo",
+        key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, site=tenants.demo_site, unbounded_history=True),
     )
     secret = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.demo_key), timeout=10).secret
     with StreamClient(mesh.channel(), secret, new_site("not-mine")) as stream:
@@ -142,7 +143,7 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
     """Return every admin call that changes or lists a merchant's resources."""
     admin = mesh.admin()
     site = admin_pb2.CreateSiteRequest(parent=parent, site_id="planted")
-    key = admin_pb2.CreateIngestKeyRequest(parent=parent, kind=admin_pb2.KEY_KIND_SERVER)
+    key = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER))
     revoke = admin_pb2.RevokeIngestKeyRequest(name=key_name)
     return {
         "CreateSite": lambda metadata: admin.CreateSite(site, metadata=metadata, timeout=10),
@@ -155,7 +156,9 @@ def _admin_calls(mesh: Mesh, parent: str, key_name: str) -> dict[str, Callable[[
 @pytest.mark.parametrize("rpc", ["CreateSite", "CreateIngestKey", "RevokeIngestKey"])
 def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, rpc: str) -> None:
     mesh = tenants.mesh
-    request = admin_pb2.CreateIngestKeyRequest(parent="merchants/rival", kind=admin_pb2.KEY_KIND_SERVER)
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/rival", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
+    )
     made = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.rival_key), timeout=10)
     call = _admin_calls(mesh, "merchants/rival", made.key.name)[rpc]
     assert status_of(call, tenants.demo_key)[0] in (DENIED, NOT_FOUND)
@@ -171,7 +174,9 @@ def test_sites_and_keys_of_another_merchant_cannot_be_changed(tenants: Tenants, 
 @pytest.mark.timeout(30)
 def test_a_key_of_another_merchant_is_not_revoked_under_ones_own_name(tenants: Tenants) -> None:
     mesh = tenants.mesh
-    request = admin_pb2.CreateIngestKeyRequest(parent="merchants/rival", kind=admin_pb2.KEY_KIND_SERVER)
+    request = admin_pb2.CreateIngestKeyRequest(
+        parent="merchants/rival", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER)
+    )
     made = mesh.admin().CreateIngestKey(request, metadata=authorized(tenants.rival_key), timeout=10)
     disguised = made.key.name.replace("merchants/rival", "merchants/demo")
     call = _admin_calls(mesh, "merchants/demo", disguised)["RevokeIngestKey"]
@@ -181,7 +186,7 @@ def test_a_key_of_another_merchant_is_not_revoked_under_ones_own_name(tenants: T
 @pytest.mark.timeout(30)
 def test_a_key_for_the_site_of_another_merchant_cannot_be_made(tenants: Tenants) -> None:
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", kind=admin_pb2.KEY_KIND_BROWSER, site=RIVAL_SITE
+        parent="merchants/demo", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_BROWSER, site=RIVAL_SITE)
     )
     admin = tenants.mesh.admin()
     status = status_of(lambda metadata: admin.CreateIngestKey(request, metadata=metadata, timeout=10), tenants.demo_key)
@@ -192,7 +197,9 @@ def test_a_key_for_the_site_of_another_merchant_cannot_be_made(tenants: Tenants)
 def test_a_browser_key_and_a_key_for_one_site_change_nothing(tenants: Tenants) -> None:
     admin, metadata = tenants.mesh.admin(), authorized(tenants.demo_key)
     for kind in (admin_pb2.KEY_KIND_BROWSER, admin_pb2.KEY_KIND_EDGE, admin_pb2.KEY_KIND_SERVER):
-        request = admin_pb2.CreateIngestKeyRequest(parent="merchants/demo", kind=kind, site=tenants.demo_site)
+        request = admin_pb2.CreateIngestKeyRequest(
+            parent="merchants/demo", key=admin_pb2.IngestKey(kind=kind, site=tenants.demo_site)
+        )
         secret = admin.CreateIngestKey(request, metadata=metadata, timeout=10).secret
         for rpc in ("CreateSite", "CreateIngestKey"):
             assert status_of(_admin_calls(tenants.mesh, "merchants/demo", "")[rpc], secret)[0] is DENIED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -57,6 +58,7 @@ def test_a_policy_is_named_by_what_differs(mesh: Mesh) -> None:
         ({"time_zone": "Berlin"}, "site.time_zone"),
         ({"currency": "usd"}, "site.currency"),
         ({"spread": 65}, "site.spread"),
+        ({"spread": 0}, "site.spread"),
     ],
 )
 def test_a_bad_site_names_its_field(mesh: Mesh, site: dict[str, object], field: str) -> None:
@@ -66,11 +68,12 @@ def test_a_bad_site_names_its_field(mesh: Mesh, site: dict[str, object], field: 
 
 def test_a_key_is_created_used_and_revoked(mesh: Mesh) -> None:
     request = admin_pb2.CreateIngestKeyRequest(
-        parent="merchants/demo", kind=admin_pb2.KEY_KIND_SERVER, unbounded_history=True
+        parent="merchants/demo", key=admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, unbounded_history=True)
     )
     created = mesh.admin.CreateIngestKey(request, metadata=bearer(OWNER))
     assert created.secret
     assert created.secret not in str(created.key)
+    assert not created.key.HasField("site")
     create_site(mesh, created.secret)
     revoke = admin_pb2.RevokeIngestKeyRequest(name=created.key.name)
     revoked = mesh.admin.RevokeIngestKey(revoke, metadata=bearer(OWNER)).key
@@ -81,9 +84,12 @@ def test_a_key_is_created_used_and_revoked(mesh: Mesh) -> None:
     assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
 
 
-def create_key(mesh: Mesh, secret: str | None, **fields: object) -> admin_pb2.CreateIngestKeyResponse:
-    filled: dict[str, object] = {"parent": "merchants/demo", "kind": admin_pb2.KEY_KIND_BROWSER, "site": SITE} | fields
-    request = admin_pb2.CreateIngestKeyRequest(**filled)  # type: ignore[arg-type]  # protobuf checks the fields
+def create_key(
+    mesh: Mesh, secret: str | None, parent: str = "merchants/demo", **fields: object
+) -> admin_pb2.CreateIngestKeyResponse:
+    filled: dict[str, object] = {"kind": admin_pb2.KEY_KIND_BROWSER, "site": SITE} | fields
+    key = admin_pb2.IngestKey(**filled)  # type: ignore[arg-type]  # protobuf checks the fields
+    request = admin_pb2.CreateIngestKeyRequest(parent=parent, key=key)
     return mesh.admin.CreateIngestKey(request, metadata=bearer(secret) if secret else None)
 
 
@@ -114,7 +120,7 @@ def test_no_key_an_unknown_one_and_a_rivals_change_nothing(mesh: Mesh) -> None:
 def test_a_key_for_a_rivals_site_is_not_found_as_one_for_none(mesh: Mesh) -> None:
     for site in ("merchants/rival/sites/shop", "merchants/rival/sites/none", "merchants/demo/sites/none"):
         found = refusal(lambda: create_key(mesh, OWNER, site=site))  # noqa: B023 called at once
-        assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "site")
+        assert (found.code, found.field) == (grpc.StatusCode.NOT_FOUND, "key.site")
         assert found.message == f"site {site!r} does not exist or is not yours"
 
 
@@ -127,12 +133,14 @@ def test_a_key_of_another_merchant_is_not_found_under_ones_own(mesh: Mesh) -> No
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"kind": admin_pb2.KEY_KIND_UNSPECIFIED}, "kind"),
-        ({"site": ""}, "site"),
+        ({"kind": admin_pb2.KEY_KIND_UNSPECIFIED}, "key.kind"),
+        ({"site": ""}, "key.site"),
+        ({"site": None}, "key.site"),
+        ({"kind": admin_pb2.KEY_KIND_SERVER, "site": ""}, "key.site"),
         ({"parent": "demo"}, "parent"),
     ],
 )
-def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, object], field: str) -> None:
+def test_a_bad_key_names_its_field(mesh: Mesh, fields: dict[str, Any], field: str) -> None:
     found = refusal(lambda: create_key(mesh, OWNER, **fields))
     assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
 

@@ -48,7 +48,7 @@ def batch_of(name: str, hits: int = 1, padding: int = 0) -> hit_pb2.HitBatch:
     return hit_pb2.HitBatch(batch_id=name, hits=views)
 
 
-def opened(collector: Running, *, resume_from: int = 0, max_inflight_bytes: int = 0) -> StreamClient:
+def opened(collector: Running, *, resume_from: int = 0, max_inflight_bytes: int | None = None) -> StreamClient:
     return StreamClient(
         collector.channel,
         KEY,
@@ -146,7 +146,7 @@ def test_a_full_log_puts_batches_off(backend: Backend) -> None:
         stream.send(batch_of("too-much", hits=50))
         stream.wait_acked(1)
         (issue,) = stream.reported.issues
-        assert (issue.index, issue.outcome) == (-1, collector_pb2.OUTCOME_RETRY)
+        assert (issue.HasField("index"), issue.outcome) == (False, collector_pb2.OUTCOME_RETRY)
         assert issue.reason == collector_pb2.REASON_LOG_FULL
         assert issue.retry_delay.ToMilliseconds() > 0
         assert stream.reported.accepted == 0
@@ -279,7 +279,9 @@ def test_hits_of_one_frame_that_do_not_decode_cost_their_neighbours_nothing(
         stream.send(length_delimited(6, hits[2]))
         reported = stream.finish()
     assert reported.accepted == 3
-    assert [(issue.batch_seq, issue.index) for issue in reported.issues] == [(1, 1), (2, -1)]
+    hit, batch = reported.issues
+    assert (hit.batch_seq, hit.index) == (1, 1)
+    assert (batch.batch_seq, batch.HasField("index")) == (2, False)
     assert sorted(backend.rows()["hit_id"].to_list()) == ["g-0-0", "g-1-0", "g-2-0"]
 
 

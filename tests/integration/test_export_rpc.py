@@ -41,7 +41,7 @@ def without_query_id(file: bytes) -> bytes:
 
 def test_an_export_is_csv_by_default(mesh: Mesh) -> None:
     some_rows(mesh)
-    content_type, text = export(mesh, grain="day", order_by=["-time"])
+    content_type, text = export(mesh, time_grain="day", order_by=["-time"])
     assert content_type == "text/csv; charset=utf-8"
     assert text.splitlines() == [
         "time,hits,visits",
@@ -53,7 +53,7 @@ def test_an_export_is_csv_by_default(mesh: Mesh) -> None:
 
 def test_an_export_filters_by_text_between_dates_of_a_zone(mesh: Mesh) -> None:
     some_rows(mesh)
-    fields = {"last": "", "since": "2015-05-16", "until": "2015-05-17", "tz": "America/New_York"}
+    fields = {"last": "", "first_date": "2015-05-16", "last_date": "2015-05-17", "time_zone": "America/New_York"}
     _, text = export(mesh, metrics=["hits", "visits"], dimensions=["channel"], filter="channel in(email,x)", **fields)
     assert text == "channel,hits,visits\nemail,5,2\n"
 
@@ -88,13 +88,13 @@ def many_pages(mesh: Mesh, pages: int) -> None:
 @pytest.mark.parametrize("form", ["csv", "ndjson", "json"])
 def test_an_export_without_a_limit_has_every_row(mesh: Mesh, form: str) -> None:
     many_pages(mesh, 150)
-    _, text = export(mesh, metrics=["hits"], dimensions=["page_path"], grain="hour", format=form)
+    _, text = export(mesh, metrics=["hits"], dimensions=["page_path"], time_grain="hour", format=form)
     assert text.count("/") == 150 * 72
 
 
 def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warning(mesh: Mesh) -> None:
     many_pages(mesh, 1_400)
-    fields = {"site": SITE, "metrics": ["hits"], "dimensions": ["page_path"], "grain": "hour", "last": "3d"}
+    fields = {"site": SITE, "metrics": ["hits"], "dimensions": ["page_path"], "time_grain": "hour", "last": "3d"}
     request = export_pb2.ExportReportRequest(**fields)  # type: ignore[arg-type]  # protobuf checks the fields
     for form in ("csv", "ndjson"):
         request.format = form
@@ -133,16 +133,17 @@ def test_an_export_of_more_rows_than_a_file_has_names_number_rule_and_cure(mesh:
     ("fields", "reason", "field"),
     [
         ({"format": "xlsx"}, "UNKNOWN_FORMAT", "format"),
-        ({"grain": "dya"}, "UNKNOWN_GRAIN", "grain"),
+        ({"time_grain": "dya"}, "UNKNOWN_GRAIN", "time_grain"),
         ({"gap_fill": "x"}, "UNKNOWN_GAP_FILL", "gap_fill"),
         ({"filter": "channel"}, "INVALID_FILTER", "filter"),
-        ({"tz": "Mars/Base"}, "UNKNOWN_TIME_ZONE", "time_zone"),
+        ({"time_zone": "Mars/Base"}, "UNKNOWN_TIME_ZONE", "time_zone"),
         ({"last": "7x"}, "INVALID_TIME_RANGE", "last"),
-        ({"last": ""}, "INVALID_TIME_RANGE", "since"),
-        ({"since": "2015-05-17"}, "INVALID_TIME_RANGE", "last"),
+        ({"last": ""}, "INVALID_TIME_RANGE", "first_date"),
+        ({"first_date": "2015-05-17"}, "INVALID_TIME_RANGE", "last"),
         ({"limit": -1}, "INVALID_FIELD", "limit"),
-        ({"last": "", "since": "17.5.2015"}, "INVALID_TIME_RANGE", "since"),
-        ({"last": "", "since": "2015-05-17", "until": "2015-02-30"}, "INVALID_TIME_RANGE", "until"),
+        ({"limit": 0}, "INVALID_FIELD", "limit"),
+        ({"last": "", "first_date": "17.5.2015"}, "INVALID_TIME_RANGE", "first_date"),
+        ({"last": "", "first_date": "2015-05-17", "last_date": "2015-02-30"}, "INVALID_TIME_RANGE", "last_date"),
     ],
 )
 def test_a_bad_export_names_its_field(mesh: Mesh, fields: dict[str, object], reason: str, field: str) -> None:
@@ -155,7 +156,7 @@ LONG_PATH = "/" + "x" * 1_900
 BEYOND_4_MIB: dict[str, object] = {
     "metrics": ["hits"],
     "dimensions": ["page_path"],
-    "grain": "hour",
+    "time_grain": "hour",
     "last": "100d",
     "format": "ndjson",
 }

@@ -10,6 +10,7 @@ from hitmesh.model.sites import SiteDay
 from processor.service import InspectStores, inspect_hit
 from reporter.answer.ledger import Day, SiteLedger, site_ledger
 from tests.reference.hits import RefHit
+from tests.support.dates import a_date
 from tests.support.small_mesh import SmallMesh
 
 SITE = "merchants/demo/sites/shop"
@@ -111,7 +112,7 @@ def test_a_hit_that_was_lost_behind_the_acknowledgement_is_missed() -> None:
     assert seen.imbalance == 1
 
 
-def inspection_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, int, int]]:
+def inspection_of(mesh: SmallMesh, hit_id: str, date: str) -> list[tuple[int, int, int | None]]:
     """Return verdict, hits in the visit, and generation for each copy."""
     stores = mesh.stores
     found = inspect_hit(
@@ -126,18 +127,21 @@ def inspection_of(mesh: SmallMesh, hit_id: str, since: str) -> list[tuple[int, i
             open_reads=True,
         ),
         None,
-        pb.TraceHitRequest(site=SITE, hit_id=hit_id, since=since, until=since),
+        pb.TraceHitRequest(site=SITE, hit_id=hit_id, first_utc_date=a_date(date), last_utc_date=a_date(date)),
     )
-    return [(copy.verdict, copy.visit.hits, copy.generation) for copy in found.copies]
+    return [
+        (copy.verdict, copy.visit.hits, copy.generation if copy.HasField("generation") else None)
+        for copy in found.copies
+    ]
 
 
 def test_traces_say_what_the_ledger_says_before_and_after_settlement() -> None:
     mesh = a_mesh()
     counted, duplicate, pending = pb.HIT_VERDICT_COUNTED, pb.HIT_VERDICT_DUPLICATE, pb.HIT_VERDICT_PENDING
     date = "2024-10-04"
-    assert inspection_of(mesh, "h1", date) == [(counted, 2, STREAM_GENERATION), (duplicate, 0, STREAM_GENERATION)]
-    assert inspection_of(mesh, "bot", date) == [(pb.HIT_VERDICT_EXCLUDED, 1, STREAM_GENERATION)]
-    assert inspection_of(mesh, "late", date) == [(counted, 0, STREAM_GENERATION)]
+    assert inspection_of(mesh, "h1", date) == [(counted, 2, None), (duplicate, 0, None)]
+    assert inspection_of(mesh, "bot", date) == [(pb.HIT_VERDICT_EXCLUDED, 1, None)]
+    assert inspection_of(mesh, "late", date) == [(counted, 0, None)]
     mesh.settle()
     generation = mesh.stores.generations.current(SITE, DAY, DAY + 1)[DAY].generation
     assert inspection_of(mesh, "late", date) == [(counted, 1, generation)]

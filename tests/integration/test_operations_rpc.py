@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import polars as pl
 import pytest
+from google.type.date_pb2 import Date
 
 from hitmesh.api.control.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
@@ -19,6 +21,7 @@ from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.sites import IngestKey, KeyKind, SiteDay
 from processor.service import InspectStores, TraceService
 from tests.reference.hits import RefHit
+from tests.support.dates import a_date
 from tests.support.raw_hits import a_record
 from tests.support.reporters import NOW, OWNER, RIVAL, Mesh, a_question, bearer, refusal, start
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, traffic
@@ -58,8 +61,9 @@ def three_hits(mesh: Mesh, site: str = SITE, day: int = UTC_DAY, lost: int = 0) 
     )
 
 
-def ask_ledger(mesh: Mesh, secret: str | None = None, **fields: str) -> operations_pb2.GetLedgerResponse:
-    request = operations_pb2.GetLedgerRequest(**{"site": SITE, **fields})
+def ask_ledger(mesh: Mesh, secret: str | None = None, **fields: object) -> operations_pb2.GetLedgerResponse:
+    filled: dict[str, object] = {"site": SITE} | fields
+    request = operations_pb2.GetLedgerRequest(**filled)  # type: ignore[arg-type]  # protobuf checks the fields
     return mesh.operations.GetLedger(request, metadata=bearer(secret) if secret else None)
 
 
@@ -70,7 +74,7 @@ def test_a_ledger_that_adds_up_says_so(mesh: Mesh) -> None:
     assert (found.totals.received.hits, found.totals.rejected.hits, found.totals.accepted.hits) == (4, 1, 3)
     assert found.totals.accepted_by_day.hits == 3
     (day,) = found.days
-    assert (day.date, day.settled, day.generation) == ("2015-05-17", False, 0)
+    assert (day.utc_date, day.settled, day.HasField("generation")) == (a_date("2015-05-17"), False, False)
     assert (day.accepted.hits, day.counted, day.duplicate, day.excluded, day.pending.hits) == (3, 2, 1, 0, 0)
     assert (day.accepted.sum64, day.accepted.xor64, day.classified.hits) == (30, 5, 3)
 
@@ -103,24 +107,37 @@ def test_days_are_listed_in_the_asked_range_and_counted_all(mesh: Mesh) -> None:
         three_hits(mesh, day=UTC_DAY - back, lost=int(back == 69))
     found = ask_ledger(mesh)
     assert (len(found.days), found.omitted_days, found.imbalance) == (60, 10, 1)
-    assert found.days[-1].date == "2015-05-17"
-    found = ask_ledger(mesh, since="2015-05-16", until="2015-05-16")
-    assert ([day.date for day in found.days], found.omitted_days) == (["2015-05-16"], 69)
+    assert found.days[-1].utc_date == a_date("2015-05-17")
+    found = ask_ledger(mesh, first_utc_date=a_date("2015-05-16"), last_utc_date=a_date("2015-05-16"))
+    assert ([day.utc_date for day in found.days], found.omitted_days) == ([a_date("2015-05-16")], 69)
 
 
 @pytest.mark.parametrize(
-    ("fields", "field"),
+    ("fields", "field", "message"),
     [
-        ({"since": "17.5.2015"}, "since"),
-        ({"until": "tomorrow"}, "until"),
-        ({"since": "2015-05-18", "until": "2015-05-17"}, "since"),
-        ({"site": "merchants/demo/sites/-"}, "site"),
-        ({"site": "demo"}, "site"),
+        (
+            {"first_utc_date": Date(year=2015, month=13, day=1)},
+            "first_utc_date",
+            "first_utc_date 2015-13-01 is not a calendar date: send a year from 1 to 9999, a month from 1 to 12 and a "
+            "day of that month",
+        ),
+        ({"last_utc_date": Date(year=2015, month=2, day=29)}, "last_utc_date", "2015-02-29 is not a calendar date"),
+        ({"last_utc_date": Date(year=2015)}, "last_utc_date", "2015-00-00 is not a calendar date"),
+        ({"first_utc_date": Date(year=-1, month=1, day=1)}, "first_utc_date", "is not a calendar date"),
+        ({"first_utc_date": a_date("1969-12-31")}, "first_utc_date", "outside 1970-01-01"),
+        (
+            {"first_utc_date": a_date("2015-05-18"), "last_utc_date": a_date("2015-05-17")},
+            "first_utc_date",
+            "first_utc_date 2015-05-18 is after last_utc_date 2015-05-17: swap the dates",
+        ),
+        ({"site": "merchants/demo/sites/-"}, "site", "is not a site name"),
+        ({"site": "demo"}, "site", "is not a site name"),
     ],
 )
-def test_a_bad_question_names_its_field(mesh: Mesh, fields: dict[str, str], field: str) -> None:
+def test_a_bad_question_names_its_field(mesh: Mesh, fields: dict[str, Any], field: str, message: str) -> None:
     found = refusal(lambda: ask_ledger(mesh, **fields))
     assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+    assert message in found.message
 
 
 def test_hits_of_no_site_are_shown_where_reads_are_open_only(mesh: Mesh) -> None:
@@ -153,12 +170,13 @@ def test_drift_is_listed_per_settled_day(mesh: Mesh) -> None:
     a_drift(mesh, UTC_DAY, changed)
     found = mesh.operations.GetDrift(operations_pb2.GetDriftRequest(site=SITE))
     first, second = found.days
-    assert (first.date, first.confirmed, first.rows_differ, dict(first.measures)) == ("2015-05-16", True, False, {})
+    assert first.utc_date == a_date("2015-05-16")
+    assert (first.confirmed, first.rows_differ, dict(first.measures)) == (True, False, {})
     assert (second.confirmed, second.rows_differ, second.sketch_provisional) == (False, True, True)
     assert dict(second.measures) == {"visits": -2}
     assert (found.drifted_days, found.omitted_days) == (1, 0)
-    since = operations_pb2.GetDriftRequest(site=SITE, since="2015-05-17")
-    assert (len(mesh.operations.GetDrift(since).days), mesh.operations.GetDrift(since).omitted_days) == (1, 1)
+    later = operations_pb2.GetDriftRequest(site=SITE, first_utc_date=a_date("2015-05-17"))
+    assert (len(mesh.operations.GetDrift(later).days), mesh.operations.GetDrift(later).omitted_days) == (1, 1)
 
 
 def test_rows_and_meta_say_how_final_they_are(mesh: Mesh) -> None:
@@ -199,8 +217,8 @@ def tracing(mesh: Mesh, *, open_reads: bool) -> Iterator[Callable[..., trace_pb2
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **fields: str) -> trace_pb2.TraceHitResponse:
-        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **fields)
+    def ask(hit_id: str, secret: str | None = None, site: str = SITE, **dates: Date) -> trace_pb2.TraceHitResponse:
+        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, **dates)
         return stub.TraceHit(request, metadata=bearer(secret) if secret else None)
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -231,7 +249,8 @@ def test_a_hit_is_traced_to_its_copies_visit_and_cell(mesh: Mesh) -> None:
     first, second = stored(mesh, SITE, "h1"), stored(mesh, SITE, "h1", offset=1)
     with tracing(mesh, open_reads=True) as ask:
         found = ask("h1")
-    assert (found.site, found.hit_id, found.since, found.until) == (SITE, "h1", "2015-05-17", "2015-05-19")
+    assert (found.site, found.hit_id) == (SITE, "h1")
+    assert (found.first_utc_date, found.last_utc_date) == (a_date("2015-05-17"), a_date("2015-05-19"))
     counted, copy = found.copies
     assert (counted.verdict, copy.verdict) == (trace_pb2.HIT_VERDICT_COUNTED, trace_pb2.HIT_VERDICT_DUPLICATE)
     assert (counted.position.offset, copy.original.offset) == (first.position.offset, 0)
@@ -240,6 +259,7 @@ def test_a_hit_is_traced_to_its_copies_visit_and_cell(mesh: Mesh) -> None:
     assert counted.cell.ToMilliseconds() == NOW - 15 * 60_000
     assert (counted.visit.hits, counted.visit.landing_page) == (1, "/")
     assert not copy.HasField("visit")
+    assert not any(counted.HasField(field) for field in ("generation", "order_id"))
     assert found.records_read > 0
 
 
@@ -267,9 +287,9 @@ def test_a_hit_that_nobody_knows_is_not_found_with_what_was_looked_at(mesh: Mesh
         assert "2015-05-17 to 2015-05-19 (1 records read)" in found.message
         wrong = refusal(lambda: ask(""))
         assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "hit_id")
-        wrong = refusal(lambda: ask("h1", since="2015-01-01"))
-        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "since")
-        assert ask("h1", since="2015-05-18", until="2015-05-18").copies
+        wrong = refusal(lambda: ask("h1", first_utc_date=a_date("2015-01-01")))
+        assert (wrong.code, wrong.field) == (grpc.StatusCode.INVALID_ARGUMENT, "first_utc_date")
+        assert ask("h1", first_utc_date=a_date("2015-05-18"), last_utc_date=a_date("2015-05-18")).copies
 
 
 def test_a_rivals_ledger_drift_and_hits_are_not_found_like_those_of_no_site(closed: Mesh) -> None:

@@ -76,7 +76,7 @@ def test_the_meta_says_how_fresh_how_exact_and_what_was_understood(mesh: Mesh) -
     assert meta.query_id
     assert meta.cost.rows > 0
     assert meta.request.limit == 10_000
-    assert meta.request.time_range.dates.until.day == 19
+    assert meta.request.time_range.dates.last_date.day == 19
     assert meta.request.gap_fill == reporter_pb2.GAP_FILL_ZERO
     assert [order.field for order in meta.request.order_by] == ["hits"]
     assert meta.request.filter == message

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from hitmesh.api.reporter.v1 import reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.dates import date_message
 from tests.reference.hits import RefHit
 from tests.reference.report import METRICS, Report, Value, report
 from tests.reference.settled import Settled, settle
@@ -118,17 +119,13 @@ def _request(question: Question, metrics: Sequence[str]) -> reporter_pb2.RunRepo
         metrics=metrics,
         dimensions=question.dimensions,
         time_range=reporter_pb2.TimeRange(
-            dates=reporter_pb2.DateRange(since=_date(question.first), until=_date(question.last))
+            dates=reporter_pb2.DateRange(first_date=date_message(question.first), last_date=date_message(question.last))
         ),
         time_grain=reporter_pb2.TimeGrain.Value(f"TIME_GRAIN_{question.grain}"),
         time_zone=question.zone,
         include_excluded=question.include_excluded,
         limit=MAX_ROWS,
     )
-
-
-def _date(day: date) -> reporter_pb2.Date:
-    return reporter_pb2.Date(year=day.year, month=day.month, day=day.day)
 
 
 def value_of(cell: reporter_pb2.Cell) -> Value:

@@ -44,11 +44,11 @@ def go_away(drain_ms: int) -> pb.StreamHitsResponse:
     return pb.StreamHitsResponse(go_away=message)
 
 
-def rejected(batch_seq: int, index: int, message: str = "never") -> pb.HitIssue:
+def rejected(batch_seq: int, index: int | None, message: str = "never") -> pb.HitIssue:
     return pb.HitIssue(batch_seq=batch_seq, index=index, outcome=pb.OUTCOME_REJECTED, message=message)
 
 
-def retry(batch_seq: int, index: int, delay_ms: int = 0, message: str = "later") -> pb.HitIssue:
+def retry(batch_seq: int, index: int | None, delay_ms: int = 0, message: str = "later") -> pb.HitIssue:
     issue = pb.HitIssue(batch_seq=batch_seq, index=index, outcome=pb.OUTCOME_RETRY, message=message)
     issue.retry_delay.FromMilliseconds(delay_ms)
     return issue

@@ -47,7 +47,7 @@ class StreamClient:
         site: str,
         *,
         resume_from: int = 0,
-        max_inflight_bytes: int = 0,
+        max_inflight_bytes: int | None = None,
         opening: bytes | None = None,
         timeout_s: float = CALL_S,
     ) -> None:

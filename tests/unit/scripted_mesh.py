@@ -50,7 +50,10 @@ def credit(freed_bytes: int) -> pb.StreamHitsResponse:
 
 
 def issue(
-    batch_seq: int, index: int, outcome: pb.Outcome.ValueType, reason: pb.Reason.ValueType = pb.REASON_INVALID_FIELD
+    batch_seq: int,
+    index: int | None,
+    outcome: pb.Outcome.ValueType,
+    reason: pb.Reason.ValueType = pb.REASON_INVALID_FIELD,
 ) -> pb.HitIssue:
     return pb.HitIssue(batch_seq=batch_seq, index=index, outcome=outcome, reason=reason, message="because")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import Grain
@@ -13,19 +15,14 @@ from hitmesh.model.filters import And, Comparison, Not, Operator, Or
 from reporter.question.check import checked
 from reporter.question.check_filter import checked_filter, message_of
 from reporter.question.question import GapFill, Order
+from tests.support.dates import a_date
 
 NOW = 1_431_907_200_000  # 2015-05-18T00:00:00Z
 DAY = 86_400_000
 
 
-def dates(since: str, until: str) -> pb.TimeRange:
-    first, last = (dt.date.fromisoformat(text) for text in (since, until))
-    return pb.TimeRange(
-        dates=pb.DateRange(
-            since=pb.Date(year=first.year, month=first.month, day=first.day),
-            until=pb.Date(year=last.year, month=last.month, day=last.day),
-        )
-    )
+def dates(first: str, last: str) -> pb.TimeRange:
+    return pb.TimeRange(dates=pb.DateRange(first_date=a_date(first), last_date=a_date(last)))
 
 
 def a_request(**fields: object) -> pb.RunReportRequest:
@@ -133,6 +130,7 @@ def test_the_cure_for_a_very_long_range_is_a_grain_that_fits() -> None:
         ({"dimensions": ["os"] * 6}, "dimensions", "6 dimensions; the limit is 5"),
         ({"limit": 100_001}, "limit", "limit 100,001 is not 1 to 100,000"),
         ({"limit": -1}, "limit", "not 1 to 100,000"),
+        ({"limit": 0}, "limit", "limit 0 is not 1 to 100,000"),
         ({"gap_fill": 9}, "gap_fill", "use GAP_FILL_NONE, GAP_FILL_ZERO or GAP_FILL_NULL"),
     ],
 )
@@ -149,10 +147,23 @@ def test_limits_name_value_and_rule(fields: dict[str, object], field: str, messa
         (pb.TimeRange(last_days=0), "time_range.last_days", "not 1 to 3,660"),
         (pb.TimeRange(last_days=3_661), "time_range.last_days", "not 1 to 3,660"),
         (
-            pb.TimeRange(dates=pb.DateRange(since=pb.Date(year=2015, month=2, day=30))),
-            "time_range.dates.since",
-            "02-30",
+            pb.TimeRange(
+                dates=pb.DateRange(first_date=Date(year=2015, month=2, day=30), last_date=a_date("2015-05-17"))
+            ),
+            "time_range.dates.first_date",
+            "first_date 2015-02-30 is not a calendar date: send a year from 1 to 9999, a month from 1 to 12 and a day",
         ),
+        (
+            pb.TimeRange(dates=pb.DateRange(first_date=a_date("2015-05-17"), last_date=Date(year=2015, month=5))),
+            "time_range.dates.last_date",
+            "last_date 2015-05-00 is not a calendar date",
+        ),
+        (
+            pb.TimeRange(dates=pb.DateRange(first_date=a_date("2015-05-17"))),
+            "time_range.dates.last_date",
+            "last_date is not set",
+        ),
+        (pb.TimeRange(instants=pb.InstantRange(end=Timestamp())), "time_range.instants.start", "start is not set"),
         (dates("2015-05-20", "2015-05-17"), "time_range", "before first date"),
         (dates("1969-12-31", "2015-05-17"), "time_range", "outside 1970-01-01"),
     ],

@@ -23,6 +23,7 @@ from hitmesh.tools.cli.dates import resolve_dates, utc_date
 from hitmesh.tools.cli.exits import CommandFailed, Exit, failure_of
 from hitmesh.tools.cli.lazy import LazyGroup
 from hitmesh.tools.cli.output import json_line
+from tests.support.dates import a_date
 
 NOWHERE = "127.0.0.1:9"
 QUERY = ["query", "--site", "demo/shop", "--metrics", "visits"]
@@ -292,10 +293,10 @@ def test_empty_ranges_and_unknown_zones_are_wrong_usage(since: str, until: str |
 
 def test_words_become_dates_of_utc() -> None:
     assert [utc_date(text, NOW) for text in (None, "2026-07-01", "today", "yesterday")] == [
-        "",
-        "2026-07-01",
-        "2026-07-15",
-        "2026-07-14",
+        None,
+        a_date("2026-07-01"),
+        a_date("2026-07-15"),
+        a_date("2026-07-14"),
     ]
 
 

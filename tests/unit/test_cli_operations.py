@@ -11,6 +11,7 @@ import pytest
 
 from hitmesh.api.control.v1 import admin_pb2, operations_pb2, trace_pb2
 from hitmesh.tools.cli.__main__ import run
+from tests.support.dates import a_date
 from tests.unit.commands import WEBLOG, mesh_of_home
 from tests.unit.scripted_mesh import ScriptedMesh
 
@@ -31,7 +32,7 @@ def count(hits: int, checksum: int = 0) -> operations_pb2.LedgerCount:
 
 def a_ledger(site: str = WEBLOG, imbalance: int = 0) -> operations_pb2.GetLedgerResponse:
     day = operations_pb2.LedgerDay(
-        date="2026-11-01",
+        utc_date=a_date("2026-11-01"),
         settled=True,
         generation=4,
         accepted=count(1_200, (1 << 64) - 1),
@@ -45,7 +46,7 @@ def a_ledger(site: str = WEBLOG, imbalance: int = 0) -> operations_pb2.GetLedger
     return operations_pb2.GetLedgerResponse(
         site=site,
         totals=totals,
-        days=[day, operations_pb2.LedgerDay(date="2026-11-02")],
+        days=[day, operations_pb2.LedgerDay(utc_date=a_date("2026-11-02"))],
         imbalance=imbalance,
         pending_hits=40,
         omitted_days=3,
@@ -60,10 +61,12 @@ def test_a_ledger_that_balances_ends_with_0(mesh: ScriptedMesh, capsys: pytest.C
     assert (printed["site"], printed["imbalance"], printed["pending"]) == ("demo/weblog", 0, 40)
     assert printed["received"] == {"hits": 1_210, "sum64": "0" * 16, "xor64": "0" * 16}
     day = printed["days"][0]
-    assert (day["date"], day["settled"], day["generation"], day["counted"]) == ("2026-11-01", True, 4, 1_000)
+    assert (day["utc_date"], day["settled"], day["generation"], day["counted"]) == ("2026-11-01", True, 4, 1_000)
     assert day["accepted"]["sum64"] == "f" * 16
     (request,) = mesh.questions
-    assert request == operations_pb2.GetLedgerRequest(site=WEBLOG, since="2026-11-01", until="2026-11-02")
+    assert request == operations_pb2.GetLedgerRequest(
+        site=WEBLOG, first_utc_date=a_date("2026-11-01"), last_utc_date=a_date("2026-11-02")
+    )
 
 
 def test_a_ledger_out_of_balance_is_printed_and_ends_with_7(
@@ -124,9 +127,9 @@ def test_hits_of_no_site_that_are_not_shown_are_left_out(
 
 def test_drift_lists_what_settlement_changed(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:
     days = [
-        operations_pb2.DriftDay(date="2026-11-01", confirmed=True),
-        operations_pb2.DriftDay(date="2026-11-02", rows_differ=True, measures={"visits": -2, "hits": 1}),
-        operations_pb2.DriftDay(date="2026-11-03", sketch_provisional=True),
+        operations_pb2.DriftDay(utc_date=a_date("2026-11-01"), confirmed=True),
+        operations_pb2.DriftDay(utc_date=a_date("2026-11-02"), rows_differ=True, measures={"visits": -2, "hits": 1}),
+        operations_pb2.DriftDay(utc_date=a_date("2026-11-03"), sketch_provisional=True),
     ]
     mesh.drifts[WEBLOG] = operations_pb2.GetDriftResponse(site=WEBLOG, days=days, omitted_days=4)
     assert run(["drift", "--site", "demo/weblog", "-o", "json"]) == 0
@@ -173,7 +176,7 @@ def test_a_trace_shows_every_copy_and_refusal(mesh: ScriptedMesh, capsys: pytest
     assert (first["order"], first["visit"]["hits"], first["duplicate_of"]) == ("WON", 3, None)
     assert (second["verdict"], second["duplicate_of"], second["visit"]) == ("DUPLICATE", "hits-1/3@12:4", None)
     assert printed["refusals"][0]["reason"] == "ID_COLLISION"
-    assert mesh.questions == [trace_pb2.TraceHitRequest(site=WEBLOG, hit_id="h1", since="2026-11-01")]
+    assert mesh.questions == [trace_pb2.TraceHitRequest(site=WEBLOG, hit_id="h1", first_utc_date=a_date("2026-11-01"))]
 
 
 def test_a_trace_for_people_hides_what_a_terminal_would_obey(

@@ -94,8 +94,13 @@ def test_query_asks_for_exactly_what_the_options_say(mesh: ScriptedMesh) -> None
         ["visits", "bounce_rate"],
         ["channel", "browser"],
     )
-    assert (request.since, request.until, request.last, request.grain) == ("2015-05-17", "2015-05-20", "", "day")
-    assert (request.tz, request.filter, request.limit, request.include_excluded) == (
+    assert (request.first_date, request.last_date, request.last, request.time_grain) == (
+        "2015-05-17",
+        "2015-05-20",
+        "",
+        "day",
+    )
+    assert (request.time_zone, request.filter, request.limit, request.include_excluded) == (
         "Asia/Kathmandu",
         r"page_path==a\,b",
         7,
@@ -110,9 +115,9 @@ def test_query_without_grain_and_zone_leaves_them_to_the_defaults(mesh: Scripted
     assert ask("--last", "7d", "-o", "ndjson") == 0
     assert ask("--since", "yesterday", "-o", "ndjson") == 0
     first, second = mesh.export_requests
-    assert (first.grain, first.tz, first.last, first.since) == ("none", "", "7d", "")
-    assert first.until == ""
-    assert len(second.since) == len(second.until) == 10
+    assert (first.time_grain, first.time_zone, first.last, first.first_date) == ("none", "", "7d", "")
+    assert first.last_date == ""
+    assert len(second.first_date) == len(second.last_date) == 10
 
 
 def test_query_of_an_unknown_site_is_not_found(mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ def test_refused_hits_are_counted_with_the_first_reasons(mesh: ScriptedMesh) -> 
             issue(1, 1, pb.OUTCOME_REJECTED, pb.REASON_TIME_FUTURE),
         )
         mesh.take(next(requests))
-        yield ack(2, issue(2, -1, pb.OUTCOME_REJECTED, pb.REASON_UNKNOWN_SITE))
+        yield ack(2, issue(2, None, pb.OUTCOME_REJECTED, pb.REASON_UNKNOWN_SITE))
         yield from take_all(mesh, requests, acked=2)
 
     mesh.scripts = [script]
@@ -177,7 +177,7 @@ def test_batch_to_retry_goes_again_with_its_id_and_counts_once(mesh: ScriptedMes
     def script(requests: Requests, context: grpc.ServicerContext) -> Responses:
         yield ready()
         mesh.take(next(requests))
-        yield ack(1, issue(1, -1, pb.OUTCOME_RETRY, pb.REASON_LOG_FULL))
+        yield ack(1, issue(1, None, pb.OUTCOME_RETRY, pb.REASON_LOG_FULL))
         yield from take_all(mesh, requests, acked=1)
 
     mesh.scripts = [script]
@@ -209,7 +209,7 @@ def test_batch_that_is_never_taken_is_given_up(mesh: ScriptedMesh) -> None:
         yield ready()
         for request in requests:
             batch_seq = mesh.take(request)
-            yield ack(batch_seq, issue(batch_seq, -1, pb.OUTCOME_RETRY))
+            yield ack(batch_seq, issue(batch_seq, None, pb.OUTCOME_RETRY))
 
     mesh.scripts = [script]
     with pytest.raises(SendStopped, match="did not take a batch in 3 attempts: because"):

@@ -129,7 +129,7 @@ def test_batch_to_retry_as_a_whole_keeps_its_name_and_waits_at_least_the_first_p
     batch = Parcel("b", (1, 2))
     opened = window(batch)
     send(opened)
-    opened.respond(ack(1, retry(1, -1)), 100.0)
+    opened.respond(ack(1, retry(1, None)), 100.0)
     assert send(opened, 100.4) == []
     assert send(opened, 100.5) == [(2, batch)]
 
@@ -137,7 +137,7 @@ def test_batch_to_retry_as_a_whole_keeps_its_name_and_waits_at_least_the_first_p
 def test_hit_that_is_rejected_is_not_sent_again_even_if_the_batch_is() -> None:
     opened = window(Parcel("b", (1, 2)))
     send(opened)
-    (outcome,) = opened.respond(ack(1, rejected(1, 0), retry(1, -1)), 0.0)
+    (outcome,) = opened.respond(ack(1, rejected(1, 0), retry(1, None)), 0.0)
     assert (outcome.accepted, outcome.rejected) == (0, 1)
     assert send(opened, 1.0) == [(2, Parcel("b.1", (2,)))]
 
@@ -146,10 +146,10 @@ def test_batch_is_given_up_after_as_many_attempts_as_patience_allows() -> None:
     opened = window(Parcel("b", (1, 2)))
     for number in (1, 2):
         send(opened, 10.0 * number)
-        (outcome,) = opened.respond(ack(number, retry(number, -1)), 10.0 * number)
+        (outcome,) = opened.respond(ack(number, retry(number, None)), 10.0 * number)
         assert (outcome.attempts, outcome.given_up) == (number, "")
     send(opened, 30.0)
-    (outcome,) = opened.respond(ack(3, retry(3, -1, message="the log is full"), rejected(3, 0)), 30.0)
+    (outcome,) = opened.respond(ack(3, retry(3, None, message="the log is full"), rejected(3, 0)), 30.0)
     assert (outcome.accepted, outcome.rejected, outcome.attempts) == (0, 1, 3)
     assert outcome.given_up == "the log is full"
     assert opened.is_idle
@@ -175,7 +175,7 @@ def test_issues_of_a_broken_stream_are_forgotten() -> None:
     assert opened.respond(ack(1), 1.0)[0].rejected == 0
 
 
-@pytest.mark.parametrize("index", [2, 99, -2])
+@pytest.mark.parametrize("index", [2, 99, -1, -2])
 def test_index_beyond_the_batch_names_no_hit(index: int) -> None:
     opened = window(*parcels(1))
     send(opened)

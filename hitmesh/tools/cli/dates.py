@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from google.type.date_pb2 import Date
 
 _ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
@@ -52,11 +55,14 @@ def resolve_dates(
     return words[0], words[1]
 
 
-def utc_date(text: str | None, now: datetime | None = None) -> str:
-    """Return an ISO date, `today` or `yesterday` as an ISO date in UTC; empty for None."""
-    if text in _DAYS_BACK:
-        return ((now or datetime.now(UTC)).astimezone(UTC).date() - timedelta(days=_DAYS_BACK[text])).isoformat()
-    return text or ""
+def utc_date(text: str | None, now: datetime | None = None) -> Date | None:
+    """Return an ISO date, `today` or `yesterday` as a message with the date in UTC; None for None."""
+    from hitmesh.model.dates import date_message
+
+    if text is None:
+        return None
+    today = (now or datetime.now(UTC)).astimezone(UTC).date()
+    return date_message(today - timedelta(days=_DAYS_BACK[text]) if text in _DAYS_BACK else date.fromisoformat(text))
 
 
 def _today(zone: str, now: datetime) -> date:

@@ -13,6 +13,8 @@ from hitmesh.tools.cli.options import connect, examples, mesh_options, output_op
 from hitmesh.tools.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
+    from google.type.date_pb2 import Date
+
     from hitmesh.client.mesh import Mesh
 
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 )
 @site_option(required=False)
 @click.option("--since", callback=date_text, metavar="DATE", help="First UTC day. Default: the last 60 settled days.")
-@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day.")
+@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day, inclusive.")
 @output_option("table", "json")
 @mesh_options
 def drift(
@@ -46,22 +48,23 @@ def drift(
     if output == "json":
         print_json(found)
         return
-    rows = [(day["site"], day["date"], _verdict(day), _of_settlement(day)) for day in found]
+    rows = [(day["site"], day["utc_date"], _verdict(day), _of_settlement(day)) for day in found]
     print_table(("site", "UTC day", "verdict", "settled minus live"), rows, right_from=4)
 
 
-def _answer(mesh: Mesh, site: str, dates: tuple[str, str]) -> list[dict[str, Any]]:
+def _answer(mesh: Mesh, site: str, dates: tuple[Date | None, Date | None]) -> list[dict[str, Any]]:
     from hitmesh.api.control.v1 import operations_pb2
     from hitmesh.client.mesh import CALL_TIMEOUT_S
+    from hitmesh.model.dates import date_text_of
 
-    request = operations_pb2.GetDriftRequest(site=site, since=dates[0], until=dates[1])
+    request = operations_pb2.GetDriftRequest(site=site, first_utc_date=dates[0], last_utc_date=dates[1])
     answer = mesh.operations.GetDrift(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if answer.omitted_days and not any(dates):
         note(f"{short_site_name(site)}: {answer.omitted_days:,} more settled days: give --since and --until")
     return [
         {
             "site": short_site_name(site),
-            "date": day.date,
+            "utc_date": date_text_of(day.utc_date),
             "confirmed": day.confirmed,
             "rows_differ": day.rows_differ,
             "sketch_provisional": day.sketch_provisional,

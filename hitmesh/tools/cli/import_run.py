@@ -25,6 +25,7 @@ from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.sender import HitSender, Refusal, SendTotals
 from hitmesh.client.sites import DEFAULT_CURRENCY, ensure_site
 from hitmesh.client.visibility import Wait, wait_until_visible
+from hitmesh.model.dates import date_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.cli.progress import Progress
@@ -218,10 +219,7 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
     if surveyed.first_s > surveyed.last_s:
         return Stored(0, 0)
     first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
-    dates = reporter_pb2.DateRange(
-        since=reporter_pb2.Date(year=first.year, month=first.month, day=first.day),
-        until=reporter_pb2.Date(year=last.year, month=last.month, day=last.day),
-    )
+    dates = reporter_pb2.DateRange(first_date=date_message(first), last_date=date_message(last))
     request = reporter_pb2.RunReportRequest(
         site=site,
         metrics=["hits", "duplicate_hits"],

@@ -17,6 +17,8 @@ from hitmesh.tools.cli.options import connect, examples, mesh_options, output_op
 from hitmesh.tools.cli.output import echo, note, print_json, print_table
 
 if TYPE_CHECKING:
+    from google.type.date_pb2 import Date
+
     from hitmesh.api.control.v1 import operations_pb2
     from hitmesh.client.mesh import Mesh
 
@@ -36,7 +38,7 @@ NO_SITE = "(no site)"
 @click.option(
     "--since", callback=date_text, metavar="DATE", help="First UTC day to list. Default: the last 60 days with hits."
 )
-@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day to list.")
+@click.option("--until", callback=date_text, metavar="DATE", help="Last UTC day to list, inclusive.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -111,11 +113,13 @@ def _unread_s(found: operations_pb2.GetLedgerResponse) -> float:
     )
 
 
-def _answer(mesh: Mesh, site: str, timeout: float, dates: tuple[str, str]) -> operations_pb2.GetLedgerResponse:
+def _answer(
+    mesh: Mesh, site: str, timeout: float, dates: tuple[Date | None, Date | None]
+) -> operations_pb2.GetLedgerResponse:
     from hitmesh.client.ledger import balanced_ledger
     from hitmesh.client.visibility import Wait
 
-    return balanced_ledger(mesh, site, Wait(timeout), since=dates[0], until=dates[1])
+    return balanced_ledger(mesh, site, Wait(timeout), first=dates[0], last=dates[1])
 
 
 def _show_site(found: operations_pb2.GetLedgerResponse, output: str) -> int:
@@ -161,9 +165,11 @@ def _print_sites(
 
 
 def _print_days(found: operations_pb2.GetLedgerResponse) -> None:
+    from hitmesh.model.dates import date_text_of
+
     rows = [
         (
-            day.date,
+            date_text_of(day.utc_date),
             f"settled, generation {day.generation}" if day.settled else "live",
             f"{day.accepted.hits:,}",
             f"{day.counted:,}",
@@ -185,6 +191,8 @@ def _totals_cells(totals: operations_pb2.LedgerTotals) -> tuple[str, str, str]:
 
 
 def _site_fields(found: operations_pb2.GetLedgerResponse) -> dict[str, Any]:
+    from hitmesh.model.dates import date_text_of
+
     return {
         "site": short_site_name(found.site),
         **_totals_fields(found.totals),
@@ -196,9 +204,9 @@ def _site_fields(found: operations_pb2.GetLedgerResponse) -> dict[str, Any]:
         "omitted_days": found.omitted_days,
         "days": [
             {
-                "date": day.date,
+                "utc_date": date_text_of(day.utc_date),
                 "settled": day.settled,
-                "generation": day.generation,
+                "generation": day.generation if day.HasField("generation") else None,
                 "accepted": _count_fields(day.accepted),
                 "counted": day.counted,
                 "duplicate": day.duplicate,

@@ -53,9 +53,15 @@ class Range(NamedTuple):
 )
 @site_option()
 @click.option("--metrics", required=True, metavar="a,b", help="Metrics, for example visits,gross_revenue.")
-@click.option("--since", callback=date_text, metavar="DATE", help="First date in the zone; also today, yesterday.")
-@click.option("--until", callback=date_text, metavar="DATE", help="Last date in the zone, inclusive. Default: today.")
-@click.option("--last", metavar="7d", help="Last days, today included, instead of --since and --until.")
+@click.option(
+    "--since", callback=date_text, metavar="DATE", help="First date in the report's zone; also today, yesterday."
+)
+@click.option(
+    "--until", callback=date_text, metavar="DATE", help="Last date in the report's zone, inclusive. Default: today."
+)
+@click.option(
+    "--last", metavar="7d", help="Last days in the report's zone, today included, instead of --since and --until."
+)
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
 @click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu. Default: the site's.")
 @click.option("--dimensions", default="", metavar="d,e", help="Dimensions to break down by, at most 5.")
@@ -126,14 +132,14 @@ def query(
             site=site,
             metrics=_list(metrics),
             dimensions=_list(dimensions),
-            since=dates[0],
-            until=dates[1],
+            first_date=dates[0],
+            last_date=dates[1],
             last=last or "",
-            grain=grain,
-            tz=tz,
+            time_grain=grain,
+            time_zone=tz,
             filter=filter_text,
             order_by=_list(order_by),
-            limit=limit or (TABLE_ROWS if output == "table" else 0),
+            limit=limit or (TABLE_ROWS if output == "table" else None),
             include_excluded=include_excluded,
             format="json" if output == "table" else output,
             gap_fill=gap_fill or "",
@@ -176,5 +182,5 @@ def _list(text: str) -> list[str]:
 def _show(answer: dict[str, Any], request: export_pb2.ExportReportRequest, *, plot: bool) -> None:
     from hitmesh.tools.cli.report_table import print_report
 
-    keys = (["time"] if request.grain != "none" else []) + list(request.dimensions)
+    keys = (["time"] if request.time_grain != "none" else []) + list(request.dimensions)
     print_report(answer, keys, list(request.metrics), plot=plot)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     "--since", callback=date_text, metavar="DATE", help="First UTC day to search. Default: 2 days before the last."
 )
 @click.option(
-    "--until", callback=date_text, metavar="DATE", help="Last UTC day to search. Default: today. At most 31 days."
+    "--until",
+    callback=date_text,
+    metavar="DATE",
+    help="Last UTC day to search, inclusive. Default: today; at most 31 days.",
 )
 @output_option("table", "json")
 @mesh_options
@@ -44,7 +47,9 @@ def trace(
         from hitmesh.api.control.v1 import trace_pb2
         from hitmesh.client.mesh import CALL_TIMEOUT_S
 
-        request = trace_pb2.TraceHitRequest(site=site, hit_id=hit_id, since=utc_date(since), until=utc_date(until))
+        request = trace_pb2.TraceHitRequest(
+            site=site, hit_id=hit_id, first_utc_date=utc_date(since), last_utc_date=utc_date(until)
+        )
         found = mesh.traces.TraceHit(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     if found.truncated:
         note("the search stopped at a limit, newest days first: more copies may exist; ask for fewer days")
@@ -63,18 +68,20 @@ def _print(title: str, fields: dict[str, Any]) -> None:
         if name in ("position", "verdict") or value in (None, "", False):
             continue
         if isinstance(value, dict):
-            value = "  ".join(f"{key} {part}" for key, part in value.items())
+            value = "  ".join(f"{key} {part}" for key, part in value.items() if part is not None)
         echo(f"  {name.replace('_', ' '):<13} {visible(str(value))}")
 
 
 def _fields(found: trace_pb2.TraceHitResponse) -> dict[str, Any]:
+    from hitmesh.model.dates import date_text_of
+
     return {
         "site": short_site_name(found.site),
         "hit_id": found.hit_id,
         "copies": [_copy_fields(copy) for copy in found.copies],
         "refusals": [_refusal_fields(refusal) for refusal in found.refusals],
-        "since": found.since,
-        "until": found.until,
+        "first_utc_date": date_text_of(found.first_utc_date),
+        "last_utc_date": date_text_of(found.last_utc_date),
         "records_read": found.records_read,
         "truncated": found.truncated,
     }
@@ -96,7 +103,7 @@ def _copy_fields(copy: trace_pb2.TracedCopy) -> dict[str, Any]:
         "log_time": copy.log_time.ToJsonString(),
         "cell": copy.cell.ToJsonString(),
         "settled": copy.settled,
-        "generation": copy.generation,
+        "generation": copy.generation if copy.HasField("generation") else None,
         "order_id": copy.order_id or None,
         "order": trace_pb2.OrderOutcome.Name(copy.order).removeprefix("ORDER_OUTCOME_") if copy.order else None,
         "visitor": copy.visitor_key,
@@ -105,7 +112,7 @@ def _copy_fields(copy: trace_pb2.TracedCopy) -> dict[str, Any]:
             "start": visit.start.ToJsonString(),
             "last": visit.last.ToJsonString(),
             "hits": visit.hits,
-            "landing_page": visit.landing_page,
+            "landing_page": visit.landing_page or None,
         }
         if copy.HasField("visit")
         else None,
@@ -117,7 +124,7 @@ def _refusal_fields(refusal: trace_pb2.TracedRefusal) -> dict[str, Any]:
         "position": _place(refusal.position),
         "collect_time": refusal.collect_time.ToJsonString(),
         "reason": refusal.reason,
-        "field": refusal.field,
+        "field": refusal.field or None,
         "message": refusal.message,
     }
 

@@ -35,7 +35,7 @@ LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
 EXIT_OK, EXIT_BUG, EXIT_CANNOT_START = 0, 1, 4
 QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
-URL_QUESTION = "format=csv&metrics=visits&last=7d&grain=day"
+URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
 PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
 ENVOY = "envoy"

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Final
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
 
 from hitmesh.api.control.v1 import admin_pb2, operations_pb2
 from hitmesh.api.control.v1.operations_pb2_grpc import OperationsServiceStub
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.sites import ensure_site
+from hitmesh.model.days import day_message
 from hitmesh.tools.load.expected import METRICS
 from hitmesh.tools.load.plan import MERCHANT
 from hitmesh.tools.load.scenery import CURRENCY
 
 DAY_MS: Final = 86_400_000
-EPOCH: Final = date(1970, 1, 1)
 MICROS: Final = 1_000_000
 NANOS_PER_MICRO: Final = 1_000
 
@@ -57,10 +57,9 @@ class Days:
         end.FromMilliseconds(self.end * DAY_MS)
         return reporter_pb2.TimeRange(instants=reporter_pb2.InstantRange(start=start, end=end))
 
-    def dates(self) -> tuple[str, str]:
+    def dates(self) -> tuple[Date, Date]:
         """Return the first and the last day as dates."""
-        first, last = EPOCH + timedelta(days=self.first), EPOCH + timedelta(days=self.end - 1)
-        return first.isoformat(), last.isoformat()
+        return day_message(self.first), day_message(self.end - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,8 @@ def open_site(mesh: Mesh, site: str, now_ms: int) -> SiteKey:
     The key identifies a frame's site, so that frames for all sites can share a few streams.
     """
     found = ensure_site(mesh, site, CURRENCY)
-    request = admin_pb2.CreateIngestKeyRequest(parent=MERCHANT, kind=admin_pb2.KEY_KIND_SERVER, site=site)
+    wanted = admin_pb2.IngestKey(kind=admin_pb2.KEY_KIND_SERVER, site=site)
+    request = admin_pb2.CreateIngestKeyRequest(parent=MERCHANT, key=wanted)
     made = mesh.admin.CreateIngestKey(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     return SiteKey(site, made.secret, made.key.name, found.create_time.ToMilliseconds() >= now_ms)
 
@@ -110,8 +110,8 @@ def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) 
 
 def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
     """Return a site's ledger for some days; grpc.RpcError if the ledger cannot be read."""
-    since, until = over.dates()
-    request = operations_pb2.GetLedgerRequest(site=site, since=since, until=until)
+    first, last = over.dates()
+    request = operations_pb2.GetLedgerRequest(site=site, first_utc_date=first, last_utc_date=last)
     operations = OperationsServiceStub(mesh.channel)
     answer = operations.GetLedger(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     return LedgerDays(

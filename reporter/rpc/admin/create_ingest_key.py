@@ -23,21 +23,32 @@ def create_ingest_key(
     """
     merchant = checked_merchant(request.parent)
     require_owner(caller, merchant)
-    kind = KINDS.get(request.kind)
+    wanted = request.key
+    kind = KINDS.get(wanted.kind)
     if kind is None:
         cure = "use KEY_KIND_BROWSER, KEY_KIND_SERVER or KEY_KIND_EDGE"
-        raise RefusedError(f"kind {request.kind} is not a kind of key: {cure}", field="kind")
-    if kind is KeyKind.BROWSER and not request.site:
-        raise RefusedError("a browser key is public and needs one site: set site", field="site")
-    if request.site and (merchant_of(request.site) != merchant or backend.directory.site(request.site) is None):
-        raise site_not_found(request.site, "site")
+        raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind")
+    site = _checked_site(backend, merchant, wanted)
+    if kind is KeyKind.BROWSER and site is None:
+        raise RefusedError("a browser key is public and needs one site: set site", field="key.site")
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",
         merchant=merchant,
         kind=kind,
-        site=request.site or None,
-        unbounded_history=request.unbounded_history,
+        site=site,
+        unbounded_history=wanted.unbounded_history,
         created_at=backend.clock.now(),
     )
     return pb.CreateIngestKeyResponse(key=key_message(backend.directory.create_key(key, secret)), secret=secret)
+
+
+def _checked_site(backend: Backend, merchant: str, wanted: pb.IngestKey) -> str | None:
+    """Return the site that the key is for, None for every site of the merchant."""
+    if not wanted.HasField("site"):
+        return None
+    if not wanted.site:
+        raise RefusedError("site is empty: name a site, or leave site out for every site", field="key.site")
+    if merchant_of(wanted.site) != merchant or backend.directory.site(wanted.site) is None:
+        raise site_not_found(wanted.site, "key.site")
+    return wanted.site

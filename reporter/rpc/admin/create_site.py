@@ -21,6 +21,7 @@ from reporter.rpc.backend import Backend
 MAX_SPREAD: Final = 64
 DEFAULT_ZONE: Final = "UTC"
 DEFAULT_CURRENCY: Final = "USD"
+DEFAULT_SPREAD: Final = 1
 POLICY_V1: Final = VisitPolicy()
 
 
@@ -58,7 +59,7 @@ def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes,
         currency=_checked_currency(wanted.currency or DEFAULT_CURRENCY),
         secret=secret,
         created_at=now_ms,
-        spread=_checked_spread(wanted.spread),
+        spread=_checked_spread(wanted.spread) if wanted.HasField("spread") else DEFAULT_SPREAD,
         policy=_policy(wanted.visit_policy),
         cookieless_counting=wanted.cookieless_counting,
         identify_by_user_id=wanted.identify_by_user_id,
@@ -86,9 +87,11 @@ def _checked_currency(code: str) -> str:
 
 
 def _checked_spread(spread: int) -> int:
-    if not 0 <= spread <= MAX_SPREAD:
-        raise RefusedError(f"spread {spread} is not 1 to {MAX_SPREAD}", field="site.spread")
-    return spread or 1
+    if not 1 <= spread <= MAX_SPREAD:
+        raise RefusedError(
+            f"spread {spread} is not 1 to {MAX_SPREAD}: leave spread out for {DEFAULT_SPREAD}", field="site.spread"
+        )
+    return spread
 
 
 def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:

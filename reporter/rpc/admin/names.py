@@ -71,7 +71,7 @@ def key_message(key: IngestKey) -> pb.IngestKey:
     return pb.IngestKey(
         name=f"{key.merchant}/ingestKeys/{key.key_id}",
         kind=_KIND_NUMBERS[key.kind],
-        site=key.site or "",
+        site=key.site,
         unbounded_history=key.unbounded_history,
         create_time=_timestamp(key.created_at),
         revoke_time=None if key.revoked_at is None else _timestamp(key.revoked_at),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from hitmesh.model.days import day_of
+from hitmesh.api.control.v1.operations_pb2 import GetDriftRequest, GetLedgerRequest
+from hitmesh.model.days import date_text, day_of
 from hitmesh.model.errors import RefusedError
 
 DEFAULT_DAYS: Final = 60
@@ -15,20 +16,23 @@ FIRST_DAY: Final = 0
 END_DAY: Final = 1 << 24
 
 
-def listed_days(days: Iterable[int], since: str, until: str) -> list[int]:
-    """Return the days to list, ascending: with `since` the last 400 days in the range, otherwise the last 60.
+def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest) -> list[int]:
+    """Return the days to list, ascending: with a first date the last 400 days in the range, otherwise the last 60.
 
     Args:
         days: all UTC days with data.
-        since: first date as "2026-11-01", or empty.
-        until: last date, inclusive, or empty.
+        request: names the range, both dates inclusive; a date that is not set is no bound.
 
     Raises:
-        RefusedError: a text is not a date, or the range is empty.
+        RefusedError: the calendar has no such date, or the range is empty.
     """
-    first = day_of("since", since) if since else FIRST_DAY
-    last = day_of("until", until) if until else END_DAY
+    has_first, has_last = request.HasField("first_utc_date"), request.HasField("last_utc_date")
+    first = day_of("first_utc_date", request.first_utc_date) if has_first else FIRST_DAY
+    last = day_of("last_utc_date", request.last_utc_date) if has_last else END_DAY
     if first > last:
-        raise RefusedError(f"since {since} is after until {until}: the range is empty", field="since")
+        raise RefusedError(
+            f"first_utc_date {date_text(first)} is after last_utc_date {date_text(last)}: swap the dates",
+            field="first_utc_date",
+        )
     inside = sorted(day for day in days if first <= day <= last)
-    return inside[-(MAX_DAYS if since else DEFAULT_DAYS) :]
+    return inside[-(MAX_DAYS if has_first else DEFAULT_DAYS) :]

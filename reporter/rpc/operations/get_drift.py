@@ -8,7 +8,7 @@ from __future__ import annotations
 from hitmesh.access.callers import readable_site
 from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.amounts import INT64_MAX, INT64_MIN
-from hitmesh.model.days import date_text
+from hitmesh.model.days import date_text, day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.generations import Drift
 from hitmesh.model.reasons import ErrorReason
@@ -28,7 +28,7 @@ def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRe
     drifts = {
         site_day.day: drift for site_day, drift in backend.generations.drifts(site.name, FIRST_DAY, END_DAY).items()
     }
-    listed = listed_days(drifts, request.since, request.until)
+    listed = listed_days(drifts, request)
     return pb.GetDriftResponse(
         site=site.name,
         days=[_day_message(day, drifts[day]) for day in listed],
@@ -39,7 +39,7 @@ def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRe
 
 def _day_message(day: int, drift: Drift) -> pb.DriftDay:
     return pb.DriftDay(
-        date=date_text(day),
+        utc_date=day_message(day),
         confirmed=drift.confirmed,
         rows_differ=drift.rows_differ,
         sketch_provisional=drift.sketch_provisional,
@@ -54,7 +54,7 @@ def _in_range(name: str, day: int, change: int) -> int:
         raise RefusedError(
             f"{name} of {date_text(day)} is {change:,} micros; the limit is {INT64_MAX:,}: list other days, "
             "and ask reports for the sums of this day",
-            field="since",
+            field="first_utc_date",
             reason=ErrorReason.SUM_OUT_OF_RANGE,
         )
     return change

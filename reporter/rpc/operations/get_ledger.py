@@ -9,7 +9,8 @@ from typing import Final
 
 from hitmesh.access.callers import readable_site, require_open_reads
 from hitmesh.api.control.v1 import operations_pb2 as pb
-from hitmesh.model.days import date_text
+from hitmesh.model.days import day_message
+from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.positions import Topic
 from hitmesh.model.sites import IngestKey
 from reporter.answer.ledger import Count, Day, SiteLedger, Totals, site_ledger, siteless_totals
@@ -33,7 +34,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
     found = read_ledger(backend, site.name)
     waiting = unread(backend.log_scan, backend.progress.progress(Topic.HITS), site.name)
-    listed = set(listed_days([day.day for day in found.days], request.since, request.until))
+    listed = set(listed_days([day.day for day in found.days], request))
     return pb.GetLedgerResponse(
         site=site.name,
         totals=_totals_message(found.totals),
@@ -87,9 +88,9 @@ def _totals_message(totals: Totals) -> pb.LedgerTotals:
 
 def _day_message(day: Day) -> pb.LedgerDay:
     return pb.LedgerDay(
-        date=date_text(day.day),
+        utc_date=day_message(day.day),
         settled=day.is_settled,
-        generation=day.generation,
+        generation=None if day.generation == STREAM_GENERATION else day.generation,
         accepted=_count_message(day.accepted),
         counted=day.counted,
         duplicate=day.duplicate,

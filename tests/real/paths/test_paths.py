@@ -25,6 +25,7 @@ from tests.reference.hits import Position
 from tests.reference.report import Report, Value, report
 from tests.reference.settled import Settled
 from tests.support.comparison import normal
+from tests.support.dates import a_date
 from tests.support.servers import a_mesh
 from tests.support.small_mesh import PARTITIONS
 from tests.support.two_paths import Faulty, check_same
@@ -171,8 +172,8 @@ def _value(found: Series, place: int, number: int) -> Value:
 def test_it_is_told_which_store_would_be_asked_and_what(twins: Twins) -> None:
     reporter = Faulty(twins.served.stores, twins.served.clock)
     plain = pb.RunReportRequest(site=SITES[0], metrics=["hits", "visits"])
-    plain.time_range.dates.since.CopyFrom(pb.Date(year=2025, month=4, day=5))
-    plain.time_range.dates.until.CopyFrom(pb.Date(year=2025, month=4, day=6))
+    plain.time_range.dates.first_date.CopyFrom(a_date("2025-04-05"))
+    plain.time_range.dates.last_date.CopyFrom(a_date("2025-04-06"))
     explanation = explain_report(reporter.backend, None, pb.ExplainReportRequest(report=plain))
     assert (explanation.store, explanation.path) == (pb.STORE_CASSANDRA, pb.SERVING_PATH_SERIES)
     plain.dimensions.append("page_path")

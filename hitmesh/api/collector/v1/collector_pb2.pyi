@@ -260,23 +260,25 @@ class StreamOpen(_message.Message):
     ingest_key: _builtins.str
     """Ingest key for batches without an `ingest_key`."""
     resume_from: _builtins.int
-    """Last batch number acknowledged before, by any collector; 0 = none."""
+    """Last batch number acknowledged before, by any collector; 0 before the first acknowledgement."""
     max_inflight_bytes: _builtins.int
-    """Maximum unacknowledged bytes in flight that the client requests; 0 = the collector's default. The collector may
-    grant less.
+    """Maximum unacknowledged bytes in flight that the client requests. The collector may grant less than the request, and
+    grants at least 1 MiB. Not set: the collector's default.
     """
     def __init__(
         self,
         *,
         ingest_key: _builtins.str = ...,
         resume_from: _builtins.int = ...,
-        max_inflight_bytes: _builtins.int = ...,
+        max_inflight_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes", "max_inflight_bytes", b"max_inflight_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ingest_key", b"ingest_key", "max_inflight_bytes", b"max_inflight_bytes", "resume_from", b"resume_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes", "ingest_key", b"ingest_key", "max_inflight_bytes", b"max_inflight_bytes", "resume_from", b"resume_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_inflight_bytes: _TypeAlias = _typing.Literal["max_inflight_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_inflight_bytes: _TypeAlias = _typing.Literal["_max_inflight_bytes", b"_max_inflight_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_inflight_bytes) -> _WhichOneofReturnType__max_inflight_bytes | None: ...
 
 Global___StreamOpen: _TypeAlias = StreamOpen  # noqa: Y015
 
@@ -481,17 +483,17 @@ class HitIssue(_message.Message):
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number; 0 for SendHits."""
+    """Batch number. Not set: the call has a single batch."""
     index: _builtins.int
-    """Index of the hit in the batch; -1 = the whole batch."""
+    """Index of the hit in the batch. Not set: the issue concerns the whole batch."""
     hit_id: _builtins.str
-    """Hit id, if readable."""
+    """Hit id. Not set: the hit has no readable id."""
     outcome: Global___Outcome.ValueType
     """The outcome."""
     reason: Global___Reason.ValueType
     """The reason."""
     field: _builtins.str
-    """Path of the invalid field, for example "order.currency"."""
+    """Path of the invalid field, for example "order.currency". Not set: the issue is not about a single field."""
     message: _builtins.str
     """Human-readable message: value, rule and remedy."""
     @_builtins.property
@@ -501,20 +503,35 @@ class HitIssue(_message.Message):
     def __init__(
         self,
         *,
-        batch_seq: _builtins.int = ...,
-        index: _builtins.int = ...,
-        hit_id: _builtins.str = ...,
+        batch_seq: _builtins.int | None = ...,
+        index: _builtins.int | None = ...,
+        hit_id: _builtins.str | None = ...,
         outcome: Global___Outcome.ValueType = ...,
         reason: Global___Reason.ValueType = ...,
-        field: _builtins.str = ...,
+        field: _builtins.str | None = ...,
         retry_delay: _duration_pb2.Duration | None = ...,
         message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq", "_field", b"_field", "_hit_id", b"_hit_id", "_index", b"_index", "batch_seq", b"batch_seq", "field", b"field", "hit_id", b"hit_id", "index", b"index", "retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_seq", b"batch_seq", "field", b"field", "hit_id", b"hit_id", "index", b"index", "message", b"message", "outcome", b"outcome", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq", "_field", b"_field", "_hit_id", b"_hit_id", "_index", b"_index", "batch_seq", b"batch_seq", "field", b"field", "hit_id", b"hit_id", "index", b"index", "message", b"message", "outcome", b"outcome", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__batch_seq: _TypeAlias = _typing.Literal["batch_seq"]  # noqa: Y015
+    _WhichOneofArgType__batch_seq: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq"]  # noqa: Y015
+    _WhichOneofReturnType__field: _TypeAlias = _typing.Literal["field"]  # noqa: Y015
+    _WhichOneofArgType__field: _TypeAlias = _typing.Literal["_field", b"_field"]  # noqa: Y015
+    _WhichOneofReturnType__hit_id: _TypeAlias = _typing.Literal["hit_id"]  # noqa: Y015
+    _WhichOneofArgType__hit_id: _TypeAlias = _typing.Literal["_hit_id", b"_hit_id"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_seq) -> _WhichOneofReturnType__batch_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__field) -> _WhichOneofReturnType__field | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_id) -> _WhichOneofReturnType__hit_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
 
 Global___HitIssue: _TypeAlias = HitIssue  # noqa: Y015
 
@@ -531,7 +548,7 @@ class Receipt(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_TIME_FIELD_NUMBER: _builtins.int
     batch_seq: _builtins.int
-    """Batch number; 0 for SendHits."""
+    """Batch number. Not set: the call has a single batch."""
     topic: _builtins.str
     """The topic."""
     partition: _builtins.int
@@ -547,17 +564,19 @@ class Receipt(_message.Message):
     def __init__(
         self,
         *,
-        batch_seq: _builtins.int = ...,
+        batch_seq: _builtins.int | None = ...,
         topic: _builtins.str = ...,
         partition: _builtins.int = ...,
         offset: _builtins.int = ...,
         log: _builtins.str = ...,
         log_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["log_time", b"log_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq", "batch_seq", b"batch_seq", "log_time", b"log_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_seq", b"batch_seq", "log", b"log", "log_time", b"log_time", "offset", b"offset", "partition", b"partition", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq", "batch_seq", b"batch_seq", "log", b"log", "log_time", b"log_time", "offset", b"offset", "partition", b"partition", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__batch_seq: _TypeAlias = _typing.Literal["batch_seq"]  # noqa: Y015
+    _WhichOneofArgType__batch_seq: _TypeAlias = _typing.Literal["_batch_seq", b"_batch_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_seq) -> _WhichOneofReturnType__batch_seq | None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015

@@ -65,15 +65,17 @@ class Site(_message.Message):
     name: _builtins.str
     """`merchants/{m}/sites/{s}`, both parts 1 to 64 characters of [a-z0-9-]."""
     time_zone: _builtins.str
-    """IANA zone; default UTC."""
+    """IANA zone; immutable after creation. Default UTC."""
     currency: _builtins.str
-    """ISO 4217 code; default USD."""
+    """ISO 4217 code; immutable after creation. Default USD."""
     cookieless_counting: _builtins.bool
     """Whether hits without consent are counted without cookies."""
     identify_by_user_id: _builtins.bool
     """Whether user_id identifies visitors."""
     spread: _builtins.int
-    """Number of partitions across which the site's visitors are spread, 1 to 64; default 1."""
+    """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. Not set: 1;
+    responses always have the field.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Creation time."""
@@ -92,13 +94,15 @@ class Site(_message.Message):
         visit_policy: Global___VisitPolicy | None = ...,
         cookieless_counting: _builtins.bool = ...,
         identify_by_user_id: _builtins.bool = ...,
-        spread: _builtins.int = ...,
+        spread: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "create_time", b"create_time", "spread", b"spread", "visit_policy", b"visit_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "time_zone", b"time_zone", "visit_policy", b"visit_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spread", b"_spread", "cookieless_counting", b"cookieless_counting", "create_time", b"create_time", "currency", b"currency", "identify_by_user_id", b"identify_by_user_id", "name", b"name", "spread", b"spread", "time_zone", b"time_zone", "visit_policy", b"visit_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spread: _TypeAlias = _typing.Literal["spread"]  # noqa: Y015
+    _WhichOneofArgType__spread: _TypeAlias = _typing.Literal["_spread", b"_spread"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spread) -> _WhichOneofReturnType__spread | None: ...
 
 Global___Site: _TypeAlias = Site  # noqa: Y015
 
@@ -143,7 +147,7 @@ class CreateSiteRequest(_message.Message):
     """Last part of the site's name."""
     @_builtins.property
     def site(self) -> Global___Site:
-        """The site; `name` is ignored."""
+        """The site; `name` is ignored. Not set: a site with all defaults."""
 
     def __init__(
         self,
@@ -305,7 +309,7 @@ class IngestKey(_message.Message):
     kind: Global___KeyKind.ValueType
     """Kind of the key."""
     site: _builtins.str
-    """Site that the key is for; empty = every site of the merchant."""
+    """Site that the key is for. Not set: every site of the merchant, for server and edge keys only."""
     unbounded_history: _builtins.bool
     """Whether hits of any age are accepted; otherwise at most 13 months for server keys, 72 hours for browser keys."""
     @_builtins.property
@@ -321,16 +325,18 @@ class IngestKey(_message.Message):
         *,
         name: _builtins.str = ...,
         kind: Global___KeyKind.ValueType = ...,
-        site: _builtins.str = ...,
+        site: _builtins.str | None = ...,
         unbounded_history: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "revoke_time", b"revoke_time", "site", b"site"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "kind", b"kind", "name", b"name", "revoke_time", b"revoke_time", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_site", b"_site", "create_time", b"create_time", "kind", b"kind", "name", b"name", "revoke_time", b"revoke_time", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__site: _TypeAlias = _typing.Literal["site"]  # noqa: Y015
+    _WhichOneofArgType__site: _TypeAlias = _typing.Literal["_site", b"_site"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__site) -> _WhichOneofReturnType__site | None: ...
 
 Global___IngestKey: _TypeAlias = IngestKey  # noqa: Y015
 
@@ -341,28 +347,22 @@ class CreateIngestKeyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    SITE_FIELD_NUMBER: _builtins.int
-    UNBOUNDED_HISTORY_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`merchants/{m}`."""
-    kind: Global___KeyKind.ValueType
-    """Kind of the key."""
-    site: _builtins.str
-    """Site that the key is for; empty = every site of the merchant, for server and edge keys only."""
-    unbounded_history: _builtins.bool
-    """Whether hits of any age are accepted."""
+    @_builtins.property
+    def key(self) -> Global___IngestKey:
+        """The key; `name` is ignored."""
+
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
-        kind: Global___KeyKind.ValueType = ...,
-        site: _builtins.str = ...,
-        unbounded_history: _builtins.bool = ...,
+        key: Global___IngestKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "parent", b"parent", "site", b"site", "unbounded_history", b"unbounded_history"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,50 +23,69 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hitmesh/api/control/v1/operations.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n\x0bLedgerCount\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05sum64\x18\x02 \x01(\x06\x12\r\n\x05xor64\x18\x03 \x01(\x06\"\x84\x02\n\x0cLedgerTotals\x12\x35\n\x08received\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x35\n\x08rejected\x18\x02 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x35\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12<\n\x0f\x61\x63\x63\x65pted_by_day\x18\x04 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x11\n\timbalance\x18\x05 \x01(\x03\"\xad\x02\n\tLedgerDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x0f\n\x07settled\x18\x02 \x01(\x08\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x35\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x03\x12\x11\n\tduplicate\x18\x06 \x01(\x03\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\x03\x12\x37\n\nclassified\x18\x08 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x34\n\x07pending\x18\t \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x11\n\timbalance\x18\n \x01(\x03\">\n\x10GetLedgerRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xb9\x02\n\x11GetLedgerResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x34\n\x06totals\x18\x02 \x01(\x0b\x32$.hitmesh.api.control.v1.LedgerTotals\x12/\n\x04\x64\x61ys\x18\x03 \x03(\x0b\x32!.hitmesh.api.control.v1.LedgerDay\x12\x14\n\x0comitted_days\x18\x04 \x01(\x03\x12\x11\n\timbalance\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x06 \x01(\t\x12\x14\n\x0cpending_hits\x18\x07 \x01(\x03\x12\x13\n\x0bunread_hits\x18\x08 \x01(\x03\x12\x30\n\x0cunread_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bunread_more\x18\n \x01(\x08\"\x1a\n\x18GetSitelessLedgerRequest\"Q\n\x19GetSitelessLedgerResponse\x12\x34\n\x06totals\x18\x01 \x01(\x0b\x32$.hitmesh.api.control.v1.LedgerTotals\"=\n\x0fGetDriftRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\r\n\x05until\x18\x03 \x01(\t\"\xe2\x02\n\x08\x44riftDay\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\x11\n\tconfirmed\x18\x02 \x01(\x08\x12\x13\n\x0brows_differ\x18\x03 \x01(\x08\x12\x1a\n\x12sketch_provisional\x18\x04 \x01(\x08\x12@\n\x08measures\x18\x05 \x03(\x0b\x32..hitmesh.api.control.v1.DriftDay.MeasuresEntry\x12G\n\x0crow_measures\x18\x06 \x03(\x0b\x32\x31.hitmesh.api.control.v1.DriftDay.RowMeasuresEntry\x12\x14\n\x0c\x66ull_refunds\x18\x07 \x01(\x03\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10RowMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"|\n\x10GetDriftResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12.\n\x04\x64\x61ys\x18\x02 \x03(\x0b\x32 .hitmesh.api.control.v1.DriftDay\x12\x14\n\x0comitted_days\x18\x03 \x01(\x03\x12\x14\n\x0c\x64rifted_days\x18\x04 \x01(\x03\x32\xcb\x03\n\x11OperationsService\x12\x8f\x01\n\tGetLedger\x12(.hitmesh.api.control.v1.GetLedgerRequest\x1a).hitmesh.api.control.v1.GetLedgerResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{site=merchants/*/sites/*}:ledger\x12\x95\x01\n\x11GetSitelessLedger\x12\x30.hitmesh.api.control.v1.GetSitelessLedgerRequest\x1a\x31.hitmesh.api.control.v1.GetSitelessLedgerResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger:siteless\x12\x8b\x01\n\x08GetDrift\x12\'.hitmesh.api.control.v1.GetDriftRequest\x1a(.hitmesh.api.control.v1.GetDriftResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{site=merchants/*/sites/*}:driftb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hitmesh/api/control/v1/operations.proto\x12\x16hitmesh.api.control.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"9\n\x0bLedgerCount\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\r\n\x05sum64\x18\x02 \x01(\x06\x12\r\n\x05xor64\x18\x03 \x01(\x06\"\x84\x02\n\x0cLedgerTotals\x12\x35\n\x08received\x18\x01 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x35\n\x08rejected\x18\x02 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x35\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12<\n\x0f\x61\x63\x63\x65pted_by_day\x18\x04 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x11\n\timbalance\x18\x05 \x01(\x03\"\xe4\x02\n\tLedgerDay\x12#\n\x08utc_date\x18\x0b \x01(\x0b\x32\x11.google.type.Date\x12\x0f\n\x07settled\x18\x02 \x01(\x08\x12\x17\n\ngeneration\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x35\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x03\x12\x11\n\tduplicate\x18\x06 \x01(\x03\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\x03\x12\x37\n\nclassified\x18\x08 \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x34\n\x07pending\x18\t \x01(\x0b\x32#.hitmesh.api.control.v1.LedgerCount\x12\x11\n\timbalance\x18\n \x01(\x03\x42\r\n\x0b_generationJ\x04\x08\x01\x10\x02R\x04\x64\x61te\"\xb6\x01\n\x10GetLedgerRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12/\n\x0e\x66irst_utc_date\x18\x04 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01\x12.\n\rlast_utc_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04R\x05sinceR\x05until\"\xd0\x02\n\x11GetLedgerResponse\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x34\n\x06totals\x18\x02 \x01(\x0b\x32$.hitmesh.api.control.v1.LedgerTotals\x12/\n\x04\x64\x61ys\x18\x03 \x03(\x0b\x32!.hitmesh.api.control.v1.LedgerDay\x12\x14\n\x0comitted_days\x18\x04 \x01(\x03\x12\x11\n\timbalance\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x61ta_version\x18\x06 \x01(\t\x12\x14\n\x0cpending_hits\x18\x07 \x01(\x03\x12\x13\n\x0bunread_hits\x18\x08 \x01(\x03\x12\x30\n\x0cunread_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bunread_more\x18\n \x01(\x08\"\x1a\n\x18GetSitelessLedgerRequest\"Q\n\x19GetSitelessLedgerResponse\x12\x34\n\x06totals\x18\x01 \x01(\x0b\x32$.hitmesh.api.control.v1.LedgerTotals\"\xb5\x01\n\x0fGetDriftRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12/\n\x0e\x66irst_utc_date\x18\x04 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01\x12.\n\rlast_utc_date\x18\x05 \x01(\x0b\x32\x11.google.type.DateB\x04\xe2\x41\x01\x01J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04R\x05sinceR\x05until\"\x85\x03\n\x08\x44riftDay\x12#\n\x08utc_date\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x11\n\tconfirmed\x18\x02 \x01(\x08\x12\x13\n\x0brows_differ\x18\x03 \x01(\x08\x12\x1a\n\x12sketch_provisional\x18\x04 \x01(\x08\x12@\n\x08measures\x18\x05 \x03(\x0b\x32..hitmesh.api.control.v1.DriftDay.MeasuresEntry\x12G\n\x0crow_measures\x18\x06 \x03(\x0b\x32\x31.hitmesh.api.control.v1.DriftDay.RowMeasuresEntry\x12\x14\n\x0c\x66ull_refunds\x18\x07 \x01(\x03\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10RowMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01J\x04\x08\x01\x10\x02R\x04\x64\x61te\"\x93\x01\n\x10GetDriftResponse\x12#\n\x04site\x18\x01 \x01(\tB\x15\xfa\x41\x12\n\x10hitmesh.dev/Site\x12.\n\x04\x64\x61ys\x18\x02 \x03(\x0b\x32 .hitmesh.api.control.v1.DriftDay\x12\x14\n\x0comitted_days\x18\x03 \x01(\x03\x12\x14\n\x0c\x64rifted_days\x18\x04 \x01(\x03\x32\xca\x03\n\x11OperationsService\x12\x8f\x01\n\tGetLedger\x12(.hitmesh.api.control.v1.GetLedgerRequest\x1a).hitmesh.api.control.v1.GetLedgerResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{site=merchants/*/sites/*}/ledger\x12\x94\x01\n\x11GetSitelessLedger\x12\x30.hitmesh.api.control.v1.GetSitelessLedgerRequest\x1a\x31.hitmesh.api.control.v1.GetSitelessLedgerResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/sitelessLedger\x12\x8b\x01\n\x08GetDrift\x12\'.hitmesh.api.control.v1.GetDriftRequest\x1a(.hitmesh.api.control.v1.GetDriftResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/{site=merchants/*/sites/*}/driftb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hitmesh.api.control.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETLEDGERREQUEST'].fields_by_name['site']._loaded_options = None
+  _globals['_GETLEDGERREQUEST'].fields_by_name['site']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
+  _globals['_GETLEDGERREQUEST'].fields_by_name['first_utc_date']._loaded_options = None
+  _globals['_GETLEDGERREQUEST'].fields_by_name['first_utc_date']._serialized_options = b'\342A\001\001'
+  _globals['_GETLEDGERREQUEST'].fields_by_name['last_utc_date']._loaded_options = None
+  _globals['_GETLEDGERREQUEST'].fields_by_name['last_utc_date']._serialized_options = b'\342A\001\001'
+  _globals['_GETLEDGERRESPONSE'].fields_by_name['site']._loaded_options = None
+  _globals['_GETLEDGERRESPONSE'].fields_by_name['site']._serialized_options = b'\372A\022\n\020hitmesh.dev/Site'
+  _globals['_GETDRIFTREQUEST'].fields_by_name['site']._loaded_options = None
+  _globals['_GETDRIFTREQUEST'].fields_by_name['site']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
+  _globals['_GETDRIFTREQUEST'].fields_by_name['first_utc_date']._loaded_options = None
+  _globals['_GETDRIFTREQUEST'].fields_by_name['first_utc_date']._serialized_options = b'\342A\001\001'
+  _globals['_GETDRIFTREQUEST'].fields_by_name['last_utc_date']._loaded_options = None
+  _globals['_GETDRIFTREQUEST'].fields_by_name['last_utc_date']._serialized_options = b'\342A\001\001'
   _globals['_DRIFTDAY_MEASURESENTRY']._loaded_options = None
   _globals['_DRIFTDAY_MEASURESENTRY']._serialized_options = b'8\001'
   _globals['_DRIFTDAY_ROWMEASURESENTRY']._loaded_options = None
   _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_options = b'8\001'
+  _globals['_GETDRIFTRESPONSE'].fields_by_name['site']._loaded_options = None
+  _globals['_GETDRIFTRESPONSE'].fields_by_name['site']._serialized_options = b'\372A\022\n\020hitmesh.dev/Site'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetLedger']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['GetLedger']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{site=merchants/*/sites/*}:ledger'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetLedger']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{site=merchants/*/sites/*}/ledger'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetSitelessLedger']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['GetSitelessLedger']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/ledger:siteless'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetSitelessLedger']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/sitelessLedger'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetDrift']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['GetDrift']._serialized_options = b'\202\323\344\223\002&\022$/v1/{site=merchants/*/sites/*}:drift'
-  _globals['_LEDGERCOUNT']._serialized_start=130
-  _globals['_LEDGERCOUNT']._serialized_end=187
-  _globals['_LEDGERTOTALS']._serialized_start=190
-  _globals['_LEDGERTOTALS']._serialized_end=450
-  _globals['_LEDGERDAY']._serialized_start=453
-  _globals['_LEDGERDAY']._serialized_end=754
-  _globals['_GETLEDGERREQUEST']._serialized_start=756
-  _globals['_GETLEDGERREQUEST']._serialized_end=818
-  _globals['_GETLEDGERRESPONSE']._serialized_start=821
-  _globals['_GETLEDGERRESPONSE']._serialized_end=1134
-  _globals['_GETSITELESSLEDGERREQUEST']._serialized_start=1136
-  _globals['_GETSITELESSLEDGERREQUEST']._serialized_end=1162
-  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_start=1164
-  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_end=1245
-  _globals['_GETDRIFTREQUEST']._serialized_start=1247
-  _globals['_GETDRIFTREQUEST']._serialized_end=1308
-  _globals['_DRIFTDAY']._serialized_start=1311
-  _globals['_DRIFTDAY']._serialized_end=1665
-  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_start=1566
-  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_end=1613
-  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_start=1615
-  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_end=1665
-  _globals['_GETDRIFTRESPONSE']._serialized_start=1667
-  _globals['_GETDRIFTRESPONSE']._serialized_end=1791
-  _globals['_OPERATIONSSERVICE']._serialized_start=1794
-  _globals['_OPERATIONSSERVICE']._serialized_end=2253
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetDrift']._serialized_options = b'\202\323\344\223\002&\022$/v1/{site=merchants/*/sites/*}/drift'
+  _globals['_LEDGERCOUNT']._serialized_start=214
+  _globals['_LEDGERCOUNT']._serialized_end=271
+  _globals['_LEDGERTOTALS']._serialized_start=274
+  _globals['_LEDGERTOTALS']._serialized_end=534
+  _globals['_LEDGERDAY']._serialized_start=537
+  _globals['_LEDGERDAY']._serialized_end=893
+  _globals['_GETLEDGERREQUEST']._serialized_start=896
+  _globals['_GETLEDGERREQUEST']._serialized_end=1078
+  _globals['_GETLEDGERRESPONSE']._serialized_start=1081
+  _globals['_GETLEDGERRESPONSE']._serialized_end=1417
+  _globals['_GETSITELESSLEDGERREQUEST']._serialized_start=1419
+  _globals['_GETSITELESSLEDGERREQUEST']._serialized_end=1445
+  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_start=1447
+  _globals['_GETSITELESSLEDGERRESPONSE']._serialized_end=1528
+  _globals['_GETDRIFTREQUEST']._serialized_start=1531
+  _globals['_GETDRIFTREQUEST']._serialized_end=1712
+  _globals['_DRIFTDAY']._serialized_start=1715
+  _globals['_DRIFTDAY']._serialized_end=2104
+  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_start=1993
+  _globals['_DRIFTDAY_MEASURESENTRY']._serialized_end=2040
+  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_start=2042
+  _globals['_DRIFTDAY_ROWMEASURESENTRY']._serialized_end=2092
+  _globals['_GETDRIFTRESPONSE']._serialized_start=2107
+  _globals['_GETDRIFTRESPONSE']._serialized_end=2254
+  _globals['_OPERATIONSSERVICE']._serialized_start=2257
+  _globals['_OPERATIONSSERVICE']._serialized_end=2715
 # @@protoc_insertion_point(module_scope)

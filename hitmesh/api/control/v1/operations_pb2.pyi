@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -103,7 +104,7 @@ class LedgerDay(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DATE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
@@ -113,12 +114,10 @@ class LedgerDay(_message.Message):
     CLASSIFIED_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     IMBALANCE_FIELD_NUMBER: _builtins.int
-    date: _builtins.str
-    """UTC date, for example "2026-11-01"."""
     settled: _builtins.bool
     """Whether a settlement was published; otherwise the classes come from the live stream."""
     generation: _builtins.int
-    """Generation that reports read; 0 = the live stream's rows."""
+    """Generation that reports read. Not set: reports read the live stream's rows."""
     counted: _builtins.int
     """Hits counted in reports."""
     duplicate: _builtins.int
@@ -127,6 +126,10 @@ class LedgerDay(_message.Message):
     """Hits excluded by default (bots, rules)."""
     imbalance: _builtins.int
     """0 when the equation holds; see LedgerTotals.imbalance."""
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
     @_builtins.property
     def accepted(self) -> Global___LedgerCount:
         """All accepted hits of the day."""
@@ -142,9 +145,9 @@ class LedgerDay(_message.Message):
     def __init__(
         self,
         *,
-        date: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
         settled: _builtins.bool = ...,
-        generation: _builtins.int = ...,
+        generation: _builtins.int | None = ...,
         accepted: Global___LedgerCount | None = ...,
         counted: _builtins.int = ...,
         duplicate: _builtins.int = ...,
@@ -153,11 +156,13 @@ class LedgerDay(_message.Message):
         pending: Global___LedgerCount | None = ...,
         imbalance: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "classified", b"classified", "pending", b"pending"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "accepted", b"accepted", "classified", b"classified", "generation", b"generation", "pending", b"pending", "utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "classified", b"classified", "counted", b"counted", "date", b"date", "duplicate", b"duplicate", "excluded", b"excluded", "generation", b"generation", "imbalance", b"imbalance", "pending", b"pending", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "accepted", b"accepted", "classified", b"classified", "counted", b"counted", "duplicate", b"duplicate", "excluded", b"excluded", "generation", b"generation", "imbalance", b"imbalance", "pending", b"pending", "settled", b"settled", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
+    _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generation) -> _WhichOneofReturnType__generation | None: ...
 
 Global___LedgerDay: _TypeAlias = LedgerDay  # noqa: Y015
 
@@ -168,24 +173,28 @@ class GetLedgerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SITE_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`."""
-    since: _builtins.str
-    """First UTC day to list, for example "2026-11-01"; default: the last 60 days with hits."""
-    until: _builtins.str
-    """Last UTC day to list, inclusive; default: the last day with hits."""
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """First UTC day to list. Not set: the last 60 days with hits."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Last UTC day to list, inclusive. Not set: the last day with hits."""
+
     def __init__(
         self,
         *,
         site: _builtins.str = ...,
-        since: _builtins.str = ...,
-        until: _builtins.str = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "site", b"site", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,24 +316,28 @@ class GetDriftRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SITE_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`."""
-    since: _builtins.str
-    """First UTC day, for example "2026-11-01"; default: the last 60 settled days."""
-    until: _builtins.str
-    """Last UTC day, inclusive; default: the last settled day."""
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """First UTC day to list. Not set: the last 60 settled days."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Last UTC day to list, inclusive. Not set: the last settled day."""
+
     def __init__(
         self,
         *,
         site: _builtins.str = ...,
-        since: _builtins.str = ...,
-        until: _builtins.str = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "site", b"site", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,15 +389,13 @@ class DriftDay(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    DATE_FIELD_NUMBER: _builtins.int
+    UTC_DATE_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
     ROWS_DIFFER_FIELD_NUMBER: _builtins.int
     SKETCH_PROVISIONAL_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
     ROW_MEASURES_FIELD_NUMBER: _builtins.int
     FULL_REFUNDS_FIELD_NUMBER: _builtins.int
-    date: _builtins.str
-    """UTC date, for example "2026-11-01"."""
     confirmed: _builtins.bool
     """Whether the live stream's rows were published unchanged."""
     rows_differ: _builtins.bool
@@ -395,6 +406,10 @@ class DriftDay(_message.Message):
     """Micros that settlement gave to refunds without an amount, from their orders, over all currencies; the stream counts
     these refunds as 0.
     """
+    @_builtins.property
+    def utc_date(self) -> _date_pb2.Date:
+        """The UTC day."""
+
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Settled minus streamed value per stored measure, without zeros; money in micros, durations in ms. Excludes
@@ -410,7 +425,7 @@ class DriftDay(_message.Message):
     def __init__(
         self,
         *,
-        date: _builtins.str = ...,
+        utc_date: _date_pb2.Date | None = ...,
         confirmed: _builtins.bool = ...,
         rows_differ: _builtins.bool = ...,
         sketch_provisional: _builtins.bool = ...,
@@ -418,9 +433,9 @@ class DriftDay(_message.Message):
         row_measures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         full_refunds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["utc_date", b"utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "date", b"date", "full_refunds", b"full_refunds", "measures", b"measures", "row_measures", b"row_measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "full_refunds", b"full_refunds", "measures", b"measures", "row_measures", b"row_measures", "rows_differ", b"rows_differ", "sketch_provisional", b"sketch_provisional", "utc_date", b"utc_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -154,7 +155,7 @@ class TracedVisit(_message.Message):
     hits: _builtins.int
     """Hits so far."""
     landing_page: _builtins.str
-    """Page of the first page view; empty without a page view."""
+    """Page of the first page view. Not set: the visit has no page view."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """Event time of the first hit."""
@@ -170,13 +171,15 @@ class TracedVisit(_message.Message):
         start: _timestamp_pb2.Timestamp | None = ...,
         last: _timestamp_pb2.Timestamp | None = ...,
         hits: _builtins.int = ...,
-        landing_page: _builtins.str = ...,
+        landing_page: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_landing_page", b"_landing_page", "landing_page", b"landing_page", "last", b"last", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "landing_page", b"landing_page", "last", b"last", "start", b"start", "visit_id", b"visit_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_landing_page", b"_landing_page", "hits", b"hits", "landing_page", b"landing_page", "last", b"last", "start", b"start", "visit_id", b"visit_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__landing_page: _TypeAlias = _typing.Literal["landing_page"]  # noqa: Y015
+    _WhichOneofArgType__landing_page: _TypeAlias = _typing.Literal["_landing_page", b"_landing_page"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__landing_page) -> _WhichOneofReturnType__landing_page | None: ...
 
 Global___TracedVisit: _TypeAlias = TracedVisit  # noqa: Y015
 
@@ -213,11 +216,11 @@ class TracedCopy(_message.Message):
     order: Global___OrderOutcome.ValueType
     """Whether the order's amounts count."""
     order_id: _builtins.str
-    """Order id."""
+    """Order id. Not set: the hit has no order id."""
     settled: _builtins.bool
     """Whether the hit's day has been settled."""
     generation: _builtins.int
-    """Generation that reports read for the hit's day; 0 = the live stream's rows."""
+    """Generation that reports read for the hit's day. Not set: reports read the live stream's rows."""
     visitor_key: _builtins.str
     """Visitor key, 32 hexadecimal digits: a keyed hash, useful only for comparison."""
     @_builtins.property
@@ -261,18 +264,25 @@ class TracedCopy(_message.Message):
         original: Global___HitPosition | None = ...,
         id_collision: _builtins.bool = ...,
         order: Global___OrderOutcome.ValueType = ...,
-        order_id: _builtins.str = ...,
+        order_id: _builtins.str | None = ...,
         visit: Global___TracedVisit | None = ...,
         cell: _timestamp_pb2.Timestamp | None = ...,
         settled: _builtins.bool = ...,
-        generation: _builtins.int = ...,
+        generation: _builtins.int | None = ...,
         visitor_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "log_time", b"log_time", "original", b"original", "position", b"position", "visit", b"visit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "log_time", b"log_time", "order_id", b"order_id", "original", b"original", "position", b"position", "visit", b"visit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_generation", b"_generation", "_order_id", b"_order_id", "cell", b"cell", "collect_time", b"collect_time", "event_time", b"event_time", "generation", b"generation", "hit_type", b"hit_type", "id_collision", b"id_collision", "log_time", b"log_time", "order", b"order", "order_id", b"order_id", "original", b"original", "position", b"position", "settled", b"settled", "timeliness", b"timeliness", "verdict", b"verdict", "visit", b"visit", "visitor_key", b"visitor_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__generation: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
+    _WhichOneofArgType__generation: _TypeAlias = _typing.Literal["_generation", b"_generation"]  # noqa: Y015
+    _WhichOneofReturnType__order_id: _TypeAlias = _typing.Literal["order_id"]  # noqa: Y015
+    _WhichOneofArgType__order_id: _TypeAlias = _typing.Literal["_order_id", b"_order_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__generation) -> _WhichOneofReturnType__generation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order_id) -> _WhichOneofReturnType__order_id | None: ...
 
 Global___TracedCopy: _TypeAlias = TracedCopy  # noqa: Y015
 
@@ -290,7 +300,7 @@ class TracedRefusal(_message.Message):
     reason: _builtins.str
     """Reason, for example "MISSING_FIELD"; "ID_COLLISION" belongs to an accepted hit."""
     field: _builtins.str
-    """Path of the invalid field."""
+    """Path of the invalid field. Not set: the refusal is not about a single field."""
     message: _builtins.str
     """Human-readable message."""
     @_builtins.property
@@ -307,14 +317,16 @@ class TracedRefusal(_message.Message):
         position: Global___HitPosition | None = ...,
         collect_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
-        field: _builtins.str = ...,
+        field: _builtins.str | None = ...,
         message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["collect_time", b"collect_time", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_field", b"_field", "collect_time", b"collect_time", "field", b"field", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collect_time", b"collect_time", "field", b"field", "message", b"message", "position", b"position", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_field", b"_field", "collect_time", b"collect_time", "field", b"field", "message", b"message", "position", b"position", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__field: _TypeAlias = _typing.Literal["field"]  # noqa: Y015
+    _WhichOneofArgType__field: _TypeAlias = _typing.Literal["_field", b"_field"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__field) -> _WhichOneofReturnType__field | None: ...
 
 Global___TracedRefusal: _TypeAlias = TracedRefusal  # noqa: Y015
 
@@ -326,27 +338,31 @@ class TraceHitRequest(_message.Message):
 
     SITE_FIELD_NUMBER: _builtins.int
     HIT_ID_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """`merchants/{m}/sites/{s}`."""
     hit_id: _builtins.str
     """Hit id, as sent, or as named by a receipt or an import."""
-    since: _builtins.str
-    """First UTC day of event times to search, for example "2026-11-01"; default: the day before yesterday."""
-    until: _builtins.str
-    """Last UTC day to search, inclusive; default: today. The range is at most 31 days."""
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """First UTC day of event times to search. Not set: two days before the last."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Last UTC day of event times to search, inclusive. Not set: today. The range is at most 31 days."""
+
     def __init__(
         self,
         *,
         site: _builtins.str = ...,
         hit_id: _builtins.str = ...,
-        since: _builtins.str = ...,
-        until: _builtins.str = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hit_id", b"hit_id", "since", b"since", "site", b"site", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "hit_id", b"hit_id", "last_utc_date", b"last_utc_date", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,8 +379,8 @@ class TraceHitResponse(_message.Message):
     COPIES_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     RECORDS_READ_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_UTC_DATE_FIELD_NUMBER: _builtins.int
+    LAST_UTC_DATE_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     site: _builtins.str
     """The site."""
@@ -372,10 +388,6 @@ class TraceHitResponse(_message.Message):
     """The hit id."""
     records_read: _builtins.int
     """Records read."""
-    since: _builtins.str
-    """First UTC day that was searched."""
-    until: _builtins.str
-    """Last UTC day that was searched."""
     truncated: _builtins.bool
     """Whether the search, newest days first, stopped at a limit on records or time: more copies may exist."""
     @_builtins.property
@@ -386,6 +398,14 @@ class TraceHitResponse(_message.Message):
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedRefusal]:
         """Refused hits with this id, newest first."""
 
+    @_builtins.property
+    def first_utc_date(self) -> _date_pb2.Date:
+        """First UTC day that was searched."""
+
+    @_builtins.property
+    def last_utc_date(self) -> _date_pb2.Date:
+        """Last UTC day that was searched."""
+
     def __init__(
         self,
         *,
@@ -394,13 +414,13 @@ class TraceHitResponse(_message.Message):
         copies: _abc.Iterable[Global___TracedCopy] | None = ...,
         refusals: _abc.Iterable[Global___TracedRefusal] | None = ...,
         records_read: _builtins.int = ...,
-        since: _builtins.str = ...,
-        until: _builtins.str = ...,
+        first_utc_date: _date_pb2.Date | None = ...,
+        last_utc_date: _date_pb2.Date | None = ...,
         truncated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_utc_date", b"first_utc_date", "last_utc_date", b"last_utc_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "hit_id", b"hit_id", "records_read", b"records_read", "refusals", b"refusals", "since", b"since", "site", b"site", "truncated", b"truncated", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "first_utc_date", b"first_utc_date", "hit_id", b"hit_id", "last_utc_date", b"last_utc_date", "records_read", b"records_read", "refusals", b"refusals", "site", b"site", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,20 +23,52 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/reporter/v1/export.proto\x12\x17hitmesh.api.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x94\x02\n\x13\x45xportReportRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x12\n\ndimensions\x18\x03 \x03(\t\x12\r\n\x05since\x18\x04 \x01(\t\x12\r\n\x05until\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\t\x12\r\n\x05grain\x18\x07 \x01(\t\x12\n\n\x02tz\x18\x08 \x01(\t\x12\x0e\n\x06\x66ilter\x18\t \x01(\t\x12\x10\n\x08order_by\x18\n \x03(\t\x12\r\n\x05limit\x18\x0b \x01(\x05\x12\x18\n\x10include_excluded\x18\x0c \x01(\x08\x12\x0e\n\x06\x66ormat\x18\r \x01(\t\x12\x10\n\x08gap_fill\x18\x0e \x01(\t\x12\x16\n\x0einclude_totals\x18\x0f \x01(\x08\x32\xc1\x01\n\rExportService\x12\xaf\x01\n\x0c\x45xportReport\x12,.hitmesh.api.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hitmesh/api/reporter/v1/export.proto\x12\x17hitmesh.api.reporter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x19google/api/resource.proto\"\xc0\x03\n\x13\x45xportReportRequest\x12\'\n\x04site\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hitmesh.dev/Site\x12\x15\n\x07metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x18\n\ndimensions\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nfirst_date\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tlast_date\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04last\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ntime_grain\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\ttime_zone\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\n \x03(\tB\x04\xe2\x41\x01\x01\x12\x18\n\x05limit\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1e\n\x10include_excluded\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ormat\x18\r \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08gap_fill\x18\x0e \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0einclude_totals\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x08\n\x06_limitR\x05grainR\x05sinceR\x02tzR\x05until2\xc1\x01\n\rExportService\x12\xaf\x01\n\x0c\x45xportReport\x12,.hitmesh.api.reporter.v1.ExportReportRequest\x1a\x14.google.api.HttpBody\"Y\x82\xd3\xe4\x93\x02S\x12%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\x01*0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hitmesh.api.reporter.v1.export_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['site']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['site']._serialized_options = b'\342A\001\002\372A\022\n\020hitmesh.dev/Site'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['metrics']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['metrics']._serialized_options = b'\342A\001\002'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['dimensions']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['dimensions']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['first_date']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['first_date']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['last_date']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['last_date']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['last']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['last']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['time_grain']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['time_grain']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['time_zone']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['limit']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['limit']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_excluded']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_excluded']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['format']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['format']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['gap_fill']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['gap_fill']._serialized_options = b'\342A\001\001'
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_totals']._loaded_options = None
+  _globals['_EXPORTREPORTREQUEST'].fields_by_name['include_totals']._serialized_options = b'\342A\001\001'
   _globals['_EXPORTSERVICE'].methods_by_name['ExportReport']._loaded_options = None
   _globals['_EXPORTSERVICE'].methods_by_name['ExportReport']._serialized_options = b'\202\323\344\223\002S\022%/v1/{site=merchants/*/sites/*}:exportZ*\"%/v1/{site=merchants/*/sites/*}:export:\001*'
-  _globals['_EXPORTREPORTREQUEST']._serialized_start=123
-  _globals['_EXPORTREPORTREQUEST']._serialized_end=399
-  _globals['_EXPORTSERVICE']._serialized_start=402
-  _globals['_EXPORTSERVICE']._serialized_end=595
+  _globals['_EXPORTREPORTREQUEST']._serialized_start=183
+  _globals['_EXPORTREPORTREQUEST']._serialized_end=631
+  _globals['_EXPORTSERVICE']._serialized_start=634
+  _globals['_EXPORTSERVICE']._serialized_end=827
 # @@protoc_insertion_point(module_scope)

@@ -11,27 +11,29 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ExportReportRequest(_message.Message):
-    """A report request without nested messages."""
+    """A report request without nested messages. Fields have the names and meanings of RunReportRequest; dates are text, and
+    enum values are their names in lower case without the prefix.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SITE_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
-    GRAIN_FIELD_NUMBER: _builtins.int
-    TZ_FIELD_NUMBER: _builtins.int
+    TIME_GRAIN_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
@@ -40,28 +42,30 @@ class ExportReportRequest(_message.Message):
     GAP_FILL_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTALS_FIELD_NUMBER: _builtins.int
     site: _builtins.str
-    """`merchants/{m}/sites/{s}`."""
-    since: _builtins.str
-    """First civil date in the report's zone, for example "2026-11-01"."""
-    until: _builtins.str
-    """Last civil date in the report's zone, inclusive."""
+    """`merchants/{m}/sites/{s}`, or `merchants/{m}/sites/-` for all sites of the merchant."""
+    first_date: _builtins.str
+    """First date in the report's zone, for example "2026-11-01". Either `first_date` or `last` must be set."""
+    last_date: _builtins.str
+    """Last date in the report's zone, inclusive; default: today."""
     last: _builtins.str
-    """Instead of dates: a number of days, the last being today, for example "7d"."""
-    grain: _builtins.str
-    """none, hour, day, week or month; default none."""
-    tz: _builtins.str
+    """Instead of dates: a range that ends now, in calendar days of the report's zone. A number of days, weeks, months or
+    years that ends today ("7d", "4w", "12m", "1y"), or today, yesterday, this_month or last_month.
+    """
+    time_grain: _builtins.str
+    """Width of the buckets: none, hour, day, week or month; default none."""
+    time_zone: _builtins.str
     """IANA time zone; default: the site's zone."""
     filter: _builtins.str
     """Text filter, for example "channel==social;page_path=~^/blog"."""
     limit: _builtins.int
-    """Maximum number of rows, 1 to 100,000. Default: all rows, at most 100,000; more rows are an error and are never cut."""
+    """Maximum number of rows, 1 to 100,000. Not set: all rows, at most 100,000; more rows are an error and are never cut."""
     include_excluded: _builtins.bool
     """Whether to include the hits that are excluded by default (bots)."""
     format: _builtins.str
-    """csv, json or ndjson; default csv."""
+    """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
-    """none, zero or null; default zero. When filling needs more than 100,000 rows, the default is an error in csv and
-    ndjson without a limit; otherwise empty buckets are left out with a warning.
+    """Treatment of empty buckets: none, zero or null; default zero. When filling needs more than 100,000 rows, the default
+    is an error in csv and ndjson without a limit; otherwise empty buckets are left out with a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
@@ -83,23 +87,25 @@ class ExportReportRequest(_message.Message):
         site: _builtins.str = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
         dimensions: _abc.Iterable[_builtins.str] | None = ...,
-        since: _builtins.str = ...,
-        until: _builtins.str = ...,
+        first_date: _builtins.str = ...,
+        last_date: _builtins.str = ...,
         last: _builtins.str = ...,
-        grain: _builtins.str = ...,
-        tz: _builtins.str = ...,
+        time_grain: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _abc.Iterable[_builtins.str] | None = ...,
-        limit: _builtins.int = ...,
+        limit: _builtins.int | None = ...,
         include_excluded: _builtins.bool = ...,
         format: _builtins.str = ...,
         gap_fill: _builtins.str = ...,
         include_totals: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "filter", b"filter", "format", b"format", "gap_fill", b"gap_fill", "grain", b"grain", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "last", b"last", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "since", b"since", "site", b"site", "tz", b"tz", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "dimensions", b"dimensions", "filter", b"filter", "first_date", b"first_date", "format", b"format", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "last", b"last", "last_date", b"last_date", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
 
 Global___ExportReportRequest: _TypeAlias = ExportReportRequest  # noqa: Y015

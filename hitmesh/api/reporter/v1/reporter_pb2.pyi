@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -359,60 +360,30 @@ SERVING_PATH_METRICS: ServingPath.ValueType  # 2
 Global___ServingPath: _TypeAlias = ServingPath  # noqa: Y015
 
 @_typing.final
-class Date(_message.Message):
-    """A civil date."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    YEAR_FIELD_NUMBER: _builtins.int
-    MONTH_FIELD_NUMBER: _builtins.int
-    DAY_FIELD_NUMBER: _builtins.int
-    year: _builtins.int
-    """1970 to 9999."""
-    month: _builtins.int
-    """1 to 12."""
-    day: _builtins.int
-    """1 to 31."""
-    def __init__(
-        self,
-        *,
-        year: _builtins.int = ...,
-        month: _builtins.int = ...,
-        day: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "month", b"month", "year", b"year"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Date: _TypeAlias = Date  # noqa: Y015
-
-@_typing.final
 class DateRange(_message.Message):
-    """Civil dates in the report's zone, both inclusive."""
+    """Calendar dates in the report's zone, both inclusive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SINCE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def since(self) -> Global___Date:
-        """First date."""
+    def first_date(self) -> _date_pb2.Date:
+        """First date in the report's zone; year, month and day are set."""
 
     @_builtins.property
-    def until(self) -> Global___Date:
-        """Last date."""
+    def last_date(self) -> _date_pb2.Date:
+        """Last date in the report's zone; year, month and day are set."""
 
     def __init__(
         self,
         *,
-        since: Global___Date | None = ...,
-        until: Global___Date | None = ...,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,7 +432,7 @@ class TimeRange(_message.Message):
     """Number of civil days in the report's zone, the last being today. 1 to 3,660."""
     @_builtins.property
     def dates(self) -> Global___DateRange:
-        """Civil dates."""
+        """Calendar dates."""
 
     @_builtins.property
     def instants(self) -> Global___InstantRange:
@@ -629,13 +600,13 @@ class RunReportRequest(_message.Message):
     GAP_FILL_FIELD_NUMBER: _builtins.int
     INCLUDE_EXCLUDED_FIELD_NUMBER: _builtins.int
     site: _builtins.str
-    """`merchants/{m}/sites/{s}`."""
+    """`merchants/{m}/sites/{s}`, or `merchants/{m}/sites/-` for all sites of the merchant."""
     time_grain: Global___TimeGrain.ValueType
     """Width of the buckets; default NONE."""
     time_zone: _builtins.str
     """IANA time zone; default: the site's zone."""
     limit: _builtins.int
-    """Maximum number of rows in the response: 1 to 100,000; default 10,000."""
+    """Maximum number of rows in the response, 1 to 100,000. Not set: 10,000."""
     include_totals: _builtins.bool
     """Whether to return totals over the range."""
     gap_fill: Global___GapFill.ValueType
@@ -675,16 +646,18 @@ class RunReportRequest(_message.Message):
         time_zone: _builtins.str = ...,
         filter: Global___Filter | None = ...,
         order_by: _abc.Iterable[Global___OrderBy] | None = ...,
-        limit: _builtins.int = ...,
+        limit: _builtins.int | None = ...,
         include_totals: _builtins.bool = ...,
         gap_fill: Global___GapFill.ValueType = ...,
         include_excluded: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "time_range", b"time_range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "filter", b"filter", "limit", b"limit", "time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "filter", b"filter", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_range", b"time_range", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "dimensions", b"dimensions", "filter", b"filter", "gap_fill", b"gap_fill", "include_excluded", b"include_excluded", "include_totals", b"include_totals", "limit", b"limit", "metrics", b"metrics", "order_by", b"order_by", "site", b"site", "time_grain", b"time_grain", "time_range", b"time_range", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
 
 Global___RunReportRequest: _TypeAlias = RunReportRequest  # noqa: Y015
 
@@ -711,7 +684,7 @@ class MetricHeader(_message.Message):
     exactness: Global___Exactness.ValueType
     """Exactness."""
     relative_standard_error: _builtins.float
-    """Relative standard error of the least exact cell, for SKETCH."""
+    """Relative standard error of the least exact cell. Not set: no cell is estimated."""
     def __init__(
         self,
         *,
@@ -720,13 +693,15 @@ class MetricHeader(_message.Message):
         unit: _builtins.str = ...,
         scope: Global___MetricScope.ValueType = ...,
         exactness: Global___Exactness.ValueType = ...,
-        relative_standard_error: _builtins.float = ...,
+        relative_standard_error: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relative_standard_error", b"_relative_standard_error", "relative_standard_error", b"relative_standard_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exactness", b"exactness", "metric", b"metric", "relative_standard_error", b"relative_standard_error", "scope", b"scope", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relative_standard_error", b"_relative_standard_error", "exactness", b"exactness", "metric", b"metric", "relative_standard_error", b"relative_standard_error", "scope", b"scope", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__relative_standard_error: _TypeAlias = _typing.Literal["relative_standard_error"]  # noqa: Y015
+    _WhichOneofArgType__relative_standard_error: _TypeAlias = _typing.Literal["_relative_standard_error", b"_relative_standard_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relative_standard_error) -> _WhichOneofReturnType__relative_standard_error | None: ...
 
 Global___MetricHeader: _TypeAlias = MetricHeader  # noqa: Y015
 
@@ -1287,7 +1262,7 @@ class PlannedRead(_message.Message):
     requests: _builtins.int
     """Requests to the store."""
     native_query: _builtins.str
-    """The query in the store's native language, if the store has a query language."""
+    """The query in the store's native language. Not set: the store has no query language."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns to sum, or sketches to unite."""
@@ -1304,13 +1279,15 @@ class PlannedRead(_message.Message):
         dimensions: _abc.Iterable[_builtins.str] | None = ...,
         site_days: _builtins.int = ...,
         requests: _builtins.int = ...,
-        native_query: _builtins.str = ...,
+        native_query: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_native_query", b"_native_query", "native_query", b"native_query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dimensions", b"dimensions", "native_query", b"native_query", "requests", b"requests", "site_days", b"site_days", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_native_query", b"_native_query", "columns", b"columns", "dimensions", b"dimensions", "native_query", b"native_query", "requests", b"requests", "site_days", b"site_days", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__native_query: _TypeAlias = _typing.Literal["native_query"]  # noqa: Y015
+    _WhichOneofArgType__native_query: _TypeAlias = _typing.Literal["_native_query", b"_native_query"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__native_query) -> _WhichOneofReturnType__native_query | None: ...
 
 Global___PlannedRead: _TypeAlias = PlannedRead  # noqa: Y015
 
