@@ -42,23 +42,24 @@ def at_least(name: str, offset: int) -> Mapping[str, Any]:
 class TestAsked:
     def test_groups_and_marks_are_one_query_and_neither_finds_rows_of_the_other(self) -> None:
         query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        sent = a_proof().asked_in(query)
-        assert sent["intervals"][:2] == [*query["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
+        sent = a_proof().asked_in(query).json()
+        alone = query.json()
+        assert sent["intervals"][:2] == [*alone["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
         assert sent["intervals"][-1] == "2024-10-07T00:00:00Z/2024-10-07T00:15:00Z"  # the log's clock may be ahead
         rows_filter, *marks = sent["filter"]["fields"]
-        within = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
-        assert rows_filter == {"type": "and", "fields": [query["filter"], within]}
+        within = {"type": "interval", "dimension": "__time", "intervals": alone["intervals"]}
+        assert rows_filter == {"type": "and", "fields": [alone["filter"], within]}
         assert marks == [at_least("hits.x/0", 7), at_least("hits.x/1", 9)]
         assert sent["dimensions"][-1]["dimension"] == "mark"
         assert sent["limitSpec"]["limit"] > MAX_ROWS + 1
 
     def test_values_and_rows_are_asked_for_with_their_marks(self) -> None:
         values = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
-        sent = a_proof().asked_in(values)
-        assert sent["having"]["havingSpecs"][0] == values["having"]
+        sent = a_proof().asked_in(values).json()
+        assert sent["having"]["havingSpecs"][0] == values.json()["having"]
         assert sent["limitSpec"]["limit"] > 11 + 2
         scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        assert a_proof().asked_in(scan)["columns"] == [*scan["columns"], "mark"]
+        assert a_proof().asked_in(scan).json()["columns"] == [*scan.json()["columns"], "mark"]
 
     def test_nothing_is_asked_where_no_mark_counts_yet(self) -> None:
         query = rows_query(a_question(), "mesh_traffic", no_pattern)
@@ -77,7 +78,7 @@ class TestChecked:
         answer = [[0, None, "hits.x/0", None, 0], [0, "ads", None, 5, 5], [3, None, "hits.x/1", None, 0]]
         assert a_proof().checked(query, answer) == [[0, "ads", 5, 5]]
         scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        width = len(scan["columns"])
+        width = len(scan.json()["columns"])
         events = [[*range(width), None], [*range(width), "hits.x/0"]]
         batches = [{"events": events}, {"events": [[*range(width), "hits.x/1"]]}]
         assert [batch["events"] for batch in a_proof().checked(scan, batches)] == [[[*range(width)]], []]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from hitmesh.adapters.druid import marks
+from hitmesh.adapters.druid.marks import marks_query
+from hitmesh.adapters.druid.native import Native
 from hitmesh.adapters.druid.proof import proof_of
 from hitmesh.adapters.druid.question import rows_query, values_query
 from hitmesh.adapters.druid.scan import scan_query
@@ -83,7 +83,7 @@ def planned() -> Iterator[tuple[str, MetricQuery]]:
     yield "excluded hits", excluded.query
 
 
-def native() -> Iterator[tuple[str, Any]]:
+def native() -> Iterator[tuple[str, Native]]:
     """Yield the native queries, alone and with the marks that prove them."""
     for name, query in planned():
         yield f"{name}: rows", rows_query(query, SOURCE, a_match)
@@ -97,11 +97,11 @@ def native() -> Iterator[tuple[str, Any]]:
         yield f"sums of {source}", sums_query(SOURCE, source, FIRST_DAY, ["m/a", "m/b"])
     owners = [(SiteDay(site, FIRST_DAY), generation) for site, generation in (("m/a", 3), ("m/b", 3), ("m/c", 4))]
     yield "rows sent", counts_query(SOURCE, FIRST_DAY, owners)
-    yield "marks", marks._query(SOURCE, ["1970-01-01/2100-01-01"])
+    yield "marks", marks_query(SOURCE, ["1970-01-01/2100-01-01"])
 
 
 def lines() -> dict[str, bytes]:
-    return {name: orjson.dumps(query, option=orjson.OPT_SORT_KEYS) for name, query in native()}
+    return {name: orjson.dumps(query.json(), option=orjson.OPT_SORT_KEYS) for name, query in native()}
 
 
 def test_every_native_query_is_the_golden_query() -> None:

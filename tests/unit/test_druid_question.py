@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import orjson
 import pytest
+from pydruid.utils.filters import Filter as Native
 
-from hitmesh.adapters.druid.question import MAX_ROWS, exists, rows_query, values_query
+from hitmesh.adapters.druid.question import MAX_ROWS, Matches, exists, rows_query, values_query
 from hitmesh.adapters.druid.scan import scan_query
 from hitmesh.adapters.shared.druid_columns import PRESENCE
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
@@ -65,9 +66,14 @@ def a_generation(number: int) -> dict[str, Any]:
     return {"type": "equals", "column": "generation", "matchValueType": "LONG", "matchValue": number}
 
 
+def existing(question: MetricQuery, matches: Matches = no_pattern) -> Any:
+    """Return the filter for rows that exist for a question, as JSON."""
+    return Native.build_filter(exists(question, matches))
+
+
 def condition_of(tree: Filter, **values: Any) -> Any:
     """Return a filter in native form, next to the filter by generation."""
-    return exists(a_question(tree, **values), no_pattern)["fields"][1]
+    return existing(a_question(tree, **values))["fields"][1]
 
 
 class TestQueries:
@@ -78,7 +84,7 @@ class TestQueries:
             sketches=("visitors",),
             columns={"page_path": "landing_page"},
         )
-        query = rows_query(question, "mesh_traffic", no_pattern)
+        query = rows_query(question, "mesh_traffic", no_pattern).json()
         assert query == {
             "queryType": "groupBy",
             "dataSource": "mesh_traffic",
@@ -113,7 +119,7 @@ class TestQueries:
         }
 
     def test_values_are_the_first_ones_that_come_to_something(self) -> None:
-        query = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
+        query = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11).json()
         assert query["dimensions"] == [{"type": "default", "dimension": "channel", "outputName": "value"}]
         assert query["having"] == {"type": "greaterThan", "aggregation": PRESENCE, "value": 0}
         assert query["limitSpec"]["limit"] == 11
@@ -122,7 +128,7 @@ class TestQueries:
         ]
 
     def test_rows_are_asked_for_with_their_whole_key(self) -> None:
-        query = scan_query(a_question(sketches=("visitors",), measures=("hits",)), "mesh_traffic", no_pattern)
+        query = scan_query(a_question(sketches=("visitors",), measures=("hits",)), "mesh_traffic", no_pattern).json()
         assert {"__time", "site", "generation", "excluded", "page_path", "country", PRESENCE} < set(query["columns"])
         assert query["columns"][-2:] == ["hits", "visitors"]
         assert query["limit"] == MAX_ROWS + 1
@@ -130,18 +136,18 @@ class TestQueries:
     def test_values_travel_as_they_are(self) -> None:
         quirky = ['a"b', "it's", "\\", "line\nbreak", "", "\x00", "👩‍👩‍👧"]
         query = rows_query(a_question(Comparison("page_path", Operator.IN, tuple(quirky))), "mesh_traffic", no_pattern)
-        sent = orjson.loads(orjson.dumps(query))
+        sent = orjson.loads(orjson.dumps(query.json()))
         assert sent["filter"]["fields"][1]["field"]["values"] == quirky
 
     def test_range_without_time_is_empty(self) -> None:
-        query = rows_query(a_question(end=START - DAY_MS), "mesh_traffic", no_pattern)
+        query = rows_query(a_question(end=START - DAY_MS), "mesh_traffic", no_pattern).json()
         assert query["intervals"] == ["2024-10-04T00:00:00Z/2024-10-04T00:00:00Z"]
 
 
 class TestGenerations:
     def test_days_that_follow_each_other_are_one_range(self) -> None:
         generations = {SiteDay("shop", DAY + n): 3 for n in (0, 1, 2, 5)}
-        assert exists(a_question(generations=generations), no_pattern) == {
+        assert existing(a_question(generations=generations)) == {
             "type": "and",
             "fields": [
                 a_text("site", "shop"),
@@ -152,7 +158,7 @@ class TestGenerations:
 
     def test_each_day_is_read_in_its_own_generation(self) -> None:
         generations = {SiteDay("shop", DAY): 3, SiteDay("shop", DAY + 1): 0}
-        found = exists(a_question(generations=generations), no_pattern)
+        found = existing(a_question(generations=generations))
         assert found == {
             "type": "or",
             "fields": [
@@ -163,13 +169,13 @@ class TestGenerations:
 
     def test_sites_asked_for_alike_stand_together(self) -> None:
         generations = {SiteDay(f"s{n:05}", DAY): 7 for n in range(10_000)} | {SiteDay("other", DAY): 8}
-        found = exists(a_question(generations=generations), no_pattern)
+        found = existing(a_question(generations=generations))
         assert [len(alternative["fields"]) for alternative in found["fields"]] == [3, 3]
         alike = found["fields"][1]["fields"][0]["field"]
         assert alike["values"] == [f"s{n:05}" for n in range(10_000)]
 
     def test_excluded_rows_are_left_out_unless_asked_for(self) -> None:
-        found = exists(a_question(include_excluded=False), no_pattern)
+        found = existing(a_question(include_excluded=False))
         assert found["fields"][-1] == {
             "type": "equals",
             "column": "excluded",
@@ -201,14 +207,14 @@ class TestFilters:
 
     def test_pattern_becomes_the_values_it_matches(self) -> None:
         comparison = Comparison("channel", Operator.RE2, (r"^\w+$",))
-        found = exists(a_question(comparison), lambda pattern: ["ads", "(not set)"] if pattern == comparison else [])
+        found = existing(a_question(comparison), lambda pattern: ["ads", "(not set)"] if pattern == comparison else [])
         matched = found["fields"][1]
         assert matched["fields"][0] == {"type": "null", "column": "channel"}
         assert matched["fields"][1]["field"]["values"] == ["ads", "(not set)"]
 
     def test_pattern_that_matches_nothing_is_false(self) -> None:
         comparison = Comparison("channel", Operator.RE2, ("x",))
-        found = exists(a_question(Not(comparison)), lambda _: [])
+        found = existing(a_question(Not(comparison)), lambda _: [])
         assert found["fields"][1] == {"type": "not", "field": {"type": "false"}}
 
     def test_trees_keep_their_shape(self) -> None:
@@ -223,7 +229,7 @@ class TestFilters:
 def bucket_of(starts: Sequence[int], cells: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
     """Return Druid's buckets for a question, evaluating integer divisions in the expressions with Python's //."""
     question = a_question(start=starts[0], bucket_starts=tuple(starts), end=int(cells[-1]) + CELL_MS)
-    (column,) = rows_query(question, "mesh_traffic", no_pattern)["virtualColumns"]
+    (column,) = rows_query(question, "mesh_traffic", no_pattern).json()["virtualColumns"]
     expression = column["expression"].replace("/", "//")
     assert re.fullmatch(r"[\d\w\s()+\-/<,]+", expression)
     return [
@@ -273,5 +279,6 @@ class TestBuckets:
     def test_days_of_a_year_need_few_pieces(self) -> None:
         starts = local_starts("Europe/Berlin", datetime(2025, 1, 1), 365)  # local time on purpose
         assert len({end - start for start, end in pairwise(starts)}) == 3
-        (column,) = rows_query(a_question(bucket_starts=tuple(starts)), "mesh_traffic", no_pattern)["virtualColumns"]
+        query = rows_query(a_question(bucket_starts=tuple(starts)), "mesh_traffic", no_pattern)
+        (column,) = query.json()["virtualColumns"]
         assert column["expression"].count("__time <") == 5

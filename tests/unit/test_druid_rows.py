@@ -262,7 +262,7 @@ class TestScanned:
 
 def as_druid_gives(rows: pl.DataFrame, question: MetricQuery) -> list[dict[str, Any]]:
     """Return sent rows as a scan returns them: missing sketches are empty."""
-    columns = scan_query(question, "mesh_traffic", lambda _: [])["columns"]
+    columns = scan_query(question, "mesh_traffic", lambda _: []).json()["columns"]
     sent = [row | {"__time": row["t"]} for row in lines(encoded(rows, question.source))]
     events = [[row.get(name) or (EMPTY if name == "visitors" else row.get(name)) for name in columns] for row in sent]
     return [{"events": events[:7]}, {"events": events[7:]}]

@@ -10,10 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
+
+from pydruid.utils.aggregators import longmax
 
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.intervals import mark_intervals
+from hitmesh.adapters.druid.native import Native, group_by, is_null
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.catalogue import Catalogue
 from hitmesh.adapters.shared.druid_columns import MARK, MARK_LOG_TIME, MARK_OFFSET
@@ -80,7 +83,7 @@ class Marks:
         }
 
     def _of(self, source: RowSource, intervals: Sequence[str]) -> dict[str, PartitionProgress]:
-        rows = self._client.query(_query(self._servers.data_source(source), intervals))
+        rows = self._client.query(marks_query(self._servers.data_source(source), intervals).json())
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
@@ -127,13 +130,12 @@ class Marks:
             }
 
 
-def _query(data_source: str, intervals: Sequence[str]) -> dict[str, Any]:
-    return {
-        "queryType": "groupBy",
-        "dataSource": data_source,
-        "granularity": "all",
-        "intervals": list(intervals),
-        "dimensions": [MARK],
-        "filter": {"type": "not", "field": {"type": "null", "column": MARK}},
-        "aggregations": [{"type": "longMax", "name": name, "fieldName": name} for name in (MARK_OFFSET, MARK_LOG_TIME)],
-    }
+def marks_query(data_source: str, intervals: Sequence[str]) -> Native:
+    """Return the query for the newest mark of each partition: mark, offset and log time, in this order."""
+    return group_by(
+        datasource=data_source,
+        intervals=list(intervals),
+        dimensions=[MARK],
+        filter=~is_null(MARK),
+        aggregations={name: longmax(name) for name in (MARK_OFFSET, MARK_LOG_TIME)},
+    )

@@ -18,8 +18,9 @@ import polars as pl
 from hitmesh.adapters.druid.answer import as_promised, frame_of
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.marks import Marks
+from hitmesh.adapters.druid.native import Native
 from hitmesh.adapters.druid.proof import Proof, proof_of
-from hitmesh.adapters.druid.question import Json, Matches, rows_query, values_query
+from hitmesh.adapters.druid.question import Matches, rows_query, values_query
 from hitmesh.adapters.druid.scan import answered, scan_query
 from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
 from hitmesh.adapters.servers import Servers
@@ -86,7 +87,7 @@ class DruidMetricStore:
         A pattern's values, which would be looked up first, appear as a placeholder.
         """
         query = rows_query(self._existing(question), self._servers.data_source(question.source), _unknown)
-        return json.dumps(query, ensure_ascii=False)
+        return json.dumps(query.json(), ensure_ascii=False)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums over all rows in the stream's generation, by one query per day, source and up to 256 sites.
@@ -141,10 +142,10 @@ class DruidMetricStore:
     def _proof(self) -> Proof:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
-    def _rows(self, query: Json, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
+    def _rows(self, query: Native, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Return a query's rows, including all rows that existed when the proof was made."""
         checkpoint()
-        return proof.checked(query, self._client.query(proof.asked_in(query), checkpoint))
+        return proof.checked(query, self._client.query(proof.asked_in(query).json(), checkpoint))
 
     def _asked(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Return a question's groups, summed by Druid, or here if sketches make Druid too expensive or wrong."""

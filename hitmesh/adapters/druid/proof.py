@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydruid.utils.dimensions import DimensionSpec
+from pydruid.utils.filters import Filter, Interval
+from pydruid.utils.having import Having
+
 from hitmesh.adapters.druid.intervals import mark_intervals
+from hitmesh.adapters.druid.native import SCAN, TIME, Native, equals_text, every, in_range, is_null, some
 from hitmesh.adapters.shared.druid_columns import MARK, MARK_OFFSET
 from hitmesh.adapters.shared.druid_rows import mark_of
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
-
-Json = dict[str, Any]
 
 _RETRY_S: Final = 5.0
 # Extra room in limits. Groups: a partition's marks cover as many days as have passed since the first mark. Scans: a row
@@ -39,32 +42,30 @@ class Proof:
     marks: Mapping[str, PartitionProgress]
     intervals: tuple[str, ...]
 
-    def asked_in(self, query: Json) -> Json:
-        """Return the query (groupBy or scan) extended to ask for the marks too."""
+    def asked_in(self, query: Native) -> Native:
+        """Return the query extended to ask for the marks too."""
         if not self.marks:
             return query
-        in_range = {"type": "interval", "dimension": "__time", "intervals": query["intervals"]}
-        extended = {
-            **query,
-            "intervals": [*query["intervals"], *self.intervals],
-            "filter": {
-                "type": "or",
-                "fields": [{"type": "and", "fields": [query["filter"], in_range]}, *map(_at_least, self.marks.items())],
-            },
-        }
-        if query["queryType"] == "scan":
+        parts = query.parts
+        rows = every([parts["filter"], Interval(TIME, parts["intervals"])])
+        extended = query.with_parts(
+            intervals=[*parts["intervals"], *self.intervals],
+            filter=some([rows, *map(_at_least, self.marks.items())]),
+        )
+        if query.kind == SCAN:
             room = _ROWS_A_MARK * len(self.marks)
-            return {**extended, "columns": [*query["columns"], MARK], "limit": query["limit"] + room}
-        extended["dimensions"] = [*query["dimensions"], {"type": "default", "dimension": MARK, "outputName": MARK}]
-        if "limitSpec" in query:
+            return extended.with_parts(columns=[*parts["columns"], MARK], limit=parts["limit"] + room)
+        extended = extended.with_parts(dimensions=[*parts["dimensions"], DimensionSpec(MARK, MARK)])
+        if "limit_spec" in parts:
             room = _GROUPS_A_MARK * len(self.marks)
-            extended["limitSpec"] = {**query["limitSpec"], "limit": query["limitSpec"]["limit"] + room}
-        if "having" in query:
-            is_mark = {"type": "filter", "filter": {"type": "not", "field": {"type": "null", "column": MARK}}}
-            extended["having"] = {"type": "or", "havingSpecs": [query["having"], is_mark]}
+            limit = {**parts["limit_spec"], "limit": parts["limit_spec"]["limit"] + room}
+            extended = extended.with_parts(limit_spec=limit)
+        if "having" in parts:
+            is_mark = Having(type="filter", filter=Filter.build_filter(~is_null(MARK)))
+            extended = extended.with_parts(having=parts["having"] | is_mark)
         return extended
 
-    def checked(self, query: Json, answer: Sequence[Any]) -> list[Any]:
+    def checked(self, query: Native, answer: Sequence[Any]) -> list[Any]:
         """Return the answer without its marks, as the query alone would have been answered.
 
         Args:
@@ -77,10 +78,11 @@ class Proof:
         if not self.marks:
             return list(answer)
         seen: set[str] = set()
-        if query["queryType"] == "scan":
-            rows = [{**batch, "events": _parted(batch["events"], len(query["columns"]), seen)} for batch in answer]
+        if query.kind == SCAN:
+            at = len(query.parts["columns"])
+            rows = [{**batch, "events": _parted(batch["events"], at, seen)} for batch in answer]
         else:
-            rows = _parted(answer, len(query["dimensions"]), seen)
+            rows = _parted(answer, len(query.parts["dimensions"]), seen)
         missing = sorted(self.marks.keys() - seen)
         if missing:
             raise Unavailable(
@@ -104,15 +106,9 @@ def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> P
     return Proof(known, tuple(mark_intervals(first_day, now_ms)))
 
 
-def _at_least(mark: tuple[str, PartitionProgress]) -> Json:
+def _at_least(mark: tuple[str, PartitionProgress]) -> Filter:
     name, done = mark
-    return {
-        "type": "and",
-        "fields": [
-            {"type": "equals", "column": MARK, "matchValueType": "STRING", "matchValue": name},
-            {"type": "range", "column": MARK_OFFSET, "matchValueType": "LONG", "lower": done.next_offset},
-        ],
-    }
+    return every([equals_text(MARK, name), in_range(MARK_OFFSET, done.next_offset)])
 
 
 def _parted(rows: Sequence[Sequence[Any]], at: int, seen: set[str]) -> list[Any]:

@@ -9,12 +9,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
-from pydruid.query import QueryBuilder
 from pydruid.utils.aggregators import doublesum, longsum
+from pydruid.utils.dimensions import DimensionSpec
+from pydruid.utils.filters import Filter as Condition
+from pydruid.utils.having import Aggregation
 
 from hitmesh.adapters.druid.intervals import iso
+from hitmesh.adapters.druid.native import (
+    TIME,
+    Json,
+    LongDimension,
+    Native,
+    equals_number,
+    equals_text,
+    every,
+    group_by,
+    in_range,
+    is_among,
+    is_null,
+    is_true,
+    raw_sketch,
+    some,
+)
 from hitmesh.adapters.druid.specs import UNION_SIZE
 from hitmesh.adapters.shared.druid_columns import ABOUT, HIGH, PRESENCE
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, null_name
@@ -22,18 +40,14 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-Json = dict[str, Any]
 Matches = Callable[[Comparison], Sequence[str]]
 """The values of a dimension that match a pattern."""
 
 MAX_ROWS: Final = 300_000
 BUCKET: Final = "bucket"
-_ALL: Final = "all"
-_TRUE: Final[Json] = {"type": "true"}
-_FALSE: Final[Json] = {"type": "false"}
 
 
-def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
+def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
     """Return the query for groups: bucket, dimensions, `sum_columns`, sketches, presence, as arrays in this order.
 
     Args:
@@ -42,43 +56,36 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Jso
         matches: looks up a pattern's matches.
     """
     names = [question.columns.get(dimension, dimension) for dimension in question.dimensions]
-    dimensions = [_column(name, f"d{index}") for index, name in enumerate(names)]
-    return _built(
-        {
-            "datasource": data_source,
-            "granularity": _ALL,
-            "intervals": [interval(question)],
-            "dimensions": [{**_column(BUCKET, BUCKET), "outputType": "LONG"}, *dimensions],
-            "aggregations": _aggregations(question),
-            "virtualColumns": [_bucket(question)],
-            "limit_spec": {"type": "default", "limit": MAX_ROWS + 1},
-        },
+    dimensions = [DimensionSpec(name, f"d{index}") for index, name in enumerate(names)]
+    return group_by(
+        datasource=data_source,
+        intervals=[interval(question)],
+        dimensions=[LongDimension(BUCKET, BUCKET), *dimensions],
+        aggregations=_aggregations(question),
+        virtualColumns=[_bucket(question)],
         filter=exists(question, matches),
+        limit_spec=limit_spec(MAX_ROWS + 1),
     )
 
 
-def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Json:
+def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Native:
     """Return the query for the first values of a column in the question's rows; null sorts first."""
     # Compared as UTF-8, which is code-point order.
     ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
-    return _built(
-        {
-            "datasource": data_source,
-            "granularity": _ALL,
-            "intervals": [interval(question)],
-            "dimensions": [_column(column, "value")],
-            "aggregations": {PRESENCE: longsum(PRESENCE)},
-            "limit_spec": {"type": "default", "limit": limit, "columns": [ascending]},
-        },
+    return group_by(
+        datasource=data_source,
+        intervals=[interval(question)],
+        dimensions=[DimensionSpec(column, "value")],
+        aggregations={PRESENCE: longsum(PRESENCE)},
         filter=exists(question, matches),
-        having={"type": "greaterThan", "aggregation": PRESENCE, "value": 0},
+        having=Aggregation(PRESENCE) > 0,
+        limit_spec={**limit_spec(limit), "columns": [ascending]},
     )
 
 
-def _built(arguments: Json, **more: Json) -> Json:
-    """Build a query with pydruid. Its filters lack the types that distinguish null, so `more` adds ours."""
-    query: Json = QueryBuilder().groupby(arguments).query_dict
-    return {**query, **more}
+def limit_spec(limit: int) -> Json:
+    """Return the limit on a query's groups."""
+    return {"type": "default", "limit": limit}
 
 
 def sum_columns(question: MetricQuery) -> list[str]:
@@ -90,19 +97,8 @@ def sum_columns(question: MetricQuery) -> list[str]:
 def _aggregations(question: MetricQuery) -> Json:
     doubles = {ABOUT[name]: name for name in question.measures if name in ABOUT}
     sums = {name: doublesum(doubles[name]) if name in doubles else longsum(name) for name in sum_columns(question)}
-    sketches = {
-        name: {"type": "thetaSketch", "fieldName": name, "size": UNION_SIZE, "shouldFinalize": False}
-        for name in question.sketches
-    }
+    sketches = {name: raw_sketch(name, UNION_SIZE) for name in question.sketches}
     return {**sums, **sketches, PRESENCE: longsum(PRESENCE)}
-
-
-def _column(name: str, output: str) -> Json:
-    return {"type": "default", "dimension": name, "outputName": output}
-
-
-def _expression(name: str, expression: str) -> Json:
-    return {"type": "expression", "name": name, "expression": expression, "outputType": "LONG"}
 
 
 def interval(question: MetricQuery) -> str:
@@ -113,17 +109,17 @@ def interval(question: MetricQuery) -> str:
 
 def _bucket(question: MetricQuery) -> Json:
     """Return a cell's bucket index: by division within runs of equal buckets, run by run."""
-    starts, time = question.bucket_starts, "__time"
+    starts = question.bucket_starts
     pieces = _pieces(starts)
     cases = [
-        (None if end is None else starts[end], f"{first} + ({time} - {starts[first]}) / {width}")
+        (None if end is None else starts[end], f"{first} + ({TIME} - {starts[first]}) / {width}")
         for first, end, width in pieces
     ]
     expression = cases[-1][1]
     if len(cases) > 1:
-        conditions = ", ".join(f"{time} < {end}, {index}" for end, index in cases[:-1])
+        conditions = ", ".join(f"{TIME} < {end}, {index}" for end, index in cases[:-1])
         expression = f"case_searched({conditions}, {cases[-1][1]})"
-    return _expression(BUCKET, expression)
+    return {"type": "expression", "name": BUCKET, "expression": expression, "outputType": "LONG"}
 
 
 def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
@@ -139,17 +135,17 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
     return [*pieces, (first, None, 1 << 62)]
 
 
-def exists(question: MetricQuery, matches: Matches) -> Json:
+def exists(question: MetricQuery, matches: Matches) -> Condition:
     """Return the filter for rows that exist for the question."""
     parts = [_of_generations(question.generations)]
     if not question.include_excluded:
-        parts.append(_number("excluded", 0))
+        parts.append(equals_number("excluded", 0))
     if question.filter is not None:
         parts.append(_condition(question, question.filter, matches))
-    return _and(parts)
+    return every(parts)
 
 
-def _of_generations(generations: Mapping[SiteDay, int]) -> Json:
+def _of_generations(generations: Mapping[SiteDay, int]) -> Condition:
     """Return the filter for each site-day's requested generation; runs of days become time ranges.
 
     Sites with equal runs share a condition, so that a question about many sites stays short.
@@ -160,9 +156,9 @@ def _of_generations(generations: Mapping[SiteDay, int]) -> Json:
     sites: dict[tuple[int, tuple[tuple[int, int], ...]], list[str]] = defaultdict(list)
     for (site, generation), generation_days in days.items():
         sites[generation, _runs(generation_days)].append(site)
-    return _or(
+    return some(
         [
-            _and([_any_of("site", alike), _number("generation", generation), _or([_range(*run) for run in runs])])
+            every([_any_of("site", alike), equals_number("generation", generation), _in_days(runs)])
             for (generation, runs), alike in sites.items()
         ]
     )
@@ -179,39 +175,32 @@ def _runs(days: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(runs)
 
 
-def _range(first_day: int, end_day: int) -> Json:
-    return {
-        "type": "range",
-        "column": "__time",
-        "matchValueType": "LONG",
-        "lower": first_day * DAY_MS,
-        "upper": end_day * DAY_MS,
-        "upperOpen": True,
-    }
+def _in_days(runs: Sequence[tuple[int, int]]) -> Condition:
+    return some([in_range(TIME, first_day * DAY_MS, end_day * DAY_MS) for first_day, end_day in runs])
 
 
-def _condition(question: MetricQuery, tree: Filter, matches: Matches) -> Json:
+def _condition(question: MetricQuery, tree: Filter, matches: Matches) -> Condition:
     match tree:
         case Comparison():
             return _comparison(question, tree, matches)
         case Not(part):
-            return {"type": "not", "field": _condition(question, part, matches)}
+            return ~_condition(question, part, matches)
         case And(parts):
-            return _and([_condition(question, part, matches) for part in parts])
+            return every([_condition(question, part, matches) for part in parts])
         case Or(parts):
-            return _or([_condition(question, part, matches) for part in parts])
+            return some([_condition(question, part, matches) for part in parts])
         case _:
             assert_never(tree)
 
 
-def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches) -> Json:
+def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches) -> Condition:
     column = question.columns.get(comparison.dimension, comparison.dimension)
     null = null_name(comparison.dimension)
     match comparison.operator:
         case Operator.EQ | Operator.IN:
             return _one_of(column, comparison.values, null)
         case Operator.NE:
-            return {"type": "not", "field": _one_of(column, comparison.values, null)}
+            return ~_one_of(column, comparison.values, null)
         case Operator.RE2:
             # Druid's patterns are Java's: RE2 itself finds the matches, among the existing values.
             return _one_of(column, matches(comparison), null)
@@ -219,26 +208,12 @@ def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches)
             assert_never(comparison.operator)
 
 
-def _one_of(column: str, values: Sequence[str], null: str) -> Json:
+def _one_of(column: str, values: Sequence[str], null: str) -> Condition:
     """Return a filter for a column with one of these values; the text `null` stands for null."""
-    nothing: list[Json] = [{"type": "null", "column": column}] if null in values else []
-    return _or([*nothing, _any_of(column, values)] if values else nothing)
+    nothing = [is_null(column)] if null in values else []
+    return some([*nothing, _any_of(column, values)] if values else nothing)
 
 
-def _any_of(column: str, values: Sequence[str]) -> Json:
+def _any_of(column: str, values: Sequence[str]) -> Condition:
     """Return a filter for a column with one of these texts. For null it is false, where Druid says `unknown`."""
-    equals = {"type": "equals", "column": column, "matchValueType": "STRING", "matchValue": values[0]}
-    among = {"type": "in", "dimension": column, "values": list(values)}
-    return {"type": "istrue", "field": equals if len(values) == 1 else among}
-
-
-def _number(column: str, value: int) -> Json:
-    return {"type": "equals", "column": column, "matchValueType": "LONG", "matchValue": value}
-
-
-def _and(parts: Sequence[Json]) -> Json:
-    return parts[0] if len(parts) == 1 else ({"type": "and", "fields": list(parts)} if parts else _TRUE)
-
-
-def _or(parts: Sequence[Json]) -> Json:
-    return parts[0] if len(parts) == 1 else ({"type": "or", "fields": list(parts)} if parts else _FALSE)
+    return is_true(equals_text(column, values[0]) if len(values) == 1 else is_among(column, values))

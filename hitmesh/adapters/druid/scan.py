@@ -14,27 +14,25 @@ from typing import Any, Final
 import polars as pl
 
 from hitmesh.adapters.druid.answer import refuse_too_many
-from hitmesh.adapters.druid.question import MAX_ROWS, Json, Matches, exists, interval
+from hitmesh.adapters.druid.native import TIME, Native, scan
+from hitmesh.adapters.druid.question import MAX_ROWS, Matches, exists, interval
 from hitmesh.adapters.shared.answers import answer
 from hitmesh.adapters.shared.druid_columns import DIMENSIONS, HIGH, PRESENCE, whole_amounts
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 
-_TIME: Final = "__time"
-_NUMBERS: Final = (_TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())
+_NUMBERS: Final = (TIME, PRESENCE, MOVED_VISITORS, *HIGH.values())
 
 
-def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Json:
+def scan_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
     """Return the query for the question's rows, as lists of values."""
-    return {
-        "queryType": "scan",
-        "dataSource": data_source,
-        "intervals": [interval(question)],
-        "filter": exists(question, matches),
-        "columns": _columns(question),
-        "resultFormat": "compactedList",
-        "limit": MAX_ROWS + 1,
-    }
+    return scan(
+        datasource=data_source,
+        intervals=[interval(question)],
+        filter=exists(question, matches),
+        columns=_columns(question),
+        limit=MAX_ROWS + 1,
+    )
 
 
 def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.DataFrame:
@@ -50,7 +48,7 @@ def answered(batches: Iterable[Mapping[str, Any]], question: MetricQuery) -> pl.
 
 
 def _columns(question: MetricQuery) -> list[str]:
-    fixed = [_TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
+    fixed = [TIME, "site", "generation", "excluded", *DIMENSIONS[question.source], PRESENCE]
     requested = (*_sums(question), *question.sketches)
     return [*fixed, *(name for name in requested if name not in fixed)]
 
@@ -73,7 +71,7 @@ def _frame(events: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFra
     sums = [PRESENCE, *_sums(question)]
     return whole_amounts(
         pl.DataFrame(columns, schema=schema)
-        .rename({_TIME: "cell"})
+        .rename({TIME: "cell"})
         .with_columns(pl.col("excluded") != 0, pl.col(sums).fill_null(0))
     )
 

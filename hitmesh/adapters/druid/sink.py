@@ -11,9 +11,12 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 import polars as pl
+from pydruid.utils.aggregators import longsum
+from pydruid.utils.filters import Filter
 
 from hitmesh.adapters.druid.client import DruidClient
 from hitmesh.adapters.druid.intervals import iso
+from hitmesh.adapters.druid.native import Native, equals_number, every, group_by, is_among
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import as_stored
 from hitmesh.adapters.shared.druid_columns import SENT
@@ -125,7 +128,7 @@ class DruidRollupSink:
 
     def _counts(self, source: RowSource, waiting: Sequence[Owner]) -> dict[Owner, int]:
         day = waiting[0][0].day
-        rows = self._client.query(counts_query(self._servers.data_source(source), day, waiting))
+        rows = self._client.query(counts_query(self._servers.data_source(source), day, waiting).json())
         return {(SiteDay(site, day), generation): count or 0 for site, generation, count in rows}
 
 
@@ -137,26 +140,22 @@ def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mappin
     ]
 
 
-def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> dict[str, Any]:
+def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> Native:
     """Return the query for sent rows per generation on a day: site, generation and number."""
     start = day * DAY_MS
     sites: dict[int, list[str]] = {}
     for site_day, generation in owners:
         sites.setdefault(generation, []).append(site_day.site)
-    return {
-        "queryType": "groupBy",
-        "dataSource": data_source,
-        "granularity": "all",
-        "intervals": [f"{iso(start)}/{iso(start + DAY_MS)}"],
-        "dimensions": ["site", {"type": "default", "dimension": "generation", "outputType": "LONG"}],
-        "filter": {"type": "or", "fields": [_of_generation(*group) for group in sites.items()]},
-        "aggregations": [{"type": "longSum", "name": SENT, "fieldName": SENT}],
-    }
-
-
-def _of_generation(generation: int, sites: Sequence[str]) -> dict[str, Any]:
-    number = {"type": "equals", "column": "generation", "matchValueType": "LONG", "matchValue": generation}
-    return {"type": "and", "fields": [number, {"type": "in", "dimension": "site", "values": list(sites)}]}
+    of_generations = [
+        every([equals_number("generation", generation), is_among("site", group)]) for generation, group in sites.items()
+    ]
+    return group_by(
+        datasource=data_source,
+        intervals=[f"{iso(start)}/{iso(start + DAY_MS)}"],
+        dimensions=["site", {"type": "default", "dimension": "generation", "outputType": "LONG"}],
+        filter=Filter(type="or", fields=of_generations),
+        aggregations={SENT: longsum(SENT)},
+    )
 
 
 def _forget_oldest(remembered: dict[Owner, Any]) -> None:

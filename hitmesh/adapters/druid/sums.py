@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
+
+from pydruid.utils.aggregators import longsum
+from pydruid.utils.dimensions import DimensionSpec
 
 from hitmesh.adapters.druid.intervals import iso
+from hitmesh.adapters.druid.native import Native, equals_number, every, group_by, is_among
 from hitmesh.adapters.shared.druid_columns import HALF, HIGH
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
@@ -40,20 +44,12 @@ def asked_together(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -
             yield day, day_sites[first : first + max_sites]
 
 
-def sums_query(data_source: str, source: RowSource, day: int, sites: list[str]) -> dict[str, Any]:
+def sums_query(data_source: str, source: RowSource, day: int, sites: list[str]) -> Native:
     """Return the query for sums (SUMS) over all rows in the stream's generation: site and sums, in this order."""
-    generation = {
-        "type": "equals",
-        "column": "generation",
-        "matchValueType": "LONG",
-        "matchValue": STREAM_GENERATION,
-    }
-    return {
-        "queryType": "groupBy",
-        "dataSource": data_source,
-        "granularity": "all",
-        "intervals": [f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],
-        "dimensions": [{"type": "default", "dimension": "site", "outputName": "site"}],
-        "filter": {"type": "and", "fields": [generation, {"type": "in", "dimension": "site", "values": sites}]},
-        "aggregations": [{"type": "longSum", "name": name, "fieldName": name} for name in SUMS[source]],
-    }
+    return group_by(
+        datasource=data_source,
+        intervals=[f"{iso(day * DAY_MS)}/{iso((day + 1) * DAY_MS)}"],
+        dimensions=[DimensionSpec("site", "site")],
+        filter=every([equals_number("generation", STREAM_GENERATION), is_among("site", sites)]),
+        aggregations={name: longsum(name) for name in SUMS[source]},
+    )

@@ -1,0 +1,128 @@
+"""Native Druid queries in pydruid's terms, and the few types that pydruid lacks.
+
+pydruid has filters that combine, sums, having clauses and the JSON of a whole query. Missing are filters that tell null
+from the empty text (`null`, `equals`, `istrue`), ranges of numbers, constants, dimensions that stay numbers, sketches
+that are returned raw, and the result format of a scan. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydruid.query import QueryBuilder
+from pydruid.utils.dimensions import DimensionSpec
+from pydruid.utils.filters import Filter
+
+Json = dict[str, Any]
+
+TIME: Final = "__time"
+GROUP_BY: Final = "groupBy"
+SCAN: Final = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A query before it becomes JSON.
+
+    Attributes:
+        kind: GROUP_BY or SCAN.
+        parts: pydruid's arguments: filters, aggregations, dimensions and having clauses are pydruid's objects.
+    """
+
+    kind: str
+    parts: Json
+
+    def with_parts(self, **parts: Any) -> Native:
+        """Return the query with these parts in place of its parts of the same names."""
+        return replace(self, parts={**self.parts, **parts})
+
+    def json(self) -> Json:
+        """Return the query as Druid takes it.
+
+        Raises:
+            ValueError: a query for groups has an unknown part.
+        """
+        builder = QueryBuilder()
+        # `scan` of pydruid refuses the result format; the method below `scan` and `groupby` takes all parts.
+        built = builder.groupby(self.parts) if self.kind == GROUP_BY else builder.build_query(self.kind, self.parts)
+        query: Json = built.query_dict
+        return query
+
+
+def group_by(**parts: Any) -> Native:
+    """Return a query for groups over whole intervals."""
+    return Native(GROUP_BY, {"granularity": "all", **parts})
+
+
+def scan(**parts: Any) -> Native:
+    """Return a query for rows, each a list of values in the order of `columns`."""
+    return Native(SCAN, {"resultFormat": "compactedList", **parts})
+
+
+class Typed(Filter):  # type: ignore[misc]  # pydruid has no types
+    """A filter of a type that pydruid lacks."""
+
+    def __init__(self, kind: str, **members: Any) -> None:
+        super().__init__(type="and", fields=[])
+        self.filter = {"filter": {"type": kind, **members}}
+
+
+class LongDimension(DimensionSpec):  # type: ignore[misc]  # pydruid has no types
+    """A dimension whose values stay whole numbers."""
+
+    def build(self) -> Json:
+        """Return the dimension as JSON."""
+        return {**super().build(), "outputType": "LONG"}
+
+
+TRUE: Final = Typed("true")
+FALSE: Final = Typed("false")
+
+
+def is_null(column: str) -> Filter:
+    """Return a filter for rows without a value in a column."""
+    return Typed("null", column=column)
+
+
+def equals_text(column: str, value: str) -> Filter:
+    """Return a filter for a column with a text; for null it is neither true nor false."""
+    return Typed("equals", column=column, matchValueType="STRING", matchValue=value)
+
+
+def equals_number(column: str, value: int) -> Filter:
+    """Return a filter for a column with a number."""
+    return Typed("equals", column=column, matchValueType="LONG", matchValue=value)
+
+
+def in_range(column: str, lower: int, upper: int | None = None) -> Filter:
+    """Return a filter for numbers in [lower, upper); without an upper bound, from `lower` on."""
+    bounds = {"lower": lower} if upper is None else {"lower": lower, "upper": upper, "upperOpen": True}
+    return Typed("range", column=column, matchValueType="LONG", **bounds)
+
+
+def is_among(column: str, values: Sequence[str]) -> Filter:
+    """Return a filter for a column with one of these texts."""
+    return Filter(type="in", dimension=column, values=list(values))
+
+
+def is_true(part: Filter) -> Filter:
+    """Return a filter that is false where `part` is neither true nor false."""
+    return Typed("istrue", field=Filter.build_filter(part))
+
+
+def every(parts: Sequence[Filter]) -> Filter:
+    """Return a filter for rows that all parts take; true without a part."""
+    # `&` of pydruid changes its left side.
+    return parts[0] if len(parts) == 1 else (Filter(type="and", fields=list(parts)) if parts else TRUE)
+
+
+def some(parts: Sequence[Filter]) -> Filter:
+    """Return a filter for rows that some part takes; false without a part."""
+    return parts[0] if len(parts) == 1 else (Filter(type="or", fields=list(parts)) if parts else FALSE)
+
+
+def raw_sketch(column: str, size: int) -> Json:
+    """Return the aggregation that unites sketches and returns the union; pydruid's returns an estimate."""
+    return {"type": "thetaSketch", "fieldName": column, "size": size, "shouldFinalize": False}
