@@ -1,6 +1,7 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
-Decides the order of precedence: an option, then the environment, then the files in the home. Standard library only.
+Decides the order of precedence: an option, then the environment, then the files in the home. Loads nothing that is slow
+to import.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hitmesh.model.errors import RefusedError, Unavailable
 from hitmesh.model.reasons import LocalReason
+
+if TYPE_CHECKING:
+    from platformdirs.unix import Unix
 
 HOME_VARIABLE: Final = "HITMESH_HOME"
 ENDPOINT_VARIABLE: Final = "HITMESH_ENDPOINT"
@@ -45,10 +49,14 @@ def home_dir(option: Path | None, environment: Mapping[str, str]) -> Path:
         return option.expanduser().absolute()
     if environment.get(HOME_VARIABLE):
         return Path(environment[HOME_VARIABLE]).expanduser().absolute()
-    # The XDG specification requires that relative paths are ignored.
-    shared = environment.get("XDG_DATA_HOME", "")
-    base = Path(shared) if shared.startswith("/") else Path.home() / ".local" / "share"
-    return base / "hitmesh"
+    return xdg().user_data_path
+
+
+def xdg() -> Unix:
+    """Return the project's directories after the XDG specification, which platformdirs reads from the environment."""
+    from platformdirs.unix import Unix
+
+    return Unix("hitmesh")
 
 
 def parse_endpoint(text: str) -> str:

@@ -30,12 +30,16 @@ def mesh() -> Iterator[ScriptedMesh]:
         yield mesh
 
 
-def test_home_is_the_option_then_the_environment_then_the_data_directory(tmp_path: Path) -> None:
-    environment = {"HITMESH_HOME": str(tmp_path / "named"), "XDG_DATA_HOME": str(tmp_path)}
+def test_home_is_the_option_then_the_environment_then_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"HITMESH_HOME": str(tmp_path / "named")}
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert home_dir(tmp_path / "option", environment) == tmp_path / "option"
     assert home_dir(None, environment) == tmp_path / "named"
-    assert home_dir(None, {"XDG_DATA_HOME": str(tmp_path)}) == tmp_path / "hitmesh"
-    assert home_dir(None, {"XDG_DATA_HOME": "relative"}) == Path.home() / ".local/share/hitmesh"
+    assert home_dir(None, {}) == tmp_path / "hitmesh"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert home_dir(None, {}) == Path.home() / ".local/share/hitmesh"
     assert home_dir(Path("here"), {}).is_absolute()
 
 

@@ -18,6 +18,7 @@ from hitmesh.tools.dev import children, home, tcp_ports
 from hitmesh.tools.dev.envoy import Address, Door, binary, descriptors, render
 from hitmesh.tools.dev.health import Silence, silent_instances, unhealthy_clusters
 from tests.support.patience import patient
+from tests.support.processes import is_alive
 
 
 def a_door(access_log: Path) -> Door:
@@ -171,13 +172,5 @@ def test_a_child_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     deadline = time.monotonic() + patient(10)
-    while _runs(int(done.stdout)):
+    while is_alive(int(done.stdout)):
         assert time.monotonic() < deadline
-
-
-def _runs(pid: int) -> bool:
-    """Return whether a process exists and is no zombie (a zombie may have no parent to reap it)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

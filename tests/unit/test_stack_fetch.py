@@ -12,7 +12,7 @@ from hitmesh.tools.stack.errors import StackError
 
 
 def a_cache(root: Path) -> Path:
-    cache = layout.cache_dir({"XDG_CACHE_HOME": str(root)})
+    cache = root / "servers"
     (cache / "lib").mkdir(parents=True)
     (cache / "lib" / "one.jar").write_bytes(b"12345")
     (cache / fetch.STAMP).write_text(json.dumps({"lib/one.jar": 5}))
@@ -22,7 +22,7 @@ def a_cache(root: Path) -> Path:
 def test_a_complete_cache_is_used_as_it_is(tmp_path: Path) -> None:
     cache = a_cache(tmp_path)
     lines: list[str] = []
-    assert fetch.fetch({"XDG_CACHE_HOME": str(tmp_path)}, lines.append) == cache
+    assert fetch.fetch(cache, lines.append) == cache
     assert lines == []
 
 
@@ -41,10 +41,12 @@ def test_a_cache_that_was_damaged_is_not_complete(damage: str, tmp_path: Path) -
     assert not fetch.is_complete(cache)
 
 
-def test_the_cache_is_named_for_the_versions_and_shared_by_homes() -> None:
-    cache = layout.cache_dir({"XDG_CACHE_HOME": "/srv/cache"})
-    assert cache == Path("/srv/cache/hitmesh") / f"servers-{versions.digest()}"
-    assert layout.cache_dir({"XDG_CACHE_HOME": "relative"}) == layout.cache_dir({})
+def test_the_cache_is_named_for_the_versions_and_shared_by_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"servers-{versions.digest()}"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/srv/cache")
+    assert layout.cache_dir() == Path("/srv/cache/hitmesh") / name
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert layout.cache_dir() == Path.home() / ".cache/hitmesh" / name
 
 
 def test_the_home_of_the_servers_is_the_option_then_its_variable_then_the_home_of_the_mesh() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import ExitStack
-from pathlib import Path
+
+import psutil
 
 HOST = "127.0.0.1"
 TRIES = 200
@@ -37,19 +37,10 @@ def any_free(count: int) -> list[int]:
 
 
 def holder(port: int) -> int | None:
-    """Return the pid of the process that listens on a port; None when not found (Linux only)."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        path = Path(table)
-        for line in path.read_text().splitlines()[1:] if path.exists() else ():
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                inodes.add(fields[9])
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink()))
-        except OSError:
-            continue
-        if found and found[1] in inodes:
-            return int(link.parts[2])
-    return None
+    """Return the pid of the process that listens on a port; None when not found, as for another user's process."""
+    try:
+        listening = [found for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
+    except psutil.AccessDenied:  # outside Linux, only the superuser may look
+        return None
+    # A local address is (host, port).
+    return next((found.pid for found in listening if found.laddr[1:] == (port,) and found.pid is not None), None)

@@ -5,7 +5,6 @@ Called by the command line, `hitmesh dev` and tests, so this module reads the en
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def fetch(say: Say) -> Path:
     Raises:
         StackError: a program is missing, or the jars cannot be fetched.
     """
-    return fetching.fetch(os.environ, say)
+    return fetching.fetch(cache_dir(), say)
 
 
 def ensure_up(home: Path, say: Say) -> str:
@@ -102,7 +101,7 @@ def down(home: Path, say: Say) -> bool:
         return False
     with place.locked(say):
         ran = bool(processes(home))
-        Launcher(place, cache_dir(os.environ), "java", say).down()
+        Launcher(place, cache_dir(), "java", say).down()
         return ran
 
 
@@ -119,7 +118,7 @@ def status(home: Path) -> list[ServerStatus]:
     chosen = tcp_ports.read(place.ports_file)
     if set(chosen) != set(tcp_ports.NAMES):
         return [ServerStatus(name) for name in NAMES]
-    servers = all_servers(place, cache_dir(os.environ), "java", chosen)
+    servers = all_servers(place, cache_dir(), "java", chosen)
     with ThreadPoolExecutor(len(servers)) as asking:
         return list(asking.map(lambda server: _status_of(place, server), servers.values()))
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from hitmesh.tools.stack import poms, programs
 from hitmesh.tools.stack.errors import StackError
-from hitmesh.tools.stack.layout import Say, cache_dir, held
+from hitmesh.tools.stack.layout import Say, held
 from hitmesh.tools.stack.versions import ARTIFACTS, CASSANDRA, DRUID, KAFKA, Artifact
 
 STAMP: Final = "complete.json"
@@ -26,13 +25,12 @@ _CURE: Final = "check the network (set a mirror in ~/.m2/settings.xml), then try
 _MIB: Final = 1 << 20
 
 
-def fetch(environment: Mapping[str, str], say: Say) -> Path:
-    """Return the folder with all jars; fetch the jars when the cache is incomplete.
+def fetch(cache: Path, say: Say) -> Path:
+    """Return `cache`, the folder with all jars; fetch the jars when the cache is incomplete.
 
     Raises:
         StackError: a program is missing, or the jars cannot be fetched.
     """
-    cache = cache_dir(environment)
     if is_complete(cache):
         return cache
     cache.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from hitmesh.tools.dev.tcp_ports import holder, is_free
 from hitmesh.tools.stack import processes, tcp_ports
 from hitmesh.tools.stack.errors import StackError
@@ -179,9 +181,9 @@ class Launcher:
             self.say(f"waiting for {', '.join(starting)} ({now_s - self._began_s:.0f} s)")
 
     def _warn_of_memory(self) -> None:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:") and int(line.split()[1]) << 10 < _NEEDED_BYTES:
-                self.say(f"only {int(line.split()[1]) >> 10} MiB of memory are free; all servers need about 3,000")
+        free_bytes = psutil.virtual_memory().available
+        if free_bytes < _NEEDED_BYTES:
+            self.say(f"only {free_bytes >> 20} MiB of memory are free; all servers need about 3,000")
 
 
 def obituary(name: str, state: str, home: StackHome) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hitmesh.client.home import home_dir
+from hitmesh.client.home import home_dir, xdg
 from hitmesh.tools.stack.errors import StackError
 from hitmesh.tools.stack.versions import digest
 
@@ -100,8 +100,6 @@ def stack_home(option: Path | None, environment: Mapping[str, str]) -> Path:
     return home_dir(option, environment)
 
 
-def cache_dir(environment: Mapping[str, str]) -> Path:
+def cache_dir() -> Path:
     """Return the jar folder for these versions, shared by all homes."""
-    shared = environment.get("XDG_CACHE_HOME", "")
-    base = Path(shared) if shared.startswith("/") else Path.home() / ".cache"
-    return base / "hitmesh" / f"servers-{digest()}"
+    return xdg().user_cache_path / f"servers-{digest()}"

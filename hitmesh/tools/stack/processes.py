@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-_PROC: Final = Path("/proc")
+import psutil
+
 _POLL_S: Final = 0.05
-_DEAD: Final = ("Z", "X")
+_DEAD: Final = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,11 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path, fol
 
 def note(pid: int, digest: str) -> Note:
     """Return the note by which a process that was just spawned is recognised later."""
-    fields = _stat_of(pid)
-    return Note(pid, int(fields[19]) if fields else 0, digest)
+    try:
+        started_tick = _started_tick(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        started_tick = 0
+    return Note(pid, started_tick, digest)
 
 
 def write(file: Path, noted: Note) -> None:
@@ -76,8 +81,11 @@ def is_alive(noted: Note) -> bool:
     """Return whether the noted process still runs; a child that has ended is reaped first."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(noted.pid, os.WNOHANG)
-    fields = _stat_of(noted.pid)
-    return fields is not None and fields[0] not in _DEAD and int(fields[19]) == noted.started_tick
+    try:
+        found = psutil.Process(noted.pid)
+        return found.status() not in _DEAD and _started_tick(found) == noted.started_tick
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
@@ -95,15 +103,15 @@ def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process; 0 when the process is gone."""
     try:
-        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
         return 0
 
 
 def uptime_s(noted: Note) -> float:
     """Return the seconds since a process started."""
-    since_boot_s = float((_PROC / "uptime").read_text().split()[0])
-    return max(0.0, since_boot_s - noted.started_tick / os.sysconf("SC_CLK_TCK"))
+    since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, since_boot_s - noted.started_tick / _TICKS_A_SECOND)
 
 
 def _wait_gone(running: Sequence[Note], timeout_s: float) -> list[Note]:
@@ -121,10 +129,10 @@ def _signal(noted: Note, number: signal.Signals) -> None:
             os.kill(noted.pid, number)
 
 
-def _stat_of(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on; the name before the state may contain spaces or ")"."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return text.rpartition(")")[2].split()
+def _started_tick(process: psutil.Process) -> int:
+    """Return the start of a process in clock ticks since the boot.
+
+    psutil adds the time of the boot, which moves when the clock is set; the ticks since the boot never change.
+    """
+    booted_s = psutil.boot_time()
+    return round((process.create_time() - booted_s) * _TICKS_A_SECOND)
