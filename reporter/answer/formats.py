@@ -2,7 +2,7 @@ r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
 
 Decides how numbers are written: durations in decimal seconds, money with the currency's ISO digits and no symbol
 (rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
-RFC 4180, but lines end with "\n". In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
+RFC 4180. In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
 formula; other formats keep every value unchanged. JSON and NDJSON write numbers and null; money, also per order or
 visit, is rounded as in CSV.
 
@@ -11,6 +11,8 @@ Knows nothing of gRPC; meta is a mapping argument.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +35,6 @@ _WIDE: Final = Context(prec=80)
 # About 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
-_QUOTED: Final = ('"', ",", "\n", "\r")
 # The start of a cell that a spreadsheet runs as a formula (plain numbers aside), or of a value that looks escaped.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -95,10 +96,11 @@ def to_csv(rows: Series, currency: str, checkpoint: Checkpoint = unwatched) -> b
     """Return a header line (`time` unless the grain is NONE, dimensions, metric ids), then a line per row."""
     keys = [list(map(without_formula, values)) for values in _keys(rows)]
     columns = [*keys, *(cell_texts(column, currency) for column in _watched(rows.columns, checkpoint, 1))]
-    lines = [",".join(_header(rows))]
-    # A line with a single empty cell would be a blank line, which readers skip.
-    lines += [",".join(map(_quoted, line)) or '""' for line in _watched(zip(*columns, strict=True), checkpoint)]
-    return ("\n".join(lines) + "\n").encode()
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines)  # lines end with CR LF
+    writer.writerow(_header(rows))
+    writer.writerows(_watched(zip(*columns, strict=True), checkpoint))
+    return lines.getvalue().encode()
 
 
 def without_formula(value: str) -> str:
@@ -216,9 +218,3 @@ def _watched(steps: Iterable[_StepT], checkpoint: Checkpoint, every: int = ROWS_
         if number % every == 0:
             checkpoint()
         yield step
-
-
-def _quoted(value: str) -> str:
-    if any(char in value for char in _QUOTED):
-        return '"' + value.replace('"', '""') + '"'
-    return value

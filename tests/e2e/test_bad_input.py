@@ -164,7 +164,7 @@ def test_the_good_neighbours_of_bad_hits_are_all_in_the_report(mesh: Mesh, sent:
 @pytest.mark.timeout(60)
 def test_refused_hits_are_counted_at_the_time_of_their_refusal(mesh: Mesh, sent: Sent) -> None:
     out = mesh.cli("query", "--site", short(sent.site), "--metrics", "rejected_hits", "--last", "2d", "-o", "csv")
-    assert out == f"rejected_hits\n{len(BAD_HITS)}\n"
+    assert out == f"rejected_hits\r\n{len(BAD_HITS)}\r\n"
 
 
 # ------------------------------------------------------------------------------------------------- frames and batches

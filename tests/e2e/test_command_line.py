@@ -122,7 +122,7 @@ def test_a_sent_page_is_in_the_report_and_its_site_was_made_in_utc_and_usd(mesh:
 
     def is_visible() -> bool:
         arguments = ("--metrics", "hits", "--dimensions", "page_path", "--last", "2d", "-o", "csv")
-        return run_query(mesh, "merchants/demo/sites/by-hand", *arguments) == "page_path,hits\n/hello,1\n"
+        return run_query(mesh, "merchants/demo/sites/by-hand", *arguments) == "page_path,hits\r\n/hello,1\r\n"
 
     eventually(is_visible, "the sent page is in the report", 30)
     sites = {site["site"]: site for site in one_json_line(mesh.cli("sites", "-o", "json"))}
@@ -165,10 +165,10 @@ def test_csv_has_every_bucket_with_local_labels_and_empty_ratios(mesh: Mesh, ask
     metrics = ("--metrics", "hits,visits,bounce_rate,visit_duration_total")
     out = run_query(mesh, asked_site, *metrics, *DAYS, "--grain", "day", "--tz", "Asia/Kathmandu", "-o", "csv")
     assert out == (
-        "time,hits,visits,bounce_rate,visit_duration_total\n"
-        "2026-03-05T00:00:00+05:45,3,2,0.5,1.5\n"
-        "2026-03-06T00:00:00+05:45,0,0,,0\n"
-        "2026-03-07T00:00:00+05:45,1,1,1,0\n"
+        "time,hits,visits,bounce_rate,visit_duration_total\r\n"
+        "2026-03-05T00:00:00+05:45,3,2,0.5,1.5\r\n"
+        "2026-03-06T00:00:00+05:45,0,0,,0\r\n"
+        "2026-03-07T00:00:00+05:45,1,1,1,0\r\n"
     )
 
 
@@ -220,15 +220,15 @@ def test_json_is_one_line_with_real_numbers_and_ndjson_a_line_per_row(mesh: Mesh
 )
 def test_filters(mesh: Mesh, asked_site: str, text: str, hits: int) -> None:
     out = run_query(mesh, asked_site, "--metrics", "hits", *DAYS, "--filter", text, "-o", "csv")
-    assert out == f"hits\n{hits}\n"
+    assert out == f"hits\r\n{hits}\r\n"
 
 
 @pytest.mark.timeout(60)
 def test_bots_are_left_out_unless_asked_for(mesh: Mesh, asked_site: str) -> None:
     metrics = ("--metrics", "hits,visits,bot_hits,excluded_hits", *DAYS, "-o", "csv")
-    header = "hits,visits,bot_hits,excluded_hits\n"
-    assert run_query(mesh, asked_site, *metrics) == f"{header}4,3,1,1\n"
-    assert run_query(mesh, asked_site, *metrics, "--include-excluded") == f"{header}5,4,1,1\n"
+    header = "hits,visits,bot_hits,excluded_hits\r\n"
+    assert run_query(mesh, asked_site, *metrics) == f"{header}4,3,1,1\r\n"
+    assert run_query(mesh, asked_site, *metrics, "--include-excluded") == f"{header}5,4,1,1\r\n"
 
 
 @pytest.mark.timeout(60)

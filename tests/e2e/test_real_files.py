@@ -102,7 +102,7 @@ def _query(mesh: Mesh, site: str, metrics: str, since: str, until: str, *more: s
 def test_the_access_log_has_the_known_numbers_by_day(mesh: Mesh, weblog: Imported) -> None:
     metrics = "hits,visits,visitors,bounces,visit_duration_total"
     days = ("2015-05-17", "2015-05-20", "--grain", "day")
-    assert _query(mesh, "demo/weblog", metrics, *days, "-o", "csv") == _WEB_CSV
+    assert _query(mesh, "demo/weblog", metrics, *days, "-o", "csv") == _WEB_CSV.replace("\n", "\r\n")
     answer = one_json_line(_query(mesh, "demo/weblog", metrics, *days, "-o", "json"))
     expected = list(csv.DictReader(io.StringIO(_WEB_CSV)))
     assert [{name: str(value) for name, value in row.items()} for row in answer["rows"]] == expected
@@ -112,7 +112,7 @@ def test_the_access_log_has_the_known_numbers_by_day(mesh: Mesh, weblog: Importe
 @pytest.mark.timeout(90)
 def test_the_access_log_has_the_known_visitors_over_all_days(mesh: Mesh, weblog: Imported) -> None:
     out = _query(mesh, "demo/weblog", "hits,visitors", "2015-05-17", "2015-05-20", "--grain", "none", "-o", "csv")
-    assert out == "hits,visitors\n3908,1264\n"
+    assert out == "hits,visitors\r\n3908,1264\r\n"
 
 
 @pytest.mark.timeout(90)
@@ -122,7 +122,7 @@ def test_the_shop_has_the_known_numbers(mesh: Mesh, shop: Imported) -> None:
     )
     day = ("2019-10-01", "2019-10-01", "--grain", "day")
     assert _query(mesh, "demo/shop", metrics, *day, "-o", "csv") == (
-        f"time,{metrics}\n2019-10-01T00:00:00+00:00,17434,4518,4504,1664,793204,17055,165,214,214,59442.63\n"
+        f"time,{metrics}\r\n2019-10-01T00:00:00+00:00,17434,4518,4504,1664,793204,17055,165,214,214,59442.63\r\n"
     )
     (row,) = one_json_line(_query(mesh, "demo/shop", metrics, *day, "-o", "json"))["rows"]
     assert row["gross_revenue"] == 59_442.63

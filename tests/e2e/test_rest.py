@@ -122,7 +122,7 @@ def test_export_report_as_csv_and_json_by_get_and_post(rest: Rest, sold_site: st
     status, headers, body = rest.request("GET", f"/v1/{sold_site}:export?format=csv&{query}")
     assert status == 200, body
     assert headers["content-type"].startswith("text/csv")
-    assert body.decode() == "time,hits,gross_revenue,bounce_rate\n2026-03-05T00:00:00+01:00,2,19.99,0\n"
+    assert body.decode() == "time,hits,gross_revenue,bounce_rate\r\n2026-03-05T00:00:00+01:00,2,19.99,0\r\n"
     status, headers, answer = rest.get(f"/v1/{sold_site}:export?format=json&{query}")
     assert status == 200
     assert answer["rows"] == [

@@ -55,7 +55,7 @@ def test_an_export_filters_by_text_between_dates_of_a_zone(mesh: Mesh) -> None:
     some_rows(mesh)
     fields = {"last": "", "first_date": "2015-05-16", "last_date": "2015-05-17", "time_zone": "America/New_York"}
     _, text = export(mesh, metrics=["hits", "visits"], dimensions=["channel"], filter="channel in(email,x)", **fields)
-    assert text == "channel,hits,visits\nemail,5,2\n"
+    assert text == "channel,hits,visits\r\nemail,5,2\r\n"
 
 
 def test_an_export_as_json_has_rows_totals_and_meta(mesh: Mesh) -> None:

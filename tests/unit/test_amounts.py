@@ -162,16 +162,17 @@ def _answered(values: list[int], metrics: str = ALL, refunds: int = 0) -> Series
 class TestAnswered:
     def test_sum_of_ten_thousand_orders_of_a_billion_is_that(self) -> None:
         rows = _answered([10**15] * 10_000)
-        assert to_csv(rows, "VND") == f"{ALL}\n10000000000000,0,10000000000000,1000000000\n".encode()
+        assert to_csv(rows, "VND") == f"{ALL}\r\n10000000000000,0,10000000000000,1000000000\r\n".encode()
         [row] = json.loads(to_file(Format.JSON, rows, None, {}, "VND"))["rows"]
         assert row == dict(zip(ALL.split(","), (10**13, 0, 10**13, 10**9), strict=True))
 
     def test_what_leaves_an_int64_on_the_way_only_is_exact(self) -> None:
         values = [MOST] * 20 + [-MOST] * 20 + [7]
         Random(1).shuffle(values)
-        assert to_csv(_answered(values, "gross_revenue"), "VND") == b"gross_revenue\n0\n"
+        assert to_csv(_answered(values, "gross_revenue"), "VND") == b"gross_revenue\r\n0\r\n"
         assert (
-            to_csv(_answered([MOST] * 20, "net_revenue", refunds=MOST - 5_000_000), "USD") == b"net_revenue\n100.00\n"
+            to_csv(_answered([MOST] * 20, "net_revenue", refunds=MOST - 5_000_000), "USD")
+            == b"net_revenue\r\n100.00\r\n"
         )
 
     def test_order_is_that_of_the_sums(self) -> None:
@@ -205,9 +206,9 @@ class TestAnswered:
 
     def test_number_that_json_cannot_hold_is_refused_and_csv_has_it(self) -> None:
         rows = _with_numerators((2**53 + 1) * MICROS)
-        assert to_csv(rows, "VND") == f"net_revenue\n{2**53 + 1}\n".encode()
+        assert to_csv(rows, "VND") == f"net_revenue\r\n{2**53 + 1}\r\n".encode()
         assert json.loads(to_file(Format.NDJSON, rows, None, {}, "VND")) == {"net_revenue": 2**53 + 1}
-        assert to_csv(rows, "USD") == f"net_revenue\n{2**53 + 1}.00\n".encode()
+        assert to_csv(rows, "USD") == f"net_revenue\r\n{2**53 + 1}.00\r\n".encode()
         with pytest.raises(RefusedError, match="export the report as CSV"):
             to_file(Format.NDJSON, rows, None, {}, "USD")
 

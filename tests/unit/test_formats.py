@@ -26,16 +26,16 @@ def a_series() -> Series:
 
 def test_csv_has_header_local_time_plain_numbers_zeros_and_empty_ratios() -> None:
     assert to_csv(a_series(), "USD").decode() == (
-        "time,hits,visitors,bounce_rate,visit_duration_total,visit_duration_avg,gross_revenue,average_order_value\n"
-        "2015-05-17T00:00:00+05:45,3,2,0.719298,3320,8.320802,59442.63,277.77\n"
-        "2015-05-18T00:00:00+05:45,0,0,,0,,0.00,\n"
+        "time,hits,visitors,bounce_rate,visit_duration_total,visit_duration_avg,gross_revenue,average_order_value\r\n"
+        "2015-05-17T00:00:00+05:45,3,2,0.719298,3320,8.320802,59442.63,277.77\r\n"
+        "2015-05-18T00:00:00+05:45,0,0,,0,,0.00,\r\n"
     )
 
 
 def test_csv_without_grain_has_no_time_and_dimensions_before_metrics() -> None:
     store = RowsStore([traffic(hits=2, page_path="/a", hostname="h")], [])
     rows = ask(store, a_question("hits", dimensions="hostname,page_path"))
-    assert to_csv(rows, "USD") == b"hostname,page_path,hits\nh,/a,2\n"
+    assert to_csv(rows, "USD") == b"hostname,page_path,hits\r\nh,/a,2\r\n"
 
 
 def test_csv_values_come_back_through_a_csv_reader() -> None:
@@ -80,18 +80,18 @@ def test_a_value_that_a_spreadsheet_would_run_has_an_apostrophe_in_csv_only(valu
 
 def test_a_metric_below_zero_stays_a_number_in_csv() -> None:
     rows = ask(RowsStore([traffic(refunds=1_500_000, currency="USD")], []), a_question("net_revenue"))
-    assert to_csv(rows, "USD").decode() == "net_revenue\n-1.50\n"
+    assert to_csv(rows, "USD").decode() == "net_revenue\r\n-1.50\r\n"
 
 
 def test_a_lone_empty_cell_is_not_a_blank_line() -> None:
     rows = ask(RowsStore([], []), a_question("bounce_rate"))
-    assert to_csv(rows, "USD") == b'bounce_rate\n""\n'
+    assert to_csv(rows, "USD") == b'bounce_rate\r\n""\r\n'
 
 
 @pytest.mark.parametrize(("currency", "text"), [("USD", "1234.57"), ("JPY", "1235"), ("KWD", "1234.568")])
 def test_money_has_the_iso_digits_of_its_currency(currency: str, text: str) -> None:
     rows = ask(RowsStore([traffic(tax=1_234_567_890, currency=currency)], []), a_question("tax"), currency)
-    assert to_csv(rows, currency).decode() == f"tax\n{text}\n"
+    assert to_csv(rows, currency).decode() == f"tax\r\n{text}\r\n"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_average_of_money_has_the_same_digits_in_every_file() -> None:
         a_question("average_order_value"),
         "KWD",
     )
-    assert to_csv(rows, "KWD") == b"average_order_value\n0.617\n"
+    assert to_csv(rows, "KWD") == b"average_order_value\r\n0.617\r\n"
     assert to_file(Format.NDJSON, rows, None, {}, "KWD") == b'{"average_order_value":0.617}\n'
     assert rows.columns[0].values.tolist() == [0.6172835]
 
