@@ -5,15 +5,19 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from hitmesh import __version__
 from hitmesh.api.collector.v1 import collector_pb2
@@ -29,9 +33,10 @@ from hitmesh.model.errors import (
 from hitmesh.model.positions import Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.runtime.config import ServiceSettings
+from hitmesh.runtime.lifecycle import watch_threads
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry import registry as known
-from hitmesh.runtime.telemetry.exposition import Telemetry, open_telemetry
+from hitmesh.runtime.telemetry.exposition import InTurn, Telemetry, open_telemetry
 from hitmesh.runtime.telemetry.kinds import TOTAL, Counter, Gauge, Histogram, Metric, ReadCounter
 from hitmesh.runtime.telemetry.labels import (
     ISSUE_REASONS,
@@ -51,6 +56,7 @@ from hitmesh.runtime.telemetry.page import with_table
 from hitmesh.runtime.telemetry.registry import REGISTRY
 from hitmesh.tools.dev import tcp_ports
 from tests.support.measuring import Measured
+from tests.support.waiting import eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "telemetry.md"
 
@@ -264,12 +270,51 @@ def test_a_process_says_what_it_uses_and_what_it_is(served: Telemetry) -> None:
     assert isinstance(known.PROCESS_CPU_SECONDS, ReadCounter)
 
 
-def test_only_get_metrics_is_answered(served: Telemetry) -> None:
+def test_only_get_is_answered_with_metrics(served: Telemetry) -> None:
     assert ask(served.address, "/metrics?x=1")[0] == 200
-    assert ask(served.address, "/")[0] == 404
-    assert ask(served.address, "/metrics/..")[0] == 404
-    assert ask(served.address, method="POST", body=b"x" * 100)[0] == 501
+    assert ask(served.address, method="POST", body=b"x" * 100)[0] == 405
     assert ask(served.address)[0] == 200
+
+
+def test_requests_at_the_same_time_each_get_every_number(served: Telemetry) -> None:
+    _count_everything(served.metrics)
+    families = len(REGISTRY)
+    with ThreadPoolExecutor(8) as clients:
+        texts = list(clients.map(lambda _: ask(served.address)[1], range(40)))
+    assert [text.count("# TYPE ") for text in texts] == [families] * 40
+
+
+class FirstOfTwo(Collector):
+    """A collector that, when asked first, lets a second request begin and notes whether the request has to wait."""
+
+    def __init__(self, second: threading.Thread) -> None:
+        self.second, self.waits = second, False
+
+    def collect(self) -> list[Family]:
+        if self.second.ident is None:
+            self.second.start()
+            self.second.join(0.2)
+            self.waits = self.second.is_alive()
+        return []
+
+
+def test_numbers_are_collected_for_a_single_request_at_a_time() -> None:
+    registry = InTurn()
+    collector = FirstOfTwo(threading.Thread(target=registry.collect))
+    registry.register(collector)
+    registry.collect()
+    assert collector.waits
+    collector.second.join()
+
+
+def test_a_listener_that_dies_is_noted_as_the_cause_to_end(served: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: WSGIServer) -> None:
+        raise OSError("the listener is broken")
+
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    causes = watch_threads()
+    monkeypatch.setattr(WSGIServer, "service_actions", fails)
+    eventually(lambda: list(causes) == ["metrics ended: OSError"], "the thread has ended")
 
 
 def test_a_client_that_goes_away_costs_nobody_anything(served: Telemetry) -> None:
