@@ -189,7 +189,11 @@ class MicroBatcher:
         try:
             batch.let_pass()
         except RetryError as error:
-            report_all([batch], [retry_later(HitReason.QUOTA, error.message, error.retry_after_s)], self._meter)
+            report_all(
+                [batch],
+                [retry_later(HitReason.QUOTA, error.message, error.retry_after_s, error.variables)],
+                self._meter,
+            )
             return False
         return self._is_awaited(batch)
 
@@ -212,7 +216,7 @@ class MicroBatcher:
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
-            again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s)
+            again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s, error.variables)
             report_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
             # A bug or panic in admission must cost only the batch that triggers the error.
@@ -299,7 +303,11 @@ class MicroBatcher:
                     position = future.result() if topic is Topic.HITS else None
                     part.owner.durable(part.frames, position)
                 else:
-                    cause = error if isinstance(error, RetryError) else RetryError(f"the log failed: {error}")
+                    cause = (
+                        error
+                        if isinstance(error, RetryError)
+                        else RetryError(f"the log failed: {error}", cause=str(error))
+                    )
                     part.owner.failed(part.frames, cause)
 
         appended.add_done_callback(resolved)

@@ -146,7 +146,7 @@ class Gate:
             raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.UNKNOWN_KEY)
         if found.revoked_at is not None:
             message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
-            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.KEY_REVOKED)
+            raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.KEY_REVOKED, key_id=found.key_id)
         return found
 
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
@@ -163,7 +163,7 @@ class Gate:
 
 def _kept_out(why: str, wait_s: float) -> RetryError:
     message = f"{why}: wait {wait_s:.0f} s, and send a known key and valid hits"
-    return RetryError(message, reason=ErrorReason.QUOTA, retry_after_s=max(1.0, wait_s))
+    return RetryError(message, reason=ErrorReason.QUOTA, retry_after_s=max(1.0, wait_s), wait_s=f"{wait_s:.0f}")
 
 
 def key_in_json(body: bytes) -> str:

@@ -26,26 +26,35 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     try:
         key = directory.key(secret)
     except KeyNotLookedUp as error:  # affects this sender only: batches of others go on
-        return Refusal(error.reason, error.message, retry=True)
+        return Refusal(error.reason, error.message, retry=True, variables=error.variables)
     if key is None:
         return Refusal(
             HitReason.UNKNOWN_KEY, "the ingest key is not known: check the key, or create a key with CreateIngestKey"
         )
     if key.revoked_at is not None:
         message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
-        return Refusal(HitReason.KEY_REVOKED, message, site=key.site or "", key_id=key.key_id)
+        return Refusal(
+            HitReason.KEY_REVOKED, message, site=key.site or "", key_id=key.key_id, variables={"key_id": key.key_id}
+        )
     try:
         named = site_name(site_header) if site_header else key.site
     except RefusedError as error:
-        return Refusal(HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id)
+        return Refusal(HitReason.UNKNOWN_SITE, error.message, key_id=key.key_id, variables=error.variables)
     if named is None:
         message = f"key {key.key_id} is for all sites of {key.merchant}: name a site in hitmesh-site"
-        return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id)
+        return Refusal(
+            HitReason.UNKNOWN_SITE,
+            message,
+            key_id=key.key_id,
+            variables={"key_id": key.key_id, "merchant": key.merchant},
+        )
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
         # Only the sender claims this name: do not file the refused hits under a site that may belong to another
         # merchant.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
-        return Refusal(HitReason.UNKNOWN_SITE, message, key_id=key.key_id)
+        return Refusal(
+            HitReason.UNKNOWN_SITE, message, key_id=key.key_id, variables={"key_id": key.key_id, "value": named}
+        )
     return Grant(key=key, site=site)

@@ -19,7 +19,7 @@ from collector.json_faults import MAX_NESTING, Broken, unknown_type, wrong_in
 from collector.json_split import SplitBatch, split_batch
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason, HitReason
 
 # Field number 0 with wire type 7: neither exists.
@@ -69,12 +69,16 @@ def batch_of_json(
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
         raise RefusedError(
-            f"the body has {len(body):,} bytes; {limit}", field="body", reason=ErrorReason.BATCH_TOO_LARGE
+            f"the body has {len(body):,} bytes; {limit}",
+            field="body",
+            reason=ErrorReason.BATCH_TOO_LARGE,
+            size=len(body),
+            limit=MAX_JSON_BYTES,
         )
     try:
         split = split_batch(body)
     except (ValueError, RecursionError) as error:
-        raise _refused(f"the body is not JSON ({error}): send a HitBatch as JSON") from error
+        raise _refused(f"the body is not JSON ({error}): send a HitBatch as JSON", cause=str(error)) from error
     if split is None:
         raise _refused('the body is not a HitBatch: send an object like {"ingestKey": "...", "hits": [...]}')
     hits, sizes = split.hits, split.sizes()
@@ -82,7 +86,7 @@ def batch_of_json(
         message = hit_pb2.HitBatch()
         batch = _parsed(split.fields, message)
     except Broken as error:
-        raise _refused(f"the batch is not the JSON of a HitBatch: {error}") from error
+        raise _refused(f"the batch is not the JSON of a HitBatch: {error}", cause=str(error)) from error
     if len(hits) > MAX_HITS or not may_send(message.ingest_key):
         return JsonBatch(batch + _UNREAD_HIT * len(hits), {}, sizes)
     reader = _HitReader(split, detailed)
@@ -100,13 +104,14 @@ def plain_body(body: bytes, encoding: str) -> bytes:
     if encoding.lower() in ("", "identity"):
         return body
     if encoding.lower() not in ("gzip", "x-gzip"):
-        raise _refused(f"content-encoding {encoding[:60]!r} is not known: send plain or gzipped JSON")
+        raise _refused(f"content-encoding {encoding[:60]!r} is not known: send plain or gzipped JSON", value=encoding)
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = unpacking.decompress(body, MAX_JSON_BYTES + 1)
     except zlib.error as error:
         raise _refused(
-            f"the content-encoding is gzip but the body is not ({error}): send gzip, or no content-encoding"
+            f"the content-encoding is gzip but the body is not ({error}): send gzip, or no content-encoding",
+            cause=str(error),
         ) from error
     if not unpacking.eof and len(plain) <= MAX_JSON_BYTES:
         raise _refused("the gzip body is truncated: send the whole body")
@@ -211,5 +216,5 @@ def _parsed(fields: dict[str, Any], message: hit_pb2.Hit | hit_pb2.HitBatch) -> 
     return message.SerializeToString()
 
 
-def _refused(message: str) -> RefusedError:
-    return RefusedError(message, field="body", reason=ErrorReason.DECODE)
+def _refused(message: str, **variables: Variable) -> RefusedError:
+    return RefusedError(message, field="body", reason=ErrorReason.DECODE, **variables)

@@ -91,7 +91,9 @@ class MicroBatch:
         for index in range(len(self._waiting)):
             failure = self._failures.get(index)
             if failure is not None:
-                outcomes.append(retry_later(HitReason.LOG_FULL, failure.message, failure.retry_after_s))
+                outcomes.append(
+                    retry_later(HitReason.LOG_FULL, failure.message, failure.retry_after_s, failure.variables)
+                )
                 continue
             batch_issues, positions = tuple(issues[index]), tuple(self._positions[index])
             retry_s = RETRY_DELAY_S if batch_issues and batch_issues[0].outcome == "RETRY" else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from collector.admission import Issue
+from collector.admission.verdicts import NO_VARIABLES
 from hitmesh.api.collector.v1 import collector_pb2
+from hitmesh.model.errors import Variable
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.reasons import HitReason
 
@@ -79,9 +81,11 @@ def receipt_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[c
         yield receipt
 
 
-def retry_later(reason: HitReason, message: str, retry_s: float) -> BatchOutcome:
-    """Return the outcome for a batch that must be sent again."""
-    issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message)
+def retry_later(
+    reason: HitReason, message: str, retry_s: float, variables: Mapping[str, Variable] = NO_VARIABLES
+) -> BatchOutcome:
+    """Return the outcome for a batch that must be sent again; `variables` are the variable parts of the message."""
+    issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message, variables)
     return BatchOutcome(issues=(issue,), retry_s=retry_s)
 
 

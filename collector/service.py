@@ -353,7 +353,11 @@ def _raise_refused_whole(outcome: BatchOutcome) -> None:
     if whole is None:
         return
     if whole.outcome == "RETRY":
-        raise RetryError(whole.message, reason=ErrorReason(whole.reason), retry_after_s=outcome.retry_s or 1.0)
+        raise RetryError(
+            whole.message, reason=ErrorReason(whole.reason), retry_after_s=outcome.retry_s or 1.0, **whole.variables
+        )
     if whole.outcome == "REJECTED":
         reason = ErrorReason(whole.reason)
-        raise _WHOLE_CALL.get(reason, RefusedError)(whole.message, field=whole.field or "batch", reason=reason)
+        raise _WHOLE_CALL.get(reason, RefusedError)(
+            whole.message, field=whole.field or "batch", reason=reason, **whole.variables
+        )

@@ -115,4 +115,5 @@ def too_many_streams(held: str, limit: int) -> RetryError:
         f"this collector has {held}; the limit is {limit}: open the stream again, on another collector",
         reason=ErrorReason.TOO_MANY_STREAMS,
         retry_after_s=2.0,
+        limit=limit,
     )

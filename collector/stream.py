@@ -116,7 +116,9 @@ class HitStream:
                 _check_number("open.resume_from", self._first.resume_from)
                 return self._first
         raise self._first or RefusedError(
-            f"no `open` arrived within {timeout_s:g} s: the first message of a stream must be StreamOpen", field="open"
+            f"no `open` arrived within {timeout_s:g} s: the first message of a stream must be StreamOpen",
+            field="open",
+            timeout_s=timeout_s,
         )
 
     def accept(self, opened: OpenFrame, *, prove_within_s: float, proved: Callable[[str], None]) -> None:
@@ -227,6 +229,7 @@ class HitStream:
             "name the key in StreamOpen.ingest_key",
             field="open.ingest_key",
             reason=ErrorReason.UNKNOWN_KEY,
+            timeout_s=self._prove_within_s,
         )
         self._ended = True
         self._changed.notify_all()
@@ -291,6 +294,8 @@ class HitStream:
                 f"without gaps; reopen the stream with resume_from = the last acknowledged number",
                 field="batch.batch_seq",
                 reason=ErrorReason.BATCH_OUT_OF_SEQUENCE,
+                value=frame.batch_seq,
+                expected=due,
             )
 
     def _submit(self, batch_seq: int, batch: bytes, size: int, *, is_garbage: bool = False) -> None:
@@ -337,6 +342,8 @@ def _check_number(field: str, number: int) -> None:
             "was acknowledged, or from 0, and number batches from there",
             field=field,
             reason=ErrorReason.BATCH_OUT_OF_SEQUENCE,
+            value=number,
+            limit=MAX_BATCH_SEQ,
         )
 
 

@@ -102,7 +102,12 @@ def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.Tra
     """
     site = readable_site(stores.directory, stores.open_reads, caller, request.site)
     if not 0 < len(request.hit_id) <= MAX_ID_CHARS:
-        raise RefusedError(f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}", field="hit_id")
+        raise RefusedError(
+            f"hit_id has {len(request.hit_id)} characters: give 1 to {MAX_ID_CHARS}",
+            field="hit_id",
+            count=len(request.hit_id),
+            limit=MAX_ID_CHARS,
+        )
     days = _days(request, stores.clock.now())
     found = search(stores.raw, stores.clock, site.name, request.hit_id, days)
     copies = inspect(found.hits, request.hit_id, _known(stores, site, found, request.hit_id))
@@ -130,6 +135,10 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
         raise RefusedError(
             f"{date_text(first)} to {date_text(last)} is {max(0, last - first + 1)} days: ask for 1 to {MAX_DAYS}",
             field="first_utc_date",
+            first=date_text(first),
+            last=date_text(last),
+            days=max(0, last - first + 1),
+            limit=MAX_DAYS,
         )
     return days
 
@@ -156,6 +165,11 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
         f"hit {request.hit_id!r} is not among {where}{stopped}, nor among the last {MAX_REFUSALS:,} refusals of the "
         "site: name the first and the last UTC day around the event time, or ask again in a moment for a new hit",
         field="hit_id",
+        value=request.hit_id,
+        first=date_text(days.start),
+        last=date_text(days.stop - 1),
+        records=found.records_read,
+        limit=MAX_REFUSALS,
     )
 
 

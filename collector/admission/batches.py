@@ -21,7 +21,8 @@ from collector.admission.envelopes import Fault
 from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import NO_VARIABLES, Mask, Verdicts
+from hitmesh.model.errors import Variable
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
@@ -42,7 +43,7 @@ class Grant:
 class Refusal:
     """Why a sender may not send. `retry`: sending again may help. `site` and `key_id` are set where known.
 
-    `reason` is a value of HitReason.
+    `reason` is a value of HitReason; `variables` holds the variable parts of the message.
     """
 
     reason: str
@@ -50,6 +51,7 @@ class Refusal:
     site: str = ""
     key_id: str = ""
     retry: bool = False
+    variables: Mapping[str, Variable] = NO_VARIABLES
 
 
 Answer = Grant | Refusal
@@ -127,13 +129,14 @@ def _refuse_faults(faults: Mapping[int, Fault], verdicts: Verdicts) -> None:
     for number, fault in faults.items():
         at_fault = np.zeros(len(verdicts.refused), dtype=np.bool_)
         at_fault[number] = True
-        verdicts.refuse(at_fault, fault.reason, fault.field, fault.message)
+        verdicts.refuse(at_fault, fault.reason, fault.field, fault.message, fault.variables)
 
 
 def _refuse_senders(answers: tuple[Answer, ...], sender: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
     for number, answer in enumerate(answers):
         if isinstance(answer, Refusal):
-            verdicts.refuse(sender == number, HitReason(answer.reason), "ingest_key", answer.message)
+            reason = HitReason(answer.reason)
+            verdicts.refuse(sender == number, reason, "ingest_key", answer.message, answer.variables)
 
 
 def _senders(answers: tuple[Answer, ...]) -> Senders:

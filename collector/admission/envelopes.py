@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from collector.admission.verdicts import NO_VARIABLES
 from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.errors import Variable
 from hitmesh.model.reasons import HitReason
 
 MAX_BATCH_BYTES: Final = 1 << 20
@@ -58,12 +60,13 @@ class Sender(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a whole batch is refused, and how many hits the batch holds."""
+    """Why a whole batch is refused, how many hits the batch holds, and the variable parts of the message."""
 
     reason: HitReason
     field: str
     message: str
     hits: int
+    variables: Mapping[str, Variable] = NO_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def _no_batch() -> Fault:
 
 def _too_large(size: int, hits: int) -> Fault:
     message = f"the batch has {size:,} bytes; the limit is {MAX_BATCH_BYTES:,}: send fewer hits per batch"
-    return Fault(HitReason.BATCH_TOO_LARGE, "", message, hits)
+    return Fault(HitReason.BATCH_TOO_LARGE, "", message, hits, {"size": size, "limit": MAX_BATCH_BYTES})
 
 
 def _wrong_count(hits: int) -> Fault | None:
@@ -149,4 +152,4 @@ def _wrong_count(hits: int) -> Fault | None:
     if hits <= MAX_HITS:
         return None
     message = f"the batch holds {hits:,} hits; the limit is {MAX_HITS:,}: send several batches"
-    return Fault(HitReason.BATCH_TOO_LARGE, "hits", message, hits)
+    return Fault(HitReason.BATCH_TOO_LARGE, "hits", message, hits, {"count": hits, "limit": MAX_HITS})

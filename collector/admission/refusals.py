@@ -54,7 +54,7 @@ def _of_hits(notes: Notes, hits: Hits, identified: Identified) -> list[Issue]:
 
 def _issues(notes: Notes, frames: Iterable[int], indexes: Iterable[int], ids: Iterable[str]) -> list[Issue]:
     causes = (notes.of_causes(values) for values in (notes.outcomes, notes.reasons, notes.fields))
-    return list(map(Issue, frames, indexes, ids, *causes, notes.messages))
+    return list(map(Issue, frames, indexes, ids, *causes, notes.messages, notes.of_causes(notes.variables)))
 
 
 def rejected_of(

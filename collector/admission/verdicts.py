@@ -7,19 +7,23 @@ the number of refusals, so each must be cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hitmesh.model.errors import Variable
 from hitmesh.model.reasons import HitReason
 
 Mask = npt.NDArray[np.bool_]
 Message = str | Callable[[int], str]
+ValueT = TypeVar("ValueT")
 MAX_SHOWN_CHARS = 60
+NO_VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType({})
 _NO_ROWS: Final[npt.NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
 
 
@@ -34,7 +38,8 @@ class Outcome(StrEnum):
 class Issue(NamedTuple):
     """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
-    `outcome` and `reason` are values of Outcome and HitReason. A tuple, because there may be as many issues as hits.
+    `outcome` and `reason` are values of Outcome and HitReason; `variables` holds the variable parts of a whole batch's
+    message. A tuple, because there may be as many issues as hits.
     """
 
     frame: int
@@ -44,6 +49,7 @@ class Issue(NamedTuple):
     reason: str
     field: str
     message: str
+    variables: Mapping[str, Variable] = NO_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class Verdict:
     reason: HitReason
     field: str
     messages: str | list[str]
+    variables: Mapping[str, Variable] = NO_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Notes:
     Attributes:
         rows: row per note, ascending.
         causes: cause per note, as a position in outcomes, reasons and fields.
-        outcomes, reasons, fields: an entry per cause.
+        outcomes, reasons, fields, variables: an entry per cause.
         messages: a message per note.
     """
 
@@ -73,6 +80,7 @@ class Notes:
     outcomes: list[str]
     reasons: list[str]
     fields: list[str]
+    variables: list[Mapping[str, Variable]]
     messages: list[str]
 
     @classmethod
@@ -90,10 +98,11 @@ class Notes:
             [each.outcome.value for each in verdicts],
             [each.reason.value for each in verdicts],
             [each.field for each in verdicts],
+            [each.variables for each in verdicts],
             [messages[at] for at in order.tolist()],
         )
 
-    def of_causes(self, values: list[str]) -> list[str]:
+    def of_causes(self, values: list[ValueT]) -> list[ValueT]:
         """Return the value for each note's cause."""
         return [values[cause] for cause in self.causes.tolist()]
 
@@ -119,7 +128,14 @@ class Verdicts:
         """Whether the row at each position is refused so far."""
         return self._refused if self._rows is None else self._refused[self._rows]
 
-    def refuse(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:
+    def refuse(
+        self,
+        at_fault: Mask,
+        reason: HitReason,
+        field: str,
+        message: Message,
+        variables: Mapping[str, Variable] = NO_VARIABLES,
+    ) -> None:
         """Refuse the rows at fault that are not refused yet. A callable `message` gets the position."""
         positions = self._still_taken(at_fault)
         if not len(positions):
@@ -128,7 +144,8 @@ class Verdicts:
         if self._rows is not None:
             rows, first = np.unique(self._rows[positions], return_index=True)
             positions = positions[first]
-        self._refusals.append(_verdict(rows, Outcome.REJECTED, reason, field, message, positions))
+        refusal = _verdict(rows, Outcome.REJECTED, reason, field, message, positions)
+        self._refusals.append(replace(refusal, variables=variables) if variables else refusal)
         self._refused[rows] = True
 
     def warn(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:

@@ -33,7 +33,10 @@ def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | byte
         )
     if key.revoked_at is not None:
         raise Unauthenticated(
-            f"the key {key.key_id} was revoked: create another", field="authorization", reason=ErrorReason.KEY_REVOKED
+            f"the key {key.key_id} was revoked: create another",
+            field="authorization",
+            reason=ErrorReason.KEY_REVOKED,
+            key_id=key.key_id,
         )
     return key
 
@@ -79,11 +82,15 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
         raise _no_key()
     if caller.merchant != merchant:
         raise PermissionDenied(
-            f"the key does not belong to {merchant}: use a server key of that merchant", field="authorization"
+            f"the key does not belong to {merchant}: use a server key of that merchant",
+            field="authorization",
+            merchant=merchant,
         )
     if caller.kind is not KeyKind.SERVER:
         raise PermissionDenied(
-            f"a {caller.kind.value} key cannot change sites and keys: use a server key", field="authorization"
+            f"a {caller.kind.value} key cannot change sites and keys: use a server key",
+            field="authorization",
+            key_kind=caller.kind.value,
         )
     if caller.site is not None:
         raise PermissionDenied(
@@ -103,6 +110,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
         raise RefusedError(
             f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-'",
             field="site",
+            value=name,
         )
     site = directory.site(name) if may_read(caller, open_reads, merchant_of(name), name) else None
     if site is None:
@@ -112,7 +120,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
 
 def site_not_found(name: str, field: str) -> NotFound:
     """Return the error for a site that does not exist or is not the caller's."""
-    return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field)
+    return NotFound(f"site {name[:160]!r} does not exist or is not yours", field=field, value=name)
 
 
 def _no_key() -> Unauthenticated:

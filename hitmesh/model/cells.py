@@ -169,7 +169,9 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
         24.5
     """
     if last_date < first_date:
-        raise CivilTimeError(f"last date {last_date} is before first date {first_date}")
+        raise CivilTimeError(
+            f"last date {last_date} is before first date {first_date}", first=str(first_date), last=str(last_date)
+        )
     edges = day_starts(zone, np.array([day_number(first_date), day_number(last_date) + 1], np.int64))
     _require_cells(zone, edges)
     return int(edges[0]), int(edges[1])
@@ -214,7 +216,9 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
         ['2026-04-05T01:30:00+10:30']
     """
     if start_ms > end_ms:
-        raise CivilTimeError(f"range ends at {end_ms} ms, before its start at {start_ms} ms")
+        raise CivilTimeError(
+            f"range ends at {end_ms} ms, before its start at {start_ms} ms", first=start_ms, last=end_ms
+        )
     span = np.array([start_ms, end_ms], np.int64)
     local_days(zone, span)  # refuses an unknown zone, and instants outside the supported dates
     _require_cells(zone, span)
@@ -267,7 +271,7 @@ def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int)
         return np.arange(first_day, last_day + 2, dtype=np.int64)
     if grain is Grain.WEEK:
         if not 0 <= week_start <= 6:
-            raise CivilTimeError(f"week_start {week_start} is not 0 (Monday) to 6 (Sunday)")
+            raise CivilTimeError(f"week_start {week_start} is not 0 (Monday) to 6 (Sunday)", value=week_start)
         since_week_start = (first_day + 3 - week_start) % 7  # 1970-01-01 was a Thursday
         return np.arange(first_day - since_week_start, last_day + 8, 7, dtype=np.int64)
     months = {Grain.MONTH: 1, Grain.QUARTER: 3, Grain.YEAR: 12}[grain]
@@ -284,7 +288,10 @@ def _require_cells(zone: str, edges: I64Array) -> None:
         at = np.datetime_as_string(off[0].astype("datetime64[ms]"), unit="ms")
         raise CivilTimeError(
             f"{zone} on {date}: {at}Z is not a multiple of 15 minutes, the shortest bucket: "
-            "use a coarser grain, a later range, or another time zone such as UTC"
+            "use a coarser grain, a later range, or another time zone such as UTC",
+            zone=zone,
+            first=str(date),
+            value=at,
         )
 
 

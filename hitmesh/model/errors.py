@@ -51,13 +51,13 @@ class HitmeshError(Exception):
             self.reason = reason
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables as texts of at most MAX_VARIABLE_CHARS characters.
+        """Return the variables that are not empty, as texts of at most MAX_VARIABLE_CHARS characters.
 
         Example:
-            >>> HitmeshError("2,001 hits; the limit is 2,000", max_hits=2_000).metadata()
-            {'max_hits': '2000'}
+            >>> HitmeshError("2,001 hits; the limit is 2,000", limit=2_000).metadata()
+            {'limit': '2000'}
         """
-        return {key: _text_of(value)[:MAX_VARIABLE_CHARS] for key, value in self.variables.items()}
+        return {key: _text_of(value)[:MAX_VARIABLE_CHARS] for key, value in self.variables.items() if value != ""}
 
 
 class RetryError(HitmeshError):

@@ -68,6 +68,7 @@ def exponent(code: str) -> int:
         raise MoneyError(
             f"currency {code[:16]!r} is not an ISO 4217 code: use three capitals such as EUR",
             reason=ErrorReason.UNKNOWN_CURRENCY,
+            value=code,
         )
     return places
 
@@ -102,19 +103,25 @@ def parse_micros(text: str) -> int:
     found = _AMOUNT.fullmatch(text)
     if not found:
         raise MoneyError(
-            f"amount {text[:40]!r} is not a decimal: write it as 59442.63", reason=LocalReason.INVALID_AMOUNT
+            f"amount {text[:40]!r} is not a decimal: write it as 59442.63",
+            reason=LocalReason.INVALID_AMOUNT,
+            value=text,
         )
     sign, units, fraction = found[1], found[2], (found[3] or "").ljust(MICRO_DIGITS, "0")
     if fraction[MICRO_DIGITS:].strip("0"):
         raise MoneyError(
             f"amount {text[:40]!r} has more than {MICRO_DIGITS} decimals: round it first",
             reason=LocalReason.INVALID_AMOUNT,
+            value=text,
+            limit=MICRO_DIGITS,
         )
     micros = int(units) * MICROS + int(fraction[:MICRO_DIGITS])
     if micros > MAX_ABS_MICROS:
         raise MoneyError(
             f"amount {text[:40]!r} is beyond {MAX_ABS_MICROS // MICROS:,}: check its unit",
             reason=LocalReason.INVALID_AMOUNT,
+            value=text,
+            limit=MAX_ABS_MICROS // MICROS,
         )
     return -micros if sign == "-" else micros
 
@@ -132,7 +139,7 @@ def convert(micros: int, rate: Decimal) -> int:
         [0, 2]
     """
     if not rate.is_finite() or rate <= 0:
-        raise MoneyError(f"rate {rate} is not a positive number", reason=LocalReason.INVALID_RATE)
+        raise MoneyError(f"rate {rate} is not a positive number", reason=LocalReason.INVALID_RATE, value=str(rate))
     return int(_EXACT.multiply(Decimal(micros), rate).to_integral_value(ROUND_HALF_EVEN))
 
 

@@ -28,6 +28,7 @@ def site_name(text: str) -> str:
             f"{text!r} is not a site name: write MERCHANT/SITE, for example demo/example; each part is "
             "1 to 64 characters of a-z, 0-9 and -",
             field="site",
+            value=text,
         )
     return f"merchants/{found[1]}/sites/{found[2]}"
 

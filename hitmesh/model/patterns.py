@@ -44,6 +44,8 @@ def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
             f"regexp {pattern[:64]!r}: {complaint}; the syntax is RE2 (no look-around, no back-references)",
             field="filter",
             reason=ErrorReason.INVALID_REGEXP,
+            value=pattern,
+            cause=complaint,
         ) from error
     return size
 
@@ -68,6 +70,8 @@ def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> N
             "regexps, or smaller counts in {…}",
             field="filter",
             reason=ErrorReason.FILTER_TOO_DEAR,
+            size=size,
+            limit=max_program,
         )
 
 
@@ -98,6 +102,11 @@ def matching_values(
             f"{size * length:,} steps; the limit is {max_steps:,}: use in(…), simpler regexps or a shorter range",
             field="filter",
             reason=ErrorReason.FILTER_TOO_DEAR,
+            size=size,
+            values=len(values),
+            length=length,
+            steps=size * length,
+            limit=max_steps,
         )
     found: dict[str, list[str]] = {pattern: [] for pattern in sizes}
     for together in _together(sizes):

@@ -62,7 +62,11 @@ def opened(value: bytes, subject: str, cure: str, unsealed: bytes = ARROW_STREAM
             return inner
     elif value.startswith(unsealed):
         return memoryview(value)
-    raise StoreCorrupt(f"{subject} of {len(value)} bytes is damaged: its checksum does not match; {cure}")
+    raise StoreCorrupt(
+        f"{subject} of {len(value)} bytes is damaged: its checksum does not match; {cure}",
+        place=subject,
+        size=len(value),
+    )
 
 
 @contextmanager
@@ -85,4 +89,6 @@ def decoding(subject: str, cure: str) -> Iterator[None]:
     except HitmeshError:
         raise
     except _DECODER_ERRORS as error:
-        raise StoreCorrupt(f"{subject} does not decode ({type(error).__name__}): {cure}") from None
+        raise StoreCorrupt(
+            f"{subject} does not decode ({type(error).__name__}): {cure}", place=subject, cause=type(error).__name__
+        ) from None

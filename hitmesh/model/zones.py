@@ -44,7 +44,12 @@ class UnknownTimeZoneError(RefusedError, ValueError):
     def __init__(self, name: str) -> None:
         near = difflib.get_close_matches(name[:64], sorted(zone_names()), n=3, cutoff=0.5) or _same_city(name)
         cure = f"did you mean {' or '.join(near)}?" if near else "use an IANA name such as Europe/Berlin"
-        super().__init__(f"unknown time zone {name[:64]!r}: {cure} (tzdb {TZDB_VERSION})")
+        super().__init__(
+            f"unknown time zone {name[:64]!r}: {cure} (tzdb {TZDB_VERSION})",
+            value=name,
+            similar=", ".join(near),
+            version=TZDB_VERSION,
+        )
 
 
 class CivilTimeError(RefusedError, ValueError):
@@ -174,7 +179,12 @@ def day_number(date: dt.date) -> int:
         20758
     """
     if not FIRST_DATE <= date <= LAST_DATE:
-        raise CivilTimeError(f"date {date} is outside {FIRST_DATE} to {LAST_DATE}")
+        raise CivilTimeError(
+            f"date {date} is outside {FIRST_DATE} to {LAST_DATE}",
+            value=str(date),
+            first=str(FIRST_DATE),
+            last=str(LAST_DATE),
+        )
     return date.toordinal() - _EPOCH
 
 
@@ -217,7 +227,9 @@ def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]
             return last.replace(day=1), last
     found = _LAST_DAYS.fullmatch(text)
     if not found:
-        raise CivilTimeError(f"relative range {text[:32]!r}: use 7d, 4w, 12m, 1y, today, yesterday or this_month")
+        raise CivilTimeError(
+            f"relative range {text[:32]!r}: use 7d, 4w, 12m, 1y, today, yesterday or this_month", value=text
+        )
     return _back(today, int(found[1]), found[2]), today
 
 
@@ -226,7 +238,12 @@ def _back(today: dt.date, count: int, unit: str) -> dt.date:
     days = {"d": count, "w": 7 * count}.get(unit)
     months = 12 * count if unit == "y" else count
     if (days or months * 28) > day_number(today):
-        raise CivilTimeError(f"a range of {count}{unit} up to {today} begins before {FIRST_DATE}")
+        raise CivilTimeError(
+            f"a range of {count}{unit} up to {today} begins before {FIRST_DATE}",
+            value=f"{count}{unit}",
+            first=str(FIRST_DATE),
+            last=str(today),
+        )
     if days:
         return today - dt.timedelta(days=days - 1)
     year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
@@ -238,7 +255,12 @@ def _year_of(instant_ms: int) -> int:
     """Return the UTC year, refusing instants that no supported date can need."""
     day = instant_ms // DAY_MS
     if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
-        raise CivilTimeError(f"instant {instant_ms} ms is outside {FIRST_DATE} to {LAST_DATE}")
+        raise CivilTimeError(
+            f"instant {instant_ms} ms is outside {FIRST_DATE} to {LAST_DATE}",
+            value=instant_ms,
+            first=str(FIRST_DATE),
+            last=str(LAST_DATE),
+        )
     return date_of(day).year
 
 

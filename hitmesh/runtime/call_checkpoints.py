@@ -29,6 +29,8 @@ def checkpoint_of(
                 f"the answer takes longer than {allowed_s:.1f} s; the server's limit is {max_s:g} s: ask for a shorter "
                 "range, fewer dimensions or a simpler filter",
                 reason=ErrorReason.DEADLINE_EXCEEDED,
+                timeout_s=allowed_s,
+                limit=max_s,
             )
         if not context.is_active():
             raise Abandoned("the caller left before the answer was ready")

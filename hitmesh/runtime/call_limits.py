@@ -108,4 +108,4 @@ def _behaviours(handler: Handler) -> Iterator[Callable[..., Any]]:
 
 def _refuse(pool: CallPool, _: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
     message = f"the server is at the limit of {pool.max_calls} calls: call again in a second"
-    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0))
+    abort(context, RetryError(message, reason=ErrorReason.TOO_MANY_CALLS, retry_after_s=1.0, limit=pool.max_calls))

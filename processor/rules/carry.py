@@ -64,7 +64,11 @@ class Carry:
         """
         value = bytes(opened(value, "a carry", SETTLED_CURE, _MAGIC))
         if len(value) < _HEADER.size or not value.startswith(_MAGIC):
-            raise StoreCorrupt(f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}")
+            raise StoreCorrupt(
+                f"{len(value)} bytes are not a carry of version {_MAGIC.decode()}",
+                size=len(value),
+                newest=_MAGIC.decode(),
+            )
         _, followed = _HEADER.unpack_from(value)
         with decoding(f"a carry of {len(value)} bytes", SETTLED_CURE):
             open_visits = pl.read_ipc_stream(BytesIO(value[_HEADER.size :])).select(*CARRY_COLUMNS)

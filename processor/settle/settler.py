@@ -325,7 +325,7 @@ class Settler:
         deadline = self._clock.now() + int(self._pace.ingest_timeout_s * 1000)
         while not are_readable():
             if self._stop.wait(_LOOK_EVERY_S) or self._clock.now() > deadline:
-                raise Unavailable(f"{rows} are not readable yet", retry_after_s=5.0)
+                raise Unavailable(f"{rows} are not readable yet", retry_after_s=5.0, rows=rows)
 
     def _marks(self, site: str, days: Iterable[int]) -> Iterator[DirtyMark]:
         """Yield settlement marks, each with an offset above all offsets taken so far."""

@@ -61,6 +61,8 @@ class Breaker:
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",
                 retry_after_s=(self._try_at - now_ms) / 1_000,
+                store=str(self.store),
+                cause=str(self._cause),
             )
 
 

@@ -150,6 +150,8 @@ def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
             f"{complaint}: use gap_fill NONE, a coarser grain, a shorter range or a filter",
             field="gap_fill",
             reason=ErrorReason.TOO_MANY_ROWS,
+            rows=count,
+            limit=MAX_ROWS,
         )
     grid = pl.DataFrame({BUCKET: pl.Series(range(len(question.buckets)), dtype=pl.Int32)})
     if tuples is not None:

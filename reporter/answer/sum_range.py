@@ -33,6 +33,7 @@ def refuse_beyond_messages(rows: Series) -> None:
                 rows,
                 column,
                 row,
+                INT64_MAX,
                 f"the numerator of a quotient is at most {INT64_MAX:,} micros: export the report as CSV, or ask for",
             )
 
@@ -64,12 +65,13 @@ def json_number(text: str) -> int | float:
         "grain or a shorter range",
         field="format",
         reason=ErrorReason.SUM_OUT_OF_RANGE,
+        value=text,
     )
 
 
 def _refuse_money(rows: Series, column: Column) -> None:
     if (row := _first_beyond(column, (MAX_UNITS + 1) * MICROS - 1)) is not None:
-        _refuse(rows, column, row, f"a sum of money is at most {MAX_UNITS:,} units: ask for")
+        _refuse(rows, column, row, MAX_UNITS * MICROS, f"a sum of money is at most {MAX_UNITS:,} units: ask for")
 
 
 def _first_beyond(column: Column, most: int) -> int | None:
@@ -79,12 +81,17 @@ def _first_beyond(column: Column, most: int) -> int | None:
     return next((row for row, sum_ in enumerate(column.numerators.tolist()) if abs(sum_) > most), None)
 
 
-def _refuse(rows: Series, column: Column, row: int, rule: str) -> NoReturn:
+def _refuse(rows: Series, column: Column, row: int, limit: int, rule: str) -> NoReturn:
     question = rows.question
-    where = f" at {question.buckets.labels[int(rows.buckets[row])]}" if question.has_time else ""
+    bucket = question.buckets.labels[int(rows.buckets[row])] if question.has_time else ""
+    where = f" at {bucket}" if bucket else ""
     raise RefusedError(
         f"{column.metric.id}{where} adds up to {column.numerators[row]:,} micros; {rule} a finer grain, a shorter "
         "range or a filter",
         field="metrics",
         reason=ErrorReason.SUM_OUT_OF_RANGE,
+        metric=column.metric.id,
+        value=column.numerators[row],
+        bucket=bucket,
+        limit=limit,
     )

@@ -266,10 +266,11 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Why a metric cannot be combined with a dimension, and the cure."""
+    """Why a metric cannot be combined with a dimension, the cure, and the metrics that work with the dimension."""
 
     reason: ErrorReason
     message: str
+    works_with: tuple[str, ...] = ()
 
 
 def conflict(metric: Metric, dimension: str) -> Conflict | None:
@@ -286,11 +287,13 @@ def conflict(metric: Metric, dimension: str) -> Conflict | None:
         return Conflict(
             ErrorReason.VISIT_METRIC_HIT_DIMENSION,
             f"{metric.id} counts visits and {dimension} belongs to single hits: {works}",
+            ITEM_METRICS,
         )
     if metric.id not in ITEM_METRICS:
         return Conflict(
             ErrorReason.ORDER_METRIC_ITEM_DIMENSION,
             f"{metric.id} counts whole hits or orders and {dimension} belongs to single items: {works}",
+            ITEM_METRICS,
         )
     return None
 
@@ -308,5 +311,14 @@ def column_of(part: Part, dimension: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with up to three similar names; if no name is similar, a list of all known names."""
     names = list(known)
-    near = difflib.get_close_matches(name[:64].lower(), names, n=3, cutoff=0.5)
+    near = _similar(name, names)
     return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """Return up to three similar names, the nearest first, with ", " between names; empty if no name is similar."""
+    return ", ".join(_similar(name, list(known)))
+
+
+def _similar(name: str, names: list[str]) -> list[str]:
+    return difflib.get_close_matches(name[:64].lower(), names, n=3, cutoff=0.5)

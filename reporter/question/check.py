@@ -14,7 +14,7 @@ from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import Filter
 from hitmesh.model.reasons import ErrorReason
-from reporter.question.catalogue import DIMENSIONS, METRICS, Metric, conflict, nearest
+from reporter.question.catalogue import DIMENSIONS, METRICS, Metric, conflict, nearest, similar
 from reporter.question.check_filter import checked_filter, dimensions_in
 from reporter.question.check_time import checked_grain, checked_range, checked_zone, split_into_buckets
 from reporter.question.question import DEFAULT_ROWS, MAX_ROWS, TIME, GapFill, Order, Question
@@ -82,6 +82,8 @@ def checked_metrics(ids: Sequence[str]) -> tuple[Metric, ...]:
                 f"unknown metric {id_[:64]!r}: {nearest(id_, METRICS)}",
                 field=f"metrics[{index}]",
                 reason=ErrorReason.UNKNOWN_METRIC,
+                value=id_,
+                similar=similar(id_, METRICS),
             )
     return tuple(METRICS[id_] for id_ in ids)
 
@@ -95,16 +97,23 @@ def _checked_dimensions(ids: Sequence[str]) -> tuple[str, ...]:
                 f"unknown dimension {id_[:64]!r}: {hint}",
                 field=f"dimensions[{index}]",
                 reason=ErrorReason.UNKNOWN_DIMENSION,
+                value=id_,
+                similar=similar(id_, DIMENSIONS),
             )
     return tuple(ids)
 
 
 def _refuse_list(field: str, ids: Sequence[str], max_length: int) -> None:
     if len(ids) > max_length:
-        raise RefusedError(f"{len(ids)} {field}; the limit is {max_length}: ask more than once", field=field)
+        raise RefusedError(
+            f"{len(ids)} {field}; the limit is {max_length}: ask more than once",
+            field=field,
+            count=len(ids),
+            limit=max_length,
+        )
     for index, id_ in enumerate(ids):
         if id_ in ids[:index]:
-            raise RefusedError(f"{field} name {id_[:64]!r} twice: name it once", field=f"{field}[{index}]")
+            raise RefusedError(f"{field} name {id_[:64]!r} twice: name it once", field=f"{field}[{index}]", value=id_)
 
 
 def _refuse_conflicts(metrics: Iterable[Metric], dimensions: Sequence[str], tree: Filter | None) -> None:
@@ -114,13 +123,23 @@ def _refuse_conflicts(metrics: Iterable[Metric], dimensions: Sequence[str], tree
         for dimension, field in fields.items():
             found = conflict(metric, dimension)
             if found:
-                raise RefusedError(found.message, field=field, reason=found.reason)
+                raise RefusedError(
+                    found.message,
+                    field=field,
+                    reason=found.reason,
+                    metric=metric.id,
+                    dimension=dimension,
+                    works_with=", ".join(found.works_with),
+                )
 
 
 def _checked_limit(limit: int) -> int:
     if not 1 <= limit <= MAX_ROWS:
         raise RefusedError(
-            f"limit {limit:,} is not 1 to {MAX_ROWS:,}: use a coarser grain, a filter or a shorter range", field="limit"
+            f"limit {limit:,} is not 1 to {MAX_ROWS:,}: use a coarser grain, a filter or a shorter range",
+            field="limit",
+            value=limit,
+            limit=MAX_ROWS,
         )
     return limit
 
@@ -128,7 +147,7 @@ def _checked_limit(limit: int) -> int:
 def _checked_gap_fill(gap_fill: pb.GapFill.ValueType) -> GapFill:
     if gap_fill not in GAP_FILLS:
         cure = "use GAP_FILL_NONE, GAP_FILL_ZERO or GAP_FILL_NULL"
-        raise RefusedError(f"gap_fill {gap_fill} is not known: {cure}", field="gap_fill")
+        raise RefusedError(f"gap_fill {gap_fill} is not known: {cure}", field="gap_fill", value=gap_fill)
     return GAP_FILLS[gap_fill]
 
 
@@ -142,6 +161,8 @@ def _refuse_orders(orders: Sequence[pb.OrderBy], question: Question) -> None:
                 f"order_by {name[:64]!r} is not in the report: {nearest(name, known)}",
                 field=f"order_by[{index}].field",
                 reason=ErrorReason.UNKNOWN_ORDER,
+                value=name,
+                similar=similar(name, known),
             )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or, comparisons_in
 from hitmesh.model.patterns import program_of, refuse_program
 from hitmesh.model.reasons import ErrorReason
-from reporter.question.catalogue import DIMENSIONS, nearest
+from reporter.question.catalogue import DIMENSIONS, nearest, similar
 
 MAX_DEPTH: Final = 8
 MAX_LIST: Final = 50
@@ -42,7 +42,12 @@ def checked_filter(message: pb.Filter) -> Filter:
     # Count before anything is parsed or compiled: a request has room for tens of thousands of comparisons.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
-        raise _refused("filter", f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values")
+        raise _refused(
+            "filter",
+            f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values",
+            count=comparisons,
+            limit=MAX_COMPARISONS,
+        )
     tree = _tree(message, "filter", 1)
     refuse_program(comparison.values[0] for comparison in comparisons_in(tree) if comparison.operator is Operator.RE2)
     return tree
@@ -69,7 +74,7 @@ def message_of(tree: Filter) -> pb.Filter:
 
 def _tree(message: pb.Filter, path: str, depth: int) -> Filter:
     if depth > MAX_DEPTH:
-        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter filter")
+        raise _refused(path, f"the filter is more than {MAX_DEPTH} deep: write a flatter filter", limit=MAX_DEPTH)
     match message.WhichOneof("kind"):
         case "and_list":
             return And(_parts(message.and_list, f"{path}.and_list", depth))
@@ -85,7 +90,12 @@ def _tree(message: pb.Filter, path: str, depth: int) -> Filter:
 
 def _parts(message: pb.FilterList, path: str, depth: int) -> tuple[Filter, ...]:
     if not 1 <= len(message.filters) <= MAX_LIST:
-        raise _refused(path, f"{len(message.filters)} filters; the rule is 1 to {MAX_LIST}")
+        raise _refused(
+            path,
+            f"{len(message.filters)} filters; the rule is 1 to {MAX_LIST}",
+            count=len(message.filters),
+            limit=MAX_LIST,
+        )
     return tuple(_tree(part, f"{path}.filters[{index}]", depth + 1) for index, part in enumerate(message.filters))
 
 
@@ -95,15 +105,23 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
             f"unknown dimension {message.dimension[:64]!r} in the filter: {nearest(message.dimension, DIMENSIONS)}",
             field=f"{path}.dimension",
             reason=ErrorReason.UNKNOWN_DIMENSION,
+            value=message.dimension,
+            similar=similar(message.dimension, DIMENSIONS),
         )
     operator = _OPERATORS.get(message.operator)
     if operator is None:
         cure = "use FILTER_OPERATOR_EQ, FILTER_OPERATOR_NE, FILTER_OPERATOR_IN or FILTER_OPERATOR_RE2"
-        raise _refused(f"{path}.operator", f"operator {message.operator} is not known: {cure}")
+        raise _refused(f"{path}.operator", f"operator {message.operator} is not known: {cure}", value=message.operator)
     max_values = MAX_VALUES if operator is Operator.IN else 1
     if not 1 <= len(message.values) <= max_values:
         rule = f"1 to {max_values}" if max_values > 1 else "exactly 1"
-        raise _refused(f"{path}.values", f"{len(message.values)} values for {operator.value}; the rule is {rule}")
+        raise _refused(
+            f"{path}.values",
+            f"{len(message.values)} values for {operator.value}; the rule is {rule}",
+            value=operator.value,
+            count=len(message.values),
+            limit=max_values,
+        )
     for index, value in enumerate(message.values):
         if not value:
             raise _refused(f"{path}.values[{index}]", "the value is empty: write (not set) for an unset value")
@@ -111,6 +129,8 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
             raise _refused(
                 f"{path}.values[{index}]",
                 f"the value is {len(value.encode()):,} bytes; the limit is {MAX_VALUE_BYTES:,}",
+                size=len(value.encode()),
+                limit=MAX_VALUE_BYTES,
             )
     if operator is Operator.RE2:
         _refuse_regexp(message.values[0], f"{path}.values[0]")
@@ -123,6 +143,8 @@ def _refuse_regexp(pattern: str, path: str) -> None:
             f"the regexp is {len(pattern)} characters; the limit is {MAX_REGEXP_CHARS}: use in(…) or a shorter regexp",
             field=path,
             reason=ErrorReason.INVALID_REGEXP,
+            count=len(pattern),
+            limit=MAX_REGEXP_CHARS,
         )
     try:
         program_of(pattern, MAX_REGEXP_MEMORY)
@@ -145,5 +167,5 @@ def _count(message: pb.Filter, depth: int) -> int:
             return int(kind is not None)
 
 
-def _refused(path: str, message: str) -> RefusedError:
-    return RefusedError(f"{path}: {message}", field=path, reason=ErrorReason.INVALID_FILTER)
+def _refused(path: str, message: str, **variables: Variable) -> RefusedError:
+    return RefusedError(f"{path}: {message}", field=path, reason=ErrorReason.INVALID_FILTER, **variables)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.cells import CELL_MS, Buckets, Grain, buckets_between, civil_range
 from hitmesh.model.dates import checked_date
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import DAY_MS, CivilTimeError, UnknownTimeZoneError, load_zone, local_date
 
@@ -61,6 +61,7 @@ def checked_grain(grain: pb.TimeGrain.ValueType) -> Grain:
             "or TIME_GRAIN_MONTH",
             field="time_grain",
             reason=ErrorReason.UNKNOWN_GRAIN,
+            value=grain,
         )
     return GRAINS[grain]
 
@@ -115,6 +116,10 @@ def _refuse_many(count: int, start: int, end: int, grain: Grain) -> None:
         f"grain {grain.value.upper()} over {days:,} days is {count:,} buckets; the limit is {MAX_BUCKETS:,}: {cure}",
         field="time_grain",
         reason=ErrorReason.TOO_MANY_BUCKETS,
+        grain=grain.value,
+        days=days,
+        count=count,
+        limit=MAX_BUCKETS,
     )
 
 
@@ -127,7 +132,12 @@ def _date(dates: pb.DateRange, side: Literal["first_date", "last_date"]) -> dt.d
 
 def _last_days(days: int, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
     if not 1 <= days <= MAX_LAST_DAYS:
-        raise _refused(".last_days", f"last_days {days} is not 1 to {MAX_LAST_DAYS:,}: give dates for a longer range")
+        raise _refused(
+            ".last_days",
+            f"last_days {days} is not 1 to {MAX_LAST_DAYS:,}: give dates for a longer range",
+            value=days,
+            limit=MAX_LAST_DAYS,
+        )
     today = local_date(zone, now_ms)
     return today - dt.timedelta(days=days - 1), today
 
@@ -147,5 +157,5 @@ def _instants(instants: pb.InstantRange) -> tuple[int, int]:
     return edges[0], edges[1]
 
 
-def _refused(path: str, message: str) -> RefusedError:
-    return RefusedError(message, field=f"time_range{path}", reason=ErrorReason.INVALID_TIME_RANGE)
+def _refused(path: str, message: str, **variables: Variable) -> RefusedError:
+    return RefusedError(message, field=f"time_range{path}", reason=ErrorReason.INVALID_TIME_RANGE, **variables)

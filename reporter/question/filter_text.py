@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
 from hitmesh.model.reasons import ErrorReason
 
@@ -45,6 +45,8 @@ def parse(text: str, max_text: int = MAX_TEXT) -> Filter | None:
             f"filter is {len(text):,} characters; the limit is {max_text:,}: use in(…) or a regexp",
             field="filter",
             reason=ErrorReason.INVALID_FILTER,
+            count=len(text),
+            limit=max_text,
         )
     if not text.strip():
         return None
@@ -112,15 +114,21 @@ class _Parser:
         self.at = 0
         self.open_groups = 0
 
-    def error(self, complaint: str, at: int | None = None) -> RefusedError:
+    def error(self, complaint: str, at: int | None = None, **variables: Variable) -> RefusedError:
         position = (self.at if at is None else at) + 1
         return RefusedError(
-            f"filter, position {position}: {complaint}", field="filter", reason=ErrorReason.INVALID_FILTER
+            f"filter, position {position}: {complaint}",
+            field="filter",
+            reason=ErrorReason.INVALID_FILTER,
+            position=position,
+            **variables,
         )
 
     def filter(self, depth: int) -> Filter:
         if depth > _MAX_NESTING:
-            raise self.error(f"parentheses are more than {_MAX_NESTING} deep: write a flatter filter")
+            raise self.error(
+                f"parentheses are more than {_MAX_NESTING} deep: write a flatter filter", limit=_MAX_NESTING
+            )
         groups = [self.group(depth)]
         while self.take(";"):
             groups.append(self.group(depth))
@@ -189,7 +197,7 @@ class _Parser:
         # Trailing blanks are layout, unless escaped.
         kept = kept[:solid]
         if not kept:
-            raise self.error(f"no value after {after}: write (not set) for an unset value", start)
+            raise self.error(f"no value after {after}: write (not set) for an unset value", start, value=after)
         return kept
 
     def escape(self, in_regexp: bool) -> str:

@@ -153,7 +153,7 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
     message = "; ".join(dict.fromkeys(error.message for error in failures))
     if not way.is_fixed_shape and backend.breakers.metrics.is_pausing(backend.clock.now()):
         message += ". One site's totals over time, without dimensions and filter, do not need this store"
-    return Unavailable(message, retry_after_s=retry_after_s)
+    return Unavailable(message, retry_after_s=retry_after_s, paths=", ".join(way.paths))
 
 
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:

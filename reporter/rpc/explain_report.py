@@ -73,6 +73,8 @@ def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
         raise RefusedError(
             f"site {request.site[:160]!r} differs from the report's {report.site[:160]!r}: set only one",
             field="site",
+            value=request.site,
+            existing=report.site,
         )
     return report
 

@@ -18,12 +18,12 @@ from google.api import httpbody_pb2
 from hitmesh.api.reporter.v1 import export_pb2
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.dates import date_message
-from hitmesh.model.errors import RefusedError
+from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
 from hitmesh.model.zones import CivilTimeError, relative_dates
 from reporter.answer.formats import CONTENT_TYPES, Format, to_file
-from reporter.question.catalogue import nearest
+from reporter.question.catalogue import nearest, similar
 from reporter.question.check_filter import message_of
 from reporter.question.check_time import checked_zone
 from reporter.question.filter_text import parse
@@ -93,6 +93,8 @@ def _refuse_cut(answer: Answer) -> None:
             "limit, or ask for a shorter range, a coarser grain or fewer dimensions",
             field="limit",
             reason=ErrorReason.TOO_MANY_ROWS,
+            rows=answer.rows.total_rows,
+            limit=MAX_ROWS,
         )
 
 
@@ -134,7 +136,12 @@ def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFi
 def _split(field: str, texts: Iterable[str]) -> list[str]:
     joined = ",".join(texts)
     if len(joined) > MAX_LIST_CHARS:
-        raise RefusedError(f"{field} is {len(joined):,} characters; the limit is {MAX_LIST_CHARS:,}", field=field)
+        raise RefusedError(
+            f"{field} is {len(joined):,} characters; the limit is {MAX_LIST_CHARS:,}",
+            field=field,
+            count=len(joined),
+            limit=MAX_LIST_CHARS,
+        )
     return [name for part in joined.split(",") if (name := part.strip())]
 
 
@@ -142,7 +149,13 @@ def _choice(field: str, text: str, choices: Mapping[str, _ChoiceT], reason: Erro
     found = choices.get(text.strip().lower())
     if found is None:
         names = [name for name in choices if name]
-        raise RefusedError(f"unknown {field} {text[:64]!r}: {nearest(text, names)}", field=field, reason=reason)
+        raise RefusedError(
+            f"unknown {field} {text[:64]!r}: {nearest(text, names)}",
+            field=field,
+            reason=reason,
+            value=text,
+            similar=similar(text, names),
+        )
     return found
 
 
@@ -174,8 +187,10 @@ def _date(field: str, text: str) -> dt.date:
     try:
         return dt.date(numbers[0], numbers[1], numbers[2])
     except ValueError as error:
-        raise _refused(field, f"{field} {text[:32]!r} is not a date: write YYYY-MM-DD such as 2026-11-01") from error
+        raise _refused(
+            field, f"{field} {text[:32]!r} is not a date: write YYYY-MM-DD such as 2026-11-01", value=text
+        ) from error
 
 
-def _refused(field: str, message: str) -> RefusedError:
-    return RefusedError(message, field=field, reason=ErrorReason.INVALID_TIME_RANGE)
+def _refused(field: str, message: str, **variables: Variable) -> RefusedError:
+    return RefusedError(message, field=field, reason=ErrorReason.INVALID_TIME_RANGE, **variables)

@@ -112,6 +112,9 @@ def _too_large(fitting: int, rows: int, max_bytes: int) -> RefusedError:
         "smaller limit, or ask for fewer metrics, a shorter range or a coarser grain",
         field="limit",
         reason=ErrorReason.ANSWER_TOO_LARGE,
+        rows=rows,
+        fitting_rows=fitting,
+        limit=max_bytes,
     )
 
 

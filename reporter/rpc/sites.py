@@ -33,6 +33,7 @@ def readable_sites(backend: Backend, caller: IngestKey | None, name: str) -> tup
             f"site {name[:160]!r} is not a site name: write merchants/{{merchant}}/sites/{{site}} of a-z, 0-9 and '-', "
             "or merchants/{merchant}/sites/- for all sites of a merchant",
             field="site",
+            value=name,
         )
     is_readable = may_read(caller, backend.open_reads, merchant_of(name), name)
     site = backend.directory.site(name) if is_readable else None
@@ -66,6 +67,8 @@ def currency_of(sites: Sequence[Site], metrics: Sequence[Metric]) -> str:
             "or leave these metrics out",
             field="metrics",
             reason=ErrorReason.MIXED_CURRENCIES,
+            metrics=", ".join(money),
+            currencies=", ".join(currencies),
         )
     return ""
 
@@ -81,5 +84,7 @@ def _all_sites(backend: Backend, caller: IngestKey | None, merchant: str, name: 
             f"{merchant} has more than {MAX_SITES:,} sites, the limit of one answer: ask for single sites",
             field="site",
             reason=ErrorReason.TOO_MANY_SITES,
+            merchant=merchant,
+            limit=MAX_SITES,
         )
     return sites

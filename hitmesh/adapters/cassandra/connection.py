@@ -38,7 +38,8 @@ def connect(servers: Servers, request_timeout_s: float) -> Session:
         if cluster.connection_class.__name__ != _LIBEV:
             raise FatalError(
                 f"the Cassandra driver uses {cluster.connection_class.__name__}, which loses time-outs under load; "
-                "install a cassandra-driver built with libev"
+                "install a cassandra-driver built with libev",
+                value=cluster.connection_class.__name__,
             )
         return cluster.connect()
     except EXPECTED as error:
@@ -47,7 +48,9 @@ def connect(servers: Servers, request_timeout_s: float) -> Session:
         if known and servers.datacenter not in known:
             raise FatalError(
                 f"Cassandra has no datacenter {servers.datacenter!r}, only {', '.join(sorted(known))}; "
-                "write datacenter=… in the store URL"
+                "write datacenter=… in the store URL",
+                value=servers.datacenter,
+                known=", ".join(sorted(known)),
             ) from error
         raise translated(error, f"connect to {servers.cassandra}") from error
     except FatalError:

@@ -138,7 +138,7 @@ class CassandraSiteDirectory:
         """
         digest, taken = secret_digest(secret), f"{key.merchant} already has a key {key.key_id}, or the secret is in use"
         if self._key_of(key.merchant, key.key_id) is not None:
-            raise AlreadyExists(taken)
+            raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
         # The secret comes first: a secret without a key grants nothing, and a retry with both finds its own secret.
         if not self._session.apply(
             "INSERT INTO key_secrets (secret_digest, merchant, key_id) VALUES (?, ?, ?) IF NOT EXISTS",
@@ -148,7 +148,7 @@ class CassandraSiteDirectory:
                 "SELECT merchant, key_id FROM key_secrets WHERE secret_digest = ?", (digest,), serial=True
             )[0]
             if (owner.merchant, owner.key_id) != (key.merchant, key.key_id):
-                raise AlreadyExists(taken)
+                raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
         if not self._session.apply(
             f"INSERT INTO ingest_keys ({_KEY}) VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS", _key_values(key)
         ):
@@ -157,7 +157,7 @@ class CassandraSiteDirectory:
                 "DELETE FROM key_secrets WHERE secret_digest = ? IF merchant = ? AND key_id = ?",
                 (digest, key.merchant, key.key_id),
             )
-            raise AlreadyExists(taken)
+            raise AlreadyExists(taken, merchant=key.merchant, key_id=key.key_id)
         self._keys.forget_unknown()
         return key
 
@@ -174,7 +174,7 @@ class CassandraSiteDirectory:
         """
         found = self._key_of(merchant, key_id)
         if found is None:
-            raise NotFound(f"{merchant} has no key {key_id}", field="name")
+            raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
         self._session.apply(
             "UPDATE ingest_keys SET revoked_at = ? WHERE merchant = ? AND key_id = ? IF revoked_at = null",
             (now, merchant, key_id),
@@ -220,7 +220,7 @@ class CassandraSiteDirectory:
             "SELECT salt FROM salts WHERE local_date = ? AND site = ?", (salted, site), serial=True
         )
         if not rows:
-            raise Unavailable(f"the salt of {salted} was destroyed during its creation; try again")
+            raise Unavailable(f"the salt of {salted} was destroyed during its creation; try again", day=str(salted))
         return bytes(rows[0].salt)
 
     def _destroy_old(self, site: str, today: date) -> None:

@@ -70,9 +70,10 @@ def translated(error: Exception, cql: str) -> HitmeshError:
         error: an instance of EXPECTED.
         cql: the statement without its values, which may be a visitor's.
     """
-    message = f"Cassandra, {' '.join(cql.split())[:_MAX_CHARS]}: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
+    cause = type(error).__name__
+    message = f"Cassandra, {' '.join(cql.split())[:_MAX_CHARS]}: {cause}: {str(error)[:_MAX_CHARS]}"
     if isinstance(error, _PASSING) or getattr(error, "code", None) == _CAS_WRITE_UNKNOWN:
-        return Unavailable(f"{message}; try again", retry_after_s=_RETRY_AFTER_S)
+        return Unavailable(f"{message}; try again", retry_after_s=_RETRY_AFTER_S, cause=cause)
     if isinstance(error, InvalidRequest) and ("does not exist" in str(error) or "unconfigured" in str(error)):
-        return FatalError(f"{message}; run hitmesh init")
-    return FatalError(message)
+        return FatalError(f"{message}; run hitmesh init", cause=cause)
+    return FatalError(message, cause=cause)

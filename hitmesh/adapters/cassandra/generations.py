@@ -243,4 +243,6 @@ def _bucket(site: str) -> int:
 
 
 def _busy(site_day: SiteDay) -> Unavailable:
-    return Unavailable(f"{site_day}: other writers changed the entry at every attempt; try again")
+    return Unavailable(
+        f"{site_day}: other writers changed the entry at every attempt; try again", site_day=str(site_day)
+    )

@@ -84,14 +84,16 @@ class DeclaredLogs:
                 (topic.value, number, log_id, partitions),
             )
         raise Unavailable(
-            f"log {log_id!r} of topic {topic.value} was not declared: other processes declare logs too; try again"
+            f"log {log_id!r} of topic {topic.value} was not declared: other processes declare logs too; try again",
+            log=log_id,
+            topic=topic.value,
         )
 
     def _of(self, topic: Topic) -> _Declared:
         if topic not in self._current:
             self._read()
         if topic not in self._current:
-            raise FatalError(f"no log of topic {topic.value} is declared; run hitmesh init")
+            raise FatalError(f"no log of topic {topic.value} is declared; run hitmesh init", topic=topic.value)
         return self._current[topic]
 
     def _read(self) -> None:

@@ -52,7 +52,7 @@ def migrations() -> tuple[Migration, ...]:
     numbers = [migration.number for migration in found]
     for number in numbers:
         if numbers.count(number) > 1:
-            raise FatalError(f"two migrations have the number {number}; renumber the newer migration")
+            raise FatalError(f"two migrations have the number {number}; renumber the newer migration", migration=number)
     return tuple(sorted(found, key=lambda migration: migration.number))
 
 
@@ -68,11 +68,15 @@ def check(applied: Mapping[int, str]) -> None:
     known = {migration.number: migration for migration in migrations()}
     for number, digest in sorted(applied.items()):
         if number not in known:
-            raise FatalError(f"the keyspace has migration {number}, unknown to this hitmesh; use a newer hitmesh")
+            raise FatalError(
+                f"the keyspace has migration {number}, unknown to this hitmesh; use a newer hitmesh", migration=number
+            )
         if known[number].digest != digest:
             raise FatalError(
                 f"migration {number} ({known[number].name}) was changed after it was applied; "
-                "restore the old text and write a new migration"
+                "restore the old text and write a new migration",
+                migration=number,
+                value=known[number].name,
             )
 
 

@@ -71,7 +71,10 @@ class CassandraRawStore:
         for position, pieces in zip(found, answers, strict=True):
             record = _record(position, pieces)
             if record is None:
-                raise StoreCorrupt(f"raw record {position} is in the index but not in raw_records; restore the record")
+                raise StoreCorrupt(
+                    f"raw record {position} is in the index but not in raw_records; restore the record",
+                    position=str(position),
+                )
             if not wanted.isdisjoint(record.site_days):
                 yield record
 
@@ -120,7 +123,12 @@ def _record(position: Position, pieces: Sequence[Row]) -> RawRecord | None:
         return None
     first = pieces[0]
     if len(pieces) != first.pieces:
-        raise StoreCorrupt(f"raw record {position} has {len(pieces)} of {first.pieces} pieces; restore the record")
+        raise StoreCorrupt(
+            f"raw record {position} has {len(pieces)} of {first.pieces} pieces; restore the record",
+            position=str(position),
+            pieces=len(pieces),
+            expected=first.pieces,
+        )
     return RawRecord(
         position=position,
         log_time=first.log_time,

@@ -60,7 +60,7 @@ class CassandraSeriesStore:
             # Rows of a version replaced meanwhile may be gone.
             if before == versions:
                 return series(_frame(site, rows))
-        raise Unavailable(f"days of {site} were settled again during every read; try again")
+        raise Unavailable(f"days of {site} were settled again during every read; try again", site=site)
 
     def _rows(
         self, site: str, first_day: int, end_day: int, generation: int, versions: Mapping[int, uuid.UUID]
@@ -114,7 +114,7 @@ class CassandraSeriesStore:
             if self._is_valid_instead(key, version, before):
                 break
         else:
-            raise Unavailable(f"other processes settle {site_day} at the same time; try again")
+            raise Unavailable(f"other processes settle {site_day} at the same time; try again", site_day=str(site_day))
         if before is not None:
             self._session.run(f"DELETE FROM series_settled WHERE {_OF} AND version = ?", (*key, before))
 

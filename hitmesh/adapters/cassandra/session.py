@@ -142,7 +142,8 @@ class CassandraSession:
             raise translated(error, cql) from error
         if not future.is_schema_agreed:
             raise Unavailable(
-                f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run the command again"
+                f"Cassandra's nodes did not agree on a schema within {SCHEMA_TIMEOUT_S:.0f} s; run the command again",
+                timeout_s=SCHEMA_TIMEOUT_S,
             )
 
     def close(self) -> None:

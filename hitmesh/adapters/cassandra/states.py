@@ -53,7 +53,10 @@ class CassandraStateStore:
             if self._replaced(manifest, there):
                 break
         else:
-            raise Unavailable(f"other processes write the manifest of {manifest.partition} at the same time; try again")
+            raise Unavailable(
+                f"other processes write the manifest of {manifest.partition} at the same time; try again",
+                partition=str(manifest.partition),
+            )
         self._remove_older(manifest)
         return True
 

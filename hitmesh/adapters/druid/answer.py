@@ -57,6 +57,7 @@ def refuse_too_many(rows: int) -> None:
             f"the answer has more than {MAX_ROWS} groups: ask for fewer dimensions, a wider grain or a shorter range",
             field="dimensions",
             reason=ErrorReason.TOO_MANY_ROWS,
+            limit=MAX_ROWS,
         )
 
 

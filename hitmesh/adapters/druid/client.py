@@ -101,7 +101,9 @@ class DruidClient:
             return orjson.loads(data) if data.strip() else None
         except orjson.JSONDecodeError as error:
             # The status precedes the rows: a server that dies later can only break off in the middle.
-            raise Unavailable(f"Druid's answer on {url} is cut off; ask again", retry_after_s=_RETRY_S) from error
+            raise Unavailable(
+                f"Druid's answer on {url} is cut off; ask again", retry_after_s=_RETRY_S, url=url
+            ) from error
 
     def _exchange(
         self, method: str, url: str, body: bytes, timeout_s: float, checkpoint: Checkpoint
@@ -124,6 +126,8 @@ class DruidClient:
             raise Unavailable(
                 f"Druid does not answer on {url}: {type(error).__name__}; check that Druid is running",
                 retry_after_s=_RETRY_S,
+                url=url,
+                cause=type(error).__name__,
             ) from error
         return answer.status, data
 
@@ -141,9 +145,13 @@ def refusal(status: int, data: bytes) -> HitmeshError:
             f"the question exceeds Druid's resource limits: ask for fewer dimensions or a shorter range; {message}",
             field="dimensions",
             reason=ErrorReason.TOO_MANY_ROWS,
+            status=status,
+            cause=thrown,
         )
     is_later = (status >= 500 or status in (408, 429)) and not thrown.startswith(_NOT_UNDERSTOOD)
-    return Unavailable(message, retry_after_s=_RETRY_S) if is_later else FatalError(message)
+    if is_later:
+        return Unavailable(message, retry_after_s=_RETRY_S, status=status, cause=thrown)
+    return FatalError(message, status=status, cause=thrown)
 
 
 def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoint: Checkpoint) -> bytes:
@@ -157,8 +165,11 @@ def _body(answer: urllib3.BaseHTTPResponse, url: str, deadline: float, checkpoin
                 f"the answer has more than {MAX_BYTES} bytes: ask for fewer dimensions or a shorter range",
                 field="dimensions",
                 reason=ErrorReason.TOO_MANY_ROWS,
+                limit=MAX_BYTES,
             )
         if time.monotonic() > deadline:
-            raise Unavailable(f"Druid's answer on {url} did not end in time; ask for less", retry_after_s=_RETRY_S)
+            raise Unavailable(
+                f"Druid's answer on {url} did not end in time; ask for less", retry_after_s=_RETRY_S, url=url
+            )
         pieces.append(piece)
     return b"".join(pieces)

@@ -231,6 +231,8 @@ def refuse_more(what: str, count: int, limit: int, dimension: str) -> None:
             f"{what} more than {limit:,} values of {dimension}: name values instead, or ask for a shorter range",
             field="filter",
             reason=ErrorReason.TOO_MANY_VALUES,
+            limit=limit,
+            dimension=dimension,
         )
 
 

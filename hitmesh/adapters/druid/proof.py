@@ -88,6 +88,7 @@ class Proof:
             raise Unavailable(
                 f"Druid's answer lacks rows that were queryable before: the mark of {missing[0]} is missing; ask again",
                 retry_after_s=_RETRY_S,
+                missing=str(missing[0]),
             )
         return rows
 

@@ -108,7 +108,7 @@ def _try(client: DruidClient, wanted: Spec) -> None:
     answer = client.coordinator("POST", f"{_INDEXER}/sampler", source)
     rows = [row for row in answer.get("data", ()) if row.get("parsed")]
     if len(rows) != 1 or rows[0]["parsed"].get("presence") != 1 or rows[0].get("error"):
-        raise FatalError(f"Druid parsed a sample row incorrectly: {answer}")
+        raise FatalError(f"Druid parsed a sample row incorrectly: {answer}", value=str(answer))
 
 
 def _is_running(client: DruidClient, name: str) -> bool:
@@ -184,5 +184,5 @@ def _await(holds: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + _RUNNING_S
     while not holds():
         if time.monotonic() > deadline:
-            raise Unavailable(f"{complaint} within {_RUNNING_S:.0f} s; see Druid's log")
+            raise Unavailable(f"{complaint} within {_RUNNING_S:.0f} s; see Druid's log", timeout_s=_RUNNING_S)
         time.sleep(_PAUSE_S)

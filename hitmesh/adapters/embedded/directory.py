@@ -137,7 +137,11 @@ class EmbeddedSiteDirectory:
                 "SELECT 1 FROM ingest_keys WHERE merchant = ? AND key_id = ? OR secret_digest = ?",
                 (key.merchant, key.key_id, digest),
             ):
-                raise AlreadyExists(f"{key.merchant} already has a key {key.key_id}, or the secret is in use")
+                raise AlreadyExists(
+                    f"{key.merchant} already has a key {key.key_id}, or the secret is in use",
+                    merchant=key.merchant,
+                    key_id=key.key_id,
+                )
             transaction.run(
                 f"INSERT INTO ingest_keys ({_KEY_COLUMNS}, secret_digest) VALUES ({', '.join('?' * 8)})",
                 (
@@ -176,7 +180,7 @@ class EmbeddedSiteDirectory:
                 (now, merchant, key_id),
             )
         if revoked is None:
-            raise NotFound(f"{merchant} has no key {key_id}", field="name")
+            raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
         self._checked_at = None
         return revoked
 

@@ -120,7 +120,11 @@ class EmbeddedLog:
         with self._changed:
             target = self._appended
             if not self._changed.wait_for(lambda: self._resolved >= target, timeout_s):
-                raise RetryError(f"{target - self._resolved} records still wait for log.db after {timeout_s} s")
+                raise RetryError(
+                    f"{target - self._resolved} records still wait for log.db after {timeout_s} s",
+                    records=target - self._resolved,
+                    timeout_s=timeout_s,
+                )
 
     def close(self) -> None:
         """Commit waiting records and end the writer. A second call changes nothing."""
@@ -163,6 +167,10 @@ class EmbeddedLog:
                 f"{len(self._queue)} records of {self._queued_bytes} bytes wait to be written; "
                 f"the limits are {self._max_queued_records} records and {self._max_queued_bytes} bytes",
                 retry_after_s=_FULL_RETRY_S,
+                records=len(self._queue),
+                size=self._queued_bytes,
+                max_records=self._max_queued_records,
+                limit=self._max_queued_bytes,
             )
 
     def _start_writer(self) -> None:

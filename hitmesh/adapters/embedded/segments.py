@@ -153,12 +153,16 @@ class Segments:
         named = _NAMED.search(file)  # files from older programs have no checksum in the name
         try:
             if named is not None and named[1] != _digest(self.path(file)):
-                raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}")
+                raise StoreCorrupt(f"segment {file} is damaged: its checksum does not match; {SETTLED_CURE}", file=file)
             return pl.read_parquet(self.path(file), columns=list(columns), glob=False, hive_partitioning=False)
         except (FileNotFoundError, StoreCorrupt):
             raise
         except (Exception, pl.exceptions.PanicException) as error:
-            raise StoreCorrupt(f"segment {file} is damaged ({type(error).__name__}); {SETTLED_CURE}") from None
+            raise StoreCorrupt(
+                f"segment {file} is damaged ({type(error).__name__}); {SETTLED_CURE}",
+                file=file,
+                cause=type(error).__name__,
+            ) from None
 
     def sweep(self, now: int) -> None:
         """Delete files left by a crash: not in the manifest, and too old to be in progress."""

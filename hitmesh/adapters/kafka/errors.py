@@ -57,12 +57,16 @@ def unavailable(error: KafkaError | KafkaException, doing: str) -> HitmeshError:
         return Unavailable(
             f"Kafka, {doing}: another member took over this reader's place in the group ({found.name()})",
             retry_after_s=RETRY_S,
+            call=doing,
+            cause=found.name(),
         )
     if found.code() in _MOVED:
         return _moved(found, doing)
     if found.code() in _BUGS:
-        return FatalError(f"Kafka, {doing}: {found.name()} {found.str()}")
-    return Unavailable(f"Kafka, {doing}: {found.name()} {found.str()}", retry_after_s=RETRY_S)
+        return FatalError(f"Kafka, {doing}: {found.name()} {found.str()}", call=doing, cause=found.name())
+    return Unavailable(
+        f"Kafka, {doing}: {found.name()} {found.str()}", retry_after_s=RETRY_S, call=doing, cause=found.name()
+    )
 
 
 def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
@@ -72,8 +76,15 @@ def of_transaction(error: KafkaError, doing: str) -> HitmeshError:
     if error.code() in _MOVED or _is_member_fenced(error):
         return _moved(error, doing)
     if error.txn_requires_abort():
-        return Unavailable(f"Kafka, {doing}: aborted, {error.name()} {error.str()}", retry_after_s=RETRY_S)
-    return CommitInDoubt(f"Kafka, {doing}: {error.name()} {error.str()}", retry_after_s=RETRY_S)
+        return Unavailable(
+            f"Kafka, {doing}: aborted, {error.name()} {error.str()}",
+            retry_after_s=RETRY_S,
+            call=doing,
+            cause=error.name(),
+        )
+    return CommitInDoubt(
+        f"Kafka, {doing}: {error.name()} {error.str()}", retry_after_s=RETRY_S, call=doing, cause=error.name()
+    )
 
 
 def _is_member_fenced(error: KafkaError) -> bool:

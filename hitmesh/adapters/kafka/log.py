@@ -107,7 +107,9 @@ class KafkaEventLog:
             waiting = list(self._waiting)
         left = len(wait(waiting, timeout_s).not_done)
         if left:
-            raise RetryError(f"{left} records still wait for Kafka after {timeout_s} s")
+            raise RetryError(
+                f"{left} records still wait for Kafka after {timeout_s} s", records=left, timeout_s=timeout_s
+            )
 
     def close(self) -> None:
         """Wait up to 10 s for pending appends, then release the producer. A second call changes nothing."""
@@ -150,6 +152,10 @@ class KafkaEventLog:
                 f"{len(self._waiting)} records of {self._queued_bytes} bytes wait for acknowledgement; "
                 f"the limits are {self._max_queued_records} records and {self._max_queued_bytes} bytes",
                 retry_after_s=_FULL_RETRY_S,
+                records=len(self._waiting),
+                size=self._queued_bytes,
+                max_records=self._max_queued_records,
+                limit=self._max_queued_bytes,
             )
 
     def _sending(self) -> Producer:

@@ -187,7 +187,11 @@ class KafkaLogReader:
             for message in self._consumed(1, _JOIN_POLL_S):
                 self._keep(message)
             if time.monotonic() > deadline:
-                raise Unavailable(f"Kafka assigned no partitions of {self._kafka_topic} within {_ASSIGNED_S:.0f} s")
+                raise Unavailable(
+                    f"Kafka assigned no partitions of {self._kafka_topic} within {_ASSIGNED_S:.0f} s",
+                    topic=self._kafka_topic,
+                    timeout_s=_ASSIGNED_S,
+                )
 
     def _accept(self) -> None:
         """Let transactions use this reader's membership, because the caller now knows the current assignment."""
@@ -206,8 +210,14 @@ class KafkaLogReader:
             )
             if not first <= done.next_offset <= end and (done.next_offset or first):
                 raise FatalError(
-                    f"{self._kafka_topic}/{partition.partition} has records {first} to {end}, but the group is "
-                    f"committed at {done.next_offset}: records are lost; restore the records, or commit {first} by hand"
+                    f"{self._kafka_topic}/{partition.partition} has records {first} to {end}, but the group "
+                    f"is committed at {done.next_offset}: records are lost; restore the records, or commit "
+                    f"{first} by hand",
+                    topic=self._kafka_topic,
+                    partition=str(partition.partition),
+                    first=first,
+                    last=end,
+                    position=done.next_offset,
                 )
         self._next = dict(committed)
         self._times = {partition.partition: done.log_time for partition, done in committed.items()}
@@ -242,7 +252,9 @@ class KafkaLogReader:
         if self._is_lost:
             # The client's own recovery may fail here: the client can fence its own second join.
             raise Unavailable(
-                f"this reader of {self._kafka_topic} was removed from the group; open a new reader", retry_after_s=0.5
+                f"this reader of {self._kafka_topic} was removed from the group; open a new reader",
+                retry_after_s=0.5,
+                topic=self._kafka_topic,
             )
         if self._has_moved:
             self._has_moved = False
@@ -284,7 +296,11 @@ class KafkaLogReader:
     def _refuse(self, error: KafkaError) -> None:
         """Raise the matching error for a KafkaError received in place of a message; ignore transient errors."""
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise FatalError(f"unread records of {self._kafka_topic} are gone from the log: {error}")
+            raise FatalError(
+                f"unread records of {self._kafka_topic} are gone from the log: {error}",
+                topic=self._kafka_topic,
+                cause=str(error),
+            )
         if not error.retriable() and error.code() not in _PASSING:
             raise unavailable(error, f"read of {self._kafka_topic}")
 

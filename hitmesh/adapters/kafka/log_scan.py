@@ -118,7 +118,9 @@ class KafkaLogScan:
             yield from messages
             if any(message.error() is None for message in messages):
                 silent_since = time.monotonic()
-        raise Unavailable(f"Kafka returned no record of {topic} for {_SILENT_S:.0f} s")
+        raise Unavailable(
+            f"Kafka returned no record of {topic} for {_SILENT_S:.0f} s", topic=str(topic), timeout_s=_SILENT_S
+        )
 
     def _indexed(self, consumer: Consumer, partition: PartitionId, log_time: int, end: int) -> int:
         """Return the first offset appended at `log_time` or later, otherwise the end offset."""

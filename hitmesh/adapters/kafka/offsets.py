@@ -78,6 +78,9 @@ def _progress(topic: str, answer: TopicPartition) -> PartitionProgress:
     if not metadata.isascii() or not metadata.isdigit():
         raise StoreCorrupt(
             f"{topic}/{answer.partition} is committed at {answer.offset} with metadata {metadata!r}, not a "
-            f"log time in UTC ms; commit the position again without metadata"
+            f"log time in UTC ms; commit the position again without metadata",
+            topic=str(topic),
+            partition=str(answer.partition),
+            position=answer.offset,
         )
     return PartitionProgress(answer.offset, int(metadata))

@@ -136,7 +136,9 @@ class KafkaOutbox:
         """Return the error for the caller: Kafka also fences the newest writer when its transaction took too long."""
         if isinstance(error, Fenced) and self._writers.newest(self._producer.transactional_id) == writer:
             return CommitInDoubt(
-                f"writer {writer}: {error.message}, although no writer is newer: the transaction took too long"
+                f"writer {writer}: {error.message}, although no writer is newer: the transaction took too long",
+                writer=str(writer),
+                cause=error.message,
             )
         return error
 

@@ -49,7 +49,7 @@ class RollupTopics:
             topic = self._servers.rollups(RowSource.TRAFFIC)
             found = AdminClient({"bootstrap.servers": self._servers.kafka, "log_level": 3}).list_topics(topic, _CALL_S)
             if found.topics[topic].error is not None:
-                raise FatalError(f"Kafka has no topic {topic}: run hitmesh init")
+                raise FatalError(f"Kafka has no topic {topic}: run hitmesh init", topic=topic)
             self._partitions = len(found.topics[topic].partitions)
         if not self._partitions:
             raise Unavailable("Kafka did not return the partition count of the rollup topics")

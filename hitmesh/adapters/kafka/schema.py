@@ -225,7 +225,11 @@ def _known(servers: Servers, wanted: Wanted) -> _There:
         if there is not None:
             return there
         if time.monotonic() > deadline:
-            raise Unavailable(f"Kafka does not know topic {wanted.name}, which was created {_CALL_S:.0f} s ago")
+            raise Unavailable(
+                f"Kafka does not know topic {wanted.name}, which was created {_CALL_S:.0f} s ago",
+                topic=wanted.name,
+                timeout_s=_CALL_S,
+            )
         time.sleep(_PAUSE_S)
 
 

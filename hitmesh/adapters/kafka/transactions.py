@@ -99,7 +99,11 @@ class TransactionalProducer:
                 self._producer, self._calls, self._has_sent = producer, calls, False
                 return
             except CallHangs as error:
-                raise Unavailable(f"Kafka, take over of {self.transactional_id}: {error}") from error
+                raise Unavailable(
+                    f"Kafka, take over of {self.transactional_id}: {error}",
+                    writer=self.transactional_id,
+                    cause=str(error),
+                ) from error
             except KafkaException as error:
                 # After a start the coordinator loads its log; meanwhile the previous transaction may still be ending.
                 if not error_of(error).retriable() or time.monotonic() > deadline:
@@ -124,7 +128,12 @@ class TransactionalProducer:
         except CallHangs as error:
             self.discard()
             logger().warning("transaction_hangs", message=str(error))
-            raise CommitInDoubt(f"Kafka, transaction of {self.transactional_id}: {error}", retry_after_s=0) from error
+            raise CommitInDoubt(
+                f"Kafka, transaction of {self.transactional_id}: {error}",
+                retry_after_s=0,
+                writer=self.transactional_id,
+                cause=str(error),
+            ) from error
         except KafkaException as error:
             raise self._given_up(producer, error_of(error)) from error
         except BaseException:

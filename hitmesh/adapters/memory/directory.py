@@ -65,7 +65,11 @@ class MemorySiteDirectory:
         with self._lock:
             taken = any((other.merchant, other.key_id) == (key.merchant, key.key_id) for other in self._keys.values())
             if taken or digest in self._keys:
-                raise AlreadyExists(f"{key.merchant} already has a key {key.key_id}, or the secret is in use")
+                raise AlreadyExists(
+                    f"{key.merchant} already has a key {key.key_id}, or the secret is in use",
+                    merchant=key.merchant,
+                    key_id=key.key_id,
+                )
             self._keys[digest] = key
         return key
 
@@ -87,7 +91,7 @@ class MemorySiteDirectory:
                     revoked = key if key.revoked_at is not None else replace(key, revoked_at=now)
                     self._keys[digest] = revoked
                     return revoked
-        raise NotFound(f"{merchant} has no key {key_id}", field="name")
+        raise NotFound(f"{merchant} has no key {key_id}", field="name", merchant=merchant, key_id=key_id)
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
         """Return the salt for a site-local date; create the salt for `today` or a neighbouring date (rule I2)."""

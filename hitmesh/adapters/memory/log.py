@@ -73,7 +73,11 @@ class MemoryLog:
             if records is None:
                 raise ValueError(f"{topic} has no partition {partition}")
             if self._bytes + len(record.value) > self._max_bytes:
-                raise LogFull(f"the log holds {self._bytes} bytes; the limit is {self._max_bytes}")
+                raise LogFull(
+                    f"the log holds {self._bytes} bytes; the limit is {self._max_bytes}",
+                    size=self._bytes,
+                    limit=self._max_bytes,
+                )
             self._bytes += len(record.value)
             log_time = log_time_of(record, self._clock.now(), records[-1].log_time if records else 0)
             position = Position(self._ids[topic], partition, len(records))

@@ -46,6 +46,9 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
             raise RefusedError(
                 f"{question.source} rows have no column {column!r}; columns are {', '.join(known)}",
                 field="dimensions",
+                source=question.source,
+                value=column,
+                known=", ".join(known),
             )
     return list(dict.fromkeys(columns))
 

@@ -35,6 +35,9 @@ def agreed(existing: Site, requested: Site) -> Site:
                 f"site {existing.name} exists with {field} {there}, not {wanted}; "
                 f"use the existing value, or another site name",
                 field=f"site.{field}",
+                site=existing.name,
+                value=str(wanted),
+                existing=str(there),
             )
     return existing
 

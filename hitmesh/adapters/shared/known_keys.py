@@ -102,7 +102,8 @@ class KnownKeys:
             if self._left < 1:
                 raise KeyNotLookedUp(
                     f"the key is unknown, and the limit is {self._per_s:,} look-ups of unknown keys per second: "
-                    "try again in a second, with an existing key"
+                    "try again in a second, with an existing key",
+                    limit=self._per_s,
                 )
             self._left -= 1
 

@@ -74,7 +74,9 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
     """
     versions = np.array([blob[0] if blob else 0 for blob in blobs], np.int64)
     if ((versions < 1) | (versions > 2 * _KEYED)).any():
-        raise StoreCorrupt(f"the sums of a partial have a version outside 1 to {2 * _KEYED}; use a newer hitmesh")
+        raise StoreCorrupt(
+            f"the sums of a partial have a version outside 1 to {2 * _KEYED}; use a newer hitmesh", newest=2 * _KEYED
+        )
     unkeyed = pl.Series(UNKEYED_DIGESTS, (versions <= _KEYED).astype(np.int64))
     wide = (versions % _KEYED == 0).tolist()
     parts = {
@@ -91,7 +93,7 @@ def unpacked_sums(blobs: Sequence[bytes]) -> pl.DataFrame:
 def _unpacked(version: int, blobs: Sequence[bytes]) -> pl.DataFrame:
     packed = _PACKED[version]
     if any(len(blob) != packed.itemsize for blob in blobs):
-        raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes")
+        raise StoreCorrupt(f"the sums of a partial are not {packed.itemsize} bytes", size=packed.itemsize)
     unpacked = np.frombuffer(b"".join(blobs), packed)
     sums = pl.DataFrame(np.ascontiguousarray(unpacked["sums"]), schema=dict.fromkeys(PARTIAL_SUMS, pl.Int64))
     typed = sums.cast(dict.fromkeys(AMOUNT_MEASURES, AMOUNT_SUM))

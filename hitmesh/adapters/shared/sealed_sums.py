@@ -42,7 +42,7 @@ def opened_sums(rows: pl.DataFrame, blobs: Sequence[bytes]) -> pl.DataFrame:
             if inner_blob is not blob and blob[-_DIGEST_BYTES:] != digest:
                 site, day = rows.select("site", "day").row(number)
                 place = f"a partial of {site} of UTC day {day}"
-                raise StoreCorrupt(f"{place} is damaged: its checksum does not match; {COPY_CURE}")
+                raise StoreCorrupt(f"{place} is damaged: its checksum does not match; {COPY_CURE}", place=place)
     return unpacked_sums(inner)
 
 

@@ -26,6 +26,11 @@ def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX
             f"the limit is {max_cells:,}: ask for a shorter range, fewer metrics or a smaller filter",
             field="time_range",
             reason=ErrorReason.QUESTION_TOO_DEAR,
+            rows=rows,
+            columns=columns,
+            comparisons=comparisons,
+            cells=cells,
+            limit=max_cells,
         )
 
 
@@ -41,4 +46,6 @@ def refuse_groups(groups: int, max_groups: int = MAX_GROUPS) -> None:
             f"at most {max_groups:,} can be sorted: use a filter, a coarser grain or a shorter range",
             field="dimensions",
             reason=ErrorReason.TOO_MANY_ROWS,
+            rows=groups,
+            limit=max_groups,
         )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hitmesh.model.errors import HitmeshError, RefusedError, RetryError, Variable
+from hitmesh.model.errors import HitmeshError, RefusedError, RetryError
 from hitmesh.model.reasons import ERROR_DOMAIN, LocalReason, Reason
 from hitmesh.tools.cli.output import echo, print_json
 
@@ -75,12 +76,11 @@ _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connecti
 class CommandFailed(Exception):
     """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and cure."""
 
-    def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED, **variables: Variable) -> None:
+    def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.reason = reason
-        self.variables = variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, CommandFailed):
         return _local(error.code, error.message, error.reason)
     if isinstance(error, HitmeshError):
-        return _local(_exit_of(error), error.message, error.reason)
+        return _local(_exit_of(error), error.message, error.reason, metadata=error.metadata())
     rpc_failure = _rpc_failure(error)
     if rpc_failure is not None:
         return rpc_failure
@@ -135,8 +135,15 @@ def _exit_of(error: HitmeshError) -> Exit:
     return Exit.USAGE if isinstance(error, RefusedError) else Exit.BUG
 
 
-def _local(code: int, message: str, reason: str, *, text: str | None = None) -> Failure:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": ERROR_DOMAIN}]
+def _local(
+    code: int, message: str, reason: str, *, text: str | None = None, metadata: Mapping[str, str] | None = None
+) -> Failure:
+    info: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": ERROR_DOMAIN,
+    }
+    details = [info | ({"metadata": dict(metadata)} if metadata else {})]
     rpc_code = _RPC_CODES[code] if code in _RPC_CODES else code - RPC_BASE
     return Failure(code, f"error: {message}" if text is None else text, rpc_code, message, details)
 

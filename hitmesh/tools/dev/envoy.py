@@ -12,7 +12,7 @@ from string import Template
 
 from google.rpc import error_details_pb2, status_pb2
 
-from hitmesh.model.errors import FatalError
+from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 
 TEMPLATE = "envoy.yaml.tmpl"
@@ -27,7 +27,6 @@ _LOCAL_REPLIES = {
     "reply_encoding": (3, ErrorReason.UNSUPPORTED_ENCODING),
     "reply_timeout": (4, ErrorReason.DEADLINE_EXCEEDED),
     "reply_not_found": (5, ErrorReason.NOT_FOUND),
-    "reply_other_host": (7, ErrorReason.OTHER_HOST),
     "reply_headers": (8, ErrorReason.REQUEST_TOO_LARGE),
     "reply_unimplemented": (12, ErrorReason.UNIMPLEMENTED),
     "reply_internal": (13, ErrorReason.PROXY_ERROR),
@@ -35,8 +34,9 @@ _LOCAL_REPLIES = {
 }
 
 # The template limits bodies of unary calls to this size.
+_MAX_BYTES = 2 << 20
 _TOO_LARGE = (
-    "the request has more than 2,097,152 bytes: send less per request, hits in several batches or by StreamHits"
+    f"the request has more than {_MAX_BYTES:,} bytes: send less per request, hits in several batches or by StreamHits"
 )
 
 
@@ -110,9 +110,10 @@ def render(door: Door) -> str:
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
-        reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE),
+        reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
         too_large=json.dumps(_TOO_LARGE),
-        too_large_details=json.dumps(_status_details(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE)),
+        too_large_details=json.dumps(_status_details(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES)),
+        reply_other_host=_reply(7, ErrorReason.OTHER_HOST, hosts=", ".join(door.hosts)),
         **{name: _reply(code, reason) for name, (code, reason) in _LOCAL_REPLIES.items()},
     )
 
@@ -137,13 +138,20 @@ def _endpoints(cluster: str, addresses: tuple[Address, ...]) -> str:
     )
 
 
-def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%") -> str:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": ERROR_DOMAIN}]
+def _reply(code: int, reason: ErrorReason, message: str = "%LOCAL_REPLY_BODY%", **variables: Variable) -> str:
+    info: dict[str, object] = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": ERROR_DOMAIN,
+    }
+    metadata = HitmeshError(message, reason=reason, **variables).metadata()
+    details = [info | ({"metadata": metadata} if metadata else {})]
     return json.dumps({"json_format": {"code": code, "message": message, "details": details}})
 
 
-def _status_details(code: int, reason: ErrorReason, message: str) -> str:
+def _status_details(code: int, reason: ErrorReason, message: str, **variables: Variable) -> str:
     """Return the gRPC status details as Envoy sends them in a header: base64 without padding."""
     status = status_pb2.Status(code=code, message=message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
+    metadata = HitmeshError(message, reason=reason, **variables).metadata()
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=metadata))
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")

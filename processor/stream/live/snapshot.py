@@ -139,7 +139,11 @@ def unpacked(value: bytes) -> dict[str, pl.DataFrame]:
     value = bytes(opened(value, "a snapshot", "the log is read instead", unsealed=b""))
     if not value.startswith(_READ):
         formats = " or ".join(known.decode() for known in _READ)
-        raise StoreCorrupt(f"a snapshot of {len(value)} bytes is not of format {formats}: the log is read instead")
+        raise StoreCorrupt(
+            f"a snapshot of {len(value)} bytes is not of format {formats}: the log is read instead",
+            size=len(value),
+            newest=formats,
+        )
     with decoding(f"a snapshot of {len(value)} bytes", "the log is read instead"):
         (length,) = _LENGTH.unpack_from(value, len(_FORMAT))
         begin = len(_FORMAT) + _LENGTH.size

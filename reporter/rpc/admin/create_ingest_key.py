@@ -27,7 +27,7 @@ def create_ingest_key(
     kind = KINDS.get(wanted.kind)
     if kind is None:
         cure = "use KEY_KIND_BROWSER, KEY_KIND_SERVER or KEY_KIND_EDGE"
-        raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind")
+        raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind", value=wanted.kind)
     site = _checked_site(backend, merchant, wanted)
     if kind is KeyKind.BROWSER and site is None:
         raise RefusedError("a browser key is public and needs one site: set site", field="key.site")

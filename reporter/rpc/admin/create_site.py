@@ -51,6 +51,7 @@ def checked_site(merchant: str, request: pb.CreateSiteRequest, *, secret: bytes,
             f"site_id {request.site_id[:80]!r} is not a site id: use 1 to 64 characters of a-z, 0-9 and '-', "
             "not beginning with '-'",
             field="site_id",
+            value=request.site_id,
         )
     wanted = request.site
     return Site(
@@ -82,6 +83,7 @@ def _checked_currency(code: str) -> str:
             f"currency {code[:16]!r} is not an ISO 4217 code: {cure}",
             field="site.currency",
             reason=ErrorReason.UNKNOWN_CURRENCY,
+            value=code,
         )
     return code
 
@@ -89,7 +91,11 @@ def _checked_currency(code: str) -> str:
 def _checked_spread(spread: int) -> int:
     if not 1 <= spread <= MAX_SPREAD:
         raise RefusedError(
-            f"spread {spread} is not 1 to {MAX_SPREAD}: leave spread out for {DEFAULT_SPREAD}", field="site.spread"
+            f"spread {spread} is not 1 to {MAX_SPREAD}: leave spread out for {DEFAULT_SPREAD}",
+            field="site.spread",
+            value=spread,
+            limit=MAX_SPREAD,
+            default=DEFAULT_SPREAD,
         )
     return spread
 

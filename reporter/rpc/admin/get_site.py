@@ -20,7 +20,9 @@ def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequ
     """
     if not SITE_PATTERN.fullmatch(request.name):
         raise RefusedError(
-            f"name {request.name[:160]!r} is not a site: write merchants/{{merchant}}/sites/{{site}}", field="name"
+            f"name {request.name[:160]!r} is not a site: write merchants/{{merchant}}/sites/{{site}}",
+            field="name",
+            value=request.name,
         )
     is_readable = may_read(caller, backend.open_reads, merchant_of(request.name), request.name)
     site = backend.directory.site(request.name) if is_readable else None

@@ -33,7 +33,11 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
         RefusedError: a value is invalid; PAGE_TOKEN_MISMATCH when the token belongs to another list.
     """
     if request.page_size < 0:
-        raise RefusedError(f"page_size {request.page_size} is negative: leave page_size out for 100", field="page_size")
+        raise RefusedError(
+            f"page_size {request.page_size} is negative: leave page_size out for 100",
+            field="page_size",
+            value=request.page_size,
+        )
     page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
     after = _name_in(request.page_token, request.parent)
     merchant, only = _visible(backend, caller, request.parent)
@@ -57,7 +61,7 @@ def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[s
         )
     merchant = caller.merchant if parent == ALL else checked_merchant(parent)
     if caller.kind is not KeyKind.SERVER or not may_read(caller, False, merchant, caller.site):
-        raise NotFound(f"{parent[:80]!r} does not exist or is not yours", field="parent")
+        raise NotFound(f"{parent[:80]!r} does not exist or is not yours", field="parent", value=parent)
     return merchant, caller.site
 
 

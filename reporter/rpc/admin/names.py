@@ -31,6 +31,7 @@ def checked_merchant(parent: str) -> str:
         raise RefusedError(
             f"parent {parent[:80]!r} is not a merchant: write merchants/ and 1 to 64 characters of a-z, 0-9 and '-'",
             field="parent",
+            value=parent,
         )
     return parent
 
@@ -44,7 +45,9 @@ def checked_key_name(name: str) -> tuple[str, str]:
     found = _KEY_NAME.fullmatch(name)
     if not found:
         raise RefusedError(
-            f"name {name[:160]!r} is not a key: write merchants/{{merchant}}/ingestKeys/{{id}}", field="name"
+            f"name {name[:160]!r} is not a key: write merchants/{{merchant}}/ingestKeys/{{id}}",
+            field="name",
+            value=name,
         )
     return found[1], found[2]
 

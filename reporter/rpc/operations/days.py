@@ -33,6 +33,8 @@ def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest
         raise RefusedError(
             f"first_utc_date {date_text(first)} is after last_utc_date {date_text(last)}: swap the dates",
             field="first_utc_date",
+            first=date_text(first),
+            last=date_text(last),
         )
     inside = sorted(day for day in days if first <= day <= last)
     return inside[-(MAX_DAYS if has_first else DEFAULT_DAYS) :]

@@ -56,5 +56,9 @@ def _in_range(name: str, day: int, change: int) -> int:
             "and ask reports for the sums of this day",
             field="first_utc_date",
             reason=ErrorReason.SUM_OUT_OF_RANGE,
+            metric=name,
+            day=date_text(day),
+            value=change,
+            limit=INT64_MAX,
         )
     return change

@@ -25,111 +25,157 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Not set."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 1
-    """The server failed; the cause is in the server's log. Report the failure to the operator."""
+    """The server failed; the cause is in the server's log. Report the failure to the operator. Metadata: call, cause,
+    first, known, last, migration, partition, position, status, topic, value.
+    """
     ERROR_REASON_UNAVAILABLE: _ErrorReason.ValueType  # 2
-    """A store or service is unavailable. Call again after `RetryInfo.retry_delay`."""
+    """A store or service is unavailable. Call again after `RetryInfo.retry_delay`. Metadata: call, cause, day, file, log,
+    missing, partition, paths, records, rows, site, site_day, status, store, timeout_s, topic, url, writer.
+    """
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 3
     """The caller cancelled the call."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 4
-    """The deadline passed before the answer was ready. Ask for less, or set a longer deadline."""
+    """The deadline passed before the answer was ready. Ask for less, or set a longer deadline. Metadata: limit,
+    timeout_s.
+    """
     ERROR_REASON_LOG_FULL: _ErrorReason.ValueType  # 5
-    """The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id."""
+    """The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata: limit,
+    max_records, records, size.
+    """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 6
-    """The disk has no room for the write; nothing is stored. Free disk space, then call again."""
+    """The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
     ERROR_REASON_COMMIT_IN_DOUBT: _ErrorReason.ValueType  # 7
-    """A write may or may not be stored. Read the state before the call is repeated."""
+    """A write may or may not be stored. Read the state before the call is repeated. Metadata: call, cause, file, writer."""
     ERROR_REASON_STORE_CORRUPT: _ErrorReason.ValueType  # 8
-    """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names."""
+    """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
+    cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
+    """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
     """Too many hits of the sender were refused, or too many unknown keys were looked up. Wait for
-    `RetryInfo.retry_delay`, then send a known key and valid hits.
+    `RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
-    """The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`."""
+    """The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`. Metadata: limit."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 11
-    """The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream
-    again after `RetryInfo.retry_delay`.
+    """The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream again
+    after `RetryInfo.retry_delay`. Metadata: limit.
     """
     ERROR_REASON_UNKNOWN_KEY: _ErrorReason.ValueType  # 20
-    """No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey."""
+    """No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey. Metadata: timeout_s."""
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
-    """The key was revoked. Create another key."""
+    """The key was revoked. Create another key. Metadata: key_id."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 22
-    """The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names."""
+    """The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names.
+    Metadata: key_kind, merchant.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 23
-    """The object does not exist or belongs to another merchant. Check the name."""
+    """The object does not exist or belongs to another merchant. Check the name. Metadata: first, key_id, last, limit,
+    merchant, records, value.
+    """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 24
-    """The name is taken by an object with other values. Use the existing object, or another name."""
+    """The name is taken by an object with other values. Use the existing object, or another name. Metadata: existing,
+    key_id, merchant, site, value.
+    """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
-    """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names."""
+    """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days,
+    existing, first, known, last, limit, source, timeout_s, value.
+    """
     ERROR_REASON_MISSING_FIELD: _ErrorReason.ValueType  # 26
     """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
     ERROR_REASON_DECODE: _ErrorReason.ValueType  # 27
-    """The request's bytes are not the expected message or JSON. Correct the encoding."""
+    """The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
     ERROR_REASON_PAGE_TOKEN_MISMATCH: _ErrorReason.ValueType  # 28
     """The page token belongs to another request. Use `next_page_token` of an answer to the same request."""
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 40
-    """The batch has more bytes or hits than allowed. Send several batches."""
+    """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
     ERROR_REASON_BATCH_OUT_OF_SEQUENCE: _ErrorReason.ValueType  # 41
-    """The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number."""
+    """The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number.
+    Metadata: expected, limit, value.
+    """
     ERROR_REASON_UNKNOWN_SITE: _ErrorReason.ValueType  # 42
-    """The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site."""
+    """The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site.
+    Metadata: key_id, merchant, value.
+    """
     ERROR_REASON_UNKNOWN_METRIC: _ErrorReason.ValueType  # 60
-    """The metric does not exist. ListMetrics returns all metrics."""
+    """The metric does not exist. ListMetrics returns all metrics. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_DIMENSION: _ErrorReason.ValueType  # 61
-    """The dimension does not exist. ListDimensions returns all dimensions."""
+    """The dimension does not exist. ListDimensions returns all dimensions. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_ORDER: _ErrorReason.ValueType  # 62
-    """The report is ordered by a field that it does not contain. Order by a metric or dimension of the report."""
+    """The report is ordered by a field that it does not contain. Order by a metric or dimension of the report. Metadata:
+    similar, value.
+    """
     ERROR_REASON_UNKNOWN_GRAIN: _ErrorReason.ValueType  # 63
-    """The time grain does not exist."""
+    """The time grain does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_GAP_FILL: _ErrorReason.ValueType  # 64
-    """The gap fill does not exist."""
+    """The gap fill does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_FORMAT: _ErrorReason.ValueType  # 65
-    """The export format does not exist."""
+    """The export format does not exist. Metadata: similar, value."""
     ERROR_REASON_UNKNOWN_TIME_ZONE: _ErrorReason.ValueType  # 66
-    """The time zone is not an IANA name."""
+    """The time zone is not an IANA name. Metadata: similar, value, version."""
     ERROR_REASON_UNKNOWN_CURRENCY: _ErrorReason.ValueType  # 67
-    """The currency is not an ISO 4217 code."""
+    """The currency is not an ISO 4217 code. Metadata: value."""
     ERROR_REASON_INVALID_TIME_RANGE: _ErrorReason.ValueType  # 68
-    """The time range is empty, incomplete or outside the calendar. Correct the range."""
+    """The time range is empty, incomplete or outside the calendar. Correct the range. Metadata: first, last, limit,
+    value, zone.
+    """
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 69
-    """The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter."""
+    """The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter. Metadata:
+    count, limit, position, size, value.
+    """
     ERROR_REASON_INVALID_REGEXP: _ErrorReason.ValueType  # 70
-    """The regular expression is not RE2, or too long. Correct the expression."""
+    """The regular expression is not RE2, or too long. Correct the expression. Metadata: cause, count, limit, value."""
     ERROR_REASON_VISIT_METRIC_HIT_DIMENSION: _ErrorReason.ValueType  # 71
-    """The metric counts visits, and the dimension belongs to single hits. Ask for a metric that `works_with` lists."""
+    """The metric counts visits, and the dimension belongs to single hits. Ask for a metric that `works_with` lists.
+    Metadata: dimension, metric, works_with.
+    """
     ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: _ErrorReason.ValueType  # 72
     """The metric counts hits or orders, and the dimension belongs to single items. Ask for a metric that `works_with`
-    lists.
+    lists. Metadata: dimension, metric, works_with.
     """
     ERROR_REASON_REJECTED_METRIC_DIMENSION: _ErrorReason.ValueType  # 73
-    """Refused hits are known by site only. Leave out the dimension."""
+    """Refused hits are known by site only. Leave out the dimension. Metadata: dimension, metric."""
     ERROR_REASON_MIXED_CURRENCIES: _ErrorReason.ValueType  # 74
-    """The amounts of sites with several currencies cannot be added. Ask for each site alone."""
+    """The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
+    metrics.
+    """
     ERROR_REASON_TOO_MANY_BUCKETS: _ErrorReason.ValueType  # 75
-    """The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range."""
+    """The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range. Metadata: count,
+    days, grain, limit.
+    """
     ERROR_REASON_TOO_MANY_ROWS: _ErrorReason.ValueType  # 76
-    """The report has more rows than allowed. Use a filter, fewer dimensions, a coarser grain or a shorter range."""
+    """The report has more rows than allowed. Use a filter, fewer dimensions, a coarser grain or a shorter range.
+    Metadata: cause, limit, rows, status.
+    """
     ERROR_REASON_TOO_MANY_SITES: _ErrorReason.ValueType  # 77
-    """The merchant has more sites than one answer may add up. Ask for single sites."""
+    """The merchant has more sites than one answer may add up. Ask for single sites. Metadata: limit, merchant."""
     ERROR_REASON_TOO_MANY_VALUES: _ErrorReason.ValueType  # 78
-    """The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range."""
+    """The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range. Metadata:
+    dimension, limit.
+    """
     ERROR_REASON_QUESTION_TOO_DEAR: _ErrorReason.ValueType  # 79
-    """The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter."""
+    """The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter. Metadata:
+    cells, columns, comparisons, limit, rows.
+    """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
-    """The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions."""
+    """The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions. Metadata: length,
+    limit, size, steps, values.
+    """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
-    """The answer does not fit into a message. Set a smaller limit, or export the report."""
+    """The answer does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
+    rows.
+    """
     ERROR_REASON_SUM_OUT_OF_RANGE: _ErrorReason.ValueType  # 82
-    """A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range."""
+    """A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range. Metadata:
+    bucket, day, limit, metric, value.
+    """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
     """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
     ERROR_REASON_UNSUPPORTED_ENCODING: _ErrorReason.ValueType  # 101
     """The proxy does not know the request's content-encoding. Send plain or gzipped content."""
     ERROR_REASON_OTHER_HOST: _ErrorReason.ValueType  # 102
-    """The Host header names another server. Use a host name of this mesh."""
+    """The Host header names another server. Use a host name of this mesh. Metadata: hosts."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 103
-    """The request has more bytes than the proxy takes. Send less per request."""
+    """The request has more bytes than the proxy takes. Send less per request. Metadata: limit."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 104
     """The service does not have the method."""
     ERROR_REASON_PROXY_ERROR: _ErrorReason.ValueType  # 105
@@ -144,116 +190,223 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     are texts of at most 200 characters; numbers have no separators. A refusal of a field also has the key `field`, the
     path of the field in the request, as in `google.rpc.BadRequest`. A call that may succeed later carries
     `google.rpc.RetryInfo`. New reasons and keys may be added: treat an unknown reason by the status code.
+
+    Keys, in the order of the alphabet; several names in a value are separated by ", ":
+      bucket: label of the time bucket.
+      call: the store's call that failed.
+      cause: the cause as another program names it.
+      cells: rows times columns that the question reads.
+      column: the column.
+      columns: columns that the question reads.
+      comparisons: comparisons of the filter.
+      count: the number that is out of bounds.
+      currencies: the currencies.
+      day: the day, or the salt's site and day.
+      days: days of the range.
+      dimension: the dimension.
+      existing: the value that exists or was sent elsewhere.
+      expected: the value that was expected.
+      field: path of the refused field.
+      file: the file.
+      first: first allowed or requested date, offset or instant.
+      fitting_rows: rows that would fit.
+      grain: the time grain.
+      hosts: allowed host names.
+      key_id: id of the ingest key.
+      key_kind: kind of the ingest key.
+      known: all known names.
+      last: last allowed or requested date, offset or instant.
+      length: characters of the longest value.
+      limit: the limit that the count, size or value exceeds.
+      log: the log.
+      max_records: maximum number of waiting records.
+      merchant: the merchant.
+      metric: the metric or measure.
+      metrics: the metrics.
+      migration: number of the migration.
+      missing: the missing progress mark.
+      newest: newest version or format that the server knows.
+      partition: the partition.
+      paths: serving paths that were tried.
+      pieces: pieces that were found.
+      place: the stored object.
+      position: character in the filter from 1, or a position in the log.
+      records: number of records.
+      rows: number of rows.
+      similar: similar known names, the nearest first.
+      site: the site.
+      site_day: the site and UTC day.
+      size: size in bytes, or of a regular expression in instructions.
+      source: kind of the rows.
+      status: HTTP status of the store's answer.
+      steps: steps that the regular expressions need.
+      store: the store.
+      timeout_s: seconds that were allowed.
+      topic: the topic.
+      url: address of the store.
+      value: the refused value.
+      values: number of values.
+      version: version that was found.
+      wait_s: seconds to wait.
+      works_with: metrics that work with the dimension.
+      writer: the writer that was interrupted.
+      zone: the time zone.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Not set."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 1
-"""The server failed; the cause is in the server's log. Report the failure to the operator."""
+"""The server failed; the cause is in the server's log. Report the failure to the operator. Metadata: call, cause,
+first, known, last, migration, partition, position, status, topic, value.
+"""
 ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 2
-"""A store or service is unavailable. Call again after `RetryInfo.retry_delay`."""
+"""A store or service is unavailable. Call again after `RetryInfo.retry_delay`. Metadata: call, cause, day, file, log,
+missing, partition, paths, records, rows, site, site_day, status, store, timeout_s, topic, url, writer.
+"""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 3
 """The caller cancelled the call."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 4
-"""The deadline passed before the answer was ready. Ask for less, or set a longer deadline."""
+"""The deadline passed before the answer was ready. Ask for less, or set a longer deadline. Metadata: limit,
+timeout_s.
+"""
 ERROR_REASON_LOG_FULL: ErrorReason.ValueType  # 5
-"""The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id."""
+"""The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata: limit,
+max_records, records, size.
+"""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 6
-"""The disk has no room for the write; nothing is stored. Free disk space, then call again."""
+"""The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
 ERROR_REASON_COMMIT_IN_DOUBT: ErrorReason.ValueType  # 7
-"""A write may or may not be stored. Read the state before the call is repeated."""
+"""A write may or may not be stored. Read the state before the call is repeated. Metadata: call, cause, file, writer."""
 ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 8
-"""Stored bytes are damaged or in an unknown format. Restore the file or table that the message names."""
+"""Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
+cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
+"""
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
 """Too many hits of the sender were refused, or too many unknown keys were looked up. Wait for
-`RetryInfo.retry_delay`, then send a known key and valid hits.
+`RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
-"""The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`."""
+"""The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`. Metadata: limit."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 11
-"""The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream
-again after `RetryInfo.retry_delay`.
+"""The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream again
+after `RetryInfo.retry_delay`. Metadata: limit.
 """
 ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 20
-"""No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey."""
+"""No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey. Metadata: timeout_s."""
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
-"""The key was revoked. Create another key."""
+"""The key was revoked. Create another key. Metadata: key_id."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 22
-"""The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names."""
+"""The key is valid, but its kind, merchant or site does not allow the call. Use the key that the message names.
+Metadata: key_kind, merchant.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 23
-"""The object does not exist or belongs to another merchant. Check the name."""
+"""The object does not exist or belongs to another merchant. Check the name. Metadata: first, key_id, last, limit,
+merchant, records, value.
+"""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 24
-"""The name is taken by an object with other values. Use the existing object, or another name."""
+"""The name is taken by an object with other values. Use the existing object, or another name. Metadata: existing,
+key_id, merchant, site, value.
+"""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
-"""A field has an invalid value. Correct the field that `google.rpc.BadRequest` names."""
+"""A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days,
+existing, first, known, last, limit, source, timeout_s, value.
+"""
 ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
 """A required field is not set. Set the field that `google.rpc.BadRequest` names."""
 ERROR_REASON_DECODE: ErrorReason.ValueType  # 27
-"""The request's bytes are not the expected message or JSON. Correct the encoding."""
+"""The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
 ERROR_REASON_PAGE_TOKEN_MISMATCH: ErrorReason.ValueType  # 28
 """The page token belongs to another request. Use `next_page_token` of an answer to the same request."""
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 40
-"""The batch has more bytes or hits than allowed. Send several batches."""
+"""The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
 ERROR_REASON_BATCH_OUT_OF_SEQUENCE: ErrorReason.ValueType  # 41
-"""The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number."""
+"""The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number.
+Metadata: expected, limit, value.
+"""
 ERROR_REASON_UNKNOWN_SITE: ErrorReason.ValueType  # 42
-"""The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site."""
+"""The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site.
+Metadata: key_id, merchant, value.
+"""
 ERROR_REASON_UNKNOWN_METRIC: ErrorReason.ValueType  # 60
-"""The metric does not exist. ListMetrics returns all metrics."""
+"""The metric does not exist. ListMetrics returns all metrics. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_DIMENSION: ErrorReason.ValueType  # 61
-"""The dimension does not exist. ListDimensions returns all dimensions."""
+"""The dimension does not exist. ListDimensions returns all dimensions. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_ORDER: ErrorReason.ValueType  # 62
-"""The report is ordered by a field that it does not contain. Order by a metric or dimension of the report."""
+"""The report is ordered by a field that it does not contain. Order by a metric or dimension of the report. Metadata:
+similar, value.
+"""
 ERROR_REASON_UNKNOWN_GRAIN: ErrorReason.ValueType  # 63
-"""The time grain does not exist."""
+"""The time grain does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_GAP_FILL: ErrorReason.ValueType  # 64
-"""The gap fill does not exist."""
+"""The gap fill does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_FORMAT: ErrorReason.ValueType  # 65
-"""The export format does not exist."""
+"""The export format does not exist. Metadata: similar, value."""
 ERROR_REASON_UNKNOWN_TIME_ZONE: ErrorReason.ValueType  # 66
-"""The time zone is not an IANA name."""
+"""The time zone is not an IANA name. Metadata: similar, value, version."""
 ERROR_REASON_UNKNOWN_CURRENCY: ErrorReason.ValueType  # 67
-"""The currency is not an ISO 4217 code."""
+"""The currency is not an ISO 4217 code. Metadata: value."""
 ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 68
-"""The time range is empty, incomplete or outside the calendar. Correct the range."""
+"""The time range is empty, incomplete or outside the calendar. Correct the range. Metadata: first, last, limit,
+value, zone.
+"""
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 69
-"""The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter."""
+"""The filter has a syntax error, or a condition that its dimension does not allow. Correct the filter. Metadata:
+count, limit, position, size, value.
+"""
 ERROR_REASON_INVALID_REGEXP: ErrorReason.ValueType  # 70
-"""The regular expression is not RE2, or too long. Correct the expression."""
+"""The regular expression is not RE2, or too long. Correct the expression. Metadata: cause, count, limit, value."""
 ERROR_REASON_VISIT_METRIC_HIT_DIMENSION: ErrorReason.ValueType  # 71
-"""The metric counts visits, and the dimension belongs to single hits. Ask for a metric that `works_with` lists."""
+"""The metric counts visits, and the dimension belongs to single hits. Ask for a metric that `works_with` lists.
+Metadata: dimension, metric, works_with.
+"""
 ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: ErrorReason.ValueType  # 72
 """The metric counts hits or orders, and the dimension belongs to single items. Ask for a metric that `works_with`
-lists.
+lists. Metadata: dimension, metric, works_with.
 """
 ERROR_REASON_REJECTED_METRIC_DIMENSION: ErrorReason.ValueType  # 73
-"""Refused hits are known by site only. Leave out the dimension."""
+"""Refused hits are known by site only. Leave out the dimension. Metadata: dimension, metric."""
 ERROR_REASON_MIXED_CURRENCIES: ErrorReason.ValueType  # 74
-"""The amounts of sites with several currencies cannot be added. Ask for each site alone."""
+"""The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
+metrics.
+"""
 ERROR_REASON_TOO_MANY_BUCKETS: ErrorReason.ValueType  # 75
-"""The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range."""
+"""The time range has more buckets of the grain than allowed. Use a coarser grain or a shorter range. Metadata: count,
+days, grain, limit.
+"""
 ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 76
-"""The report has more rows than allowed. Use a filter, fewer dimensions, a coarser grain or a shorter range."""
+"""The report has more rows than allowed. Use a filter, fewer dimensions, a coarser grain or a shorter range.
+Metadata: cause, limit, rows, status.
+"""
 ERROR_REASON_TOO_MANY_SITES: ErrorReason.ValueType  # 77
-"""The merchant has more sites than one answer may add up. Ask for single sites."""
+"""The merchant has more sites than one answer may add up. Ask for single sites. Metadata: limit, merchant."""
 ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
-"""The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range."""
+"""The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range. Metadata:
+dimension, limit.
+"""
 ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
-"""The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter."""
+"""The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter. Metadata:
+cells, columns, comparisons, limit, rows.
+"""
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
-"""The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions."""
+"""The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions. Metadata: length,
+limit, size, steps, values.
+"""
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
-"""The answer does not fit into a message. Set a smaller limit, or export the report."""
+"""The answer does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
+rows.
+"""
 ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 82
-"""A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range."""
+"""A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range. Metadata:
+bucket, day, limit, metric, value.
+"""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
 """The proxy could not read the request as JSON or gRPC of the called method. Correct the request."""
 ERROR_REASON_UNSUPPORTED_ENCODING: ErrorReason.ValueType  # 101
 """The proxy does not know the request's content-encoding. Send plain or gzipped content."""
 ERROR_REASON_OTHER_HOST: ErrorReason.ValueType  # 102
-"""The Host header names another server. Use a host name of this mesh."""
+"""The Host header names another server. Use a host name of this mesh. Metadata: hosts."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 103
-"""The request has more bytes than the proxy takes. Send less per request."""
+"""The request has more bytes than the proxy takes. Send less per request. Metadata: limit."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 104
 """The service does not have the method."""
 ERROR_REASON_PROXY_ERROR: ErrorReason.ValueType  # 105
