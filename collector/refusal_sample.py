@@ -11,10 +11,10 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.cells import HOUR_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-HOUR_MS: Final = 3_600_000
 # An hour may use a quarter of the day's cap, so that a flood in the morning leaves room for the evening.
 _HOURS_PER_DAY: Final = 4
 _KEYS: Final = ("site", "reason", "field", "key_id")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from hitmesh.model.limits import HEARTBEAT_S
 from hitmesh.runtime.config import ServiceSettings
 
 # How long a thread keeps the interpreter lock while others wait. With the default of 5 ms, stream threads preempt the
@@ -78,6 +79,6 @@ class CollectorSettings(ServiceSettings):
         default=10.0, ge=0, description="Minimum seconds between two log lines about batches not taken, per reason"
     )
     heartbeat_s: float = Field(
-        default=10.0, gt=0, description="Seconds between heartbeats in every partition (rule L1)"
+        default=HEARTBEAT_S, gt=0, description="Seconds between heartbeats in every partition (rule L1)"
     )
     drain_s: float = Field(default=4.0, gt=0, description="Seconds that streams have to finish after GoAway")

@@ -22,6 +22,7 @@ from hitmesh.model.claims import ClaimKind
 from hitmesh.model.days import date_text, day_message, day_of
 from hitmesh.model.errors import NotFound, RefusedError, Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.limits import MAX_SKEW_MS
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
@@ -36,8 +37,6 @@ DEFAULT_DAYS: Final = 3
 MAX_REFUSALS: Final = 1_000
 MAX_ID_CHARS: Final = 256
 WAIT_S: Final = 5.0
-# Hits may be this far ahead of the clock (rule T2).
-_AHEAD_MS: Final = 300_000
 
 _VERDICTS: Final = {
     Verdict.COUNTED: pb.HIT_VERDICT_COUNTED,
@@ -128,7 +127,7 @@ def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.Tra
 
 def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
     has_first, has_last = request.HasField("first_utc_date"), request.HasField("last_utc_date")
-    last = day_of("last_utc_date", request.last_utc_date) if has_last else utc_day_of(now_ms + _AHEAD_MS)
+    last = day_of("last_utc_date", request.last_utc_date) if has_last else utc_day_of(now_ms + MAX_SKEW_MS)
     first = day_of("first_utc_date", request.first_utc_date) if has_first else last - DEFAULT_DAYS + 1
     days = range(first, last + 1)
     if not 0 < len(days) <= MAX_DAYS:

@@ -23,6 +23,7 @@ from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
 from collector.admission.verdicts import NO_VARIABLES, Mask, Verdicts
 from hitmesh.model.errors import Variable
+from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 
@@ -177,7 +178,7 @@ def truncated_network(address: str) -> str:
     except ValueError:
         return ""
     mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-    return str(ip_network((mapped, 24 if mapped.version == 4 else 48), strict=False))
+    return str(ip_network((mapped, IPV4_PREFIX_BITS if mapped.version == 4 else IPV6_PREFIX_BITS), strict=False))
 
 
 def _known_country(code: str) -> str:

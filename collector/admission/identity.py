@@ -22,6 +22,7 @@ from collector.admission.texts import Texts
 from collector.admission.verdicts import Mask, Verdicts
 from collector.admission.visitor_memory import VisitorMemory
 from hitmesh.model.keys import visitor_key
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.reasons import HitReason
 from hitmesh.model.sites import Site
 
@@ -31,7 +32,6 @@ SaltOf = Callable[[str, date, date], bytes]
 MAX_ID_BYTES: Final = 128
 GRANTED: Final = 1
 DENIED: Final = 2
-_CELL_MS: Final = 900_000  # time zones change the date at the start of a cell (decision A10)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -95,7 +95,7 @@ def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
         return
-    cells = known.event_time[at] // _CELL_MS
+    cells = known.event_time[at] // CELL_MS  # time zones change the date at the start of a cell (decision A10)
     host = np.zeros(len(at), np.int32) if known.hostname is None else known.hostname.codes[at]
     first, codes = distinct_tuples(
         [known.site[at], cells - cells.min(), known.network.codes[at], known.user_agent.codes[at], host]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hitmesh.model.arrays import I64Array
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import (
     DAY_MS,
     CivilTimeError,
@@ -30,7 +31,6 @@ from hitmesh.model.zones import (
     offsets_at,
 )
 
-CELL_MS: Final = 900_000
 HOUR_MS: Final = 3_600_000
 MONDAY: Final = 0
 

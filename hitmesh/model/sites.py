@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from hitmesh.model.limits import VISIT_CAP_MS, VISIT_GAP_MS
+from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class VisitPolicy:
     version: str = "v1"
     gap_ms: int = VISIT_GAP_MS
     cap_ms: int = VISIT_CAP_MS
-    max_hits: int = 5_000
+    max_hits: int = MAX_VISIT_HITS
     campaign_splits: bool = True
     split_at_local_midnight: bool = False
 

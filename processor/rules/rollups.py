@@ -18,9 +18,8 @@ import polars as pl
 from hitmesh.model.amounts import as_rows
 from hitmesh.model.amounts import sums as exact_sums
 from hitmesh.model.arrays import BoolArray
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.hit_types import CartAction, HitType
-from hitmesh.model.limits import LATENESS_MS
+from hitmesh.model.limits import CELL_MS, LATENESS_MS, LG_K_CELL
 from hitmesh.model.reasons import HitFlag
 from hitmesh.model.rows.rollup_rows import (
     HIT_DIMENSIONS,
@@ -33,7 +32,7 @@ from hitmesh.model.rows.rollup_rows import (
     with_escaped_names,
 )
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
-from hitmesh.model.sketches.unions import LG_K_CELL, cell_sketches, exact_limit
+from hitmesh.model.sketches.unions import cell_sketches, exact_limit
 from processor.rules.visits import VIEW_TYPES, Summaries
 
 QUALITY_MEASURES: Final = ("bot_hits", "excluded_hits", "late_hits", "clock_skewed_hits")

@@ -16,10 +16,9 @@ import polars as pl
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.generations import STREAM_GENERATION, Drift, GenerationEntry
 from hitmesh.model.hit_types import HitType
-from hitmesh.model.limits import COPY_WINDOW_MS
+from hitmesh.model.limits import COPY_WINDOW_MS, DERIVED_FROM_MS, FOLLOWED_MS, LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
-from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.waiting_visits import days_with_provisional_visits
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import (
@@ -41,11 +40,11 @@ from processor.rules.refunds import claims_refund, takes_total, with_totals
 from processor.rules.rollups import RowOwner
 from processor.settle.drift import drift_of
 from processor.settle.series import settled_series
-from processor.settle.settlement import DERIVE_MS, DayInputs, Settled, settle
+from processor.settle.settlement import DayInputs, Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, DAY_MS)  # how far past the day's end visits are followed: first try, second try
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how far past the day's end visits are followed: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
@@ -167,7 +166,7 @@ class Attempt:
 
     def _inputs(self, site: Site | None, known_until: int, rejected: Mapping[int, int]) -> DayInputs:
         name, day = self.site_day
-        reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVE_MS
+        reach_back = COPY_WINDOW_MS if self._carry else COPY_WINDOW_MS + DERIVED_FROM_MS
         window = self._window(name, day * DAY_MS - reach_back, known_until + COPY_WINDOW_MS)
         claims, refund_days = self._claims(window, known_until)
         return DayInputs(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, STREAM_COLUMNS
-from hitmesh.model.sketches.unions import LG_K_CELL
 from processor.rules.rollups import filled_rows
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.rows import SignedRows

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,10 @@ from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.hit_types import HitType
+from hitmesh.model.limits import DERIVED_FROM_MS, LG_K_CELL
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.sites import VisitPolicy
-from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.zones import DAY_MS
 from processor.rules.carry import Carry, digest, no_open_visits, open_rows, visit_dimensions
 from processor.rules.copies import Copies, find_copies
@@ -34,8 +33,6 @@ from processor.rules.refunds import claims_refund, settled_refunds
 from processor.rules.rollups import RowOwner, traffic_rows, visits_rows
 from processor.rules.visits import VIEW_TYPES, Visits, build_visits, open_at
 from processor.settle.window import Window, chosen
-
-DERIVE_MS: Final = DAY_MS  # without a carry, open visits are derived from this much raw data before the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +183,7 @@ def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerd
 def _derived_carry(inputs: DayInputs, times: I64Array, is_copy: BoolArray) -> pl.DataFrame:
     """Return the visits open at the day's start, from the raw hits in the preceding 24 h (rule L4)."""
     begin = inputs.owner.day * DAY_MS
-    before = inputs.window.rows.filter((times >= begin - DERIVE_MS) & (times < begin) & ~is_copy)
+    before = inputs.window.rows.filter((times >= begin - DERIVED_FROM_MS) & (times < begin) & ~is_copy)
     if before.is_empty():
         return no_open_visits()
     visits = build_visits(before, no_open_visits(), inputs.policy, inputs.zone)

@@ -23,10 +23,10 @@ from hitmesh.model.closing import first_open_day
 from hitmesh.model.days import date_text
 from hitmesh.model.errors import FatalError, RetryError, StaleGeneration, Unavailable
 from hitmesh.model.generations import SETTLEMENT_LOG, STREAM_GENERATION, DirtyMark, DirtySiteDay
+from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.rows.columns import LOGIC_VERSION
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.ports import Clock, ProgressReader
 from hitmesh.runtime.logs import logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured

@@ -23,14 +23,10 @@ from hitmesh.model import closing
 from hitmesh.model.cells import cell_of, day_start_ms
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, MarkRange
 from hitmesh.model.keys import hash64, partition_of
-from hitmesh.model.limits import AHEAD_TOLERANCE_MS
+from hitmesh.model.limits import AHEAD_TOLERANCE_MS, DEGRADED_AFTER_MS, DELAYED_AFTER_MS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
-
-DELAYED_AFTER_MS: Final = 15 * 60_000
-DEGRADED_AFTER_MS: Final = 60 * 60_000
-
 
 # The record's writer is unknown here; the processor logs the cause.
 _CAUSE: Final = (

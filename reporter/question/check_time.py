@@ -9,9 +9,10 @@ import datetime as dt
 from typing import Final, Literal
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
-from hitmesh.model.cells import CELL_MS, Buckets, Grain, buckets_between, civil_range
+from hitmesh.model.cells import Buckets, Grain, buckets_between, civil_range
 from hitmesh.model.dates import checked_date
 from hitmesh.model.errors import RefusedError, Variable
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import DAY_MS, CivilTimeError, UnknownTimeZoneError, load_zone, local_date
 

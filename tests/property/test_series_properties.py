@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.model.cells import CELL_MS, Grain
+from hitmesh.model.cells import Grain
 from hitmesh.model.filters import Comparison, Not, Operator
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from reporter.answer.series import Series
 from reporter.question.catalogue import METRICS, Kind, allowed_dimensions

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitmesh.model.cells import CELL_MS, Grain, buckets, buckets_between, civil_day_range
+from hitmesh.model.cells import Grain, buckets, buckets_between, civil_day_range
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS, day_number, day_starts, load_zone, offsets_at, zone_names
 
 # Zones with unusual clock changes, drawn as often as all other zones together.

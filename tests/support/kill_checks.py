@@ -12,10 +12,10 @@ from dataclasses import replace
 import polars as pl
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.ledger import LedgerClass, LedgerKind
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import LoggedRecord, RecordKind, RejectedHit

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from hitmesh.adapters.factory import Stores
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerClass, LedgerKind
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_SKETCHES, VISITS_DIMENSIONS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_MEASURES

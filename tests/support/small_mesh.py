@@ -17,10 +17,9 @@ import numpy as np
 import polars as pl
 
 from hitmesh.adapters.factory import Stores, open_stores
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION, LedgerEntry
 from hitmesh.model.hit_types import CartAction, HitType
-from hitmesh.model.limits import CLOSED_AFTER_MS
+from hitmesh.model.limits import CELL_MS, CLOSED_AFTER_MS
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import HitFlag

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from hitmesh.model.cells import (
-    CELL_MS,
     HOUR_MS,
     Bucket,
     Grain,
@@ -20,6 +19,7 @@ from hitmesh.model.cells import (
     utc_day_of,
 )
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import (
     DAY_MS,
     TZDB_VERSION,

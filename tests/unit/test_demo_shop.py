@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.tools.dev.demo_shop import DAY_MS, demo_hits
+from hitmesh.model.zones import DAY_MS
+from hitmesh.tools.dev.demo_shop import demo_hits
 
 NOW_MS = 1_784_000_000_000  # 2026-07-14T03:33:20Z
 

@@ -10,9 +10,10 @@ from random import Random
 import polars as pl
 import pytest
 
+from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.filters import Comparison, Filter, Not, Operator
 from hitmesh.model.rows.rollup_rows import FOLDED
-from processor.stream.live.folding import FOLDED_COLUMNS, HOUR_MS, FoldedTexts
+from processor.stream.live.folding import FOLDED_COLUMNS, FoldedTexts
 from processor.stream.live.kept import KEPT_COLUMNS
 from processor.stream.live.limits import Limits
 from reporter.answer.series import Exactness

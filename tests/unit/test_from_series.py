@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from collector.refusal_sample import HOUR_MS, RefusalSample
-from hitmesh.model.cells import CELL_MS
+from collector.refusal_sample import RefusalSample
+from hitmesh.model.cells import HOUR_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 from hitmesh.model.zones import DAY_MS
 

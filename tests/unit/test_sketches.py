@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 
+from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.sketches import unions as sketches_module
 from hitmesh.model.sketches.theta import MAX_THETA
 from hitmesh.model.sketches.unions import (
-    LG_K_CELL,
     cell_sketches,
     exact_limit,
     merge_by_group,

@@ -11,7 +11,7 @@ from typing import Final
 from hitmesh.adapters.cassandra.session import CassandraSession, Row
 from hitmesh.adapters.cassandra.written import Written
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.zones import DAY_MS

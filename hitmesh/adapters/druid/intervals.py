@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
 _DAYS_AHEAD: Final = 1  # the log's clock may be ahead of this machine's

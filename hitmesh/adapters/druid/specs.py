@@ -19,8 +19,8 @@ from hitmesh.adapters.shared.druid_columns import (
     SORTED,
     TIME,
 )
+from hitmesh.model.limits import LG_K_UNION
 from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
-from hitmesh.model.sketches.unions import LG_K_UNION
 
 Spec = dict[str, Any]
 

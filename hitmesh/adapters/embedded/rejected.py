@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hitmesh.adapters.embedded.sqlite import Database
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.zones import DAY_MS

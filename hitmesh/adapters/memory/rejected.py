@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.positions import Position
 from hitmesh.model.records import RejectedHit
 from hitmesh.model.zones import DAY_MS

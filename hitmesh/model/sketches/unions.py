@@ -18,10 +18,8 @@ import polars as pl
 import pyarrow as pa
 
 from hitmesh.model.arrays import I64Array, U64Array
+from hitmesh.model.limits import LG_K_CELL, LG_K_UNION
 from hitmesh.model.sketches.theta import MAX_THETA, SEED, Theta, Thetas, parse, require
-
-LG_K_CELL: Final = 12
-LG_K_UNION: Final = 14
 
 _U64 = np.uint64
 _C1: Final = _U64(0x87C37B91114253D5)

@@ -14,9 +14,9 @@ from random import Random
 from typing import Final
 
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.cells import HOUR_MS
+from hitmesh.model.zones import DAY_MS
 
-DAY_MS: Final = 86_400_000
-HOUR_MS: Final = 3_600_000
 ORIGIN: Final = "https://shop.example"
 DEFAULT_SEED: Final = 7
 DEFAULT_DAYS: Final = 30

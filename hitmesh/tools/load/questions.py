@@ -19,11 +19,11 @@ from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.client.mesh import CALL_TIMEOUT_S, Mesh
 from hitmesh.client.sites import ensure_site
 from hitmesh.model.days import day_message
+from hitmesh.model.zones import DAY_MS
 from hitmesh.tools.load.expected import METRICS
 from hitmesh.tools.load.plan import MERCHANT
 from hitmesh.tools.load.scenery import CURRENCY
 
-DAY_MS: Final = 86_400_000
 MICROS: Final = 1_000_000
 NANOS_PER_MICRO: Final = 1_000
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-GAP_MS: Final = 1_800_000
+from hitmesh.model.limits import VISIT_GAP_MS
+
 NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
 """Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
@@ -30,7 +31,7 @@ def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
     sizes: list[int] = []
     last_ms, current = 0, NO_CAMPAIGN
     for at_ms, campaign in sorted(hits):
-        by_gap = not sizes or at_ms - last_ms > GAP_MS
+        by_gap = not sizes or at_ms - last_ms > VISIT_GAP_MS
         is_quiet = campaign <= QUIET
         campaign = QUIET - campaign if is_quiet else campaign
         begins = by_gap or campaign not in (NO_CAMPAIGN, current)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from hitmesh.model.cells import CELL_MS
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from processor.rules.visits import VIEW_TYPES
 from processor.stream.live.building import Built

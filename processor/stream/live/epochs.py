@@ -16,6 +16,7 @@ import polars as pl
 from hitmesh.model.amounts import sums as exact_sums
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerKind
+from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, TRAFFIC_MEASURES, VISITS_MEASURES, RowSource
 from hitmesh.model.rows.stream_columns import (
@@ -27,7 +28,7 @@ from hitmesh.model.rows.stream_columns import (
     SERIES_COLUMNS,
     UNKEYED_DIGESTS,
 )
-from hitmesh.model.sketches.unions import LG_K_CELL, merge_by_group
+from hitmesh.model.sketches.unions import merge_by_group
 from processor.stream.live.rows import SignedRows
 
 _CELL: Final = ("site", "day", "cell", "excluded")

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import I64Array
+from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.rows.rollup_rows import FOLDED
 from processor.stream.live.limits import PRODUCTION, Limits
 
-HOUR_MS: Final = 3_600_000  # of log time
 # Columns that a client may fill with unlimited texts. Classes and currencies are few.
 FOLDED_COLUMNS: Final = (
     "hostname",

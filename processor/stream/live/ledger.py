@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.ledger import LedgerClass, LedgerKind
+from hitmesh.model.limits import CELL_MS
 from hitmesh.model.rows.stream_columns import LEDGER_SUMS
 from hitmesh.model.zones import DAY_MS
 

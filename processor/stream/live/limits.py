@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hitmesh.model.sketches.unions import LG_K_CELL
+from hitmesh.model.limits import KEPT_HITS_OF_VISITOR, LG_K_CELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Limits:
     compared_copies: int = 16
     hash_bits: int = 64
     replay_hits: int = 50_000
-    kept_of_visitor: int = 5_000
+    kept_of_visitor: int = KEPT_HITS_OF_VISITOR
     chunk_bytes: int = 1_000_000
     texts_per_hour: int = 50_000
     lg_k: int = LG_K_CELL

@@ -12,8 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from hitmesh.model.cells import CELL_MS
-from hitmesh.model.limits import CLOSED_AFTER_MS
+from hitmesh.model.limits import CELL_MS, CLOSED_AFTER_MS
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.row_digest import RowDigest

@@ -17,8 +17,8 @@ import polars as pl
 from hitmesh.model.amounts import as_rows
 from hitmesh.model.amounts import sums as exact_sums
 from hitmesh.model.arrays import I32Array, I64Array, U64Array
-from hitmesh.model.cells import CELL_MS
 from hitmesh.model.generations import STREAM_GENERATION
+from hitmesh.model.limits import CELL_MS, LG_K_CELL
 from hitmesh.model.rows.rollup_rows import (
     HIT_DIMENSIONS,
     TRAFFIC_MEASURES,
@@ -29,7 +29,6 @@ from hitmesh.model.rows.rollup_rows import (
 )
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
-from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.zones import DAY_MS
 from processor.rules.rollups import copy_contributions, filled_rows, hit_contributions, hit_type_name, visitor_sketches
 from processor.stream.live.exact_index import seed

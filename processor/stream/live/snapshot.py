@@ -18,11 +18,11 @@ import orjson
 import polars as pl
 
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
 from hitmesh.model.rows.columns import as_int64_where_they_fit
 from hitmesh.model.rows.row_digest import RowDigest
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS, UNKEYED_DIGESTS
-from hitmesh.model.sketches.unions import LG_K_CELL
 from hitmesh.model.stored import decoding, opened, sealed
 from processor.stream.live.epochs import EpochSums
 from processor.stream.live.kept import KEPT_COLUMNS, Spill

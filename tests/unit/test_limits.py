@@ -1,0 +1,52 @@
+"""The numbers of the rules: each limit cites a rule of docs/rules.md, and no other module defines a rule's number."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = ROOT / "hitmesh/model/limits.py"
+PACKAGES = ("hitmesh", "collector", "control", "processor", "reporter")
+RULE = re.compile(r"\b[Rr]ules? ([TIDSLZMP][0-9]+)")
+
+
+def explained() -> dict[str, str]:
+    """Return each limit with the text below it."""
+    body = ast.parse(LIMITS.read_text(encoding="utf-8")).body
+    pairs = itertools.pairwise(body)
+    return {
+        ast.unparse(limit.target): str(text.value.value)
+        for limit, text in pairs
+        if isinstance(limit, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
+def constants_of_rules() -> Iterator[str]:
+    """Yield the constants outside limits.py that hold a number and cite a rule in a comment on or above the line."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines):
+                value = re.match(r"([A-Z_]+)(?:: Final)? = [0-9_ *.]+(?:#.*)?$", line)
+                above = lines[number - 1] if number and lines[number - 1].startswith("#") else ""
+                if value and path != LIMITS and (RULE.search(line) or RULE.search(above)):
+                    yield f"{path.relative_to(ROOT)}:{number + 1} {value[1]}"
+
+
+def test_every_limit_cites_a_rule_that_exists() -> None:
+    rules = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
+    no_rules = {"CELL_MS", "LG_K_CELL", "LG_K_UNION", "UNKNOWN_KEYS_S"}  # definitions, a metric, no rule
+    limits = explained()
+    assert set(limits) > no_rules
+    for name in set(limits) - no_rules:
+        cited = RULE.findall(limits[name])
+        assert cited, f"{name} cites no rule"
+        assert all(f"- {rule} " in rules for rule in cited), name
+
+
+def test_a_number_of_a_rule_stands_in_limits_alone() -> None:
+    assert not list(constants_of_rules())
