@@ -34,7 +34,7 @@ FIXED = {"cure", "hint", "rule"}
 # Names of values that say nothing which the variables lack: parameters that hold a text, lists of all known names.
 WORDS = FIXED | {"complaint", "held", "why", "what", "message", "data", "METRICS", "DIMENSIONS", "READY_FILE"}
 # Texts of drivers and servers, their limits, and stored bytes: these stay out of the metadata.
-WORDS |= {"error", "cql", "_SAID", "_MAX_SAID", "metadata"}
+WORDS |= {"error", "cql", "metadata", "_MAX_CHARS", "_MAX_SHOWN_BYTES"}
 
 
 class Raised(NamedTuple):
