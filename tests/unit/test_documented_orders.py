@@ -1,0 +1,95 @@
+"""Where a page says that code alone has an order, the page names the steps in the order of the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from processor.stream.commit import CommitStep
+
+ROOT = Path(__file__).resolve().parents[2]
+WALK = (ROOT / "docs/walk.md").read_text(encoding="utf-8")
+SETTLER = "processor/settle/settler.py"
+
+# A publication: words of the page and of the docstring for each effect, and the call that has the effect.
+PUBLICATION = (
+    ("rows", "write all rows", "sink.write"),
+    ("series", "write the series", "series.put_settled"),
+    ("collisions", "write the collisions", "rejected.put"),
+    ("marks on other closed days", "mark the days", "dirty.mark"),
+    ("publication", "publish generation", "generations.publish"),
+    ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
+    ("are cleared", "clear the marks", "dirty.clear"),
+)
+# A step of the stream: functions that the page names, in the order of `apply`.
+STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
+
+
+def section(title: str) -> str:
+    """Return the text of a section of the walk."""
+    return WALK.partition(f"## {title}")[2].partition("\n## ")[0]
+
+
+def functions_in(path: str) -> dict[str, ast.FunctionDef]:
+    """Return a module's functions and methods by name."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def calls_of(name: str, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    """Yield the calls in a function in the order of the text; a call of the module's own function yields its calls."""
+    calls = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Call)]
+    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+        called = ast.unparse(call.func)
+        own = called.rpartition(".")[2]
+        if own in functions and own != name and called in (own, f"self.{own}") and own != "_publish_apart":
+            yield from calls_of(own, functions)
+        else:
+            yield ".".join(called.split(".")[-2:])
+
+
+def places(text: str, words: Sequence[str]) -> list[int]:
+    """Return where each of the words begins in the text, searched from the place of the word before."""
+    found: list[int] = []
+    for word in words:
+        at = text.find(word, found[-1] + 1 if found else 0)
+        assert at >= 0, f"{word!r} is missing, or stands before {words[: len(found)]}"
+        found.append(at)
+    return found
+
+
+def test_the_walk_names_the_steps_of_a_commit_in_their_order() -> None:
+    named = re.findall(r"\*\*(\w+)\*\*", section("6 Stored for good"))
+    assert named == [step.value for step in CommitStep]
+
+
+def test_the_table_of_crashes_has_every_step_of_a_commit_in_order() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section("A redo or a crash"), re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [step.value for step in CommitStep]
+
+
+@pytest.mark.parametrize("place", ["page", "docstring"])
+def test_a_publication_is_described_in_the_order_of_the_code(place: str) -> None:
+    if place == "page":
+        item = section("S Settlement").partition("Settler._publish_wave")[2]
+        places(item, [page for page, _, _ in PUBLICATION])
+    else:
+        docstring = ast.get_docstring(functions_in(SETTLER)["_publish_wave"]) or ""
+        places(docstring, [words for _, words, _ in PUBLICATION])
+
+
+def test_a_publication_takes_its_steps_in_that_order() -> None:
+    effects = [call for _, _, call in PUBLICATION]
+    taken = [call for call in calls_of("_publish_wave", functions_in(SETTLER)) if call in effects]
+    assert taken == effects
+
+
+def test_the_walk_names_the_parts_of_a_stream_step_in_the_order_of_the_code() -> None:
+    item = section("5 ").partition("live/step.py:apply")[2]
+    places(item, [f":{name}`" for name in STREAM_STEP])
+    taken = [call for call in calls_of("apply", functions_in("processor/stream/live/step.py")) if call in STREAM_STEP]
+    assert taken == list(STREAM_STEP)
