@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -21,7 +21,7 @@ from collector.admission.envelopes import Fault
 from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
-from collector.admission.verdicts import NO_VARIABLES, Mask, Verdicts
+from collector.admission.verdicts import Mask, Verdicts
 from hitmesh.model.errors import Variable
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
 from hitmesh.model.reasons import HitReason
@@ -52,7 +52,7 @@ class Refusal:
     site: str = ""
     key_id: str = ""
     retry: bool = False
-    variables: Mapping[str, Variable] = NO_VARIABLES
+    variables: Mapping[str, Variable] = field(default_factory=dict)
 
 
 Answer = Grant | Refusal

@@ -7,6 +7,7 @@ the number of refusals, so each must be cheap.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -61,7 +62,7 @@ class Verdict:
     reason: HitReason
     field: str
     messages: str | list[str]
-    variables: Mapping[str, Variable] = NO_VARIABLES
+    variables: Mapping[str, Variable] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
