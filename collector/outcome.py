@@ -35,14 +35,6 @@ class BatchOutcome:
             for issue in self.issues[:1]
         )
 
-    @property
-    def refused_whole(self) -> Issue | None:
-        """The issue that refused the whole batch, if any."""
-        return next(
-            (issue for issue in self.issues if issue.index == WHOLE_BATCH and issue.outcome == "REJECTED"),
-            None,
-        )
-
 
 def issue_messages(batch_seq: int | None, outcome: BatchOutcome) -> Iterable[collector_pb2.HitIssue]:
     """Yield a batch's issues as messages; `batch_seq` is None for a call with a single batch."""
@@ -87,8 +79,3 @@ def retry_later(
     """Return the outcome for a batch that must be sent again; `variables` are the variable parts of the message."""
     issue = Issue(0, WHOLE_BATCH, "", "RETRY", reason, "", message, variables)
     return BatchOutcome(issues=(issue,), retry_s=retry_s)
-
-
-def refused(reason: str, message: str) -> BatchOutcome:
-    """Return the outcome for a batch refused whole before admission."""
-    return BatchOutcome(issues=(Issue(0, WHOLE_BATCH, "", "REJECTED", reason, "", message),))

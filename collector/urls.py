@@ -15,9 +15,8 @@ from urllib.parse import unquote
 
 import idna
 
-# A path or host without a match is in normal form already. RE2 and Python agree on these expressions.
+# A path without a match is in normal form already. RE2 and Python agree on this expression.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
-HOST_TO_NORMALISE: Final = r"[^\-.0-9:\[\]_a-z]|xn--|\.$"
 
 # The rest of a longer path is ignored: a byte of the normal form takes at most three characters.
 _MAX_READ_CHARS: Final = 3 * 2_000 + 12

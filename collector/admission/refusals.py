@@ -81,7 +81,7 @@ def _nothing() -> pl.DataFrame:
 def _rejected_batches(notes: Notes, decoded: Decoded, batches: Batches) -> pl.DataFrame:
     frames = notes.rows.tolist()
     faults = [decoded.faults.get(frame) for frame in frames]
-    rows = _rows(notes, notes.rows, decoded, batches) | {
+    rows = _rows(notes, notes.rows, batches) | {
         "hit_id": [""] * len(frames),
         "batch_index": np.full(len(frames), WHOLE_BATCH, dtype=np.int32),
         "hits": [
@@ -102,7 +102,7 @@ def _rejected_hits(
     ids = _ids_of(notes.rows, identified)
     originals = {frame: original_hits(decoded.frames[frame].batch) for frame in np.unique(frames).tolist()}
     places = zip(frames.tolist(), indexes.tolist(), silent, strict=True)
-    rows = _rows(notes, frames, decoded, batches) | {
+    rows = _rows(notes, frames, batches) | {
         "hit_id": ["" if denied else _storable(each) for denied, each in zip(silent, ids, strict=True)],
         "batch_index": indexes,
         "hits": np.ones(len(frames), dtype=np.int64),
@@ -114,7 +114,7 @@ def _rejected_hits(
 
 
 def _rows(
-    notes: Notes, frames: npt.NDArray[np.integer], decoded: Decoded, batches: Batches
+    notes: Notes, frames: npt.NDArray[np.integer], batches: Batches
 ) -> dict[str, list[str] | npt.NDArray[np.integer]]:
     """Return the columns that refused batches and refused hits share."""
     names = [_names_of(answer) for answer in batches.senders.answers]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 CHANNELS_VERSION: Final = "2"
 
 Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral", "direct"]
-CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 
 
 class Facts(NamedTuple):

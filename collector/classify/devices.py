@@ -1,15 +1,15 @@
 """The device type that a user agent names.
 
-Decides a word from DEVICE_TYPES by the user agent and ua-parser's families. Knows no models. An iPad that requests
+Decides a DeviceType by the user agent and ua-parser's families. Knows no models. An iPad that requests
 desktop pages claims to be a Mac and counts as a Mac; only client hints could tell.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Literal
 
-DEVICE_TYPES: Final = ("desktop", "mobile", "tablet", "tv", "console", "bot", "other")
+DeviceType = Literal["desktop", "mobile", "tablet", "tv", "console", "bot", "other"]
 
 # All patterns are searched in the lower-case user agent.
 _CONSOLE = re.compile(r"playstation|xbox|nintendo")
@@ -38,8 +38,8 @@ _DESKTOP_OS = re.compile(
 _NO_PHONE_BRANDS = frozenset({"Spider", "Generic", "Apple"})
 
 
-def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> str:
-    """Return the device type: any of DEVICE_TYPES except "bot", which the crawler list decides.
+def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> DeviceType:
+    """Return the device type: never "bot", which the crawler list decides.
 
     Args:
         user_agent: as sent, not empty.

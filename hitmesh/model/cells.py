@@ -100,18 +100,6 @@ class Buckets:
         suffixes = {offset: _offset_text(offset) for offset in np.unique(offsets).tolist()}
         return [at + suffixes[offset] for at, offset in zip(local.tolist(), offsets.tolist(), strict=True)]
 
-    def index_of(self, instants_ms: I64Array) -> I64Array:
-        """Return each instant's bucket index (n,), −1 for instants outside all buckets.
-
-        Example:
-            >>> days = buckets("UTC", dt.date(1970, 1, 1), dt.date(1970, 1, 3), Grain.DAY)
-            >>> days.index_of(np.array([0, DAY_MS - 1, DAY_MS, 3 * DAY_MS])).tolist()
-            [0, 0, 1, -1]
-        """
-        index = np.searchsorted(self.starts, instants_ms, "right") - 1
-        outside = (instants_ms >= self.ends[-1]) if len(self) else np.ones(len(instants_ms), np.bool_)
-        return np.where(outside, -1, index)
-
 
 def cell_of(time_ms: _TimesT) -> _TimesT:
     """Return the start of the instant's cell; an int or an int64 array.
@@ -143,17 +131,6 @@ def day_start_ms(utc_day: _TimesT) -> _TimesT:
     return utc_day * DAY_MS
 
 
-def civil_day_range(zone: str, date: dt.date) -> tuple[int, int]:
-    """Return [start_ms, end_ms) of a local date; empty when the zone skipped that date (rule Z2).
-
-    Example:
-        >>> start_ms, end_ms = civil_day_range("Europe/Berlin", dt.date(2026, 3, 29))  # vector Z-a
-        >>> (end_ms - start_ms) // HOUR_MS
-        23
-    """
-    return civil_range(zone, date, date)
-
-
 def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int, int]:
     """Return [start_ms, end_ms) of the local dates from the first to the last, both included.
 
@@ -175,28 +152,6 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     edges = day_starts(zone, np.array([day_number(first_date), day_number(last_date) + 1], np.int64))
     _require_cells(zone, edges)
     return int(edges[0]), int(edges[1])
-
-
-def buckets(zone: str, first_date: dt.date, last_date: dt.date, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets that cover the local dates from the first to the last, both included.
-
-    Args:
-        zone: IANA name.
-        first_date: the first local date.
-        last_date: the last local date, included.
-        grain: bucket length.
-        week_start: first weekday, 0 Monday to 6 Sunday.
-
-    Raises:
-        UnknownTimeZoneError, CivilTimeError: as `civil_range`.
-
-    Example:
-        >>> weeks = buckets("UTC", dt.date(2026, 11, 1), dt.date(2026, 11, 8), Grain.WEEK)  # from a Sunday on (rule Z4)
-        >>> [(week.label[:10], week.partial) for week in weeks]
-        [('2026-11-01', True), ('2026-11-02', False)]
-    """
-    start_ms, end_ms = civil_range(zone, first_date, last_date)
-    return buckets_between(zone, start_ms, end_ms, grain, week_start)
 
 
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:

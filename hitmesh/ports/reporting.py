@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from hitmesh.model.checkpoints import Checkpoint, unwatched
@@ -44,9 +44,6 @@ class MetricStore(Protocol):
         Raises:
             Unavailable: the store does not answer, or is temporarily missing rows that it had.
         """
-
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Return at most `limit` distinct values of a dimension in the range, for suggestions."""
 
 
 class ProgressReader(Protocol):

@@ -1,8 +1,7 @@
-"""The clocks: only this module reads or holds the time."""
+"""The clock: only this module reads the time."""
 
 from __future__ import annotations
 
-import threading
 import time
 
 
@@ -12,23 +11,3 @@ class SystemClock:
     def now(self) -> int:
         """Return the current time in UTC ms."""
         return time.time_ns() // 1_000_000
-
-
-class ManualClock:
-    """A clock that moves only by `advance`; thread-safe."""
-
-    def __init__(self, now: int) -> None:
-        self._now = now
-        self._lock = threading.Lock()
-
-    def now(self) -> int:
-        """Return the current time in UTC ms."""
-        with self._lock:
-            return self._now
-
-    def advance(self, ms: int) -> None:
-        """Move the clock forward by `ms`, at least 0."""
-        if ms < 0:
-            raise ValueError(f"a clock cannot go back: {ms} ms; the rule is ms >= 0")
-        with self._lock:
-            self._now += ms

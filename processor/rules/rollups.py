@@ -35,8 +35,6 @@ from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sketches.unions import cell_sketches, exact_limit
 from processor.rules.visits import VIEW_TYPES, Summaries
 
-QUALITY_MEASURES: Final = ("bot_hits", "excluded_hits", "late_hits", "clock_skewed_hits")
-
 _TRAFFIC_KEY: Final = ("cell", "excluded", *TRAFFIC_DIMENSIONS)
 _VISITS_KEY: Final = ("cell", "excluded", *VISITS_DIMENSIONS)
 _HIT_TYPE_NAMES: Final = {int(hit_type): hit_type.name for hit_type in HitType}

@@ -23,7 +23,7 @@ from hitmesh.model.hit_types import HitType
 from hitmesh.model.positions import Topic
 from hitmesh.model.reasons import EXCLUDING_FLAGS
 from hitmesh.model.records import RecordKind
-from hitmesh.model.rows.columns import HITS_COLUMNS, concat, unpack_record
+from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record
 from hitmesh.model.rows.hash_columns import hash64_column
 from hitmesh.runtime.clock import SystemClock
 from tests.bench.filled_store import append
@@ -107,7 +107,7 @@ def _patterns() -> pl.DataFrame:
     records = stores.log_reader(Topic.HITS, "bench").poll(PATTERN_FRAMES * FRAME_HITS, 0.0)
     stores.close()
     hits = [logged.record.value for logged in records if logged.record.kind == RecordKind.HITS]
-    return concat([unpack_record(value, HITS_COLUMNS) for value in hits], HITS_COLUMNS).sort(
+    return pl.concat([unpack_record(value, HITS_COLUMNS) for value in hits], rechunk=True).sort(
         "visitor_hi", "visitor_lo", "event_time", maintain_order=True
     )
 

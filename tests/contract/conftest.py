@@ -10,7 +10,8 @@ import pytest
 from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.limits import MAX_LEAD_MS
 from hitmesh.ports import Clock
-from hitmesh.runtime.clock import ManualClock, SystemClock
+from hitmesh.runtime.clock import SystemClock
+from tests.support.clock import ManualClock
 from tests.support.opened import NOON, Opener
 from tests.support.servers import Meshes
 

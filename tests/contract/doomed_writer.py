@@ -19,7 +19,7 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_COLUMNS, VISITS_COLUMNS
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows, SnapshotManifest
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 
 NOON = 1_750_000_000_000
 SHOP = "merchants/m/sites/shop"

@@ -10,7 +10,7 @@ import pytest
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import AlreadyExists, NotFound
 from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 from tests.support.opened import Opener
 
 SHOP = Site("merchants/m/sites/shop", "Asia/Kathmandu", "NPR", b"0123456789abcdef", 7, 2)

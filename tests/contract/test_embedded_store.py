@@ -27,8 +27,9 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.records import RawRecord, Record, RecordKind
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
-from hitmesh.runtime.clock import ManualClock, SystemClock
+from hitmesh.runtime.clock import SystemClock
 from tests.contract.doomed_writer import NOON, SHOP, value_of
+from tests.support.clock import ManualClock
 from tests.support.stored_rows import DAY, START, a_row, ask, frame, write
 
 REPOSITORY = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from hitmesh.model.errors import LogFull, RetryError, Unavailable
 from hitmesh.model.positions import LoggedPosition, PartitionId, PartitionProgress, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.ports import Clock, EventLog
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 from tests.support.opened import NOON, Opener
 
 FullLog = Callable[[Path, ManualClock], AbstractContextManager[tuple[EventLog, ExitStack]]]

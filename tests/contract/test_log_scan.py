@@ -6,7 +6,7 @@ from hitmesh.adapters.factory import Stores
 from hitmesh.model.positions import Topic
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.ports import LogReader
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 from tests.support.opened import NOON
 from tests.support.stored_rows import VISIBLE_S
 from tests.support.stream_builders import (

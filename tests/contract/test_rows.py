@@ -11,10 +11,8 @@ import pytest
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import And, Filter, Not, Operator, Or
-from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import union
 from tests.support.opened import Opener
 from tests.support.stored_rows import (
     CELL_MS,
@@ -34,6 +32,7 @@ from tests.support.stored_rows import (
     write,
     write_both,
 )
+from tests.support.unions import union
 
 
 class TestRollupSinkAndMetricStore:
@@ -218,13 +217,3 @@ class TestRollupSinkAndMetricStore:
             assert answer["hits"].to_list() == list(range(40))
             total = ask(reader, generations=generations, end=START + 40 * DAY_MS, sketches=("visitors",))
             assert union(total["visitors"].to_list()).estimate() == 7.0
-
-    def test_dimension_values_are_distinct_ascending_and_limited(self, stores: Stores) -> None:
-        write(
-            stores,
-            *[a_row(channel=channel) for channel in ("b", "a", None, "b", "c")],
-            a_row(channel="z", excluded=True),
-        )
-        question = MetricQuery(RowSource.TRAFFIC, {SiteDay(SHOP, DAY): 1}, START, START + DAY_MS, (START,))
-        assert list(stores.metrics.dimension_values(question, "channel", 10)) == ["a", "b", "c"]
-        assert list(stores.metrics.dimension_values(question, "channel", 2)) == ["a", "b"]

@@ -12,7 +12,6 @@ from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.stream_columns import EPOCH_MS, LEDGER_SUMS, PARTIAL_SUMS, SERIES_COLUMNS
-from hitmesh.model.sketches.unions import union
 from tests.support.opened import NOON, Opener
 from tests.support.stored_rows import CELL_MS, DAY, DAY_MS, OTHER, SHOP, START, a_sketch
 from tests.support.stream_builders import (
@@ -27,6 +26,7 @@ from tests.support.stream_builders import (
     save,
     settled,
 )
+from tests.support.unions import union
 
 
 class TestSeriesStore:

@@ -13,7 +13,6 @@ from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, ROW_SUMS
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import union
 from hitmesh.model.stream_values import FoldedRows
 from tests.support.opened import Opener
 from tests.support.stored_rows import CELL_MS, DAY, DAY_MS, OTHER, QUIRKY, SHOP, START, a_row, a_sketch, ask, hits_by
@@ -32,6 +31,7 @@ from tests.support.stream_builders import (
     some_rows,
     transact,
 )
+from tests.support.unions import union
 
 
 class TestStreamedRows:

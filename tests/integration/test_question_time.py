@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,9 +61,6 @@ class LongQuestions:
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
         return self.inner.stream_sums(site_days)
-
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        return self.inner.dimension_values(question, dimension, limit)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import union_by_group
 from hitmesh.model.zones import DAY_MS
 from processor.rules.carry import no_open_visits, open_rows
 from processor.rules.copies import find_copies
@@ -36,6 +35,7 @@ from tests.support.small_mesh import (
     hit_rows,
     visit_policy,
 )
+from tests.support.unions import union_by_group
 
 SITES = ("merchants/demo/sites/alpha", "merchants/demo/sites/beta")
 NOW = MIDNIGHT_MS + DAY_MS

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitmesh.model.sketches.theta import Theta
-from hitmesh.model.sketches.unions import cell_sketches, merge_by_group, union, union_by_group
+from hitmesh.model.sketches.unions import cell_sketches, merge_by_group
 from tests.support.examples import examples
+from tests.support.unions import union, union_by_group
 
 # A part is a run in a fixed key sequence: overlaps, empty parts, and sizes around every change of mode.
 runs = st.tuples(

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from hitmesh.model.cells import Grain, buckets
+from hitmesh.model.cells import Grain
 from hitmesh.model.positions import Topic
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.sketches.theta import MAX_THETA, Theta
-from hitmesh.model.sketches.unions import exact_limit, theta_hashes, union
+from hitmesh.model.sketches.unions import exact_limit, theta_hashes
 from processor.settle.attempt import Attempt
 from processor.stream.live.limits import PRODUCTION, Limits
 from reporter.answer.series import Column, Exactness, Series
@@ -49,11 +49,13 @@ from tests.reference.report import report
 from tests.reference.settled import Entry, Settled, settle
 from tests.reference.streamed import drift, stream
 from tests.support.comparison import normal
+from tests.support.dates import buckets
 from tests.support.examples import examples
 from tests.support.live_mesh import SMALLEST, partition_of
 from tests.support.live_rows import ALL_DAYS, Seen
 from tests.support.small_mesh import folded_rows, settler_stores, visitors_by_row
 from tests.support.two_paths import report_of
+from tests.support.unions import union
 
 LG_K = 4
 NOMINAL = 1 << LG_K

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given
 
-from hitmesh.model.cells import Grain, buckets
+from hitmesh.model.cells import Grain
 from hitmesh.model.sites import Site
 from reporter.answer.route import Path
 from reporter.question.catalogue import METRICS
@@ -23,6 +23,7 @@ from tests.reference.report import report
 from tests.reference.settled import Entry, Settled, settle
 from tests.reference.streamed import stream
 from tests.support.comparison import normal
+from tests.support.dates import buckets
 from tests.support.examples import examples
 from tests.support.two_paths import Faulty, check_same, report_of
 

@@ -23,10 +23,10 @@ from hitmesh.model.rows.columns import HITS_COLUMNS, REJECTED_COLUMNS, unpack_re
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import EventLog
 from hitmesh.runtime.call_limits import CallLimit, CallPool
-from hitmesh.runtime.clock import ManualClock
 from hitmesh.runtime.lifecycle import add_own_services
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.rpc import CallMeter
+from tests.support.clock import ManualClock
 
 NOW_MS = 1_772_712_000_000  # 2026-03-05T12:00:00Z
 MERCHANT, SITE, KEY = "merchants/demo", "merchants/demo/sites/a", "hms_integration"

@@ -32,7 +32,6 @@ from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.rows.columns import HITS_COLUMNS, pack_record, unpack_record
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.model.zones import DAY_MS
-from hitmesh.runtime.clock import ManualClock
 from processor.__main__ import stream_stores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
@@ -44,6 +43,7 @@ from tests.generate.arrivals import Arrival, in_slices
 from tests.generate.scenarios import HOUR, MINUTE
 from tests.reference.hits import RefHit, hash64
 from tests.reference.visits import V1, RefPolicy
+from tests.support.clock import ManualClock
 from tests.support.live_rows import ALL_DAYS, Seen, seen
 from tests.support.messages import message_of, timestamp
 from tests.support.small_mesh import MAX_PASSES, PARTITIONS, hit_rows, placed, settler_stores, visit_policy

@@ -22,13 +22,13 @@ from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
 from hitmesh.ports import MetricStore
-from hitmesh.runtime.clock import ManualClock
 from hitmesh.runtime.lifecycle import add_own_services
 from hitmesh.runtime.telemetry import Metrics
 from processor.settle.series import settled_series
 from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import SERVICES, build_server
+from tests.support.clock import ManualClock
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
 
 NOW = MIDNIGHT + 2 * DAY

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from hitmesh.adapters.shared.answers import answer, needed_columns
-from hitmesh.model.cells import Grain, buckets, cell_of, utc_day_of
+from hitmesh.model.cells import Grain, cell_of, utc_day_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.filters import Filter
 from hitmesh.model.generations import STREAM_GENERATION
@@ -25,6 +25,7 @@ from reporter.answer.series import Series, series
 from reporter.question.catalogue import METRICS
 from reporter.question.plan import legs
 from reporter.question.question import GapFill, Order, Question
+from tests.support.dates import buckets
 
 SITE = "merchants/demo/sites/shop"
 MIDNIGHT = 1_431_820_800_000  # 2015-05-17T00:00:00Z
@@ -104,10 +105,6 @@ class RowsStore:
         is_queried = [SiteDay(*key) in question.generations for key in table.select("site", "day").iter_rows()]
         kept = table.filter(pl.Series(is_queried, dtype=pl.Boolean))
         return answer(kept.select(needed_columns(question, question.dimensions)), question, checkpoint)
-
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Raise: reports never call this method."""
-        raise NotImplementedError
 
 
 def a_question(

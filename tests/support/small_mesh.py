@@ -34,10 +34,8 @@ from hitmesh.model.rows.rollup_rows import (
     RowSource,
 )
 from hitmesh.model.sites import Site, SiteDay, VisitPolicy
-from hitmesh.model.sketches.unions import union_by_group
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock
-from hitmesh.runtime.clock import ManualClock
 from processor.__main__ import stream_stores
 from processor.settle.attempt import SettlerStores
 from processor.settle.pace import SettlePace
@@ -46,6 +44,8 @@ from processor.stream.runner import Runner
 from tests.reference.hits import NO_CAMPAIGN, RefHit, hash64
 from tests.reference.settled import Entry, settle
 from tests.reference.visits import V1, RefPolicy
+from tests.support.clock import ManualClock
+from tests.support.unions import union_by_group
 
 PARTITIONS = 3
 MAX_PASSES = 40

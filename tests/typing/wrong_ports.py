@@ -12,7 +12,7 @@ from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.ports import Clock, EventLog, Generations, LogReader, MetricStore, RawStore, SiteDirectory
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 
 
 def a_topic_is_no_string(log: EventLog, record: Record) -> None:

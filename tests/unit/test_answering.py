@@ -20,7 +20,6 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Position, To
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows
-from hitmesh.runtime.clock import ManualClock
 from processor.settle.series import settled_series
 from reporter.answer.freshness import CellState
 from reporter.answer.route import Path
@@ -28,6 +27,7 @@ from reporter.answer.series import Exactness
 from reporter.answer.visits import resting_on_visits
 from reporter.rpc.answer import Answer, answer
 from reporter.rpc.backend import Backend
+from tests.support.clock import ManualClock
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, a_question, frame, partials_of, stream_frame, traffic
 from tests.support.stream_builders import an_entry, entries
 

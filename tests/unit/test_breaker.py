@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hitmesh.model.errors import RefusedError, Unavailable
-from hitmesh.runtime.clock import ManualClock
 from reporter.answer.breaker import PAUSE_MS, Breaker
+from tests.support.clock import ManualClock
 
 
 class Store:

@@ -10,10 +10,8 @@ from hitmesh.model.cells import (
     HOUR_MS,
     Bucket,
     Grain,
-    buckets,
     buckets_between,
     cell_of,
-    civil_day_range,
     civil_range,
     day_start_ms,
     utc_day_of,
@@ -32,6 +30,7 @@ from hitmesh.model.zones import (
     relative_dates,
     zone_names,
 )
+from tests.support.dates import buckets
 
 
 def utc(text: str) -> int:
@@ -68,7 +67,7 @@ VECTORS = [
 def test_civil_day_of_the_vectors_holds_the_cells_that_zoneinfo_gives(
     zone: str, day: str, start: str, n_cells: int, n_hours: int
 ) -> None:
-    start_ms, end_ms = civil_day_range(zone, date(day))
+    start_ms, end_ms = civil_range(zone, date(day), date(day))
     assert start_ms == utc(start)
     assert end_ms == start_ms + n_cells * CELL_MS
     assert list(range(start_ms, end_ms, CELL_MS)) == cells_by_zoneinfo(zone, date(day))
@@ -120,7 +119,7 @@ def test_a_day_of_23_hours_is_whole_and_its_label_begins_at_one() -> None:
 
 
 def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
-    start_ms, end_ms = civil_day_range("Pacific/Apia", date("2011-12-30"))
+    start_ms, end_ms = civil_range("Pacific/Apia", date("2011-12-30"), date("2011-12-30"))
     assert start_ms == end_ms == utc("2011-12-30T10:00")
     assert len(buckets("Pacific/Apia", date("2011-12-30"), date("2011-12-30"), Grain.DAY)) == 0
     days = buckets("Pacific/Apia", date("2011-12-29"), date("2011-12-31"), Grain.DAY)
@@ -129,7 +128,7 @@ def test_a_date_the_zone_skipped_is_empty_and_has_no_row() -> None:
 
 def test_a_day_begins_at_its_first_instant_where_clocks_went_back_just_after_midnight() -> None:
     # 00:01 on 7 November 2010 became 23:01 on the 6th; the previous minute was already the 7th.
-    start_ms, end_ms = civil_day_range("America/St_Johns", date("2010-11-07"))
+    start_ms, end_ms = civil_range("America/St_Johns", date("2010-11-07"), date("2010-11-07"))
     assert (start_ms, end_ms) == (utc("2010-11-07T02:30"), utc("2010-11-08T03:30"))
     with pytest.raises(CivilTimeError, match="America/St_Johns on 2010-11-06: 2010-11-07T02:31"):
         buckets("America/St_Johns", date("2010-11-07"), date("2010-11-07"), Grain.HOUR)
@@ -192,13 +191,6 @@ def test_empty_range_has_no_buckets_at_any_grain() -> None:
         found = buckets_between("Europe/Berlin", utc("2026-07-01T12:15"), utc("2026-07-01T12:15"), grain)
         assert len(found) == 0
         assert found.labels == []
-        assert found.index_of(np.array([0], np.int64)).tolist() == [-1]
-
-
-def test_index_of_finds_the_bucket_and_marks_what_is_outside() -> None:
-    days = buckets("UTC", date("2026-07-01"), date("2026-07-02"), Grain.DAY)
-    instants = np.array([days[0].start_ms - 1, days[0].start_ms, days[1].start_ms, days[1].end_ms], np.int64)
-    assert days.index_of(instants).tolist() == [-1, 0, 1, -1]
 
 
 def test_cells_and_utc_days_floor_before_the_epoch_too() -> None:
@@ -220,7 +212,7 @@ def test_local_days_and_offsets_follow_the_zone_instant_by_instant() -> None:
 
 def test_unknown_zone_names_the_nearest_ones() -> None:
     with pytest.raises(UnknownTimeZoneError, match="did you mean Europe/Berlin"):
-        civil_day_range("Europe/Berln", date("2026-07-01"))
+        civil_range("Europe/Berln", date("2026-07-01"), date("2026-07-01"))
     with pytest.raises(UnknownTimeZoneError, match="did you mean Europe/Berlin"):
         load_zone("berlin")
     for name in ("", "../zones", "/etc/localtime", "Factory", "Europe"):
@@ -243,7 +235,7 @@ def test_zones_come_from_the_pinned_package(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_local_mean_time_is_refused_by_zone_and_date() -> None:
     with pytest.raises(CivilTimeError) as refusal:
-        civil_day_range("Africa/Monrovia", date("1971-05-01"))
+        civil_range("Africa/Monrovia", date("1971-05-01"), date("1971-05-01"))
     assert refusal.value.message == (
         "Africa/Monrovia on 1971-05-01: 1971-05-01T00:44:30.000Z is not a multiple of 15 minutes, the shortest "
         "bucket: use a coarser grain, a later range, or another time zone such as UTC"
@@ -270,7 +262,7 @@ def test_impossible_dates_are_refused() -> None:
     with pytest.raises(CivilTimeError, match="is before first date"):
         civil_range("UTC", date("2026-07-02"), date("2026-07-01"))
     with pytest.raises(CivilTimeError, match="outside 1970-01-01"):
-        civil_day_range("UTC", date("1969-12-31"))
+        civil_range("UTC", date("1969-12-31"), date("1969-12-31"))
     with pytest.raises(CivilTimeError, match="week_start 7"):
         buckets("UTC", date("2026-07-01"), date("2026-07-01"), Grain.WEEK, week_start=7)
     assert len(buckets("Etc/GMT-14", date("1970-01-01"), date("2199-12-31"), Grain.YEAR)) == 230

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from collector.classify.channels import CHANNELS, RULES, Facts, channel_of
+from collector.classify.channels import RULES, Channel, Facts, channel_of
 from collector.classify.hosts import cut, is_own_host, place_of
 from collector.classify.own_lists import PAYMENT_HOSTS
 from collector.classify.referrers import ReferrerTable, load_table
@@ -265,9 +266,9 @@ def test_a_hit_comes_through_the_channel_of_the_first_rule_that_holds(
 
 
 def test_every_channel_has_one_rule_in_the_order_of_the_rules_page() -> None:
-    assert tuple(rule.channel for rule in RULES) == CHANNELS
-    assert CHANNELS == ("paid", "email", "social", "search", "ai_assistant", "referral", "direct")
-    assert {channel for channel, _ in CHANNEL_VECTORS} == set(CHANNELS)
+    assert tuple(rule.channel for rule in RULES) == get_args(Channel)
+    assert get_args(Channel) == ("paid", "email", "social", "search", "ai_assistant", "referral", "direct")
+    assert {channel for channel, _ in CHANNEL_VECTORS} == set(get_args(Channel))
 
 
 @pytest.mark.parametrize(

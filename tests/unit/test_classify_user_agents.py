@@ -7,14 +7,17 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from crawleruseragents import is_crawler
 
 from collector.classify.bots import CrawlerSet, listed_patterns
-from collector.classify.devices import DEVICE_TYPES
+from collector.classify.devices import DeviceType
 from collector.classify.monitors import MONITORS
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
+
+DEVICE_TYPES = get_args(DeviceType)
 
 ACCESS_LOG = Path(__file__).parents[3] / "shared" / "data" / "access.log"
 

@@ -16,13 +16,13 @@ from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 from hitmesh.model.positions import PartitionId, Position, Topic
 from hitmesh.model.records import LoggedRecord, Record, RecordKind
 from hitmesh.model.sites import SiteDay
-from hitmesh.runtime.clock import ManualClock
 from hitmesh.runtime.logs import Seldom
 from processor.stream.clock_ahead import ClockAhead
 from reporter.answer.freshness import State, freshness
 from reporter.rpc.messages import freshness_message
 from tests.reference.hits import RefHit
 from tests.reference.visits import V1
+from tests.support.clock import ManualClock
 from tests.support.live_mesh import LiveMesh, partition_of
 from tests.support.small_mesh import expected_rows
 

@@ -128,9 +128,6 @@ def test_question_in_the_moment_in_which_the_broker_lacks_a_server_is_refused(fi
         druid.lacks_it = True
         with pytest.raises(Unavailable, match="ask again"):
             store.query(question)
-        with pytest.raises(Unavailable, match="ask again"):
-            store.dimension_values(question, "channel", 5)
         druid.lacks_it = False
         assert store.query(question).rows() == [(0, "ads", 5)]
-        assert store.dimension_values(question, "channel", 5) == ["ads"]
         store.close()

@@ -27,7 +27,8 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import cell_sketches, union
+from hitmesh.model.sketches.unions import cell_sketches
+from tests.support.unions import union
 
 DAY, DAY_MS, CELL_MS = 20_000, 86_400_000, 900_000
 START = DAY * DAY_MS

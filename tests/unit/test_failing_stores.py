@@ -14,7 +14,6 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Position, To
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.stream_values import FoldedRows
-from hitmesh.runtime.clock import ManualClock
 from hitmesh.runtime.rpc_errors import status_of
 from reporter.answer.breaker import PAUSE_MS
 from reporter.answer.standing import MAX_AGE_MS
@@ -22,6 +21,7 @@ from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import export_report
 from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.run_report import run_report
+from tests.support.clock import ManualClock
 from tests.support.reporters import a_question
 from tests.support.settled_rows import DAY, MIDNIGHT, SITE, partials_of, stream_frame, traffic
 from tests.support.two_paths import RETRY_AFTER_S, Faulty

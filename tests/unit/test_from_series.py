@@ -12,10 +12,10 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import union
 from processor.settle.series import settled_series
 from reporter.answer.from_series import MAX_RUN_DAYS, Run, added, folded, is_complete, runs
 from tests.support.settled_rows import DAY, HOUR, MIDNIGHT, SITE, frame, sketch_of, traffic, visits
+from tests.support.unions import union
 
 UTC_DAY = MIDNIGHT // DAY
 HOURLY = MetricQuery(

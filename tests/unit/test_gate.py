@@ -13,7 +13,7 @@ from collector.refusal_budget import CALL_UNITS, HIT_UNITS, RefusalBudget, Refus
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.errors import RetryError
 from hitmesh.model.sites import IngestKey, KeyKind, Site
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 
 KEY, ADDRESS, SITE = "hms_browser", "1.2.3.4", "merchants/demo/sites/a"
 

@@ -10,7 +10,7 @@ from collector.heartbeat import Heartbeat
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.records import Record
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 from tests.support.waiting import eventually
 
 

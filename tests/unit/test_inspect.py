@@ -14,11 +14,11 @@ from hitmesh.model.generations import GenerationEntry
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.records import RawRecord
 from hitmesh.model.sites import Site
-from hitmesh.runtime.clock import ManualClock
 from processor.inspect import search as search_module
 from processor.inspect.fate import InspectedCopy, Known, Timeliness, Verdict, inspect
 from processor.inspect.search import inspected_rows, search
 from tests.reference.hits import RefHit
+from tests.support.clock import ManualClock
 from tests.support.raw_hits import LOG, a_record
 
 SITE = Site("merchants/demo/sites/shop", "UTC", "USD", b"s" * 32)

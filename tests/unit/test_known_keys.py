@@ -22,7 +22,7 @@ from hitmesh.adapters.shared.known_keys import KnownKeys
 from hitmesh.model.errors import KeyNotLookedUp, Unavailable
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.ports import SiteDirectory
-from hitmesh.runtime.clock import ManualClock
+from tests.support.clock import ManualClock
 
 KEY = IngestKey("k", "merchants/m", KeyKind.SERVER, "merchants/m/sites/s")
 SITE = Site("merchants/m/sites/s", "UTC", "EUR", secret=b"secret of a test")

@@ -13,13 +13,13 @@ from hitmesh.model.positions import PartitionId, Topic
 from hitmesh.model.rows.rollup_rows import ROW_COLUMNS, RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, SERIES_COLUMNS
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import union
 from processor.settle.attempt import Attempt
 from processor.settle.series import settled_series
 from processor.settle.settlement import Settled
 from processor.stream.stores import digest_of
 from tests.reference.hits import RefHit, RefItem
 from tests.support.small_mesh import SmallMesh, differences, expected_rows, settler_stores
+from tests.support.unions import union
 
 SITE = "merchants/m/sites/s"
 DAY = 20_000

@@ -15,14 +15,8 @@ from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.sketches import unions as sketches_module
 from hitmesh.model.sketches.theta import MAX_THETA
-from hitmesh.model.sketches.unions import (
-    cell_sketches,
-    exact_limit,
-    merge_by_group,
-    theta_hashes,
-    union,
-    union_by_group,
-)
+from hitmesh.model.sketches.unions import cell_sketches, exact_limit, merge_by_group, theta_hashes
+from tests.support.unions import union, union_by_group
 
 Keys = npt.NDArray[np.uint64]
 EXACT_LIMIT = exact_limit(LG_K_CELL)

@@ -16,9 +16,9 @@ from hitmesh.adapters.embedded.log import EmbeddedLog
 from hitmesh.adapters.factory import open_stores
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.records import Record, RecordKind
-from hitmesh.runtime.clock import ManualClock
 from hitmesh.runtime.lifecycle import end_within, watch_threads
 from processor.__main__ import Worker
+from tests.support.clock import ManualClock
 
 PANIC = pl.exceptions.PanicException("a decoder panics")
 # Every write to stderr fails as on a full disk.

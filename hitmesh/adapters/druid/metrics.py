@@ -104,18 +104,6 @@ class DruidMetricStore:
                     found[SiteDay(site, day)] |= whole_sums(source, sums)
         return found
 
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Return a dimension's distinct values in the range, ascending; at most `limit`."""
-        needed_columns(question, [dimension])
-        existing = self._existing(question)
-        if not existing.generations:
-            return ()
-        column = existing.columns.get(dimension, dimension)
-        # One more: null comes first, and is not a value.
-        proof = self._proof()
-        values = self._values(existing, column, self._matches(existing, proof), proof, limit + 1)
-        return [value for value in values if value is not None][:limit]
-
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
         """Return, per partition of hits, the position before which answers contain every row of the stream."""
         return self._marks.through()

@@ -16,7 +16,7 @@ import polars as pl
 
 from hitmesh.adapters.embedded.segments import Segments, Slice
 from hitmesh.adapters.embedded.stream_rows import StreamRows
-from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with, settled_columns
+from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with, settled_columns
 from hitmesh.adapters.shared.stream_rows import sums_of
 from hitmesh.adapters.shared.work_limits import MAX_CELLS, refuse_cells
 from hitmesh.model.checkpoints import Checkpoint, unwatched
@@ -117,11 +117,6 @@ class EmbeddedMetricStore:
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums over all rows in the stream's generation, per requested site-day."""
         return sums_of({source: self._streamed.of(source, site_days) for source in RowSource}, site_days)
-
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Return at most `limit` distinct values of a dimension in the range, ascending."""
-        rows = self._rows(question, needed_columns(question, [dimension]))
-        return distinct_values(rows, question, dimension, limit)
 
     def _rows(self, question: MetricQuery, columns: Sequence[str], checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
         """Return columns of the rows in the requested generations; read no other rows."""

@@ -9,7 +9,7 @@ for a coordinator also have a deadline of our own: some wait forever when the co
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -189,8 +189,3 @@ class TransactionalProducer:
             self._call(producer.abort_transaction, _CALL_S)
         except (KafkaException, CallHangs):
             self.discard()
-
-
-def by_topic(values: Mapping[str, Sequence[tuple[int, bytes]]]) -> list[Message]:
-    """Return messages from (partition, value) pairs by topic."""
-    return [Message(topic, partition, value) for topic, pairs in values.items() for partition, value in pairs]

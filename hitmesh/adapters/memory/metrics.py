@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from hitmesh.adapters.memory.rows import MemoryRows
-from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with
+from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with
 from hitmesh.adapters.shared.stream_rows import sums_of
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
@@ -39,11 +39,6 @@ class MemoryMetricStore:
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
         """Return the sums over all rows in the stream's generation, per requested site-day."""
         return sums_of(self.rows.streamed(site_days), site_days)
-
-    def dimension_values(self, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-        """Return at most `limit` distinct values of a dimension in the range, ascending."""
-        rows = self._rows_for(question, needed_columns(question, [dimension]))
-        return distinct_values(rows, question, dimension, limit)
 
     def _rows_for(self, question: MetricQuery, columns: Sequence[str]) -> pl.DataFrame:
         return rows_with(self.rows.of_generations(question.source, question.generations), question.source, columns)

@@ -110,12 +110,6 @@ def answer(
     return groups.with_columns([united(groups[sketch]) for sketch in question.sketches])
 
 
-def distinct_values(rows: pl.DataFrame, question: MetricQuery, dimension: str, limit: int) -> Sequence[str]:
-    """Return at most `limit` distinct non-null values of the dimension among matching rows, ascending."""
-    values = matching(rows, question)[_column(question, dimension)].drop_nulls().unique()
-    return [str(value) for value in values.sort().head(limit)]
-
-
 def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
     """Return the rows inside the question's range that pass its filter.
 

@@ -6,7 +6,6 @@ that a record's version lacks are read as null. Golden files pin every released 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
 
 import polars as pl
@@ -165,13 +164,3 @@ def empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:
         (0, 11)
     """
     return pl.DataFrame(schema=columns)
-
-
-def concat(parts: Sequence[pl.DataFrame], columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Return all rows in order; no parts give no rows.
-
-    Example:
-        >>> concat([], REJECTED_COLUMNS).columns == list(REJECTED_COLUMNS)
-        True
-    """
-    return pl.concat(parts, rechunk=True) if parts else empty(columns)

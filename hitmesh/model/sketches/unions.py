@@ -8,7 +8,6 @@ to build and write a small sketch.
 Knows nothing of hits, sites or time: keys and group numbers come in, columns go out.
 """
 
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from hitmesh.model.arrays import I64Array, U64Array
 from hitmesh.model.limits import LG_K_CELL, LG_K_UNION
-from hitmesh.model.sketches.theta import MAX_THETA, SEED, Theta, Thetas, parse, require
+from hitmesh.model.sketches.theta import MAX_THETA, SEED, Thetas, parse, require
 
 _U64 = np.uint64
 _C1: Final = _U64(0x87C37B91114253D5)
@@ -91,36 +90,6 @@ def cell_sketches(
         theta, kept = _sample_as_updated(hashes[groups == group], lg_k)
         thetas[group], counts[group], parts[group] = theta, len(kept), kept
     return Thetas(thetas, counts, np.concatenate(parts)).to_arrow()
-
-
-def union(sketches: Iterable[bytes]) -> Theta:
-    """Return the union of compact sketches, as the library's `theta_union(14)`; no sketches give the empty sketch.
-
-    Raises:
-        ValueError: a sketch has another seed, family, version, or is cut short.
-
-    Example:
-        >>> first, second = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2).to_pylist()
-        >>> union([first, second]).estimate()  # a visitor in both cells counts once
-        2.0
-    """
-    column = pa.array(list(sketches), pa.large_binary())
-    return merge_by_group(column, np.zeros(len(column), np.int64), 1)[0]
-
-
-def union_by_group(
-    sketches: "pa.Array | pa.ChunkedArray | pl.Series", group_ids: npt.NDArray[np.integer], n_groups: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return (distinct count, whether the count is exact) for each group's union: `merge_by_group` without hashes.
-
-    Example:
-        >>> cells = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2)
-        >>> counts, are_exact = union_by_group(cells, np.array([0, 0]), n_groups=1)
-        >>> counts.tolist(), are_exact.tolist()
-        ([2.0], [True])
-    """
-    merged = merge_by_group(sketches, group_ids, n_groups)
-    return merged.estimates, merged.exact
 
 
 def merge_by_group(

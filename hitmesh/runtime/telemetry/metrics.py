@@ -6,9 +6,7 @@ hit. All methods may be called from any thread.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeterProvider, Observation
@@ -66,15 +64,6 @@ class Metrics:
         `read` is called from another thread, must return `metric.of(value, label=…)` and must not block.
         """
         self._reads[metric.name].append(read)
-
-    @contextmanager
-    def timed(self, histogram: Histogram[LabelsP], /, *args: LabelsP.args, **labels: LabelsP.kwargs) -> Iterator[None]:
-        """Record the duration of the block in seconds, also when the block fails."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.record(histogram, time.perf_counter() - began, *args, **labels)
 
     def start_counters(self, prefix: str) -> None:
         """Set the counters with this name prefix to 0, so that the first error is a rise and not a new series."""

@@ -9,7 +9,6 @@ from hitmesh.tools.stack.health import cassandra_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm
 
 HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
-DATACENTER: Final = "datacenter1"  # fixed by SimpleSnitch
 # Java modules that Cassandra's own jvm17-server.options exports and opens.
 _EXPORTS: Final = (
     *("java.base/jdk.internal.misc", "java.base/java.lang.ref", "java.sql/java.sql", "jdk.unsupported/sun.misc"),

@@ -49,16 +49,6 @@ def is_complete(cache: Path) -> bool:
         return False
 
 
-def jars(cache: Path, folder: str) -> str:
-    """Return the class path for a jar folder."""
-    return str(cache / folder / "*")
-
-
-def size_of(cache: Path) -> int:
-    """Return the size of a complete cache in bytes."""
-    return sum(json.loads((cache / STAMP).read_bytes()).values())
-
-
 def _fetch(cache: Path, say: Say) -> None:
     programs.java(say)
     maven = programs.maven(say)

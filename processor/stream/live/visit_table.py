@@ -12,14 +12,11 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from processor.stream.live.hash_index import HashIndex
 from processor.stream.live.limits import PRODUCTION, Limits
-
-Array = npt.NDArray[np.generic]
 
 _TYPES: Final[Mapping[str, type[np.generic]]] = {
     "key": np.uint64,

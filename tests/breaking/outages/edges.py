@@ -15,8 +15,8 @@ from collector.batcher import MicroBatcher
 from collector.micro_batch import Waiting
 from collector.outcome import BatchOutcome
 from hitmesh.api.hit.v1 import hit_pb2
-from hitmesh.runtime.clock import ManualClock
 from tests.reference.hits import RefHit
+from tests.support.clock import ManualClock
 from tests.support.messages import message_of, timestamp
 
 WINDOW_BATCHES: Final = 4

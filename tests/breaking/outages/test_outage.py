@@ -26,7 +26,7 @@ from hitmesh.adapters.factory import Stores, open_stores
 from hitmesh.model.limits import MAX_LEAD_MS
 from hitmesh.model.positions import LoggedPosition, Topic
 from hitmesh.model.sites import IngestKey, KeyKind, Site
-from hitmesh.runtime.clock import ManualClock, SystemClock
+from hitmesh.runtime.clock import SystemClock
 from processor.__main__ import stream_stores
 from processor.settle.pace import SettlePace
 from processor.settle.settler import Settler
@@ -37,6 +37,7 @@ from tests.breaking.outages.edges import Edge
 from tests.breaking.outages.servers import Control
 from tests.generate.arrivals import Arrival
 from tests.generate.scenarios import HOUR, MINUTE
+from tests.support.clock import ManualClock
 from tests.support.counted import is_counted, log_ends
 from tests.support.kill_checks import Logged, check_acknowledged, check_counted, key_of, read_log
 from tests.support.kill_load import SITES, arrivals_of, hits_of_now

@@ -21,7 +21,7 @@ from hitmesh.adapters.druid.specs import compaction
 from hitmesh.adapters.factory import Stores
 from hitmesh.adapters.schema_plan import Action, SchemaOptions
 from hitmesh.adapters.servers import Servers
-from hitmesh.adapters.shared.answers import answer, distinct_values, needed_columns, rows_with
+from hitmesh.adapters.shared.answers import answer, needed_columns, rows_with
 from hitmesh.adapters.shared.stream_rows import as_streamed, folded
 from hitmesh.model.filters import Comparison, Operator
 from hitmesh.model.generations import STREAM_GENERATION
@@ -30,9 +30,10 @@ from hitmesh.model.queries import MetricQuery
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS, STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
-from hitmesh.model.sketches.unions import cell_sketches, union
+from hitmesh.model.sketches.unions import cell_sketches
 from hitmesh.model.stream_values import FoldedRows
 from tests.support.servers import OPTIONS
+from tests.support.unions import union
 from tests.support.waiting import eventually
 
 SITE, DAY, DAY_MS, CELL_MS = "merchants/m/sites/shop", 20_000, 86_400_000, 900_000
@@ -130,14 +131,6 @@ class TestAnswers:
         monkeypatch.setattr(metrics, "MAX_SKETCH_GROUPS", groups)
         found = stores.metrics.query(question)
         assert_frame_equal(comparable(found, question), comparable(expected(written, question), question))
-
-    @pytest.mark.parametrize("limit", [1, 3, 200])
-    @pytest.mark.parametrize("dimension", ["channel", "page_path", "hit_type"])
-    def test_values_are_the_first_ones(self, stores: Stores, written: pl.DataFrame, dimension: str, limit: int) -> None:
-        question = a_question()
-        net = folded(as_streamed(written, RowSource.TRAFFIC), RowSource.TRAFFIC, whole=True)
-        wanted = list(distinct_values(net, question, dimension, limit))
-        assert list(stores.metrics.dimension_values(question, dimension, limit)) == wanted
 
 
 class TestExplain:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from hitmesh.model.cells import Grain, buckets
+from hitmesh.model.cells import Grain
 from hitmesh.model.filters import And, Comparison, Filter, Not, Operator, Or
 from reporter.question.catalogue import DIMENSIONS, METRICS, VISITORS, conflict
 from reporter.question.check_filter import dimensions_in
@@ -17,6 +17,7 @@ from reporter.question.question import GapFill, Question
 from tests.reference.report import METRICS as KNOWN_METRICS
 from tests.reference.report import shown
 from tests.reference.settled import Entry
+from tests.support.dates import buckets
 
 DATES: Final = tuple(dt.date(2025, 4, day) for day in (4, 5, 6, 7, 8))
 ZONES: Final = ("UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")

@@ -1,0 +1,27 @@
+"""Unions of sketches as single values: the product unites by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from hitmesh.model.sketches.theta import Theta
+from hitmesh.model.sketches.unions import merge_by_group
+
+
+def union(sketches: Iterable[bytes]) -> Theta:
+    """Return the union of sketches."""
+    column = pa.array(list(sketches), pa.large_binary())
+    return merge_by_group(column, np.zeros(len(column), np.int64), 1)[0]
+
+
+def union_by_group(
+    sketches: pa.Array | pa.ChunkedArray | pl.Series, group_ids: npt.NDArray[np.integer], n_groups: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return for each group the distinct count of the union, and whether the count is exact."""
+    merged = merge_by_group(sketches, group_ids, n_groups)
+    return merged.estimates, merged.exact
