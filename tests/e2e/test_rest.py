@@ -24,7 +24,7 @@ from tests.e2e.conftest import NewSite
 from tests.support.mesh import Mesh
 from tests.support.messages import page_view
 from tests.support.pieces import joined
-from tests.support.rest import Rest, reason_of
+from tests.support.rest import Rest, metadata_of, reason_of
 from tests.support.streams import StreamClient
 from tests.support.tenants import authorized
 from tests.support.waiting import eventually
@@ -286,11 +286,14 @@ def test_errors_of_a_service_have_the_common_shape(rest: Rest, sold_site: str) -
     assert status == 400
     assert error["code"] == 3
     assert "visits" in error["message"]
-    assert reason_of(error)
+    assert reason_of(error) == "UNKNOWN_METRIC"
+    variables = metadata_of(error)
+    assert variables["value"] == "visitz"
+    assert variables["similar"].startswith("visits, ")
     violations = next(detail for detail in error["details"] if detail["@type"].endswith("BadRequest"))[
         "fieldViolations"
     ]
-    assert violations[0]["field"]
+    assert violations[0]["field"] == variables["field"]
     status, _, error = rest.get(f"/v1/merchants/demo/sites/nowhere:export?metrics=visits&{query}")
     assert (status, error["code"], reason_of(error)) == (404, 5, "NOT_FOUND")
 

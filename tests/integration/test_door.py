@@ -24,7 +24,7 @@ from hitmesh.tools.dev.envoy import ADMIN_SOCKET, Address, Door, binary, render
 from reporter.question.filter_text import MAX_TEXT
 from tests.support.collectors import KEY, SITE, new_backend, running
 from tests.support.reporters import start
-from tests.support.rest import reason_of
+from tests.support.rest import metadata_of, reason_of
 from tests.support.waiting import eventually
 
 STRANGER = "rebound.evil.example"
@@ -132,6 +132,7 @@ def test_another_host_name_is_refused_and_the_error_names_those_that_work(door: 
     error = json.loads(answer.body)
     assert (answer.status, reason_of(error)) == (403, "OTHER_HOST")
     assert "localhost" in error["message"]
+    assert "localhost" in metadata_of(error)["hosts"].split(", ")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,9 @@ def test_a_batch_that_packs_well_is_taken(door: Address, encoding: str) -> None:
 def test_a_packed_body_that_unpacks_to_too_much_is_refused_by_name(door: Address) -> None:
     packed = gzip.compress(a_batch().replace(b"{", b"{" + b" " * 50_000_000, 1))
     answer = ask(door, "POST", "/v1/hits:send", packed, content_type="application/json", content_encoding="gzip")
-    assert (answer.status, reason_of(json.loads(answer.body))) == (400, "BATCH_TOO_LARGE")
+    error = json.loads(answer.body)
+    assert (answer.status, reason_of(error)) == (400, "BATCH_TOO_LARGE")
+    assert metadata_of(error)["limit"] == str(2 << 20)
 
 
 def test_a_line_of_the_access_log_has_a_bounded_path(running_door: tuple[Door, Path]) -> None:

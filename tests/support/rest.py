@@ -55,7 +55,19 @@ def reason_of(error: Any) -> str:
     assert set(error) == {"code", "message", "details"}, error
     assert isinstance(error["code"], int)
     assert error["message"]
-    infos = [detail for detail in error["details"] if detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
-    (info,) = infos
+    info = _info_of(error)
     assert info["domain"] == "hitmesh.dev"
     return str(info["reason"])
+
+
+def metadata_of(error: Any) -> dict[str, str]:
+    """Return the variable parts of an error's message."""
+    metadata: dict[str, str] = _info_of(error).get("metadata", {})
+    return metadata
+
+
+def _info_of(error: Any) -> dict[str, Any]:
+    infos = [detail for detail in error["details"] if detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
+    info: dict[str, Any]
+    (info,) = infos
+    return info

@@ -122,6 +122,13 @@ def test_a_refused_sender_is_itemised_once_per_batch() -> None:
     assert found.rejected.select("site", "key_id", "hits").row(0) == (SITE.name, "k", 2)
 
 
+def test_an_issue_of_a_whole_batch_has_the_variable_parts_of_its_message() -> None:
+    revoked = Refusal("KEY_REVOKED", "key k was revoked", key_id="k", variables={"key_id": "k"})
+    many = a_batch(*(a_hit(f"h{n}") for n in range(2_001)))
+    found = admitted(a_batch(a_hit(), key="old"), many, a_batch(a_hit()), to=grants() | {("old", ""): revoked})
+    assert [dict(issue.variables) for issue in found.issues] == [{"key_id": "k"}, {"count": 2_001, "limit": 2_000}]
+
+
 def test_a_sender_that_could_not_be_looked_up_may_send_again() -> None:
     later = Refusal("UNKNOWN_KEY", "the directory does not answer", retry=True)
     found = admitted(a_batch(a_hit(), key="new"), to={("new", ""): later})

@@ -81,6 +81,8 @@ def test_an_unknown_metric_names_the_nearest() -> None:
     error = refused(a_request(metrics=["visits", "bounce_rat"]))
     assert (error.reason, error.field) == ("UNKNOWN_METRIC", "metrics[1]")
     assert error.message.startswith("unknown metric 'bounce_rat': did you mean bounce_rate")
+    assert error.variables["value"] == "bounce_rat"
+    assert str(error.variables["similar"]).startswith("bounce_rate")
 
 
 def test_an_unknown_dimension_names_the_nearest() -> None:
