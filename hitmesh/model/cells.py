@@ -92,7 +92,7 @@ class Buckets:
 
         Example:
             >>> day = dt.date(2026, 10, 25)  # the clocks go back: vector Z-b
-            >>> buckets("Europe/Berlin", day, day, Grain.HOUR).labels[2:4]
+            >>> buckets_between("Europe/Berlin", *civil_range("Europe/Berlin", day, day), Grain.HOUR).labels[2:4]
             ['2026-10-25T02:00:00+02:00', '2026-10-25T02:00:00+01:00']
         """
         offsets = offsets_at(self.zone, self.starts)
@@ -165,7 +165,8 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
         CivilTimeError: the range is reversed, too old or too new, or a boundary is not on a quarter hour.
 
     Example:
-        >>> start_ms, end_ms = civil_day_range("Australia/Lord_Howe", dt.date(2026, 4, 5))
+        >>> day = dt.date(2026, 4, 5)
+        >>> start_ms, end_ms = civil_range("Australia/Lord_Howe", day, day)
         >>> hours = buckets_between("Australia/Lord_Howe", start_ms, end_ms, Grain.HOUR)
         >>> [hour.label for hour in hours if hour.partial]  # rule Z3
         ['2026-04-05T01:30:00+10:30']
