@@ -28,13 +28,13 @@ def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVAL
     try:
         return dt.date(date.year, date.month, date.day)
     except ValueError as error:
-        name, text = field.rpartition(".")[2], date_text_of(date)
+        text = date_text_of(date)
         raise RefusedError(
-            f"{name} {text} is not a calendar date: send a year from 1 to 9999, a month from 1 to 12 and a day of that "
+            f"{field.rpartition('.')[2]} {text} is not a calendar date: send a year from 1 to 9999, a month from 1 to 12 and a day of that "
             "month",
             field=field,
             reason=reason,
-            date=text,
+            value=text,
         ) from error
 
 

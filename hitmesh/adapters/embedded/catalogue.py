@@ -40,7 +40,7 @@ class LogCatalogue:
                 self._declare(topic)
                 found = self._stored(topic)
             if found is None:
-                raise Unavailable(f"log.db did not store the declaration of topic {topic}; try again")
+                raise Unavailable(f"log.db did not store the declaration of topic {topic}; try again", topic=topic)
             self._known[topic] = found
         return self._known[topic]
 

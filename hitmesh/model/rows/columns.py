@@ -154,13 +154,3 @@ def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame
                 for name, dtype in columns.items()
             ]
         )
-
-
-def empty(columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Return no rows with these columns.
-
-    Example:
-        >>> empty(REJECTED_COLUMNS).shape
-        (0, 11)
-    """
-    return pl.DataFrame(schema=columns)

@@ -77,7 +77,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     key_id, merchant, site, value.
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 25
-    """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days,
+    """A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
     existing, first, known, last, limit, source, timeout_s, value.
     """
     ERROR_REASON_MISSING_FIELD: _ErrorReason.ValueType  # 26
@@ -203,6 +203,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       currencies: the currencies.
       day: the day, or the salt's site and day.
       days: days of the range.
+      default: the value of a field that is left out.
       dimension: the dimension.
       existing: the value that exists or was sent elsewhere.
       expected: the value that was expected.
@@ -308,7 +309,7 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 24
 key_id, merchant, site, value.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 25
-"""A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days,
+"""A field has an invalid value. Correct the field that `google.rpc.BadRequest` names. Metadata: count, days, default,
 existing, first, known, last, limit, source, timeout_s, value.
 """
 ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
