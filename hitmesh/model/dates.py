@@ -30,8 +30,8 @@ def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVAL
     except ValueError as error:
         text = date_text_of(date)
         raise RefusedError(
-            f"{field.rpartition('.')[2]} {text} is not a calendar date: send a year from 1 to 9999, a month from 1 to 12 and a day of that "
-            "month",
+            f"{field.rpartition('.')[2]} {text} is not a calendar date: send a year from 1 to 9999, a "
+            "month from 1 to 12 and a day of that month",
             field=field,
             reason=reason,
             value=text,
