@@ -42,7 +42,7 @@ def at_least(name: str, offset: int) -> Mapping[str, Any]:
 class TestAsked:
     def test_groups_and_marks_are_one_query_and_neither_finds_rows_of_the_other(self) -> None:
         query = rows_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        sent = a_proof().asked_in(query).json()
+        sent = a_proof().with_marks(query).json()
         alone = query.json()
         assert sent["intervals"][:2] == [*alone["intervals"], "2024-10-04T00:00:00Z/2024-10-04T00:15:00Z"]
         assert sent["intervals"][-1] == "2024-10-07T00:00:00Z/2024-10-07T00:15:00Z"  # the log's clock may be ahead
@@ -55,16 +55,16 @@ class TestAsked:
 
     def test_values_and_rows_are_asked_for_with_their_marks(self) -> None:
         values = values_query(a_question(), "mesh_traffic", "channel", no_pattern, 11)
-        sent = a_proof().asked_in(values).json()
+        sent = a_proof().with_marks(values).json()
         assert sent["having"]["havingSpecs"][0] == values.json()["having"]
         assert sent["limitSpec"]["limit"] > 11 + 2
         scan = scan_query(a_question(measures=("hits",)), "mesh_traffic", no_pattern)
-        assert a_proof().asked_in(scan).json()["columns"] == [*scan.json()["columns"], "mark"]
+        assert a_proof().with_marks(scan).json()["columns"] == [*scan.json()["columns"], "mark"]
 
     def test_nothing_is_asked_where_no_mark_counts_yet(self) -> None:
         query = rows_query(a_question(), "mesh_traffic", no_pattern)
         proof = proof_of({FIRST: NOTHING, SECOND: NOTHING}, NOW)
-        assert proof.asked_in(query) == query
+        assert proof.with_marks(query) == query
         assert proof.checked(query, [[0, 1]]) == [[0, 1]]
 
     def test_marks_of_long_ago_are_one_interval(self) -> None:

@@ -88,11 +88,11 @@ def native() -> Iterator[tuple[str, Native]]:
     for name, query in planned():
         yield f"{name}: rows", rows_query(query, SOURCE, a_match)
         if name.startswith(("in total", "tree, leg 0", "days, ")) and not name.endswith("folded"):
-            yield f"{name}: rows with marks", PROOF.asked_in(rows_query(query, SOURCE, a_match))
+            yield f"{name}: rows with marks", PROOF.with_marks(rows_query(query, SOURCE, a_match))
             yield f"{name}: scan", scan_query(query, SOURCE, a_match)
-            yield f"{name}: scan with marks", PROOF.asked_in(scan_query(query, SOURCE, a_match))
+            yield f"{name}: scan with marks", PROOF.with_marks(scan_query(query, SOURCE, a_match))
             yield f"{name}: values", values_query(query, SOURCE, "channel", a_match, 11)
-            yield f"{name}: values with marks", PROOF.asked_in(values_query(query, SOURCE, "channel", a_match, 11))
+            yield f"{name}: values with marks", PROOF.with_marks(values_query(query, SOURCE, "channel", a_match, 11))
     for source in RowSource:
         yield f"sums of {source}", sums_query(SOURCE, source, FIRST_DAY, ["m/a", "m/b"])
     owners = [(SiteDay(site, FIRST_DAY), generation) for site, generation in (("m/a", 3), ("m/b", 3), ("m/c", 4))]

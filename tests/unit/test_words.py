@@ -44,7 +44,17 @@ def test_words_of_examples_do_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["one = 1", "def said() -> None: ...", "def f(own: int) -> None: ...", "x.told", "for least in (): ..."]
+    "code",
+    [
+        "one = 1",
+        "def said() -> None: ...",
+        "def f(own: int) -> None: ...",
+        "x.told",
+        "for least in (): ...",
+        "is_told = 1",
+        "class _Asked: ...",
+        "SAYS_YES = 1",
+    ],
 )
 def test_a_name_that_says_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str) -> None:
     assert names.main([a_file(tmp_path, "A module.", code)]) == 1
@@ -52,4 +62,4 @@ def test_a_name_that_says_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_other_names_and_texts_pass(tmp_path: Path) -> None:
-    assert names.main([a_file(tmp_path, "One.", "record = 'one'  # own\nlog(told=1)\n")]) == 0
+    assert names.main([a_file(tmp_path, "One.", "record = 'one'  # own\nown_partitions = sidecar\nlog(told=1)\n")]) == 0

@@ -22,7 +22,7 @@ from hitmesh.adapters.druid.native import Native
 from hitmesh.adapters.druid.proof import Proof, proof_of
 from hitmesh.adapters.druid.question import Matches, rows_query, values_query
 from hitmesh.adapters.druid.scan import answered, scan_query
-from hitmesh.adapters.druid.sums import SUMS, asked_together, sums_query, whole_sums
+from hitmesh.adapters.druid.sums import SUMS, sites_per_query, sums_query, whole_sums
 from hitmesh.adapters.servers import Servers
 from hitmesh.adapters.shared.answers import needed_columns, patterns_of
 from hitmesh.adapters.shared.catalogue import Catalogue
@@ -79,7 +79,7 @@ class DruidMetricStore:
             return as_promised(frame_of((), existing), existing)
         proof = self._proof()
         matches = self._matches(existing, proof, checkpoint)
-        return as_promised(self._asked(existing, matches, proof, checkpoint), existing)
+        return as_promised(self._answer(existing, matches, proof, checkpoint), existing)
 
     def explain(self, question: MetricQuery) -> str:
         """Return the question's native query, as JSON that Druid accepts, without a request to Druid.
@@ -97,7 +97,7 @@ class DruidMetricStore:
         """
         proof = self._proof()
         found = {site_day: dict.fromkeys(ROW_SUMS, 0) for site_day in site_days}
-        for day, sites in asked_together(site_days):
+        for day, sites in sites_per_query(site_days):
             for source in SUMS:
                 query = sums_query(self._servers.data_source(source), source, day, sites)
                 for site, *sums in self._rows(query, proof):
@@ -133,9 +133,9 @@ class DruidMetricStore:
     def _rows(self, query: Native, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
         """Return a query's rows, including all rows that existed when the proof was made."""
         checkpoint()
-        return proof.checked(query, self._client.query(proof.asked_in(query).json(), checkpoint))
+        return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
-    def _asked(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
+    def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
         """Return a question's groups, summed by Druid, or here if sketches make Druid too expensive or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)

@@ -42,7 +42,7 @@ class Proof:
     marks: Mapping[str, PartitionProgress]
     intervals: tuple[str, ...]
 
-    def asked_in(self, query: Native) -> Native:
+    def with_marks(self, query: Native) -> Native:
         """Return the query extended to ask for the marks too."""
         if not self.marks:
             return query

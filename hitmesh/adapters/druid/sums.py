@@ -34,7 +34,7 @@ def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
     }
 
 
-def asked_together(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:
+def sites_per_query(site_days: Collection[SiteDay], max_sites: int = MAX_SITES) -> Iterator[tuple[int, list[str]]]:
     """Yield each day with up to `max_sites` of its sites."""
     sites: dict[int, list[str]] = defaultdict(list)
     for site, day in sorted(set(site_days)):

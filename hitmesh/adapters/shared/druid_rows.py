@@ -111,17 +111,17 @@ def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
 
 def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
     """Split rows into those without and those with values in rare columns."""
-    says = {
+    present = {
         name: pl.col(name).is_not_null() if dtype == pl.String else pl.col(name).fill_null(0) != 0
         for name, dtype in rows.schema.items()
         if name not in _ALWAYS
     }
     shares = (
-        rows.select(has_value.mean().alias(name) for name, has_value in says.items()).row(0, named=True)
+        rows.select(has_value.mean().alias(name) for name, has_value in present.items()).row(0, named=True)
         if rows.height
         else {}
     )
-    seldom = [says[name] for name, share in shares.items() if 0 < share < _SELDOM]
+    seldom = [present[name] for name, share in shares.items() if 0 < share < _SELDOM]
     if not seldom:
         return [rows]
     has_it = rows.select(pl.any_horizontal(seldom)).to_series()
@@ -130,7 +130,7 @@ def _with_and_without_seldom(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _messages(rows: pl.DataFrame) -> list[bytes]:
     """Return rows as a single message, or several if sketches make the message too large."""
-    filled = rows.select([name for name in rows.columns if _says_something(rows[name])])
+    filled = rows.select([name for name in rows.columns if _has_content(rows[name])])
     message = filled.write_ndjson().encode()
     if len(message) <= _MAX_BYTES or rows.height == 1:
         return [message]
@@ -138,7 +138,7 @@ def _messages(rows: pl.DataFrame) -> list[bytes]:
     return [*_messages(rows[:half]), *_messages(rows[half:])]
 
 
-def _says_something(column: pl.Series) -> bool:
+def _has_content(column: pl.Series) -> bool:
     # Checked column by column: for a message's 500 rows, a single query over all columns costs twice as much.
     if column.name in _ALWAYS:
         return True
