@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -156,6 +157,18 @@ class TestPlan:
             assert "taskDuration PT15M becomes PT30M" in descriptions["supervisor mesh_visits"]
             assert "no row is lost" in descriptions["supervisor mesh_visits"]
             assert "rows are kept 9 days" in descriptions["retention mesh_visits"]
+
+    def test_supervisors_follow_kafka_to_another_port(self) -> None:
+        with a_druid(ADruid()) as servers:
+            for change in schema.plan(servers, OPTIONS):
+                change.apply()
+            moved = replace(servers, kafka="127.0.0.1:25000")
+            changed = [change for change in schema.plan(moved, OPTIONS) if change.action is Action.CHANGE]
+            assert {change.thing for change in changed} == {f"supervisor mesh_{source}" for source in RowSource}
+            for change in changed:
+                assert f"bootstrap.servers {servers.kafka} becomes 127.0.0.1:25000" in change.description
+                change.apply()
+            assert set(actions(moved).values()) == {Action.KEEP}
 
     def test_specification_that_reads_rows_wrongly_is_not_sent(self) -> None:
         druid = ADruid()
