@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from hitmesh.model.arrays import U64Array
 from hitmesh.model.records import Record, RecordKind
 from hitmesh.model.rows.columns import (
     HITS_SCHEMA_VERSION,
@@ -156,7 +156,7 @@ def heartbeat_record(collector: str, now: int) -> Record:
     return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)
 
 
-def _checksums(hashes: npt.NDArray[np.uint64]) -> tuple[int, int]:
+def _checksums(hashes: U64Array) -> tuple[int, int]:
     """Return Σ mod 2⁶⁴ and ⊕ of hashes."""
     return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))
 

@@ -13,7 +13,6 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from collector.admission.contexts import Context, context_of
@@ -21,7 +20,8 @@ from collector.admission.envelopes import Fault
 from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.errors import Variable
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
 from hitmesh.model.reasons import HitReason
@@ -70,10 +70,10 @@ class Senders:
 
     answers: tuple[Answer, ...]
     sites: tuple[Site, ...]
-    site: npt.NDArray[np.int32]
-    by_server: Mask
-    by_edge: Mask
-    unbounded: Mask
+    site: I32Array
+    by_server: BoolArray
+    by_edge: BoolArray
+    unbounded: BoolArray
 
     @property
     def key_ids(self) -> list[str]:
@@ -86,10 +86,10 @@ class Batches:
     """Facts per frame: row i is frame i. Refused frames have undefined values."""
 
     senders: Senders
-    sender: npt.NDArray[np.int32]  # position in `senders` per frame
-    taken: Mask
+    sender: I32Array  # position in `senders` per frame
+    taken: BoolArray
     batch_id: Texts | None
-    collected: npt.NDArray[np.int64]
+    collected: I64Array
     sent: Instants | None
     edge_time: Instants | None
     network: Texts | None  # truncated client address (rule I1)
@@ -133,7 +133,7 @@ def _refuse_faults(faults: Mapping[int, Fault], verdicts: Verdicts) -> None:
         verdicts.refuse(at_fault, fault.reason, fault.field, fault.message, fault.variables)
 
 
-def _refuse_senders(answers: tuple[Answer, ...], sender: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+def _refuse_senders(answers: tuple[Answer, ...], sender: I32Array, verdicts: Verdicts) -> None:
     for number, answer in enumerate(answers):
         if isinstance(answer, Refusal):
             reason = HitReason(answer.reason)
@@ -155,14 +155,14 @@ def _senders(answers: tuple[Answer, ...]) -> Senders:
     )
 
 
-def _edge_times(edge: pa.StructArray | None, trusted: Mask) -> Instants | None:
+def _edge_times(edge: pa.StructArray | None, trusted: BoolArray) -> Instants | None:
     times = None if edge is None else Instants.of(edge.field("edge_receive_time"))
     if times is None:
         return None
     return Instants(times.values, times.known & trusted)
 
 
-def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: Mask) -> Texts | None:
+def _edge_texts(edge: pa.StructArray | None, name: str, kept: Callable[[str], str], trusted: BoolArray) -> Texts | None:
     """Return a string field from trusted edges, mapped by `kept`; "" in all other rows."""
     texts = None if edge is None else Texts.of(edge.field(name))
     if texts is None:

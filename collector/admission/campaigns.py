@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts, byte_lengths, cleaned, limited, shortened, without_controls
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
 from collector.classify.click_ids import CLICK_IDS
+from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
@@ -41,7 +42,7 @@ class Campaigns:
     """Campaigns per row: equally long value arrays, one per field in FIELDS, and each row's position in the arrays."""
 
     values: tuple[pa.StringArray, ...]
-    codes: npt.NDArray[np.int32]
+    codes: I32Array
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Campaigns:
         """Return the campaigns of the given rows: row i of the result is row positions[i]."""
@@ -64,15 +65,15 @@ class Campaigns:
         """Return a single field as a column."""
         return Texts(self.values[FIELDS.index(field)], self.codes)
 
-    def hashes(self) -> npt.NDArray[np.uint64]:
+    def hashes(self) -> U64Array:
         """Return the campaign identity per row, 0 for no campaign."""
         table = pl.DataFrame([pl.Series(name, each) for name, each in zip(FIELDS, self.values, strict=True)])
         keyed = (pl.col(name) for name in ("source", "medium", "campaign", "click_id"))
-        hashed: npt.NDArray[np.uint64] = table.select(campaign_hashes(*keyed)).to_series().to_numpy()
+        hashed: U64Array = table.select(campaign_hashes(*keyed)).to_series().to_numpy()
         return hashed[self.codes]
 
-    def _is_set(self) -> Mask:
-        found: Mask = np.any([byte_lengths(values) > 0 for values in self.values], axis=0)[self.codes]
+    def _is_set(self) -> BoolArray:
+        found: BoolArray = np.any([byte_lengths(values) > 0 for values in self.values], axis=0)[self.codes]
         return found
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from collector.admission.campaigns import Campaigns
 from collector.admission.columns import Columns, distinct_tuples
 from collector.admission.texts import Texts
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.reasons import HitFlag
 
 _CAMPAIGN_FIELDS = ("source", "medium", "campaign", "click_id", "click_id_kind")
@@ -63,7 +64,7 @@ def _table(columns: dict[str, pl.Series]) -> pl.DataFrame:
     return pl.DataFrame([series.alias(name) for name, series in columns.items()])
 
 
-def _values(texts: Texts | None, rows: npt.NDArray[np.int64]) -> pl.Series:
+def _values(texts: Texts | None, rows: I64Array) -> pl.Series:
     if texts is None:
         return pl.Series("", [None], dtype=pl.String()).new_from_index(0, len(rows))
     return texts.column("", rows)

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from collector.admission.texts import Texts, picked
-from collector.admission.verdicts import Mask
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.rows.columns import HITS_COLUMNS
 
 Rows = npt.NDArray[np.integer]
@@ -26,7 +26,7 @@ class Numbers:
     """Whole numbers per row, null where not `known`; None means that all are known."""
 
     values: npt.NDArray[np.generic]
-    known: Mask | None = None
+    known: BoolArray | None = None
 
 
 class Columns:
@@ -53,7 +53,7 @@ class Columns:
                 texts = texts.or_else(self._texts[name])
         self._texts[name] = texts
 
-    def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: Mask | None = None) -> None:
+    def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: BoolArray | None = None) -> None:
         """Set a numeric column, null where not known."""
         self._numbers[name] = Numbers(values, known)
 
@@ -114,7 +114,7 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
     return series if series.dtype == dtype else series.cast(dtype)
 
 
-def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
     """Return the first row with each distinct tuple of codes, and each row's tuple number.
 
     Codes must be small and not negative, the columns equally long. Equal tuples get equal numbers.

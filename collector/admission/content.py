@@ -18,11 +18,11 @@ import pyarrow as pa
 import xxhash
 
 from collector.admission.texts import Texts, byte_lengths
+from hitmesh.model.arrays import BoolArray, U64Array
 from hitmesh.model.keys import hash64
 from hitmesh.model.rows.hash_columns import hash64_column
 
 _FEW: Final = 500
-U64 = npt.NDArray[np.uint64]
 
 
 @cache
@@ -35,7 +35,7 @@ class ContentHash:
     """Sum of field hashes per row. An unset field adds 0, so a batch without a field can skip that field."""
 
     def __init__(self, height: int) -> None:
-        self.values: U64 = np.zeros(height, dtype=np.uint64)
+        self.values: U64Array = np.zeros(height, dtype=np.uint64)
 
     def add_texts(self, fields: Mapping[str, Texts | None]) -> None:
         """Add string fields. Each distinct value is hashed once, all fields in a single call."""
@@ -51,7 +51,7 @@ class ContentHash:
             self.values += (hashes[start:end] * _factor(name))[texts.codes]
             start = end
 
-    def add_numbers(self, name: str, values: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> None:
+    def add_numbers(self, name: str, values: npt.NDArray[np.integer] | BoolArray) -> None:
         """Add a numeric field; 0 means not set."""
         if values.any():
             self.values += values.astype(np.uint64) * _factor(name)
@@ -70,13 +70,13 @@ class ContentHash:
         np.add.at(self.values, np.repeat(np.arange(len(counts)), counts), hashes * _factor(name))
 
 
-def id_hashes(ids: Texts) -> U64:
+def id_hashes(ids: Texts) -> U64Array:
     """Return `keys.hash64` for each row's id."""
     if len(ids.values) <= _FEW:
         hashes = np.array([hash64(each) for each in ids.values.to_pylist()], dtype=np.uint64)
     else:
         hashes = hash64_column(pl.Series(ids.values, dtype=pl.String())).to_numpy()
-    found: U64 = hashes[ids.codes]
+    found: U64Array = hashes[ids.codes]
     return found
 
 
@@ -91,7 +91,7 @@ def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> 
     return made if sent is None else sent.or_else(made)
 
 
-def _hashes(values: pl.Series) -> U64:
+def _hashes(values: pl.Series) -> U64Array:
     """Return XXH3-64 for each string or bytes value, 0 for null.
 
     Up to `_FEW` values are hashed in a loop, because starting a query takes longer.

@@ -10,30 +10,29 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from collector.admission.campaigns import Campaigns, read_campaigns
 from collector.admission.texts import Texts, limited
 from collector.admission.verdicts import Verdicts
+from hitmesh.model.arrays import I32Array
 
 MAX_USER_AGENT_BYTES: Final = 1_024
 MAX_LANGUAGE_BYTES: Final = 35
 
 T = TypeVar("T", Texts, Campaigns)
-Consent = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Context columns, None where no row has a value. Consent is a hit.v1.ConsentState number."""
+    """Context columns, None where no row has a value. `consent` holds numbers of hit.v1.ConsentState."""
 
     user_agent: Texts | None
     language: Texts | None
     campaigns: Campaigns | None
-    consent: Consent | None
+    consent: I32Array | None
 
-    def under(self, hit_context: Context, frame_of: npt.NDArray[np.int32]) -> Context:
+    def under(self, hit_context: Context, frame_of: I32Array) -> Context:
         """Return the hits' own contexts, completed from these batch defaults.
 
         Row i of the result belongs to a hit from frame frame_of[i].
@@ -65,14 +64,14 @@ def context_of(column: pa.StructArray, path: str, verdicts: Verdicts) -> Context
     )
 
 
-def _merged(sent: T | None, default: T | None, frame_of: npt.NDArray[np.int32]) -> T | None:
+def _merged(sent: T | None, default: T | None, frame_of: I32Array) -> T | None:
     if default is None:
         return sent
     spread = default.rows(frame_of)
     return spread if sent is None else sent.or_else(spread)
 
 
-def _merged_consent(sent: Consent | None, default: Consent | None, frame_of: npt.NDArray[np.int32]) -> Consent | None:
+def _merged_consent(sent: I32Array | None, default: I32Array | None, frame_of: I32Array) -> I32Array | None:
     if default is None:
         return sent
     spread = default[frame_of]

@@ -13,7 +13,6 @@ from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from collector.admission.batches import Answer, Batches, read_batches, refused_senders
@@ -25,6 +24,7 @@ from collector.admission.hits import NOBODY, Hits, Tools, hits_of, read_hits
 from collector.admission.identity import SaltOf
 from collector.admission.refusals import issues_of, rejected_of
 from collector.admission.verdicts import Issue, Verdicts
+from hitmesh.model.arrays import I64Array, U64Array
 from hitmesh.model.keys import hash64, partition_of
 
 _MOST_SITES: Final = 100_000
@@ -44,7 +44,7 @@ class Admitted:
     hits: pl.DataFrame
     rejected: pl.DataFrame
     issues: list[Issue]
-    accepted: npt.NDArray[np.int64]
+    accepted: I64Array
 
 
 @cache
@@ -117,8 +117,8 @@ def _stored(
     columns: Columns,
     hits: Hits,
     batches: Batches,
-    visitor_lo: npt.NDArray[np.uint64],
-    taken: npt.NDArray[np.int64],
+    visitor_lo: U64Array,
+    taken: I64Array,
     partitions: int,
 ) -> pl.DataFrame:
     """Return the accepted rows, sorted by partition (decision A4)."""

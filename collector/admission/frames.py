@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
@@ -32,6 +31,7 @@ from collector.admission.texts import byte_lengths
 from collector.wire import MessageReader, Undecodable, is_sound
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.internal.log.v1 import view_pb2
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import HitReason
 
@@ -76,8 +76,8 @@ class Decoded:
 
     frames: Sequence[Frame]
     table: pa.RecordBatch
-    counts: npt.NDArray[np.int64]
-    held: npt.NDArray[np.int64]
+    counts: I64Array
+    held: I64Array
     faults: dict[int, Fault]
     hit_faults: dict[tuple[int, int], HitFault]
     sender_of: tuple[Sender, ...]

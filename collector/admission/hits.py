@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -41,7 +40,8 @@ from collector.admission.payloads import check_types, read_payloads
 from collector.admission.properties import read_properties
 from collector.admission.texts import Texts, limited
 from collector.admission.times import EventTimes, Instants, SentTimes, event_times
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
+from hitmesh.model.arrays import BoolArray, I32Array, U64Array
 from hitmesh.model.hit_types import NON_INTERACTIVE, HitType
 from hitmesh.model.keys import hash64
 from hitmesh.model.reasons import HitFlag, HitReason
@@ -68,9 +68,9 @@ class Hits:
     """Hits from all batches that were not refused whole, with each hit's frame, index and sender."""
 
     fields: pa.StructArray
-    frame: npt.NDArray[np.int32]
-    index: npt.NDArray[np.int32]
-    sender: npt.NDArray[np.int32]
+    frame: I32Array
+    index: I32Array
+    sender: I32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +202,13 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
     return context.campaigns.or_else(named)
 
 
-def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> Mask:
+def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> BoolArray:
     """Return which hits are offline (happened without the visitor); only server keys may say so (rule S2)."""
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
     message = "offline is taken from server keys only and was ignored: send such hits with a server key"
     verdicts.warn(sent & ~by_server, HitReason.INVALID_FIELD, "offline", message)
-    offline: Mask = sent & by_server
+    offline: BoolArray = sent & by_server
     return offline
 
 
@@ -241,14 +241,14 @@ def _visitors(
 
 
 def _content(
-    types: npt.NDArray[np.int32],
-    offline: Mask,
+    types: I32Array,
+    offline: BoolArray,
     context: Context,
     campaigns: Campaigns | None,
     pages: Pages | None,
     properties: pl.Series | None,
     columns: Columns,
-) -> npt.NDArray[np.uint64]:
+) -> U64Array:
     """Return a hash per hit over payload and context, without edge and times (rule D1)."""
     content = ContentHash(columns.height)
     content.add_numbers("type", types)

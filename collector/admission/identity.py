@@ -14,13 +14,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from collector.admission.columns import distinct_tuples
 from collector.admission.texts import Texts
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
 from collector.admission.visitor_memory import VisitorMemory
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.keys import visitor_key
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.reasons import HitReason
@@ -43,23 +43,23 @@ class Identities:
     """
 
     sites: Sequence[Site]
-    site: npt.NDArray[np.int32]
+    site: I32Array
     visitor: Texts | None
     user: Texts | None
     network: Texts | None
     user_agent: Texts | None
     hostname: Texts | None
-    consent: npt.NDArray[np.int32] | None
-    event_time: npt.NDArray[np.int64]
+    consent: I32Array | None
+    event_time: I64Array
 
 
 @dataclass(frozen=True, slots=True)
 class VisitorKeys:
     """The 128-bit visitor key per row, and whether consent was denied."""
 
-    high: npt.NDArray[np.uint64]
-    low: npt.NDArray[np.uint64]
-    denied: Mask
+    high: U64Array
+    low: U64Array
+    denied: BoolArray
 
 
 def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
@@ -81,7 +81,7 @@ def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdict
     return VisitorKeys(keys[:, 0], keys[:, 1], denied)
 
 
-def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Texts, known: Identities) -> None:
+def _fill_by_id(keys: U64Array, rows: BoolArray, kind: str, texts: Texts, known: Identities) -> None:
     """Set the keys of rows with a user id or visitor id."""
     at = np.flatnonzero(rows)
     first, codes = distinct_tuples([known.site[at], texts.codes[at]])
@@ -90,7 +90,7 @@ def _fill_by_id(keys: npt.NDArray[np.uint64], rows: Mask, kind: str, texts: Text
     keys[at] = _memory().keys_of(kind, secrets, ids)[codes]
 
 
-def _fill_daily(keys: npt.NDArray[np.uint64], rows: Mask, known: Identities, now: int, salt_of: SaltOf) -> None:
+def _fill_daily(keys: U64Array, rows: BoolArray, known: Identities, now: int, salt_of: SaltOf) -> None:
     """Set the keys of rows without an id: network, user agent and host, salted per site-local day."""
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
@@ -120,16 +120,16 @@ def _local_date(millis: int, zone: ZoneInfo) -> date:
     return (_EPOCH + timedelta(milliseconds=millis)).astimezone(zone).date()
 
 
-def _denied(known: Identities) -> Mask:
+def _denied(known: Identities) -> BoolArray:
     """Return which rows are denied consent; a hit without a consent state follows the site's default."""
     silent_is_denied = _fact(known, lambda site: not site.consent_by_default)
     if known.consent is None:
         return silent_is_denied
-    denied: Mask = (known.consent == DENIED) | ((known.consent != GRANTED) & silent_is_denied)
+    denied: BoolArray = (known.consent == DENIED) | ((known.consent != GRANTED) & silent_is_denied)
     return denied
 
 
-def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
+def _refuse_denied(known: Identities, denied: BoolArray, verdicts: Verdicts) -> None:
     if denied.any():
         verdicts.refuse(
             denied & ~_fact(known, lambda site: site.cookieless_counting),
@@ -139,7 +139,7 @@ def _refuse_denied(known: Identities, denied: Mask, verdicts: Verdicts) -> None:
         )
 
 
-def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
+def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> None:
     verdicts.refuse(
         rows & denied,
         HitReason.CONSENT_DENIED,
@@ -154,11 +154,11 @@ def _refuse_unknown(rows: Mask, denied: Mask, verdicts: Verdicts) -> None:
     )
 
 
-def _fact(known: Identities, fact: Callable[[Site], bool]) -> Mask:
+def _fact(known: Identities, fact: Callable[[Site], bool]) -> BoolArray:
     """Return a fact about each row's site."""
-    found: Mask = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
+    found: BoolArray = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
     return found
 
 
-def _is_set(texts: Texts | None, height: int) -> Mask:
+def _is_set(texts: Texts | None, height: int) -> BoolArray:
     return np.zeros(height, dtype=np.bool_) if texts is None else texts.is_set()

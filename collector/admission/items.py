@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from collector.admission.payloads import text_of
 from collector.admission.texts import Texts
-from collector.admission.verdicts import Mask, Verdicts
-from hitmesh.model.arrays import I64Array
+from collector.admission.verdicts import Verdicts
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.reasons import HitReason
 
@@ -54,7 +54,7 @@ def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
     )
 
 
-def item_lists(column: pa.ListArray, items: Items, rows: npt.NDArray[np.int64], height: int) -> pl.Series:
+def item_lists(column: pa.ListArray, items: Items, rows: I64Array, height: int) -> pl.Series:
     """Return the item lists of `height` rows, null where empty; list i of `column` belongs to row rows[i]."""
     every = np.arange(len(items.quantity))
     texts = {"sku": items.sku, "category": items.category, "brand": items.brand}
@@ -93,7 +93,7 @@ def _by_weight(
     """Return price and quantity, goods by weight as quantity ±1 at price × |weight|; -1 is a return."""
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)
-    by_weight: Mask = np.asarray(exact.is_valid()) & (np.abs(weights) <= MAX_QUANTITY)
+    by_weight: BoolArray = np.asarray(exact.is_valid()) & (np.abs(weights) <= MAX_QUANTITY)
     price, quantity = price.copy(), quantity.copy()
     quantity[by_weight] = np.sign(weights[by_weight]).astype(np.int64)
     beyond = np.zeros(len(price), np.bool_)
@@ -115,7 +115,7 @@ def _rounded(price: int, weight: float) -> int:
     return int((Decimal(price) * Decimal(repr(weight))).to_integral_value(ROUND_HALF_EVEN))
 
 
-def _check_range(values: npt.NDArray[np.int64] | npt.NDArray[np.float64], field: str, verdicts: Verdicts) -> None:
+def _check_range(values: I64Array | npt.NDArray[np.float64], field: str, verdicts: Verdicts) -> None:
     verdicts.refuse(
         ~((values >= -MAX_QUANTITY) & (values <= MAX_QUANTITY)),  # NaN fails both comparisons
         HitReason.INVALID_FIELD,
@@ -125,9 +125,9 @@ def _check_range(values: npt.NDArray[np.int64] | npt.NDArray[np.float64], field:
 
 
 def _refuse_price(
-    beyond: Mask,
+    beyond: BoolArray,
     price: I64Array,
-    quantity: npt.NDArray[np.int64] | npt.NDArray[np.float64],
+    quantity: I64Array | npt.NDArray[np.float64],
     field: str,
     verdicts: Verdicts,
 ) -> None:

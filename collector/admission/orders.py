@@ -15,8 +15,9 @@ import pyarrow as pa
 from collector.admission.items import MAX_TEXT_BYTES, Items, item_lists, read_items
 from collector.admission.payloads import Part, text_of
 from collector.admission.texts import Texts, byte_lengths
-from collector.admission.verdicts import Mask, shown
+from collector.admission.verdicts import shown
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.arrays import BoolArray
 from hitmesh.model.hit_types import CartAction
 from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.money import CURRENCIES
@@ -146,7 +147,7 @@ def _first_items(part: Part, most: int) -> pa.ListArray:
     column = part.payload.column("items")
     offsets = column.offsets.to_numpy()
     counts = np.diff(offsets)
-    too_many: Mask = counts > most
+    too_many: BoolArray = counts > most
     if not too_many.any():
         return column
     field = f"{part.field}.items"

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.admission.texts import Texts, byte_lengths, limited, refuse_nul
-from collector.admission.verdicts import Mask, Verdicts, shown
+from collector.admission.verdicts import Verdicts, shown
 from collector.urls import PATH_TO_NORMALISE, normal_host, normal_path
+from hitmesh.model.arrays import BoolArray, I32Array
 from hitmesh.model.reasons import HitReason
 
 MAX_PATH_BYTES: Final = 2_000
@@ -47,10 +47,10 @@ class Pages:
     title: Texts | None
     referrer: Texts | None
     view_id: Texts | None
-    http_status: npt.NDArray[np.int32]
+    http_status: I32Array
 
 
-def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Pages | None:
+def read_pages(views: pa.StructArray, is_page: BoolArray, verdicts: Verdicts) -> Pages | None:
     """Return the page view columns, None without page views; refuse page views without a proper URL."""
     if not is_page.any():
         return None
@@ -83,7 +83,7 @@ def read_pages(views: pa.StructArray, is_page: Mask, verdicts: Verdicts) -> Page
 class Split:
     """The parts of URLs, "" for a missing part. A valid URL always has a path, at least "/"."""
 
-    valid: Mask
+    valid: BoolArray
     host: Texts | None  # in normal form, without user and port
     path: pa.StringArray
     query: pa.StringArray
@@ -133,7 +133,7 @@ def _limited(views: pa.StructArray, name: str, max_bytes: int, verdicts: Verdict
     return None if texts is None else limited(texts, f"page_view.{name}", max_bytes, verdicts)
 
 
-def _check_status(status: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+def _check_status(status: I32Array, verdicts: Verdicts) -> None:
     wrong = (status != 0) & ((status < HTTP_STATUSES.start) | (status >= HTTP_STATUSES.stop))
     verdicts.refuse(
         wrong,

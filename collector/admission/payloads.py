@@ -12,15 +12,15 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from collector.admission.columns import Columns
 from collector.admission.texts import Texts, limited
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
 from collector.wire import MessageReader, Undecodable
 from hitmesh.api.hit.v1 import hit_pb2
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import HitReason
 
@@ -64,18 +64,16 @@ class Part:
     """
 
     field: str
-    rows: npt.NDArray[np.int64]
+    rows: I64Array
     payload: pa.RecordBatch
     verdicts: Verdicts
     columns: Columns
     currency: Texts
 
-    def numbers(self, name: str) -> npt.NDArray[np.int64]:
+    def numbers(self, name: str) -> I64Array:
         """Return an integer field; 0 where an `optional` field was not sent."""
         column = self.payload.column(name)
-        values: npt.NDArray[np.int64] = (
-            (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
-        )
+        values: I64Array = (column.fill_null(0) if column.null_count else column).to_numpy().astype(np.int64)
         return values
 
     def text(self, name: str, max_bytes: int) -> Texts | None:
@@ -86,16 +84,16 @@ class Part:
         """Store a string per hit in an output column."""
         self.columns.set_text(name, texts, self.rows)
 
-    def keep_numbers(self, name: str, values: npt.NDArray[np.int64]) -> None:
+    def keep_numbers(self, name: str, values: I64Array) -> None:
         """Store a number per hit in an output column."""
         self.columns.set_numbers_at(name, values, self.rows)
 
-    def need(self, name: str, present: Mask, cure: str) -> None:
+    def need(self, name: str, present: BoolArray, cure: str) -> None:
         """Refuse hits that lack a field."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(~present, HitReason.MISSING_FIELD, field, f"{field} is not set: {cure}")
 
-    def within(self, name: str, values: npt.NDArray[np.int64], minimum: int, most: int) -> None:
+    def within(self, name: str, values: I64Array, minimum: int, most: int) -> None:
         """Refuse hits whose number lies outside the closed range [minimum, most]."""
         field = f"{self.field}.{name}"
         self.verdicts.refuse(
@@ -115,7 +113,7 @@ def text_of(column: pa.StringArray, field: str, max_bytes: int, verdicts: Verdic
     return None if texts is None else limited(texts, field, max_bytes, verdicts)
 
 
-def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Verdicts) -> None:
+def check_types(hits: pa.StructArray, types: I32Array, verdicts: Verdicts) -> None:
     """Refuse hits with an unknown type, with two payloads, or without the payload for their type."""
     found = np.zeros(len(types), dtype=np.int32)
     payloads = np.zeros(len(types), dtype=np.int32)
@@ -150,7 +148,7 @@ def check_types(hits: pa.StructArray, types: npt.NDArray[np.int32], verdicts: Ve
 
 def read_payloads(
     hits: pa.StructArray,
-    types: npt.NDArray[np.int32],
+    types: I32Array,
     checks: Sequence[tuple[HitType, Check]],
     currency: Texts,
     columns: Columns,

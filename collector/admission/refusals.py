@@ -21,6 +21,7 @@ from collector.admission.batches import Answer, Batches, Grant, Refusal
 from collector.admission.frames import Decoded, original_hits
 from collector.admission.hits import Hits, Identified
 from collector.admission.verdicts import Issue, Notes, Outcome, Verdicts
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.rows.columns import REJECTED_COLUMNS
 
 MAX_KEPT_BYTES: Final = 4 << 10
@@ -153,6 +154,6 @@ def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 
 
-def _ids_of(rows: npt.NDArray[np.int64], identified: Identified) -> list[str]:
+def _ids_of(rows: I64Array, identified: Identified) -> list[str]:
     sent = identified.sent_id
     return [""] * len(rows) if sent is None else sent.values.take(pa.array(sent.codes[rows])).to_pylist()

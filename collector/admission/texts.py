@@ -18,10 +18,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.admission.verdicts import Mask, Verdicts, shown
+from collector.admission.verdicts import Verdicts, shown
+from hitmesh.model.arrays import BoolArray, I32Array
 from hitmesh.model.reasons import HitReason
 
-Codes = npt.NDArray[np.int32]
 _NUL: Final = 0
 # An identifier that is too long ends in "~" and the 32 hex digits of its hash, so that distinct ids stay distinct.
 _HASH_BYTES: Final = 16
@@ -39,7 +39,7 @@ class Texts:
     """
 
     values: pa.StringArray
-    codes: Codes
+    codes: I32Array
 
     @classmethod
     def of(cls, column: pa.StringArray, *, mostly_distinct: bool = False) -> Texts | None:
@@ -55,7 +55,7 @@ class Texts:
         return cls(coded.dictionary, coded.indices.to_numpy(zero_copy_only=True))
 
     @classmethod
-    def constant(cls, values: Sequence[str], codes: Codes) -> Texts:
+    def constant(cls, values: Sequence[str], codes: I32Array) -> Texts:
         """Return a column over known values."""
         return cls(pa.array(values, pa.string()), codes)
 
@@ -69,9 +69,9 @@ class Texts:
         codes[rows] = self.codes + 1
         return Texts(pa.concat_arrays([pa.array([""], pa.string()), self.values]), codes)
 
-    def is_set(self) -> Mask:
+    def is_set(self) -> BoolArray:
         """Return whether each row has a value."""
-        present: Mask = (byte_lengths(self.values) > 0)[self.codes]
+        present: BoolArray = (byte_lengths(self.values) > 0)[self.codes]
         return present
 
     def or_else(self, other: Texts) -> Texts:
@@ -83,10 +83,10 @@ class Texts:
         """Return the value of a row."""
         return str(self.values[int(self.codes[row])].as_py())
 
-    def among(self, wanted: Callable[[str], bool]) -> Mask:
+    def among(self, wanted: Callable[[str], bool]) -> BoolArray:
         """Return whether each row satisfies the predicate, which is called once per distinct value."""
         each = np.fromiter(map(wanted, self.values.to_pylist()), dtype=np.bool_, count=len(self.values))
-        found: Mask = each[self.codes]
+        found: BoolArray = each[self.codes]
         return found
 
     def column(self, name: str, rows: npt.NDArray[np.integer]) -> pl.Series:
@@ -94,7 +94,7 @@ class Texts:
         return picked(pl.Series(name, _null_if_empty(self.values)), self.codes[rows])
 
 
-def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:
+def byte_lengths(column: pa.StringArray | pa.BinaryArray) -> I32Array:
     """Return each value's length in UTF-8 bytes."""
     offsets = _offsets(column)
     return offsets[1:] - offsets[:-1]
@@ -183,7 +183,7 @@ def _null_if_empty(values: pa.StringArray) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(values), offsets, content, bitmap)
 
 
-def _offsets(column: pa.StringArray | pa.BinaryArray) -> npt.NDArray[np.int32]:
+def _offsets(column: pa.StringArray | pa.BinaryArray) -> I32Array:
     buffer = column.buffers()[1]
     if buffer is None:
         return np.zeros(1, dtype=np.int32)

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from collector.admission.verdicts import Mask, Verdicts
+from collector.admission.verdicts import Verdicts
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.hit_types import TimeSource
 from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
 from hitmesh.model.reasons import HitReason
-
-Millis = npt.NDArray[np.int64]
 
 # Far beyond any accepted time, and small enough that a difference between two cannot overflow.
 _FAR_MS: Final = 1 << 60
@@ -36,8 +35,8 @@ _FIELDS: Final = {
 class Instants:
     """Times per row; `known` is false where no time was sent."""
 
-    values: Millis
-    known: Mask
+    values: I64Array
+    known: BoolArray
 
     @classmethod
     def of(cls, column: pa.TimestampArray) -> Instants | None:
@@ -57,22 +56,22 @@ class Instants:
 class SentTimes:
     """Known times per row, before the rules apply."""
 
-    collected: Millis
+    collected: I64Array
     edge: Instants | None  # from trusted edges only
     created: Instants | None
     sent: Instants | None
     true: Instants | None
-    by_server: Mask
-    unbounded: Mask  # the key may send hits of any age
+    by_server: BoolArray
+    unbounded: BoolArray  # the key may send hits of any age
 
 
 @dataclass(frozen=True, slots=True)
 class EventTimes:
     """Event time per hit, with its source."""
 
-    values: Millis
+    values: I64Array
     source: npt.NDArray[np.uint8]
-    skewed: Mask
+    skewed: BoolArray
 
 
 def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
@@ -102,7 +101,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
     return _without_skew(found, sent.collected, verdicts)
 
 
-def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> EventTimes:
+def _without_skew(found: EventTimes, collected: I64Array, verdicts: Verdicts) -> EventTimes:
     """Apply rule T2: set times a little ahead to the collect time, refuse times far ahead."""
     if not found.skewed.any():
         return found
@@ -129,7 +128,7 @@ def _without_skew(found: EventTimes, collected: Millis, verdicts: Verdicts) -> E
     return EventTimes(np.where(found.skewed, collected, found.values), found.source, found.skewed)
 
 
-def _refuse_old(found: EventTimes, received: Millis, sent: SentTimes, verdicts: Verdicts) -> None:
+def _refuse_old(found: EventTimes, received: I64Array, sent: SentTimes, verdicts: Verdicts) -> None:
     """Apply rule T3, and refuse times before 1970."""
     limit = np.where(sent.by_server, MAX_SERVER_AGE_MS, MAX_AGE_MS)
     too_old = ((received - found.values > limit) & ~sent.unbounded) | (found.values < 0)
@@ -152,7 +151,7 @@ def _reach(unbounded: bool, by_server: bool) -> str:
     return f"hits are accepted up to {back} back, older hits only with a server key that allows unbounded history"
 
 
-def _by_field(rows: Mask, source: npt.NDArray[np.uint8]) -> Iterator[tuple[Mask, str]]:
+def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[BoolArray, str]]:
     """Yield the given rows grouped by the field that supplied the time."""
     if rows.any():
         for kind, field in _FIELDS.items():

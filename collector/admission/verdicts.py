@@ -17,15 +17,15 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.errors import Variable
 from hitmesh.model.reasons import HitReason
 
-Mask = npt.NDArray[np.bool_]
 Message = str | Callable[[int], str]
 ValueT = TypeVar("ValueT")
 MAX_SHOWN_CHARS = 60
 NO_VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType({})
-_NO_ROWS: Final[npt.NDArray[np.int64]] = np.zeros(0, dtype=np.int64)
+_NO_ROWS: Final[I64Array] = np.zeros(0, dtype=np.int64)
 
 
 class Outcome(StrEnum):
@@ -57,7 +57,7 @@ class Issue(NamedTuple):
 class Verdict:
     """A verdict on several rows for the same cause, with a shared message or a message per row."""
 
-    rows: npt.NDArray[np.int64]
+    rows: I64Array
     outcome: Outcome
     reason: HitReason
     field: str
@@ -76,8 +76,8 @@ class Notes:
         messages: a message per note.
     """
 
-    rows: npt.NDArray[np.int64]
-    causes: npt.NDArray[np.int64]
+    rows: I64Array
+    causes: I64Array
     outcomes: list[str]
     reasons: list[str]
     fields: list[str]
@@ -113,7 +113,7 @@ class Verdicts:
 
     def __init__(self, height: int) -> None:
         self._rows: npt.NDArray[np.integer] | None = None
-        self._refused: Mask = np.zeros(height, dtype=np.bool_)
+        self._refused: BoolArray = np.zeros(height, dtype=np.bool_)
         self._refusals: list[Verdict] = []
         self._warnings: list[Verdict] = []
 
@@ -125,13 +125,13 @@ class Verdicts:
         return view
 
     @property
-    def refused(self) -> Mask:
+    def refused(self) -> BoolArray:
         """Whether the row at each position is refused so far."""
         return self._refused if self._rows is None else self._refused[self._rows]
 
     def refuse(
         self,
-        at_fault: Mask,
+        at_fault: BoolArray,
         reason: HitReason,
         field: str,
         message: Message,
@@ -149,14 +149,14 @@ class Verdicts:
         self._refusals.append(replace(refusal, variables=variables) if variables else refusal)
         self._refused[rows] = True
 
-    def warn(self, at_fault: Mask, reason: HitReason, field: str, message: Message) -> None:
+    def warn(self, at_fault: BoolArray, reason: HitReason, field: str, message: Message) -> None:
         """Warn that a value in the rows at fault was corrected."""
         positions = self._still_taken(at_fault)
         if len(positions):
             rows = positions if self._rows is None else self._rows[positions]
             self._warnings.append(_verdict(rows, Outcome.WARNED, reason, field, message, positions))
 
-    def _still_taken(self, at_fault: Mask) -> npt.NDArray[np.int64]:
+    def _still_taken(self, at_fault: BoolArray) -> I64Array:
         """Return the positions at fault whose rows are not refused."""
         return np.flatnonzero(at_fault & ~self.refused) if at_fault.any() else _NO_ROWS
 
@@ -177,13 +177,13 @@ def _verdict(
     reason: HitReason,
     field: str,
     message: Message,
-    positions: npt.NDArray[np.int64],
+    positions: I64Array,
 ) -> Verdict:
     messages = message if isinstance(message, str) else [message(position) for position in positions.tolist()]
     return Verdict(rows.astype(np.int64), outcome, reason, field, messages)
 
 
-def _without(verdict: Verdict, refused: Mask) -> Verdict:
+def _without(verdict: Verdict, refused: BoolArray) -> Verdict:
     kept = np.flatnonzero(~refused[verdict.rows])
     if len(kept) == len(verdict.rows):
         return verdict

@@ -13,7 +13,8 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+
+from hitmesh.model.arrays import U64Array
 
 DEFAULT_MAX_ENTRIES: Final = 200_000
 _MOST_SCOPES: Final = 10_000
@@ -35,7 +36,7 @@ class VisitorMemory:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def keys_of(self, kind: str, secrets: Sequence[bytes], ids: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    def keys_of(self, kind: str, secrets: Sequence[bytes], ids: Sequence[bytes]) -> U64Array:
         """Return visitor_key(secret, kind, id) for each pair as a row (high, low).
 
         Args:

@@ -16,9 +16,8 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from hitmesh.model.arrays import I64Array
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import (
     DAY_MS,
@@ -71,7 +70,7 @@ class Buckets:
     grain: Grain
     starts: I64Array
     ends: I64Array
-    partial: npt.NDArray[np.bool_]
+    partial: BoolArray
 
     def __len__(self) -> int:
         """Return the number of buckets."""

@@ -11,8 +11,9 @@ import struct
 from hashlib import blake2b
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
+
+from hitmesh.model.arrays import I32Array, U64Array
 
 _U64 = np.uint64
 
@@ -59,11 +60,11 @@ def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:
 
 
 def partition_of(
-    site_hash: npt.NDArray[np.uint64],
-    visitor_lo: npt.NDArray[np.uint64],
-    spread: npt.NDArray[np.uint64],
+    site_hash: U64Array,
+    visitor_lo: U64Array,
+    spread: U64Array,
     partitions: int,
-) -> npt.NDArray[np.int32]:
+) -> I32Array:
     """Return each hit's partition: (hash64(site) + visitor mod spread) mod P (decision A4).
 
     Example:

@@ -18,9 +18,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
-from hitmesh.model.arrays import I64Array
+from hitmesh.model.arrays import I32Array, I64Array
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
@@ -122,7 +121,7 @@ def offsets_at(zone: str, instants_ms: I64Array) -> I64Array:
     return offsets[np.searchsorted(steps, instants_ms, "right") - 1]
 
 
-def local_days(zone: str, instants_ms: I64Array) -> npt.NDArray[np.int32]:
+def local_days(zone: str, instants_ms: I64Array) -> I32Array:
     """Return each instant's local date as days since 1970-01-01 (n,).
 
     Example:

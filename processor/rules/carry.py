@@ -13,9 +13,9 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
@@ -141,7 +141,7 @@ def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, 
     return pl.concat([of_hits, of_carry])[np.argsort(places)]
 
 
-def digest(hits: pl.DataFrame, wins_order: npt.NDArray[np.bool_]) -> int:
+def digest(hits: pl.DataFrame, wins_order: BoolArray) -> int:
     """Return Σ mod 2⁶⁴ of one hash per hit, over the values by which a hit can change its visit.
 
     Args:

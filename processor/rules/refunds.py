@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray
+from hitmesh.model.arrays import BoolArray, I64Array
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.positions import Position
@@ -32,7 +31,7 @@ class Refunded:
     """
 
     hits: pl.DataFrame
-    completed: npt.NDArray[np.int64]
+    completed: I64Array
 
 
 def claims_refund() -> pl.Expr:

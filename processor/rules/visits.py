@@ -40,10 +40,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array, U64Array
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.sites import VisitPolicy
 from hitmesh.model.zones import local_days
@@ -302,7 +301,7 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 
 
 def _beyond_caps(
-    line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | npt.NDArray[np.int32] | None, policy: VisitPolicy
+    line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | I32Array | None, policy: VisitPolicy
 ) -> BoolArray:
     """Return places where a visit, cut by gap and campaign alone, exceeds a cap or its local date."""
     beyond = np.zeros(len(starts), np.bool_)
@@ -323,7 +322,7 @@ def _walk_unsure(
     starts: BoolArray,
     inside: BoolArray,
     unsure: BoolArray,
-    days: I64Array | npt.NDArray[np.int32] | None,
+    days: I64Array | I32Array | None,
     policy: VisitPolicy,
 ) -> BoolArray:
     """Walk every timeline with a doubtful hit and correct `starts` and `inside`.

@@ -14,10 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import BoolArray, I64Array
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from hitmesh.model.claims import ClaimKind, OrderClaim
 from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.hit_types import HitType
@@ -272,7 +271,7 @@ def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> froze
     return frozenset(disturbed)
 
 
-def _ledger(hashes: npt.NDArray[np.uint64], counted: pl.DataFrame) -> LedgerEntry:
+def _ledger(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
     """Return the ledger entry for the day's accepted hits (rule D5); `hashes` is the hash64 of each id."""
     excluded = int(counted["excluded"].sum())
     return LedgerEntry(

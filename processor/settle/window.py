@@ -12,10 +12,10 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from hitmesh.model.arrays import BoolArray
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import Position
 from hitmesh.model.reasons import EXCLUDING_FLAGS
@@ -180,6 +180,6 @@ def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: i
     return chosen(rows, wanted.to_numpy()).rename({"utm_campaign": "campaign"}).select(*WINDOW_COLUMNS)
 
 
-def chosen(rows: pl.DataFrame, wanted: npt.NDArray[np.bool_]) -> pl.DataFrame:
+def chosen(rows: pl.DataFrame, wanted: BoolArray) -> pl.DataFrame:
     """Return the wanted rows. Most calls want all rows, and are answered without a copy."""
     return rows if wanted.all() else rows.filter(wanted)

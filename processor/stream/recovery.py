@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
@@ -138,8 +138,8 @@ def _keep_again(
     stores: StreamStores,
     state: LiveState,
     records: Sequence[LoggedRecord],
-    copies: Mapping[int, npt.NDArray[np.int64]],
-    waiting: Mapping[int, npt.NDArray[np.int64]],
+    copies: Mapping[int, I64Array],
+    waiting: Mapping[int, I64Array],
 ) -> int:
     """Keep the hits before a snapshot again, and return their number; the snapshot lists copies and waiting hits."""
     intake = take_in(records)
@@ -156,7 +156,7 @@ def _keep_again(
     return kept.height
 
 
-def _among(rows: pl.DataFrame, copies: Mapping[int, npt.NDArray[np.int64]]) -> pl.Series:
+def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
     """Return whether each row is in `copies`, which holds row numbers by offset."""
     offsets, numbers = rows["offset"].to_numpy(), rows["row"].to_numpy()
     found = np.zeros(rows.height, np.bool_)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hitmesh.model.amounts import fits
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.filters import null_name
@@ -55,10 +56,10 @@ class Column:
 
     metric: Metric
     exactness: Exactness
-    numerators: npt.NDArray[np.int64] | npt.NDArray[np.object_]
-    denominators: npt.NDArray[np.int64] | None
+    numerators: I64Array | npt.NDArray[np.object_]
+    denominators: I64Array | None
     values: npt.NDArray[np.float64]
-    is_empty: npt.NDArray[np.bool_]
+    is_empty: BoolArray
     lower: npt.NDArray[np.float64] | None = None
     upper: npt.NDArray[np.float64] | None = None
     relative_standard_error: float = 0.0
@@ -72,7 +73,7 @@ class Series:
     """
 
     question: Question
-    buckets: npt.NDArray[np.int32]
+    buckets: I32Array
     dimensions: tuple[list[str], ...]
     columns: tuple[Column, ...]
     total_rows: int
@@ -204,9 +205,7 @@ def _with_folded_mark(column: Column, parts: Parts) -> Column:
     return replace(column, exactness=Exactness.TEXTS_FOLDED)
 
 
-def _column(
-    metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
-) -> Column:
+def _column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: BoolArray) -> Column:
     if metric.kind is Kind.UNION:
         return _visitors_column(metric, rows, sketches, parts, is_empty)
     sums = [rows[part] for part in metric.parts]
@@ -227,15 +226,13 @@ def _column(
     return Column(metric, exactness, numerators, denominators, values, is_empty)
 
 
-def _integers(sums: pl.Series) -> npt.NDArray[np.int64] | npt.NDArray[np.object_]:
+def _integers(sums: pl.Series) -> I64Array | npt.NDArray[np.object_]:
     """Return sums as int64, or as Python integers when a sum does not fit."""
     narrow = fits(sums)
     return np.array(sums.to_list(), np.object_) if narrow is None else narrow.to_numpy()
 
 
-def _visitors_column(
-    metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: npt.NDArray[np.bool_]
-) -> Column:
+def _visitors_column(metric: Metric, rows: pl.DataFrame, sketches: Thetas, parts: Parts, is_empty: BoolArray) -> Column:
     estimates = rows[_ESTIMATE].to_numpy()
     # A row that fills a gap has no sketch; the count is exactly 0.
     sketch_rows = rows[_ROW].fill_null(-1).to_numpy()

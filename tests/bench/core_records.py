@@ -74,7 +74,7 @@ class Arrivals:
     event_time: I64Array
     log_time: I64Array
 
-    def take(self, places: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Arrivals:
+    def take(self, places: npt.NDArray[np.intp] | BoolArray) -> Arrivals:
         """Return the hits at these places."""
         return Arrivals(**{name: getattr(self, name)[places] for name in self.__dataclass_fields__})
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from hitmesh.model.arrays import BoolArray
 from hitmesh.model.sketches.theta import Theta
 from hitmesh.model.sketches.unions import merge_by_group
 
@@ -21,7 +22,7 @@ def union(sketches: Iterable[bytes]) -> Theta:
 
 def union_by_group(
     sketches: pa.Array | pa.ChunkedArray | pl.Series, group_ids: npt.NDArray[np.integer], n_groups: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.float64], BoolArray]:
     """Return for each group the distinct count of the union, and whether the count is exact."""
     merged = merge_by_group(sketches, group_ids, n_groups)
     return merged.estimates, merged.exact

@@ -1,4 +1,4 @@
-"""The numbers of the rules: each limit cites a rule of docs/rules.md, and no other module defines a rule's number."""
+"""The numbers of the rules and the types of arrays: each stands once, and a number cites its rule."""
 
 from __future__ import annotations
 
@@ -50,3 +50,10 @@ def test_every_limit_cites_a_rule_that_exists() -> None:
 
 def test_a_number_of_a_rule_stands_in_limits_alone() -> None:
     assert not list(constants_of_rules())
+
+
+def test_array_types_have_aliases_in_arrays_alone() -> None:
+    spelled = re.compile(r"NDArray\[np\.(?:bool_|int32|int64|uint64)\]")
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    found = [path.relative_to(ROOT).as_posix() for path in files if spelled.search(path.read_text(encoding="utf-8"))]
+    assert found == ["hitmesh/model/arrays.py"]

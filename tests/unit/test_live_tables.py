@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pytest
 
+from hitmesh.model.arrays import I32Array
 from hitmesh.model.rows.row_digest import RowDigest
 from processor.stream.live.batch import hit_ids, timeline_keys, visitors_of
 from processor.stream.live.hash_index import MISSING, HashIndex
@@ -73,7 +73,7 @@ def test_equal_texts_have_one_code_and_null_has_its_own() -> None:
     assert (again.codes(words) == codes).all()
 
 
-def shown(interned: Interned, numbers: npt.NDArray[np.int32]) -> pl.DataFrame:
+def shown(interned: Interned, numbers: I32Array) -> pl.DataFrame:
     names, hashes = interned.names(numbers, interned.columns)
     for name in names:
         assert (RowDigest().texts(name) == hashes[name.name]).all()

@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pytest
 from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 
+from hitmesh.model.arrays import U64Array
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.sketches import unions as sketches_module
 from hitmesh.model.sketches.theta import MAX_THETA
 from hitmesh.model.sketches.unions import cell_sketches, exact_limit, merge_by_group, theta_hashes
 from tests.support.unions import union, union_by_group
 
-Keys = npt.NDArray[np.uint64]
+Keys = U64Array
 EXACT_LIMIT = exact_limit(LG_K_CELL)
 GOLDEN = Path(__file__).parents[1] / "golden" / "theta_sketches.json"
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from hitmesh.model.arrays import I64Array, U64Array
+from hitmesh.model.arrays import I32Array, I64Array, U64Array
 from processor.stream.live.limits import PRODUCTION
 
 MISSING: Final = -1
@@ -59,7 +58,7 @@ class HashIndex:
         self._count += len(keys)
         self._place(keys, slots.astype(np.int32))
 
-    def _place(self, keys: U64Array, slots: npt.NDArray[np.int32]) -> None:
+    def _place(self, keys: U64Array, slots: I32Array) -> None:
         places = self._home(keys)
         waiting = np.arange(len(keys))
         while len(waiting):

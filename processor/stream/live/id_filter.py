@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from hitmesh.model.arrays import BoolArray, U64Array
+from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from processor.stream.live.limits import PRODUCTION, Limits
 
 _IDS_PER_BLOCK: Final = 4  # of 128 bits
@@ -90,7 +89,7 @@ def _capacity_for(count: int) -> int:
     return 1 << max(0, count - 1).bit_length()
 
 
-def _places(ids: U64Array, block: _Block) -> npt.NDArray[np.int64]:
+def _places(ids: U64Array, block: _Block) -> I64Array:
     """Return where each id's block starts in `words`; capacities are powers of two."""
     return ((ids & np.uint64(block.capacity // _IDS_PER_BLOCK - 1)) << _ONE).astype(np.int64)
 

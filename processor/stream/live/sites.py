@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hitmesh.model.arrays import I32Array, I64Array, U64Array
+from hitmesh.model.arrays import BoolArray, I32Array, I64Array, U64Array
 from hitmesh.model.keys import hash64
 from hitmesh.model.sites import VisitPolicy
 
@@ -85,7 +85,7 @@ class Sites:
         """Return the gap in each site's policy, ms (n,)."""
         return self._gaps[numbers]
 
-    def by_rules(self, numbers: I32Array) -> list[tuple[SiteRules, npt.NDArray[np.bool_] | None]]:
+    def by_rules(self, numbers: I32Array) -> list[tuple[SiteRules, BoolArray | None]]:
         """Return the distinct rules, each with a mask for its sites (n,); None for rules that all sites share."""
         group_of = self._group_of[numbers]
         found = np.unique(group_of)

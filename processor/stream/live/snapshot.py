@@ -13,10 +13,10 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import polars as pl
 
+from hitmesh.model.arrays import I64Array
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.limits import LG_K_CELL
 from hitmesh.model.positions import PartitionId
@@ -171,12 +171,12 @@ def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 
 
-def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+def copies_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
     """Return which kept hits are copies, as row numbers by record offset."""
     return _by_offset(tables["copies"])
 
 
-def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, npt.NDArray[np.int64]]:
+def waiting_of(tables: Mapping[str, pl.DataFrame]) -> Mapping[int, I64Array]:
     """Return which kept hits wait for settlement, as row numbers by record offset; empty for an older snapshot."""
     return _by_offset(tables["waiting"]) if "waiting" in tables else {}
 
@@ -185,7 +185,7 @@ def _places(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=_PLACES), *(rows.select(*_PLACES) for rows in parts)])
 
 
-def _by_offset(places: pl.DataFrame) -> Mapping[int, npt.NDArray[np.int64]]:
+def _by_offset(places: pl.DataFrame) -> Mapping[int, I64Array]:
     groups = places.group_by("offset").agg("row")
     return {offset: np.array(rows, np.int64) for offset, rows in groups.iter_rows()}
 

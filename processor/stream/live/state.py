@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from hitmesh.model.arrays import I32Array
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.rows.row_digest import RowDigest
 from processor.rules.carry import CARRIED_DIMENSIONS
@@ -97,7 +96,7 @@ class LiveState:
         self.texts = FoldedTexts(self.limits)
         self.sums = EpochSums(lg_k=self.limits.lg_k)
 
-    def intern(self, texts: pl.Series | None = None, codes: npt.NDArray[np.int32] | None = None) -> None:
+    def intern(self, texts: pl.Series | None = None, codes: I32Array | None = None) -> None:
         """Start with these texts and tuples; arguments as for Interned."""
         self.interned = Interned(CARRIED_DIMENSIONS, texts, codes, self.digest, self.limits.hash_bits)
 
