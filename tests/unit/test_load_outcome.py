@@ -14,6 +14,7 @@ from hitmesh.tools.load.processes import Usage
 from hitmesh.tools.load.questions import Days, LedgerDays
 from hitmesh.tools.load.tally import Progress
 from hitmesh.tools.load.visits import VisitCounts
+from tests.support.dates import a_date
 
 ONE_VIEW = Counts(1, 1, 0, 0, 0, 0, 0)
 
@@ -68,7 +69,7 @@ def test_every_total_that_differs_is_named_and_resent_hits_may_be_copies() -> No
 def test_days_are_whole_and_hold_both_ends() -> None:
     days = Days.of(16_572 * 86_400_000 - 1, 16_572 * 86_400_000)
     assert days == Days(16_571, 16_573)
-    assert days.dates() == ("2015-05-16", "2015-05-17")
+    assert days.dates() == (a_date("2015-05-16"), a_date("2015-05-17"))
     instants = days.message().instants
     assert (instants.start.seconds, instants.end.seconds) == (16_571 * 86_400, 16_573 * 86_400)
 
