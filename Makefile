@@ -5,7 +5,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-TYPED := hitmesh collector processor reporter tests dev
+TYPED := hitmesh collector processor reporter control tests dev
 
 .PHONY: help setup demo test test-fast test-long check static lint types layers protos generated words unit proto bench lock wheel clean
 

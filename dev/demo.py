@@ -66,7 +66,7 @@ def main() -> int:
 
 def _show(demo: Demo, directory: Path) -> None:
     home = directory / "home"
-    _step(1, "start the mesh: Envoy, collector, processor, reporter")
+    _step(1, "start the mesh: Envoy, collector, processor, reporter, control")
     with _mesh(demo, home, directory) as banner:
         if demo.log is not None:
             _step(2, f"import {demo.log.name}, {demo.log.stat().st_size / 1e6:.1f} MB of real traffic")

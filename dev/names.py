@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PACKAGES = ("collector", "processor", "reporter", "hitmesh", "dev")
+PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 BANNED = frozenset({"one", "own", "least", "stay"})
 """Names that are banned as a whole; as a part, as in `own_partitions`, they may be precise."""

@@ -77,7 +77,7 @@ say "making $venv with $("$python" -V)"
 install_locked
 pip install --no-deps --no-build-isolation --no-index --editable .
 # A mesh is several processes that import the same modules at once: compiled once, they start in a third of the time.
-"$venv/bin/python" -m compileall -q hitmesh collector processor reporter
+"$venv/bin/python" -m compileall -q hitmesh collector processor reporter control
 [ -x "$venv/bin/hitmesh" ] || die "the installation made no $venv/bin/hitmesh"
 echo "$wanted" >"$stamp"
 say "ready in $(($(date +%s) - started)) s: $venv/bin/hitmesh"

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("collector", "processor", "reporter", "hitmesh", "dev", "proto/hitmesh")
+PACKAGES = ("collector", "processor", "reporter", "control", "hitmesh", "dev", "proto/hitmesh")
 GENERATED = ("hitmesh/api/", "hitmesh/internal/")
 LIMITS = {"what": 3.0, "one": 4.0, "of": 28.0, "it": 16.0}
 """Maximum occurrences per 1,000 words."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from hitmesh.access.callers import caller_of, readable_site
 from hitmesh.api.control.v1 import trace_pb2 as pb
@@ -28,6 +27,7 @@ from hitmesh.model.records import RejectedHit
 from hitmesh.model.sites import IngestKey, Site
 from hitmesh.ports import Clock, Generations, OrderClaims, ProgressReader, RawStore, RejectedStore, SiteDirectory
 from hitmesh.runtime.rpc_errors import translating
+from hitmesh.runtime.rpc_values import timestamp
 from processor.inspect.fate import HitAt, InspectedCopy, InspectedVisit, Known, Timeliness, Verdict, inspect
 from processor.inspect.search import Found, search
 
@@ -175,9 +175,9 @@ def _not_found(request: pb.TraceHitRequest, days: range, found: Found) -> NotFou
 def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
     return pb.TracedCopy(
         position=_position_message(copy.at),
-        log_time=_timestamp(copy.log_time),
-        collect_time=_timestamp(copy.collect_time),
-        event_time=_timestamp(copy.event_time),
+        log_time=timestamp(copy.log_time),
+        collect_time=timestamp(copy.collect_time),
+        event_time=timestamp(copy.event_time),
         hit_type=copy.hit_type,
         verdict=_VERDICTS[copy.verdict],
         timeliness=_TIMELINESS[copy.timeliness],
@@ -186,7 +186,7 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
         order=_ORDERS[copy.wins_order],
         order_id=copy.order_id or None,
         visit=None if copy.visit is None else _visit_message(copy.visit),
-        cell=_timestamp(copy.cell),
+        cell=timestamp(copy.cell),
         settled=copy.is_settled,
         generation=None if copy.generation == STREAM_GENERATION else copy.generation,
         visitor_key=copy.visitor_key,
@@ -196,8 +196,8 @@ def _copy_message(copy: InspectedCopy) -> pb.TracedCopy:
 def _visit_message(visit: InspectedVisit) -> pb.TracedVisit:
     return pb.TracedVisit(
         visit_id=visit.visit_id,
-        start=_timestamp(visit.start),
-        last=_timestamp(visit.last),
+        start=timestamp(visit.start),
+        last=timestamp(visit.last),
         hits=visit.hits,
         landing_page=visit.landing_page or None,
     )
@@ -206,7 +206,7 @@ def _visit_message(visit: InspectedVisit) -> pb.TracedVisit:
 def _refusal_message(hit: RejectedHit) -> pb.TracedRefusal:
     return pb.TracedRefusal(
         position=_position_message((hit.position, hit.row)),
-        collect_time=_timestamp(hit.collect_time),
+        collect_time=timestamp(hit.collect_time),
         reason=hit.reason,
         field=hit.field or None,
         message=hit.message,
@@ -216,7 +216,3 @@ def _refusal_message(hit: RejectedHit) -> pb.TracedRefusal:
 def _position_message(at: HitAt) -> pb.HitPosition:
     (log, partition, offset), row = at
     return pb.HitPosition(log=log, partition=partition, offset=offset, row=row)
-
-
-def _timestamp(ms: int) -> Timestamp:
-    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)

@@ -1,6 +1,6 @@
 """The reporter's gRPC shells: identify the caller, call a function in reporter.rpc, translate errors.
 
-`build_server` adds the four services to a synchronous server.
+`build_server` adds both services to a synchronous server.
 """
 
 from __future__ import annotations
@@ -13,29 +13,19 @@ from typing import Final, TypeVar
 import grpc
 from google.api import httpbody_pb2
 from google.protobuf.message import Message
-from google.type.date_pb2 import Date
 
-from hitmesh.access.callers import caller_of
-from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.access.calls import Call, Calls
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
-from hitmesh.model.dates import date_text_of
+from hitmesh.model.checkpoints import Checkpoint
 from hitmesh.model.days import iso_instant
-from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
 from hitmesh.model.sites import IngestKey
-from hitmesh.runtime.call_checkpoints import checkpoint_of
 from hitmesh.runtime.call_limits import CallLimit, CallPool, in_pool
 from hitmesh.runtime.lifecycle import SERVER_OPTIONS
-from hitmesh.runtime.logs import Seldom, logger
-from hitmesh.runtime.rpc_errors import translating, translating_stream
+from hitmesh.runtime.rpc_errors import translating_stream
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 from hitmesh.runtime.telemetry.registry import REPORTER_FRESHNESS_SECONDS, REPORTER_ROWS, REPORTER_STORE_ERRORS
 from hitmesh.runtime.telemetry.rpc import CallMeter
 from reporter.answer.lanes import QUESTIONS_AT_ONCE, Lanes
-from reporter.rpc.admin.create_ingest_key import create_ingest_key
-from reporter.rpc.admin.create_site import create_site
-from reporter.rpc.admin.get_site import get_site
-from reporter.rpc.admin.list_sites import list_sites
-from reporter.rpc.admin.revoke_ingest_key import revoke_ingest_key
 from reporter.rpc.backend import Backend
 from reporter.rpc.explain_report import explain_report
 from reporter.rpc.export_report import PIECE_BYTES, export_report
@@ -43,8 +33,6 @@ from reporter.rpc.get_freshness import get_freshness
 from reporter.rpc.list_dimensions import list_dimensions
 from reporter.rpc.list_metrics import list_metrics
 from reporter.rpc.messages import MAX_RESPONSE_BYTES
-from reporter.rpc.operations.get_drift import get_drift
-from reporter.rpc.operations.get_ledger import get_ledger, get_siteless_ledger
 from reporter.rpc.run_report import run_report
 
 # Names for health checks and reflection.
@@ -53,8 +41,6 @@ SERVICES: Final = tuple(
     for file, name in (
         (reporter_pb2.DESCRIPTOR, "ReporterService"),
         (export_pb2.DESCRIPTOR, "ExportService"),
-        (admin_pb2.DESCRIPTOR, "AdminService"),
-        (operations_pb2.DESCRIPTOR, "OperationsService"),
     )
 )
 COMPLETE_THROUGH: Final = "x-hitmesh-complete-through"
@@ -71,9 +57,6 @@ MAX_QUICK_CALLS: Final = 64
 EXPORT_WORKERS: Final = 8
 MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Minimum interval between two log lines about the same damage.
-DAMAGE_EVERY_S: Final = 10.0
-_DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_date", "last")
 
 _RequestT = TypeVar("_RequestT", bound=Message)
 _ResponseT = TypeVar("_ResponseT", bound=Message)
@@ -126,8 +109,6 @@ def build_server(
     export_pool = CallPool(export_workers, max_exports, name="exports")
     exports.ExportReport = in_pool(export_pool, exports.ExportReport)  # type: ignore[method-assign]  # gRPC reads an attribute of the function
     export_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, metrics), server)
-    operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, metrics), server)
     return server
 
 
@@ -137,8 +118,7 @@ class _Shell:
     def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
         self._backend = backend
         self._metrics = metrics or unmeasured()
-        self._max_s = max_s
-        self._seldom = Seldom(DAMAGE_EVERY_S)
+        self._calls = Calls(backend.directory, self._metrics, REPORTER_STORE_ERRORS, max_s)
 
     def _answered(self, rows: int, lag_ms: int | None) -> None:
         self._metrics.add(REPORTER_ROWS, rows)
@@ -151,10 +131,7 @@ class _Shell:
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _ResponseT:
-        def call(request: _RequestT, context: grpc.ServicerContext) -> _ResponseT:
-            return self._call(function, request, context)
-
-        return translating(call)(request, context)
+        return self._calls.run(self._on_behalf(function, request), request, context)
 
     def _call(
         self,
@@ -162,27 +139,15 @@ class _Shell:
         request: _RequestT,
         context: grpc.ServicerContext,
     ) -> _AnswerT:
-        backend = replace(self._backend, checkpoint=checkpoint_of(context, self._max_s))
-        backend.checkpoint()  # the caller may have left while the call waited for a thread
-        try:
-            return function(backend, caller_of(backend.directory, context.invocation_metadata()), request)
-        except (StoreCorrupt, Unavailable) as error:
-            self._note_store_error(error, request)
-            raise
+        return self._calls.answer(self._on_behalf(function, request), request, context)
 
-    def _note_store_error(self, error: HitmeshError, request: Message) -> None:
-        """Count a store error; for damage also log the request, at a limited rate."""
-        self._metrics.add(REPORTER_STORE_ERRORS, 1, reason=error.reason)
-        calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
-        if calls:
-            logger().error(
-                "store_damaged",
-                damage=error.message,
-                site=str(getattr(request, "site", "")),
-                **_dates_in(request),
-                request=request.DESCRIPTOR.name,
-                calls=calls,
-            )
+    def _on_behalf(
+        self, function: Callable[[Backend, IngestKey | None, _RequestT], _AnswerT], request: _RequestT
+    ) -> Call[_AnswerT]:
+        def answer(caller: IngestKey | None, checkpoint: Checkpoint) -> _AnswerT:
+            return function(replace(self._backend, checkpoint=checkpoint), caller, request)
+
+        return answer
 
 
 class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
@@ -260,69 +225,6 @@ class ExportService(_Shell, export_pb2_grpc.ExportServiceServicer):
         self._answered(file.answer.store_rows, reached.lag_ms)
         _describe(context, reached.complete_through, file.answer.warnings)
         yield from file.pieces(self._piece_bytes)
-
-
-class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
-    """Manages sites and keys."""
-
-    def CreateSite(
-        self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.CreateSiteResponse:
-        """Create a site."""
-        return self._run(create_site, request, context)
-
-    def GetSite(self, request: admin_pb2.GetSiteRequest, context: grpc.ServicerContext) -> admin_pb2.GetSiteResponse:
-        """Return a site."""
-        return self._run(get_site, request, context)
-
-    def ListSites(
-        self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.ListSitesResponse:
-        """List sites."""
-        return self._run(list_sites, request, context)
-
-    def CreateIngestKey(
-        self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.CreateIngestKeyResponse:
-        """Create a key."""
-        return self._run(create_ingest_key, request, context)
-
-    def RevokeIngestKey(
-        self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.RevokeIngestKeyResponse:
-        """Revoke a key."""
-        return self._run(revoke_ingest_key, request, context)
-
-
-class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
-    """Answers questions about the mesh's bookkeeping."""
-
-    def GetLedger(
-        self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
-    ) -> operations_pb2.GetLedgerResponse:
-        """Return a site's ledger."""
-        return self._run(get_ledger, request, context)
-
-    def GetSitelessLedger(
-        self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
-    ) -> operations_pb2.GetSitelessLedgerResponse:
-        """Return the ledger of hits without a site."""
-        return self._run(get_siteless_ledger, request, context)
-
-    def GetDrift(
-        self, request: operations_pb2.GetDriftRequest, context: grpc.ServicerContext
-    ) -> operations_pb2.GetDriftResponse:
-        """Return how settled days differ from the live stream."""
-        return self._run(get_drift, request, context)
-
-
-def _dates_in(request: Message) -> dict[str, str]:
-    """Return the dates that a request names, as text, by field."""
-    return {
-        field.name: date_text_of(value) if isinstance(value, Date) else str(value)
-        for field, value in request.ListFields()
-        if field.name in _DATE_FIELDS
-    }
 
 
 def _describe(context: grpc.ServicerContext, complete_through: int, warnings: Sequence[str] = ()) -> None:

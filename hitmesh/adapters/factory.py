@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hitmesh.adapters.directories import in_files
 from hitmesh.adapters.embedded.catalogue import LogCatalogue
 from hitmesh.adapters.embedded.claims import EmbeddedOrderClaims
 from hitmesh.adapters.embedded.compaction import Compaction
-from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
 from hitmesh.adapters.embedded.dirty import EmbeddedDirtyDays
 from hitmesh.adapters.embedded.generations import EmbeddedGenerations
 from hitmesh.adapters.embedded.ledger import EmbeddedLedger
@@ -27,7 +27,7 @@ from hitmesh.adapters.embedded.raw import EmbeddedRawStore
 from hitmesh.adapters.embedded.raw_schema import RAW_SCHEMA
 from hitmesh.adapters.embedded.reader_positions import ReaderPositions
 from hitmesh.adapters.embedded.rejected import EmbeddedRejectedStore
-from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA, LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
+from hitmesh.adapters.embedded.schema import LOG_SCHEMA, SETTLED_SCHEMA, STATE_SCHEMA
 from hitmesh.adapters.embedded.segments import Segments
 from hitmesh.adapters.embedded.series import EmbeddedSeriesStore
 from hitmesh.adapters.embedded.sink import EmbeddedRollupSink
@@ -54,18 +54,15 @@ from hitmesh.adapters.memory.states import MemoryStateStore
 from hitmesh.adapters.servers import SCHEME, parse_servers
 from hitmesh.adapters.shared.catalogue import DEFAULT_PARTITIONS
 from hitmesh.adapters.stores import KEEP_REFUSED_DAYS, Stores
-from hitmesh.model.errors import RefusedError
+from hitmesh.adapters.urls import MEMORY, embedded_directory, without_driver
 from hitmesh.model.limits import UNKNOWN_KEYS_S
 from hitmesh.model.positions import Topic
-from hitmesh.model.reasons import LocalReason
 from hitmesh.ports import Clock
 
 __all__ = ["KEEP_REFUSED_DAYS", "PROCESSOR_GROUP", "Stores", "open_stores"]
 
 # The consumer group whose committed positions are the system's progress.
 PROCESSOR_GROUP: Final = "processor"
-_MEMORY: Final = "memory:"
-_EMBEDDED: Final = "embedded:"
 
 
 def open_stores(
@@ -91,18 +88,11 @@ def open_stores(
     Raises:
         RefusedError: the URL has another form, or a driver is not installed (INVALID_CONFIG).
     """
-    if url == _MEMORY:
+    if url == MEMORY:
         return _in_memory(clock, partitions)
     if url.startswith(SCHEME):
         return _on_servers(url, clock, node, keep_refused_days, unknown_keys_s)
-    directory = Path(url.removeprefix(_EMBEDDED))
-    if not url.startswith(_EMBEDDED) or not directory.is_absolute():
-        raise RefusedError(
-            f"store {url!r}: write {_MEMORY}, {_EMBEDDED}/absolute/directory or {SCHEME}?kafka=…",
-            field="store",
-            reason=LocalReason.INVALID_CONFIG,
-        )
-    return _embedded(directory, clock, partitions, unknown_keys_s)
+    return _embedded(embedded_directory(url), clock, partitions, unknown_keys_s)
 
 
 def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unknown_keys_s: int) -> Stores:
@@ -110,11 +100,7 @@ def _on_servers(url: str, clock: Clock, node: str, keep_refused_days: int, unkno
     try:
         from hitmesh.adapters.on_servers import stores_on
     except ModuleNotFoundError as error:
-        raise RefusedError(
-            f"store {url!r}: {error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
-            field="store",
-            reason=LocalReason.INVALID_CONFIG,
-        ) from error
+        raise without_driver(url, error) from error
     return stores_on(
         servers, clock, node, PROCESSOR_GROUP, keep_refused_days=keep_refused_days, unknown_keys_s=unknown_keys_s
     )
@@ -150,8 +136,8 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
     raw_file = Database(directory / "raw.db", RAW_SCHEMA)
     settled_file = Database(directory / "settled.db", SETTLED_SCHEMA)
     state_file = Database(directory / "state.db", STATE_SCHEMA)
-    directory_file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
-    files = (log_file, raw_file, settled_file, state_file, directory_file)
+    files = (log_file, raw_file, settled_file, state_file)
+    sites_and_keys = in_files(directory, clock, unknown_keys_s)
     catalogue, committed = LogCatalogue(log_file, partitions), ReaderPositions(raw_file)
     log = EmbeddedLog(log_file, catalogue, committed, clock)
     segments, streamed = Segments(directory / "segments", settled_file), StreamRows(raw_file)
@@ -161,10 +147,12 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         log.close()
         for file in files:
             file.close()
+        sites_and_keys.close()
 
     def check() -> None:
         for file in files:
             file.open()
+        sites_and_keys.check()
 
     return Stores(
         log=log,
@@ -182,7 +170,7 @@ def _embedded(directory: Path, clock: Clock, partitions: Mapping[Topic, int], un
         sink=EmbeddedRollupSink(segments, clock, (streamed.drop, series.drop_generations)),
         metrics=EmbeddedMetricStore(segments, streamed, progress),
         progress=progress,
-        directory=EmbeddedSiteDirectory(directory_file, clock, unknown_keys_s=unknown_keys_s),
+        directory=sites_and_keys.port,
         trim=log.trim,
         close=close,
         check=check,

@@ -26,7 +26,7 @@ def balanced_ledger(
         last: last UTC day to list, or None.
 
     Raises:
-        grpc.RpcError: the reporter refuses.
+        grpc.RpcError: the control service refuses.
     """
     request = operations_pb2.GetLedgerRequest(site=site, first_utc_date=first, last_utc_date=last)
     ends_s = wait.clock_s() + wait.timeout_s

@@ -12,11 +12,10 @@ from typing import Final
 
 import polars as pl
 
+from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_SUM, TRAFFIC_MEASURES, TRAFFIC_SKETCHES, VISITS_MEASURES, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 
-INT64_MIN: Final = -(1 << 63)
-INT64_MAX: Final = (1 << 63) - 1
 # A further row's share in its key's sum: half the int64 range, so that the first row's remainder fits.
 _PIECE: Final = 1 << 62
 _COUNTED_ONCE: Final = frozenset((*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS))

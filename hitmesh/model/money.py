@@ -17,6 +17,9 @@ from hitmesh.model.reasons import ErrorReason
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
+# Bounds of a sum that is stored or sent in one field.
+INT64_MIN: Final = -(1 << 63)
+INT64_MAX: Final = (1 << 63) - 1
 
 # Codes withdrawn since 2014 and absent from the current ISO list: imported history still has them.
 _WITHDRAWN: Final = {

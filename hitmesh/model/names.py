@@ -8,6 +8,7 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 
 _PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
+MERCHANT_PATTERN: Final = re.compile(rf"merchants/{_PART}")
 SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")
 _SHORT: Final = re.compile(rf"({_PART})/({_PART})")
 

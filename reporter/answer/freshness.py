@@ -14,16 +14,13 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from functools import lru_cache
 from typing import Final, NamedTuple
-
-import numpy as np
 
 from hitmesh.model import closing
 from hitmesh.model.cells import cell_of, day_start_ms
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, MarkRange
-from hitmesh.model.keys import hash64, partition_of
 from hitmesh.model.limits import AHEAD_TOLERANCE_MS, DEGRADED_AFTER_MS, DELAYED_AFTER_MS
+from hitmesh.model.placement import own_partitions
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
@@ -202,30 +199,6 @@ def state_of(lag_ms: int) -> State:
     if lag_ms <= DELAYED_AFTER_MS:
         return State.LIVE
     return State.DELAYED if lag_ms <= DEGRADED_AFTER_MS else State.DEGRADED
-
-
-@lru_cache(maxsize=8_192)
-def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
-    """Return the partitions that can hold the site's hits, given the number of partitions (decision A4)."""
-    shifts = np.arange(min(site.spread, partitions), dtype=np.uint64)
-    hashes = np.full(len(shifts), hash64(site.name), np.uint64)
-    spread = np.full(len(shifts), site.spread, np.uint64)
-    return frozenset(partition_of(hashes, shifts, spread, partitions).tolist())
-
-
-def own_partitions(
-    site: Site, progress: Mapping[PartitionId, PartitionProgress]
-) -> dict[PartitionId, PartitionProgress]:
-    """Return the progress of the partitions that can hold the site's hits, over all logs."""
-    counts: dict[str, int] = {}
-    for partition in progress:
-        counts[partition.log] = max(counts.get(partition.log, 0), partition.partition + 1)
-    site_partitions = {log: partitions_of_site(site, count) for log, count in counts.items()}
-    return {
-        partition: reached
-        for partition, reached in progress.items()
-        if partition.partition in site_partitions[partition.log]
-    }
 
 
 def _visible(

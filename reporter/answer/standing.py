@@ -15,11 +15,12 @@ from typing import Final
 
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.generations import STREAM_GENERATION
-from hitmesh.model.positions import PartitionId, Topic
+from hitmesh.model.placement import Progress, all_offsets, data_version, offsets_of
+from hitmesh.model.positions import Topic
 from hitmesh.model.sites import Site, SiteDay
 from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import DirtyDays, Generations, ProgressReader
-from reporter.answer.freshness import Progress, Waiting, min_progress, own_partitions
+from reporter.answer.freshness import Waiting, min_progress
 
 MAX_AGE_MS: Final = 5 * 60_000
 MAX_KEPT: Final = 4_096
@@ -38,7 +39,9 @@ class Reach:
     def holds(self, sites: Sequence[Site], committed: Reach) -> bool:
         """Return whether the store holds exactly the committed records of some sites."""
         mine, all_of_it = offsets_of(sites, self.hits), offsets_of(sites, committed.hits)
-        return mine == all_of_it and (self.refusals is None or _offsets(self.refusals) == _offsets(committed.refusals))
+        return mine == all_of_it and (
+            self.refusals is None or all_offsets(self.refusals) == all_offsets(committed.refusals)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,7 @@ class Standing:
     Attributes:
         progress: the answering store's progress, read before all other fields.
         waiting: unsettled days per site name.
-        version: the version of the sites' numbers: `s`, the sum of the sites' sequences, `.p`, the sum of the committed
-            offsets.
+        version: the version of the sites' numbers (hitmesh.model.placement.data_version).
         is_caught_up: the store held all committed records, so that the version determines the numbers.
         days: UTC days whose generations were read.
         generations: the generation to read for each of these site-days that has rows.
@@ -140,11 +142,7 @@ class Books:
         return {site.name: Waiting(self.dirty.pending(site.name), self.dirty.awaited(site.name)) for site in sites}
 
     def version(self, sites: Sequence[Site]) -> str:
-        """Return the version of the sites' numbers.
-
-        Both parts only grow. The committed positions determine the live stream's counts: positions in the partitions
-        that can hold the sites' hits, and in the partitions of refusals.
-        """
+        """Return the version of the sites' numbers."""
         return self._version(sites, self.committed())
 
     def current(self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:
@@ -168,23 +166,13 @@ class Books:
         return generations
 
     def _version(self, sites: Sequence[Site], committed: Reach) -> str:
-        offsets = {**offsets_of(sites, committed.hits), **_offsets(committed.refusals)}
         sequences = sum(self.generations.sequence(site.name) for site in sites)
-        return f"s{sequences}.p{sum(offsets.values())}"
+        return data_version(sites, committed.hits, committed.refusals, sequences)
 
 
 def days_between(start: int, end: int) -> range:
     """Return the UTC days that [start, end) touches, both in UTC ms; no days for an empty range."""
     return range(start // DAY_MS, -(-end // DAY_MS)) if start < end else NO_DAYS
-
-
-def offsets_of(sites: Sequence[Site], progress: Progress) -> dict[PartitionId, int]:
-    """Return the next offset in each partition that can hold the sites' hits."""
-    return {
-        partition: reached.next_offset
-        for site in sites
-        for partition, reached in own_partitions(site, progress).items()
-    }
 
 
 def remembered(
@@ -199,10 +187,6 @@ def remembered(
     if found is None:
         raise cause
     return found.within(days, progress)
-
-
-def _offsets(progress: Progress | None) -> dict[PartitionId, int]:
-    return {partition: reached.next_offset for partition, reached in (progress or {}).items()}
 
 
 def _covers(days: range, other: range) -> bool:

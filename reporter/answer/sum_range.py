@@ -9,9 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NoReturn
 
-from hitmesh.model.amounts import INT64_MAX
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.money import MICROS
+from hitmesh.model.money import INT64_MAX, MICROS
 from hitmesh.model.reasons import ErrorReason
 from reporter.answer.series import Column, Series
 

@@ -12,7 +12,6 @@ from hitmesh.ports import (
     DirtyDays,
     Generations,
     Ledger,
-    LogScan,
     MetricStore,
     ProgressReader,
     SeriesStore,
@@ -43,7 +42,6 @@ class Backend:
     series: SeriesStore
     progress: ProgressReader
     ledger: Ledger
-    log_scan: LogScan
     clock: Clock
     new_token: Callable[[], str]
     served_by: Mapping[Path, pb.Store.ValueType] = field(default_factory=dict)

@@ -8,13 +8,14 @@ from functools import reduce
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
 from hitmesh.model.errors import Unavailable
 from hitmesh.model.sites import IngestKey, Site
+from hitmesh.runtime.rpc_values import timestamp
 from reporter.answer.freshness import Progress, freshness, min_progress
 from reporter.answer.paths import reach_of
 from reporter.answer.route import Path
 from reporter.answer.standing import NO_DAYS, Reach, Standing
 from reporter.rpc.answer import read_standing
 from reporter.rpc.backend import Backend
-from reporter.rpc.messages import PATHS, freshness_message, timestamp
+from reporter.rpc.messages import PATHS, freshness_message
 from reporter.rpc.sites import readable_sites
 
 

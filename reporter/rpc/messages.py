@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
 
 from hitmesh.api.reporter.v1 import reporter_pb2 as pb
@@ -19,6 +18,7 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.money import MICROS
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.zones import TZDB_VERSION
+from hitmesh.runtime.rpc_values import timestamp
 from reporter.answer.freshness import CellState, Freshness, State
 from reporter.answer.route import Path
 from reporter.answer.series import Column, Exactness, Series
@@ -174,11 +174,6 @@ def meta_values(answer: Answer, served_by: pb.Store.ValueType) -> dict[str, obje
         "cost": {"rows": answer.store_rows, "elapsed_s": answer.elapsed_ms / 1_000},
         "query_id": answer.query_id,
     }
-
-
-def timestamp(ms: int) -> Timestamp:
-    """Return an instant in UTC ms as a message."""
-    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
 
 
 def _duration(ms: int) -> Duration:

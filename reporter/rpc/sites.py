@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from hitmesh.access.callers import may_read, site_not_found
 from hitmesh.model.errors import RefusedError
-from hitmesh.model.names import SITE_PATTERN, merchant_of
+from hitmesh.model.names import MERCHANT_PATTERN, SITE_PATTERN, merchant_of
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, Site
 from reporter.question.catalogue import Metric
 from reporter.rpc.backend import Backend
 
 MAX_SITES: Final = 1_000
-MERCHANT_PATTERN: Final = re.compile(r"merchants/[a-z0-9][a-z0-9-]{0,63}")
 _ALL_SITES: Final = "/sites/-"
 
 

@@ -42,7 +42,7 @@ def _measured_start(mesh: Mesh) -> tuple[int, str]:
     took_s = time.monotonic() - began
     pids = [mesh.pid, *mesh.children()]
     sizes = [processes.resident_bytes(pid) for pid in pids]
-    assert len(pids) == 5, "the launcher, Envoy, collector, processor, reporter"
+    assert len(pids) == 6, "the launcher, Envoy, collector, processor, reporter, control"
     assert mesh.stop() == 0
     mesh.wait_gone(pids)
     mebibytes = " + ".join(f"{size >> 20}" for size in sizes)

@@ -54,9 +54,9 @@ def test_probes_are_in_reports_within_seconds(first_run: dict[str, Any]) -> None
 @pytest.mark.timeout(400)
 def test_cpu_and_memory_of_every_process_are_told(first_run: dict[str, Any]) -> None:
     used = {process["name"]: process for process in first_run["processes"]}
-    assert set(used) >= {"collector", "processor", "reporter", "envoy", "load", "load.producer"}
+    assert set(used) >= {"collector", "processor", "reporter", "control", "envoy", "load", "load.producer"}
     assert first_run["processes_omitted"] == ""
-    for name in ("collector", "processor", "reporter"):
+    for name in ("collector", "processor", "reporter", "control"):
         assert used[name]["cpu_s"] > 0
         assert used[name]["max_rss_mib"] > 20
 

@@ -15,7 +15,7 @@ from tests.e2e.conftest import NewSite
 from tests.support.mesh import Mesh
 from tests.support.waiting import eventually
 
-SERVICES = ("collector", "processor", "reporter")
+SERVICES = ("collector", "processor", "reporter", "control")
 PAGE = "https://shop.example/p"
 
 

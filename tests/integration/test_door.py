@@ -67,8 +67,10 @@ def running_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Doo
     reporter = next(mesh)
     with running(new_backend(Classifier())) as collector:
         address, stats = (Address(tcp_ports.HOST, port) for port in tcp_ports.any_free(2))
-        collectors, reporters = ((Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port))
-        door = Door(address, stats, collectors, reporters, reporters, run / "access.jsonl")
+        collectors, reporters, controls = (
+            (Address(tcp_ports.HOST, port),) for port in (collector.port, reporter.port, reporter.control_port)
+        )
+        door = Door(address, stats, collectors, reporters, reporters, controls, run / "access.jsonl")
         config = run / "envoy.yaml"
         config.write_text(render(door), encoding="utf-8")
         command = [str(binary()), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from control.ledger import Day, SiteLedger, site_ledger
 from hitmesh.api.control.v1 import trace_pb2 as pb
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.sites import SiteDay
 from processor.service import InspectStores, inspect_hit
-from reporter.answer.ledger import Day, SiteLedger, site_ledger
 from tests.reference.hits import RefHit
 from tests.support.dates import a_date
 from tests.support.small_mesh import SmallMesh

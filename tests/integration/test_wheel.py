@@ -20,7 +20,7 @@ from hitmesh import __version__
 from tests.support.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hitmesh", "collector", "processor", "reporter")
+PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control")
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from control.ledger import site_ledger
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.generations import STREAM_GENERATION
 from hitmesh.model.hit_types import HitType
@@ -24,7 +25,6 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS, TRAFFIC_MEASURES,
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
-from reporter.answer.ledger import site_ledger
 from tests.reference.hits import RefHit
 from tests.reference.settled import Entry, settle
 from tests.reference.streamed import ALLOWED_LATENESS_MS, Streamed, drift, stream

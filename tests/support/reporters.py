@@ -1,4 +1,4 @@
-"""A running reporter on in-memory stores, and requests from tests."""
+"""A running reporter and control service on in-memory stores, and requests from tests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
+from control.__main__ import bookkeeping_of
+from control.backend import Backend as ControlBackend
+from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc
 from hitmesh.api.reporter.v1 import export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
@@ -21,7 +24,7 @@ from hitmesh.model.generations import LedgerEntry
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import IngestKey, KeyKind, Site, SiteDay
-from hitmesh.ports import MetricStore
+from hitmesh.ports import Clock, MetricStore
 from hitmesh.runtime.lifecycle import add_own_services
 from hitmesh.runtime.telemetry import Metrics
 from processor.settle.series import settled_series
@@ -42,12 +45,14 @@ def a_site(name: str = SITE, zone: str = "UTC", currency: str = "USD") -> Site:
 
 @dataclass
 class Mesh:
-    """A running reporter, its stores, and stubs."""
+    """A running reporter, a running control service, their stores, and stubs."""
 
     stores: Stores
     clock: ManualClock
     channel: grpc.Channel
     port: int
+    control_channel: grpc.Channel
+    control_port: int
 
     @property
     def reporter(self) -> reporter_pb2_grpc.ReporterServiceStub:
@@ -59,11 +64,11 @@ class Mesh:
 
     @property
     def admin(self) -> admin_pb2_grpc.AdminServiceStub:
-        return admin_pb2_grpc.AdminServiceStub(self.channel)
+        return admin_pb2_grpc.AdminServiceStub(self.control_channel)
 
     @property
     def operations(self) -> operations_pb2_grpc.OperationsServiceStub:
-        return operations_pb2_grpc.OperationsServiceStub(self.channel)
+        return operations_pb2_grpc.OperationsServiceStub(self.control_channel)
 
     def settle(self, hits: list[dict[str, object]], starts: list[dict[str, object]]) -> None:
         """Publish rows like settlement."""
@@ -101,10 +106,10 @@ def start(
     limits: Mapping[str, Any] | None = None,
     around: Callable[[MetricStore], MetricStore] = lambda store: store,
 ) -> Iterator[Mesh]:
-    """Run a reporter with `limits` for build_server; `around` wraps the metric store."""
+    """Run a reporter with `limits` for build_server, and a control service; `around` wraps the metric store."""
     clock = ManualClock(NOW)
     stores = open_stores("memory:", clock)
-    tokens = (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
+    tokens = numbered_tokens()
     backend = Backend(
         directory=stores.directory,
         generations=stores.generations,
@@ -113,7 +118,6 @@ def start(
         series=stores.series,
         progress=stores.progress,
         ledger=stores.ledger,
-        log_scan=stores.log_scan,
         clock=clock,
         new_token=lambda: next(tokens),
         served_by=dict.fromkeys(Path, reporter_pb2.STORE_MEMORY),
@@ -125,16 +129,39 @@ def start(
         checks.set(service, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        mesh = Mesh(stores, clock, channel, port)
+    control = control_server(control_backend(stores, clock, open_reads=open_reads), metrics)
+    control_port = control.add_insecure_port("127.0.0.1:0")
+    control.start()
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        grpc.insecure_channel(f"127.0.0.1:{control_port}") as control_channel,
+    ):
+        mesh = Mesh(stores, clock, channel, port, control_channel, control_port)
         for merchant, secret in (("merchants/demo", OWNER), ("merchants/rival", RIVAL)):
             stores.directory.create_key(IngestKey(f"{merchant[10:]}-1", merchant, KeyKind.SERVER), secret)
         stores.directory.create_site(a_site())
         stores.directory.create_site(a_site("merchants/rival/sites/shop"))
         mesh.apply_log(NOW - 1_000)
         yield mesh
-    server.stop(None).wait()
+    for running in (server, control):
+        running.stop(None).wait()
     stores.close()
+
+
+def numbered_tokens() -> Iterator[str]:
+    return (f"token-{number:04d}-{'x' * 32}" for number in itertools.count())
+
+
+def control_backend(stores: Stores, clock: Clock, *, open_reads: bool) -> ControlBackend:
+    """Return the backend of a control service over these stores; tokens are numbered."""
+    tokens = numbered_tokens()
+    return ControlBackend(
+        directory=stores.directory,
+        bookkeeping=lambda: bookkeeping_of(stores),
+        clock=clock,
+        new_token=lambda: next(tokens),
+        open_reads=open_reads,
+    )
 
 
 def some_rows(mesh: Mesh) -> None:

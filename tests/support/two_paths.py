@@ -66,7 +66,6 @@ class Faulty:
             series=self.series,
             progress=self.progress,
             ledger=self.stores.ledger,
-            log_scan=self.stores.log_scan,
             clock=self.clock,
             new_token=lambda: f"token{next(tokens)}",
             served_by=SERVED_BY,

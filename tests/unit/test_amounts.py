@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from hitmesh.adapters.shared.packed_sums import packed_sums, unpacked_sums
 from hitmesh.adapters.shared.stream_rows import folded
-from hitmesh.model.amounts import INT64_MAX, INT64_MIN, as_rows, sums, total
+from hitmesh.model.amounts import as_rows, sums, total
 from hitmesh.model.errors import RefusedError, StoreCorrupt
 from hitmesh.model.limits import MAX_ABS_MICROS
-from hitmesh.model.money import MICROS
+from hitmesh.model.money import INT64_MAX, INT64_MIN, MICROS
 from hitmesh.model.rows.columns import pack_record, unpack_record
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, RowSource
 from hitmesh.model.rows.row_digest import RowDigest

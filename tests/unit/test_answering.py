@@ -80,7 +80,6 @@ class Scene:
             series=Meanwhile(self.stores.series, "read", self.meanwhile),
             progress=self.stores.progress,
             ledger=self.stores.ledger,
-            log_scan=self.stores.log_scan,
             clock=ManualClock(NOW),
             new_token=lambda: f"token{next(tokens)}",
         )

@@ -20,7 +20,7 @@ from hitmesh.tools.cli.__main__ import root as hitmesh
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "envoy/README.md", "k8s/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-PACKAGES = ("hitmesh", "collector", "processor", "reporter", "tests", "dev")
+PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control", "tests", "dev")
 TOP = "|".join((*PACKAGES, "envoy", "proto", "docs", "k8s", "requirements"))
 
 # A path in backticks from the repository's top, with `:name` for a definition in the file. `*` and `**` as in globs.

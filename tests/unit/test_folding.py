@@ -111,7 +111,6 @@ class Shop:
             series=stores.series,
             progress=stores.progress,
             ledger=stores.ledger,
-            log_scan=stores.log_scan,
             clock=self.mesh.clock,
             new_token=lambda: f"token{next(tokens)}",
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hitmesh.model.generations import SETTLEMENT_LOG, DirtySiteDay, MarkRange
+from hitmesh.model.placement import partitions_of_site
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site, SiteDay
-from reporter.answer.freshness import CellState, State, Waiting, first_open_day, freshness, partitions_of_site, state_of
+from reporter.answer.freshness import CellState, State, Waiting, first_open_day, freshness, state_of
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 REPO = Path(__file__).parents[2]
 PAGE = REPO / "docs" / "decisions" / "0038-hashes.md"
-PACKAGES = ("hitmesh", "collector", "processor", "reporter")
+PACKAGES = ("hitmesh", "collector", "processor", "reporter", "control")
 OURS = frozenset({"hash64", "hash64_column", "campaign_hashes", "id_hashes", "hit_ids", "timeline_keys"})
 OF_LIBRARIES = frozenset({"hash", "hash_rows", "crc32", "adler32"})
 

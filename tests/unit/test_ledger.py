@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import polars as pl
 import pytest
 
+from control.ledger import Count, site_ledger, siteless_totals
 from hitmesh.model.generations import DirtyMark, GenerationEntry, LedgerEntry
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.rows.stream_columns import LEDGER_SUMS
 from hitmesh.model.sites import SiteDay
-from reporter.answer.ledger import Count, site_ledger, siteless_totals
 
 SITE = "merchants/demo/sites/shop"
 LOG = "hits-1"

@@ -23,8 +23,8 @@ from tests.support.processes import is_alive
 
 def a_door(access_log: Path) -> Door:
     host = tcp_ports.HOST
-    services = tuple((Address(host, port),) for port in (18001, 18002, 18003))
-    return Door(Address(host, 18080), Address(host, 19901), services[0], services[1], services[2], access_log)
+    services = tuple((Address(host, port),) for port in (18001, 18002, 18003, 18004))
+    return Door(Address(host, 18080), Address(host, 19901), *services, access_log)
 
 
 @pytest.mark.timeout(60)

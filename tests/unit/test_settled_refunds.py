@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from control.rpc.operations.get_drift import get_drift
 from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.claims import OrderClaim
 from hitmesh.model.errors import RefusedError
@@ -14,7 +15,6 @@ from hitmesh.model.limits import MAX_ABS_MICROS
 from hitmesh.model.positions import Position
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS
 from hitmesh.model.sites import SiteDay
-from reporter.rpc.operations.get_drift import get_drift
 from tests.reference.hits import RefHit
 from tests.support.small_mesh import SmallMesh
 from tests.support.two_paths import Faulty

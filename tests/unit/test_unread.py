@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from control.unread import Unread, unread
 from hitmesh.model.positions import PartitionProgress, Topic
 from hitmesh.model.records import Record, RecordKind
-from reporter.answer.unread import Unread, unread
 from tests.reference.hits import RefHit
 from tests.support.small_mesh import SmallMesh
 

@@ -2,7 +2,7 @@
 
 Decides names, keys and versions; reads and writes nothing. A schema is an append-only list of migrations: version n
 consists of the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db,
-settled.db and state.db, the reporter for directory.db (and the collector for salts). SQLite integers are signed, so
+settled.db and state.db, control for directory.db (and the collector for salts). SQLite integers are signed, so
 unsigned 64-bit values are stored as the signed number with the same bits.
 """
 

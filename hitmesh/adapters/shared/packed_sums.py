@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from hitmesh.model.amounts import INT64_MAX, INT64_MIN, fits
+from hitmesh.model.amounts import fits
 from hitmesh.model.errors import StoreCorrupt
+from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM
 from hitmesh.model.rows.stream_columns import PARTIAL_SUMS, UNKEYED_DIGESTS
 

@@ -36,6 +36,7 @@ class Part(StrEnum):
     COLLECTOR = "collector"
     PROCESSOR = "processor"
     REPORTER = "reporter"
+    CONTROL = "control"
 
 
 class LogTopic(StrEnum):

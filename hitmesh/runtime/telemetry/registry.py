@@ -191,6 +191,13 @@ REPORTER_STORE_ERRORS: Final = Counter(
     labels.by_store_reason,
 )
 
+CONTROL_STORE_ERRORS: Final = Counter(
+    "hitmesh_control_store_errors_total",
+    Unit.ERRORS,
+    "Calls that ended with a store error, by reason",
+    labels.by_store_reason,
+)
+
 RPC_SECONDS: Final = Histogram(
     "hitmesh_rpc_server_call_duration_seconds",
     Unit.SECONDS,
@@ -246,6 +253,7 @@ REGISTRY: Final[tuple[Metric[Any], ...]] = (
     REPORTER_ROWS,
     REPORTER_FRESHNESS_SECONDS,
     REPORTER_STORE_ERRORS,
+    CONTROL_STORE_ERRORS,
     RPC_SECONDS,
     PROCESS_CPU_SECONDS,
     PROCESS_RESIDENT_BYTES,

@@ -75,7 +75,7 @@ def dev(
     closed_reads: bool,
     hang_after: float,
 ) -> None:
-    """Start a whole mesh on this machine: Envoy, collector, processor, reporter.
+    """Start a whole mesh on this machine: Envoy, collector, processor, reporter, control.
 
     Data is kept between starts. Ctrl-C or SIGTERM stops every service in order; Kafka, Cassandra and Druid
     keep running.

@@ -6,7 +6,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from hitmesh.adapters.factory import open_stores
+from hitmesh.adapters.directories import open_directory
 from hitmesh.model.sites import IngestKey, KeyKind
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.tools.dev.home import Home, new_secret, write_secret
@@ -18,7 +18,7 @@ def main(root: str, store: str) -> int:
     """Create the key. The directory stores the key before the home does: a key in a file is always a known key."""
     home = Home(Path(root))
     clock = SystemClock()
-    stores = open_stores(store, clock)
+    directory = open_directory(store, clock)
     secret = new_secret()
     key = IngestKey(
         key_id=f"dev-{secrets.token_hex(4)}",
@@ -27,9 +27,9 @@ def main(root: str, store: str) -> int:
         unbounded_history=True,
         created_at=clock.now(),
     )
-    stores.directory.create_key(key, secret)
+    directory.port.create_key(key, secret)
     write_secret(home.server_key, secret)
-    stores.close()
+    directory.close()
     return 0
 
 

@@ -38,6 +38,7 @@ QUESTION = "--metrics visits,gross_revenue --last 7d --grain day"
 URL_QUESTION = "format=csv&metrics=visits&last=7d&time_grain=day"
 PORT_TAKEN = "Address already in use"  # in Envoy's output when binding fails
 CLUSTERS = frozenset(SERVICES)
+READING = ("processor", "reporter", "control")  # services that answer reads
 ENVOY = "envoy"
 
 Say = Callable[[str], None]
@@ -262,7 +263,8 @@ class Mesh:
                 f"hitmesh {__version__}   {self._mode()}",
                 f"  REST          {http}/v1/merchants/demo/sites/example",
                 f"  gRPC (Envoy)  {self.door.http}      reflection on",
-                f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}",
+                f"                direct: collector {self.door.collectors[0]}  reporter {self.door.reporters[0]}"
+                f"  control {self.door.controls[0]}",
                 f"  Envoy stats   http://{self.door.stats}/stats",
                 *(
                     f"  {'' if index else 'Metrics':<12}  http://{instance.metrics}/metrics   ({instance.name})"
@@ -309,8 +311,8 @@ class Mesh:
         )
         stats, planned = next(free), instances.planned(free, replicas)
         log = self._home.logs / "access.jsonl"
-        collectors, processors, reporters = (instances.addresses(planned, service) for service in SERVICES)
-        return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, log), planned
+        collectors, processors, reporters, controls = (instances.addresses(planned, service) for service in SERVICES)
+        return Door(Address(tcp_ports.HOST, port), stats, collectors, reporters, processors, controls, log), planned
 
     def _start_instance(self, instance: Instance) -> None:
         self._start(instance.name, [sys.executable, "-m", instance.service], self._environment(instance))
@@ -324,7 +326,7 @@ class Mesh:
             **backend.settings(self._choice, instance.service, instance.name, self._home.run),
             **instance.settings,
         }
-        if instance.service in ("reporter", "processor") and not self._options.closed_reads:
+        if instance.service in READING and not self._options.closed_reads:
             settings["OPEN_READS"] = "true"  # loopback only: reports need no key
         # Many processes share the machine: small thread pools and few memory arenas.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}

@@ -66,6 +66,7 @@ class Door:
     collectors: tuple[Address, ...]
     reporters: tuple[Address, ...]
     processors: tuple[Address, ...]
+    controls: tuple[Address, ...]
     access_log: Path
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
 
@@ -110,6 +111,7 @@ def render(door: Door) -> str:
         collector_endpoints=_endpoints("collector", door.collectors),
         reporter_endpoints=_endpoints("reporter", door.reporters),
         processor_endpoints=_endpoints("processor", door.processors),
+        control_endpoints=_endpoints("control", door.controls),
         reply_too_large=_reply(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES),
         too_large=json.dumps(_TOO_LARGE),
         too_large_details=json.dumps(_status_details(8, ErrorReason.REQUEST_TOO_LARGE, _TOO_LARGE, limit=_MAX_BYTES)),

@@ -11,7 +11,7 @@ from typing import Final
 
 from hitmesh.tools.dev.envoy import Address
 
-SERVICES: Final = ("collector", "processor", "reporter")
+SERVICES: Final = ("collector", "processor", "reporter", "control")
 SETTLER: Final = "settler"
 
 

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-import polars as pl
-
 from hitmesh.model.errors import StoreCorrupt
 from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.records import LoggedRecord, RecordKind
-from hitmesh.model.rows.columns import unpack_record
 from hitmesh.ports import LogScan
 
 MAX_RECORDS: Final = 256
 _FAR: Final = 2**62
-_SITE: Final[dict[str, pl.DataType]] = {"site": pl.String()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +53,10 @@ def unread(
 
 
 def _hits_of(record: LoggedRecord, site: str) -> int:
+    from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record  # loads Polars, which few questions need
+
     try:
-        sites = unpack_record(record.record.value, _SITE)["site"]
+        sites = unpack_record(record.record.value, {"site": HITS_COLUMNS["site"]})["site"]
     except StoreCorrupt:
         return 0  # the stream will set the record aside and count it among hits without a site
     return int((sites == site).sum())

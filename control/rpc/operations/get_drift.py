@@ -5,16 +5,16 @@ Limits: 400 days per answer.
 
 from __future__ import annotations
 
+from control.backend import Backend
+from control.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 from hitmesh.access.callers import readable_site
 from hitmesh.api.control.v1 import operations_pb2 as pb
-from hitmesh.model.amounts import INT64_MAX, INT64_MIN
 from hitmesh.model.days import date_text, day_message
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.generations import Drift
+from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey
-from reporter.rpc.backend import Backend
-from reporter.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
 
 
 def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRequest) -> pb.GetDriftResponse:
@@ -25,9 +25,8 @@ def get_drift(backend: Backend, caller: IngestKey | None, request: pb.GetDriftRe
         RefusedError: a date is invalid, the name stands for several sites, or SUM_OUT_OF_RANGE.
     """
     site = readable_site(backend.directory, backend.open_reads, caller, request.site)
-    drifts = {
-        site_day.day: drift for site_day, drift in backend.generations.drifts(site.name, FIRST_DAY, END_DAY).items()
-    }
+    generations = backend.bookkeeping().generations
+    drifts = {site_day.day: drift for site_day, drift in generations.drifts(site.name, FIRST_DAY, END_DAY).items()}
     listed = listed_days(drifts, request)
     return pb.GetDriftResponse(
         site=site.name,

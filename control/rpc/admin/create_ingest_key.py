@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from control.backend import Backend
+from control.rpc.admin.names import KINDS, checked_merchant, key_message
 from hitmesh.access.callers import require_owner, site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import merchant_of
 from hitmesh.model.sites import IngestKey, KeyKind
-from reporter.rpc.admin.names import KINDS, checked_merchant, key_message
-from reporter.rpc.backend import Backend
 
 
 def create_ingest_key(

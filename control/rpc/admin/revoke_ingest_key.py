@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from control.backend import Backend
+from control.rpc.admin.names import checked_key_name, key_message
 from hitmesh.access.callers import require_owner
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.sites import IngestKey
-from reporter.rpc.admin.names import checked_key_name, key_message
-from reporter.rpc.backend import Backend
 
 
 def revoke_ingest_key(

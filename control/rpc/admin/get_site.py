@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from control.backend import Backend
+from control.rpc.admin.names import site_message
 from hitmesh.access.callers import may_read, site_not_found
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import SITE_PATTERN, merchant_of
 from hitmesh.model.sites import IngestKey
-from reporter.rpc.admin.names import site_message
-from reporter.rpc.backend import Backend
 
 
 def get_site(backend: Backend, caller: IngestKey | None, request: pb.GetSiteRequest) -> pb.GetSiteResponse:

@@ -10,14 +10,14 @@ import base64
 import binascii
 from typing import Final
 
+from control.backend import Backend
+from control.rpc.admin.names import checked_merchant, site_message
 from hitmesh.access.callers import may_read
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import NotFound, RefusedError, Unauthenticated
 from hitmesh.model.keys import hash64
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, KeyKind
-from reporter.rpc.admin.names import checked_merchant, site_message
-from reporter.rpc.backend import Backend
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000

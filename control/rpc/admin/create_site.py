@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from control.backend import Backend
+from control.rpc.admin.names import checked_merchant, site_message
 from hitmesh.access.callers import require_owner
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
@@ -15,8 +17,6 @@ from hitmesh.model.names import SITE_PATTERN
 from hitmesh.model.reasons import ErrorReason
 from hitmesh.model.sites import IngestKey, Site, VisitPolicy
 from hitmesh.model.zones import UnknownTimeZoneError, load_zone
-from reporter.rpc.admin.names import checked_merchant, site_message
-from reporter.rpc.backend import Backend
 
 MAX_SPREAD: Final = 64
 DEFAULT_ZONE: Final = "UTC"

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Final
 
 from hitmesh.model.generations import STREAM_GENERATION, DirtyMark, GenerationEntry, LedgerEntry
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 from hitmesh.model.positions import PartitionId
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MODULUS: Final = 1 << 64
 _CLASSIFIED: Final = (LedgerClass.COUNTED, LedgerClass.DUPLICATE, LedgerClass.EXCLUDED)
@@ -188,7 +189,8 @@ def _totals(sums: pl.DataFrame, accepted_by_day: Count | None) -> Totals:
 def _by_class(sums: pl.DataFrame, kind: LedgerKind) -> dict[int, dict[LedgerClass, Count]]:
     """Return the counts for a ledger kind, by `at` and class."""
     found: dict[int, dict[LedgerClass, Count]] = {}
-    rows = sums.filter(pl.col("kind") == kind).select("at", "class", "hits", "sum64", "xor64")
-    for at, name, hits, sum64, xor64 in rows.iter_rows():
-        found.setdefault(at, {})[LedgerClass(name)] = Count(hits, sum64, xor64)
+    rows = sums.select("kind", "at", "class", "hits", "sum64", "xor64").iter_rows()
+    for of_kind, at, name, hits, sum64, xor64 in rows:
+        if of_kind == kind:
+            found.setdefault(at, {})[LedgerClass(name)] = Count(hits, sum64, xor64)
     return found

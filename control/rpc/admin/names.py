@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
+from hitmesh.model.names import MERCHANT_PATTERN
 from hitmesh.model.sites import IngestKey, KeyKind, Site
-from reporter.rpc.sites import MERCHANT_PATTERN
+from hitmesh.runtime.rpc_values import timestamp
 
 KINDS: Final = {
     pb.KEY_KIND_BROWSER: KeyKind.BROWSER,
@@ -58,7 +57,7 @@ def site_message(site: Site) -> pb.Site:
         name=site.name,
         time_zone=site.time_zone,
         currency=site.currency,
-        create_time=_timestamp(site.created_at),
+        create_time=timestamp(site.created_at),
         visit_policy=pb.VisitPolicy(
             campaign_keeps_visit=not site.policy.campaign_splits,
             split_at_local_midnight=site.policy.split_at_local_midnight,
@@ -76,10 +75,6 @@ def key_message(key: IngestKey) -> pb.IngestKey:
         kind=_KIND_NUMBERS[key.kind],
         site=key.site,
         unbounded_history=key.unbounded_history,
-        create_time=_timestamp(key.created_at),
-        revoke_time=None if key.revoked_at is None else _timestamp(key.revoked_at),
+        create_time=timestamp(key.created_at),
+        revoke_time=None if key.revoked_at is None else timestamp(key.revoked_at),
     )
-
-
-def _timestamp(ms: int) -> Timestamp:
-    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)

@@ -1,0 +1,75 @@
+"""Start the control service: read the settings, open the directory, serve until a stop signal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING, Final
+
+from control.backend import Backend, Bookkeeping
+from control.service import SERVICES, build_server
+from control.settings import ControlSettings
+from hitmesh.adapters.directories import open_directory
+from hitmesh.model.errors import HitmeshError, RefusedError
+from hitmesh.runtime.clock import SystemClock
+from hitmesh.runtime.config import load
+from hitmesh.runtime.later import OpenedLater
+from hitmesh.runtime.lifecycle import serve, stop_on_signals
+from hitmesh.runtime.logs import configure, logger
+from hitmesh.runtime.telemetry.exposition import open_telemetry
+from hitmesh.runtime.telemetry.labels import Part
+
+if TYPE_CHECKING:
+    from hitmesh.adapters.stores import Stores
+
+_TOKEN_BYTES: Final = 32
+_CONFIG_EXIT: Final = 3
+
+
+def main() -> int:
+    """Return the exit code: 0 after a stop, 1 when the directory cannot be used, 3 when a setting is wrong."""
+    stop = stop_on_signals()
+    try:
+        settings = load(ControlSettings, os.environ)
+        telemetry = open_telemetry(Part.CONTROL, settings.metrics_listen)
+        directory = open_directory(settings.store, SystemClock(), unknown_keys_s=settings.unknown_keys_s)
+        directory.check()
+    except HitmeshError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return _CONFIG_EXIT if isinstance(error, RefusedError) else 1
+    configure(settings.log_level, "control", settings.node)
+    stores = OpenedLater(lambda: _stores(settings), lambda opened: opened.close())
+    backend = Backend(
+        directory=directory.port,
+        bookkeeping=lambda: bookkeeping_of(stores.get()),
+        clock=SystemClock(),
+        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        open_reads=settings.open_reads,
+    )
+    try:
+        server = build_server(backend, telemetry.metrics, workers=settings.workers, max_calls=settings.max_calls)
+        return serve(server, listen=settings.listen, services=SERVICES, stop=stop)
+    finally:
+        stores.close()
+        directory.close()
+        telemetry.close()
+        logger().info("stores_closed")
+
+
+def bookkeeping_of(stores: Stores) -> Bookkeeping:
+    """Return the ports of these stores that account for hits."""
+    return Bookkeeping(stores.ledger, stores.generations, stores.dirty, stores.progress, stores.log_scan)
+
+
+def _stores(settings: ControlSettings) -> Stores:
+    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow: not before the first question
+
+    try:
+        return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)
+    except RefusedError as error:  # a wrong setting is no fault of the caller
+        raise HitmeshError(error.message) from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

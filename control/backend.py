@@ -1,0 +1,36 @@
+"""Ports and settings of the control service's RPCs, passed in by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, LogScan, ProgressReader, SiteDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """The ports that account for hits: the ledger, what settlement published, and the log."""
+
+    ledger: Ledger
+    generations: Generations
+    dirty: DirtyDays
+    progress: ProgressReader
+    log_scan: LogScan
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Ports and settings of a control service.
+
+    `bookkeeping`: returns the ports that account for hits; the first call opens the stores.
+    `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
+    `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
+    the merchant.
+    """
+
+    directory: SiteDirectory
+    bookkeeping: Callable[[], Bookkeeping]
+    clock: Clock
+    new_token: Callable[[], str]
+    open_reads: bool = False

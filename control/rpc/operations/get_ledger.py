@@ -1,0 +1,68 @@
+"""GetLedger: account for every hit of a site.
+
+Limits: 400 days per answer; the totals and the imbalance cover all days.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from control.backend import Backend, Bookkeeping
+from control.ledger import SiteLedger, site_ledger
+from control.rpc.operations.days import END_DAY, FIRST_DAY, listed_days
+from control.rpc.operations.ledger_messages import day_message, totals_message
+from control.unread import unread
+from hitmesh.access.callers import readable_site
+from hitmesh.api.control.v1 import operations_pb2 as pb
+from hitmesh.model.placement import data_version
+from hitmesh.model.positions import Topic
+from hitmesh.model.sites import IngestKey, Site
+from hitmesh.runtime.rpc_values import timestamp
+
+# Stores are read in sequence: a settlement published between two reads would look like a loss, so reads are repeated.
+_READS: Final = 3
+
+
+def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedgerRequest) -> pb.GetLedgerResponse:
+    """Return a site's totals and days.
+
+    Raises:
+        NotFound: no such site exists, or the caller may not read the site.
+        RefusedError: a date is invalid, or the name stands for several sites.
+    """
+    site = readable_site(backend.directory, backend.open_reads, caller, request.site)
+    books = backend.bookkeeping()
+    found = read_ledger(books, site.name)
+    waiting = unread(books.log_scan, books.progress.progress(Topic.HITS), site.name)
+    listed = set(listed_days([day.day for day in found.days], request))
+    return pb.GetLedgerResponse(
+        site=site.name,
+        totals=totals_message(found.totals),
+        days=[day_message(day) for day in found.days if day.day in listed],
+        omitted_days=len(found.days) - len(listed),
+        imbalance=found.imbalance,
+        data_version=_version(books, site),
+        pending_hits=sum(day.pending.hits for day in found.days),
+        unread_hits=waiting.hits,
+        unread_since=None if waiting.since is None else timestamp(waiting.since),
+        unread_more=waiting.is_more,
+    )
+
+
+def read_ledger(books: Bookkeeping, site: str) -> SiteLedger:
+    """Return a site's ledger; read again while the ledger does not balance, at most three times."""
+    for _ in range(_READS):
+        found = site_ledger(
+            books.ledger.read(site),
+            books.generations.current(site, FIRST_DAY, END_DAY),
+            books.generations.ledger(site, FIRST_DAY, END_DAY),
+            books.dirty.marks(site),
+        )
+        if not found.imbalance:
+            break
+    return found
+
+
+def _version(books: Bookkeeping, site: Site) -> str:
+    committed = books.progress.progress(Topic.HITS), books.progress.progress(Topic.REJECTED)
+    return data_version([site], *committed, books.generations.sequence(site.name))

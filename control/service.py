@@ -1,0 +1,141 @@
+"""The control service's gRPC shells: identify the caller, call a function in control.rpc, translate errors.
+
+`build_server` adds both services to a synchronous server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from control.backend import Backend
+from control.rpc.admin.create_ingest_key import create_ingest_key
+from control.rpc.admin.create_site import create_site
+from control.rpc.admin.get_site import get_site
+from control.rpc.admin.list_sites import list_sites
+from control.rpc.admin.revoke_ingest_key import revoke_ingest_key
+from control.rpc.operations.get_drift import get_drift
+from control.rpc.operations.get_ledger import get_ledger
+from control.rpc.operations.get_siteless_ledger import get_siteless_ledger
+from control.settings import MAX_CALLS, WORKERS
+from hitmesh.access.calls import Calls
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.sites import IngestKey
+from hitmesh.runtime.call_limits import CallLimit, CallPool
+from hitmesh.runtime.lifecycle import SERVER_OPTIONS
+from hitmesh.runtime.telemetry import Metrics, unmeasured
+from hitmesh.runtime.telemetry.registry import CONTROL_STORE_ERRORS
+from hitmesh.runtime.telemetry.rpc import CallMeter
+
+# Names for health checks and reflection.
+SERVICES: Final = (
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
+)
+MAX_REQUEST_BYTES: Final = 1 << 20
+# A call that takes longer is abandoned before its function begins.
+CALL_S: Final = 30.0
+
+_RequestT = TypeVar("_RequestT", bound=Message)
+_ResponseT = TypeVar("_ResponseT", bound=Message)
+
+
+def build_server(
+    backend: Backend, metrics: Metrics | None = None, *, workers: int = WORKERS, max_calls: int = MAX_CALLS
+) -> grpc.Server:
+    """Return a server with both services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
+
+    Args:
+        backend: ports and settings for the services.
+        metrics: meters for calls.
+        workers: calls that run at once.
+        max_calls: calls that run or wait; further calls are refused.
+    """
+    metrics = metrics or unmeasured()
+    pool = CallPool(workers, max_calls)
+    server = grpc.server(
+        pool,
+        interceptors=[CallLimit(pool), CallMeter(metrics)],
+        options=[*SERVER_OPTIONS, ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)],
+    )
+    calls = Calls(backend.directory, metrics, CONTROL_STORE_ERRORS, CALL_S)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend, calls), server)
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(OperationsService(backend, calls), server)
+    return server
+
+
+class _Shell:
+    """Runs a function on behalf of the caller named in the metadata."""
+
+    def __init__(self, backend: Backend, calls: Calls) -> None:
+        self._backend = backend
+        self._calls = calls
+
+    def _run(
+        self,
+        function: Callable[[Backend, IngestKey | None, _RequestT], _ResponseT],
+        request: _RequestT,
+        context: grpc.ServicerContext,
+    ) -> _ResponseT:
+        def answer(caller: IngestKey | None, _: Checkpoint) -> _ResponseT:
+            return function(self._backend, caller, request)
+
+        return self._calls.run(answer, request, context)
+
+
+class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
+    """Manages sites and keys."""
+
+    def CreateSite(
+        self, request: admin_pb2.CreateSiteRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateSiteResponse:
+        """Create a site."""
+        return self._run(create_site, request, context)
+
+    def GetSite(self, request: admin_pb2.GetSiteRequest, context: grpc.ServicerContext) -> admin_pb2.GetSiteResponse:
+        """Return a site."""
+        return self._run(get_site, request, context)
+
+    def ListSites(
+        self, request: admin_pb2.ListSitesRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ListSitesResponse:
+        """List sites."""
+        return self._run(list_sites, request, context)
+
+    def CreateIngestKey(
+        self, request: admin_pb2.CreateIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.CreateIngestKeyResponse:
+        """Create a key."""
+        return self._run(create_ingest_key, request, context)
+
+    def RevokeIngestKey(
+        self, request: admin_pb2.RevokeIngestKeyRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.RevokeIngestKeyResponse:
+        """Revoke a key."""
+        return self._run(revoke_ingest_key, request, context)
+
+
+class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
+    """Answers questions about the mesh's bookkeeping."""
+
+    def GetLedger(
+        self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetLedgerResponse:
+        """Return a site's ledger."""
+        return self._run(get_ledger, request, context)
+
+    def GetSitelessLedger(
+        self, request: operations_pb2.GetSitelessLedgerRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetSitelessLedgerResponse:
+        """Return the ledger of hits without a site."""
+        return self._run(get_siteless_ledger, request, context)
+
+    def GetDrift(
+        self, request: operations_pb2.GetDriftRequest, context: grpc.ServicerContext
+    ) -> operations_pb2.GetDriftResponse:
+        """Return how settled days differ from the live stream."""
+        return self._run(get_drift, request, context)

@@ -1,0 +1,26 @@
+"""Settings of the control service, read from HITMESH_CONTROL_… by its composition root."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hitmesh.runtime.config import ServiceSettings
+
+WORKERS: Final = 8
+# Calls that run or wait; further calls are refused.
+MAX_CALLS: Final = 64
+
+
+class ControlSettings(ServiceSettings):
+    """Control settings."""
+
+    model_config = SettingsConfigDict(env_prefix="HITMESH_CONTROL_", extra="forbid", frozen=True)
+
+    open_reads: bool = Field(default=False, description="Allow reads of sites, ledger and drift without a key")
+    workers: int = Field(default=WORKERS, ge=1, le=256, description="Calls that run at the same time")
+    max_calls: int = Field(
+        default=MAX_CALLS, ge=1, le=4_096, description="Calls that run or wait; further calls are refused"
+    )

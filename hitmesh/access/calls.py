@@ -1,0 +1,91 @@
+"""Run a call on behalf of its caller: the one way from gRPC metadata to a function that is given the caller's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.type.date_pb2 import Date
+
+from hitmesh.access.callers import caller_of
+from hitmesh.model.checkpoints import Checkpoint
+from hitmesh.model.dates import date_text_of
+from hitmesh.model.errors import HitmeshError, StoreCorrupt, Unavailable
+from hitmesh.model.sites import IngestKey
+from hitmesh.ports import SiteDirectory
+from hitmesh.runtime.call_checkpoints import checkpoint_of
+from hitmesh.runtime.logs import Seldom, logger
+from hitmesh.runtime.rpc_errors import translating
+from hitmesh.runtime.telemetry import Metrics
+from hitmesh.runtime.telemetry.kinds import Counter
+
+# Minimum interval between two log lines about the same damage.
+DAMAGE_EVERY_S: Final = 10.0
+
+_DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_date", "last")
+
+AnswerT = TypeVar("AnswerT")
+ResponseT = TypeVar("ResponseT", bound=Message)
+Call = Callable[[IngestKey | None, Checkpoint], AnswerT]
+
+
+class Calls:
+    """Runs the calls of a service, and counts and logs the calls that end with a store error.
+
+    Args:
+        directory: holds the keys of callers.
+        metrics: meters.
+        store_errors: counts the store errors of this service.
+        max_s: a call that takes longer is abandoned at its next checkpoint.
+    """
+
+    def __init__(self, directory: SiteDirectory, metrics: Metrics, store_errors: Counter[...], max_s: float) -> None:
+        self._directory = directory
+        self._metrics = metrics
+        self._store_errors = store_errors
+        self._max_s = max_s
+        self._seldom = Seldom(DAMAGE_EVERY_S)
+
+    def run(self, call: Call[ResponseT], request: Message, context: grpc.ServicerContext) -> ResponseT:
+        """Return the response of a unary call; an error ends the call with its status."""
+        return translating(partial(self.answer, call))(request, context)
+
+    def answer(self, call: Call[AnswerT], request: Message, context: grpc.ServicerContext) -> AnswerT:
+        """Return the answer of a call.
+
+        Raises:
+            HitmeshError: the caller's key is refused, the caller has left, or the call failed.
+        """
+        checkpoint = checkpoint_of(context, self._max_s)
+        checkpoint()  # the caller may have left while the call waited for a thread
+        try:
+            return call(caller_of(self._directory, context.invocation_metadata()), checkpoint)
+        except (StoreCorrupt, Unavailable) as error:
+            self._note_store_error(error, request)
+            raise
+
+    def _note_store_error(self, error: HitmeshError, request: Message) -> None:
+        """Count a store error; for damage also log the request, at a limited rate."""
+        self._metrics.add(self._store_errors, 1, reason=error.reason)
+        calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
+        if calls:
+            logger().error(
+                "store_damaged",
+                damage=error.message,
+                site=str(getattr(request, "site", "")),
+                **_dates_in(request),
+                request=request.DESCRIPTOR.name,
+                calls=calls,
+            )
+
+
+def _dates_in(request: Message) -> dict[str, str]:
+    """Return the dates that a request names, as text, by field."""
+    return {
+        field.name: date_text_of(value) if isinstance(value, Date) else str(value)
+        for field, value in request.ListFields()
+        if field.name in _DATE_FIELDS
+    }

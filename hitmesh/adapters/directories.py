@@ -1,0 +1,62 @@
+"""Open the directory of sites and keys alone, without the other stores of a mesh and their libraries.
+
+Composition roots call `open_directory` where sites and keys suffice; hitmesh.adapters.factory opens all stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitmesh.adapters.embedded.directory import EmbeddedSiteDirectory
+from hitmesh.adapters.embedded.schema import DIRECTORY_SCHEMA
+from hitmesh.adapters.embedded.sqlite import Database
+from hitmesh.adapters.memory.directory import MemorySiteDirectory
+from hitmesh.adapters.servers import SCHEME, parse_servers
+from hitmesh.adapters.urls import MEMORY, embedded_directory, without_driver
+from hitmesh.model.limits import UNKNOWN_KEYS_S
+from hitmesh.ports import Clock, SiteDirectory
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedDirectory:
+    """The directory of a store.
+
+    `check` opens the file and migrates the schema, so that a service fails at start when the file is unusable
+    (StoreCorrupt, Unavailable). `close` closes file or connections; a second call changes nothing.
+    """
+
+    port: SiteDirectory
+    check: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing
+
+
+def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS_S) -> OpenedDirectory:
+    """Return the directory of a store URL; arguments and errors as in hitmesh.adapters.factory.open_stores."""
+    if url == MEMORY:
+        return OpenedDirectory(MemorySiteDirectory())
+    if url.startswith(SCHEME):
+        return _on_servers(url, clock, unknown_keys_s)
+    return in_files(embedded_directory(url), clock, unknown_keys_s)
+
+
+def in_files(directory: Path, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
+    """Return the directory in directory.db."""
+    file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
+    return OpenedDirectory(EmbeddedSiteDirectory(file, clock, unknown_keys_s=unknown_keys_s), file.open, file.close)
+
+
+def _on_servers(url: str, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
+    servers = parse_servers(url)
+    try:
+        from hitmesh.adapters.cassandra.directory import CassandraSiteDirectory
+        from hitmesh.adapters.cassandra.session import CassandraSession
+    except ModuleNotFoundError as error:
+        raise without_driver(url, error) from error
+    session = CassandraSession(servers)
+    return OpenedDirectory(CassandraSiteDirectory(session, clock, unknown_keys_s=unknown_keys_s), close=session.close)

@@ -1,0 +1,38 @@
+"""The forms of a store URL: `memory:`, `embedded:/absolute/directory` and `servers:?…` (hitmesh.adapters.servers)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from hitmesh.adapters.servers import SCHEME
+from hitmesh.model.errors import RefusedError
+from hitmesh.model.reasons import LocalReason
+
+MEMORY: Final = "memory:"
+EMBEDDED: Final = "embedded:"
+
+
+def embedded_directory(url: str) -> Path:
+    """Return the directory of an embedded store.
+
+    Raises:
+        RefusedError: the URL has another form (INVALID_CONFIG).
+    """
+    directory = Path(url.removeprefix(EMBEDDED))
+    if not url.startswith(EMBEDDED) or not directory.is_absolute():
+        raise RefusedError(
+            f"store {url!r}: write {MEMORY}, {EMBEDDED}/absolute/directory or {SCHEME}?kafka=…",
+            field="store",
+            reason=LocalReason.INVALID_CONFIG,
+        )
+    return directory
+
+
+def without_driver(url: str, error: ModuleNotFoundError) -> RefusedError:
+    """Return the error for a URL that names servers whose driver is not installed."""
+    return RefusedError(
+        f"store {url!r}: {error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
+        field="store",
+        reason=LocalReason.INVALID_CONFIG,
+    )

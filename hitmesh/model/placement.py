@@ -1,0 +1,66 @@
+"""Where a site's hits lie in the log, and the version of the numbers made from these hits (decision A4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from hitmesh.model.keys import hash64, partition_of
+from hitmesh.model.positions import PartitionId, PartitionProgress
+from hitmesh.model.sites import Site
+
+Progress = Mapping[PartitionId, PartitionProgress]
+
+
+@lru_cache(maxsize=8_192)
+def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
+    """Return the partitions that can hold the site's hits, given the number of partitions (decision A4)."""
+    shifts = np.arange(min(site.spread, partitions), dtype=np.uint64)
+    hashes = np.full(len(shifts), hash64(site.name), np.uint64)
+    spread = np.full(len(shifts), site.spread, np.uint64)
+    return frozenset(partition_of(hashes, shifts, spread, partitions).tolist())
+
+
+def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, PartitionProgress]:
+    """Return the progress of the partitions that can hold the site's hits, over all logs."""
+    counts: dict[str, int] = {}
+    for partition in progress:
+        counts[partition.log] = max(counts.get(partition.log, 0), partition.partition + 1)
+    site_partitions = {log: partitions_of_site(site, count) for log, count in counts.items()}
+    return {
+        partition: reached
+        for partition, reached in progress.items()
+        if partition.partition in site_partitions[partition.log]
+    }
+
+
+def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, int]:
+    """Return the next offset in each partition that can hold the sites' hits."""
+    return {
+        partition: reached.next_offset
+        for site in sites
+        for partition, reached in own_partitions(site, progress).items()
+    }
+
+
+def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
+    """Return the next offset in each partition; no partition when the progress is unknown."""
+    return {partition: reached.next_offset for partition, reached in (progress or {}).items()}
+
+
+def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
+    """Return the version of the sites' numbers: `s`, the published settlements, and `.p`, the committed positions.
+
+    Both parts only grow. The committed positions determine the live stream's counts: positions in the partitions
+    that can hold the sites' hits, and in the partitions of refusals.
+
+    Args:
+        sites: the sites.
+        hits: the processor's committed progress in the hits topic, read before `sequences`.
+        refusals: the same in the refusals topic.
+        sequences: the sum of the sites' sequences of published settlements.
+    """
+    offsets = {**offsets_of(sites, hits), **all_offsets(refusals)}
+    return f"s{sequences}.p{sum(offsets.values())}"

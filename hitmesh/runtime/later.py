@@ -1,0 +1,37 @@
+"""A resource that is opened at its first use, because most processes never use the resource."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class OpenedLater(Generic[T]):
+    """Opens a resource at the first `get`, and again after an error. Thread-safe.
+
+    Args:
+        open_: opens the resource.
+        close: closes an opened resource.
+    """
+
+    def __init__(self, open_: Callable[[], T], close: Callable[[T], None]) -> None:
+        self._open = open_
+        self._close = close
+        self._lock = threading.Lock()
+        self._opened: list[T] = []
+
+    def get(self) -> T:
+        """Return the resource; opens the resource if no earlier call did. Errors of opening are passed on."""
+        with self._lock:
+            if not self._opened:
+                self._opened.append(self._open())
+            return self._opened[0]
+
+    def close(self) -> None:
+        """Close the resource if a call opened the resource. A second call changes nothing."""
+        with self._lock:
+            while self._opened:
+                self._close(self._opened.pop())

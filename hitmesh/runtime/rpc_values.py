@@ -1,0 +1,10 @@
+"""Values of the contract's common message types."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def timestamp(ms: int) -> Timestamp:
+    """Return UTC milliseconds as a Timestamp."""
+    return Timestamp(seconds=ms // 1_000, nanos=ms % 1_000 * 1_000_000)
