@@ -14,9 +14,10 @@ from typing import Final
 from collector.admission.envelopes import Frame, read_envelope
 from collector.outcome import BatchOutcome
 from collector.refusal_budget import CALL_UNITS, HIT_UNITS, KEYLESS, RefusalBudget, RefusedSender
-from hitmesh.model.errors import KeyNotLookedUp, RetryError, Unauthenticated
+from hitmesh.access.roles import Role, cannot_send, has_role, is_valid_sender, rights_of
+from hitmesh.model.errors import KeyNotLookedUp, PermissionDenied, RetryError, Unauthenticated
 from hitmesh.model.reasons import ErrorReason, HitReason
-from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.model.sites import IngestKey
 from hitmesh.ports import SiteDirectory
 
 _NO_KEY: Final = frozenset((HitReason.UNKNOWN_KEY, HitReason.KEY_REVOKED, HitReason.QUOTA))
@@ -116,21 +117,22 @@ class Gate:
             raise
         except RetryError:
             return True
-        return found is not None and found.revoked_at is None
+        return is_valid_sender(found)
 
     def is_secret(self, key: str) -> bool:
-        """Return whether a key is known to be a server or edge key."""
+        """Return whether a key is known and secret."""
         try:
             found = self._directory.key(key)
         except RetryError:
             return False
-        return found is not None and found.kind is not KeyKind.BROWSER
+        return found is not None and rights_of(found).is_secret
 
     def require(self, key: str) -> IngestKey:
         """Return a key that may send; charge a sender without such a key for a call.
 
         Raises:
             Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
+            PermissionDenied: keys of this kind send no hits.
             KeyNotLookedUp: the budget of look-ups is used up.
             RetryError: the directory is unavailable.
         """
@@ -139,7 +141,7 @@ class Gate:
         except KeyNotLookedUp:
             self._budget.charge(KEYLESS, CALL_UNITS)
             raise
-        if found is None or found.revoked_at is not None:
+        if not is_valid_sender(found):
             self._budget.charge(KEYLESS, CALL_UNITS)
         if found is None:
             message = "the ingest key is not known: check the key, or create a key with CreateIngestKey"
@@ -147,6 +149,8 @@ class Gate:
         if found.revoked_at is not None:
             message = f"key {found.key_id} was revoked: create a new one with CreateIngestKey"
             raise Unauthenticated(message, field="open.ingest_key", reason=ErrorReason.KEY_REVOKED, key_id=found.key_id)
+        if not has_role(found, Role.SEND):
+            raise PermissionDenied(cannot_send(found), field="open.ingest_key", key_kind=found.kind.value)
         return found
 
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
@@ -156,9 +160,9 @@ class Gate:
             return KEYLESS
         except RetryError:
             return None
-        if found is None or found.revoked_at is not None:
+        if found is None or not is_valid_sender(found):
             return KEYLESS
-        return RefusedSender(key, address) if found.kind is KeyKind.BROWSER else None
+        return None if rights_of(found).is_secret else RefusedSender(key, address)
 
 
 def _kept_out(why: str, wait_s: float) -> RetryError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.admission import Grant, Refusal
+from hitmesh.access.roles import Role, cannot_send, has_role
 from hitmesh.model.errors import KeyNotLookedUp, RefusedError
 from hitmesh.model.names import site_name
 from hitmesh.model.reasons import HitReason
@@ -35,6 +36,10 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         message = f"key {key.key_id} was revoked: create a new one with CreateIngestKey"
         return Refusal(
             HitReason.KEY_REVOKED, message, site=key.site or "", key_id=key.key_id, variables={"key_id": key.key_id}
+        )
+    if not has_role(key, Role.SEND):
+        return Refusal(
+            HitReason.UNKNOWN_KEY, cannot_send(key), key_id=key.key_id, variables={"key_kind": key.kind.value}
         )
     try:
         named = site_name(site_header) if site_header else key.site

@@ -21,11 +21,12 @@ from collector.admission.frames import Decoded
 from collector.admission.texts import Texts, limited
 from collector.admission.times import Instants
 from collector.admission.verdicts import Verdicts
+from hitmesh.access.roles import rights_of
 from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.errors import Variable
 from hitmesh.model.limits import IPV4_PREFIX_BITS, IPV6_PREFIX_BITS
 from hitmesh.model.reasons import HitReason
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, Site
 
 MAX_BATCH_ID_BYTES: Final = 64
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
@@ -144,13 +145,13 @@ def _senders(answers: tuple[Answer, ...]) -> Senders:
     granted = [answer if isinstance(answer, Grant) else None for answer in answers]
     sites = {grant.site.name: grant.site for grant in granted if grant}
     numbers = {name: number for number, name in enumerate(sites)}
-    kinds = [grant and grant.key.kind for grant in granted]
+    rights = [grant and rights_of(grant.key) for grant in granted]
     return Senders(
         answers,
         tuple(sites.values()),
         np.array([numbers[grant.site.name] if grant else 0 for grant in granted], dtype=np.int32),
-        np.array([kind is KeyKind.SERVER for kind in kinds], dtype=np.bool_),
-        np.array([kind is KeyKind.EDGE for kind in kinds], dtype=np.bool_),
+        np.array([given is not None and given.sets_times for given in rights], dtype=np.bool_),
+        np.array([given is not None and given.sets_context for given in rights], dtype=np.bool_),
         np.array([grant is not None and grant.key.unbounded_history for grant in granted], dtype=np.bool_),
     )
 

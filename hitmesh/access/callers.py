@@ -1,4 +1,4 @@
-"""Identifies callers and their permissions. Every tenant boundary of reads and of the admin service is here.
+"""Identifies callers and checks their roles. Every tenant boundary of reads and of the admin service is here.
 
 A nonexistent site and another merchant's site give the same NOT_FOUND with the same text.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hitmesh.access.roles import Role, has_role
 from hitmesh.model.errors import NotFound, PermissionDenied, RefusedError, Unauthenticated
 from hitmesh.model.names import SITE_PATTERN, merchant_of
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import IngestKey, KeyKind, Site
+from hitmesh.model.sites import IngestKey, Site
 from hitmesh.ports import SiteDirectory
 
 _SCHEME = "bearer "
@@ -51,24 +52,27 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
         return True
     if caller is None:
         raise _no_key()
-    return caller.kind is KeyKind.SERVER and caller.merchant == merchant and caller.site in (None, site)
+    return has_role(caller, Role.READ) and caller.merchant == merchant and caller.site in (None, site)
 
 
-def require_open_reads(caller: IngestKey | None, open_reads: bool) -> None:
-    """Raise unless every caller may read everything; data without a merchant is readable only then.
+def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
+    """Raise unless the caller may read data that belongs to no merchant: an operator, or everybody with open reads.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.
-        PermissionDenied: reads are not open, whatever the key.
+        PermissionDenied: reads are not open, and the key is not an operator's key.
     """
     if open_reads:
         return
     if caller is None:
         raise _no_key()
-    raise PermissionDenied(
-        "hits without a site belong to no merchant; only an operator can read them, on a mesh with open reads",
-        field="authorization",
-    )
+    if not has_role(caller, Role.OPERATE):
+        raise PermissionDenied(
+            f"hits without a site belong to no merchant, and a {caller.kind.value} key belongs to a merchant: use the "
+            "key of an operator",
+            field="authorization",
+            key_kind=caller.kind.value,
+        )
 
 
 def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
@@ -86,7 +90,7 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
             field="authorization",
             merchant=merchant,
         )
-    if caller.kind is not KeyKind.SERVER:
+    if not has_role(caller, Role.ADMINISTER):
         raise PermissionDenied(
             f"a {caller.kind.value} key cannot change sites and keys: use a server key",
             field="authorization",

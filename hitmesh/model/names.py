@@ -8,6 +8,8 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 
 _PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
+# Stands in place of a merchant in the keys of operators. No name of a merchant or site matches this name.
+OPERATORS: Final = "operators"
 MERCHANT_PATTERN: Final = re.compile(rf"merchants/{_PART}")
 SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")
 _SHORT: Final = re.compile(rf"({_PART})/({_PART})")

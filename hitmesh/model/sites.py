@@ -38,16 +38,20 @@ class Site:
 
 
 class KeyKind(StrEnum):
-    """A key's kind, which decides its permissions."""
+    """A key's kind, which decides its rights (hitmesh.access.roles). The values are stored."""
 
     BROWSER = "browser"
     SERVER = "server"
     EDGE = "edge"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key. Its secret is kept only as SHA-256. `site` None = every site of `merchant` ("merchants/m")."""
+    """A key. Its secret is kept only as SHA-256.
+
+    `site` None = every site of `merchant` ("merchants/m"). `merchant` is OPERATORS for a key of an operator.
+    """
 
     key_id: str
     merchant: str

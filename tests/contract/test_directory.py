@@ -9,6 +9,7 @@ import pytest
 
 from hitmesh.adapters.factory import Stores
 from hitmesh.model.errors import AlreadyExists, NotFound
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind, Site, VisitPolicy
 from tests.support.clock import ManualClock
 from tests.support.opened import Opener
@@ -83,6 +84,13 @@ class TestSiteDirectory:
         stores.directory.create_key(site_key, "two")
         stores.directory.create_key(replace(KEY, merchant="merchants/n"), "three")
         assert list(stores.directory.keys("merchants/m")) == [site_key, KEY]
+
+    def test_key_of_an_operator_is_kept_under_no_merchant(self, stores: Stores) -> None:
+        operator = IngestKey("k3", OPERATORS, KeyKind.OPERATOR)
+        stores.directory.create_key(operator, "operate")
+        assert stores.directory.key("operate") == operator
+        assert list(stores.directory.keys("merchants/m")) == []
+        assert list(stores.directory.keys(OPERATORS)) == [operator]
 
     def test_revoked_key_is_still_found_and_keeps_its_first_time(self, stores: Stores) -> None:
         stores.directory.create_key(KEY, "one")

@@ -72,10 +72,10 @@ def test_the_ready_file_appears_whole_is_valid_and_goes_away(idle_mesh: Mesh, tm
 
 
 @pytest.mark.timeout(60)
-def test_the_first_start_writes_a_key_that_only_its_owner_reads(mesh: Mesh) -> None:
-    key = mesh.home / "keys" / "dev-server"
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert len(mesh.key) > 30
+def test_the_first_start_writes_keys_that_only_their_owner_reads(mesh: Mesh) -> None:
+    for key in (mesh.home / "keys" / name for name in ("dev-server", "dev-operator")):
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert len(key.read_text()) > 30
 
 
 @pytest.mark.timeout(60)

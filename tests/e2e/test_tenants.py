@@ -11,9 +11,10 @@ import pytest
 from google.protobuf.message import Message
 
 from hitmesh.api.collector.v1 import collector_pb2
-from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc
+from hitmesh.api.control.v1 import admin_pb2, admin_pb2_grpc, operations_pb2, operations_pb2_grpc
 from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.api.reporter.v1 import export_pb2, export_pb2_grpc, reporter_pb2, reporter_pb2_grpc
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import Site
 from tests.e2e.asking import DAY, NOON_MS
 from tests.e2e.conftest import NewSite, running_mesh, site_maker
@@ -269,3 +270,65 @@ def test_the_sites_of_another_merchant_are_not_listed(tenants: Tenants, closed: 
     with pytest.raises(grpc.RpcError) as raised:
         admin.ListSites(request, metadata=authorized(tenants.demo_key), timeout=10)
     assert raised.value.code() in (DENIED, NOT_FOUND)
+
+
+# ---------------------------------------------------------------------------------------------------------- operators
+
+
+@pytest.mark.timeout(60)
+def test_a_key_of_a_merchant_is_refused_the_questions_of_operators(tenants: Tenants, closed: grpc.Channel) -> None:
+    operations = operations_pb2_grpc.OperationsServiceStub(closed)
+
+    def ask_siteless(metadata: Any) -> Message:
+        return operations.GetSitelessLedger(operations_pb2.GetSitelessLedgerRequest(), metadata=metadata, timeout=10)
+
+    for key in (tenants.demo_key, tenants.rival_key):
+        assert status_of(ask_siteless, key)[0] is DENIED
+    assert status_of(ask_siteless, None)[0] is UNAUTHENTICATED
+    answer = operations.GetSitelessLedger(
+        operations_pb2.GetSitelessLedgerRequest(), metadata=authorized(tenants.mesh.operator_key), timeout=10
+    )
+    assert answer.totals.imbalance == 0
+
+
+@pytest.mark.timeout(60)
+def test_the_key_of_an_operator_sends_no_hits(tenants: Tenants) -> None:
+    mesh, site = tenants.mesh, tenants.demo_site
+    batch = hit_pb2.HitBatch(ingest_key=mesh.operator_key, hits=[hit("operator")])
+    request, collector = collector_pb2.SendHitsRequest(batch=batch), mesh.collector()
+
+    def send(_: Any) -> Message:
+        return collector.SendHits(request, metadata=(("hitmesh-site", site),), timeout=10)
+
+    code, message = status_of(send, None)
+    assert code is UNAUTHENTICATED
+    assert "sends no hits" in message
+    with StreamClient(mesh.channel(), mesh.operator_key, site) as stream, pytest.raises(grpc.RpcError) as raised:
+        stream.wait_ready()
+    assert raised.value.code() is DENIED
+    question = Question(site, DAY, DAY, metrics=("hits",), include_excluded=True)
+    assert "operator" not in str(ask(mesh.reporter(), question, tenants.demo_key))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("rpc", ["RunReport", "ExportReport", "GetFreshness", "GetSite"])
+def test_the_key_of_an_operator_reads_and_changes_no_merchant(tenants: Tenants, closed: grpc.Channel, rpc: str) -> None:
+    key = tenants.mesh.operator_key
+    assert status_of(_reads(closed, tenants.demo_site)[rpc], key)[0] is NOT_FOUND
+    for call in _admin_calls(tenants.mesh, "merchants/demo", "merchants/demo/ingestKeys/any").values():
+        assert status_of(call, key)[0] is DENIED
+
+
+@pytest.mark.timeout(60)
+def test_no_merchant_creates_a_key_of_an_operator(tenants: Tenants) -> None:
+    admin = tenants.mesh.admin()
+
+    def status_for(parent: str, kind: Any) -> grpc.StatusCode:
+        request = admin_pb2.CreateIngestKeyRequest(parent=parent, key=admin_pb2.IngestKey(kind=kind))
+        return status_of(
+            lambda metadata: admin.CreateIngestKey(request, metadata=metadata, timeout=10), tenants.demo_key
+        )[0]
+
+    unknown_kind = max(admin_pb2.KeyKind.values()) + 1
+    assert status_for("merchants/demo", unknown_kind) is grpc.StatusCode.INVALID_ARGUMENT
+    assert status_for(OPERATORS, admin_pb2.KEY_KIND_SERVER) is grpc.StatusCode.INVALID_ARGUMENT

@@ -15,6 +15,7 @@ from google.type.date_pb2 import Date
 from hitmesh.api.control.v1 import operations_pb2, trace_pb2, trace_pb2_grpc
 from hitmesh.api.reporter.v1 import reporter_pb2
 from hitmesh.model.generations import Drift, LedgerEntry
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.positions import Position, Topic
 from hitmesh.model.records import RawRecord, RejectedHit
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
@@ -334,6 +335,14 @@ def test_hits_of_no_site_are_no_merchants(closed: Mesh) -> None:
         found = refusal(lambda: closed.operations.GetSitelessLedger(request, metadata=bearer(secret)))  # noqa: B023 called at once
         assert found.code is grpc.StatusCode.PERMISSION_DENIED
     assert refusal(lambda: closed.operations.GetSitelessLedger(request)).code is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_an_operator_reads_the_ledger_without_a_site_and_no_other(closed: Mesh) -> None:
+    put_ledger(closed, "", ("cell", 0, "received", (2, 7, 7)))
+    closed.stores.directory.create_key(IngestKey("operator-1", OPERATORS, KeyKind.OPERATOR), "operator")
+    request = operations_pb2.GetSitelessLedgerRequest()
+    assert closed.operations.GetSitelessLedger(request, metadata=bearer("operator")).totals.received.hits == 2
+    assert refusal(lambda: ask_ledger(closed, "operator")).code is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_key_of_one_site_sees_no_other_ledger(closed: Mesh) -> None:

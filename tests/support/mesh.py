@@ -96,6 +96,11 @@ class Mesh:
         return (self.home / "keys" / "dev-server").read_text().strip()
 
     @property
+    def operator_key(self) -> str:
+        """Key of the mesh's operator."""
+        return (self.home / "keys" / "dev-operator").read_text().strip()
+
+    @property
     def pid(self) -> int:
         """Process id of `hitmesh dev`."""
         assert self.process is not None

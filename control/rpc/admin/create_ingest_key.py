@@ -5,10 +5,11 @@ from __future__ import annotations
 from control.backend import Backend
 from control.rpc.admin.names import KINDS, checked_merchant, key_message
 from hitmesh.access.callers import require_owner, site_not_found
+from hitmesh.access.roles import RIGHTS
 from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.names import merchant_of
-from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.model.sites import IngestKey
 
 
 def create_ingest_key(
@@ -29,8 +30,8 @@ def create_ingest_key(
         cure = "use KEY_KIND_BROWSER, KEY_KIND_SERVER or KEY_KIND_EDGE"
         raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind", value=wanted.kind)
     site = _checked_site(backend, merchant, wanted)
-    if kind is KeyKind.BROWSER and site is None:
-        raise RefusedError("a browser key is public and needs one site: set site", field="key.site")
+    if not RIGHTS[kind].is_secret and site is None:
+        raise RefusedError(f"a {kind.value} key is public and needs one site: set site", field="key.site")
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",

@@ -17,7 +17,7 @@ from hitmesh.api.control.v1 import admin_pb2 as pb
 from hitmesh.model.errors import NotFound, RefusedError, Unauthenticated
 from hitmesh.model.keys import hash64
 from hitmesh.model.reasons import ErrorReason
-from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.model.sites import IngestKey
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000
@@ -60,7 +60,7 @@ def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[s
             "no key: send a server key of the merchant as authorization: Bearer <key>", field="authorization"
         )
     merchant = caller.merchant if parent == ALL else checked_merchant(parent)
-    if caller.kind is not KeyKind.SERVER or not may_read(caller, False, merchant, caller.site):
+    if not may_read(caller, False, merchant, caller.site):
         raise NotFound(f"{parent[:80]!r} does not exist or is not yours", field="parent", value=parent)
     return merchant, caller.site
 

@@ -7,7 +7,7 @@ from typing import Final
 from control.backend import Backend
 from control.ledger import siteless_totals
 from control.rpc.operations.ledger_messages import totals_message
-from hitmesh.access.callers import require_open_reads
+from hitmesh.access.callers import require_operator
 from hitmesh.api.control.v1 import operations_pb2 as pb
 from hitmesh.model.sites import IngestKey
 
@@ -20,8 +20,8 @@ def get_siteless_ledger(
     """Return the totals for hits without a site.
 
     Raises:
-        Unauthenticated, PermissionDenied: reads are not open.
+        Unauthenticated, PermissionDenied: reads are not open, and the caller is no operator.
     """
-    require_open_reads(caller, backend.open_reads)
+    require_operator(caller, backend.open_reads)
     sums = backend.bookkeeping().ledger.read(_NO_SITE)
     return pb.GetSitelessLedgerResponse(totals=totals_message(siteless_totals(sums)))

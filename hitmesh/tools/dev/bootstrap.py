@@ -1,4 +1,7 @@
-"""Create the server key of merchant `demo` at a mesh's first start. A separate process keeps the launcher small."""
+"""Create the missing keys of a home: a server key of merchant `demo`, and a key of the mesh's operator.
+
+A separate process keeps the launcher small.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import sys
 from pathlib import Path
 
 from hitmesh.adapters.directories import open_directory
+from hitmesh.model.names import OPERATORS
 from hitmesh.model.sites import IngestKey, KeyKind
+from hitmesh.ports import SiteDirectory
 from hitmesh.runtime.clock import SystemClock
 from hitmesh.tools.dev.home import Home, new_secret, write_secret
 
@@ -15,22 +20,29 @@ DEMO_MERCHANT = "merchants/demo"
 
 
 def main(root: str, store: str) -> int:
-    """Create the key. The directory stores the key before the home does: a key in a file is always a known key."""
+    """Create the keys that the home lacks."""
     home = Home(Path(root))
-    clock = SystemClock()
-    directory = open_directory(store, clock)
+    directory = open_directory(store, SystemClock())
+    if not home.server_key.exists():
+        _create(directory.port, home.server_key, DEMO_MERCHANT, KeyKind.SERVER)
+    if not home.operator_key.exists():
+        _create(directory.port, home.operator_key, OPERATORS, KeyKind.OPERATOR)
+    directory.close()
+    return 0
+
+
+def _create(directory: SiteDirectory, file: Path, merchant: str, kind: KeyKind) -> None:
+    """Create a key. The directory stores the key before the home does: a key in a file is always a known key."""
     secret = new_secret()
     key = IngestKey(
         key_id=f"dev-{secrets.token_hex(4)}",
-        merchant=DEMO_MERCHANT,
-        kind=KeyKind.SERVER,
-        unbounded_history=True,
-        created_at=clock.now(),
+        merchant=merchant,
+        kind=kind,
+        unbounded_history=kind is KeyKind.SERVER,
+        created_at=SystemClock().now(),
     )
-    directory.port.create_key(key, secret)
-    write_secret(home.server_key, secret)
-    directory.close()
-    return 0
+    directory.create_key(key, secret)
+    write_secret(file, secret)
 
 
 if __name__ == "__main__":

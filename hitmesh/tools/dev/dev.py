@@ -166,7 +166,7 @@ class Mesh:
         for instance in self._instances:
             self._start_instance(instance)
         self._start_envoy()
-        if not self._home.server_key.exists():
+        if not self._home.has_keys:
             self._run("hitmesh.tools.dev.bootstrap", str(self._home.root), self._home.store_url)
         self._wait_until_healthy()
         if self._options.demo_data:
@@ -271,7 +271,11 @@ class Mesh:
                     for index, instance in enumerate(self._instances)
                 ),
                 *self._data_lines(),
-                *(["  Reads         need a key: see keys/dev-server"] if self._options.closed_reads else []),
+                *(
+                    ["  Reads         need a key: see keys/dev-server and keys/dev-operator"]
+                    if self._options.closed_reads
+                    else []
+                ),
                 f"Try:  {hitmesh} send page https://shop.example/hello --site {site}{where}",
                 f"      {hitmesh} query --site {site}{where} {QUESTION} --plot",
                 f"      {hitmesh} freshness --site {site}{where}",

@@ -50,6 +50,16 @@ class Home:
         return self.root / "keys" / "dev-server"
 
     @property
+    def operator_key(self) -> Path:
+        """The key of the mesh's operator, mode 0600."""
+        return self.root / "keys" / "dev-operator"
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether both keys were created."""
+        return self.server_key.exists() and self.operator_key.exists()
+
+    @property
     def ready_file(self) -> Path:
         """Default path of the ready file."""
         return self.root / "ready.json"
@@ -69,8 +79,8 @@ class Home:
         return self.demo_note.exists() and bool(json.loads(self.demo_note.read_bytes())["loaded"])
 
     def forget_mesh(self) -> None:
-        """Delete the key and the demo note of a mesh whose data is gone."""
-        for file in (self.server_key, self.demo_note):
+        """Delete the keys and the demo note of a mesh whose data is gone."""
+        for file in (self.server_key, self.operator_key, self.demo_note):
             file.unlink(missing_ok=True)
 
     def prepare(self) -> None:

@@ -36,7 +36,9 @@ class OperationsServiceStub:
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]
-    """Returns the ledger of hits without a site. These hits belong to no merchant: only a mesh with open reads answers."""
+    """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
+    operator, unless the mesh has open reads.
+    """
     GetDrift: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]
     """Returns how a site's settled days differ from the live stream's counts."""
 
@@ -48,7 +50,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     GetLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]  # type: ignore[assignment]
-    """Returns the ledger of hits without a site. These hits belong to no merchant: only a mesh with open reads answers."""
+    """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
+    operator, unless the mesh has open reads.
+    """
     GetDrift: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]  # type: ignore[assignment]
     """Returns how a site's settled days differ from the live stream's counts."""
 
@@ -69,7 +73,9 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetSitelessLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetSitelessLedgerResponse, _abc.Awaitable[_operations_pb2.GetSitelessLedgerResponse]]:
-        """Returns the ledger of hits without a site. These hits belong to no merchant: only a mesh with open reads answers."""
+        """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
+        operator, unless the mesh has open reads.
+        """
 
     @_abc_1.abstractmethod
     def GetDrift(

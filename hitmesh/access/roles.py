@@ -1,0 +1,75 @@
+"""The table of rights: which roles each kind of key has. Every service asks this table about a caller or sender.
+
+A role applies to the merchant of the key, and to the site of the key if the key has one. Keys of operators belong to no
+merchant (hitmesh.model.names.OPERATORS), so that no question about a merchant can match such a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from hitmesh.model.sites import IngestKey, KeyKind
+
+
+class Role(StrEnum):
+    """What the holder of a key may do.
+
+    SEND: send hits of a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
+    and keys of a merchant. OPERATE: read what belongs to no merchant.
+    """
+
+    SEND = "send"
+    READ = "read"
+    ADMINISTER = "administer"
+    OPERATE = "operate"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of a kind of key.
+
+    Attributes:
+        roles: the roles.
+        is_secret: the key is not public; work on refused hits of its senders is not limited.
+        sets_times: hits may set `true_time` and `offline`, and may be 13 months old (rule T3).
+        sets_context: batches may set the edge context.
+    """
+
+    roles: frozenset[Role]
+    is_secret: bool = True
+    sets_times: bool = False
+    sets_context: bool = False
+
+
+RIGHTS: Final[Mapping[KeyKind, Rights]] = MappingProxyType(
+    {
+        KeyKind.BROWSER: Rights(frozenset({Role.SEND}), is_secret=False),
+        KeyKind.SERVER: Rights(frozenset({Role.SEND, Role.READ, Role.ADMINISTER}), sets_times=True),
+        KeyKind.EDGE: Rights(frozenset({Role.SEND}), sets_context=True),
+        KeyKind.OPERATOR: Rights(frozenset({Role.OPERATE})),
+    }
+)
+
+
+def rights_of(key: IngestKey) -> Rights:
+    """Return the rights of a key."""
+    return RIGHTS[key.kind]
+
+
+def has_role(key: IngestKey, role: Role) -> bool:
+    """Return whether a key has a role; the caller must also compare the key's merchant and site."""
+    return role in rights_of(key).roles
+
+
+def is_valid_sender(key: IngestKey | None) -> bool:
+    """Return whether a key exists, was not revoked and may send hits."""
+    return key is not None and key.revoked_at is None and has_role(key, Role.SEND)
+
+
+def cannot_send(key: IngestKey) -> str:
+    """Return the message for a key without the role SEND."""
+    return f"a key of kind {key.kind.value} sends no hits: use a browser, server or edge key"
