@@ -145,7 +145,7 @@ def _senders(answers: tuple[Answer, ...]) -> Senders:
     granted = [answer if isinstance(answer, Grant) else None for answer in answers]
     sites = {grant.site.name: grant.site for grant in granted if grant}
     numbers = {name: number for number, name in enumerate(sites)}
-    rights = [grant and rights_of(grant.key) for grant in granted]
+    rights = [None if grant is None else rights_of(grant.key) for grant in granted]
     return Senders(
         answers,
         tuple(sites.values()),

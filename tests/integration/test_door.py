@@ -332,7 +332,13 @@ def health_of(door: Address, service: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "service", ["", "hitmesh.api.collector.v1.CollectorService", "hitmesh.api.reporter.v1.ReporterService"]
+    "service",
+    [
+        "",
+        "hitmesh.api.collector.v1.CollectorService",
+        "hitmesh.api.reporter.v1.ReporterService",
+        "hitmesh.api.control.v1.AdminService",
+    ],
 )
 def test_health_of_each_service_behind_the_door_is_answered(door: Address, service: str) -> None:
     assert health_of(door, service) == [health_pb2.HealthCheckResponse.SERVING] * 2

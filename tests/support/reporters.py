@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from control.__main__ import bookkeeping_of
 from control.backend import Backend as ControlBackend
+from control.service import SERVICES as CONTROL_SERVICES
 from control.service import build_server as control_server
 from hitmesh.adapters.factory import PROCESSOR_GROUP, Stores, open_stores
 from hitmesh.api.control.v1 import admin_pb2_grpc, operations_pb2_grpc
@@ -124,14 +125,9 @@ def start(
         open_reads=open_reads,
     )
     server = build_server(backend, metrics=metrics, **({"workers": 2} | dict(limits or {})))
-    checks = add_own_services(server, SERVICES)
-    for service in SERVICES:
-        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    port = served(server, SERVICES)
     control = control_server(control_backend(stores, clock, open_reads=open_reads), metrics)
-    control_port = control.add_insecure_port("127.0.0.1:0")
-    control.start()
+    control_port = served(control, CONTROL_SERVICES)
     with (
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
         grpc.insecure_channel(f"127.0.0.1:{control_port}") as control_channel,
@@ -146,6 +142,16 @@ def start(
     for running in (server, control):
         running.stop(None).wait()
     stores.close()
+
+
+def served(server: grpc.Server, services: Sequence[str]) -> int:
+    """Start a server with the health of its services; return the port."""
+    checks = add_own_services(server, services)
+    for service in services:
+        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return port
 
 
 def numbered_tokens() -> Iterator[str]:

@@ -23,8 +23,9 @@ from tests.support.processes import is_alive
 
 def a_door(access_log: Path) -> Door:
     host = tcp_ports.HOST
-    services = tuple((Address(host, port),) for port in (18001, 18002, 18003, 18004))
-    return Door(Address(host, 18080), Address(host, 19901), *services, access_log)
+    collectors, reporters, processors, controls = ((Address(host, port),) for port in (18001, 18002, 18003, 18004))
+    http, stats = Address(host, 18080), Address(host, 19901)
+    return Door(http, stats, collectors, reporters, processors, controls, access_log)
 
 
 @pytest.mark.timeout(60)

@@ -16,8 +16,8 @@ from hitmesh.model.positions import Position
 from hitmesh.model.rows.rollup_rows import TRAFFIC_DIMENSIONS
 from hitmesh.model.sites import SiteDay
 from tests.reference.hits import RefHit
+from tests.support.reporters import control_backend
 from tests.support.small_mesh import SmallMesh
-from tests.support.two_paths import Faulty
 from tests.unit.test_settlement import DAY, NOON, SITE, a_hit, an_order, settled, totals
 
 DAY_MINUTES = 24 * 60
@@ -91,7 +91,7 @@ def test_refunds_of_whole_orders_are_exact_beyond_an_int64_and_drift_refuses_wha
         mesh.settle()
         (drift,) = mesh.stores.generations.drifts(SITE, DAY, DAY + 1).values()
         assert (drift.full_refunds, drift.measures, drift.row_measures) == (count * MAX_ABS_MICROS, {}, {})
-        backend = Faulty(mesh.stores, mesh.clock).backend
+        backend = control_backend(mesh.stores, mesh.clock, open_reads=True)
         if count == 9:
             (listed,) = get_drift(backend, None, pb.GetDriftRequest(site=SITE)).days
             assert listed.full_refunds == count * MAX_ABS_MICROS

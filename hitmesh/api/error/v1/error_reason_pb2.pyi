@@ -61,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     after `RetryInfo.retry_delay`. Metadata: limit.
     """
     ERROR_REASON_UNKNOWN_KEY: _ErrorReason.ValueType  # 20
-    """No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey. Metadata: timeout_s."""
+    """No key was sent, or the key is unknown, or keys of this kind send no hits. Check the key, or create a key with
+    CreateIngestKey. Metadata: timeout_s, key_kind.
+    """
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
     """The key was revoked. Create another key. Metadata: key_id."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 22
@@ -293,7 +295,9 @@ ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 11
 after `RetryInfo.retry_delay`. Metadata: limit.
 """
 ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 20
-"""No key was sent, or the key is unknown. Check the key, or create a key with CreateIngestKey. Metadata: timeout_s."""
+"""No key was sent, or the key is unknown, or keys of this kind send no hits. Check the key, or create a key with
+CreateIngestKey. Metadata: timeout_s, key_kind.
+"""
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
 """The key was revoked. Create another key. Metadata: key_id."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 22
