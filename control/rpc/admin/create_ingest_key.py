@@ -31,7 +31,9 @@ def create_ingest_key(
         raise RefusedError(f"kind {wanted.kind} is not a kind of key: {cure}", field="key.kind", value=wanted.kind)
     site = _checked_site(backend, merchant, wanted)
     if not RIGHTS[kind].is_secret and site is None:
-        raise RefusedError(f"a {kind.value} key is public and needs one site: set site", field="key.site")
+        raise RefusedError(
+            f"a {kind.value} key is public and needs one site: set site", field="key.site", value=kind.value
+        )
     secret = backend.new_token()
     key = IngestKey(
         key_id=f"{kind.value}-{backend.new_token()[:16]}",
