@@ -23,7 +23,7 @@ PUBLICATION = (
     ("marks on other closed days", "mark the days", "dirty.mark"),
     ("publication", "publish generation", "generations.publish"),
     ("flags of claims", "set duplicate flags", "claims.set_duplicates"),
-    ("are cleared", "clear the marks", "dirty.clear"),
+    ("clears the dirty marks", "clear the marks", "dirty.clear"),
 )
 # A step of the stream: functions that the page names, in the order of `apply`.
 STREAM_STEP = ("advance", "with_wins", "folded_traffic", "folded_visits", "ledger_of")
