@@ -1,7 +1,7 @@
 """Build every port on Kafka, Cassandra and Druid; the only module that imports the adapters of all three.
 
-Imported only when a store URL names servers. Decides which server stores which data (architecture §4). A connection
-is opened when a port first needs the server.
+Imported only when a store URL names servers. This module decides which server stores which data (architecture §4). A
+connection is opened when a port first needs the server.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def stores_on(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the ports over servers.
+    """Return the store interfaces (hitmesh.ports) implemented on Kafka, Cassandra and Druid.
 
     Args:
-        servers: addresses and names.
+        servers: addresses of the servers, and the mesh's names on them.
         clock: the only source of time.
         node: instance name. After a restart, group membership and transactions are found again by this name.
         group: the consumer group whose committed positions are the system's progress.

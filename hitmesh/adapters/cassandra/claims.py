@@ -1,7 +1,7 @@
 """Order and refund claims on Cassandra, and their holders in the stream (step S of the journey, rule D3).
 
-Decides that holding is a conditional write, and that orders and refunds have separate tables with equal columns. Does
-not decide which claim wins in the end.
+A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
+Settlement, not this module, decides which claim finally wins.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class CassandraOrderClaims:
         return [held[claim.kind, (claim.position, claim.row)] for claim in claims]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Note refunds of whole orders durably. Idempotent."""
+        """Store refunds of whole orders. The refunds are durable when the call returns. Idempotent."""
         self._session.run_many(_NOTE_REFUND, map(tuple, refunds))
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds, ascending, for each order with such a refund."""
+        """Return, for each order with a noted refund, the refund days in ascending order."""
         answers = self._session.run_each(_SELECT_REFUNDS, [(site, order_id) for order_id in dict.fromkeys(order_ids)])
         return {rows[0].order_id: [row.day for row in rows] for rows in map(list, answers) if rows}
 

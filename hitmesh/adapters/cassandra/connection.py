@@ -1,6 +1,6 @@
 """Connect to Cassandra: contact points, datacenter, consistency and deadlines.
 
-Decides LOCAL_QUORUM for reads and writes and LOCAL_SERIAL for conditions, and requires the libev event loop.
+Reads and writes use LOCAL_QUORUM, and conditional writes use LOCAL_SERIAL. The driver must run on the libev event loop.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Sites, keys and salts on Cassandra.
 
-Decides cache validity: entries stay valid until the directory's version changes, checked twice a second; while
-Cassandra is unavailable, for up to an hour. Conditional writes make names and secrets unique. directory_rules decides
-which requests are refused and which salts destroyed; hitmesh.adapters.shared.known_keys limits look-ups of unknown
-keys.
+Cache entries stay valid until the directory's version changes; the version is checked twice a second. While Cassandra
+is unavailable, cache entries stay valid for up to an hour. Conditional writes make names and secrets unique.
+directory_rules decides which requests are refused and which salts destroyed; hitmesh.adapters.shared.known_keys limits
+look-ups of unknown keys.
 """
 
 from __future__ import annotations

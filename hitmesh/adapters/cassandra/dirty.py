@@ -3,7 +3,7 @@
 Sites are spread over 32 buckets, so that all can be listed and no partition holds a whole mesh. A settler reads all
 buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Marks are stored individually, so a `clear`
 leaves exactly the marks not yet covered. Write timestamps come from the writers' clocks, so a deletion must carry a
-timestamp no lower than those of the rows to delete. Decides nothing about settlement.
+timestamp no lower than those of the rows to delete.
 """
 
 from __future__ import annotations

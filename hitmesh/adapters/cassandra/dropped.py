@@ -1,6 +1,6 @@
 """Dropped generations of site-days. A store that deletes late must not answer from these generations.
 
-Decides the cache time: a second.
+The list is cached for a second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Translate driver errors. Decides which errors are worth a retry.
+"""Translate driver errors, and decide which errors the caller may retry.
 
 A time-out, a missing or overloaded node, or a server error is Unavailable. A statement or value that Cassandra or the
 driver rejects is fatal: a bug or a missing schema.

@@ -1,4 +1,4 @@
-"""Convert rows of the generations table to values and back. Decides the encoding of each part; knows no statements."""
+"""Encode and decode the columns of rows in the generations table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Generations on Cassandra: which generation of a site-day is read (decision A9); one conditional row per site-day.
 
-Decides how a publication is atomic: the entry, its ledger, the reference to its carry and the replaced generations form
-a single row. The row is written on condition that its version is unchanged since the read, in the same batch as the
+A publication is atomic, because the entry, its ledger, the reference to its carry and the replaced generations form a
+single row. The row is written on condition that its version is unchanged since the read, in the same batch as the
 site's highest sequence. The carry itself is written earlier, under the attempt number.
 hitmesh.adapters.shared.publication decides which generation becomes current and which generations are superseded.
 """

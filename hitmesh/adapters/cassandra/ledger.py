@@ -1,6 +1,7 @@
 """The ledger on Cassandra: the outcome of every hit (rule D5), stored like partials, read by site or page.
 
-Decides the memory bound when all sites are read; hitmesh.adapters.shared.partials decides how entries add up.
+A read of all sites sums rows in batches of bounded size, to limit memory. hitmesh.adapters.shared.partials decides how
+entries add up.
 """
 
 from __future__ import annotations

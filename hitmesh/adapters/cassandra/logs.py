@@ -1,7 +1,7 @@
 """The registry of logs that `hitmesh init` declared, current and retired (decision A4).
 
-Decides that the last declared log is a topic's current log. Code that waits for all partitions must use the declared
-partitions (rule L1). Never asks Kafka.
+The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
+(rule L1), not the partitions that Kafka reports.
 """
 
 from __future__ import annotations

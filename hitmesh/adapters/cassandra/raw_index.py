@@ -1,10 +1,11 @@
 """Index of raw records by site and day: a small table beside the records.
 
-Decides the cost of writing and finding. A row per record and site would make hundreds of rows a record; with a row per
-record, a scan for one site would read all records' sites. Instead, sites share 256 buckets, and a `put` writes one row
-per (day, bucket, partition): sorted (site, offset, log time) entries of 14 bytes. So a put writes at most 256 rows a
-day, never more than it has sites, and a scan reads one bucket in 256. A site is stored as 32 bits of its hash64. If two
-sites share these bits, a record is read in vain, and discarded by its own list of sites.
+The layout balances the cost of writes against the cost of scans. A row per record and site would make hundreds of rows
+for each record; with a row per record, a scan for one site would read the sites of all records. Instead, sites share
+256 buckets, and a `put` writes one row per (day, bucket, partition) with sorted (site, offset, log time) entries of 14
+bytes. A `put` therefore writes at most 256 rows for each day, and never more rows than the number of its sites; a scan
+reads one bucket of 256. A site is stored as 32 bits of its hash64. If two sites share these bits, a scan also reads
+records of the other site, and discards them because their list of sites lacks the wanted site.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named-tuple rows for query results. Decides only their shape.
+"""Named-tuple rows for query results.
 
 The driver's own factory makes a new type for each result, which costs more than most results. Here a type is made once
 per list of columns.

@@ -1,7 +1,7 @@
 """The only access to Cassandra: a lazy connection, prepared statements and translated errors.
 
-Decides how many requests are in flight and when errors are raised; knows no table. The driver may resend a statement
-without a condition, so such statements must be idempotent.
+A session limits the number of requests in flight and defines when errors are raised. The driver may resend an
+unconditional statement, so such statements must be idempotent.
 """
 
 from __future__ import annotations

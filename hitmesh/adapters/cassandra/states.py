@@ -1,7 +1,7 @@
 """Snapshots of the stream's state on Cassandra: size-limited chunks, and a manifest that makes a snapshot complete.
 
-Decides which of two snapshots stays, by a conditional write, and when other snapshots' chunks are deleted. Never
-decodes a state.
+A conditional write decides which of two snapshots stays. The chunks of other snapshots are deleted afterwards. This
+module never decodes a state.
 """
 
 from __future__ import annotations

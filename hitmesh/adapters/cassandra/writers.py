@@ -1,6 +1,6 @@
 """Writer numbers: each number is greater than all earlier numbers, and each owner's newest number is known.
 
-Knows nothing of a writer's permissions.
+This module does not decide what a writer may write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Remember rows that this process has already written. Decides the cache size; knows no table."""
+"""A bounded cache of rows that this process has already written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Convert Druid's answers to the frame that a metric store promises (step 8 of the journey).
 
-Decides types: arrays of rows become columns, base64 becomes sketches; groups whose rows cancel out are omitted.
+Arrays of rows become typed columns, and base64 strings become sketches. A group whose rows cancel out is omitted.
 """
 
 from __future__ import annotations

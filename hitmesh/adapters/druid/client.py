@@ -1,8 +1,8 @@
 """HTTP client for Druid: persistent connections, deadlines and size limits, translated errors.
 
-Errors are classified by the caller's next step. A server that does not answer, has no room or dies while answering:
-retry later. A question that is too large: ask for less. A question that Druid does not understand: a bug in this
-project. Knows nothing of the questions' content.
+Errors are classified by the caller's next step. If a server does not answer, has no capacity or dies while answering,
+the caller should retry later. If a query is too large, the caller must ask for less. A query that Druid does not
+understand is a bug in this project. The client does not interpret queries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Marks: how far Druid has ingested the stream's committed rows, in both data sources (decision A12).
+"""Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (decision A12).
 
-A mark is sent behind its rows. It counts only some time after both data sources showed it, since a query may see a
-batch's mark before a late row that opens an older segment. A separate thread looks for marks, so reading them is free.
+A progress mark is sent after its rows. A mark counts only some time after both data sources showed the mark, since a
+query may see a batch's mark before a late row that opens an older segment. A separate thread polls Druid for marks, so
+a caller never waits for a query.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Metric store on Druid: questions become native queries, answers become frames (step 8 of the journey).
 
-Decides when a single query is not enough: for patterns, matched against existing values; for sketches over many groups;
-and where visitors left a sketch, since cancelled rows must disappear with theirs. hitmesh.adapters.druid.question
-builds queries; hitmesh.adapters.druid.proof checks that an answer has all rows.
+This module decides when a question needs more than one query. There are three such cases: a pattern must be matched
+against the existing values; a question needs sketches for many groups; or visitors left a sketch, and the sketches of
+cancelled rows must disappear with these rows. hitmesh.adapters.druid.question builds queries;
+hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Return a lookup from a pattern to its matches among the question's values, null by its name.
+        """Return a function from a pattern to its matches among the question's values; null has a display name.
 
         Each dimension is queried once, and all patterns on it are matched together.
         """
@@ -195,7 +196,7 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return the values that contain each pattern, null by its name.
+    """Return, for each pattern, the values that contain the pattern; a null value is matched by its display name.
 
     Raises:
         RefusedError: a pattern is not RE2; there are too many values, or too many match.

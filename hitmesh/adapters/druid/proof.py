@@ -1,8 +1,9 @@
-"""Proof, by marks queried within a question, that the answer saw all rows that existed before (decision A12).
+"""Proof, by progress marks within each query, that an answer saw all rows that existed before (decision A12).
 
-A query asks for the marks that count, beside its own rows; an answer that lacks a mark is rejected. A mark is the last
-row in a transaction and is stored with the transaction's rows, so a server that the broker does not see removes both
-from an answer. A separate query before or after could miss that moment. Sends nothing.
+A query selects the marks that count in addition to its rows; an answer that lacks a mark is rejected. A mark is the
+last row in a transaction and is stored with the transaction's rows. If the broker does not see the server that holds
+these rows, both the rows and the mark are missing from the answer. A separate query for marks, before or after, could
+miss that moment.
 """
 
 from __future__ import annotations

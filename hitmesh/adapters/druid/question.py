@@ -1,7 +1,7 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-Decides which rows exist for a question, each cell's bucket, and how filters translate. Values travel as JSON, never as
-text in a query language, so injection is impossible. Sends nothing.
+A query states which rows belong to the question, the bucket of each cell, and the translated filter. Values travel as
+JSON, never as text in a query language, so injection is impossible. This module sends no query.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Fetch a question's rows and sum them here, where sketch unions cost only their content (step 8 of the journey).
 
-Druid reserves a full sketch, 256 KiB, for every group in a question with sketches, so a thousand small groups are its
-worst case. In that case, and where visitors left a sketch, the rows themselves are fetched and shared.answers does the
-rest. Decides which rows cancel out: a key whose presence sums to 0 is removed with its sketches.
+Druid reserves a full sketch (256 KiB) for every group in a query with sketches, so a query with a thousand small groups
+is Druid's worst case. In that case, and where visitors left a sketch, this module fetches the rows themselves, and
+shared.answers sums them. Rows cancel out when the presence of their key sums to 0: the key is then removed with its
+sketches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Druid specifications as values: ingestion, compaction and retention of the data sources.
 
-Decides columns, sums and sketches of each source; sends nothing.
+The specifications define the columns, sums and sketches of each data source; hitmesh.adapters.druid.schema submits
+them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Sum the stream's rows per site-day (step S of the journey): one grouped query per day and many sites.
 
-Decides which site-days share a query; settlement compares the sums with the partials. Sends nothing.
+This module decides which site-days share a query; hitmesh.adapters.druid.metrics sends the query. Settlement compares
+the sums with the partials.
 """
 
 from __future__ import annotations

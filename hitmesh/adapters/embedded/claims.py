@@ -97,7 +97,7 @@ class EmbeddedOrderClaims:
         return days
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Record which claims come from duplicate hits, durably in a single transaction."""
+        """Record, in a single durable transaction, which claims come from duplicate hits."""
         with self._database.writing() as transaction:
             for table in _CLAIMS.values():
                 transaction.run_many(

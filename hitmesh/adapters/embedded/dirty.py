@@ -1,6 +1,6 @@
 """Step S of the journey on one machine: site-days that wait to be settled (raw.db).
 
-Each mark is stored separately, so that the marks left after `clear` are exact. Decides nothing about settlement.
+Each dirty mark is stored separately, so that `clear` removes exactly the marks that it covers.
 """
 
 from __future__ import annotations

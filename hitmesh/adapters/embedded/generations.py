@@ -1,6 +1,6 @@
 """Step S of the journey on one machine: the current generation of each site-day (decision A9), in settled.db.
 
-Decides which attempt wins when two settle the same site-day; knows nothing about the content of carries and rows.
+This module decides which attempt wins when two attempts settle the same site-day; it does not read carries or rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EmbeddedGenerations:
         self._database = database
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number never returned before for the site-day, durably."""
+        """Return a generation number that was never returned before for the site-day, and store it."""
         with self._database.writing() as transaction:
             generation = transaction.first(
                 int,

@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: the ledger with the fate of every hit (rule D5), in raw.db.
+"""Step 6 of the journey on one machine: the ledger in raw.db, which accounts for every hit (rule D5).
 
-Decides when epoch entries are added up. Some time after its end an epoch is final, and a redo no longer changes its
-entry, so the entry may be merged into an hour's entry, and later into a day's. A site's ledger stays short over any
-run time. hitmesh.adapters.shared.partials decides the content of entries.
+Some time after its end an epoch is final: a redo no longer changes the epoch's entry. The entry may then be merged into
+the entry of an hour, and later into the entry of a day, so a site's ledger stays short over any run time.
+hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations

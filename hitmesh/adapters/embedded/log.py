@@ -1,8 +1,7 @@
 """Step 3 of the journey on one machine: the log as a table, with group commit.
 
-Decides when records are durable: a writer thread commits all waiting records in a single transaction and then resolves
-the futures, so that all waiting appends share a disk sync. Knows nothing about record content. Several processes may
-append; each transaction reads the partition ends anew.
+A writer thread commits all waiting records in a single transaction and then resolves their futures, so that all waiting
+appends share a disk sync. Several processes may append, so each transaction reads the partition ends again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Step 4 of the journey on one machine: read records from log.db, keep positions in raw.db.
 
-Decides which records come next and how long an idle reader sleeps between checks. Positions live in raw.db with all
-other data of the processor, their only writer. Another process appends, so a reader polls: checking an unchanged file
-costs one cheap PRAGMA.
+Positions are stored in raw.db with all other data of the processor, which is the only writer of raw.db. Another process
+appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap PRAGMA.
 """
 
 from __future__ import annotations

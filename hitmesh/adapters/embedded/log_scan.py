@@ -1,6 +1,6 @@
-"""Read records of log.db again, without a group, to rebuild state from the log (decision A5).
+"""Read records of log.db again, without a consumer group, to rebuild state from the log (decision A5).
 
-Decides how many records are in memory at a time; ignores committed positions.
+A scan holds a limited number of records in memory, and neither reads nor commits the positions of a consumer group.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Step 8 of the journey on one machine: answer questions from segments and from the stream's rows.
 
-Decides which columns of which files are read, and caches recently used columns; shared.answers computes the answer.
+This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
 Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads site-days in the
 stream's generation.
 """

@@ -1,7 +1,7 @@
 """Step 6 of the journey on one machine: the stream's rows with their source positions, in raw.db.
 
-Rows and positions are written in the same SQLite transaction, by the newest writer only. Knows nothing about the
-meaning of rows. hitmesh.adapters.embedded.compaction decides when rows are merged.
+Rows and positions are written in the same SQLite transaction, by the newest writer only.
+hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EmbeddedOutbox:
         self._compaction = compaction
 
     def take_over(self) -> int:
-        """Fence every earlier writer, durably; return this writer's number."""
+        """Fence every earlier writer and return this writer's number. The fence is durable when the call returns."""
         with self._database.writing() as transaction:
             transaction.run("UPDATE writers SET newest = newest + 1")
             return _newest_writer(transaction)

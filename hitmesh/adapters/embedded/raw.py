@@ -1,6 +1,6 @@
 """Step 6 of the journey on one machine: raw records in raw.db.
 
-Decides how a site's days are found again; never reads a record's value.
+An index finds the records of a site's day. This module never reads a record's value.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Tables of raw.db: raw records, refusals, marks, claims, the stream's rows, partials and ledger.
+"""Tables of raw.db: raw records, refusals, dirty marks, claims, the stream's rows, partials and ledger.
 
-Decides names, keys and versions, like `schema`; reads and writes nothing.
+Like `schema`, this module only defines names, keys and versions.
 """
 
 from __future__ import annotations

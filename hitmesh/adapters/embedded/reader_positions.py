@@ -1,6 +1,6 @@
 """Committed positions of consumer groups in raw.db, beside the data derived from the records.
 
-A position never moves back. Knows nothing about the records.
+A position never moves back.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Refused hits on one machine, in raw.db, counted by cell of collect time (rule D5).
 
-Decides how a refused hit's bytes are encoded; never parses the bytes.
+This module stores the bytes of a refused hit but never parses the bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tables of the embedded store, a schema per file; the largest schema, for raw.db, is in `raw_schema`.
 
-Decides names, keys and versions; reads and writes nothing. A schema is an append-only list of migrations: version n
-consists of the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db,
-settled.db and state.db, control for directory.db (and the collector for salts). SQLite integers are signed, so
-unsigned 64-bit values are stored as the signed number with the same bits.
+This module only defines names, keys and versions. A schema is an append-only list of migrations: version n consists of
+the first n migrations. Each file has a main writer: the collector for log.db, the processor for raw.db, settled.db and
+state.db, control for directory.db (and the collector for salts). SQLite integers are signed, so unsigned 64-bit values
+are stored as the signed number with the same bits.
 """
 
 from __future__ import annotations

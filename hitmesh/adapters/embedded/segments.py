@@ -1,7 +1,7 @@
 """Step S of the journey on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
 
-Decides where rows lie. A segment is written before its manifest entry, so a row is whole or absent after a power
-failure at any time. A segment never changes. Knows nothing about questions.
+A segment is written before its manifest entry, so after a power failure at any time a segment is either complete or
+absent. A segment never changes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Step S of the journey on one machine: settled rows become segments.
 
-Decides when small files are merged and the write order: files, directory, then manifest.
+This module writes the files first, then the directory, then the manifest, and decides when small files are merged.
 """
 
 from __future__ import annotations

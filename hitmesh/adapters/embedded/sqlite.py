@@ -1,8 +1,8 @@
 """A SQLite file: connections, transactions, schema versions, and translated driver errors.
 
-Decides commit durability (WAL with synchronous=FULL: on disk when the call returns) and the time-out for other
-processes. Knows nothing about the stored data. A process has a single write connection per file, behind a lock, and a
-read connection per concurrent read; readers never wait for a writer.
+A commit is on disk when the call returns (WAL with synchronous=FULL). A call waits for locks of other processes up to a
+time-out. A process has a single write connection per file, behind a lock, and a read connection per concurrent read;
+readers never wait for a writer.
 """
 
 from __future__ import annotations

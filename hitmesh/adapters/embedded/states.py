@@ -1,6 +1,7 @@
-"""Snapshots of the stream's state on one machine, in state.db: a separate file, so that commits never wait.
+"""Snapshots of the stream's state on one machine, in a separate file (state.db), so that commits never wait.
 
-Decides which of two snapshots stays and when other chunks are deleted; knows nothing about the state's content.
+This module decides which of two snapshots stays and when the chunks of other snapshots are deleted; it never decodes a
+state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Step 6 of the journey on one machine: store and find the stream's signed rows in raw.db.
 
-Decides the location of rows: first in a transaction's chunk, later in a blob per day and bucket of sites. A reader
-sees a consistent state of chunks and blobs during merges. Knows nothing about the meaning of rows;
-hitmesh.adapters.embedded.compaction decides when rows are merged.
+Rows are first stored in a transaction's chunk, and later in a blob per day and bucket of sites. A reader sees a
+consistent state of chunks and blobs during merges. hitmesh.adapters.embedded.compaction decides when rows are merged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Read records of a Kafka topic again, without a group, to rebuild state from the log (decision A5).
+"""Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (decision A5).
 
-Decides how log times are known in the middle of a log. Log time is a running maximum (rule L1) that Kafka does not
-store. Either the caller supplies the log time at the start, or reading begins `look_back` records earlier; log times
-may then be too early. Commits nothing.
+Log time is a running maximum (rule L1) that Kafka does not store. For a read that begins in the middle of a log, either
+the caller supplies the log time at the start, or the read begins `look_back` records earlier; log times may then be too
+early. A scan commits no positions.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class KafkaOutbox:
         self._writer = 0
 
     def take_over(self) -> int:
-        """Fence every earlier writer of this node, durably; return a number greater than any writer's."""
+        """Fence every earlier writer of this node; return a number greater than the number of any earlier writer."""
         # Take the number first: a fenced writer must be able to see the new writer, or would fence this writer in turn.
         self._writer = self._writers.next(self._producer.transactional_id)
         self._done = {}

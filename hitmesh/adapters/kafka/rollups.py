@@ -1,7 +1,7 @@
 """Step 6 of the journey towards Druid: the topic and partition of each row and mark (architecture §4).
 
-All rows from a log partition go to the same partition of each topic, followed by the mark; a reader that has read the
-mark has read the rows. Knows nothing of row encoding, which hitmesh.adapters.shared.druid_rows decides.
+All rows from a log partition go to the same partition of each topic, followed by the progress mark; a reader that has
+read the mark has read the rows. hitmesh.adapters.shared.druid_rows encodes the rows.
 """
 
 from __future__ import annotations

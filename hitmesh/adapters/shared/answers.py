@@ -1,7 +1,7 @@
 """Step 8 of the journey without a query engine: rows and a question in, the answer out.
 
-Decides filters, buckets, sums and sketch unions over rows already in memory, with polars and hitmesh.model.sketches.
-Knows nothing about where the rows come from. Callers pass only rows from the requested generations.
+This module filters rows that are already in memory, assigns them to buckets, sums them and unites their sketches, with
+polars and hitmesh.model.sketches. Callers must pass only rows from the requested generations.
 """
 
 from __future__ import annotations

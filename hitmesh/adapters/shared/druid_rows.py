@@ -1,7 +1,7 @@
-"""Encode rows and marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
+"""Encode rows and progress marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
 
-Decides the content of a message: up to 500 rows in segment order, empty columns omitted, sketches in base64. polars
-writes rows as columns; no code here handles single rows.
+A message holds up to 500 rows in segment order. Empty columns are omitted, and sketches are encoded in base64. polars
+encodes whole columns; no code here loops over rows.
 """
 
 from __future__ import annotations

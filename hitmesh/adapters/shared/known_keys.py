@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-is free. A key that this process knew before the directory changed is also looked up for free, so guessing senders
-never lock out a known key. Knows no store.
+does not count against this limit. A key that this process knew before the directory changed is also looked up outside
+the limit, so guessing senders never lock out a known key.
 """
 
 from __future__ import annotations

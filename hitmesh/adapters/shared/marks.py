@@ -1,4 +1,4 @@
-"""Order and limit the dirty site-days that a settler receives. Knows no storage."""
+"""Order and limit the dirty site-days that a settler receives."""
 
 from __future__ import annotations
 

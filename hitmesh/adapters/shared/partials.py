@@ -1,7 +1,7 @@
-"""Absolute values that a redo overwrites: cell partials and ledger entries (decision A6, rule D5).
+"""Cell partials and ledger entries: totals, not increments, which a redo overwrites (decision A6, rule D5).
 
 Decides which of two values for a key stays, how values add up over epochs and partitions, and which rows are valid as
-settled series. Knows no storage.
+settled series.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which generation a publication makes current, and which it supersedes (decisions A8, A9). Knows no storage."""
+"""Decide which generation a publication makes current and which it supersedes (decisions A8, A9)."""
 
 from __future__ import annotations
 

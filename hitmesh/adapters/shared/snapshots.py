@@ -1,4 +1,4 @@
-"""Which of two snapshots of a partition stays (decision A5). Knows no storage."""
+"""Decide which of two snapshots of a partition stays (decision A5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fold the stream's signed rows, for storage and for answers.
 
-Decides when a row disappears: every measure nets to 0 for its key. Knows neither the storage nor the generation read.
+A row disappears when every measure of its key sums to 0.
 """
 
 from __future__ import annotations
