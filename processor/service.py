@@ -1,8 +1,8 @@
 """TraceHit: report where a hit is stored and how the hit counts. The processor's own functions judge every copy.
 
-Decides nothing about hits: identifies the caller, finds the hit, calls inspect.fate, builds the message. Only one hit
-is traced at a time, so that many requests cannot slow the stream down.
-Limits: 31 days, 50,000 records and 10 s for each of two readings, the site's last 1,000 refusals.
+This service authenticates the caller, finds the hit, calls inspect.fate for the verdict, and builds the response. Only
+one hit is traced at a time, so that many requests cannot slow the stream down. Limits: 31 days, 50,000 records and 10 s
+for each of two readings, the site's last 1,000 refusals.
 """
 
 from __future__ import annotations

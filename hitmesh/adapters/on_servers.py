@@ -1,7 +1,7 @@
 """Build every port on Kafka, Cassandra and Druid; the only module that imports the adapters of all three.
 
 Imported only when a store URL names servers. This module decides which server stores which data (architecture §4). A
-connection is opened when a port first needs the server.
+connection is opened when a store adapter first needs the server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds a mesh and its key: home directory, ready file, endpoint, server key.
 
-Decides the order of precedence: an option, then the environment, then the files in the home. Loads nothing that is slow
-to import.
+An option takes precedence over the environment, and the environment over the files in the home. This module imports no
+slow modules.
 """
 
 from __future__ import annotations

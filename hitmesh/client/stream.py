@@ -1,6 +1,6 @@
 """A StreamHits call: a queue of outgoing requests, and a thread that delivers responses.
 
-Decides nothing about hits; the reader thread reports every response and the end to the stream's owner.
+The reader thread reports every response, and the end of the stream, to the owner of the stream.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sums of money: exact beyond an int64 (rule M1).
 
 An amount is at most 10¹⁸ micros, so ten amounts can overflow an int64. Stored rows are int64 and additive; amount sums
-are Int128 from the first addition on, and no number of rows can overflow an Int128. Decides how such a sum becomes rows
-again: several rows with the same key, each within int64. Knows nothing of the limits on an answer.
+are Int128 from the first addition on, and no number of rows can overflow an Int128. To store such a sum, this module
+splits the sum into several rows with the same key, each within int64.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (steps 5 and 8).
 
 Decides where cells, UTC days and buckets begin and end, which buckets are partial and how they are labelled (decision
-A10, rules Z1 to Z4). A bucket is identified by its UTC start; its label is the local start time with the offset, so the
-two 02:00 hours of a fall-back day are two rows and a skipped hour has no row.
+A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local start time
+with the offset, so the two 02:00 hours of a fall-back day are two rows and a skipped hour has no row.
 
-Knows nothing of hits, measures or the current time. Every range is half-open, in UTC milliseconds; date ranges include
-both ends and are converted to instants here.
+Every range is half-open, in UTC milliseconds; date ranges include both ends and are converted to instants here.
 """
 
 import datetime as dt

@@ -1,8 +1,9 @@
-"""When a hit is late (rule T4) and a UTC day closed (decision A8), by log time; and when log time itself is ahead.
+"""Decide by log time when a hit is late (rule T4) and when a UTC day is closed (decision A8).
 
-Decides the numbers that collectors, processors and reports must share. A day closes 26 hours after its end: the visit
-cap (24 h), the allowed lateness (1 h) and a margin. The stream can then no longer change the day, and settlement
-recomputes the day from raw hits. Knows no hits and no stores.
+Collectors, processors and reporters must share these limits. A separate function gives the earliest on-time event time
+while log time itself is ahead of the clock. A day closes 26 hours after its end: the visit cap (24 h), the allowed
+lateness (1 h) and a margin. The stream can then no longer change the day, and settlement recomputes the day from raw
+hits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calendar dates as google.type.Date. Decides which dates the calendar has; knows nothing of zones and ranges."""
+"""Calendar dates as google.type.Date, and the check that a date exists in the calendar."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""UTC days, as days since 1970-01-01, in the notation `2026-11-01` and as google.type.Date.
-
-Decides nothing about ranges.
-"""
+"""UTC days, as days since 1970-01-01, in the notation `2026-11-01` and as google.type.Date."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A question's filter as a frozen tree: the reporter checks the tree and metric stores apply it.
 
-Decides the shape only. Comparisons are on dimension values as strings; an unset dimension compares as the text "(not
-set)" (or "(direct)" for `source`), so that a filter can name it.
+This module defines only the form of a filter. Comparisons are on dimension values as strings; an unset dimension
+compares as the text "(not set)" (or "(direct)" for `source`), so that a filter can name it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Identity: hashes, visitor keys, partitions. Decides nothing about time or storage.
+"""Identity: hashes, visitor keys, partitions.
 
 Hashes that are stored never change: hash64 is XXH3-64 (seed 0) over length-prefixed UTF-8, visitor keys are BLAKE2b
 keyed by the site's secret (rule I1). Golden values in tests/unit/test_keys.py pin both. Whole columns are hashed in

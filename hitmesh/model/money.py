@@ -1,7 +1,7 @@
 """Money: whole micros of an ISO 4217 currency (rules M1, M5; steps 2 and 8 of the journey).
 
-Decides which codes exist, and how an amount is shown. Everywhere else amounts are int64 micros, a millionth of the
-currency's unit; binary floats never hold money.
+This module defines which currency codes exist and how an amount is formatted. Everywhere else amounts are int64 micros,
+a millionth of the currency's unit; binary floats never hold money.
 
 Knows nothing of orders and sites.
 """
@@ -36,7 +36,7 @@ CURRENCIES: Final[frozenset[str]] = frozenset(EXPONENTS)
 
 
 class MoneyError(RefusedError, ValueError):
-    """A currency code that does not exist; the message names value, rule and cure."""
+    """A currency code that does not exist; the message names value, rule and remedy."""
 
 
 def exponent(code: str) -> int:

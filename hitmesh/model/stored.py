@@ -4,8 +4,8 @@ A sealed value is a four-byte format name, the value's XXH3-64, and the value. T
 decoder opens the seal, so that no store, network or disk alters a value unseen. Values from before seals existed are
 read unsealed: they begin with their own format's bytes, and no flipped bit in a seal produces those bytes.
 
-Decides that any failure in a decoder, a panic too, means damaged bytes and not a bug. The message names the damaged
-value and the cure; it never repeats a decoder's message, which may show stored values.
+Any failure in a decoder, including a panic, is treated as damaged bytes, not as a bug. The error message names the
+damaged value and the remedy; it never repeats the decoder's message, which may contain stored values.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _DECODER_ERRORS: Final = (Exception, pl.exceptions.PanicException)
 _SEAL: Final = b"\x89hm\x01"
 _SEALED: Final = struct.Struct("<4sQ")
 COPY_CURE: Final = "restore the store from a backup"
-"""The cure for damage that nothing repairs automatically."""
+"""The remedy for damage that is not repaired automatically."""
 SETTLED_CURE: Final = f"a late hit for the day rebuilds the day from raw hits; otherwise {COPY_CURE}"
-"""The cure for damage to settlement results."""
+"""The remedy for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 """The first bytes of an Arrow IPC stream."""
 

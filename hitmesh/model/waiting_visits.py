@@ -1,4 +1,4 @@
-"""Days whose visits may change with hits that wait for settlement (rule S9). Knows neither hits nor stores."""
+"""Days whose visits may change because hits wait for settlement (rule S9)."""
 
 from __future__ import annotations
 

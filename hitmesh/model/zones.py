@@ -4,7 +4,7 @@ Decides which offset holds at an instant and at which instant a local date begin
 `tzdata` package, never from the host, so that every pod gives the same answer; `TZDB_VERSION` is the release. Works on
 arrays: dates are days since 1970-01-01, instants are UTC milliseconds.
 
-Knows nothing of cells, grains or hits. The current instant is an argument.
+The current instant is an argument.
 """
 
 import datetime as dt

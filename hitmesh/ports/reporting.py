@@ -26,7 +26,7 @@ class MetricStore(Protocol):
 
         Raises:
             Abandoned: raised by the checkpoint, which is called between the steps of the work.
-            RefusedError: the work would exceed a limit; the message names the limit and the cure.
+            RefusedError: the work would exceed a limit; the message names the limit and the remedy.
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:

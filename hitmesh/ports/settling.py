@@ -120,7 +120,7 @@ class OrderClaims(Protocol):
         """Note refunds of whole orders durably. Idempotent."""
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per order, ascending; orders without refunds are absent."""
+        """Return the days of noted refunds per order in ascending order; orders without refunds are absent."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
         """Record which claims belong to duplicate hits, as the settlement of their day found."""

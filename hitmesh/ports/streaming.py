@@ -47,7 +47,7 @@ class Outbox(Protocol):
 
 
 class SeriesStore(Protocol):
-    """Stores partials: an epoch's contribution to a cell, as absolute values."""
+    """Stores partials: an epoch's contributions to cells, as totals, not increments."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
         """Store partials (PARTIAL_COLUMNS) durably, keyed by all columns before `written`.

@@ -1,7 +1,7 @@
 """The life cycle of a service process: serve with health and reflection, stop on SIGTERM, drain, release resources.
 
-Decides nothing about hits or reports. The health service answers for "" and every named service; it reports NOT_SERVING
-as soon as the stop begins, so that Envoy opens no new stream.
+The health service answers for "" and every named service; it reports NOT_SERVING as soon as the stop begins, so that
+Envoy opens no new stream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Find a hit in the raw store (answers of TraceHit).
 
-Decides how much to read: days from newest to oldest, first the records that hold the id, then the visitors' hits on the
-days around, up to a limit in records or time. Knows nothing of the hits' meaning.
+The search goes from the newest day to the oldest. It reads first the records that hold the id, then the visitors' hits
+on the neighbouring days, up to a limit in records or time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The carry: state that a settled day hands to the next day (step S of the journey, rule L4).
 
-Decides the content of a carry and its encoding: the visits still open at the day's end, as of that instant, and a
-digest of the hits that followed in these visits. The digest tells the next day whether this settlement saw all of those
-hits. Equal carries are equal bytes. Knows nothing of visit building or storage.
+A carry contains the visits that were open at the day's end, as of that instant, and a digest of the hits that followed
+in these visits. The digest tells the next day whether this settlement saw all of those hits. Equal carries have equal
+bytes.
 """
 
 from __future__ import annotations

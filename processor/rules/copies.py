@@ -2,7 +2,7 @@
 
 Decides per hit whether an earlier record in the log holds the same (visitor, hit id) with an event time at most two
 hours away. The earlier hit need not count itself. The verdict therefore depends only on hits within two hours, never on
-how much farther a window reaches. Knows nothing of days, visits and stores.
+how much farther a window reaches.
 
 `hit_hash`, 64 bits of XXH3, finds candidates; the text of the id decides (rule D0).
 """

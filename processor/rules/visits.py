@@ -1,11 +1,11 @@
 """Build visits from timelines (step 5 of the journey, rules S0 to S6).
 
-Decides which hits form a visit and which are orphans. Input: a site's hits without copies, and the visits that were
-open when these hits begin. Nearly every timeline is cut by comparing neighbours. Where that is not exact (a visit
+Decides which hits form a visit and which are orphans. The input is a site's hits without copies, and the visits that
+were open when these hits begin. Nearly every timeline is cut by comparing neighbours. Where that is not exact (a visit
 reaches a cap or another local date; a non-interactive hit has another campaign), `timeline.walk` goes through the
 timeline hit by hit. Both methods give the same visits.
 
-Knows nothing of days, cells, copies and orders. All times are UTC ms.
+All times are UTC ms.
 
 A worked example: ten hits of one visitor on a morning, at 2 min per character. Square brackets enclose a visit, `o` is
 an orphan, `30'` a gap of 30 min.
@@ -111,9 +111,9 @@ class Summaries:
 class Line:
     """Hits and carried-in visits, sorted by timeline, event time, hit_hash and hit_id.
 
-    A carried-in visit takes a single place, like a hit. All (n,). `row` is a row of the hits, or −1 − i for open visit
-    i. `weight`, `acts` and `views` count the hits, interactive hits and views in a place. `number` is the visit's
-    index, or ORPHAN.
+    Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is a row of the
+    hits, or −1 − i for open visit i. `weight`, `acts` and `views` count the hits, interactive hits and views that an
+    element stands for. `number` is the index of the element's visit, or ORPHAN.
     """
 
     row: I64Array

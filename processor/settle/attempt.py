@@ -1,7 +1,7 @@
 """A single attempt to settle a site-day (step S of the journey): its inputs and the resulting settlement.
 
-Decides which data a settlement sees: the window, the claims and the incoming carry. The only write is the attempt
-number; `settler` orders all other effects.
+The inputs are the window of hits, the claims and the incoming carry. An attempt writes only its attempt number;
+`settler` performs all other effects.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Decides whether the stream's own rows may be published unchanged. All of these must hold: a digest over all rows agrees,
 no sketch holds a visitor that moved away, no hit waited for its visit, and the metric store's rows add up to the
-stream's counts. Pure functions. Knows nothing of the causes of drift.
+stream's counts. All functions are pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Recompute a site-day from raw hits (step S of the journey, rules D1 to D5 and L4).
 
-Decides the complete result of a settled day: rows, ledger entry, the next day's carry, duplicate flags of claims, id
-collisions, and the other days that must be settled again. A pure, idempotent function of raw hits, the previous day's
-carry, claims and refusals. Knows nothing of stores, generations and time.
+A settlement is the complete result for a day: rows, ledger entry, the next day's carry, duplicate flags of claims, id
+collisions, and the other days that must be settled again. It is a pure, idempotent function of raw hits, the previous
+day's carry, claims and refusals.
 
 An orphan has no visit. Its traffic row uses its own dimensions, as if the orphan were a visit: a payment webhook keeps
 its channel, and a breakdown adds up without an unnamed rest. A copy has no visit dimensions.

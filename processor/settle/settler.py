@@ -1,13 +1,13 @@
 """The settler (step S of the journey): scan, settle and publish closed site-days (decision A8, rules L3 and L4).
 
-A day is taken once closed for every partition: first because the stream counted the day, later again when history
-marked it dirty. Site-days are settled in waves. The rows of a wave are written and awaited together, since a store
-takes seconds to make rows readable, however few; site-days are then published one by one.
+A day is settled once it is closed for every partition: first because the stream counted the day, and again whenever
+history hits marked the day dirty. Site-days are settled in waves. The rows of a wave are written and awaited together,
+since a store takes seconds to make rows readable, however few; site-days are then published one by one.
 
-Decides the order of work, and the order in which effects become durable: see `Settler._publish_wave`. Every effect
-before a publication is idempotent and marks are cleared last, so a crash at any point costs only repeated work. Only
-one settler at a time may work on a site, because each day hands a carry to the next. Knows nothing of the numbers in a
-settlement: see `settlement`.
+The settler orders the work and the effects; `Settler._publish_wave` documents the order in which effects become
+durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any point costs
+only repeated work. Only one settler at a time may work on a site, because each day hands a carry to the next.
+`settlement` computes the numbers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The settler's passes and waves, as values (step S of the journey).
 
-Decides which results pass from day to day, and which marks a pass covers.
+A pass carries results from day to day; the values here state which results are carried and which dirty marks a pass
+covers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read one site's hits in a time range from stored records (step S of the journey).
 
-Decides which columns settlement reads, and how a record's bytes become rows in log order. Knows nothing of why a range
-is read. Reading only the needed columns costs 0.8 µs a hit, all columns 4 µs.
+This module selects the columns that settlement reads, and converts the bytes of records to rows in log order. Reading
+only the needed columns costs 0.8 µs a hit, all columns 4 µs.
 """
 
 from __future__ import annotations

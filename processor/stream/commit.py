@@ -1,8 +1,8 @@
 """The order in which a window's effects become durable (step 6 of the journey, decision A6), defined only here.
 
 raw records, refusals | marks | claims | waiting hits | transaction of rows and positions | state kept | partials and
-ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: keyed by position, or absolute.
-Later steps write absolute values, and are repeated when it is unknown whether they ran. Decides nothing about hits.
+ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: its values are keyed by position,
+or are totals and not increments. Later steps write totals too, and are repeated when it is unknown whether they ran.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def store_before_transaction(
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
     """Note each partition's hits that wait for settlement, before rows without their visits become visible (rule S9).
 
-    Entries are absolute per epoch, like the whole ledger: a redo is idempotent.
+    Entries are totals per epoch, like the whole ledger, so a redo is idempotent.
     """
     noted = [entries for entries in waiting if entries is not None]
     if noted:

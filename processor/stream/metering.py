@@ -1,6 +1,6 @@
 """The processor's own counts and timings, in terms of the metric registry (hitmesh.runtime.telemetry).
 
-Decides which number goes to which metric, per window, settlement and snapshot, never per hit. Changes nothing else.
+This module maps numbers to metrics, per window, settlement and snapshot, never per hit.
 """
 
 from __future__ import annotations

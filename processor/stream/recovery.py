@@ -2,7 +2,7 @@
 
 For each partition: load the last snapshot with this logic version, read the kept hits before the snapshot again, and
 replay the records up to the committed position. The replay emits no rows, because the committing transaction has
-already emitted them. The values for every epoch since the snapshot become due again. Decides nothing about hits.
+already emitted them. The values for every epoch since the snapshot become due again.
 """
 
 from __future__ import annotations

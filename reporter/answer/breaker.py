@@ -1,7 +1,7 @@
 """Circuit breakers in front of stores (step 8 of the journey).
 
-After a failure, all calls fail immediately for a second; then a single caller tries the store while all other calls
-keep failing. Knows nothing of the store behind a breaker.
+After a failure, the circuit breaker stays open for a second: all calls fail immediately. Then a single trial call goes
+through, while all other calls still fail.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ RFC 4180. In CSV, an apostrophe precedes a dimension value that a spreadsheet wo
 formula; other formats keep every value unchanged. JSON and NDJSON write numbers and null; money, also per order or
 visit, is rounded as in CSV.
 
-Knows nothing of gRPC; meta is a mapping argument.
+The metadata of the answer is a mapping argument, not a message.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fresh and how final a site's numbers are (step 8 of the journey; rules L1 to L3).
+"""Compute how fresh and how final a site's numbers are (step 8 of the journey; rules L1 to L3).
 
 Decides `complete_through`: every hit acknowledged before this time is in the answer. `complete_through` is the minimum,
 over the partitions that can hold the site's hits, of the answering store's progress and the first record that still
 waits for settlement; hits counted by the live stream do not wait. Also decides which cells are live, provisional or
 settled. The caller must read progress first, then waiting days, then generations: any other order could miss a hit.
 
-Knows nothing of how progress is stored; the present is an argument.
+The current time is an argument.
 """
 
 from __future__ import annotations
@@ -69,12 +69,13 @@ class Ahead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The freshness of numbers; times in UTC ms.
+    """The freshness of a site's numbers. All times are UTC ms.
 
     Attributes:
-        complete_through: never later than the present; 0 while a partition has no progress, with state DEGRADED.
-        lag_ms: the present minus `complete_through`; None while a partition has no progress.
-        state: the state for the lag, or for the largest lead if that is greater.
+        complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
+            current time. While a partition has no progress, the value is 0 and the state is DEGRADED.
+        lag_ms: the current time minus `complete_through`; None while a partition has no progress.
+        state: the state that follows from the lag, or from the largest lead of a partition if that lead is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, ascending.
@@ -82,7 +83,7 @@ class Freshness:
         dirty_days: number of marked site-days.
         resettling_days: number of marked site-days that settlement itself marked.
         open_days: number of site-days that the live stream counts until they close.
-        ahead: partitions whose log time leads the present by more than AHEAD_TOLERANCE_MS.
+        ahead: partitions whose log time is ahead of the current time by more than AHEAD_TOLERANCE_MS.
     """
 
     complete_through: int

@@ -1,7 +1,7 @@
 """Turn a site's series into the result of a metric store query (step 8 of the journey, decision A11).
 
-Decides which days are read together, how cells become buckets, and when series cannot answer a question. Pure: knows
-nothing of where series are stored. A query here has no filter and no dimension except the currency.
+Decides which days are read together, how cells become buckets, and when series cannot answer a question. All functions
+are pure. A query here has no filter and no dimension except the currency.
 """
 
 from __future__ import annotations

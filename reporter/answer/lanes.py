@@ -1,7 +1,7 @@
 """Lanes for questions: few expensive questions run at once, so that a small question never queues behind them.
 
 Decides from a question's shape, before anything is read, whether the question is expensive; a waiting question holds a
-thread but no rows. In doubt a question is expensive. Knows nothing of stores and calls.
+thread but no rows. A question whose cost is unknown counts as expensive.
 """
 
 from __future__ import annotations

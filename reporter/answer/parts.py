@@ -1,7 +1,7 @@
 """Combine rows from several queries into a table of parts (step 8 of the journey).
 
-Decides how rows from different queries are joined: on bucket and dimension values. Leaves out and names money in
-currencies other than the site's (rule M3). Knows nothing of gaps, order and ratios.
+Rows from different queries are joined on bucket and dimension values. Money in currencies other than the site's is left
+out, and the answer names these currencies (rule M3).
 """
 
 from __future__ import annotations

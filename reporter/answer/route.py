@@ -2,7 +2,7 @@
 
 Totals over time for a single site come from the series store, at any grain: the site's sums per 15 minutes are stored
 together. Questions with dimensions need the metric store, which can also answer all other questions and is the fallback
-for the series store. Knows nothing of whether a store is available.
+for the series store. The choice does not depend on whether a store is available.
 """
 
 from __future__ import annotations

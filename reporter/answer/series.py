@@ -1,7 +1,7 @@
 """Turn parts into an aligned, typed series: gaps, values, order, limit (step 8 of the journey).
 
-Decides what an empty bucket shows, how a metric is computed from parts (a ratio is the merged numerator over the merged
-denominator, rule P7), the order of rows and the exactness of columns. Knows nothing of stores and wire formats.
+This module decides which value an empty bucket shows, how a metric is computed from parts (a ratio is the merged
+numerator over the merged denominator, rule P7), the order of rows and the exactness of columns.
 """
 
 from __future__ import annotations

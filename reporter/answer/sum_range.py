@@ -1,7 +1,7 @@
 """The range of sums in an answer (step 8 of the journey, rule M1): larger sums are refused, never rounded or cut.
 
-Sums are exact at any size, but messages and JSON numbers have bounds. Decides these bounds and the error beyond them.
-Knows nothing of where sums come from.
+Sums are exact at any size, but messages and JSON numbers have bounds. This module defines these bounds and raises the
+error for a larger sum.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Check questions (step 7 of the journey).
 
 Decides whether names are known, can be combined and keep the limits; fills in defaults. check_time checks ranges and
-buckets, check_filter checks filters. Knows nothing of stores; the present is an argument.
+buckets, check_filter checks filters. The current time is an argument.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Decides how many queries a question needs: a query per row source, with separate
 that divide money (grouped by currency, so that other currencies can be left out and named, rule M3), and for exits,
 where page_path means another page than for other visit metrics. With a sketch and dimensions or a filter, the query
 also counts visitors who moved to other dimensions (rule S8); otherwise moved visitors stay in the cell, and totals are
-complete. Knows nothing of the store that runs the queries, and nothing of the answer.
+complete.
 """
 
 from __future__ import annotations

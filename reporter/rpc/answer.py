@@ -1,6 +1,6 @@
 """Read the data for a question and build the answer; shared by RunReport and ExportReport.
 
-Decides which path is tried when a path fails. The order of reads guarantees `complete_through` (rule P15): first the
+If a store fails, the next route is tried. The order of reads guarantees `complete_through` (rule P15): first the
 store's progress, then the sites' standing (reporter.answer.standing), then rows; after the rows, the version is read
 again.
 """

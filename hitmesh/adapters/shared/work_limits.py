@@ -1,4 +1,4 @@
-"""Limits on a question's cost in a store that adds up rows itself; refusals name the numbers and the cure."""
+"""Limits on a question's cost in a store that adds up rows itself; refusals name the numbers and the remedy."""
 
 from __future__ import annotations
 

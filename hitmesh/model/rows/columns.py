@@ -1,7 +1,7 @@
 """The value of a log record: one partition's accepted hits as Arrow columns (decision A3).
 
-Decides names, types and order of the stored columns, version by version; knows nothing of the record stores. Columns
-that a record's version lacks are read as null. Golden files pin every released version.
+This module defines the names, types and order of the stored columns for each format version. Columns that a record's
+version lacks are read as null. Golden files pin every released version.
 """
 
 from __future__ import annotations

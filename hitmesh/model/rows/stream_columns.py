@@ -1,8 +1,8 @@
 """The columns that the live stream stores beside settled rows: signed rows, partials and the ledger.
 
-Decides names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; a key's value is the
-net of all its rows. A partial is an epoch's contribution to a cell, an absolute value that a replay overwrites
-(decision A6). The ledger is kept the same way (rule D5).
+This module defines names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; the
+value of a key is the sum of all its rows. A partial is an epoch's contribution to a cell, stored as a total that a
+replay overwrites, not as an increment (decision A6). Ledger entries are totals too (rule D5).
 """
 
 from __future__ import annotations

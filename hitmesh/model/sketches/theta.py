@@ -1,14 +1,13 @@
 """The storage form of distinct counts: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
 
-Decides a sketch's bytes and how its count is computed. The bytes equal those that Apache DataSketches writes
+This module defines the bytes of a sketch and computes its count. The bytes equal those that Apache DataSketches writes
 (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the library and this module read
 each other's sketches.
 
 A sketch is a threshold theta and the distinct 63-bit hashes below theta. While theta is `MAX_THETA` the sketch holds
 every hash and is exact; then it is a sample, and the count an estimate.
 
-Knows nothing of keys, hits or time, and unites nothing: `hitmesh.model.sketches.unions` does. Hosts must be
-little-endian.
+`hitmesh.model.sketches.unions` builds and unites sketches. Hosts must be little-endian.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""Distinct counts: visitor keys into theta sketches, and sketches into unions (steps 5 and 8 of the journey).
+"""Distinct counts: build theta sketches from visitor keys, and unite sketches (steps 5 and 8 of the journey).
 
-Decides which hashes a cell's sketch keeps and how a union counts (rule §8, class T): equal to Apache DataSketches at lg
-k 12 in cells and 14 in unions, vectorised over all groups at once. On a single core, building costs 40-220 ns per key;
-a union costs 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five, 0.8-1.6 µs with twenty. The library takes 3 µs
-to build and write a small sketch.
+The hashes that a cell's sketch keeps and the count of a union (rule §8, class T) equal those of Apache DataSketches at
+lg k 12 in cells and 14 in unions. The computation is vectorised over all groups at once. On a single core, building
+costs 40-220 ns per key; a union costs 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five, 0.8-1.6 µs with
+twenty. The library takes 3 µs to build and write a small sketch.
 
-Knows nothing of hits, sites or time: keys and group numbers come in, columns go out.
+The input is keys and group numbers; the output is columns.
 """
 
 from itertools import pairwise

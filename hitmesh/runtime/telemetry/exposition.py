@@ -1,7 +1,7 @@
-"""Serves a process's metrics to Prometheus: prometheus_client's server on an address of its own.
+"""Serve a process's metrics to Prometheus: prometheus_client's server on a separate address.
 
-Decides how OpenTelemetry exports the numbers: under exactly the registry's names, without library labels. For
-composition roots only.
+OpenTelemetry exports the numbers under exactly the registry's names, without library labels. Only composition roots may
+import this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The metric types: name, unit, meaning, labels. Decides neither which metrics exist nor where numbers go.
+"""The metric types: name, unit, meaning, labels.
 
 A metric's labels are a function from keyword arguments to label values, so that the type checker refuses labels that
 the metric does not have and values that a label does not allow.

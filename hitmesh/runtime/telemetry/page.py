@@ -1,6 +1,6 @@
 """Table of metrics in docs/telemetry.md, from the registry. `python -m hitmesh.runtime.telemetry.page FILE` writes it.
 
-Decides how a metric is printed.
+The table lists the name, type and meaning of each metric.
 """
 
 from __future__ import annotations

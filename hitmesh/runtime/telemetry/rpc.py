@@ -1,8 +1,8 @@
 """Measures contract calls with a single request: handler duration and final status.
 
-Measured per call, never per hit. A response stream is measured until the last response is sent. Request streams live
-for hours and have separate metrics (open streams, ack latency); health checks and reflection are not counted. Decides
-nothing about the call.
+This interceptor only measures; it never changes or rejects a call. It records a value per call, never per hit. A
+response stream is measured until the last response is sent. Request streams live for hours and have separate metrics
+(open streams, ack latency). Health checks and reflection are not counted.
 """
 
 from __future__ import annotations

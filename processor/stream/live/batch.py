@@ -1,7 +1,7 @@
 """Classify the hits of a step and compute their keys (steps 4 and 5 of the journey, rule T4).
 
-Decides from the record's log time whether a hit is on time, late or history, and to which timeline the hit belongs.
-Knows nothing about the partition's state: a hit's class does not depend on other hits.
+The record's log time decides whether a hit is an on-time, late or history hit. The class of a hit depends neither on
+other hits nor on the partition's state. This module also assigns each hit to a timeline.
 """
 
 from __future__ import annotations

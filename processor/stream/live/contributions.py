@@ -1,7 +1,7 @@
 """A step's contributions before folding, and the cells that a redo must overwrite (step 5 of the journey, A6).
 
 Decides which values a redo must overwrite although it adds nothing to them, and in which cells visitors may have moved
-to another row. Knows nothing about paths or folding.
+to another row.
 """
 
 from __future__ import annotations

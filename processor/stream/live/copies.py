@@ -1,8 +1,8 @@
 """Find the copies among a step's hits (step 5 of the journey, rules D1 and D2 as the stream applies them).
 
 A hit is a copy if an earlier hit in log order, counted or not, has the same (site, visitor, hit id), an event time at
-most two hours away and a log time at most 90 minutes before. For nearly all ids, a look at the filter proves that the
-id is new; only the other hits are compared with the kept hits, by text (rule D0). Knows nothing about visits.
+most two hours away and a log time at most 90 minutes before. For nearly all ids, the filter proves that the id is new;
+only the other hits are compared with the kept hits, by text (rule D0).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sum what an epoch of a partition adds to each cell and to the ledger (step 6 of the journey, decision A6, rule D5).
 
-Decides how emitted rows and counted hits become absolute values, which a redo overwrites. An epoch is a quarter of an
-hour of log time; when an epoch is over, its values are final. Knows nothing about when values are stored.
+Emitted rows and counted hits are added up to totals per epoch, which a redo overwrites. An epoch is a quarter of an
+hour of log time; when an epoch is over, its values are final.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Number values that are found by hash and told apart by comparison (rule D0).
 
-Equal values get the same number, and different values never share a number, whatever their hashes. A value whose place
-is taken by another value goes to the next place in its own probe sequence. Knows nothing about the values.
+Equal values get the same number, and different values never share a number, whatever their hashes. If the table entry
+for a value is occupied by another value, the value goes to the next entry in its probe sequence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Map 64-bit keys to slot numbers, for millions of keys at a time (step 5 of the journey).
 
-Open addressing in two NumPy arrays, searched for a whole batch at once: 12 bytes per place, where a dictionary takes
-130 per key. Keys must be hashes: the upper bits select the place. Knows nothing about what keys and slots mean.
+The index is an open-addressing hash table in two NumPy arrays, searched for a whole batch at once. It takes 12 bytes
+per table entry; a dictionary takes 130 bytes per key. Keys must be hashes, because their upper bits select the table
+entry.
 """
 
 from __future__ import annotations

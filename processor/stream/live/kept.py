@@ -1,7 +1,7 @@
 """Hits that a later step may need again, in pieces sorted by timeline (step 5 of the journey, decision A5).
 
 A look-up is a binary search in each piece. Large pieces are passed to a function that may move the rows out of memory
-(processor.stream.spilled). Knows nothing about the use of the hits.
+(processor.stream.spilled).
 """
 
 from __future__ import annotations

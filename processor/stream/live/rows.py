@@ -2,7 +2,7 @@
 
 Decides when a visit's parts count (visits, bounces, entries and orders at once; duration, views and exit after the
 visit has ended, and until then its row has no exit page), and which contributions are taken back when a hit's visit
-changes. Sums rows with the same key. Knows nothing about which hits and visits changed.
+changes. Rows with the same key are summed.
 """
 
 from __future__ import annotations

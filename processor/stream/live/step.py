@@ -1,9 +1,9 @@
 """A step of a partition: records in, signed rows out (step 5 of the journey, decisions A5 to A8, rules S7, T4, D5).
 
-`prepare` classifies hits as history, copies, late or on time, and changes nothing except that new sites get numbers;
-`apply` changes the state and returns the rows to emit. In between, the caller asks which hits hold their orders (rule
-D3). All records of a step must belong to the same epoch. Otherwise, how records are divided into steps changes neither
-the state nor the net sum of the rows. Knows nothing about stores or the clock.
+`prepare` classifies hits as history hits, copies, late or on-time hits; its only change to the state is that new sites
+get numbers. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must find out
+which hits hold their orders (rule D3). All records of a step must belong to the same epoch. Apart from this, the
+division of records into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations

@@ -64,8 +64,9 @@ class ExportReportRequest(_message.Message):
     format: _builtins.str
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
-    """Treatment of empty buckets: none, zero or null; default zero. When filling needs more than 100,000 rows, the default
-    is an error in csv and ndjson without a limit; otherwise empty buckets are left out with a warning.
+    """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, an explicit
+    zero or null is an error. With the default, csv and ndjson without a limit are also an error; json, or any format
+    with a limit, leaves empty buckets out and adds a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
