@@ -1,9 +1,9 @@
 """Convert a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse costs the other hits nothing.
 
-Decides only whether JSON is a Hit. A hit that does not parse becomes undecodable bytes followed by the hit's JSON, at
-the same index. Admission refuses that hit like any undecodable hit, names the field at fault and keeps the JSON.
-Unknown fields are ignored, as in Envoy's transcoder. An item's quantity may have decimals in JSON; protobuf has a
-separate field for such quantities.
+This module only checks whether JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
+followed by the hit's JSON, at the same index. Admission refuses that hit like any undecodable hit, names the field at
+fault and keeps the JSON. Unknown fields are ignored, as in Envoy's transcoder. An item's quantity may have decimals in
+JSON; protobuf has a separate field for such quantities.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find the fault in a hit's JSON that does not parse: the field's path, its value, the rule and the cure.
+"""Find the fault in a hit's JSON that does not parse: the field's path, its value, the rule and the remedy.
 
 Parses each field alone to find the field at fault. Only failed hits are examined, and the caller bounds their number.
 Does not decide whether a hit is accepted.

@@ -1,6 +1,7 @@
 """Split a JSON batch into its fields, its hits and each hit's text.
 
-Decides only whether the text is JSON. The length of a hit's text is the size that was sent, even if the hit is refused.
+This module only checks whether the text is JSON. The length of a hit's text is the size that was sent, even if the hit
+is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The collector's metrics: updated per micro-batch, batch and record, never per hit. Decides nothing about hits."""
+"""The collector's metrics: updated per micro-batch, batch and record, never per hit."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A micro-batch: the batches admitted together, and their outcomes once the last of their records is durable.
 
-Counts records down and reports each batch's outcome exactly once. Knows neither the queue nor the log.
+A micro-batch counts its outstanding records, and reports the outcome of each batch exactly once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A unit is the work of a refused byte. Senders without a known key share a bucket, since nothing they send is ever
 accepted. A browser key is public, so each of its client addresses has a bucket, beside a shared bucket for all browser
-keys. Knows nothing of the reasons for refusals. Thread-safe.
+keys. The reason for a refusal does not matter. The budget is thread-safe.
 """
 
 from __future__ import annotations

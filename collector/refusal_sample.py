@@ -1,7 +1,7 @@
 """The sample of refusals whose bytes are kept: every refusal counts, but a flood must not fill a disk.
 
 The first refusals per site and hour are kept whole, up to a cap per UTC day; the rest go into the log as sums. Each
-collector has separate caps. Knows nothing of the reasons for refusals.
+collector has separate caps.
 """
 
 from __future__ import annotations

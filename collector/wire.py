@@ -1,8 +1,8 @@
 """Protobuf bytes → Arrow columns (step 2 of the journey). The only module that knows the decoder, ptars.
 
-Decides how many messages become a table, and which messages are damaged; knows nothing of what a message means. Strings
-must be valid UTF-8. As in protobuf, a field that is unknown or has another wire type is skipped, and the last of
-several values counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
+This module decides how many messages become a table, and which messages are damaged; it does not interpret messages.
+Strings must be valid UTF-8. As in protobuf, a field that is unknown or has another wire type is skipped, and the last
+of several values counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
 
 ptars does not bound the depth: deeply nested groups overflow the stack and end the process. Google's decoder stops at a
 depth of 100, so every message must pass Google's decoder before ptars.

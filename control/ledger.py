@@ -2,8 +2,8 @@
 
 Decides the ledger's equations: received = rejected + accepted; for a day, accepted = hits classified by the published
 generation, or by the live stream, + pending. Sums and exclusive ors of hashes are compared along with the hits, so that
-a loss masked by a duplicate is detected. Pure: knows no store and no time, and cannot distinguish a lost hit from a hit
-in transit between two stores.
+a loss masked by a duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a
+hit in transit between two stores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Count acknowledged but unread hits: log records beyond the live stream's committed positions.
 
 Decides how much of the log is read. A stalled stream leaves the ledger in balance, so only the log itself shows the
-missing hits. Knows no time: the reader of the report decides which age is too old.
+missing hits. The reader of the report decides which age is too old.
 """
 
 from __future__ import annotations

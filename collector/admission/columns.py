@@ -1,6 +1,6 @@
 """Output columns for a micro-batch under construction, and the conversion to a table.
 
-Decides how values for a few rows become a full column. Knows nothing about a column's meaning.
+Values for a few rows are expanded to a full column.
 """
 
 from __future__ import annotations

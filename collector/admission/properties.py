@@ -1,6 +1,6 @@
 """Free properties, validated and kept as received bytes.
 
-Decides how many properties are accepted and how long each may be. Knows nothing about the meaning to a site.
+Decides how many properties are accepted and how long each may be. The meaning of a property is defined by the site.
 """
 
 from __future__ import annotations

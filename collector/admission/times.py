@@ -1,7 +1,7 @@
 """Event times of hits (rules T1 to T3).
 
-Decides each hit's event time, its source, and which times are refused. Reads no clock: the collect time comes with the
-frame. All times are UTC milliseconds.
+Decides each hit's event time, its source, and which times are refused. The collect time comes with the frame; this
+module reads no clock. All times are UTC milliseconds.
 """
 
 from __future__ import annotations

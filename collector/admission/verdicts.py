@@ -1,8 +1,7 @@
 """Verdicts on hits that are warned, refused or to be retried: outcome, reason, field, message.
 
-The first refusal of a hit counts, and a refused hit carries no warnings. Knows nothing about the rules behind a
-refusal. A message names value, rule and cure, and is built only for hits at fault. Notes are columns: senders control
-the number of refusals, so each must be cheap.
+The first refusal of a hit counts, and a refused hit carries no warnings. A message names value, rule and remedy, and is
+built only for hits at fault. Notes are columns: senders control the number of refusals, so each must be cheap.
 """
 
 from __future__ import annotations

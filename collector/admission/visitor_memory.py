@@ -1,7 +1,7 @@
 """Cache for visitor keys by id, so that most ids are looked up instead of hashed.
 
-Decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so eviction costs only
-time. A key takes about 0.7 µs to compute and 0.1 µs to look up.
+This module decides when entries are evicted. A cached key is a pure function of the id (`keys.visitor_key`), so
+eviction costs only time. A key takes about 0.7 µs to compute and 0.1 µs to look up.
 """
 
 from __future__ import annotations

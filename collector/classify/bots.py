@@ -1,7 +1,7 @@
 """Detects crawlers and monitors that declare themselves in the user agent, with published and own patterns.
 
 For the published list the result equals `crawleruseragents.is_crawler` (case-sensitive), about fifty times faster: all
-patterns form a single RE2 automaton. Knows nothing about a flag's effect on a hit.
+patterns form a single RE2 automaton. This module does not decide the effect of a flag on a hit.
 """
 
 from __future__ import annotations

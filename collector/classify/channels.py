@@ -1,8 +1,8 @@
 """The channel of a hit: an ordered, versioned list of rules (rules.md §9).
 
-Decides a word from CHANNELS by campaign and referrer. The first rule that holds wins; the last rule always holds. Rules
-are values, so that a catalogue can show them. Knows no hosts: `referrers` has turned hosts into kinds. A change to a
-rule, `own_lists`, `click_ids` or `monitors` requires a new CHANNELS_VERSION.
+Campaign and referrer determine the channel, a word from CHANNELS. The first rule that holds wins; the last rule always
+holds. Rules are values, so that a catalogue can show them. The rules see kinds of referrers, not hosts; `referrers`
+maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors` requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-Decides nothing about a single string (see `user_agents`, `referrers`, `channels`): the classifier joins their results
-into columns. After construction there is no I/O, no clock and no randomness: equal rows give equal answers.
+`user_agents`, `referrers` and `channels` classify a single string; the classifier joins their results into columns.
+After construction there is no I/O, no clock and no randomness: equal rows give equal answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The device type that a user agent names.
 
-Decides a DeviceType by the user agent and ua-parser's families. Knows no models. An iPad that requests
+The user agent and ua-parser's families determine the DeviceType; device models are not used. An iPad that requests
 desktop pages claims to be a Mac and counts as a Mac; only client hints could tell.
 """
 

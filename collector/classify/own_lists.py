@@ -1,6 +1,6 @@
 """Hosts and words that published lists lack: payment providers, web mail, names in campaign parameters.
 
-Decides nothing. Covered by CHANNELS_VERSION: a change here requires a new version there.
+CHANNELS_VERSION covers these lists: a change here requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ HitmeshError
 │   │   └── DiskFull    the disk has no room for the write
 │   ├── PartitionsMoved the group gave partitions to another reader: read the new assignment
 │   └── CommitInDoubt   the outcome of a transaction is unknown: query the outcome, do not repeat the transaction
-├── RefusedError        the question or value is wrong: names field, rule and cure; trying again changes nothing
+├── RefusedError        the question or value is wrong: names field, rule and remedy; trying again changes nothing
 │   ├── NotFound        does not exist, or is not the caller's
 │   ├── AlreadyExists   the name is taken by a different object
 │   ├── Unauthenticated the key is unknown or revoked

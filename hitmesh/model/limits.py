@@ -29,7 +29,8 @@ DELAYED_AFTER_MS: Final = 15 * 60_000
 DEGRADED_AFTER_MS: Final = 60 * 60_000
 """Rule L2: an answer that is further behind is DEGRADED."""
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
-"""Rule L2: log time further ahead of the present than this warns the operators; a wrong clock makes 10 min."""
+"""Rule L2: lead of log time over the current time beyond which operators are warned; only a wrong clock makes 10
+min."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
 """Rule L4: without a carry, open visits are derived from raw hits of this long before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000

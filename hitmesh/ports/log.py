@@ -12,11 +12,11 @@ read and the log time of the last record read (`PartitionProgress`). The read po
 `poll` moves it forward, and closing the reader or losing the partition discards it. A record before the read position
 was returned by `poll`; whether the record was applied is unknown.
 
-**Committed position** (`LogReader.committed`): how far the group has applied a partition, in the same form, stored
-durably. A new reader starts at the committed position, so a crash or a reassignment repeats the records from there on
-and none before. The committed position never moves back. `LogReader.commit` stores the position alone; the live stream
-stores positions and the rows made from their records in one transaction (`Outbox.transaction`), so that neither exists
-without the other.
+**Committed position** (`LogReader.committed`): how far the consumer group has applied a partition, in the same form,
+stored durably. A new reader starts at the committed position, so a crash or a reassignment repeats the records from
+there on and none before. The committed position never moves back. `LogReader.commit` stores the position alone; the
+live stream stores positions and the rows made from their records in one transaction (`Outbox.transaction`), so that
+neither exists without the other.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class EventLog(Protocol):
 class LogReader(Protocol):
     """Reads the partitions of one topic that the reader's group assigns. Confined to one thread.
 
-    The group may reassign partitions at any time. The next `poll` then raises PartitionsMoved; `positions()` returns
-    the new assignment, each partition at its committed offset.
+    The consumer group may reassign partitions at any time. The next `poll` then raises PartitionsMoved; `positions()`
+    returns the new assignment, each partition at its committed offset.
     """
 
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:

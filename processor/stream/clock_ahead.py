@@ -1,7 +1,7 @@
-"""Logs partitions whose log time is ahead of the present (step 4 of the journey, rules L1 and T4).
+"""Logs partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
 
-Log time never goes back: after a record from a fast clock, log time stands still until the present catches up. Until
-then hits with a correct clock are late, and enter visits when their day is settled. Decides which partitions are
+Log time never goes back: after a record from a fast clock, log time stands still until the current time catches up.
+Until then hits with a correct clock are late, and enter visits when their day is settled. Decides which partitions are
 logged, and how often. Changes no record.
 """
 
@@ -26,7 +26,7 @@ class ClockAhead:
 
     Args:
         clock: source of the present time.
-        tolerance_ms: acceptable lead over the present.
+        tolerance_ms: acceptable lead over the current time.
         seldom: limits how often a partition is logged.
     """
 

@@ -41,7 +41,7 @@ _STAGES: Final = {
 def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[int, float]:
     """Return the age of each partition's log time in seconds, keyed by partition number.
 
-    A partition without a log time has no entry. A log time ahead of the present has a negative age.
+    A partition without a log time has no entry. A log time ahead of the current time has a negative age.
 
     Args:
         progress: progress per partition, for a single topic.

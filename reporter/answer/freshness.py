@@ -60,7 +60,7 @@ class Waiting:
 
 
 class Ahead(NamedTuple):
-    """A partition whose log time is ahead of the present, which hides lag and makes hits late."""
+    """A partition whose log time is ahead of the current time, which hides lag and makes hits late."""
 
     partition: PartitionId
     log_time: int
@@ -141,7 +141,7 @@ def freshness(
         sites: the sites, at least one.
         progress: the answering store's progress in every declared partition of the hits topic.
         waiting: unsettled days per site name, read after `progress`.
-        now_ms: the present.
+        now_ms: the current time.
     """
     of_sites = [waiting.get(site.name, Waiting()) for site in sites]
     visible: dict[PartitionId, PartitionProgress] = {}

@@ -266,7 +266,7 @@ ITEM_METRICS: Final = ("items_sold", "item_revenue", "product_views", "cart_adds
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Why a metric cannot be combined with a dimension, the cure, and the metrics that work with the dimension."""
+    """Why a metric cannot be combined with a dimension, the remedy, and the metrics that work with the dimension."""
 
     reason: ErrorReason
     message: str

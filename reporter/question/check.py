@@ -37,10 +37,10 @@ def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Que
     Args:
         request: the unchanged request.
         default_zone: the site's zone, used when the request names no zone.
-        now_ms: the present, for ranges that end today.
+        now_ms: the current time, for ranges that end today.
 
     Raises:
-        RefusedError: with the field, a stable reason, the limit and the cure.
+        RefusedError: with the field, a stable reason, the limit and the remedy.
     """
     metrics = checked_metrics(request.metrics)
     dimensions = _checked_dimensions(request.dimensions)

@@ -1,6 +1,6 @@
 """Check the zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
 
-Decides which range is meant and whether the number of buckets is within the limit. The present is an argument.
+Decides which range is meant and whether the number of buckets is within the limit. The current time is an argument.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
     """Return the buckets of [start, end).
 
     Raises:
-        RefusedError: TOO_MANY_BUCKETS, with number, limit and cure.
+        RefusedError: TOO_MANY_BUCKETS, with number, limit and remedy.
     """
     if grain is not Grain.NONE:
         # An estimate from typical lengths, before buckets are built; there may be a few more weeks or months.

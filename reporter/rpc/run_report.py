@@ -28,7 +28,7 @@ def run_report(
 
     Raises:
         NotFound: no such site exists, or the caller may not read the site.
-        RefusedError: the question cannot be answered; the error names field, rule and cure.
+        RefusedError: the question cannot be answered; the error names field, rule and remedy.
         Unavailable: no store that could answer is available.
     """
     found = answer_to(backend, caller, request)
@@ -57,7 +57,7 @@ def checked_question(backend: Backend, caller: IngestKey | None, request: pb.Run
 
     Raises:
         NotFound: no such site exists, or the caller may not read the site.
-        RefusedError: the question cannot be answered; the error names field, rule and cure.
+        RefusedError: the question cannot be answered; the error names field, rule and remedy.
     """
     sites = readable_sites(backend, caller, request.site)
     zone, warnings = default_zone(sites)

@@ -2,8 +2,8 @@
 
 A position never moves back, and no condition with its four round trips is needed: the log time is the write timestamp.
 Log time never decreases within a partition, so a later position overwrites an earlier position whatever the write
-order; for equal timestamps Cassandra keeps the larger value. No writer, not even a group's former member, publishes
-more than its group has committed.
+order; for equal timestamps Cassandra keeps the larger value. No writer, not even a consumer group's former member,
+publishes more than its consumer group has committed.
 """
 
 from __future__ import annotations

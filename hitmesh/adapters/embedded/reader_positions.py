@@ -19,7 +19,7 @@ class ReaderPositions:
         self._database = database
 
     def committed(self, topic: Topic, group: str) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the group's committed positions; partitions without a commit are absent."""
+        """Return the consumer group's committed positions; partitions without a commit are absent."""
         with self._database.reading() as transaction:
             return committed_positions(transaction, topic, group)
 

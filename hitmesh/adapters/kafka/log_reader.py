@@ -25,7 +25,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 from hitmesh.model.records import LoggedRecord
 
 SESSION_MS: Final = 15_000
-# The group treats a member that has not polled for this long as dead.
+# The consumer group treats a member that has not polled for this long as dead.
 MAX_SILENCE_S: Final = 300.0
 _ASSIGNED_S: Final = 60.0
 _JOIN_POLL_S: Final = 0.1
@@ -53,7 +53,7 @@ class KafkaLogReader:
         catalogue: the current log of each topic.
         topic: the topic to read.
         group: the consumer group whose positions are used.
-        node: name of this instance; the group recognizes a returning member by this name (static membership).
+        node: name of this instance; the consumer group recognizes a returning member by this name (static membership).
         members: registry in which transactions find this membership.
         max_silence_s: maximum time between two calls of `poll` or `heartbeat`, at least 15 s.
     """
@@ -115,7 +115,7 @@ class KafkaLogReader:
         At most `max_hits` rows in total, but at least one record; empty when no record arrived within `timeout_s`.
 
         Raises:
-            PartitionsMoved: the group reassigned partitions.
+            PartitionsMoved: the consumer group reassigned partitions.
             Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
             FatalError: unread records are missing from the log.
         """
@@ -130,7 +130,7 @@ class KafkaLogReader:
         """Send a heartbeat: read a message ahead when a tenth of `max_silence_s` has passed since the last read.
 
         Raises:
-            PartitionsMoved: the group reassigned partitions.
+            PartitionsMoved: the consumer group reassigned partitions.
             Unavailable: Kafka does not answer, or gave this reader's place to another member; open a new reader.
         """
         if time.monotonic() - self._read_s < self._heartbeat_every_s:

@@ -1,6 +1,6 @@
 """Step 6 of the journey on Kafka: commit the stream's rows, marks and consumed positions in a single transaction.
 
-Only this node's newest writer may write, as a member of the group that reads the committed partitions.
+Only this node's newest writer may write, as a member of the consumer group that reads the committed partitions.
 hitmesh.adapters.kafka.rollups decides the target topics and partitions; .transactions handles broken transactions.
 """
 
@@ -189,12 +189,12 @@ class KafkaOutbox:
         return [(offsets, self._membership(topic)) for topic, offsets in by_topic.items()]
 
     def _membership(self, topic: Topic) -> Any:
-        """Return proof that this process reads the topic; without any reader, a consumer outside the group."""
+        """Return proof that this process reads the topic; without any reader, a consumer outside the consumer group."""
         metadata = self._members.metadata(topic, self._group)
         return self._stranger(topic).consumer_group_metadata() if metadata is None else metadata
 
     def _stranger(self, topic: Topic) -> Consumer:
-        """Return a consumer that reads the group's committed positions and never joins the group."""
+        """Return a consumer that reads the consumer group's committed positions and never joins the consumer group."""
         with self._lock:
             if topic not in self._strangers:
                 self._strangers[topic] = Consumer(

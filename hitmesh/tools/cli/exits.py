@@ -1,6 +1,7 @@
 """Exit codes, and errors as text or as a single Status object.
 
-Decides the code of every error. Scripts depend on these codes: the meaning of a code must never change.
+This module defines the exit code of every error. Scripts depend on these codes: the meaning of a code must never
+change.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connecti
 
 
 class CommandFailed(Exception):
-    """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and cure."""
+    """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and remedy."""
 
     def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED) -> None:
         super().__init__(message)

@@ -59,7 +59,7 @@ def freshness(site: str | None, output: str, endpoint: str | None, home: Path | 
 
 
 def _about_ahead(found: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence per partition whose log time is ahead of the present."""
+    """Return a sentence per partition whose log time is ahead of the current time."""
     ahead = {(entry["log"], entry["partition"]): entry for site in found for entry in site["ahead"]}
     return [
         visible(

@@ -1,6 +1,6 @@
 """Storage back end for a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
 
-Decides that a home keeps its first back end, because the key and the demo shop exist in that back end only.
+A home keeps its first back end, because the key and the demo shop exist in that back end only.
 """
 
 from __future__ import annotations

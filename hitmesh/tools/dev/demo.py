@@ -1,9 +1,9 @@
 """Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
 
-A separate process keeps the launcher small. Decides that the shop is loaded once per data directory. Hit ids depend on
-the shop's end time, which is the time of the first start. That time is noted before the first hit is sent: after a
-crash the same hits are sent again, and the mesh counts each hit once. On days not yet closed, hits, orders and revenue
-count at once; visits with hits more than an hour old follow when their day is settled.
+A separate process keeps the launcher small. The shop is loaded once per data directory. Hit ids depend on the shop's
+end time, which is the time of the first start. That time is noted before the first hit is sent: after a crash the same
+hits are sent again, and the mesh counts each hit once. On days not yet closed, hits, orders and revenue count at once;
+visits with hits more than an hour old follow when their day is settled.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class DevOptions:
 
 
 class CannotStart(Exception):
-    """The mesh cannot start; the message is for users and ends with a cure."""
+    """The mesh cannot start; the message is for users and ends with a remedy."""
 
 
 class Stopped(Exception):
@@ -178,7 +178,7 @@ class Mesh:
             self._run("hitmesh.tools.dev.demo", str(self._home.root), str(self.door.http))
 
     def watch(self) -> int:
-        """Wait until a child dies; report its name, its last lines and a cure; return 1.
+        """Wait until a child dies; report its name, its last lines and a remedy; return 1.
 
         With several replicas, a dead service is restarted instead, as an orchestrator would do. A service that hangs
         (answers no health check) is killed and restarted. Envoy is never restarted.

@@ -1,4 +1,4 @@
-"""Render the Envoy configuration and find the binary. Decides nothing about routes: envoy/ defines those."""
+"""Render the Envoy configuration and find the Envoy binary. The files in envoy/ define the routes."""
 
 from __future__ import annotations
 

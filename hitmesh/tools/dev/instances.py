@@ -1,6 +1,6 @@
 """Process plan of a mesh on a single machine: one process per service, or several per service plus a settler.
 
-Decides names, addresses and roles; starts nothing.
+The plan states the name, address and role of each process. This module starts no process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Create a mesh's topics, tables and data sources. A separate process keeps the launcher small and free of drivers.
 
-Decides which existing parts are applied again: topics are declared again, because the process that created a topic may
-have died before the declaration.
+Existing topics are declared again, because the process that created a topic may have died before the declaration.
 """
 
 from __future__ import annotations

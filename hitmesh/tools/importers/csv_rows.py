@@ -1,7 +1,7 @@
 """Rows of a CSV file with named columns: detects the delimiter, reads the header, joins quoted line breaks.
 
 Decides where a row ends and which column has which name. A row with an unclosed quote costs no other row, since the
-following rows are read separately. Knows no shop's format.
+following rows are read separately.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Shared by all importers: physical lines as text, ids for hits, counts of skipped lines.
 
-Decides where a line ends and how a hit's id is made from a line. Knows no format.
+This module splits text into lines and derives a hit's id from a line, for every format.
 """
 
 from __future__ import annotations

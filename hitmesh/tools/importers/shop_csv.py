@@ -3,7 +3,7 @@
 Decides which purchases belong to the same order (session, user and second), and reads prices to the micro. Rows are
 grouped over the whole file, so orders come last, sorted by their first rows. Times without an offset are UTC. A view
 without a product is unparsable, since the hit would say nothing else; carts and purchases count without a product.
-Knows nothing of visits: the export's sessions only tell orders apart, and a row may have no session.
+The export's sessions only tell orders apart; they do not define visits. A row may have no session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Compares every site's report and ledger with the sent hits (the last step of a run).
+"""Compare every site's report and ledger with the sent hits (the last step of a run).
 
-Decides which days to compare and how long to wait for the ledger, which is written a little after the reports. Knows
-nothing of how expected totals are computed.
+This module decides which days to compare and how long to wait for the ledger, which is written a little after the
+reports. `expected` computes the expected totals.
 """
 
 from __future__ import annotations

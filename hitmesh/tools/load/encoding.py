@@ -1,7 +1,7 @@
 """Hits and frames as protobuf bytes, concatenated from parts that are encoded only once.
 
-Decides nothing about traffic. A protobuf message is the concatenation of its fields in any order, so a hit is the bytes
-for the payload, the visitor, the time and the id: 1 µs instead of 10 µs.
+A protobuf message is the concatenation of its fields in any order, so a hit is the bytes for the payload, the visitor,
+the time and the id: 1 µs instead of 10 µs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The totals that the mesh must report for the sent frames, and the comparison with the reports (pure).
 
-Decides which hits count, which are copies, and which totals are unknown. Knows nothing about queries.
+This module decides which hits count, which hits are copies, and which totals are unknown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The plan of a load run (first step): which hits are offered and when, as a pure function of the options.
 
-Decides the number of hits, how hits are cut into frames, when each hit happens and which site each frame goes to. Knows
-nothing about hit contents, the current time or the mesh's speed: an open loop never waits for the mesh.
+The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. It does
+not depend on the current time or the mesh's speed, because an open loop never waits for the mesh.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """CPU and memory use by a local mesh's processes.
 
 The mesh's processes are the children of the process that wrote the ready file, and the servers that the file names.
-Knows nothing about hits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests to the mesh: sites and keys before a run, report totals and ledgers afterwards.
 
-Decides the form of each request. Judges nothing.
+`comparing` compares the answers.
 """
 
 from __future__ import annotations

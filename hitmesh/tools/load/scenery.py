@@ -1,6 +1,6 @@
 """The data for synthetic visitors: pages, products, user agents, referrers, campaigns, events.
 
-Decides the possible values and how often each page is viewed. Knows nothing of time, visitors and encoding.
+This module defines the possible values and how often each page is viewed.
 """
 
 from __future__ import annotations

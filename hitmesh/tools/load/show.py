@@ -1,4 +1,4 @@
-"""The port for displaying a run's progress. Knows nothing of how progress is displayed."""
+"""The interface through which a run reports its progress."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A sender of encoded frames over consecutive StreamHits calls (contract, Collector 1 to 4).
 
 The send window decides which frame is sent when. Frames queue in the window while the collector gives no credit;
-`submit` never blocks. Knows nothing of when frames are due and what they contain.
+`submit` never blocks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The outcomes of a run's frames so far: counts, latencies, log offsets. Thread-safe.
 
-Decides nothing: the schedule and the streams report to it.
+The schedule and the streams report their outcomes to the tally.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The traffic of a run, frame by frame: the bytes and the expected counts (pure; seeded).
 
-Decides each hit: a visitor's page view, event or order, or a copy of an earlier hit; on time, out of order or late.
-Knows no clock: the start is an argument, and equal arguments give equal bytes. The event time is the time of offering,
-moved back for late and out-of-order hits.
+A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
+The start time is an argument, and equal arguments give equal bytes. The event time of a hit is the time at which the
+hit is sent, moved back for late and out-of-order hits.
 """
 
 from __future__ import annotations

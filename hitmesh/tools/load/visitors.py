@@ -1,7 +1,7 @@
-"""A site's visitors: who arrives, returns and leaves, and the number of visits.
+"""A site's visitors: their arrivals, returns and departures, and the number of visits.
 
-Decides a visitor's next action. Knows nothing of frames, copies and sending. Pure: the random source is an argument. A
-visitor that left never sends again, so the visits are counted and the visitor is dropped at that moment.
+This module chooses each visitor's next action. All functions are pure: the random source is an argument. A visitor that
+left never sends again, so the visits are counted and the visitor is dropped at that moment.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hits for the shape `wild`: every type of hit with every field, hostile texts, amounts at their limits.
 
-Decides each hit's content and effect on totals. Nearly every text is unique, so that a table of distinct values cannot
-hold all texts. Knows nothing about sites, frames and times. Pure: the random source is an argument.
+This module makes the content of each hit and states the hit's effect on totals. Nearly every text is unique, so that a
+table of distinct values cannot hold all texts. All functions are pure: the random source is an argument.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The traffic for the shape `wild`, frame by frame: hits from `hitmesh.tools.load.wild`, all out of order.
 
-Decides each hit's visitor and time. Every other site has a single visitor; on other sites most hits come from a new
-visitor. Hits are up to 50 minutes old in any order, or late: more than an hour old.
+This module chooses each hit's visitor and time. Every other site has a single visitor; on other sites most hits come
+from a new visitor. Hits are up to 50 minutes old in any order, or late: more than an hour old.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Operations on the servers of a home: fetch, up, down, status, logs.
 
-Called by the command line, `hitmesh dev` and tests, so this module reads the environment. Decides nothing.
+Called by the command line, `hitmesh dev` and tests, so this module reads the environment.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def ensure_up(home: Path, say: Say) -> str:
     """Return the store URL for a home's servers; fetch and start servers that are not up.
 
     Raises:
-        StackError: a program, jar or server is missing or does not start; the message names it and a cure.
+        StackError: a program, jar or server is missing or does not start; the message names it and a remedy.
     """
     jars, java = fetch(say), programs.java(say)
     place = StackHome(home.expanduser().resolve())

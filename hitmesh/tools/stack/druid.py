@@ -1,6 +1,6 @@
 """Configuration and commands of the Druid processes and their ZooKeeper. Pure except for the health checks.
 
-Decides sizes: the indexer has capacity for twenty tasks, so that tests may run several meshes at once.
+The indexer has capacity for twenty tasks, so that tests may run several meshes at once.
 """
 
 from __future__ import annotations

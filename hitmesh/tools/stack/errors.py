@@ -1,7 +1,7 @@
-"""Error of the local servers: every message ends with a cure."""
+"""Error of the local servers: every message ends with a remedy."""
 
 from __future__ import annotations
 
 
 class StackError(Exception):
-    """A required server, jar or program is unavailable; the message names it and the cure."""
+    """A required server, jar or program is unavailable; the message names it and the remedy."""

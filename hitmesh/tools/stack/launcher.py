@@ -187,7 +187,7 @@ class Launcher:
 
 
 def obituary(name: str, state: str, home: StackHome) -> str:
-    """Return a message that names the server and the failure, quotes the end of the log and proposes a cure."""
+    """Return a message that names the server and the failure, quotes the end of the log and proposes a remedy."""
     log = home.log(name)
     # Java prints the cause above the stack frames; with the frames, the cause would not be among the last lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]

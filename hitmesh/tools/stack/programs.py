@@ -1,6 +1,6 @@
 """Programs that the servers need: Java 17 and, to fetch jars, Maven. Installed with apt-get when run as root.
 
-Decides the Java version: Cassandra 5.0 runs on Java 17 and on no newer version.
+The Java version is 17, because Cassandra 5.0 does not run on newer versions.
 """
 
 from __future__ import annotations

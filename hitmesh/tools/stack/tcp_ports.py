@@ -1,7 +1,7 @@
-"""Port allocation for the servers: a chosen port is kept as long as no other program takes it.
+"""TCP port allocation for the servers: a chosen port is kept as long as no other program takes it.
 
-Decides the numbers: between 20000 and 32000, below the range for outgoing connections. Each home starts at another
-number, so that two homes seldom collide.
+Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
+different number, so that two homes seldom collide.
 """
 
 from __future__ import annotations

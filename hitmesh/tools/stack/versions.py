@@ -1,4 +1,4 @@
-"""Maven artifacts and versions of the servers. Decides versions only; a digest identifies the set."""
+"""Maven artifacts and versions of the servers. A digest identifies the set."""
 
 from __future__ import annotations
 

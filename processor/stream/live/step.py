@@ -67,7 +67,7 @@ class Prepared:
             and `refund_id`.
         ids: each row's id hash.
         collides: whether each row is a copy whose content differs from the original.
-        is_history: whether each hit in the records is history.
+        is_history: whether each hit in the records is a history hit.
     """
 
     records: RecordsOf
