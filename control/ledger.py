@@ -84,7 +84,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class SiteLedger:
-    """A site's totals and days, ascending."""
+    """A site's totals and days, in ascending order."""
 
     totals: Totals
     days: tuple[Day, ...]

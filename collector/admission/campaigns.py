@@ -1,8 +1,7 @@
 """The campaign that led to a hit (rule S3), from the context or from the query in the page's URL.
 
 Decides which of the two wins, and how a query is read: as a form (WHATWG URL section 5.1), before the stored query is
-cut. Knows nothing about a campaign's effect on visits. A campaign is a single value with seven strings; fields from two
-campaigns are never mixed.
+cut. A campaign is a single value with seven strings; fields from two campaigns are never mixed.
 """
 
 from __future__ import annotations

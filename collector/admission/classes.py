@@ -1,6 +1,6 @@
 """Classifier results for a micro-batch (device, bot, referrer, channel), requested once per distinct value.
 
-Decides which strings are classified and which flags bots and spam get. Knows nothing about the classifier's rules.
+Decides which strings are classified and which flags bots and spam get.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Hit ids and content hashes (rule D1): an equal id marks a copy, a different content marks an id collision.
 
-Decides which fields belong to a hit's content: payload and context, without edge and times. Knows nothing about other
-hits.
+Decides which fields belong to a hit's content: payload and context, without edge and times.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The context of a hit: the hit's own fields, completed from the batch's default context (contract, Context).
 
-Decides which fields exist, how long each may be and how two contexts merge. Knows nothing about the fields' meaning. A
-campaign is a single field: a hit's campaign is never mixed with the batch's.
+Decides which fields exist, how long each may be and how two contexts merge. A campaign is a single field: a hit's
+campaign is never mixed with the batch's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Batch facts known before any hit is read (size, hit count, key). These facts bound the cost of a batch.
 
 A batch that is too large, holds too many hits or comes from a refused sender costs no more than counting its hits.
-Knows nothing about a hit's meaning or a sender's rights.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Decodes frames into one table with all hits, in a single decoder call (decision A2).
 
 Decides which frames and hits are not valid protobuf messages. A frame with a broken envelope is refused alone, and so
-is a hit that does not decode. Google's depth-limited decoder checks every byte first. Knows nothing about a hit's
-meaning.
+is a hit that does not decode. Google's depth-limited decoder checks every byte first.
 """
 
 from __future__ import annotations

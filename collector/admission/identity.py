@@ -1,7 +1,7 @@
 """The visitor of a hit (rules I1, I4).
 
-Decides whether user id, visitor id or daily salt identifies a hit, and how consent limits this. Knows nothing about
-salt storage. Each distinct identifier is hashed only once.
+Decides whether user id, visitor id or daily salt identifies a hit, and how consent limits this. Each distinct
+identifier is hashed only once.
 """
 
 from __future__ import annotations

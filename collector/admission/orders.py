@@ -1,8 +1,7 @@
 """Payloads with money or products: orders, refunds, carts, product views (rule M1).
 
-Decides which amounts, currencies and order ids are accepted, and which product a hit is about. Knows nothing about
-repeated orders. A faulty part does not lose the order: overlong parts are left out with a warning. `items` reads the
-items.
+Decides which amounts, currencies and order ids are accepted, and which product a hit is about. A faulty part does not
+lose the order: overlong parts are left out with a warning. `items` reads the items.
 """
 
 from __future__ import annotations

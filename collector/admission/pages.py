@@ -1,8 +1,8 @@
 """Page views: host, path and query from URLs.
 
-Parses each distinct URL once. Knows nothing about a page's meaning. An absolute URL has a scheme and `://`; any other
-URL must be a path from the root. The fragment is ignored. Host and path are stored in normal form
-(`collector/urls.py`), so that an address is a single row in reports.
+Parses each distinct URL once. An absolute URL has a scheme and `://`; any other URL must be a path from the root. The
+fragment is ignored. Host and path are stored in normal form (`collector/urls.py`), so that an address is a single row
+in reports.
 """
 
 from __future__ import annotations

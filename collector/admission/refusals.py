@@ -1,7 +1,7 @@
 """Issues for the sender, and the stored parts of refused hits.
 
 Decides that a refused hit leaves a reason and at most 4 KiB of bytes, and that no data remains from a visitor who
-denied consent (rule I4). Knows nothing about the rules behind a refusal.
+denied consent (rule I4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """String columns as distinct values, so that a decision on a string is made once for all hits with that string.
 
-Decides how long a string may be, and handles strings that are too long or hold U+0000. Knows nothing about a string's
-meaning. Values are an Arrow array, so that examining 10,000 short columns does not start a query engine each time.
+Decides how long a string may be, and handles strings that are too long or hold U+0000. Values are an Arrow array, so
+that examining 10,000 short columns does not start a query engine each time.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Notes:
     """Verdicts by row: issues before frame, index and hit id are looked up.
 
     Attributes:
-        rows: row per note, ascending.
+        rows: row per note, in ascending order.
         causes: cause per note, as a position in outcomes, reasons and fields.
         outcomes, reasons, fields, variables: an entry per cause.
         messages: a message per note.

@@ -1,6 +1,6 @@
 """Bounded cache for classified strings.
 
-Decides which entry is evicted (the least recently used) and how much is kept. Knows nothing about the values' meaning.
+Decides which entry is evicted (the least recently used) and how much is kept.
 """
 
 from __future__ import annotations

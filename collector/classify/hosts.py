@@ -1,7 +1,7 @@
 """The host that a referrer names.
 
-Decides host and path of a referrer, and compares hosts with a site's own host. Knows nothing about a host's meaning.
-Nothing here raises on any string: a string that is neither a web URL nor an app URL has no host.
+Decides host and path of a referrer, and compares hosts with a site's own host. Nothing here raises on any string: a
+string that is neither a web URL nor an app URL has no host.
 """
 
 from __future__ import annotations

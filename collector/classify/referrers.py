@@ -1,8 +1,7 @@
 """The place a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
 
 Decides kind and name of a place, and flags referrer spam, with the project's tables (`data/referrers.json` and
-`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists. Knows nothing about campaigns, channels and
-the hit's site.
+`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists.
 """
 
 from __future__ import annotations

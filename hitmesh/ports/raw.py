@@ -28,7 +28,7 @@ class RawStore(Protocol):
         """Return the record at a position; None when there is no such record."""
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days for which the site has hits, ascending."""
+        """Return the UTC days for which the site has hits, in ascending order."""
 
 
 class RejectedStore(Protocol):

@@ -39,7 +39,7 @@ class DirtyDays(Protocol):
         """Return the site's marked site-days; days that are only awaited are absent."""
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's days that wait to close, ascending."""
+        """Return the site's days that wait to close, in ascending order."""
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
         """Return the site's marks, ordered by (day, position), with their counts."""

@@ -1,7 +1,7 @@
 """Decide the amount a refund takes off (steps 5 and S of the journey, rule D3).
 
 A repeated refund takes nothing off. A refund without an amount takes its order's total: 0 in the stream, the total at
-settlement, once the order is known. Refunds are few, so this is plain Python. Knows nothing of which claim came first.
+settlement, once the order is known. Refunds are few, so this is plain Python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fold hits and visits into rollup rows (step 5 of the journey, rules §8 and §9).
 
 Decides which measures a hit, an ordered item, a copy, a refusal and a visit add, in which cell and under which
-dimensions. Knows nothing of visit building, of which orders win, or of where rows go.
+dimensions.
 
 Data-quality measures count all hits, and are stored in rows that are not marked excluded (rollup_rows).
 """

@@ -1,7 +1,7 @@
 """Sum a settlement's rows by cell and currency (step S of the journey, decision A8).
 
 The result reads like the stream's partials for the same hits: equal sums, digests and sketches, made by the same
-function. A pure function of the settled rows; knows nothing of storage.
+function. A pure function of the settled rows.
 """
 
 from __future__ import annotations

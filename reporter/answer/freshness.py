@@ -78,7 +78,7 @@ class Freshness:
         state: the state that follows from the lag, or from the largest lead of a partition if that lead is greater.
         partitions: the partitions that can hold hits, with the visible progress of each.
         stalled: partitions that lag more than DELAYED_AFTER_MS.
-        unsettled_days: UTC days that are unsettled for any site, ascending.
+        unsettled_days: UTC days that are unsettled for any site, in ascending order.
         open_from_day: from this day on, every day is unsettled too.
         dirty_days: number of marked site-days.
         resettling_days: number of marked site-days that settlement itself marked.

@@ -45,7 +45,7 @@ class Run:
 
 
 def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
-    """Return the site-days of a single site as runs of at most 32 days, ascending."""
+    """Return the site-days of a single site as runs of at most 32 days, in ascending order."""
     found: list[Run] = []
     for (_, day), generation in sorted(generations.items()):
         last = found[-1] if found else None

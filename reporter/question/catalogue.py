@@ -1,7 +1,7 @@
 """The catalogue: metrics, dimensions and the allowed pairs (step 7 of the journey).
 
 Decides the meaning of every metric name (rules §8) as parts held in settled rows, the column behind a dimension for
-each part, and which pairs are impossible (rules §9). Knows nothing of sites, ranges, stores or wire formats.
+each part, and which pairs are impossible (rules §9).
 """
 
 from __future__ import annotations

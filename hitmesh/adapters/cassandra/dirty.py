@@ -135,7 +135,7 @@ class CassandraDirtyDays:
         return gathered(map(_range, self._session.run(_OF_SITE, (_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's days that wait to close, ascending."""
+        """Return the site's days that wait to close, in ascending order."""
         rows = self._session.run(
             "SELECT day FROM awaited_site_days WHERE bucket = ? AND site = ?", (_bucket(site), site)
         )

@@ -1,7 +1,7 @@
 """Numbered migrations: the CQL files in this package, and which of them a keyspace has.
 
-Decides the order, and that an applied file must never change; knows nothing of the files' content. An interrupted
-migration runs again from its first statement, so each statement must say IF NOT EXISTS.
+Decides the order, and that an applied file must never change. An interrupted migration runs again from its first
+statement, so each statement must say IF NOT EXISTS.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class CassandraRawStore:
         return _record(position, self._session.run(_SELECT, _key(position)))
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days for which the site has hits, ascending."""
+        """Return the UTC days for which the site has hits, in ascending order."""
         return [row.day for row in self._session.run("SELECT day FROM raw_site_days WHERE site = ?", (site,))]
 
     def _add_days(self, records: Sequence[RawRecord]) -> None:

@@ -83,7 +83,7 @@ class EmbeddedOrderClaims:
             transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per refunded order, ascending."""
+        """Return the days of noted refunds per refunded order, in ascending order."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 WholeRefund,

@@ -80,7 +80,7 @@ class EmbeddedDirtyDays:
             return _site_days(transaction, "site = ?", (site,))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return a site's days that wait to close, ascending."""
+        """Return a site's days that wait to close, in ascending order."""
         with self._database.reading() as transaction:
             return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
 

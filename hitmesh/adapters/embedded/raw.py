@@ -87,7 +87,7 @@ class EmbeddedRawStore:
             )
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days on which the site has hits, ascending; costs an index look-up per day."""
+        """Return the UTC days on which the site has hits, in ascending order; costs an index look-up per day."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 int,

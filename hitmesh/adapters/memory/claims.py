@@ -49,7 +49,7 @@ class MemoryOrderClaims:
             self._refunds.update(refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per refunded order, ascending."""
+        """Return the days of noted refunds per refunded order, in ascending order."""
         wanted = set(order_ids)
         days: dict[str, list[int]] = {}
         with self._lock:

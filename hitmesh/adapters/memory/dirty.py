@@ -50,7 +50,7 @@ class MemoryDirtyDays:
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return a site's days that wait to close, ascending."""
+        """Return a site's days that wait to close, in ascending order."""
         with self._lock:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 

@@ -43,7 +43,7 @@ class MemoryRawStore:
             return self._records.get(position)
 
     def days(self, site: str) -> Sequence[int]:
-        """Return the UTC days on which the site has hits, ascending."""
+        """Return the UTC days on which the site has hits, in ascending order."""
         with self._lock:
             return sorted(
                 {

@@ -99,7 +99,7 @@ class LoadPlan:
 
     @property
     def used_sites(self) -> Sequence[int]:
-        """The sites that get hits, ascending."""
+        """The sites that get hits, in ascending order."""
         return sorted(set(self.site_of_frames))
 
     def hits_of(self, frame: int) -> range:

@@ -1,7 +1,7 @@
 """The state of a refusals partition: only the current epoch's sums (step 5 of the journey).
 
 Decides what refused hits add: ledger rows, and `rejected_hits` in the cell of their collect time unless the UTC day of
-that cell is closed. Knows nothing about why hits were refused.
+that cell is closed.
 """
 
 from __future__ import annotations

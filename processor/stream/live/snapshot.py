@@ -2,7 +2,7 @@
 
 Decides what a snapshot holds: everything except the kept hits and their ids, which are read again from the log. A
 snapshot only says which kept hits are copies and which wait for settlement. The format is private to a logic version; a
-snapshot in another format is not used, because the log has everything. Knows nothing about where snapshots are stored.
+snapshot in another format is not used, because the log has everything.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Fast path: all new hits in a timeline are later than every earlier hit, so the current visit is enough to continue from.
 Slow path: fetch the timeline's kept hits, build its visits with and without the new hits from the visit open at the
-horizon, and emit the difference. Decides which timelines take which path; knows nothing about copies, late hits or
-folding.
+horizon, and emit the difference. Decides which timelines take which path.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class _Touched:
     """The timelines with new hits (k,), by key.
 
     Attributes:
-        keys: timeline keys, ascending.
+        keys: timeline keys, in ascending order.
         slots: timeline slots, newly assigned where there was none.
         latest: event time of each timeline's latest new hit.
         slow: whether each timeline takes the slow path.
@@ -157,7 +156,7 @@ class _Begin:
     Rebuilding then starts at that visit, because the visitor may have a million earlier hits.
 
     Attributes:
-        keys: timeline keys, ascending.
+        keys: timeline keys, in ascending order.
         slots: timeline slots.
         since: event time of the first hit needed, at least the horizon.
         first_hash: hit_hash of the first hit needed; hits at the same time with a smaller hash belong to the visit

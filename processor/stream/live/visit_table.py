@@ -1,8 +1,7 @@
 """Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, decision A5).
 
-Decides which facts about a visit are kept while it can still change. Knows nothing about how visits are built or which
-rows they add. A timeline holds a visitor's hits on a site, with excluded hits in a timeline apart; the timeline key is
-a 64-bit hash.
+Decides which facts about a visit are kept while it can still change. A timeline holds a visitor's hits on a site, with
+excluded hits in a timeline apart; the timeline key is a 64-bit hash.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A hit that is not later than its timeline's hits in earlier records takes the slow path, whose cost grows with the
 visitor's kept hits. When a visitor has too many kept hits, such a hit waits: it counts as a hit, in no visit. The
-decision follows records in log order, so the same hits wait however records are divided into steps. Knows nothing about
-visits.
+decision follows records in log order, so the same hits wait however records are divided into steps.
 """
 
 from __future__ import annotations
