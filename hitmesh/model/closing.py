@@ -24,7 +24,7 @@ def is_closed(day: int, log_time: int) -> bool:
 
 
 def visits_wait_until(log_time: int) -> int:
-    """Return the earliest event time in ms that is still on time while log time is ahead and stands still.
+    """Return the earliest event time in ms that is still on time while log time is ahead and does not advance.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)

@@ -4,7 +4,7 @@ Three kinds of position occur here.
 
 **Record position** (`Position`; `LoggedPosition` adds the log time): where a record lies, by log, partition and offset.
 The log assigns the position when the record is appended. The position never changes and is never reused: raw records,
-refusals, marks and claims are stored under the positions of their records, and a second write changes nothing. A
+refusals, dirty marks and claims are stored under the positions of their records, and a second write changes nothing. A
 recreated topic is a log with another id (decision A4).
 
 **Read position** (`LogReader.positions`): how far a reader has read a partition, as the offset of the next record to

@@ -18,7 +18,7 @@ class DirtyDays(Protocol):
     """Site-days to settle: closed days that changed, and open days that the stream counts until they close."""
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Add marks durably. Idempotent. Must be called only after the raw record is stored."""
+        """Store dirty marks. Idempotent. Must be called only after the raw record is stored."""
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
         """Note durably that the stream counts hits on these site-days; each becomes due when its day closes.
@@ -33,7 +33,7 @@ class DirtyDays(Protocol):
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the marks in `taken`; later marks stay. The site-day is no longer awaited."""
+        """Remove exactly the dirty marks in `taken`; later marks stay. The site-day is no longer awaited."""
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
         """Return the site's marked site-days; days that are only awaited are absent."""
@@ -42,7 +42,7 @@ class DirtyDays(Protocol):
         """Return the site's days that wait to close, in ascending order."""
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Return the site's marks, ordered by (day, position), with their counts."""
+        """Return the site's dirty marks, ordered by (day, position), with their counts."""
 
 
 class Generations(Protocol):

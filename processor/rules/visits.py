@@ -130,7 +130,7 @@ class Line:
     full: BoolArray
 
     def only(self, kept: BoolArray) -> Line:
-        """Return the places where `kept` is set."""
+        """Return the elements where `kept` is set."""
         return Line(**{name: getattr(self, name)[kept] for name in Line.__dataclass_fields__})
 
 

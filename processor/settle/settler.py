@@ -106,7 +106,7 @@ class Settler:
         closed_before = self._closed_before()
         taken = self._stores.dirty.take(self._pace.take_site_days, closed_before)
         self._note_marks(taken)
-        # Read after the marks: the intake commits positions after marking.
+        # Read positions after the dirty marks: the intake commits positions after it stores marks.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
         before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED)}
         this = Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
@@ -173,7 +173,7 @@ class Settler:
         change;
         5. publish generation, ledger, carry and drift, unless another settler published first;
         6. set duplicate flags of claims;
-        7. clear the marks that were taken.
+        7. clear the dirty marks that this pass read.
 
         When a site-day fails, the site's later site-days in the wave fail too: they were computed from its carry.
         """

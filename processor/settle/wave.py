@@ -59,7 +59,7 @@ class Pass:
 
 
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
-    """Return the entry, reduced to marks whose records a scan with these bounds sees; None if no mark is left.
+    """Return the entry, reduced to dirty marks whose records a scan with these bounds sees; None if no mark is left.
 
     An entry without marks is returned unchanged. Settlement marks belong to no record: a scan that begins now sees
     their cause.

@@ -1,6 +1,6 @@
 """Logs partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
 
-Log time never goes back: after a record from a fast clock, log time stands still until the current time catches up.
+Log time never goes back: after a record from a fast clock, log time does not advance until the current time catches up.
 Until then hits with a correct clock are late, and enter visits when their day is settled. Decides which partitions are
 logged, and how often. Changes no record.
 """

@@ -1,8 +1,9 @@
 """The order in which a window's effects become durable (step 6 of the journey, decision A6), defined only here.
 
-raw records, refusals | marks | claims | waiting hits | transaction of rows and positions | state kept | partials and
-ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: its values are keyed by position,
-or are totals and not increments. Later steps write totals too, and are repeated when it is unknown whether they ran.
+raw records, refusals | dirty marks | claims | waiting hits | transaction of rows and positions | state kept | partials
+and ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: its values are keyed by
+position, or are totals and not increments. Later steps write totals too, and are repeated when it is unknown whether
+they ran.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def store_before_transaction(
 ) -> None:
     """Store the effects of a window that are valid before the window's rows are committed.
 
-    Raw records come before marks, because a mark promises data to scan. Claims come before the positions are committed,
-    because a settlement scans everything below the positions and must find every claim from there.
+    Raw records come before dirty marks, because a mark promises data to scan. Claims come before the positions are
+    committed, because a settlement scans everything below the positions and must find every claim from there.
     """
     if intake.raw:
         raw.put(intake.raw)
@@ -85,7 +86,7 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield marks for closed days with refunds that take the total of a newly claimed order (rule D3).
+    """Yield dirty marks for closed days with refunds that take the total of a newly claimed order (rule D3).
 
     A concurrent refund elsewhere may be missed: the settlement of the order's day then marks the refund's day.
     """

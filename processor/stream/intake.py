@@ -1,4 +1,4 @@
-"""Converts log records into effects (steps 4 and 6 of the journey): raw records, marks, claims, refusals, hits.
+"""Convert log records into effects (steps 4 and 6 of the journey): raw records, dirty marks, claims, refusals, hits.
 
 Decides which site-days a record changes, which claims it holds, and which ledger rows without a site it adds. A record
 that does not decode is set aside as refused (DECODE), and the partition goes on. A pure function of the records. Knows

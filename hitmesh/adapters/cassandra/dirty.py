@@ -1,9 +1,9 @@
 """Dirty site-days on Cassandra: site-days that wait for settlement (step S of the journey).
 
 Sites are spread over 32 buckets, so that all can be listed and no partition holds a whole mesh. A settler reads all
-buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Marks are stored individually, so a `clear`
-leaves exactly the marks not yet covered. Write timestamps come from the writers' clocks, so a deletion must carry a
-timestamp no lower than those of the rows to delete.
+buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Dirty marks are stored individually, so a
+`clear` leaves exactly the marks that it does not cover. Write timestamps come from the writers' clocks, so a deletion
+must carry a timestamp no lower than those of the rows to delete.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CLOCK_MARGIN_US: Final = 600_000_000
 
 
 class CassandraDirtyDays:
-    """A DirtyDays: marks and awaited days, bucketed by site.
+    """A DirtyDays: dirty marks and awaited days, bucketed by site.
 
     Args:
         session: a session on the keyspace.
@@ -66,7 +66,7 @@ class CassandraDirtyDays:
         self._none_before: int | None = None  # `closed_before` of the last look, if that look found nothing
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Add marks durably. Idempotent: existing marks stay unchanged."""
+        """Store dirty marks. Idempotent: existing marks stay unchanged."""
         by_place: dict[tuple[SiteDay, PartitionId], dict[int, DirtyMark]] = {}
         for mark in marks:
             place = mark.site_day, PartitionId(mark.position.log, mark.position.partition)
@@ -117,7 +117,7 @@ class CassandraDirtyDays:
         return found
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Delete exactly the marks in `taken`; the site-day is no longer awaited."""
+        """Delete exactly the dirty marks in `taken`; the site-day is no longer awaited."""
         key, now_us = _key(taken.site_day), time.time_ns() // 1_000
         deleted = [
             (
@@ -142,7 +142,7 @@ class CassandraDirtyDays:
         return [row.day for row in rows]
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Return the site's marks, ordered by (day, position)."""
+        """Return the site's dirty marks, ordered by (day, position)."""
         rows = self._session.run(
             """SELECT site, day, log, partition, offset, log_time, hits, sum64, xor64 FROM dirty_marks
             WHERE bucket = ? AND site = ?""",

@@ -27,7 +27,7 @@ class EmbeddedDirtyDays:
         self._database = database
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Add marks durably in a single transaction; idempotent."""
+        """Store dirty marks in a single durable transaction. Idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 f"INSERT OR IGNORE INTO dirty_marks ({_MARK_COLUMNS}) VALUES ({', '.join('?' * 9)})",
@@ -65,7 +65,7 @@ class EmbeddedDirtyDays:
             return taken_of(taken, _site_days(transaction, which, (*taken[0], *taken[-1])))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the marks in `taken`; stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`; stop awaiting the site-day."""
         with self._database.writing() as transaction:
             transaction.run_many(
                 """DELETE FROM dirty_marks WHERE site = ? AND day = ? AND log_id = ? AND partition_no = ?
@@ -85,7 +85,7 @@ class EmbeddedDirtyDays:
             return transaction.rows(int, "SELECT day FROM awaited_days WHERE site = ? ORDER BY day", (site,))
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Return a site's marks, ordered by (day, position)."""
+        """Return a site's dirty marks, ordered by (day, position)."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _mark,

@@ -89,7 +89,7 @@ class KafkaOutbox:
     def transaction(
         self, writer: int, rows: Sequence[FoldedRows], positions: Mapping[PartitionId, PartitionProgress]
     ) -> None:
-        """Commit rows, marks and positions in a single transaction, then publish the progress to reports.
+        """Commit rows, progress marks and positions in a single transaction, then publish the progress to reports.
 
         Raises:
             Fenced: a later writer took over; nothing was written.

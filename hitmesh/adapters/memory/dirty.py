@@ -20,7 +20,7 @@ class MemoryDirtyDays:
         self._awaited: set[SiteDay] = set()
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Add marks; idempotent."""
+        """Store dirty marks. Idempotent."""
         with self._lock:
             for mark in marks:
                 self._marks.setdefault((mark.site_day, mark.position), mark)
@@ -40,7 +40,7 @@ class MemoryDirtyDays:
         return taken_of(whole_sites(waiting, limit), gathered(ranges_of(marks)))
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the marks in `taken`; stop awaiting the site-day."""
+        """Remove exactly the dirty marks in `taken`; stop awaiting the site-day."""
         with self._lock:
             self._marks = {key: mark for key, mark in self._marks.items() if not _covers(taken, mark)}
             self._awaited.discard(taken.site_day)
@@ -55,7 +55,7 @@ class MemoryDirtyDays:
             return sorted(site_day.day for site_day in self._awaited if site_day.site == site)
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Return a site's marks, ordered by (day, position)."""
+        """Return a site's dirty marks, ordered by (day, position)."""
         with self._lock:
             marks = [mark for mark in self._marks.values() if mark.site_day.site == site]
         return sorted(marks, key=lambda mark: (mark.site_day, mark.position))

@@ -32,13 +32,13 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
 
 
 def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-    """Return an entry per site-day with its marks; a day that only waited for its close has none."""
+    """Return an entry per site-day with its dirty marks; a day that only waited for its close has no mark."""
     by_site_day = {entry.site_day: entry for entry in marked}
     return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
 
 
 def ranges_of(marks: Iterable[DirtyMark]) -> list[tuple[SiteDay, MarkRange]]:
-    """Return the marks of each (site, day, partition) as a single range, ordered by this key."""
+    """Return the dirty marks of each (site, day, partition) as a single range, ordered by this key."""
     found: dict[tuple[SiteDay, PartitionId], MarkRange] = {}
     for mark in marks:
         partition = PartitionId(mark.position.log, mark.position.partition)

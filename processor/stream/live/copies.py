@@ -43,7 +43,7 @@ def find_stream_copies(
     """Return which hits are copies of earlier hits.
 
     Args:
-        rows: hits that are not history, in log order: hit_hash, hit_id, content_hash, event_time, log_time, offset,
+        rows: hits other than history hits, in log order: hit_hash, hit_id, content_hash, event_time, log_time, offset,
             row.
         keys: timeline keys (n,).
         ids: `hit_ids` for the rows (n,).

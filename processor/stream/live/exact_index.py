@@ -79,7 +79,7 @@ class ExactIndex:
         return found
 
     def _keys(self, hashes: U64Array) -> U64Array:
-        keys: U64Array = (hashes & self._used) * _STEP  # the upper bits select the place
+        keys: U64Array = (hashes & self._used) * _STEP  # the upper bits select the table entry
         return keys
 
 

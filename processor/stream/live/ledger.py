@@ -32,8 +32,8 @@ def ledger_of(hits: pl.DataFrame, is_history: BoolArray, open_copies: pl.Series)
 
     Args:
         hits: site, event_time, collect_time, hit_hash, excluded (n,).
-        is_history: whether each hit is history (n,).
-        open_copies: whether each hit that is not history is a copy.
+        is_history: whether each hit is a history hit (n,).
+        open_copies: for each hit other than history hits, whether the hit is a copy.
     """
     if hits.is_empty():
         return []

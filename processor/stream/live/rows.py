@@ -218,7 +218,7 @@ def _keys(contributions: pl.DataFrame, texts: Sequence[str]) -> U64Array:
 
 
 def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
-    """Return the place of the first contribution with each contribution's key (n,)."""
+    """Return, for each contribution, the index of the first contribution with the same key (n,)."""
     index = HashIndex(groups.height)
     index.add(groups["key"].to_numpy() * _STEP, groups["at"].to_numpy().astype(np.int64))
     return index.find(keys * _STEP)

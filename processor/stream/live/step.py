@@ -63,7 +63,7 @@ class Prepared:
 
     Attributes:
         records: the step's records.
-        rows: hits that are not history, in log order: KEPT_COLUMNS without `wins_order` and `waits`, plus `order_id`
+        rows: hits other than history hits, in log order: KEPT_COLUMNS without `wins_order` and `waits`, plus `order_id`
             and `refund_id`.
         ids: each row's id hash.
         collides: whether each row is a copy whose content differs from the original.

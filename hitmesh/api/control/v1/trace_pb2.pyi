@@ -210,7 +210,7 @@ class TracedCopy(_message.Message):
     verdict: Global___HitVerdict.ValueType
     """Verdict on this copy."""
     timeliness: Global___HitTimeliness.ValueType
-    """On time, late or history."""
+    """Class of the hit: on time, late or history."""
     id_collision: _builtins.bool
     """Whether this is a duplicate with other content (ID_COLLISION)."""
     order: Global___OrderOutcome.ValueType

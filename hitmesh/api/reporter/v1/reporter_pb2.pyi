@@ -240,7 +240,7 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
     """Counted; visits may still end and late hits may arrive."""
     CELL_STATE_SETTLED: _CellState.ValueType  # 3
-    """Recomputed from all stored hits; changes only when history arrives."""
+    """Recomputed from all stored hits; changes only when history hits arrive."""
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
     """How final numbers are."""
@@ -252,7 +252,7 @@ CELL_STATE_LIVE: CellState.ValueType  # 1
 CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
 """Counted; visits may still end and late hits may arrive."""
 CELL_STATE_SETTLED: CellState.ValueType  # 3
-"""Recomputed from all stored hits; changes only when history arrives."""
+"""Recomputed from all stored hits; changes only when history hits arrive."""
 Global___CellState: _TypeAlias = CellState  # noqa: Y015
 
 class _NullReason:
