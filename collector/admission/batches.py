@@ -1,7 +1,7 @@
 """Facts that hold for every hit in a batch: sender, site, default context, edge context.
 
-Decides which batches are refused whole, and drops edge context from browser and server keys. Knows nothing about key
-lookup: the shell resolves senders to grants.
+Decides which batches are refused whole, and drops edge context from browser and server keys. The caller has already
+resolved senders to grants.
 """
 
 from __future__ import annotations

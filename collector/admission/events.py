@@ -1,6 +1,6 @@
 """Payloads without money: screens, events, engagement, performance, checkout steps and the like.
 
-Decides which values are accepted. Knows nothing about decoding and storage (see `payloads`).
+Decides which values are accepted. `payloads` decodes the payloads.
 """
 
 from __future__ import annotations

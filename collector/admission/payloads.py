@@ -1,7 +1,7 @@
 """Payloads other than page views, decoded by type and only where present (decision A2).
 
-Decides which payload a type needs, and runs each type's checks on the rows with that payload. Knows nothing about a
-payload's meaning (see `events` and `orders`).
+Decides which payload a type needs, and runs each type's checks on the rows with that payload. `events` and `orders`
+contain these checks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The meaning of a user agent: device type, browser, operating system, and whether the user agent declares a robot.
 
-Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Knows nothing about caches,
-columns and the treatment of a bot's hits (flag BOT_UA: stored, left out of reports by default).
+Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Hits of a bot get the flag
+BOT_UA; they are stored, and left out of reports by default.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 This module defines which currency codes exist and how an amount is formatted. Everywhere else amounts are int64 micros,
 a millionth of the currency's unit; binary floats never hold money.
-
-Knows nothing of orders and sites.
 """
 
 from collections.abc import Mapping

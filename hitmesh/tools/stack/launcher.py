@@ -39,7 +39,7 @@ _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
 # By default malloc reserves further arenas for the many threads of Java.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
-# (sign in a log, cure) for faults of the machine.
+# (text in a log, remedy) for faults of the machine.
 _CURES: Final = (
     ("Address already in use", "another program took the port: run `hitmesh stack up` again"),
     ("Failed to bind", "another program took the port: run `hitmesh stack up` again"),
