@@ -124,7 +124,6 @@ class _HitReader:
     def __init__(self, split: SplitBatch, detailed: int) -> None:
         self.faults: dict[int, FoundFault] = {}
         self._split = split
-        self._hits = len(split.hits)
         self._detailed = detailed
 
     def read(self, index: int, hit: object) -> bytes:
@@ -143,7 +142,7 @@ class _HitReader:
             self._find_fault(index, fields, len(broken))
             return broken
         except RecursionError:
-            problem = f"hit {index} of {self._hits} is nested too deeply: the limit is {MAX_NESTING} levels"
+            problem = f"hits[{index}] is nested too deeply: the limit is {MAX_NESTING} levels; nest less"
             self.faults[index] = FoundFault(HitReason.DECODE, "", problem, b"")
             return _UNDECODABLE
 
@@ -158,9 +157,7 @@ class _HitReader:
             field, message = wrong_in(hit)
         else:
             field = ""
-            message = (
-                f"hit {index} of {self._hits} is not the JSON of a Hit: send the hit in a smaller batch to learn why"
-            )
+            message = f"hits[{index}] is not the JSON of a Hit: send the hit in a smaller batch to learn why"
         self.faults[index] = FoundFault(HitReason.DECODE, field, message, _id_alone(hit))
 
 

@@ -212,7 +212,9 @@ class CollectorService:
         if batch is None:
             self._gate.charge_units("", _address(context), len(message))
             raise RefusedError(
-                "the request is not a SendHitsRequest: check the bytes", reason=ErrorReason.DECODE, field="batch"
+                "the request does not decode as a SendHitsRequest: send the bytes of that message",
+                reason=ErrorReason.DECODE,
+                field="batch",
             )
         if self._gate.is_watchful:
             self._gate.check(read_envelope(Frame(batch, "", "", 0)).sender.key, _address(context))

@@ -48,7 +48,10 @@ class CollectorSettings(ServiceSettings):
     )
     workers: int = Field(default=64, ge=4, le=512, description="Threads of the server")
     max_streams: int = Field(
-        default=48, ge=1, le=500, description="Maximum open streams; below workers, so that calls run too"
+        default=48,
+        ge=1,
+        le=500,
+        description="Maximum open streams; must be less than workers, so that unary calls get a thread",
     )
     max_streams_per_key: int = Field(default=32, ge=1, le=500, description="Maximum open streams per key")
     max_keyless_streams: int = Field(

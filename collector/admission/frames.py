@@ -199,8 +199,8 @@ def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault
             envelope.hits[index] = damage.left if known.left is None else known.left
             continue
         envelope.hits[index] = damage.left
-        part = damage.field and f"the payload {damage.field} of " if damage.field else ""
-        message = f"{part}hit {index} of {hits} does not decode: strings must be UTF-8 and the bytes a valid message"
+        part = damage.field and f".{damage.field}" if damage.field else ""
+        message = f"hits[{index}]{part} does not decode: send a valid message whose strings are UTF-8"
         draft.hit_faults[number, index] = HitFault(HitReason.DECODE, message, damage.field)
     draft.batches[number] = envelope.SerializeToString()
     if not is_sound(draft.batches[number], hit_pb2.HitBatch):

@@ -1,4 +1,4 @@
-"""Where a site's hits lie in the log, and the version of the numbers made from these hits (decision A4)."""
+"""Where a site's hits lie in the log, and the version of the numbers made from these hits (architecture A4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ Progress = Mapping[PartitionId, PartitionProgress]
 
 @lru_cache(maxsize=8_192)
 def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
-    """Return the partitions that can hold the site's hits, given the number of partitions (decision A4)."""
+    """Return the partitions that can hold the site's hits, given the number of partitions (architecture A4).
+
+    Example:
+        >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
+        >>> sorted(partitions_of_site(shop, 4))
+        [3]
+    """
     shifts = np.arange(min(site.spread, partitions), dtype=np.uint64)
     hashes = np.full(len(shifts), hash64(site.name), np.uint64)
     spread = np.full(len(shifts), site.spread, np.uint64)
@@ -24,7 +30,14 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
 
 
 def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the progress of the partitions that can hold the site's hits, over all logs."""
+    """Return the progress of the partitions that can hold the site's hits, over all logs.
+
+    Example:
+        >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
+        >>> progress = {PartitionId("hits", n): PartitionProgress(10 * n, 0) for n in range(4)}
+        >>> [partition.partition for partition in own_partitions(shop, progress)]
+        [3]
+    """
     counts: dict[str, int] = {}
     for partition in progress:
         counts[partition.log] = max(counts.get(partition.log, 0), partition.partition + 1)
@@ -37,7 +50,14 @@ def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, Partitio
 
 
 def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, int]:
-    """Return the next offset in each partition that can hold the sites' hits."""
+    """Return the next offset in each partition that can hold the sites' hits.
+
+    Example:
+        >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
+        >>> progress = {PartitionId("hits", n): PartitionProgress(10 * n, 0) for n in range(4)}
+        >>> list(offsets_of([shop], progress).values())
+        [30]
+    """
     return {
         partition: reached.next_offset
         for site in sites
@@ -46,12 +66,19 @@ def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, i
 
 
 def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
-    """Return the next offset in each partition; no partition when the progress is unknown."""
+    """Return the next offset in each partition; no partition when the progress is unknown.
+
+    Example:
+        >>> all_offsets({PartitionId("rejected", 0): PartitionProgress(7, 0)})
+        {PartitionId(log='rejected', partition=0): 7}
+        >>> all_offsets(None)
+        {}
+    """
     return {partition: reached.next_offset for partition, reached in (progress or {}).items()}
 
 
 def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
-    """Return the version of the sites' numbers: `s`, the published settlements, and `.p`, the committed positions.
+    """Return the version of the sites' data as `s<sum of settlement sequences>.p<sum of committed offsets>`.
 
     Both parts only grow. The committed positions determine the live stream's counts: positions in the partitions
     that can hold the sites' hits, and in the partitions of refusals.
@@ -61,6 +88,12 @@ def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | Non
         hits: the processor's committed progress in the hits topic, read before `sequences`.
         refusals: the same in the refusals topic.
         sequences: the sum of the sites' sequences of published settlements.
+
+    Example:
+        >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
+        >>> progress = {PartitionId("hits", n): PartitionProgress(10 * n, 0) for n in range(4)}
+        >>> data_version([shop], progress, None, sequences=2)
+        's2.p30'
     """
     offsets = {**offsets_of(sites, hits), **all_offsets(refusals)}
     return f"s{sequences}.p{sum(offsets.values())}"

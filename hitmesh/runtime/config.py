@@ -52,7 +52,7 @@ def load(model: type[SettingsT], environment: Mapping[str, str]) -> SettingsT:
     for name in environment:
         if name.startswith(prefix) and name not in known:
             nearest = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"
+            hint = f"; did you mean {nearest[0]}?" if nearest else f"; use one of {', '.join(sorted(known))}"
             raise RefusedError(
                 f"environment variable {name} is not a setting{hint}", reason=LocalReason.INVALID_CONFIG, field=name
             )

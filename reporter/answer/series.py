@@ -148,7 +148,7 @@ def _fill_gaps(question: Question, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
         if question.gap_fill_is_default:
             return rows, (f"empty buckets are left out: {complaint}",)
         raise RefusedError(
-            f"{complaint}: use gap_fill NONE, a coarser grain, a shorter range or a filter",
+            f"{complaint}: use gap_fill none, a coarser grain, a shorter range or a filter",
             field="gap_fill",
             reason=ErrorReason.TOO_MANY_ROWS,
             rows=count,

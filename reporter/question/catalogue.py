@@ -232,7 +232,7 @@ _IN_ORDER = (
     _count("bot_hits", Unit.HITS, "Hits with a bot's user agent."),
     _count("excluded_hits", Unit.HITS, "Hits left out of other metrics by default."),
     _count("duplicate_hits", Unit.HITS, "Copies of earlier hits; counted in no other metric."),
-    _count("rejected_hits", Unit.HITS, "Refused hits, at the time of refusal. By site only."),
+    _count("rejected_hits", Unit.HITS, "Refused hits, counted when they were refused. Has no dimension but the site."),
     _count("late_hits", Unit.HITS, "Hits received more than 60 minutes after the event."),
     _count("clock_skewed_hits", Unit.HITS, "Hits with a corrected event time."),
 )
@@ -312,7 +312,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with up to three similar names; if no name is similar, a list of all known names."""
     names = list(known)
     near = _similar(name, names)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names)}"
 
 
 def similar(name: str, known: Iterable[str]) -> str:

@@ -113,7 +113,9 @@ def _refuse_list(field: str, ids: Sequence[str], max_length: int) -> None:
         )
     for index, id_ in enumerate(ids):
         if id_ in ids[:index]:
-            raise RefusedError(f"{field} name {id_[:64]!r} twice: name it once", field=f"{field}[{index}]", value=id_)
+            raise RefusedError(
+                f"{id_[:64]!r} appears twice in {field}: list each id once", field=f"{field}[{index}]", value=id_
+            )
 
 
 def _refuse_conflicts(metrics: Iterable[Metric], dimensions: Sequence[str], tree: Filter | None) -> None:

@@ -44,7 +44,7 @@ def checked_filter(message: pb.Filter) -> Filter:
     if comparisons > MAX_COMPARISONS:
         raise _refused(
             "filter",
-            f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use IN for many values",
+            f"{comparisons} comparisons; the limit is {MAX_COMPARISONS}: use operator IN for many values",
             count=comparisons,
             limit=MAX_COMPARISONS,
         )
@@ -92,7 +92,7 @@ def _parts(message: pb.FilterList, path: str, depth: int) -> tuple[Filter, ...]:
     if not 1 <= len(message.filters) <= MAX_LIST:
         raise _refused(
             path,
-            f"{len(message.filters)} filters; the rule is 1 to {MAX_LIST}",
+            f"the list has {len(message.filters)} filters: send 1 to {MAX_LIST}",
             count=len(message.filters),
             limit=MAX_LIST,
         )
@@ -117,7 +117,7 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
         rule = f"1 to {max_values}" if max_values > 1 else "exactly 1"
         raise _refused(
             f"{path}.values",
-            f"{len(message.values)} values for {operator.value}; the rule is {rule}",
+            f"operator {operator.value} has {len(message.values)} values: send {rule}",
             value=operator.value,
             count=len(message.values),
             limit=max_values,

@@ -105,7 +105,7 @@ def test_an_export_that_would_be_cut_is_refused_and_a_limit_cuts_it_with_a_warni
             "gap_fill",
         )
         assert (
-            "100,800 rows; the limit is 100,000: use gap_fill NONE, a coarser grain, a shorter range or a filter"
+            "100,800 rows; the limit is 100,000: use gap_fill none, a coarser grain, a shorter range or a filter"
             in found.message
         )
     request.limit = 5

@@ -231,7 +231,7 @@ def nested(depth: int) -> pb.Filter:
     [
         (pb.Filter(), "INVALID_FILTER", "this filter is empty"),
         (nested(9), "INVALID_FILTER", "more than 8 deep"),
-        (pb.Filter(and_list=pb.FilterList()), "INVALID_FILTER", "0 filters; the rule is 1 to 50"),
+        (pb.Filter(and_list=pb.FilterList()), "INVALID_FILTER", "the list has 0 filters: send 1 to 50"),
         (comparison("chanel", pb.FILTER_OPERATOR_EQ, "x"), "UNKNOWN_DIMENSION", "did you mean channel"),
         (
             comparison("os", pb.FILTER_OPERATOR_UNSPECIFIED, "x"),

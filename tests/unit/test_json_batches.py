@@ -130,7 +130,7 @@ def test_only_the_first_hits_that_are_wrong_are_looked_at_again() -> None:
     issues = admitted(frame_of({"ingestKey": SERVER, "hits": hits}, detailed=2)).issues
     assert [issue.field for issue in issues] == ["visitorId", "visitorId", "", "", ""]
     assert [issue.hit_id for issue in issues] == ["0", "1", "2", "3", "4"]
-    assert issues[2].message == "hit 2 of 5 is not the JSON of a Hit: send the hit in a smaller batch to learn why"
+    assert issues[2].message == "hits[2] is not the JSON of a Hit: send the hit in a smaller batch to learn why"
 
 
 @pytest.mark.parametrize(

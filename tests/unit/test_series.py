@@ -233,7 +233,7 @@ def test_too_many_filled_rows_fall_back_to_sparse_unless_they_were_asked_for() -
     explicit = a_question(
         "hits", dimensions="page_path", grain=Grain.HOUR, until="2015-05-31", gap_fill_is_default=False
     )
-    with pytest.raises(RefusedError, match="108,000 rows; the limit is 100,000: use gap_fill NONE") as caught:
+    with pytest.raises(RefusedError, match="108,000 rows; the limit is 100,000: use gap_fill none") as caught:
         ask(store, explicit)
     assert caught.value.reason == "TOO_MANY_ROWS"
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "freshness": LazyCommand("hitmesh.tools.cli.freshness:freshness", "Show how current the reports are."),
     "ledger": LazyCommand("hitmesh.tools.cli.ledger:ledger", "Check that every hit is accounted for."),
     "drift": LazyCommand("hitmesh.tools.cli.drift:drift", "Show how settlement changed the live numbers."),
-    "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show the positions and the outcome of a hit."),
+    "trace": LazyCommand("hitmesh.tools.cli.trace:trace", "Show where a hit is in the log, and its outcome."),
     "stack": LazyCommand("hitmesh.tools.cli.stack:stack_group", "Run real Kafka, Cassandra and Druid on this machine."),
     "init": LazyCommand("hitmesh.tools.cli.init:init", "Create or check topics, tables and data sources."),
     "version": LazyCommand("hitmesh.tools.cli.version:version", "Print the version."),

@@ -60,7 +60,10 @@ class Range(NamedTuple):
     "--until", callback=date_text, metavar="DATE", help="Last date in the report's zone, inclusive. Default: today."
 )
 @click.option(
-    "--last", metavar="7d", help="Last days in the report's zone, today included, instead of --since and --until."
+    "--last",
+    metavar="7d",
+    help="Range in the report's zone, instead of --since and --until: 7d, 2w or 1m up to today; today, yesterday, "
+    "this_month or last_month.",
 )
 @click.option("--grain", type=click.Choice(GRAINS), default="none", show_default=True, help="Width of a time bucket.")
 @click.option("--tz", default="", metavar="ZONE", help="IANA zone, for example Asia/Kathmandu. Default: the site's.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Show the positions and the outcome of a hit.",
+    short_help="Show where a hit is in the log, and its outcome.",
     epilog=examples(
         "hitmesh trace 0197f3a2-demo-hit --site demo/example",
         "hitmesh trace 0197f3a2-demo-hit --site demo/example --since 2026-11-01 --until 2026-11-07 -o json",
