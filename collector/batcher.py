@@ -111,9 +111,7 @@ class MicroBatcher:
             self._send_away([waiting])
 
     def _send_away(self, waiting: Sequence[Waiting]) -> None:
-        stopping = retry_later(
-            HitReason.LOG_FULL, "the collector is stopping: send the batch again to another collector", 1.0
-        )
+        stopping = retry_later(HitReason.LOG_FULL, "the collector is stopping: send the batch again", 1.0)
         report_all(waiting, [stopping] * len(waiting), self._meter)
 
     def _run(self) -> None:

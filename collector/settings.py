@@ -70,13 +70,14 @@ class CollectorSettings(ServiceSettings):
     refused_bytes_s: int = Field(
         default=1 << 20,
         ge=1,
-        description="Refused work per second, in bytes: for all senders without a key, and for all browser keys",
+        description="Budget for work on refused hits, in bytes per second: one for all senders without a known key, "
+        "one for all browser keys; senders beyond the budget must send later",
     )
     max_stream_age_s: float = Field(
         default=600.0,
         gt=0,
         le=86_400,
-        description="Age in seconds, about, at which a client is asked to open another stream",
+        description="Approximate age of a stream in seconds at which its client is asked to open another",
     )
     complain_every_s: float = Field(
         default=10.0, ge=0, description="Minimum seconds between two log lines about batches not taken, per reason"

@@ -112,7 +112,7 @@ class StreamSlots(Generic[StreamT]):
 def too_many_streams(held: str, limit: int) -> RetryError:
     """Return the error that refuses a stream."""
     return RetryError(
-        f"this collector has {held}; the limit is {limit}: open the stream again, on another collector",
+        f"this collector has {held}; the limit is {limit}: open the stream again later",
         reason=ErrorReason.TOO_MANY_STREAMS,
         retry_after_s=2.0,
         limit=limit,

@@ -144,7 +144,7 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
         rows & denied,
         HitReason.CONSENT_DENIED,
         "context.consent.analytics",
-        "the visitor denied analytics consent: cookieless counting needs a trusted edge's client_ip and a user agent",
+        "without analytics consent a hit needs a user agent and a trusted edge's client_ip: send both or no such hits",
     )
     verdicts.refuse(
         rows,

@@ -138,7 +138,7 @@ def _refuse_conflicts(metrics: Iterable[Metric], dimensions: Sequence[str], tree
 def _checked_limit(limit: int) -> int:
     if not 1 <= limit <= MAX_ROWS:
         raise RefusedError(
-            f"limit {limit:,} is not 1 to {MAX_ROWS:,}: use a coarser grain, a filter or a shorter range",
+            f"limit {limit:,} is out of range: send 1 to {MAX_ROWS:,}",
             field="limit",
             value=limit,
             limit=MAX_ROWS,

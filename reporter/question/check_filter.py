@@ -128,7 +128,7 @@ def _comparison(message: pb.DimensionFilter, path: str) -> Comparison:
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise _refused(
                 f"{path}.values[{index}]",
-                f"the value is {len(value.encode()):,} bytes; the limit is {MAX_VALUE_BYTES:,}",
+                f"the value is {len(value.encode()):,} bytes; the limit is {MAX_VALUE_BYTES:,}: send a shorter value",
                 size=len(value.encode()),
                 limit=MAX_VALUE_BYTES,
             )

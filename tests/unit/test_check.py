@@ -130,9 +130,9 @@ def test_the_cure_for_a_very_long_range_is_a_grain_that_fits() -> None:
         ({"metrics": ["hits"] * 21}, "metrics", "21 metrics; the limit is 20"),
         ({"metrics": ["hits", "hits"]}, "metrics[1]", "twice"),
         ({"dimensions": ["os"] * 6}, "dimensions", "6 dimensions; the limit is 5"),
-        ({"limit": 100_001}, "limit", "limit 100,001 is not 1 to 100,000"),
-        ({"limit": -1}, "limit", "not 1 to 100,000"),
-        ({"limit": 0}, "limit", "limit 0 is not 1 to 100,000"),
+        ({"limit": 100_001}, "limit", "limit 100,001 is out of range: send 1 to 100,000"),
+        ({"limit": -1}, "limit", "send 1 to 100,000"),
+        ({"limit": 0}, "limit", "limit 0 is out of range: send 1 to 100,000"),
         ({"gap_fill": 9}, "gap_fill", "use GAP_FILL_NONE, GAP_FILL_ZERO or GAP_FILL_NULL"),
     ],
 )

@@ -73,7 +73,8 @@ class Range(NamedTuple):
     "filter_text",
     default="",
     metavar="F",
-    help="dim==v, dim!=v, dim=~regexp, dim in(a,b); `;` is and, `,` is or, a backslash escapes.",
+    help="Conditions dim==v, dim!=v, dim=~regexp or dim in(a,b). Join with `,` for or, which binds tighter, and `;` "
+    "for and. A backslash escapes both in values.",
 )
 @click.option("--include-excluded", is_flag=True, help="Include hits that are excluded by default, such as bots.")
 @click.option(
