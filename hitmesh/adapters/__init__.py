@@ -1,1 +1,1 @@
-"""Adapters: the ports of hitmesh.ports on real storage. Only modules in this package import a driver (decision A13)."""
+"""Adapters implement the ports of hitmesh.ports on stores. Only this package imports drivers (architecture A13)."""

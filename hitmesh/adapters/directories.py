@@ -25,10 +25,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenedDirectory:
-    """The directory of a store.
+    """The directory of a store, with functions to check and close the store.
 
     `check` opens the file and migrates the schema, so that a service fails at start when the file is unusable
-    (StoreCorrupt, Unavailable). `close` closes file or connections; a second call changes nothing.
+    (StoreCorrupt, Unavailable); without a file, `check` does nothing. `close` closes the file or the connections; a
+    second call changes nothing.
     """
 
     port: SiteDirectory
@@ -46,7 +47,7 @@ def open_directory(url: str, clock: Clock, *, unknown_keys_s: int = UNKNOWN_KEYS
 
 
 def in_files(directory: Path, clock: Clock, unknown_keys_s: int) -> OpenedDirectory:
-    """Return the directory in directory.db."""
+    """Return the directory of sites and keys that is stored in directory.db, a file in `directory`."""
     file = Database(directory / "directory.db", DIRECTORY_SCHEMA, secure_delete=True)
     return OpenedDirectory(EmbeddedSiteDirectory(file, clock, unknown_keys_s=unknown_keys_s), file.open, file.close)
 

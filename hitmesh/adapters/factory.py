@@ -1,7 +1,8 @@
-"""Build every port from a store URL; the only module that imports all embedded and memory adapters.
+"""Build an adapter for every port (hitmesh.ports) from a store URL.
 
-Composition roots call `open_stores`. A file is opened, and created, when a port first needs the file; a service pays
-only for the ports in use. Server drivers are imported only when the URL names servers.
+Composition roots call `open_stores`. This is the only module that imports all embedded and memory adapters. Each file
+is opened, and created if absent, when an adapter first uses the file, so a service opens only the files of the ports
+that the service uses. Server drivers are imported only when the URL names servers.
 """
 
 from __future__ import annotations
@@ -74,15 +75,15 @@ def open_stores(
     keep_refused_days: int = KEEP_REFUSED_DAYS,
     unknown_keys_s: int = UNKNOWN_KEYS_S,
 ) -> Stores:
-    """Return the ports over a store.
+    """Return the adapters of every port over one store.
 
     Args:
         url: `memory:` for separate stores per call, `embedded:/absolute/directory` for stores that processes share, or
             `servers:?kafka=…&cassandra=…&broker=…&coordinator=…`.
         clock: the only source of time.
         node: name of this instance among the instances of the same service; only servers need a node name.
-        partitions: number of partitions per topic for a new store; an existing store and servers keep their numbers.
-        keep_refused_days: how long servers keep the bytes of refused hits; embedded stores rely on `drop_bytes`.
+        partitions: number of partitions per topic for a new store; ignored for existing files and for servers.
+        keep_refused_days: days that servers keep the bytes of refused hits; other stores keep bytes until `drop_bytes`.
         unknown_keys_s: limit per second of look-ups for unknown ingest keys; the memory store has no limit.
 
     Raises:

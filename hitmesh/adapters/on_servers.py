@@ -1,7 +1,8 @@
-"""Build every port on Kafka, Cassandra and Druid; the only module that imports the adapters of all three.
+"""Build an adapter for every port (hitmesh.ports) on Kafka, Cassandra and Druid.
 
-Imported only when a store URL names servers. This module decides which server stores which data (architecture §4). A
-connection is opened when a store adapter first needs the server.
+This is the only module that imports the adapters of all three servers, and the module is imported only when a store URL
+names servers. It decides which server stores which data (architecture §4). A connection is opened when an adapter first
+needs the server.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ def stores_on(
     """Return the store interfaces (hitmesh.ports) implemented on Kafka, Cassandra and Druid.
 
     Args:
-        servers: addresses of the servers, and the mesh's names on them.
+        servers: addresses of the servers, and the names of the mesh's topics, keyspace and data sources.
         clock: the only source of time.
-        node: instance name. After a restart, group membership and transactions are found again by this name.
+        node: name of this instance. After a restart, an instance with the same name takes over the earlier instance's
+            membership in consumer groups, and ends the earlier instance's open Kafka transactions.
         group: the consumer group whose committed positions are the system's progress.
-        keep_refused_days: how long the bytes of newly refused hits are kept.
+        keep_refused_days: how many days the bytes of newly refused hits are kept.
         unknown_keys_s: limit per second of look-ups for ingest keys that Cassandra does not have.
     """
     session, client = CassandraSession(servers), DruidClient(servers)

@@ -1,6 +1,6 @@
 """The topics, tables and data sources that a mesh on servers needs, in creation order.
 
-Cassandra comes first because topics are declared in Cassandra. Called by `hitmesh init` and `hitmesh dev`.
+Cassandra comes first because topics are declared in Cassandra. `hitmesh init` and `hitmesh dev` apply the plan.
 """
 
 from __future__ import annotations

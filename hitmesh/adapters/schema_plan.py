@@ -1,6 +1,6 @@
-"""A schema plan as values: options in, changes out; each change can apply itself.
+"""The values of a schema plan: the options that a plan follows, and the changes that a plan lists.
 
-Defines only the shape of a plan; each server's `schema` module decides the required state.
+This module defines only the types; each server's `schema` module decides the required state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """The action of a change."""
+    """What a plan does with a part of the schema."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -25,7 +25,7 @@ class Change:
     Attributes:
         server: kafka, cassandra or druid.
         thing: for example `topic hitmesh.hits`.
-        action: KEEP where nothing differs.
+        action: CREATE for a missing part, CHANGE for a differing part, KEEP where nothing differs.
         description: text for people: the part that is created, or the difference and the effect of the change.
         apply: applies the change; idempotent.
     """
@@ -39,21 +39,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """Sizes of all created parts. Defaults suit a single machine; production values are in docs/data-model.md.
+    """Sizes and retention of all created parts.
+
+    The defaults suit a single machine; docs/data-model.md lists values for production.
 
     Attributes:
-        hits_partitions: partitions in the hits topic (decision A4); never changed once the topic has hits.
+        hits_partitions: partitions in the hits topic (architecture A4); must not change once the topic has hits.
         rollups_partitions: partitions in each topic that Druid reads.
         replication: copies per Kafka partition and per Cassandra row.
-        min_insync: copies that must have a record before the record is acknowledged.
-        hits_retention_days: how long Kafka keeps hits for replay.
-        rollups_retention_days: how long Kafka keeps rows that Druid has ingested.
-        raw_ttl_days: how long raw records and order claims are kept; 0 = forever.
-        series_ttl_days: how long partials are kept; 0 = forever.
-        segment_granularity: span covered by a segment from a Druid task: HOUR or DAY.
-        task_count: Druid tasks per data source.
-        task_minutes: how long a Druid task reads before it publishes its segments.
-        rows_retention_days: how long Druid keeps rows; 0 = forever.
+        min_insync: replicas that must store a record before Kafka acknowledges the record.
+        hits_retention_days: how many days Kafka keeps hits for replay.
+        rollups_retention_days: how many days Kafka keeps the rows that Druid ingests.
+        raw_ttl_days: how many days raw records and order claims are kept; 0 = forever.
+        series_ttl_days: how many days partials are kept; 0 = forever.
+        segment_granularity: time span of each segment that a Druid ingestion task writes: HOUR or DAY.
+        task_count: Druid ingestion tasks per data source.
+        task_minutes: how many minutes an ingestion task reads before it publishes its segments.
+        rows_retention_days: how many days Druid keeps rows; 0 = forever.
     """
 
     hits_partitions: int = 4

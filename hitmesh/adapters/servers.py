@@ -28,14 +28,15 @@ class Servers:
     """Addresses and names from a `servers:?…` URL.
 
     Attributes:
-        kafka: bootstrap addresses, host:port separated by commas.
-        cassandra: contact points, host:port separated by commas.
-        broker: Druid broker, http URL.
-        coordinator: Druid coordinator, which must also be the overlord, http URL.
+        kafka: bootstrap addresses of Kafka, host:port separated by commas.
+        cassandra: contact points of Cassandra, host:port separated by commas.
+        broker: http URL of the Druid broker.
+        coordinator: http URL of the Druid coordinator, which must also run the overlord.
         name: mesh name; prefix for topics, keyspace and data sources.
         keyspace: Cassandra keyspace; empty = `name`.
         datacenter: Cassandra datacenter local to this process.
-        mark_margin_ms: delay after a mark is seen in Druid until the mark counts (architecture §4).
+        mark_margin_ms: milliseconds from the first sight of a progress mark in both data sources until the mark counts
+            (architecture §4).
     """
 
     kafka: str

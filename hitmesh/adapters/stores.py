@@ -26,7 +26,7 @@ from hitmesh.ports import (
     StateStore,
 )
 
-# How long the bytes of refused hits are kept.
+# Days for which the bytes of refused hits are kept.
 KEEP_REFUSED_DAYS: Final = 30
 
 
@@ -34,10 +34,11 @@ KEEP_REFUSED_DAYS: Final = 30
 class Stores:
     """Every port over one store.
 
-    `log_reader(topic, group)` makes a reader, which the caller must close. `trim(older_than_ms)` deletes log records
-    with an earlier log time that every group has committed, and returns the number of deleted records. `check` opens
-    all files and migrates their schemas to the newest version, so that a service fails at start when a file is unusable
-    (StoreCorrupt, Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
+    `log_reader(topic, group)` makes a reader, which the caller must close. `trim(older_than_ms)` deletes the log
+    records that every consumer group has committed and whose log time is before `older_than_ms` (UTC ms), and returns
+    the number of deleted records; only embedded stores delete records this way. `check` opens all files and migrates
+    their schemas to the newest version, so that a service fails at start when a file is unusable (StoreCorrupt,
+    Unavailable); without `check`, a file is opened at its first use. `close` closes the log, then all
     files or connections; a second call changes nothing.
     """
 

@@ -30,7 +30,7 @@ def embedded_directory(url: str) -> Path:
 
 
 def without_driver(url: str, error: ModuleNotFoundError) -> RefusedError:
-    """Return the error for a URL that names servers whose driver is not installed."""
+    """Return the error for a `servers:` URL when the driver of one of the servers is not installed."""
     return RefusedError(
         f"store {url!r}: {error.name} is not installed; run pip install 'hitmesh[kafka,cassandra,druid]'",
         field="store",

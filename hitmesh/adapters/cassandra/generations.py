@@ -1,4 +1,4 @@
-"""Generations on Cassandra: which generation of a site-day is read (decision A9); one conditional row per site-day.
+"""Generations on Cassandra: which generation of a site-day is read (architecture A9); one conditional row per site-day.
 
 A publication is atomic, because the entry, its ledger, the reference to its carry and the replaced generations form a
 single row. The row is written on condition that its version is unchanged since the read, in the same batch as the

@@ -1,4 +1,4 @@
-"""The registry of logs that `hitmesh init` declared, current and retired (decision A4).
+"""The registry of logs that `hitmesh init` declared, current and retired (architecture A4).
 
 The last declared log of a topic is its current log. Code that waits for all partitions must use the declared partitions
 (rule L1), not the partitions that Kafka reports.

@@ -1,4 +1,4 @@
-"""Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, decision A6).
+"""Series on Cassandra: partials per epoch and cell, and settled series (step 6 of the journey, architecture A6).
 
 The newest partial wins without a read: a partial's `written` is its write timestamp, so write order does not matter and
 a stale partial changes nothing. A settled series is a separate version, made visible by a single row.

@@ -1,4 +1,4 @@
-"""Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (decision A12).
+"""Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
 
 A progress mark is sent after its rows. A mark counts only some time after both data sources showed the mark, since a
 query may see a batch's mark before a late row that opens an older segment. A separate thread polls Druid for marks, so

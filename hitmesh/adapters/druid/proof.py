@@ -1,4 +1,4 @@
-"""Proof, by progress marks within each query, that an answer saw all rows that existed before (decision A12).
+"""Proof, by progress marks within each query, that an answer saw all rows that existed before (architecture A12).
 
 A query selects the marks that count in addition to its rows; an answer that lacks a mark is rejected. A mark is the
 last row in a transaction and is stored with the transaction's rows. If the broker does not see the server that holds

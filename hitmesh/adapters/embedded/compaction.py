@@ -26,7 +26,7 @@ MAX_ROWS: Final = 100_000  # rows that wait
 FAN: Final = 8  # blobs per level
 # Limit on chunk rows per merge. After a transaction, blobs are merged until half this number of rows is reached.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
-# A day's hits may arrive until 26 h after its end (decision A8), and days are in event time.
+# A day's hits may arrive until 26 h after its end (architecture A8), and days are in event time.
 _OPEN_DAYS: Final = 3
 _SWEPT_AT_ONCE: Final = 8
 

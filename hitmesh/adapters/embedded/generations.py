@@ -1,4 +1,4 @@
-"""Step S of the journey on one machine: the current generation of each site-day (decision A9), in settled.db.
+"""Step S of the journey on one machine: the current generation of each site-day (architecture A9), in settled.db.
 
 This module decides which attempt wins when two attempts settle the same site-day; it does not read carries or rows.
 """

@@ -1,4 +1,4 @@
-"""Read records of log.db again, without a consumer group, to rebuild state from the log (decision A5).
+"""Read records of log.db again, without a consumer group, to rebuild state from the log (architecture A5).
 
 A scan holds a limited number of records in memory, and neither reads nor commits the positions of a consumer group.
 """

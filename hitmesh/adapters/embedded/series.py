@@ -1,8 +1,8 @@
-"""Step 6 of the journey on one machine: partials, each the contribution of an epoch to a cell, in raw.db (decision A6).
+"""Step 6 of the journey on one machine: partials in raw.db (architecture A6).
 
-The sums of a partial are stored in a blob, so that rows stay small and a new sum needs no new column. A settled
-site-day is stored as a single blob. hitmesh.adapters.shared.partials decides the content of partials and how partials
-add up.
+A partial is the contribution of an epoch to a cell. The sums of a partial are stored in a blob, so that rows stay small
+and a new sum needs no new column. A settled site-day is stored as a single blob. hitmesh.adapters.shared.partials
+decides the content of partials and how partials add up.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Step 3 of the journey on Kafka: append records to topics, acknowledged by all in-sync replicas.
 
 A record is durable when the delivery report says so (acks=all). The number of waiting records is limited. The caller
-chooses the partition, never the client library (decision A4). This module never reads a record's content.
+chooses the partition, never the client library (architecture A4). This module never reads a record's content.
 """
 
 from __future__ import annotations

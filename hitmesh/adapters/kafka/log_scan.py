@@ -1,4 +1,4 @@
-"""Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (decision A5).
+"""Read records of a Kafka topic again, without a consumer group, to rebuild state from the log (architecture A5).
 
 Log time is a running maximum (rule L1) that Kafka does not store. For a read that begins in the middle of a log, either
 the caller supplies the log time at the start, or the read begins `look_back` records earlier; log times may then be too

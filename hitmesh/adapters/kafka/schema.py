@@ -1,8 +1,8 @@
 """The Kafka topics of a mesh, for the log and for Druid, with their retention settings.
 
 This module decides which differences from the wanted settings may be applied. The number of hits partitions never
-changes, since a site's partition depends on this number (decision A4). A newly created log topic is declared as a new
-log.
+changes, because a site's partition depends on this number (architecture A4). A newly created log topic is declared as a
+new log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A transactional producer and its recovery from errors (decision A6, costs.md).
+"""A transactional producer and its recovery from errors (architecture A6, costs.md).
 
 The client's error classes decide. Abortable transactions are aborted. After a time-out or any other error the producer
 is discarded, since the client can no longer end the transaction (no KIP-890 support). The next producer with the same

@@ -1,1 +1,1 @@
-"""Rules that every store obeys, shared so that adapters cannot differ."""
+"""Rules that every store obeys. Adapters share this code, so that their results cannot differ."""

@@ -1,7 +1,7 @@
-"""Step 8 of the journey without a query engine: rows and a question in, the answer out.
+"""Step 8 of the journey without a query engine: compute the answer to a question from rows in memory.
 
-This module filters rows that are already in memory, assigns them to buckets, sums them and unites their sketches, with
-polars and hitmesh.model.sketches. Callers must pass only rows from the requested generations.
+This module filters the rows, assigns them to buckets, sums them and unites their sketches, with polars and
+hitmesh.model.sketches. Callers must pass only rows from the requested generations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def needed_columns(question: MetricQuery, dimensions: Sequence[str]) -> list[str
     """Return the stored columns that the question reads, without repeats.
 
     Raises:
-        RefusedError: the row source has no such column.
+        RefusedError: the question needs a column that rows of this source do not have.
     """
     all_dimensions = [*dimensions, *(comparison.dimension for comparison in comparisons_in(question.filter))]
     columns = ["cell", "excluded", *(_column(question, dimension) for dimension in all_dimensions)]
@@ -77,13 +77,13 @@ def answer(
     max_cells: int = MAX_CELLS,
     max_groups: int = MAX_GROUPS,
 ) -> pl.DataFrame:
-    """Return bucket, dimensions, sums and united sketches of the matching rows, one row per group with a match.
+    """Return bucket, dimensions, sums and united sketches of the matching rows, one row per group.
 
     A sketch is null where no row in the group has a sketch.
 
     Args:
-        rows: `needed_columns` of rows from the requested generations, any order.
-        question: the question; rows outside its range, with excluded hits or failing its filter do not count.
+        rows: rows from the requested generations, with `needed_columns`, in any order.
+        question: selects rows by range, filter and `include_excluded`; other rows do not count.
         checkpoint: called between steps.
         max_cells: limit on rows × (columns + comparisons).
         max_groups: limit on rows in the answer.
@@ -114,7 +114,7 @@ def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint =
     """Return the rows inside the question's range that pass its filter.
 
     Raises:
-        RefusedError: a pattern is not valid RE2, or patterns and values together are too many.
+        RefusedError: a pattern is not valid RE2, or matching all patterns against all values would cost too much.
     """
     first, end = max(question.start, question.bucket_starts[0]), question.end
     holds = (pl.col("cell") >= first) & (pl.col("cell") < end)
@@ -127,7 +127,7 @@ def matching(rows: pl.DataFrame, question: MetricQuery, checkpoint: Checkpoint =
 
 
 def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
-    """Return the bucket index of each cell; no cell lies before the first start."""
+    """Return the bucket index of each cell; `cells` must not contain a cell before the first start."""
     if len(starts) == 1:
         return pl.repeat(0, len(cells), dtype=pl.Int32, eager=True).alias(_BUCKET)
     found = np.searchsorted(np.array(starts, np.int64), cells.to_numpy(), side="right") - 1
@@ -135,7 +135,7 @@ def _buckets(cells: pl.Series, starts: tuple[int, ...]) -> pl.Series:
 
 
 def united(parts: pl.Series) -> pl.Series:
-    """Return the union of each list of sketches; null without a sketch, a single sketch unchanged."""
+    """Return the union of each list of sketches: null if the list has no sketch, a single sketch unchanged."""
     flat = parts.explode(empty_as_null=False)
     group_ids = np.repeat(np.arange(len(parts)), parts.list.len().to_numpy())
     if flat.null_count():
@@ -215,7 +215,8 @@ class _Conditions:
     def _matching(self, dimension: str) -> dict[str, list[str]]:
         r"""Return the values that each pattern of the dimension matches, with all patterns evaluated together.
 
-        Google RE2 runs once per distinct value: polars' own engine gives \d, \w and \b another meaning (Unicode).
+        Google RE2 matches each distinct value once. Polars' own regex engine is not used, because its \d, \w and \b
+        match Unicode characters and not only ASCII.
         """
         if dimension not in self._matches:
             patterns = patterns_of(self._question.filter, dimension)

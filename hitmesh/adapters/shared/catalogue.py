@@ -7,12 +7,12 @@ from typing import Final, Protocol
 
 from hitmesh.model.positions import PartitionId, PartitionProgress, Topic
 
-# For a new store of a single machine.
+# Partitions per topic of a new store on a single machine.
 DEFAULT_PARTITIONS: Final[Mapping[Topic, int]] = {Topic.HITS: 4, Topic.REJECTED: 1}
 
 
 class Catalogue(Protocol):
-    """The declared logs."""
+    """The declared logs: each topic has one current log, and may have retired logs."""
 
     def log_id(self, topic: Topic) -> str:
         """Return the id of a topic's current log."""
@@ -38,7 +38,7 @@ class Writers(Protocol):
     """Writer numbers, shared by all processes."""
 
     def next(self, owner: str) -> int:
-        """Return a number greater than any before, and record this number as the owner's newest."""
+        """Return a writer number greater than every earlier one, and record the number as the owner's newest."""
 
     def newest(self, owner: str) -> int:
-        """Return the owner's newest number; 0 without a number."""
+        """Return the owner's newest writer number; 0 if the owner never had a number."""

@@ -1,4 +1,4 @@
-"""Pure rules for site directories: which sites conflict, which salts are kept. No storage, no randomness."""
+"""Pure rules for site directories: which requests conflict with an existing site, and which salts are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def secret_digest(secret: str) -> bytes:
 
 
 def agreed(existing: Site, requested: Site) -> Site:
-    """Return the existing site if the requested site agrees with the existing site.
+    """Return the existing site if the requested site has the same time zone, currency and policy.
 
     Raises:
         AlreadyExists: time zone, currency or policy differ.
@@ -43,7 +43,7 @@ def agreed(existing: Site, requested: Site) -> Site:
 
 
 def salted_date(local_date: date, today: date) -> date:
-    """Return the date whose salt serves `local_date`: `local_date` within a day of `today`, otherwise `today`."""
+    """Return the date whose salt serves `local_date`: the same date if within a day of `today`, otherwise `today`."""
     return local_date if abs(local_date - today) <= _ONE_DAY else today
 
 

@@ -1,7 +1,8 @@
-"""Columns of Druid's data sources besides the row columns (rollup_rows); they make rows and marks findable.
+"""The columns that Druid's data sources have in addition to the row columns (hitmesh.model.rows.rollup_rows).
 
-`presence` is a linear combination of a row's counts, and so additive like them. Every count in a key's net is at least
-0, so a key or a group has presence 0 exactly when its rows cancel out.
+Queries use these columns to find rows and progress marks. `presence` is the sum of a row's counts, plus 1 in
+settled rows, and is therefore as additive as the counts. Summed over all rows of a key, no count is below 0, so a key
+or a group of keys has presence 0 exactly when its rows cancel out.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import polars as pl
 from hitmesh.model.rows.rollup_rows import AMOUNT_MEASURES, AMOUNT_SUM, TRAFFIC_DIMENSIONS, VISITS_DIMENSIONS, RowSource
 from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 
-TIME: Final = "t"  # in a sent row; Druid calls it __time
+TIME: Final = "t"  # the name in a sent row; Druid renames the column to __time
 PRESENCE: Final = "presence"
-SENT: Final = "sent"  # 1 for every sent row: Druid folds rows with equal keys
+SENT: Final = "sent"  # 1 in every sent row; summed, because Druid folds rows with equal keys
 MARK: Final = "mark"
 MARK_OFFSET: Final = "mark_offset"
 MARK_LOG_TIME: Final = "mark_log_time"
 
-# Druid's own sums wrap at 2^63, when rows are folded and in answers. A large amount is therefore sent in two columns:
-# amount = low + high × 2^32, 0 <= low < 2^32. A key has at most as many rows as there are windows while its day is
-# open, below 2^23, so neither half leaves an int64 when rows are folded. For an answer's sum, a sum of doubles beside
-# the sum of lows tells the true value. Rows sent before the high column existed have none.
+# Druid's own sums wrap at 2^63, both when Druid folds rows and in its answers. A large amount is therefore sent in two
+# columns: amount = low + high × 2^32, 0 <= low < 2^32. A key has at most one row per window while its day is open,
+# fewer than 2^23 rows, so neither half overflows int64 when rows are folded. In an answer, a second sum of the low
+# halves, in doubles, shows how often the int64 sum has wrapped. Rows sent before the high column existed have no high
+# half.
 SMALL: Final = 1 << 40
 HALF: Final = 1 << 32
 HIGH: Final = {name: f"{name}_high" for name in AMOUNT_MEASURES}
@@ -47,8 +49,8 @@ MEASURES: Final = {
     source: (*measures, *(HIGH[name] for name in measures if name in HIGH))
     for source, measures in STREAM_MEASURES.items()
 }
-# Counts of hits or visits: never negative in the net. Neither money nor durations belong here; durations occur only
-# with visits, which are counted already.
+# Counts of hits or visits, which are never negative when summed over all rows of a key. Money may be negative and does
+# not belong here. Durations are not needed, because they occur only with visits, which are counted.
 COUNTS: Final = {
     RowSource.TRAFFIC: (
         "hits",
@@ -73,10 +75,10 @@ _WRAP: Final = 1 << 64
 
 
 def whole_amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows or sums of rows with each amount whole again, as a single Int128 column, 0 for null.
+    """Return rows, or sums of rows, with each amount joined from its halves into one Int128 column; 0 for null.
 
-    The sum of doubles over the low halves (`ABOUT`), if present, tells how often their exact sum has wrapped: its error
-    stays far below half of 2^64 for any number of rows that Druid can hold.
+    The sum of doubles over the low halves (`ABOUT`), if present, shows how often the int64 sum has wrapped, because
+    the error of the sum of doubles stays far below half of 2^64 for any number of rows that Druid can hold.
     """
     amounts = [name for name, high in HIGH.items() if high in rows.columns]
     return rows.with_columns(

@@ -1,7 +1,7 @@
 """Encode rows and progress marks for Druid as newline-separated JSON (step 6 of the journey, architecture §4).
 
-A message holds up to 500 rows in segment order. Empty columns are omitted, and sketches are encoded in base64. polars
-encodes whole columns; no code here loops over rows.
+A message holds up to 500 rows in the sort order of segments. Empty columns are omitted, and sketches are encoded in
+base64. polars encodes whole columns; no code here loops over rows.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from hitmesh.model.rows.stream_columns import STREAM_MEASURES
 from hitmesh.model.zones import DAY_MS
 
 MAX_ROWS: Final = 500
-_MAX_BYTES: Final = 4 << 20  # a sketch is at most 32 KiB; a message stays below 8 MiB
-# A column with values in a smaller share of rows is omitted from the other rows' messages.
+_MAX_BYTES: Final = 4 << 20  # larger messages are halved; with sketches of at most 32 KiB, a message stays below 8 MiB
+# A column with values in less than this share of the rows is omitted from the messages of the other rows.
 _SELDOM: Final = 0.25
 _ALWAYS: Final = (TIME, "site", "generation", "excluded", SENT)  # in every message
 
 
 def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
-    """Return rows as messages of up to 500 JSON lines, sorted like segments: Druid sorts again, at less cost.
+    """Return rows as messages of up to 500 JSON lines, sorted like segments, so that Druid's own sort costs less.
 
     Rows with values in rare columns come last, so that the other messages omit these columns.
 
     Args:
-        rows: columns of hitmesh.model.rows.rollup_rows, or of the stream, which has an additional measure.
+        rows: columns of hitmesh.model.rows.rollup_rows, or of the stream's rows, which have an additional measure.
         source: the row source.
 
     Raises:
-        ValueError: a row's cell is not in its day; queries find rows by the cell's day.
+        ValueError: a row's cell is not in the row's day. Such a row would be lost, because queries find rows by the
+                cell's day.
     """
     if (rows["cell"] // DAY_MS != rows["day"]).any():
         raise ValueError("a row's cell is outside the row's UTC day")
@@ -62,7 +63,7 @@ def encoded(rows: pl.DataFrame, source: RowSource) -> list[bytes]:
 
 
 def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
-    """Return the mark for a position: all rows from the log partition before this position were sent earlier."""
+    """Return a position's progress mark: all rows from the log partition before the position were sent earlier."""
     return orjson.dumps(
         {
             TIME: progress.log_time - progress.log_time % DAY_MS,
@@ -74,7 +75,7 @@ def encoded_mark(partition: PartitionId, progress: PartitionProgress) -> bytes:
 
 
 def mark_of(partition: PartitionId) -> str:
-    """Return a partition's name in marks."""
+    """Return a partition's name in progress marks."""
     return f"{partition.log}/{partition.partition}"
 
 
@@ -102,7 +103,7 @@ def _as_sent(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def _large_amounts(rows: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return the amounts that are too large for a single column in some row, with an expression for those rows."""
+    """Return the amounts that need two columns in some row, each with an expression that selects those rows."""
     there = [name for name in HIGH if name in rows.columns]
     found = {name: (pl.col(name) >= SMALL) | (pl.col(name) <= -SMALL) for name in there}
     any_of = rows.select(is_large.any().alias(name) for name, is_large in found.items())

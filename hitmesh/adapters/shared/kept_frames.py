@@ -1,4 +1,4 @@
-"""An LRU cache of data frames, bounded by bytes."""
+"""An LRU cache of data frames with a limit on the cached bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A cache of ingest keys that limits store look-ups for unknown keys.
 
 A sender with guessed secrets causes at most `unknown_keys_s` fruitless look-ups per second. A look-up that finds a key
-does not count against this limit. A key that this process knew before the directory changed is also looked up outside
-the limit, so guessing senders never lock out a known key.
+does not count against this limit. After a change of the directory, keys that this process knew before are also looked
+up outside the limit, so a sender with guessed secrets never locks out a known key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class KnownKeys:
 
     Args:
         clock: refills the look-up budget.
-        unknown_keys_s: fruitless look-ups per second; also the maximum saved budget.
+        unknown_keys_s: fruitless look-ups per second; also the largest number of look-ups that an idle time saves up.
         max_unknown: maximum number of unknown secrets remembered until `forget_unknown`.
         max_kept: maximum number of keys from before a directory change that still get free look-ups.
     """
@@ -90,7 +90,7 @@ class KnownKeys:
             self._keys = {}
 
     def forget_unknown(self) -> None:
-        """Forget the unknown secrets, because a new key may have such a secret."""
+        """Forget the unknown secrets, because a new key may have one of these secrets."""
         self._unknown = set()
 
     def _take(self) -> None:

@@ -10,10 +10,10 @@ from hitmesh.model.sites import SiteDay
 
 
 def whole_sites(site_days: Sequence[SiteDay], limit: int) -> Sequence[SiteDay]:
-    """Return at most `limit` of the ordered `site_days`, and only whole sites unless the first site alone is longer.
+    """Return at most `limit` of the ordered `site_days`, and only whole sites unless the first site alone has more.
 
     Args:
-        site_days: ordered by (site, day); more than `limit` entries when more exist.
+        site_days: ordered by (site, day); the caller must pass more than `limit` entries when more exist.
         limit: maximum number to return, at least 1.
     """
     if len(site_days) <= limit:
@@ -32,7 +32,7 @@ def gathered(ranges: Iterable[tuple[SiteDay, MarkRange]]) -> list[DirtySiteDay]:
 
 
 def taken_of(site_days: Iterable[SiteDay], marked: Iterable[DirtySiteDay]) -> list[DirtySiteDay]:
-    """Return an entry per site-day with its dirty marks; a day that only waited for its close has no mark."""
+    """Return an entry per site-day with its dirty marks; an entry whose day only waited to close has no marks."""
     by_site_day = {entry.site_day: entry for entry in marked}
     return [by_site_day.get(site_day, DirtySiteDay(site_day, ())) for site_day in site_days]
 

@@ -1,9 +1,10 @@
 """Pack a partial's sums into a blob, so that rows stay small and a new sum needs no new column.
 
 Layout: a version byte, then int64 little-endian in PARTIAL_SUMS order. When an amount exceeds int64, the wide layout
-stores the lower halves there and appends the upper halves in AMOUNT_MEASURES order. Versions 1 and 2 are the two
-layouts with a digest without the mesh secret; versions 3 and 4 have a digest with the secret. Different sums or a
-different order require a new version.
+stores the lower 64 bits of each amount in the amount's place, and appends the upper 64 bits in AMOUNT_MEASURES order.
+The version states the layout and how the partial's digest was computed: versions 1 (narrow) and 2 (wide) without the
+mesh secret, versions 3 (narrow) and 4 (wide) with the secret. Different sums or a different order require a new
+version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Cell partials and ledger entries: totals, not increments, which a redo overwrites (decision A6, rule D5).
+"""Cell partials and ledger entries hold totals, not increments, so a redo overwrites them (architecture A6, rule D5).
 
-Decides which of two values for a key stays, how values add up over epochs and partitions, and which rows are valid as
-settled series.
+This module decides which of two values for a key stays, how values add up over epochs and partitions, and which rows
+are valid as settled series.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ NO_ENTRIES: Final = pl.DataFrame(schema=LEDGER_COLUMNS)
 
 
 def of_some_sites(sums: pl.DataFrame, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-    """Return LEDGER_SUMS of the sites after `after` by name, at most `max_sites`, and the last site.
+    """Return LEDGER_SUMS of the next `max_sites` sites whose names follow `after`, and the last site's name.
 
-    The last site is None when no more sites follow.
+    The name is None when no more sites follow.
     """
     sites = sorted(site for site in sums["site"].unique().to_list() if after is None or site > after)
     some = sites[:max_sites]

@@ -1,7 +1,7 @@
-"""Check positions against the committed positions before a stream transaction commits (decision A6).
+"""Check positions against the committed positions before a stream transaction commits (architecture A6).
 
-Rows must never be written without a position that moves ahead. A position that another writer has already committed
-means that this writer's partition moved, and that the rows were committed along with the position.
+A transaction with rows must move the positions of their partitions ahead. If a position is already committed, the
+partition has moved to another writer, and that writer has committed the rows together with the position.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def refuse_rows_behind(
 
     Raises:
         PartitionsMoved: another writer committed a position first.
-        ValueError: rows for a partition come without its position.
+        ValueError: the transaction has rows from a partition but no position for the partition.
     """
     if not rows:
         return

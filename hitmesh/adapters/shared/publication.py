@@ -1,4 +1,4 @@
-"""Decide which generation a publication makes current and which it supersedes (decisions A8, A9)."""
+"""Decide which generation a publication makes current and which generations are superseded (architecture A8, A9)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hitmesh.model.generations import STREAM_GENERATION, Drift
 
 
 def published_generation(attempt: int, current: int | None, drift: Drift | None) -> int:
-    """Return the generation that becomes current: the attempt's, or the stream's if its rows were confirmed.
+    """Return the generation that becomes current: the attempt's, or the stream's if `drift` is confirmed.
 
     Args:
         attempt: the settlement's attempt number.
@@ -14,7 +14,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None)
         drift: difference between settlement and stream, None if the stream counted nothing.
 
     Raises:
-        ValueError: the stream's rows are confirmed although another generation has already replaced the rows.
+        ValueError: `drift` is confirmed although another generation has already replaced the stream's rows.
     """
     if drift is None or not drift.confirmed:
         return attempt
@@ -24,7 +24,7 @@ def published_generation(attempt: int, current: int | None, drift: Drift | None)
 
 
 def superseded_by(published: int, current: int | None, drift: Drift | None) -> set[int]:
-    """Return the generations whose rows may be removed: the previously current generation, or the stream's."""
+    """Return the generations whose rows may be removed: the previous entry's generation; without one, the stream's."""
     if current is None:
         return {STREAM_GENERATION} if drift is not None and published != STREAM_GENERATION else set()
     return {current} - {published}

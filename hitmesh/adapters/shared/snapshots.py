@@ -1,4 +1,4 @@
-"""Decide which of two snapshots of a partition stays (decision A5)."""
+"""Decide which of two snapshots of a partition stays (architecture A5)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hitmesh.model.stream_values import SnapshotManifest
 def replaces(manifest: SnapshotManifest, there: SnapshotManifest | None) -> bool:
     """Return whether a snapshot may replace the existing snapshot.
 
-    A later writer's snapshot always may, since the writer may have discarded state that an earlier writer derived from
-    more of the log. A single writer's snapshots must not move back.
+    A snapshot by a later writer always replaces an earlier writer's, even at an earlier position, because the later
+    writer may have discarded state. A snapshot by the same writer must not be at an earlier position.
     """
     if there is None:
         return True

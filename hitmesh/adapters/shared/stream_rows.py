@@ -1,6 +1,6 @@
-"""Fold the stream's signed rows, for storage and for answers.
+"""Fold the stream's signed rows, for storage and for answers: sum the rows with equal keys.
 
-A row disappears when every measure of its key sums to 0.
+The rows of a key disappear when every measure sums to 0; see `folded` for the exception.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def as_streamed(rows: pl.DataFrame, source: RowSource) -> pl.DataFrame:
 
 
 def folded(rows: pl.DataFrame, source: RowSource, *, whole: bool) -> pl.DataFrame:
-    """Return a row per key, or more (hitmesh.model.amounts), with sums added and sketches united; drop empty rows.
+    """Return the rows with equal keys summed and their sketches united; drop empty rows.
+
+    A key has one row, or several if an amount is too large for one row (hitmesh.model.amounts).
 
     Args:
         rows: STREAM_COLUMNS, any order.

@@ -7,14 +7,16 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# Rows × (columns + comparisons): a second or two on one core at a few nanoseconds per cell.
+# Cells (rows × (columns + comparisons)) that a question may read: one core needs a second or two, at a few nanoseconds
+# per cell.
 MAX_CELLS: Final = 500_000_000
-# Rows in a query's answer before order and limit: 300 MB with a page and ten sums each.
+# Rows in an answer before sorting and before the question's limit applies: about 300 MB if each row has a page and ten
+# sums.
 MAX_GROUPS: Final = 1_000_000
 
 
 def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX_CELLS) -> None:
-    """Refuse a question that would read too much, before any read.
+    """Refuse a question that would read more than `max_cells` values, before any read.
 
     Raises:
         RefusedError: QUESTION_TOO_DEAR.
@@ -35,7 +37,7 @@ def refuse_cells(rows: int, columns: int, comparisons: int, max_cells: int = MAX
 
 
 def refuse_groups(groups: int, max_groups: int = MAX_GROUPS) -> None:
-    """Refuse an answer with too many rows.
+    """Refuse an answer with more than `max_groups` rows.
 
     Raises:
         RefusedError: TOO_MANY_ROWS.
