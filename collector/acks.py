@@ -1,7 +1,7 @@
 """Acknowledgements of a stream, cut into messages that every client can read: a default gRPC client takes 4 MiB.
 
-Issues and number of a batch share a message if they fit. Otherwise the number comes with the batch's last issue, so a
-client that has the number has every issue.
+A batch's issues, its receipts and its number share a message if they fit. Otherwise the number comes with the last of
+the batch's messages, so a client that has received the number has received every issue and receipt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collector.sequence import Progress
 from hitmesh.api.collector.v1 import collector_pb2
 
 MAX_ACK_BYTES: Final = 3 << 20
-# Tag and length of a part of up to 2 MiB.
+# Size of a part's tag and length; enough for a part of up to 2 MiB.
 _FRAMING_BYTES: Final = 4
 
 _Part = collector_pb2.HitIssue | collector_pb2.Receipt
@@ -24,9 +24,9 @@ def acks(before: int, progress: Progress, *, most_bytes: int = MAX_ACK_BYTES) ->
     """Yield the acknowledgements in as few messages as possible.
 
     Args:
-        before: the number acknowledged last.
-        progress: outcomes that can be acknowledged now.
-        most_bytes: maximum size of issues and receipts per message; a longer part gets a message alone.
+        before: the batch number that was acknowledged last.
+        progress: the batches that can be acknowledged now, with their outcomes.
+        most_bytes: maximum bytes of issues and receipts per message; a larger issue or receipt is sent alone.
     """
     ack, size = collector_pb2.Ack(acked_through=before), 0
     for batch_seq, outcome in progress.outcomes:

@@ -1,9 +1,9 @@
-"""The micro-batcher of all streams and calls: admits batches, appends records, reports outcomes (decision A2).
+"""The micro-batcher of all streams and calls: admits batches, appends records, reports outcomes (architecture A2).
 
 A single thread decodes and admits together all batches that arrived within the linger time, splits the hits by
-partition and appends records. A record waits for the linger time anyway, and a hit costs a fraction as much among
-thousands as among a hundred. A batch's outcome is reported only when every record with hits of the batch, and the
-record with its refusals, is durable.
+partition and appends records. The wait adds no delay, because a record waits for the linger time anyway; and admitting
+a hit together with thousands of others costs a fraction of the CPU time per hit that a hundred need. A batch's outcome
+is reported only when every record with hits of the batch, and the record with its refusals, is durable.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from hitmesh.runtime.logs import Seldom, logger, traceback_of
 from hitmesh.runtime.telemetry import Metrics, unmeasured
 
 MICRO_BATCH_BYTES = 8 << 20
-# At this size admission starts without waiting for more: half a stream's credit, so that a single stream keeps both
-# sides busy.
+# When this many bytes are queued, admission starts without waiting for more. This is half of a stream's default credit,
+# so that a single stream keeps both client and collector busy.
 ENOUGH_BYTES = 1 << 20
 IDLE_WAIT_S = 0.5
 
@@ -117,7 +117,7 @@ class MicroBatcher:
     def _run(self) -> None:
         try:
             self._work_until_stopped()
-        except BaseException as error:  # the process must end, and must not take batches that it would lose
+        except BaseException as error:  # the process must end, and must not accept batches that it would lose
             self._cause = f"the micro-batcher's thread ended: {type(error).__name__}"
             with self._arrived:
                 self._ended = True
@@ -127,7 +127,7 @@ class MicroBatcher:
 
     def _work_until_stopped(self) -> None:
         while True:
-            last_round = self._stopping  # read once: the next round must cut slices that this round leaves gathered
+            last_round = self._stopping  # read once: if set during this round, one more round cuts what is left
             waiting = self._take()
             if waiting:
                 self._admit(waiting)
@@ -139,7 +139,7 @@ class MicroBatcher:
                     return
 
     def _take(self) -> list[Waiting]:
-        """Return the batches to admit, as soon as there are enough or a batch or record has lingered."""
+        """Return the batches to admit once enough bytes are queued, or a batch or record is `linger_ms` old."""
         with self._arrived:
             while not self._stopping and (wait_s := self._wait_s()) > 0:
                 self._arrived.wait(wait_s)
@@ -209,15 +209,15 @@ class MicroBatcher:
     def _not_admitted(self, waiting: Sequence[Waiting], error: BaseException) -> None:
         """Handle an error in admission; call from the `except` block.
 
-        On RetryError every batch is told to retry. On another error several batches are admitted again one by one, and
-        a single batch is told to retry.
+        On RetryError every batch gets the outcome "retry". On any other error, several batches are admitted again one
+        by one, and a single batch gets the outcome "retry".
         """
         if isinstance(error, RetryError):
             self._complain(error, len(waiting))
             again = retry_later(HitReason.LOG_FULL, error.message, error.retry_after_s, error.variables)
             report_all(waiting, [again] * len(waiting), self._meter)
         elif len(waiting) > 1:
-            # A bug or panic in admission must cost only the batch that triggers the error.
+            # A bug or panic in admission must fail only the batch that triggers the error.
             for batch in waiting:
                 self._admit([batch])
         else:
@@ -264,7 +264,7 @@ class MicroBatcher:
         slices: Sequence[Slice[MicroBatch]],
         record_of: Callable[[pl.DataFrame], Record],
     ) -> None:
-        """Append slices as records of bounded size; an error costs only batches with rows in the failed record."""
+        """Append slices as records of bounded size; an error fails only batches with rows in that record."""
         try:
             records = list(cut_by_bytes(slices, self._settings.record_bytes, record_of))
         except BaseException as error:
@@ -311,7 +311,7 @@ class MicroBatcher:
         appended.add_done_callback(resolved)
 
     def _complain(self, error: BaseException, batches: int) -> None:
-        """Log why batches are not taken: one line per reason and interval, with the number of batches."""
+        """Log why batches could not be stored: one line per reason and interval, with the number of batches."""
         known = isinstance(error, HitmeshError)
         reason = error.reason if isinstance(error, HitmeshError) else type(error).__name__
         count = self._seldom.due(reason, batches)
@@ -321,5 +321,5 @@ class MicroBatcher:
 
 
 def _monotonic_ms() -> int:
-    """Return a monotonic time in ms, so that a change of the system clock does not affect how records are cut."""
+    """Return a monotonic time in ms, so that a change of the system clock does not affect when records are cut."""
     return int(time.perf_counter() * 1000)

@@ -6,7 +6,7 @@ import threading
 
 
 class ByteBudget:
-    """A budget of bytes. A batch larger than the whole budget is taken only when nothing else is in flight."""
+    """A budget of bytes. A batch larger than the whole budget fits only when nothing else is in flight."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
@@ -14,7 +14,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take(self, size: int, timeout_s: float | None = None) -> bool:
-        """Wait for room and take `size` bytes; return False, with nothing taken, after the time-out."""
+        """Wait until `size` bytes fit, and take them; after the time-out, take nothing and return False."""
         with self._changed:
             fits = self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._total, timeout_s)
             if fits:

@@ -1,4 +1,4 @@
-"""Read a message's envelope, with hits unparsed: the kind, the batch's number, its size and its id."""
+"""Read a message's envelope without parsing the hits: the kind of message, and a batch's number, bytes and id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.internal.log.v1 import view_pb2
 
 _BATCH_ID_TAG = 0x0A  # field 1, length-delimited
 _ONE_BYTE_VARINT = 0x80
-# Largest batch number: half of the field's range, so that the next number always fits too.
+# Largest batch number: half of the field's range, so that the number after it always fits too.
 MAX_BATCH_SEQ = (1 << 63) - 1
 
 
@@ -26,7 +26,7 @@ class OpenFrame:
 
 @dataclass(frozen=True, slots=True)
 class BatchFrame:
-    """A numbered batch, its HitBatch unparsed."""
+    """A numbered batch; `batch` contains the unparsed HitBatch."""
 
     batch_seq: int
     batch: bytes
@@ -35,7 +35,7 @@ class BatchFrame:
 
 @dataclass(frozen=True, slots=True)
 class GarbageFrame:
-    """A message that is neither `open` nor a numbered batch; `original` has the message's bytes."""
+    """A message that is neither `open` nor a numbered batch; `original` contains the message's bytes."""
 
     original: bytes
 

@@ -1,4 +1,4 @@
-"""The gate before admission: keeps out senders whose refused hits have cost too much work lately.
+"""The gate before admission: refuses senders whose refused hits have recently cost too much work.
 
 Decides by key and client address only, before hits are read. Server and edge keys are secret, so their senders are not
 limited. While the directory is unavailable, the gate lets every sender pass.
@@ -25,7 +25,7 @@ _JSON_KEY: Final = re.compile(rb'"ingest_?[kK]ey"\s*:\s*"([^"\\]{1,256})"')
 
 
 class Gate:
-    """Keeps out senders whose refusals have used up the budget."""
+    """Refuses senders whose refused work has exhausted the budget."""
 
     def __init__(self, directory: SiteDirectory, budget: RefusalBudget) -> None:
         self._directory = directory
@@ -37,10 +37,10 @@ class Gate:
         return self._budget.any_debt
 
     def check(self, key: str, address: str) -> None:
-        """Let a sender pass.
+        """Return if the sender may send now.
 
         Raises:
-            RetryError: too much from the sender was refused lately (QUOTA).
+            RetryError: the sender's budget of refused work is exhausted (QUOTA).
         """
         sender = self._charged_sender(key, address)
         wait_s = 0.0 if sender is None else self._budget.wait_s(sender)
@@ -49,10 +49,10 @@ class Gate:
 
     @contextmanager
     def held(self, key: str, address: str, size: int) -> Iterator[None]:
-        """Let a sender pass for parallel work on `size` bytes, which count as refused until the work is done.
+        """Reserve budget for work on `size` bytes, which count as refused work until the `with` block ends.
 
         Raises:
-            RetryError: too much from the sender was refused lately, or is being read (QUOTA).
+            RetryError: the sender's budget is exhausted by refused work, or reserved by calls in progress (QUOTA).
         """
         sender, units = self._charged_sender(key, address), size + CALL_UNITS
         wait_s = 0.0 if sender is None else self._budget.hold(sender, units)
@@ -73,13 +73,13 @@ class Gate:
             address: as in `check`.
 
         Raises:
-            RetryError: too much from the sender was refused since (QUOTA).
+            RetryError: the sender's budget of refused work was exhausted since (QUOTA).
         """
         if self.is_watchful:
             self.check(read_envelope(frame).sender.key if key is None else key, address)
 
     def charge(self, key: str, address: str, size: int, sizes: Sequence[int], outcome: BatchOutcome) -> None:
-        """Charge a batch's sender for the refused part.
+        """Charge a batch's sender for the refused part of the batch.
 
         Args:
             key: the sender's key.
@@ -99,7 +99,7 @@ class Gate:
             self.charge_units(known, address, work + len(refusals) * HIT_UNITS)
 
     def charge_units(self, key: str, address: str, units: float) -> None:
-        """Charge a sender for a call and for further work."""
+        """Charge a sender for a call (CALL_UNITS) plus `units`."""
         sender = self._charged_sender(key, address)
         if sender is not None:
             self._budget.charge(sender, units + CALL_UNITS)
@@ -108,7 +108,7 @@ class Gate:
         """Return whether a key may send; True while the directory is unavailable.
 
         Raises:
-            KeyNotLookedUp: the budget of look-ups is used up; the sender is charged.
+            KeyNotLookedUp: the budget of look-ups is exhausted; the sender is charged.
         """
         try:
             found = self._directory.key(key) if key else None
@@ -128,12 +128,12 @@ class Gate:
         return found is not None and rights_of(found).is_secret
 
     def require(self, key: str) -> IngestKey:
-        """Return a key that may send; charge a sender without such a key for a call.
+        """Return a key that may send; charge the sender for a call if the key is not valid or cannot be looked up.
 
         Raises:
             Unauthenticated: the key is unknown or revoked (UNKNOWN_KEY, KEY_REVOKED).
             PermissionDenied: keys of this kind send no hits.
-            KeyNotLookedUp: the budget of look-ups is used up.
+            KeyNotLookedUp: the budget of look-ups is exhausted.
             RetryError: the directory is unavailable.
         """
         try:
@@ -156,7 +156,7 @@ class Gate:
     def _charged_sender(self, key: str, address: str) -> RefusedSender | None:
         try:
             found = self._directory.key(key) if key else None
-        except KeyNotLookedUp:  # counts as unknown until the budget of look-ups allows a look-up
+        except KeyNotLookedUp:  # the key counts as unknown until the budget allows another look-up
             return KEYLESS
         except RetryError:
             return None

@@ -26,7 +26,7 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
         )
     try:
         key = directory.key(secret)
-    except KeyNotLookedUp as error:  # affects this sender only: batches of others go on
+    except KeyNotLookedUp as error:  # affects this sender only: other senders' batches are still admitted
         return Refusal(error.reason, error.message, retry=True, variables=error.variables)
     if key is None:
         return Refusal(
@@ -56,8 +56,8 @@ def _resolve_one(secret: str, site_header: str, directory: SiteDirectory) -> Gra
     allowed = named == key.site if key.site is not None else named.startswith(f"{key.merchant}/sites/")
     site = directory.site(named) if allowed else None
     if site is None:
-        # Only the sender claims this name: do not file the refused hits under a site that may belong to another
-        # merchant.
+        # The name is only the sender's claim, and the site may belong to another merchant. The refused hits are
+        # therefore not stored under the site.
         message = f"there is no site {named} for key {key.key_id}: create the site, or correct the name"
         return Refusal(
             HitReason.UNKNOWN_SITE, message, key_id=key.key_id, variables={"key_id": key.key_id, "value": named}

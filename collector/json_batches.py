@@ -1,4 +1,4 @@
-"""Convert a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse costs the other hits nothing.
+"""Convert a JSON HitBatch to bytes, hit by hit, so that a hit that does not parse does not affect the other hits.
 
 This module only checks whether JSON is a valid Hit message. A hit that does not parse becomes undecodable bytes
 followed by the hit's JSON, at the same index. Admission refuses that hit like any undecodable hit, names the field at
@@ -22,17 +22,17 @@ from hitmesh.internal.log.v1 import view_pb2
 from hitmesh.model.errors import RefusedError, Variable
 from hitmesh.model.reasons import ErrorReason, HitReason
 
-# Field number 0 with wire type 7: neither exists.
+# A tag with field number 0 and wire type 7; protobuf allows neither.
 _UNDECODABLE: Final = b"\x07"
-# An empty hit in a HitBatch, to keep the count.
+# An empty hit in a HitBatch; stands for a hit that was counted but not read.
 _UNREAD_HIT: Final = b"\x32\x00"
 _UNKNOWN_TYPE: Final = hit_pb2.HIT_TYPE_UNSPECIFIED
 _MAX_ID_CHARS: Final = 128
 _PAYLOADS: Final = ("order", "cart", "productView", "product_view")
-# Limits for searching the field at fault: hits per batch, and bytes of a hit's JSON.
+# The field at fault is searched in at most this many hits per batch, and in hits with at most this many bytes of JSON.
 DETAILED_HITS: Final = 8
 DETAILED_BYTES: Final = 8 << 10
-# Envoy's limit for a body.
+# Maximum bytes of a body; Envoy has the same limit.
 MAX_JSON_BYTES: Final = 2 << 20
 
 
@@ -41,7 +41,7 @@ class JsonBatch(NamedTuple):
 
     Attributes:
         batch: the bytes.
-        faults: faults of hits, by index.
+        faults: faults of hits, by the hit's index in the batch.
         sizes: bytes of JSON sent for each hit.
     """
 
@@ -59,12 +59,12 @@ def batch_of_json(
 
     Args:
         body: JSON.
-        may_send: whether to read hits under this key.
+        may_send: returns whether a key may send; hits under any other key are not read.
         detailed: maximum number of broken hits whose field at fault is searched for.
 
     Raises:
-        RefusedError: the body is too large (BATCH_TOO_LARGE) or no JSON object with a list of hits, or another field is
-            wrong (DECODE).
+        RefusedError: the body is too large (BATCH_TOO_LARGE), or is not a JSON object with a list of hits, or a field
+            other than the hits does not parse (DECODE).
     """
     if len(body) > MAX_JSON_BYTES:
         limit = f"the limit is {MAX_JSON_BYTES:,}: send fewer hits per batch"
@@ -147,7 +147,7 @@ class _HitReader:
             return _UNDECODABLE
 
     def _check_type(self, index: int, fields: dict[str, Any], message: hit_pb2.Hit) -> None:
-        """Record an unknown type name, which parses as no type, so that admission's refusal can quote the name."""
+        """Record an unknown type name, which parses as HIT_TYPE_UNSPECIFIED, so that the refusal can quote the name."""
         sent = fields.get("type")
         if message.type == _UNKNOWN_TYPE and isinstance(sent, str) and len(self.faults) < self._detailed:
             self.faults[index] = FoundFault(HitReason.UNSUPPORTED_TYPE, "type", unknown_type(sent), None)
@@ -162,7 +162,7 @@ class _HitReader:
 
 
 def _id_alone(hit: object) -> bytes:
-    """Return a hit with only the id, or b"" without a valid text id."""
+    """Return a serialized Hit with only the id; b"" if the id is missing or invalid."""
     sent = (hit.get("hitId") or hit.get("hit_id")) if isinstance(hit, dict) else None
     if not isinstance(sent, str) or len(sent) > _MAX_ID_CHARS:
         return b""
@@ -173,7 +173,7 @@ def _id_alone(hit: object) -> bytes:
 
 
 def _readings(hit: object) -> Iterator[dict[str, Any]]:
-    """Yield the hit unchanged, then, if any quantity is not whole, with `quantityExact` for such quantities."""
+    """Yield the hit unchanged; then, if any quantity is not whole, the hit with `quantityExact` for such quantities."""
     if not isinstance(hit, dict):
         return
     yield hit

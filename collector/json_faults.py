@@ -1,7 +1,7 @@
-"""Find the fault in a hit's JSON that does not parse: the field's path, its value, the rule and the remedy.
+"""Describe why a hit's JSON does not parse: the path and value of the field at fault, the rule and the remedy.
 
-Parses each field alone to find the field at fault. Only failed hits are examined, and the caller bounds their number.
-Does not decide whether a hit is accepted.
+To find the field at fault, each field is parsed separately. Only hits that failed to parse are examined, and the caller
+bounds their number. This module does not decide whether a hit is accepted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Wrong(NamedTuple):
 
 
 def wrong_in(hit: object) -> Wrong:
-    """Return the fault of a hit that does not parse; takes a few times as long as parsing the hit."""
+    """Return the fault of a hit that does not parse; this takes a few times as long as parsing the hit."""
     if not isinstance(hit, dict):
         return Wrong("", f"the hit is {_shown(hit)}: write an object")
     found = _wrong_field(hit, hit_pb2.Hit.DESCRIPTOR, "")

@@ -1,7 +1,7 @@
 """Split a JSON batch into its fields, its hits and each hit's text.
 
-This module only checks whether the text is JSON. The length of a hit's text is the size that was sent, even if the hit
-is refused.
+This module only checks whether the text is JSON. The length of each hit's text is kept, so that the size that was sent
+is known even for a refused hit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _elements(text: str, at: int) -> tuple[list[Any], list[tuple[int, int]], int
 
 
 def _name(text: str, at: int) -> tuple[str, int]:
-    """Return a name, and the position where the value begins."""
+    """Return the name of the member that begins at `at`, and the position where the member's value begins."""
     if text[at : at + 1] != '"':
         raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
     name, at = _DECODER.raw_decode(text, at)

@@ -33,7 +33,7 @@ class CollectorMeter:
         Args:
             arrived_s: arrival of each batch, by time.perf_counter.
             outcomes: an outcome per batch.
-            retry_hits: hits that must be sent again; batches that were not decoded add nothing.
+            retry_hits: hits that must be sent again, without those of batches that were not decoded.
         """
         now_s = time.perf_counter()
         for began_s in arrived_s:
@@ -56,7 +56,7 @@ class CollectorMeter:
         self._metrics.add(known.COLLECTOR_ISSUES, 1, outcome=outcome, reason=error.reason)
 
     def appended(self, topic: Topic, error: BaseException | None) -> None:
-        """Count a durable record, or a failed append."""
+        """Count a record that became durable, or an append that failed."""
         if error is None:
             self._metrics.add(known.COLLECTOR_RECORDS, 1, topic=LogTopic(topic.value))
         else:

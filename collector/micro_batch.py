@@ -26,8 +26,9 @@ OnOutcome = Callable[[BatchOutcome], None]
 class Waiting:
     """A queued batch. `on_outcome` is called exactly once, from any thread.
 
-    `let_pass` is called right before admission and raises RetryError if too much from the sender was refused meanwhile.
-    `is_over` returns whether the caller has left; such a batch is not admitted.
+    `let_pass` is called right before admission, and raises RetryError if the sender's budget of refused work was
+    exhausted meanwhile. `is_over` returns whether the call has ended (the caller has left, the deadline has passed, or
+    the stream has ended); such a batch is not admitted.
     """
 
     frame: Frame
@@ -55,12 +56,12 @@ class MicroBatch:
         self._lock = threading.Lock()
 
     def expect(self, records: int) -> None:
-        """Wait for `records` more records, because a slice was cut into several."""
+        """Add `records` to the outstanding records, because a slice was cut into several records."""
         with self._lock:
             self._records += records
 
     def durable(self, frames: Sequence[int], position: LoggedPosition | None) -> None:
-        """Count down a durable record with hits of these batches; `position` is None for a record of refusals."""
+        """Subtract a durable record with hits of these batches; `position` is None for a record of refusals."""
         with self._lock:
             if position is not None:
                 for frame in frames:
@@ -70,7 +71,7 @@ class MicroBatch:
             self._report()
 
     def failed(self, frames: Sequence[int], error: RetryError) -> None:
-        """Count down a record that did not become durable; the batches with rows in the record must be sent again."""
+        """Subtract a record whose append failed; the batches with rows in the record must be sent again."""
         with self._lock:
             self._failures.update(dict.fromkeys(frames, error))
             done = self._counted_down()
@@ -105,7 +106,7 @@ class MicroBatch:
 def report_all(
     waiting: Sequence[Waiting], outcomes: Sequence[BatchOutcome], meter: CollectorMeter, retry_hits: int = 0
 ) -> None:
-    """Report outcomes, after counting: a caller with an outcome must find the batch counted."""
+    """Count the batches, then report outcomes: a caller that has an outcome must find the batch in the metrics."""
     meter.reported([batch.arrived_s for batch in waiting], outcomes, retry_hits)
     for batch, outcome in zip(waiting, outcomes, strict=True):
         batch.on_outcome(outcome)

@@ -29,7 +29,7 @@ class BatchOutcome:
 
     @property
     def is_charged(self) -> bool:
-        """Whether the sender is charged: hits were refused, or the key was beyond the budget of look-ups."""
+        """Whether the sender is charged: hits or the whole batch were refused, or a quota requires a retry."""
         return bool(self.rejected) or any(
             issue.index == WHOLE_BATCH and (issue.outcome == "REJECTED" or issue.reason == HitReason.QUOTA)
             for issue in self.issues[:1]

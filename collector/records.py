@@ -1,9 +1,10 @@
-"""Cuts a partition's rows into log records, by row count or age (decision A2).
+"""Cuts a partition's rows into log records, by row count or age (architecture A2).
 
-A record never has more bytes than the log takes; further rows go into further records.
+Rows that would make a record larger than the log accepts are divided among several records.
 
-A record's header announces the number of hits, with two checksums over the hits, so that a reader who loses a hit and
-counts another twice is detected (rule D5). Pure: the batcher passes the time and appends the slices that `due` returns.
+A record's header states the number of hits and two checksums over the hits' ids. The checksums reveal a consumer that
+loses a hit and counts another hit twice, although the number of hits agrees (rule D5). Pure: the batcher passes the
+time and appends the slices that `due` returns.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from hitmesh.model.rows.hash_columns import hash64_column
 
 OwnerT = TypeVar("OwnerT")
 
-# Columns that only route a row.
+# Columns that only route a row to its batch and partition.
 _NOT_STORED: Final = ("frame", "partition")
 
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[OwnerT]):
-    """Rows of a micro-batch for a partition, with their `frame`; `owner` is told the result of the append."""
+    """Rows of a micro-batch for a partition, each with its `frame`; `owner` receives the result of the append."""
 
     rows: pl.DataFrame
     owner: OwnerT
@@ -40,7 +41,7 @@ class Slice(Generic[OwnerT]):
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """Frames with rows in this slice, or with rows that were summed (`summed`)."""
+        """Frames with rows in this slice, and the frames in `summed`, whose rows were replaced by sums."""
         return (*self.rows["frame"].unique().to_list(), *self.summed)
 
 
@@ -66,7 +67,7 @@ class RecordCutter(Generic[OwnerT]):
         gathering.rows += part.rows.height
 
     def due(self, now: int, *, everything: bool = False) -> list[tuple[int, Sequence[Slice[OwnerT]]]]:
-        """Remove and return the partitions whose record must be cut now."""
+        """Remove and return the slices of each partition whose record must be cut now."""
         cut = [
             partition
             for partition, gathering in self._partitions.items()
@@ -85,8 +86,8 @@ def cut_by_bytes(
 ) -> Iterator[tuple[Sequence[Slice[OwnerT]], Record]]:
     """Yield groups of slices, in order, each with the record made of the group.
 
-    A record has at most `max_bytes`, or a single row. Slices are split if necessary, so an owner may occur in several
-    groups.
+    A record has at most `max_bytes`, unless it has a single row. Slices are split if necessary, so an owner may occur
+    in several groups.
     """
     rows = slices[0].rows if len(slices) == 1 else pl.concat([part.rows for part in slices])
     record = record_of(rows)
@@ -134,7 +135,8 @@ def hits_record(rows: pl.DataFrame, collector: str, classifier_version: str) -> 
 def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
     """Return the record of refused hits; `rows` must not be empty.
 
-    A row may stand for all hits of a batch refused whole. The checksums include each row once, an unknown id as "".
+    A row may stand for several hits, such as all hits of a batch refused whole. The checksums include each row once; an
+    unknown id counts as "".
     """
     rows = rows.drop(_NOT_STORED, strict=False)
     sum64, xor64 = _checksums(hash64_column(rows["hit_id"].fill_null("")).to_numpy())
@@ -152,12 +154,12 @@ def rejected_record(rows: pl.DataFrame, collector: str, now: int) -> Record:
 
 
 def heartbeat_record(collector: str, now: int) -> Record:
-    """Return a record without rows, which shows that the log is alive (rule L1)."""
+    """Return a record without rows, which advances the partition's watermark (rule L1)."""
     return Record(kind=RecordKind.HEARTBEAT, max_collect_time=now, collector=collector)
 
 
 def _checksums(hashes: U64Array) -> tuple[int, int]:
-    """Return Σ mod 2⁶⁴ and ⊕ of hashes."""
+    """Return the sum modulo 2⁶⁴ and the XOR of the hashes."""
     return int(np.add.reduce(hashes, dtype=np.uint64)), int(np.bitwise_xor.reduce(hashes))
 
 

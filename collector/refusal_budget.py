@@ -1,8 +1,8 @@
-"""The budget for work on refused hits: a bucket per sender, drained by refused bytes, hits and calls.
+"""The budget for work on refused hits: a token bucket per sender, drained by refused bytes, hits and calls.
 
-A unit is the work of a refused byte. Senders without a known key share a bucket, since nothing they send is ever
-accepted. A browser key is public, so each of its client addresses has a bucket, beside a shared bucket for all browser
-keys. The reason for a refusal does not matter. The budget is thread-safe.
+A unit is the work for one refused byte. All senders without a known key share a bucket, because nothing that they send
+is ever accepted. A browser key is public, so each client address that uses the key has a bucket, in addition to a
+bucket shared by all browser keys. The reason for a refusal does not matter. The budget is thread-safe.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-# Work per call and per hit beside the bytes, measured: about 0.2 µs a unit.
+# Units of work per call and per hit, in addition to the bytes. By measurement a unit takes about 0.2 µs.
 CALL_UNITS: Final = 4_096
 HIT_UNITS: Final = 256
-# Capacity of a bucket, and maximum of its debt, in seconds of refill.
+# A bucket's capacity, and how far its level may fall below 0, both in seconds of refill.
 BURST_S: Final = 4.0
 MAX_DEBT_S: Final = 30.0
 MAX_SENDERS: Final = 4_096
@@ -49,13 +49,14 @@ class RefusalBudget:
 
     @property
     def any_debt(self) -> bool:
-        """Whether some sender may have to wait; takes no lock."""
+        """Whether any bucket may be below 0, so that some sender may have to wait; takes no lock."""
         return self._now_s() < self._debts_until_s
 
     def wait_s(self, sender: RefusedSender) -> float:
         """Return the seconds a sender must wait before further work; 0 = no wait.
 
-        When the shared browser bucket is in debt, only browser senders with many recent refusals wait.
+        When the bucket shared by all browser keys is below 0, a sender with a browser key waits only if the sender's
+        own bucket is less than half full.
         """
         with self._lock:
             return self._wait_s(sender)
@@ -63,8 +64,8 @@ class RefusalBudget:
     def hold(self, sender: RefusedSender, units: float) -> float:
         """Reserve units for work before the work is done; return the seconds the sender must wait, 0 = reserved.
 
-        Nothing is reserved for a sender whose reservations already exceed the bucket. After the work, call `let_go`,
-        and `charge` for the refused part.
+        Nothing is reserved for a sender whose reservations already exceed the bucket's level. After the work, call
+        `let_go`, and `charge` for the refused part.
         """
         with self._lock:
             wait_s = self._wait_s(sender)
@@ -82,7 +83,7 @@ class RefusalBudget:
                 del self._held[sender]
 
     def charge(self, sender: RefusedSender, units: float) -> None:
-        """Take refused work out of the sender's bucket."""
+        """Subtract refused work from the sender's bucket and, for a browser key, from the shared bucket."""
         with self._lock:
             for charged in (sender,) if sender == KEYLESS else (sender, _ALL_BROWSERS):
                 level = max(self._level(charged) - units, -MAX_DEBT_S * self._units_s)

@@ -1,7 +1,7 @@
 """The sample of refusals whose bytes are kept: every refusal counts, but a flood must not fill a disk.
 
-The first refusals per site and hour are kept whole, up to a cap per UTC day; the rest go into the log as sums. Each
-collector has separate caps.
+The first refusals per site are kept whole: per hour up to a quarter of the daily cap, and per UTC day up to the cap.
+The other refusals are written to the log as sums. Each collector applies the caps separately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-# An hour may use a quarter of the day's cap, so that a flood in the morning leaves room for the evening.
+# An hour may use at most a quarter of the day's cap, so that a flood in the morning leaves room for the evening.
 _HOURS_PER_DAY: Final = 4
 _KEYS: Final = ("site", "reason", "field", "key_id")
 
@@ -42,7 +42,7 @@ class RefusalSample:
         self._day = 0
 
     def thinned(self, refused: pl.DataFrame, now: int) -> pl.DataFrame:
-        """Return rows for the same refused hits: some unchanged, the rest summed without bytes."""
+        """Return rows for the same refused hits: the sampled rows unchanged, the others as sums without bytes."""
         room = {site: self._room(site, now) for site in refused["site"].unique().to_list()}
         nth = pl.int_range(pl.len()).over("site")
         is_kept = nth < pl.col("site").replace_strict(room, return_dtype=pl.Int64())

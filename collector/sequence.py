@@ -12,7 +12,7 @@ from enum import Enum, auto
 from collector.outcome import BatchOutcome
 
 REMEMBERED_BATCHES = 256
-UNNUMBERED = 0  # for a garbage frame whose number the client gave to the next batch
+UNNUMBERED = 0  # acknowledges a garbage frame that the client did not number
 
 
 class Verdict(Enum):
@@ -30,12 +30,12 @@ class _Batch:
     batch_id: str
     outcome: BatchOutcome | None = None
     is_garbage: bool = False
-    answer_seq: int | None = None  # the number in answers if not batch_seq
+    answer_seq: int | None = None  # the number to use in acknowledgements; None = batch_seq
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Batches that can be acknowledged now, in order, and the bytes that acknowledgement frees."""
+    """Batches that can be acknowledged now, in order, and the bytes of credit that the acknowledgement frees."""
 
     acked_through: int
     outcomes: tuple[tuple[int, BatchOutcome], ...]
@@ -50,8 +50,8 @@ class Sequence:
         self.due = resume_from + 1
         self.unacked_bytes = 0
         self._open: deque[_Batch] = deque()
-        # Indexes, so that no batch searches the open batches: taken batches by number and whether they are garbage
-        # (garbage numbers may repeat), and repeats that wait for a pending batch, by batch id.
+        # Two indexes avoid a search through the open batches. `_taken` has taken batches by number and whether they are
+        # garbage (numbers of garbage may repeat); `_repeats` has the repeats of each pending batch, by batch id.
         self._taken: defaultdict[tuple[int, bool], deque[_Batch]] = defaultdict(deque)
         self._repeats: dict[str, list[_Batch]] = {}
         self._remembered: OrderedDict[str, BatchOutcome] = OrderedDict()
@@ -61,8 +61,8 @@ class Sequence:
         """Register a batch; on TAKE the caller must submit the batch and later call `finish`.
 
         A batch whose id is remembered or pending is a repeat: the repeat gets the same receipts and nothing new is
-        written, whether the number is new or old (rule D4). The client may or may not have numbered garbage frames, so
-        after them each of the possible numbers is accepted.
+        written, whether the number is new or old (rule D4). After garbage frames, every number that the next batch can
+        have is accepted, because the client may or may not have numbered the garbage frames.
         """
         if self.due - self._uncounted <= batch_seq < self.due:
             self.due = batch_seq

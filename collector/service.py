@@ -1,7 +1,7 @@
 """The collector's gRPC service: StreamHits and SendHits over raw bytes (contract, items 1-6).
 
-Messages arrive unparsed, so that a frame that does not decode costs nothing else. The service decides how many streams
-may be open and how a refused batch ends a unary call; admission decides about hits.
+Messages arrive unparsed, so that a frame that does not decode does not break the stream or affect other frames. The
+service decides how many streams may be open and how a refused batch ends a unary call; admission decides about hits.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ from hitmesh.runtime.telemetry.registry import COLLECTOR_INFLIGHT_BYTES, COLLECT
 SERVICE = "hitmesh.api.collector.v1.CollectorService"
 JSON_SERVICE = "hitmesh.api.collector.v1.JsonCollectorService"
 SITE_METADATA = "hitmesh-site"
-# Trailer of every call: the number of hits acknowledged in the call. Envoy sums the trailer in a counter.
+# Trailer of every call: the number of hits accepted and acknowledged in the call. Envoy adds the numbers to a counter.
 ACKNOWLEDGED_TRAILER = "hitmesh-acknowledged-hits"
 UNARY_TIMEOUT_S = 10.0
-# A larger message breaks the call. Below this size, a batch that is too large gets an itemised refusal.
+# Maximum bytes of a gRPC message; a larger message breaks the call. A smaller message whose batch exceeds the batch
+# limit gets an itemised refusal.
 MAX_MESSAGE_BYTES = 8 << 20
 
 _WHOLE_CALL: dict[ErrorReason, type[RefusedError]] = {
@@ -95,7 +96,7 @@ class CollectorService:
             batcher=self._batcher,
             budget=self._budget,
             clock=self._clock,
-            # With jitter, so that streams opened together after a restart do not all move at once.
+            # With jitter, so that streams opened together after a restart are not all asked to move at once.
             age=Age(self._settings.max_stream_age_s * random.uniform(0.8, 1.0), self._settings.drain_s),
         )
         try:
@@ -198,7 +199,8 @@ class CollectorService:
     def _complain(self, error: HitmeshError) -> None:
         """Log that calls, streams and batches are refused whole: one line per reason and interval.
 
-        The message of a refusal may quote data of the client, so only the client sees the message.
+        The message of a refusal may quote the client's data, so the log line omits the message; only a RetryError's
+        message is logged.
         """
         self.complaints.add(error.reason, **({"cause": error.message} if isinstance(error, RetryError) else {}))
 
@@ -239,7 +241,8 @@ class CollectorService:
         frame = Frame(sent.batch, "", sent.site, self._clock.now(), sent.faults)
 
         def on_outcome(outcome: BatchOutcome) -> None:
-            # Budget and charge are settled here because the caller may have left.
+            # The bytes are returned and the sender is charged here, because the caller may have left before the
+            # outcome.
             self._budget.give(len(sent.batch))
             if outcome.is_charged:
                 self._charge(sent, frame, outcome)
@@ -262,7 +265,7 @@ class CollectorService:
         self._gate.charge(key, sent.address, sent.size, sizes, outcome)
 
     def _charge_abandoned(self, sent: _Sent) -> None:
-        """Charge for JSON that was read for a caller who left before the answer."""
+        """Charge for JSON that was read for a call that ended before the batch was admitted."""
         if sent.key is not None:
             self._gate.charge_units(sent.key, sent.address, sent.size)
 

@@ -8,8 +8,9 @@ from pydantic_settings import SettingsConfigDict
 from hitmesh.model.limits import HEARTBEAT_S
 from hitmesh.runtime.config import ServiceSettings
 
-# How long a thread keeps the interpreter lock while others wait. With the default of 5 ms, stream threads preempt the
-# micro-batcher in the middle of a step; with 20 ms, a collector at full load needed 15 % less time per hit.
+# How long a thread keeps the interpreter lock while other threads wait, in seconds. With Python's default of 5 ms,
+# stream threads preempt the micro-batcher in the middle of a step; with 20 ms, a collector at full load needed 15 %
+# less time per hit.
 SWITCH_INTERVAL_S = 0.02
 
 

@@ -1,8 +1,8 @@
-"""Slots for open streams: capped in total, per key, without a key in `open`, and for unproven streams.
+"""Slots for open streams, with limits in total, per key, for streams without a key in `open`, and for unproven streams.
 
-A stream is unproven until a key is shown. Few unproven streams may be open, and the oldest makes room for a new stream,
-so silent streams cannot keep out a well-behaved client. Browser keys are public, so their streams leave some slots to
-secret keys. Pure state; the service serialises calls.
+A stream is unproven until it has shown a known key. Few unproven streams may be open, and a new stream beyond the limit
+ends the oldest, so silent streams cannot lock out a well-behaved client. Browser keys are public, so some slots are
+reserved for secret keys. Pure state; the service serialises calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SlotLimits:
         total: all streams.
         per_key: streams that have shown the same key, in `open` or in a batch.
         keyless: streams without a key in `open`.
-        unproven: streams that have shown no key.
+        unproven: streams that have not shown a known key.
         reserved: slots in `total` for secret keys only; at most a quarter of `total` is reserved.
     """
 

@@ -1,4 +1,4 @@
-"""An open stream: reads batches as fast as credit allows, sends acks as outcomes arrive (contract, items 1, 3, 4).
+"""An open stream: reads batches as fast as credit allows, and sends acks as outcomes arrive (contract, items 1, 3, 4).
 
 Two threads share a stream: the reader, which blocks on the client's messages, and the gRPC handler, which yields
 responses. A condition variable guards all state.
@@ -32,11 +32,11 @@ MIN_CREDIT_BYTES = 1 << 20
 
 
 class Age:
-    """How long a stream may stay open; a stream without a limit would never move to a collector added later.
+    """How long a stream may stay open. Without a limit, a stream would never move to a collector that is added later.
 
     Args:
-        max_s: age at which the client is asked to open another stream; None = never.
-        drain_s: time that the client then has.
+        max_s: age in seconds at which the client is asked to open another stream; None = never.
+        drain_s: seconds that the client then has to finish.
     """
 
     def __init__(self, max_s: float | None, drain_s: float) -> None:
@@ -61,8 +61,8 @@ class HitStream:
     Args:
         site_header: site in the call's metadata.
         address: address of the client.
-        gate: checked before batches of senders with many refusals.
-        credit_bytes: maximum of unacknowledged bytes.
+        gate: refuses batches of senders whose budget of refused work is exhausted.
+        credit_bytes: maximum number of unacknowledged bytes.
         batcher: admits the batches.
         budget: byte budget shared by all streams and calls.
         clock: source of a batch's receipt time.
@@ -105,8 +105,8 @@ class HitStream:
         """Wait until `read` has received the first message; return the message.
 
         Raises:
-            HitmeshError: no message came in time, the message was not `open`, or the stream had to make room for
-                another.
+            HitmeshError: no message came in time, the message was not `open`, or the stream was ended to make room
+                for another.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._first or self._ended or self._reader_done, timeout_s)
@@ -155,7 +155,7 @@ class HitStream:
         except HitmeshError as error:
             self._failure = error
         except grpc.RpcError:
-            pass  # the client has left and sends unacknowledged batches again
+            pass  # the client has left; it must send unacknowledged batches again over another stream
         except BaseException as error:  # a panic is not an Exception
             self._failure = HitmeshError("the server failed; the cause is in the server's log")
             logger().exception("stream_reader_failed", error=type(error).__name__)
@@ -165,10 +165,12 @@ class HitStream:
                 self._changed.notify_all()
 
     def responses(self) -> Iterator[collector_pb2.StreamHitsResponse]:
-        """Yield `ready`, then acks with the credit they free, until everything read is acknowledged.
+        """Yield `ready`, then each ack and the credit that it frees, until every batch that was read is acknowledged.
 
         Raises:
-            HitmeshError: the client broke the order of the stream; all good batches before the error are acknowledged.
+            HitmeshError: reading failed, for example because a number was out of sequence; all good batches before the
+                error are acknowledged. Or the stream was ended early: no known key arrived in time, or the slot was
+                needed; the client must then send the unacknowledged batches again.
         """
         ready = collector_pb2.StreamReady(acked_through=self._sequence.acked_through, credit_bytes=self._credit_bytes)
         yield collector_pb2.StreamHitsResponse(ready=ready)
@@ -221,7 +223,7 @@ class HitStream:
         return min(waits_s, default=None)
 
     def _miss_proof(self) -> None:
-        """End a stream that has shown no key in time."""
+        """End a stream that has not shown a known key in time."""
         if self._prove_by_s is None or time.monotonic() < self._prove_by_s:
             return
         self._failure = self._failure or Unauthenticated(
@@ -235,7 +237,7 @@ class HitStream:
         self._changed.notify_all()
 
     def _let_pass(self, batch: bytes) -> None:
-        """Check the sender of a batch, if the stream has shown no key yet or some sender may have to wait."""
+        """Check a batch's sender if the stream has not shown a known key yet, or if any sender may have to wait."""
         if self._proved is None and not self._gate.is_watchful:
             return
         key = read_envelope(Frame(batch, self._key, "", 0)).sender.key
@@ -276,7 +278,7 @@ class HitStream:
         size = len(message)
         self._wait_for_room(size)
         if isinstance(frame, GarbageFrame):
-            # Submitted too: admission refuses garbage and keeps the bytes for inspection, like those of any refusal.
+            # Garbage is submitted too: admission refuses it and keeps its bytes for inspection, as with any refusal.
             with self._changed:
                 batch_seq = self._sequence.garbage(size)
             self._submit(batch_seq, frame.original, size, is_garbage=True)
@@ -284,7 +286,7 @@ class HitStream:
         with self._changed:
             verdict = self._sequence.arrive(frame.batch_seq, frame.batch_id, size)
             due = self._sequence.due
-            if self._sequence.ready:  # waking the handler for every batch would cost 40 µs per batch
+            if self._sequence.ready:  # wake the handler only if needed, because a wake-up costs 40 µs per batch
                 self._changed.notify_all()
         if verdict is Verdict.TAKE:
             self._submit(frame.batch_seq, frame.batch, size)
@@ -317,7 +319,7 @@ class HitStream:
         self._batcher.submit(Waiting(frame, on_outcome, let_pass, lambda: self._ended))
 
     def _wait_for_room(self, size: int) -> None:
-        """Block while the client is beyond its credit; messages then stay in the transport's window."""
+        """Block while the client exceeds its credit; further messages then wait in gRPC's flow-control window."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (

@@ -1,8 +1,8 @@
-"""The normal form of a URL's path and of a host: one text per address.
+"""The normal form of a URL's path and of a host: equal addresses have the same text.
 
-Reports show the normal form: RFC 3986 section 6.2.2, with a character left readable unless readers may mistake it for
-another. Two addresses have the same normal form exactly if the RFC calls them equal, so the normal form identifies an
-address. Normalising is idempotent. Pure.
+Reports show the normal form, which follows RFC 3986 section 6.2.2. A character is left readable unless a person may
+mistake it for another character. Two addresses have the same normal form exactly if the RFC calls them equal, so the
+normal form identifies an address. Normalising is idempotent. Pure.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from urllib.parse import unquote
 
 import idna
 
-# A path without a match is in normal form already. RE2 and Python agree on this expression.
+# A path without a match is in normal form already. The expression has the same meaning in RE2 and in Python.
 PATH_TO_NORMALISE: Final = r"[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~]|(?:^|/)\.\.?(?:/|$)"
 
-# The rest of a longer path is ignored: a byte of the normal form takes at most three characters.
+# Characters of a path that are read; the rest is ignored. A byte of the normal form takes at most three characters.
 _MAX_READ_CHARS: Final = 3 * 2_000 + 12
 _ODD: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+|%|[^!$&'()*+,\-./0-9:;=@A-Z\[\]_a-z~%]+")
 _UNRESERVED: Final = frozenset("-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 # A space stays readable only between two visible characters.
 _UNSEEN_BLANK: Final = re.compile(r"(?<![^/ ]) | (?![^/ ])")
-_MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host, which costs more to read, is not encoded
+_MAX_HOST_CHARS: Final = 100  # a longer non-ASCII host is only put in lower case, because encoding is slow
 _REMEMBERED: Final = 4_096
 _MARKED: Final = "xn--"
 _LATIN: Final = "LATIN"
-# Scripts that may share a word.
+# Scripts that may occur together in a label.
 _WRITTEN_TOGETHER: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"})
 # Non-Latin letters that look Latin: a label with only such letters stays in ASCII.
 _LOOK_LATIN: Final = frozenset("аеосрхуіјѕԁһԛԝӏεορυνχικατ")  # look-alikes on purpose

@@ -1,8 +1,8 @@
-"""Protobuf bytes → Arrow columns (step 2 of the journey). The only module that knows the decoder, ptars.
+"""Decode protobuf bytes into Arrow columns (step 2 in docs/walk.md). Only this module uses the decoder, ptars.
 
-This module decides how many messages become a table, and which messages are damaged; it does not interpret messages.
-Strings must be valid UTF-8. As in protobuf, a field that is unknown or has another wire type is skipped, and the last
-of several values counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
+This module converts messages to a table and reports which messages are damaged; it does not interpret messages.
+Strings must be valid UTF-8. As in protobuf, a field that is unknown or has the wrong wire type is skipped, and if a
+field occurs several times, the last value counts. Unlike protobuf, a `oneof` keeps all fields that were sent.
 
 ptars does not bound the depth: deeply nested groups overflow the stack and end the process. Google's decoder stops at a
 depth of 100, so every message must pass Google's decoder before ptars.
@@ -19,12 +19,12 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-# Milliseconds everywhere; the decoder saturates at the bounds of int64 instead of failing.
+# All times are in milliseconds. A time out of range becomes the nearest int64 value instead of an error.
 _SETTINGS = ptars.PtarsConfig(timestamp_unit="ms", timestamp_tz=None)
 
 
 class Undecodable(ValueError):
-    """At least one message does not decode; the decoder does not say which."""
+    """At least one message does not decode; the decoder does not report which."""
 
 
 def is_sound(message: bytes, kind: type[Message]) -> bool:
@@ -55,14 +55,15 @@ class MessageReader:
             sound: the caller has checked each message, or the message around it, with `is_sound`.
 
         Raises:
-            Undecodable: a message does not decode; `undecodable` finds out which.
+            Undecodable: a message does not decode; `undecodable` reports which.
         """
         if not sound and self.undecodable(messages):
             raise Undecodable("a message is damaged or nested too deeply")
         try:
             return self._read(messages)
         except ValueError:
-            # The two decoders differ on damage in unknown fields, so drop unknown fields and try again.
+            # ptars rejects some damage in unknown fields that Google's decoder accepts, so drop unknown fields and
+            # retry.
             try:
                 return self._read([self._known_fields(message) for message in _bytes_of(messages)])
             except (ValueError, DecodeError) as error:
