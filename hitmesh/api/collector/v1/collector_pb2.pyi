@@ -37,7 +37,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
     """Refused permanently: sending the hit again changes nothing."""
     OUTCOME_RETRY: _Outcome.ValueType  # 4
-    """Not accepted now: send the hit again after retry_delay."""
+    """Not accepted now: send the hit again after `retry_delay`."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """A hit's outcome."""
@@ -51,7 +51,7 @@ OUTCOME_WARNED: Outcome.ValueType  # 2
 OUTCOME_REJECTED: Outcome.ValueType  # 3
 """Refused permanently: sending the hit again changes nothing."""
 OUTCOME_RETRY: Outcome.ValueType  # 4
-"""Not accepted now: send the hit again after retry_delay."""
+"""Not accepted now: send the hit again after `retry_delay`."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _Reason:
@@ -97,12 +97,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_BATCH_OUT_OF_SEQUENCE: _Reason.ValueType  # 17
     """The batch number is not the next number in the stream."""
     REASON_UNKNOWN_SITE: _Reason.ValueType  # 18
-    """The sender of a merchant-wide key named no site, or a site that the merchant does not have."""
+    """A batch with a merchant-wide key names no site, or a site that the merchant does not have."""
     REASON_LOG_FULL: _Reason.ValueType  # 19
-    """The log cannot take the hit now."""
+    """The log cannot store the hit now."""
     REASON_ID_COLLISION: _Reason.ValueType  # 20
-    """An earlier hit has the same id and other content. A verdict after the acknowledgement: TraceHit reports the
-    collision, an issue never has this reason.
+    """An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
+    TraceHit reports it and no HitIssue has this reason.
     """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
@@ -145,12 +145,12 @@ REASON_CLOCK_SKEW: Reason.ValueType  # 16
 REASON_BATCH_OUT_OF_SEQUENCE: Reason.ValueType  # 17
 """The batch number is not the next number in the stream."""
 REASON_UNKNOWN_SITE: Reason.ValueType  # 18
-"""The sender of a merchant-wide key named no site, or a site that the merchant does not have."""
+"""A batch with a merchant-wide key names no site, or a site that the merchant does not have."""
 REASON_LOG_FULL: Reason.ValueType  # 19
-"""The log cannot take the hit now."""
+"""The log cannot store the hit now."""
 REASON_ID_COLLISION: Reason.ValueType  # 20
-"""An earlier hit has the same id and other content. A verdict after the acknowledgement: TraceHit reports the
-collision, an issue never has this reason.
+"""An earlier hit has the same id and different content. The collision is found after the acknowledgement, so that
+TraceHit reports it and no HitIssue has this reason.
 """
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
@@ -194,7 +194,7 @@ class SendHitsResponse(_message.Message):
     """Hits that were refused permanently."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
-        """Hits with another outcome than ACCEPTED."""
+        """Hits with an outcome other than ACCEPTED."""
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
@@ -396,7 +396,7 @@ class Ack(_message.Message):
     """Hits that this message acknowledges as durable."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIssue]:
-        """Hits with another outcome than ACCEPTED."""
+        """Hits with an outcome other than ACCEPTED."""
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
@@ -442,7 +442,9 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
-    """Asks the client to send no new batch, wait for the outstanding acks and reopen the stream elsewhere."""
+    """Asks the client to send no new batch, to wait for the outstanding acknowledgements and to open a new stream, which
+    may reach another collector.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -470,7 +472,7 @@ Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
 
 @_typing.final
 class HitIssue(_message.Message):
-    """A hit, or a whole batch, with another outcome than ACCEPTED."""
+    """A hit, or a whole batch, with an outcome other than ACCEPTED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -52,9 +52,9 @@ class CollectorServiceServicer:
     """
 
     def SendHits(self, request, context):
-        """Accepts a batch and responds when every hit is durable or listed in `issues`. The deadline is 10 s unless the
-        client sets another; the batch may have at most 1 MiB. A merchant-wide key names the site in metadata
-        `hitmesh-site`. POST /v1/hits:send is JsonCollectorService.SendJsonHits.
+        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
+        unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+        use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,9 @@ class CollectorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectorServiceAsyncStub: ...
     SendHits: _grpc.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]
-    """Accepts a batch and responds when every hit is durable or listed in `issues`. The deadline is 10 s unless the
-    client sets another; the batch may have at most 1 MiB. A merchant-wide key names the site in metadata
-    `hitmesh-site`. POST /v1/hits:send is JsonCollectorService.SendJsonHits.
+    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
+    unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+    use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _grpc.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]
     """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
@@ -49,9 +49,9 @@ class CollectorServiceAsyncStub(CollectorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendHits: _aio.UnaryUnaryMultiCallable[_collector_pb2.SendHitsRequest, _collector_pb2.SendHitsResponse]  # type: ignore[assignment]
-    """Accepts a batch and responds when every hit is durable or listed in `issues`. The deadline is 10 s unless the
-    client sets another; the batch may have at most 1 MiB. A merchant-wide key names the site in metadata
-    `hitmesh-site`. POST /v1/hits:send is JsonCollectorService.SendJsonHits.
+    """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
+    unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+    use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
     """
     StreamHits: _aio.StreamStreamMultiCallable[_collector_pb2.StreamHitsRequest, _collector_pb2.StreamHitsResponse]  # type: ignore[assignment]
     """Accepts batches until the stream ends. The first message must be `open`; the batches follow, numbered without gaps
@@ -67,9 +67,9 @@ class CollectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collector_pb2.SendHitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collector_pb2.SendHitsResponse, _abc.Awaitable[_collector_pb2.SendHitsResponse]]:
-        """Accepts a batch and responds when every hit is durable or listed in `issues`. The deadline is 10 s unless the
-        client sets another; the batch may have at most 1 MiB. A merchant-wide key names the site in metadata
-        `hitmesh-site`. POST /v1/hits:send is JsonCollectorService.SendJsonHits.
+        """Accepts a batch of at most 1 MiB and responds when every hit is durable or listed in `issues`. The deadline is 10 s
+        unless the client sets a deadline. With a merchant-wide key, metadata `hitmesh-site` must name the site. For JSON,
+        use JsonCollectorService.SendJsonHits (POST /v1/hits:send).
         """
 
     @_abc_1.abstractmethod

@@ -29,23 +29,23 @@ class _KeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyKind.Value
     KEY_KIND_UNSPECIFIED: _KeyKind.ValueType  # 0
     """Not set: an error."""
     KEY_KIND_BROWSER: _KeyKind.ValueType  # 1
-    """Public, embedded in a page; names a single site; hit times are checked."""
+    """A public key that is embedded in a web page and belongs to a single site."""
     KEY_KIND_SERVER: _KeyKind.ValueType  # 2
-    """Secret; may set true_time and offline."""
+    """A secret key of the merchant's server, which may set `true_time` and `offline` in hits."""
     KEY_KIND_EDGE: _KeyKind.ValueType  # 3
-    """Secret, held by a trusted edge; may set the edge context."""
+    """A secret key of a trusted edge, which may set `edge` in batches."""
 
 class KeyKind(_KeyKind, metaclass=_KeyKindEnumTypeWrapper):
-    """A key's kind, which decides what the key permits."""
+    """A key's kind, which determines what a holder of the key may do."""
 
 KEY_KIND_UNSPECIFIED: KeyKind.ValueType  # 0
 """Not set: an error."""
 KEY_KIND_BROWSER: KeyKind.ValueType  # 1
-"""Public, embedded in a page; names a single site; hit times are checked."""
+"""A public key that is embedded in a web page and belongs to a single site."""
 KEY_KIND_SERVER: KeyKind.ValueType  # 2
-"""Secret; may set true_time and offline."""
+"""A secret key of the merchant's server, which may set `true_time` and `offline` in hits."""
 KEY_KIND_EDGE: KeyKind.ValueType  # 3
-"""Secret, held by a trusted edge; may set the edge context."""
+"""A secret key of a trusted edge, which may set `edge` in batches."""
 Global___KeyKind: _TypeAlias = KeyKind  # noqa: Y015
 
 @_typing.final
@@ -71,7 +71,7 @@ class Site(_message.Message):
     cookieless_counting: _builtins.bool
     """Whether hits without consent are counted without cookies."""
     identify_by_user_id: _builtins.bool
-    """Whether user_id identifies visitors."""
+    """Whether `Hit.user_id` identifies visitors."""
     spread: _builtins.int
     """Number of partitions across which the site's visitors are spread, 1 to 64; immutable after creation. Not set: 1;
     responses always have the field.
@@ -246,7 +246,7 @@ class ListSitesRequest(_message.Message):
     parent: _builtins.str
     """`merchants/{m}`, or `merchants/-`."""
     page_size: _builtins.int
-    """Maximum number of sites in the response; default 100, at most 1,000."""
+    """Maximum number of sites in the response; default 100. Values above 1,000 are treated as 1,000."""
     page_token: _builtins.str
     """`next_page_token` from the previous response."""
     def __init__(
@@ -311,7 +311,9 @@ class IngestKey(_message.Message):
     site: _builtins.str
     """Site that the key is for. Not set: every site of the merchant, for server and edge keys only."""
     unbounded_history: _builtins.bool
-    """Whether hits of any age are accepted; otherwise at most 13 months for server keys, 72 hours for browser keys."""
+    """Whether hits of any age are accepted. Otherwise hits may be at most 13 months old with a server key, and at most
+    72 hours old with a browser or edge key.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Creation time."""

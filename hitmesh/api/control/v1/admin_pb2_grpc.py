@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
     """
 
     def __init__(self, channel):
@@ -63,7 +64,8 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
     """
 
     def CreateSite(self, request, context):
@@ -138,7 +140,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`.
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
     """
 
     @staticmethod

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`."""
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -46,7 +48,9 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`."""
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSite: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateSiteRequest, _admin_pb2.CreateSiteResponse]  # type: ignore[assignment]
@@ -61,7 +65,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Revokes a key; collectors refuse the key within 2 s."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`."""
+    """Manages sites and keys. Callers authenticate with metadata `authorization: Bearer <server key>`; the methods that
+    create or revoke need a server key for all sites of the merchant.
+    """
 
     @_abc_1.abstractmethod
     def CreateSite(

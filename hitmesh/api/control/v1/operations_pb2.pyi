@@ -30,7 +30,7 @@ class LedgerCount(_message.Message):
     SUM64_FIELD_NUMBER: _builtins.int
     XOR64_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
-    """Hits."""
+    """Number of hits."""
     sum64: _builtins.int
     """Sum of the hits' hash64, modulo 2^64."""
     xor64: _builtins.int
@@ -62,12 +62,12 @@ class LedgerTotals(_message.Message):
     ACCEPTED_BY_DAY_FIELD_NUMBER: _builtins.int
     IMBALANCE_FIELD_NUMBER: _builtins.int
     imbalance: _builtins.int
-    """0 when both equations hold, received = rejected + accepted in every 15-minute cell of collect time; otherwise the
-    number of missing or surplus hits, plus 1 for each checksum that differs.
+    """0 when received = rejected + accepted in every 15-minute cell of collect time, and accepted = accepted_by_day;
+    otherwise the number of missing or surplus hits, plus 1 for each checksum that differs.
     """
     @_builtins.property
     def received(self) -> Global___LedgerCount:
-        """Hits announced in record headers."""
+        """Hits announced in the headers of log records."""
 
     @_builtins.property
     def rejected(self) -> Global___LedgerCount:
@@ -75,11 +75,11 @@ class LedgerTotals(_message.Message):
 
     @_builtins.property
     def accepted(self) -> Global___LedgerCount:
-        """Accepted hits, by collect time."""
+        """Accepted hits, added up by collect time."""
 
     @_builtins.property
     def accepted_by_day(self) -> Global___LedgerCount:
-        """Accepted hits, by event day; equals `accepted`. Not set for hits without a site."""
+        """Accepted hits, added up by event day; must equal `accepted`. Not set for hits without a site."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class LedgerDay(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     IMBALANCE_FIELD_NUMBER: _builtins.int
     settled: _builtins.bool
-    """Whether a settlement was published; otherwise the classes come from the live stream."""
+    """Whether a settlement of the day was published. Otherwise the live stream's counts are returned."""
     generation: _builtins.int
     """Generation that reports read. Not set: reports read the live stream's rows."""
     counted: _builtins.int
@@ -123,9 +123,9 @@ class LedgerDay(_message.Message):
     duplicate: _builtins.int
     """Duplicate hits."""
     excluded: _builtins.int
-    """Hits excluded by default (bots, rules)."""
+    """Hits excluded by default (bots, referrer spam)."""
     imbalance: _builtins.int
-    """0 when the equation holds; see LedgerTotals.imbalance."""
+    """0 when accepted = counted + duplicate + excluded + pending; otherwise as in LedgerTotals.imbalance."""
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
         """The UTC day."""
@@ -179,7 +179,7 @@ class GetLedgerRequest(_message.Message):
     """`merchants/{m}/sites/{s}`."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day to list. Not set: the last 60 days with hits."""
+        """First UTC day to list. Not set: the response has the last 60 days with hits up to `last_utc_date`."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
@@ -225,15 +225,15 @@ class GetLedgerResponse(_message.Message):
     transit.
     """
     data_version: _builtins.str
-    """Version of the site's published numbers, as in reports."""
+    """Version of the site's metric values, as in reports."""
     pending_hits: _builtins.int
     """Number of hits, over all days, that wait for settlement."""
     unread_hits: _builtins.int
-    """Number of the site's acknowledged hits that the live stream has not read yet; no other number here includes these
-    hits.
+    """Number of the site's acknowledged hits that the live stream has not read yet; no other field of this message counts
+    these hits.
     """
     unread_more: _builtins.bool
-    """Whether there are more unread records than were examined: `unread_hits` is then a lower bound."""
+    """Whether there are more unread records than were examined; if so, `unread_hits` is a lower bound."""
     @_builtins.property
     def totals(self) -> Global___LedgerTotals:
         """Totals over all time."""
@@ -244,7 +244,7 @@ class GetLedgerResponse(_message.Message):
 
     @_builtins.property
     def unread_since(self) -> _timestamp_pb2.Timestamp:
-        """Append time of the first unread record; not set when every record was read."""
+        """Log time of the first unread record with hits of any site. Not set: there is no such record."""
 
     def __init__(
         self,
@@ -322,7 +322,7 @@ class GetDriftRequest(_message.Message):
     """`merchants/{m}/sites/{s}`."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
-        """First UTC day to list. Not set: the last 60 settled days."""
+        """First UTC day to list. Not set: the response has the last 60 settled days up to `last_utc_date`."""
 
     @_builtins.property
     def last_utc_date(self) -> _date_pb2.Date:
@@ -345,7 +345,9 @@ Global___GetDriftRequest: _TypeAlias = GetDriftRequest  # noqa: Y015
 
 @_typing.final
 class DriftDay(_message.Message):
-    """The difference between a settled day and the live stream's counts: none when no hit was late."""
+    """The difference between a settled day and the live stream's result. There is no difference if no hit was late and no
+    copy arrived more than 90 minutes after the original (rule P2).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,12 +401,12 @@ class DriftDay(_message.Message):
     confirmed: _builtins.bool
     """Whether the live stream's rows were published unchanged."""
     rows_differ: _builtins.bool
-    """Whether any row differs, by a digest over all rows."""
+    """Whether any row differs, found by comparing a digest over all rows."""
     sketch_provisional: _builtins.bool
-    """Whether a sketch still contained a visitor who had moved to other dimensions (rule S8)."""
+    """Whether a sketch still contained a visitor whose visit had moved to other dimension values (rule S8)."""
     full_refunds: _builtins.int
-    """Micros that settlement gave to refunds without an amount, from their orders, over all currencies; the stream counts
-    these refunds as 0.
+    """Sum in micros, over all currencies, of refunds that were sent without an amount. Settlement refunds the order's
+    total; the live stream counts such a refund as 0.
     """
     @_builtins.property
     def utc_date(self) -> _date_pb2.Date:
@@ -412,14 +414,14 @@ class DriftDay(_message.Message):
 
     @_builtins.property
     def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Settled minus streamed value per stored measure, without zeros; money in micros, durations in ms. Excludes
-        `full_refunds`.
+        """Settled value minus the live stream's value for each stored measure with a difference; money in micros, durations
+        in ms. Excludes `full_refunds`.
         """
 
     @_builtins.property
     def row_measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Metric store's value minus streamed value, likewise. A difference means that the metric store lost or doubled
-        stream rows, and that the day was settled anew.
+        """Metric store's value minus the live stream's value, in the same form. A difference means that the metric store lost
+        or doubled stream rows; settlement then published its own rows.
         """
 
     def __init__(
@@ -459,7 +461,7 @@ class GetDriftResponse(_message.Message):
     """Number of listed days whose rows differ."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftDay]:
-        """Settled days in the range that the live stream had counted, ascending; at most the last 400."""
+        """Settled days in the range that the live stream had counted before, ascending; at most the last 400."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationsServiceStub:
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class OperationsServiceStub:
 
 
 class OperationsServiceServicer:
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     def GetLedger(self, request, context):
@@ -64,15 +64,15 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSitelessLedger(self, request, context):
-        """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
-        operator, unless the mesh has open reads.
+        """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
+        unless the mesh has open reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDrift(self, request, context):
-        """Returns how a site's settled days differ from the live stream's counts.
+        """Returns how a site's settled days differ from the live stream's result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +105,7 @@ def add_OperationsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports.
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift.
     """
 
     @staticmethod

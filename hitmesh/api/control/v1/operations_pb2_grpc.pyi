@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OperationsServiceStub:
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports."""
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,28 +36,28 @@ class OperationsServiceStub:
     GetLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]
-    """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
-    operator, unless the mesh has open reads.
+    """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
+    unless the mesh has open reads.
     """
     GetDrift: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]
-    """Returns how a site's settled days differ from the live stream's counts."""
+    """Returns how a site's settled days differ from the live stream's result."""
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports."""
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetLedgerRequest, _operations_pb2.GetLedgerResponse]  # type: ignore[assignment]
     """Returns a site's ledger, which accounts for every hit (rule D5)."""
     GetSitelessLedger: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetSitelessLedgerRequest, _operations_pb2.GetSitelessLedgerResponse]  # type: ignore[assignment]
-    """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
-    operator, unless the mesh has open reads.
+    """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
+    unless the mesh has open reads.
     """
     GetDrift: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDriftRequest, _operations_pb2.GetDriftResponse]  # type: ignore[assignment]
-    """Returns how a site's settled days differ from the live stream's counts."""
+    """Returns how a site's settled days differ from the live stream's result."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers questions about the mesh's bookkeeping. Sites have the same read rules as in reports."""
+    """Accounts for hits. A caller who may read a site's reports may also read the site's ledger and drift."""
 
     @_abc_1.abstractmethod
     def GetLedger(
@@ -73,8 +73,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetSitelessLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetSitelessLedgerResponse, _abc.Awaitable[_operations_pb2.GetSitelessLedgerResponse]]:
-        """Returns the ledger of hits without a site. These hits belong to no merchant: the caller must be an
-        operator, unless the mesh has open reads.
+        """Returns the ledger of hits without a site. These hits belong to no merchant, so the caller must be an operator,
+        unless the mesh has open reads.
         """
 
     @_abc_1.abstractmethod
@@ -83,6 +83,6 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.GetDriftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetDriftResponse, _abc.Awaitable[_operations_pb2.GetDriftResponse]]:
-        """Returns how a site's settled days differ from the live stream's counts."""
+        """Returns how a site's settled days differ from the live stream's result."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,9 +34,9 @@ class _HitVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitVerdict
     HIT_VERDICT_DUPLICATE: _HitVerdict.ValueType  # 2
     """Duplicate of an earlier copy."""
     HIT_VERDICT_EXCLUDED: _HitVerdict.ValueType  # 3
-    """Counted among the hits excluded by default (bots, rules)."""
+    """Counted among the hits excluded by default (bots, referrer spam)."""
     HIT_VERDICT_PENDING: _HitVerdict.ValueType  # 4
-    """Stored; waits for the day's settlement."""
+    """Stored, but counted only when the day is settled."""
 
 class HitVerdict(_HitVerdict, metaclass=_HitVerdictEnumTypeWrapper):
     """The verdict on a hit's copy."""
@@ -48,9 +48,9 @@ HIT_VERDICT_COUNTED: HitVerdict.ValueType  # 1
 HIT_VERDICT_DUPLICATE: HitVerdict.ValueType  # 2
 """Duplicate of an earlier copy."""
 HIT_VERDICT_EXCLUDED: HitVerdict.ValueType  # 3
-"""Counted among the hits excluded by default (bots, rules)."""
+"""Counted among the hits excluded by default (bots, referrer spam)."""
 HIT_VERDICT_PENDING: HitVerdict.ValueType  # 4
-"""Stored; waits for the day's settlement."""
+"""Stored, but counted only when the day is settled."""
 Global___HitVerdict: _TypeAlias = HitVerdict  # noqa: Y015
 
 class _HitTimeliness:
@@ -64,7 +64,9 @@ class _HitTimelinessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitTime
     HIT_TIMELINESS_ON_TIME: _HitTimeliness.ValueType  # 1
     """Arrived at most an hour after the event time."""
     HIT_TIMELINESS_LATE: _HitTimeliness.ValueType  # 2
-    """Arrived later, while the hit's day was open: counts at once, but is in no visit until the day is settled."""
+    """Arrived later, while the hit's day was open: counts in hit metrics at once, and in visit metrics only when the day
+    is settled.
+    """
     HIT_TIMELINESS_HISTORY: _HitTimeliness.ValueType  # 3
     """Arrived after the hit's day had closed: counts when the day is settled."""
 
@@ -76,7 +78,9 @@ HIT_TIMELINESS_UNSPECIFIED: HitTimeliness.ValueType  # 0
 HIT_TIMELINESS_ON_TIME: HitTimeliness.ValueType  # 1
 """Arrived at most an hour after the event time."""
 HIT_TIMELINESS_LATE: HitTimeliness.ValueType  # 2
-"""Arrived later, while the hit's day was open: counts at once, but is in no visit until the day is settled."""
+"""Arrived later, while the hit's day was open: counts in hit metrics at once, and in visit metrics only when the day
+is settled.
+"""
 HIT_TIMELINESS_HISTORY: HitTimeliness.ValueType  # 3
 """Arrived after the hit's day had closed: counts when the day is settled."""
 Global___HitTimeliness: _TypeAlias = HitTimeliness  # noqa: Y015
@@ -141,7 +145,7 @@ Global___HitPosition: _TypeAlias = HitPosition  # noqa: Y015
 
 @_typing.final
 class TracedVisit(_message.Message):
-    """A visit, built from the hits stored now."""
+    """A visit, computed from the hits that are stored at the time of the call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,7 +214,7 @@ class TracedCopy(_message.Message):
     verdict: Global___HitVerdict.ValueType
     """Verdict on this copy."""
     timeliness: Global___HitTimeliness.ValueType
-    """Class of the hit: on time, late or history."""
+    """Whether the hit was on time, late or history."""
     id_collision: _builtins.bool
     """Whether this is a duplicate with other content (ID_COLLISION)."""
     order: Global___OrderOutcome.ValueType
@@ -343,7 +347,7 @@ class TraceHitRequest(_message.Message):
     site: _builtins.str
     """`merchants/{m}/sites/{s}`."""
     hit_id: _builtins.str
-    """Hit id, as sent, or as named by a receipt or an import."""
+    """Hit id, as sent by the client."""
     @_builtins.property
     def first_utc_date(self) -> _date_pb2.Date:
         """First UTC day of event times to search. Not set: two days before the last."""

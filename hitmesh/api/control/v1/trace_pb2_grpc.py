@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TraceServiceStub:
-    """Traces single hits. Sites have the same read rules as in reports.
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class TraceServiceStub:
 
 
 class TraceServiceServicer:
-    """Traces single hits. Sites have the same read rules as in reports.
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits.
     """
 
     def TraceHit(self, request, context):
@@ -70,7 +70,7 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TraceService:
-    """Traces single hits. Sites have the same read rules as in reports.
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TraceServiceStub:
-    """Traces single hits. Sites have the same read rules as in reports."""
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,14 +38,14 @@ class TraceServiceStub:
 
 @_typing.type_check_only
 class TraceServiceAsyncStub(TraceServiceStub):
-    """Traces single hits. Sites have the same read rules as in reports."""
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TraceHit: _aio.UnaryUnaryMultiCallable[_trace_pb2.TraceHitRequest, _trace_pb2.TraceHitResponse]  # type: ignore[assignment]
     """Returns the log position and verdict for each copy of a hit, from the stored raw records."""
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Traces single hits. Sites have the same read rules as in reports."""
+    """Traces single hits. A caller who may read a site's reports may also trace the site's hits."""
 
     @_abc_1.abstractmethod
     def TraceHit(

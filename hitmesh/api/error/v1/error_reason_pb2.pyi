@@ -35,33 +35,37 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 3
     """The caller cancelled the call."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 4
-    """The deadline passed before the answer was ready. Ask for less, or set a longer deadline. Metadata: limit,
+    """The deadline passed before the response was ready. Narrow the request, or set a longer deadline. Metadata: limit,
     timeout_s.
     """
     ERROR_REASON_LOG_FULL: _ErrorReason.ValueType  # 5
-    """The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata: limit,
-    max_records, records, size.
+    """The log cannot store the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata:
+    limit, max_records, records, size.
     """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 6
     """The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
     ERROR_REASON_COMMIT_IN_DOUBT: _ErrorReason.ValueType  # 7
-    """A write may or may not be stored. Read the state before the call is repeated. Metadata: call, cause, file, writer."""
+    """It is unknown whether a write was stored. Read the stored state before you repeat the call. Metadata: call, cause,
+    file, writer.
+    """
     ERROR_REASON_STORE_CORRUPT: _ErrorReason.ValueType  # 8
     """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
     cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
     """
     ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 9
-    """Too many hits of the sender were refused, or too many unknown keys were looked up. Wait for
+    """Too many of the sender's hits were refused, or the sender sent too many unknown keys. Wait for
     `RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 10
-    """The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`. Metadata: limit."""
+    """The server has reached its limit of running and waiting calls. Call again after `RetryInfo.retry_delay`. Metadata:
+    limit.
+    """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 11
-    """The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream again
-    after `RetryInfo.retry_delay`. Metadata: limit.
+    """The collector has reached its limit of streams, either in total, for the key, or for the kind of key. Open the
+    stream again after `RetryInfo.retry_delay`. Metadata: limit.
     """
     ERROR_REASON_UNKNOWN_KEY: _ErrorReason.ValueType  # 20
-    """No key was sent, or the key is unknown, or keys of this kind send no hits. Check the key, or create a key with
+    """No key was sent, or the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
     CreateIngestKey. Metadata: timeout_s, key_kind.
     """
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 21
@@ -87,15 +91,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DECODE: _ErrorReason.ValueType  # 27
     """The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
     ERROR_REASON_PAGE_TOKEN_MISMATCH: _ErrorReason.ValueType  # 28
-    """The page token belongs to another request. Use `next_page_token` of an answer to the same request."""
+    """The page token belongs to another request. Use `next_page_token` from a response to the same request."""
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 40
     """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
     ERROR_REASON_BATCH_OUT_OF_SEQUENCE: _ErrorReason.ValueType  # 41
-    """The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number.
-    Metadata: expected, limit, value.
+    """The batch number is not the next batch number of the stream. Reopen the stream with the last acknowledged batch
+    number. Metadata: expected, limit, value.
     """
     ERROR_REASON_UNKNOWN_SITE: _ErrorReason.ValueType  # 42
-    """The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site.
+    """A request with a merchant-wide key names no site, or a site that the merchant does not have. Name an existing site.
     Metadata: key_id, merchant, value.
     """
     ERROR_REASON_UNKNOWN_METRIC: _ErrorReason.ValueType  # 60
@@ -135,7 +139,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     lists. Metadata: dimension, metric, works_with.
     """
     ERROR_REASON_REJECTED_METRIC_DIMENSION: _ErrorReason.ValueType  # 73
-    """Refused hits are known by site only. Leave out the dimension. Metadata: dimension, metric."""
+    """Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
     ERROR_REASON_MIXED_CURRENCIES: _ErrorReason.ValueType  # 74
     """The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
     metrics.
@@ -149,25 +153,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: cause, limit, rows, status.
     """
     ERROR_REASON_TOO_MANY_SITES: _ErrorReason.ValueType  # 77
-    """The merchant has more sites than one answer may add up. Ask for single sites. Metadata: limit, merchant."""
+    """The merchant has more sites than a report may add up. Ask for single sites. Metadata: limit, merchant."""
     ERROR_REASON_TOO_MANY_VALUES: _ErrorReason.ValueType  # 78
-    """The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range. Metadata:
+    """The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
     dimension, limit.
     """
     ERROR_REASON_QUESTION_TOO_DEAR: _ErrorReason.ValueType  # 79
-    """The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter. Metadata:
-    cells, columns, comparisons, limit, rows.
+    """The report reads more cells (rows times columns) than allowed. Ask for a shorter range, fewer metrics or a smaller
+    filter. Metadata: cells, columns, comparisons, limit, rows.
     """
     ERROR_REASON_FILTER_TOO_DEAR: _ErrorReason.ValueType  # 80
-    """The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions. Metadata: length,
-    limit, size, steps, values.
+    """The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
+    characters) than allowed. Use in(…) or simpler expressions. Metadata: length, limit, size, steps, values.
     """
     ERROR_REASON_ANSWER_TOO_LARGE: _ErrorReason.ValueType  # 81
-    """The answer does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
+    """The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
     rows.
     """
     ERROR_REASON_SUM_OUT_OF_RANGE: _ErrorReason.ValueType  # 82
-    """A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range. Metadata:
+    """A sum cannot be represented exactly in the response's format. Ask for a finer grain or a shorter range. Metadata:
     bucket, day, limit, metric, value.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 100
@@ -177,7 +181,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OTHER_HOST: _ErrorReason.ValueType  # 102
     """The Host header names another server. Use a host name of this mesh. Metadata: hosts."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 103
-    """The request has more bytes than the proxy takes. Send less per request. Metadata: limit."""
+    """The request has more bytes than the proxy accepts. Send smaller requests. Metadata: limit."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 104
     """The service does not have the method."""
     ERROR_REASON_PROXY_ERROR: _ErrorReason.ValueType  # 105
@@ -188,38 +192,39 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     `ERROR_REASON_`, for example "TOO_MANY_ROWS" for ERROR_REASON_TOO_MANY_ROWS. `ErrorInfo.domain` is "hitmesh.dev".
 
     Programs should decide by the reason and read `ErrorInfo.metadata`, never the message: the text of a message may
-    change. Each variable part of a message is in the metadata, under a key that the value's comment lists. All values
-    are texts of at most 200 characters; numbers have no separators. A refusal of a field also has the key `field`, the
-    path of the field in the request, as in `google.rpc.BadRequest`. A call that may succeed later carries
-    `google.rpc.RetryInfo`. New reasons and keys may be added: treat an unknown reason by the status code.
+    change. Each variable part of a message is in the metadata, under a key that the reason's comment lists. All metadata
+    values are texts of at most 200 characters; numbers have no separators. If a field is refused, the metadata also has
+    the key `field`, the path of the field in the request, as in `google.rpc.BadRequest`. If the call may succeed later,
+    the error also has `google.rpc.RetryInfo`. New reasons and keys may be added, so a program should handle an unknown
+    reason by the status code.
 
-    Keys, in the order of the alphabet; several names in a value are separated by ", ":
+    Metadata keys in alphabetical order; several names in a value are separated by ", ":
       bucket: label of the time bucket.
-      call: the store's call that failed.
-      cause: the cause as another program names it.
-      cells: rows times columns that the question reads.
+      call: the call to a store that failed.
+      cause: the cause, as a library or another server reports it.
+      cells: rows times columns that the report reads.
       column: the column.
-      columns: columns that the question reads.
-      comparisons: comparisons of the filter.
-      count: the number that is out of bounds.
+      columns: number of columns that the report reads.
+      comparisons: number of comparisons in the filter.
+      count: how many there are of what exceeds a limit, for example metrics, hits or characters.
       currencies: the currencies.
       day: the day, or the salt's site and day.
-      days: days of the range.
+      days: number of days in the range.
       default: the value of a field that is left out.
       dimension: the dimension.
-      existing: the value that exists or was sent elsewhere.
+      existing: the value that is stored, or that another field of the request has.
       expected: the value that was expected.
       field: path of the refused field.
       file: the file.
       first: first allowed or requested date, offset or instant.
-      fitting_rows: rows that would fit.
+      fitting_rows: number of rows that would fit.
       grain: the time grain.
       hosts: allowed host names.
       key_id: id of the ingest key.
       key_kind: kind of the ingest key.
       known: all known names.
       last: last allowed or requested date, offset or instant.
-      length: characters of the longest value.
+      length: number of characters in all values together.
       limit: the limit that the count, size or value exceeds.
       log: the log.
       max_records: maximum number of waiting records.
@@ -232,27 +237,27 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       partition: the partition.
       paths: serving paths that were tried.
       pieces: pieces that were found.
-      place: the stored object.
-      position: character in the filter from 1, or a position in the log.
+      place: the stored object that is damaged or does not decode.
+      position: index of the character in the filter, from 1, or a position in the log.
       records: number of records.
       rows: number of rows.
       similar: similar known names, the nearest first.
       site: the site.
       site_day: the site and UTC day.
-      size: size in bytes, or of a regular expression in instructions.
-      source: kind of the rows.
+      size: size in bytes; for regular expressions, number of RE2 instructions.
+      source: the kind of rows.
       status: HTTP status of the store's answer.
-      steps: steps that the regular expressions need.
+      steps: number of RE2 instructions times number of characters to match.
       store: the store.
-      timeout_s: seconds that were allowed.
+      timeout_s: the time limit in seconds.
       topic: the topic.
       url: address of the store.
       value: the refused value.
       values: number of values.
       version: version that was found.
-      wait_s: seconds to wait.
+      wait_s: seconds to wait before the next call.
       works_with: metrics that work with the dimension.
-      writer: the writer that was interrupted.
+      writer: id of the transactional producer or store writer that was interrupted.
       zone: the time zone.
     """
 
@@ -269,33 +274,37 @@ missing, partition, paths, records, rows, site, site_day, status, store, timeout
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 3
 """The caller cancelled the call."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 4
-"""The deadline passed before the answer was ready. Ask for less, or set a longer deadline. Metadata: limit,
+"""The deadline passed before the response was ready. Narrow the request, or set a longer deadline. Metadata: limit,
 timeout_s.
 """
 ERROR_REASON_LOG_FULL: ErrorReason.ValueType  # 5
-"""The log cannot take the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata: limit,
-max_records, records, size.
+"""The log cannot store the batch now; nothing is stored. Send the batch again with the same batch_id. Metadata:
+limit, max_records, records, size.
 """
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 6
 """The disk has no room for the write; nothing is stored. Free disk space, then call again. Metadata: cause, file."""
 ERROR_REASON_COMMIT_IN_DOUBT: ErrorReason.ValueType  # 7
-"""A write may or may not be stored. Read the state before the call is repeated. Metadata: call, cause, file, writer."""
+"""It is unknown whether a write was stored. Read the stored state before you repeat the call. Metadata: call, cause,
+file, writer.
+"""
 ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 8
 """Stored bytes are damaged or in an unknown format. Restore the file or table that the message names. Metadata:
 cause, column, expected, file, newest, partition, pieces, place, position, rows, size, topic, value, version.
 """
 ERROR_REASON_QUOTA: ErrorReason.ValueType  # 9
-"""Too many hits of the sender were refused, or too many unknown keys were looked up. Wait for
+"""Too many of the sender's hits were refused, or the sender sent too many unknown keys. Wait for
 `RetryInfo.retry_delay`, then send a known key and valid hits. Metadata: limit, wait_s.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 10
-"""The server runs as many calls as it allows. Call again after `RetryInfo.retry_delay`. Metadata: limit."""
+"""The server has reached its limit of running and waiting calls. Call again after `RetryInfo.retry_delay`. Metadata:
+limit.
+"""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 11
-"""The collector has as many streams as it allows in total, for the key or for the kind of key. Open the stream again
-after `RetryInfo.retry_delay`. Metadata: limit.
+"""The collector has reached its limit of streams, either in total, for the key, or for the kind of key. Open the
+stream again after `RetryInfo.retry_delay`. Metadata: limit.
 """
 ERROR_REASON_UNKNOWN_KEY: ErrorReason.ValueType  # 20
-"""No key was sent, or the key is unknown, or keys of this kind send no hits. Check the key, or create a key with
+"""No key was sent, or the key is unknown, or keys of this kind may not send hits. Check the key, or create a key with
 CreateIngestKey. Metadata: timeout_s, key_kind.
 """
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 21
@@ -321,15 +330,15 @@ ERROR_REASON_MISSING_FIELD: ErrorReason.ValueType  # 26
 ERROR_REASON_DECODE: ErrorReason.ValueType  # 27
 """The request's bytes are not the expected message or JSON. Correct the encoding. Metadata: cause, value."""
 ERROR_REASON_PAGE_TOKEN_MISMATCH: ErrorReason.ValueType  # 28
-"""The page token belongs to another request. Use `next_page_token` of an answer to the same request."""
+"""The page token belongs to another request. Use `next_page_token` from a response to the same request."""
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 40
 """The batch has more bytes or hits than allowed. Send several batches. Metadata: count, limit, size."""
 ERROR_REASON_BATCH_OUT_OF_SEQUENCE: ErrorReason.ValueType  # 41
-"""The batch's number is not the next number of the stream. Reopen the stream with the last acknowledged number.
-Metadata: expected, limit, value.
+"""The batch number is not the next batch number of the stream. Reopen the stream with the last acknowledged batch
+number. Metadata: expected, limit, value.
 """
 ERROR_REASON_UNKNOWN_SITE: ErrorReason.ValueType  # 42
-"""The sender of a merchant-wide key named no site, or a site that the merchant does not have. Name an existing site.
+"""A request with a merchant-wide key names no site, or a site that the merchant does not have. Name an existing site.
 Metadata: key_id, merchant, value.
 """
 ERROR_REASON_UNKNOWN_METRIC: ErrorReason.ValueType  # 60
@@ -369,7 +378,7 @@ ERROR_REASON_ORDER_METRIC_ITEM_DIMENSION: ErrorReason.ValueType  # 72
 lists. Metadata: dimension, metric, works_with.
 """
 ERROR_REASON_REJECTED_METRIC_DIMENSION: ErrorReason.ValueType  # 73
-"""Refused hits are known by site only. Leave out the dimension. Metadata: dimension, metric."""
+"""Rejected hits have no dimension except the site. Leave out the dimension. Metadata: dimension, metric."""
 ERROR_REASON_MIXED_CURRENCIES: ErrorReason.ValueType  # 74
 """The amounts of sites with several currencies cannot be added. Ask for each site alone. Metadata: currencies,
 metrics.
@@ -383,25 +392,25 @@ ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 76
 Metadata: cause, limit, rows, status.
 """
 ERROR_REASON_TOO_MANY_SITES: ErrorReason.ValueType  # 77
-"""The merchant has more sites than one answer may add up. Ask for single sites. Metadata: limit, merchant."""
+"""The merchant has more sites than a report may add up. Ask for single sites. Metadata: limit, merchant."""
 ERROR_REASON_TOO_MANY_VALUES: ErrorReason.ValueType  # 78
-"""The filter matches more values of a dimension than allowed. Name values, or ask for a shorter range. Metadata:
+"""The filter matches more values of a dimension than allowed. List the values, or ask for a shorter range. Metadata:
 dimension, limit.
 """
 ERROR_REASON_QUESTION_TOO_DEAR: ErrorReason.ValueType  # 79
-"""The question reads more cells than allowed. Ask for a shorter range, fewer metrics or a smaller filter. Metadata:
-cells, columns, comparisons, limit, rows.
+"""The report reads more cells (rows times columns) than allowed. Ask for a shorter range, fewer metrics or a smaller
+filter. Metadata: cells, columns, comparisons, limit, rows.
 """
 ERROR_REASON_FILTER_TOO_DEAR: ErrorReason.ValueType  # 80
-"""The filter's regular expressions need more steps than allowed. Use in(…) or simpler expressions. Metadata: length,
-limit, size, steps, values.
+"""The filter's regular expressions have more RE2 instructions than allowed, or need more steps (instructions times
+characters) than allowed. Use in(…) or simpler expressions. Metadata: length, limit, size, steps, values.
 """
 ERROR_REASON_ANSWER_TOO_LARGE: ErrorReason.ValueType  # 81
-"""The answer does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
+"""The response does not fit into a message. Set a smaller limit, or export the report. Metadata: fitting_rows, limit,
 rows.
 """
 ERROR_REASON_SUM_OUT_OF_RANGE: ErrorReason.ValueType  # 82
-"""A sum has more digits than the answer's format can hold. Ask for a finer grain or a shorter range. Metadata:
+"""A sum cannot be represented exactly in the response's format. Ask for a finer grain or a shorter range. Metadata:
 bucket, day, limit, metric, value.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 100
@@ -411,7 +420,7 @@ ERROR_REASON_UNSUPPORTED_ENCODING: ErrorReason.ValueType  # 101
 ERROR_REASON_OTHER_HOST: ErrorReason.ValueType  # 102
 """The Host header names another server. Use a host name of this mesh. Metadata: hosts."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 103
-"""The request has more bytes than the proxy takes. Send less per request. Metadata: limit."""
+"""The request has more bytes than the proxy accepts. Send smaller requests. Metadata: limit."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 104
 """The service does not have the method."""
 ERROR_REASON_PROXY_ERROR: ErrorReason.ValueType  # 105

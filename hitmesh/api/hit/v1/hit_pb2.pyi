@@ -56,7 +56,9 @@ class _HitTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitType.Value
     """A product was shown; payload product_view."""
 
 class HitType(_HitType, metaclass=_HitTypeEnumTypeWrapper):
-    """The type of a hit. The payload must match the type."""
+    """The type of a hit. The payload must match the type. A hit that is not interactive extends a visit, but never starts a
+    visit.
+    """
 
 HIT_TYPE_UNSPECIFIED: HitType.ValueType  # 0
 """Not set: refused as UNSUPPORTED_TYPE."""
@@ -181,10 +183,10 @@ class HitBatch(_message.Message):
     batch_id: _builtins.str
     """Batch id; a retry must carry the same id. At most 64 bytes."""
     ingest_key: _builtins.str
-    """The browser or server key. A key names the site, or the merchant when metadata `hitmesh-site` names the site."""
+    """The ingest key. If the key is for all sites of a merchant, metadata `hitmesh-site` must name the site."""
     @_builtins.property
     def client_send_time(self) -> _timestamp_pb2.Timestamp:
-        """Device clock at this send attempt; must be set anew at every attempt."""
+        """Device clock at this send attempt; every retry must set the current time."""
 
     @_builtins.property
     def sdk(self) -> Global___Sdk:
@@ -204,7 +206,7 @@ class HitBatch(_message.Message):
 
     @_builtins.property
     def edge(self) -> Global___EdgeContext:
-        """May be set by a trusted edge only; removed unless the key is an edge key."""
+        """Data that a trusted edge observed; removed unless the key is an edge key."""
 
     def __init__(
         self,
@@ -342,10 +344,12 @@ class Hit(_message.Message):
     sequence: _builtins.int
     """Counter kept by the client; a gap means that hits were lost. Not set: the client keeps no counter."""
     offline: _builtins.bool
-    """Whether the hit happened without the visitor being present, for example in a payment webhook; server keys only."""
+    """Whether the hit happened in the visitor's absence, for example in a payment webhook; may be set with a server key
+    only.
+    """
     @_builtins.property
     def client_create_time(self) -> _timestamp_pb2.Timestamp:
-        """Device clock when the hit happened."""
+        """Time by the device's clock when the hit happened."""
 
     @_builtins.property
     def true_time(self) -> _timestamp_pb2.Timestamp:
@@ -627,7 +631,7 @@ Global___Engagement: _TypeAlias = Engagement  # noqa: Y015
 
 @_typing.final
 class Performance(_message.Message):
-    """Page load timings; each in milliseconds, 0 to 600,000."""
+    """Page load timings in milliseconds, and the layout shift; each 0 to 600,000."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -848,8 +852,8 @@ class Refund(_message.Message):
     order_id: _builtins.str
     """Refunded order's id, 1 to 255 bytes."""
     amount_micros: _builtins.int
-    """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount: with a warning, the refund counts as 0
-    until the day is settled, then as the order's total. 0 is read as not set.
+    """Amount in micros, more than 0. A FULL or CANCEL refund may omit the amount. The refund is then accepted with a
+    warning and counts as 0 until the day is settled; settlement refunds the order's total. 0 is read as not set.
     """
     currency: _builtins.str
     """ISO 4217 code, in any letter case; default: the site's currency."""
@@ -1030,15 +1034,15 @@ class Item(_message.Message):
     unit_price_micros: _builtins.int
     """Unit price in micros."""
     quantity: _builtins.int
-    """Quantity, -1,000,000 to 1,000,000; negative for returned lines; 1 when not set."""
+    """Quantity, -1,000,000 to 1,000,000; negative for returned items. Not set: 1."""
     quantity_exact: _builtins.float
-    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. Replaces `quantity`: the line counts as 1 item
-    that costs price times quantity. JSON may say `"quantity": 1.5` instead.
+    """Quantity of goods sold by weight or length, -1,000,000 to 1,000,000. Replaces `quantity`: the entry counts as 1
+    item that costs price times quantity. In JSON, `"quantity": 1.5` has the same meaning.
     """
     @_builtins.property
     def category(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Category from widest to narrowest, at most 5 levels with 64 bytes each. Reports join the levels with "/", so a
-        level that contains "/" reads as two levels.
+        """Category levels from widest to narrowest, at most 5 levels with 64 bytes each. Reports join the levels with "/", so
+        a level that contains "/" looks like two levels.
         """
 
     def __init__(
@@ -1311,7 +1315,7 @@ Global___App: _TypeAlias = App  # noqa: Y015
 
 @_typing.final
 class EdgeContext(_message.Message):
-    """Data observed by a trusted edge. Removed unless the key is an edge key."""
+    """Data that a trusted edge observed about the sender. Removed unless the key is an edge key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1336,7 +1340,7 @@ class EdgeContext(_message.Message):
     """TLS fingerprint, at most 64 bytes."""
     @_builtins.property
     def edge_receive_time(self) -> _timestamp_pb2.Timestamp:
-        """Edge clock when the batch arrived at the edge."""
+        """Time by the edge's clock when the batch arrived at the edge."""
 
     def __init__(
         self,

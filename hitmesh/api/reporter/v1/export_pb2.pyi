@@ -48,8 +48,8 @@ class ExportReportRequest(_message.Message):
     last_date: _builtins.str
     """Last date in the report's zone, inclusive; default: today."""
     last: _builtins.str
-    """Instead of dates: a range that ends now, in calendar days of the report's zone. A number of days, weeks, months or
-    years that ends today ("7d", "4w", "12m", "1y"), or today, yesterday, this_month or last_month.
+    """A range in calendar days of the report's zone, instead of dates: a number of days, weeks, months or years that ends
+    today ("7d", "4w", "12m", "1y"), or today, yesterday, this_month (until today) or last_month.
     """
     time_grain: _builtins.str
     """Width of the buckets: none, hour, day, week or month; default none."""
@@ -58,15 +58,15 @@ class ExportReportRequest(_message.Message):
     filter: _builtins.str
     """Text filter, for example "channel==social;page_path=~^/blog"."""
     limit: _builtins.int
-    """Maximum number of rows, 1 to 100,000. Not set: all rows, at most 100,000; more rows are an error and are never cut."""
+    """Maximum number of rows, 1 to 100,000. Not set: all rows; a report with more than 100,000 rows is refused."""
     include_excluded: _builtins.bool
-    """Whether to include the hits that are excluded by default (bots)."""
+    """Whether to include the hits that are excluded by default (bots, referrer spam)."""
     format: _builtins.str
     """Format of the file: csv, json or ndjson; default csv."""
     gap_fill: _builtins.str
     """Treatment of empty buckets: none, zero or null; default zero. If filling needs more than 100,000 rows, an explicit
-    zero or null is an error. With the default, csv and ndjson without a limit are also an error; json, or any format
-    with a limit, leaves empty buckets out and adds a warning.
+    zero or null is an error. With the default, a csv or ndjson export without a limit is also an error; a json export,
+    or an export with a limit, leaves empty buckets out and adds a warning.
     """
     include_totals: _builtins.bool
     """Whether JSON includes totals."""
@@ -80,7 +80,9 @@ class ExportReportRequest(_message.Message):
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids, with a leading minus for descending order; an entry may be a comma-separated list."""
+        """Metric ids, dimension ids or `time`, with a leading minus for descending order; an entry may be a comma-separated
+        list.
+        """
 
     def __init__(
         self,

@@ -50,9 +50,9 @@ class ExportServiceServicer:
     def ExportReport(self, request, context):
         """Runs a report and formats the result as a file. The file is the concatenated data of all messages, each of at most
         1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
-        request yields no message. A file must not be used when the call ends with another status than OK. Envoy ends the
-        call after 60 s; set a shorter deadline in the call. Warnings are response metadata, an x-hitmesh-warning each;
-        x-hitmesh-complete-through says how far the numbers reach.
+        request yields no message. A file must not be used when the call ends with a status other than OK. Envoy ends the
+        call after 60 s; set a shorter deadline in the call. The response metadata has an `x-hitmesh-warning` entry for
+        each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,9 +37,9 @@ class ExportServiceStub:
     ExportReport: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]
     """Runs a report and formats the result as a file. The file is the concatenated data of all messages, each of at most
     1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
-    request yields no message. A file must not be used when the call ends with another status than OK. Envoy ends the
-    call after 60 s; set a shorter deadline in the call. Warnings are response metadata, an x-hitmesh-warning each;
-    x-hitmesh-complete-through says how far the numbers reach.
+    request yields no message. A file must not be used when the call ends with a status other than OK. Envoy ends the
+    call after 60 s; set a shorter deadline in the call. The response metadata has an `x-hitmesh-warning` entry for
+    each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file.
     """
 
 @_typing.type_check_only
@@ -50,9 +50,9 @@ class ExportServiceAsyncStub(ExportServiceStub):
     ExportReport: _aio.UnaryStreamMultiCallable[_export_pb2.ExportReportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Runs a report and formats the result as a file. The file is the concatenated data of all messages, each of at most
     1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
-    request yields no message. A file must not be used when the call ends with another status than OK. Envoy ends the
-    call after 60 s; set a shorter deadline in the call. Warnings are response metadata, an x-hitmesh-warning each;
-    x-hitmesh-complete-through says how far the numbers reach.
+    request yields no message. A file must not be used when the call ends with a status other than OK. Envoy ends the
+    call after 60 s; set a shorter deadline in the call. The response metadata has an `x-hitmesh-warning` entry for
+    each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,9 +66,9 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Runs a report and formats the result as a file. The file is the concatenated data of all messages, each of at most
         1 MiB; every message has the content type. The whole file exists before its first message is sent, so a refused
-        request yields no message. A file must not be used when the call ends with another status than OK. Envoy ends the
-        call after 60 s; set a shorter deadline in the call. Warnings are response metadata, an x-hitmesh-warning each;
-        x-hitmesh-complete-through says how far the numbers reach.
+        request yields no message. A file must not be used when the call ends with a status other than OK. Envoy ends the
+        call after 60 s; set a shorter deadline in the call. The response metadata has an `x-hitmesh-warning` entry for
+        each warning, and `x-hitmesh-complete-through`: every hit acknowledged before this time is in the file.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

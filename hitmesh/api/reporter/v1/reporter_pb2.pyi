@@ -184,22 +184,22 @@ class _ExactnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exactness.V
     EXACTNESS_UNSPECIFIED: _Exactness.ValueType  # 0
     """Not set."""
     EXACTNESS_EXACT: _Exactness.ValueType  # 1
-    """Counted, not estimated. Until a cell is SETTLED, late hits count as hits; they join a visit only when the day is
-    settled.
-    """
+    """Counted, not estimated. Late hits count in hit metrics at once, and in visit metrics only when the day is settled."""
     EXACTNESS_SKETCH: _Exactness.ValueType  # 2
     """Estimated from a sketch."""
     EXACTNESS_PARTIAL: _Exactness.ValueType  # 3
     """Amounts in other currencies are left out; see missing_currencies."""
     EXACTNESS_SKETCH_PROVISIONAL: _Exactness.ValueType  # 4
-    """Estimated from a sketch that may contain visitors who moved to other dimensions: SKETCH once the days are settled."""
+    """Estimated from a sketch that may still contain visitors whose visits moved to other dimension values. The column
+    becomes SKETCH when the days are settled.
+    """
     EXACTNESS_TEXTS_FOLDED: _Exactness.ValueType  # 5
-    """A site sent more distinct texts within an hour than the live stream keeps apart: some values may be counted under
-    "(other)". Totals are right; rows are exact once the days are settled.
+    """A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
+    may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
     """
     EXACTNESS_VISITS_PROVISIONAL: _Exactness.ValueType  # 6
-    """Some hits of a visitor with too many hits are in no visit yet: exact once the days are settled. All hits are
-    counted.
+    """A visitor sent more hits than the live stream keeps, so some of the visitor's hits are in no visit yet. Hit metrics
+    count these hits; visit metrics and visit dimensions become exact when the days are settled.
     """
 
 class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
@@ -208,22 +208,22 @@ class Exactness(_Exactness, metaclass=_ExactnessEnumTypeWrapper):
 EXACTNESS_UNSPECIFIED: Exactness.ValueType  # 0
 """Not set."""
 EXACTNESS_EXACT: Exactness.ValueType  # 1
-"""Counted, not estimated. Until a cell is SETTLED, late hits count as hits; they join a visit only when the day is
-settled.
-"""
+"""Counted, not estimated. Late hits count in hit metrics at once, and in visit metrics only when the day is settled."""
 EXACTNESS_SKETCH: Exactness.ValueType  # 2
 """Estimated from a sketch."""
 EXACTNESS_PARTIAL: Exactness.ValueType  # 3
 """Amounts in other currencies are left out; see missing_currencies."""
 EXACTNESS_SKETCH_PROVISIONAL: Exactness.ValueType  # 4
-"""Estimated from a sketch that may contain visitors who moved to other dimensions: SKETCH once the days are settled."""
+"""Estimated from a sketch that may still contain visitors whose visits moved to other dimension values. The column
+becomes SKETCH when the days are settled.
+"""
 EXACTNESS_TEXTS_FOLDED: Exactness.ValueType  # 5
-"""A site sent more distinct texts within an hour than the live stream keeps apart: some values may be counted under
-"(other)". Totals are right; rows are exact once the days are settled.
+"""A site sent more distinct dimension values within an hour than the live stream counts separately, so some values
+may be counted under "(other)". Totals are exact; rows become exact when the days are settled.
 """
 EXACTNESS_VISITS_PROVISIONAL: Exactness.ValueType  # 6
-"""Some hits of a visitor with too many hits are in no visit yet: exact once the days are settled. All hits are
-counted.
+"""A visitor sent more hits than the live stream keeps, so some of the visitor's hits are in no visit yet. Hit metrics
+count these hits; visit metrics and visit dimensions become exact when the days are settled.
 """
 Global___Exactness: _TypeAlias = Exactness  # noqa: Y015
 
@@ -236,23 +236,23 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     CELL_STATE_UNSPECIFIED: _CellState.ValueType  # 0
     """Not set."""
     CELL_STATE_LIVE: _CellState.ValueType  # 1
-    """Hits are still arriving."""
+    """On-time hits are still arriving."""
     CELL_STATE_PROVISIONAL: _CellState.ValueType  # 2
-    """Counted; visits may still end and late hits may arrive."""
+    """All on-time hits are counted; visits may still end, and late hits may arrive."""
     CELL_STATE_SETTLED: _CellState.ValueType  # 3
-    """Recomputed from all stored hits; changes only when history hits arrive."""
+    """Settled from all stored hits; changes only with a new generation, for example after history hits arrive."""
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
-    """How final numbers are."""
+    """How final a cell's metric values are."""
 
 CELL_STATE_UNSPECIFIED: CellState.ValueType  # 0
 """Not set."""
 CELL_STATE_LIVE: CellState.ValueType  # 1
-"""Hits are still arriving."""
+"""On-time hits are still arriving."""
 CELL_STATE_PROVISIONAL: CellState.ValueType  # 2
-"""Counted; visits may still end and late hits may arrive."""
+"""All on-time hits are counted; visits may still end, and late hits may arrive."""
 CELL_STATE_SETTLED: CellState.ValueType  # 3
-"""Recomputed from all stored hits; changes only when history hits arrive."""
+"""Settled from all stored hits; changes only with a new generation, for example after history hits arrive."""
 Global___CellState: _TypeAlias = CellState  # noqa: Y015
 
 class _NullReason:
@@ -267,7 +267,7 @@ class _NullReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NullReason
     """Nothing happened, or the denominator is 0."""
 
 class NullReason(_NullReason, metaclass=_NullReasonEnumTypeWrapper):
-    """The reason why a cell is empty."""
+    """The reason why a value is empty."""
 
 NULL_REASON_UNSPECIFIED: NullReason.ValueType  # 0
 """Not set."""
@@ -291,7 +291,7 @@ class _FreshnessStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Freshn
     """More than 60 minutes behind."""
 
 class FreshnessState(_FreshnessState, metaclass=_FreshnessStateEnumTypeWrapper):
-    """How far behind numbers are."""
+    """How far metric values lag behind the present."""
 
 FRESHNESS_STATE_UNSPECIFIED: FreshnessState.ValueType  # 0
 """Not set."""
@@ -344,24 +344,24 @@ class _ServingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingPa
     SERVING_PATH_UNSPECIFIED: _ServingPath.ValueType  # 0
     """Not set."""
     SERVING_PATH_SERIES: _ServingPath.ValueType  # 1
-    """A single site's sums per 15 minutes: totals over time."""
+    """A single site's sums per 15 minutes, which serve totals over time."""
     SERVING_PATH_METRICS: _ServingPath.ValueType  # 2
-    """Rows with dimensions: all other reports."""
+    """Rows with dimensions, which serve all other reports."""
 
 class ServingPath(_ServingPath, metaclass=_ServingPathEnumTypeWrapper):
-    """The data behind a response. When both paths can answer, the responses agree."""
+    """The kind of data that a response is computed from. Where both paths can answer, their responses agree."""
 
 SERVING_PATH_UNSPECIFIED: ServingPath.ValueType  # 0
 """Not set."""
 SERVING_PATH_SERIES: ServingPath.ValueType  # 1
-"""A single site's sums per 15 minutes: totals over time."""
+"""A single site's sums per 15 minutes, which serve totals over time."""
 SERVING_PATH_METRICS: ServingPath.ValueType  # 2
-"""Rows with dimensions: all other reports."""
+"""Rows with dimensions, which serve all other reports."""
 Global___ServingPath: _TypeAlias = ServingPath  # noqa: Y015
 
 @_typing.final
 class DateRange(_message.Message):
-    """Calendar dates in the report's zone, both inclusive."""
+    """A range of calendar dates in the report's zone; both dates are inclusive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -391,7 +391,7 @@ Global___DateRange: _TypeAlias = DateRange  # noqa: Y015
 
 @_typing.final
 class InstantRange(_message.Message):
-    """Instants, half-open."""
+    """A half-open range of instants."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -429,7 +429,7 @@ class TimeRange(_message.Message):
     INSTANTS_FIELD_NUMBER: _builtins.int
     LAST_DAYS_FIELD_NUMBER: _builtins.int
     last_days: _builtins.int
-    """Number of civil days in the report's zone, the last being today. 1 to 3,660."""
+    """Number of civil days in the report's zone, 1 to 3,660; today is the last day."""
     @_builtins.property
     def dates(self) -> Global___DateRange:
         """Calendar dates."""
@@ -611,10 +611,11 @@ class RunReportRequest(_message.Message):
     """Whether to return totals over the range."""
     gap_fill: Global___GapFill.ValueType
     """Treatment of empty buckets; default ZERO. With dimensions, every bucket is filled for each tuple of values that
-    occurs; when filling needs more than 100,000 rows, the default leaves empty buckets out and adds a warning.
+    occurs. If filling needs more than 100,000 rows, an explicit ZERO or NULL is an error; the default leaves empty
+    buckets out and adds a warning.
     """
     include_excluded: _builtins.bool
-    """Whether to include the hits that are excluded by default (bots)."""
+    """Whether to include the hits that are excluded by default (bots, referrer spam)."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metric ids, 1 to 20."""
@@ -629,7 +630,7 @@ class RunReportRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> Global___Filter:
-        """Condition that rows must meet."""
+        """Condition on dimension values; only data that meets the condition is counted."""
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBy]:
@@ -684,7 +685,7 @@ class MetricHeader(_message.Message):
     exactness: Global___Exactness.ValueType
     """Exactness."""
     relative_standard_error: _builtins.float
-    """Relative standard error of the least exact cell. Not set: no cell is estimated."""
+    """Relative standard error of the least exact value in the column. Not set: no value is estimated."""
     def __init__(
         self,
         *,
@@ -719,9 +720,9 @@ class TimeBucket(_message.Message):
     label: _builtins.str
     """Local start with offset, for example "2015-05-17T00:00:00+05:45"."""
     partial: _builtins.bool
-    """Whether the bucket is shorter than the grain, cut by the range or by a clock change."""
+    """Whether the bucket is shorter than the grain because the range or a clock change cuts the bucket."""
     state: Global___CellState.ValueType
-    """State of the bucket's least final cell."""
+    """State of the least final 15-minute cell in the bucket."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """First instant."""
@@ -757,7 +758,7 @@ class Ratio(_message.Message):
     DENOMINATOR_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     numerator: _builtins.int
-    """Numerator, in the unit of the metric's first part."""
+    """Numerator: a sum of money in micros, of durations in milliseconds, or a count."""
     denominator: _builtins.int
     """Denominator."""
     value: _builtins.float
@@ -796,7 +797,7 @@ class Cell(_message.Message):
     double_value: _builtins.float
     """An estimated count."""
     null_reason: Global___NullReason.ValueType
-    """No value, for this reason."""
+    """The reason why there is no value."""
     lower: _builtins.float
     """Lower bound at two standard errors, for estimates."""
     upper: _builtins.float
@@ -882,7 +883,7 @@ Global___Row: _TypeAlias = Row  # noqa: Y015
 
 @_typing.final
 class PartitionProgress(_message.Message):
-    """How far a partition is visible."""
+    """The progress of a partition: up to where its records are visible in reports."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -918,9 +919,9 @@ Global___PartitionProgress: _TypeAlias = PartitionProgress  # noqa: Y015
 
 @_typing.final
 class PartitionAhead(_message.Message):
-    """A partition whose log time is ahead of the present because a clock ran ahead. The log time stands still until the
-    present catches up. Until then hits count, but hits with a correct clock are in visits only once their day is
-    settled.
+    """A partition whose log time is ahead of the present, because a collector's clock ran ahead or the reporter's clock is
+    behind. The log time stands still until the present catches up. All hits count in hit metrics at once, but hits with
+    correct times before `visits_wait_until` are late: these hits join visits only when their day is settled.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -935,14 +936,14 @@ class PartitionAhead(_message.Message):
     partition: _builtins.int
     """The partition."""
     cause: _builtins.str
-    """Human-readable cause: the clock that was ahead."""
+    """Human-readable cause: which clocks may be wrong."""
     @_builtins.property
     def log_time(self) -> _timestamp_pb2.Timestamp:
         """Log time of the partition."""
 
     @_builtins.property
     def visits_wait_until(self) -> _timestamp_pb2.Timestamp:
-        """From this time on, on-time hits join visits at once again."""
+        """Log time minus 60 minutes. Hits with event times from this time on join visits at once."""
 
     def __init__(
         self,
@@ -963,7 +964,7 @@ Global___PartitionAhead: _TypeAlias = PartitionAhead  # noqa: Y015
 
 @_typing.final
 class Freshness(_message.Message):
-    """How fresh numbers are."""
+    """How fresh metric values are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -976,7 +977,7 @@ class Freshness(_message.Message):
     AHEAD_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     state: Global___FreshnessState.ValueType
-    """LIVE, DELAYED or DEGRADED. A partition that is ahead counts as equally far behind."""
+    """LIVE, DELAYED or DEGRADED. A partition that is more than 15 minutes ahead counts as equally far behind."""
     cause: _builtins.str
     """Human-readable cause of DEGRADED while the lag is unknown; otherwise empty."""
     @_builtins.property
@@ -993,7 +994,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def stalled_partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Partitions more than 15 minutes behind, as "log/partition"."""
+        """Partitions that are more than 15 minutes behind, as "log/partition"."""
 
     @_builtins.property
     def live_from(self) -> _timestamp_pb2.Timestamp:
@@ -1001,7 +1002,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def ahead(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionAhead]:
-        """Partitions more than 15 minutes ahead."""
+        """Partitions whose log time is more than 15 minutes ahead of the present."""
 
     def __init__(
         self,
@@ -1078,7 +1079,7 @@ class ReportMeta(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
-    """Version of the site's published numbers; equal versions give equal responses."""
+    """Version of the site's metric values; responses to the same request with equal versions have equal rows."""
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str
@@ -1096,11 +1097,11 @@ class ReportMeta(_message.Message):
     served_by: Global___Store.ValueType
     """Store that answered."""
     query_id: _builtins.str
-    """Names the response in logs."""
+    """Id of the response."""
     excluded_hits: _builtins.int
     """Hits in the range that are excluded by default."""
     state: Global___CellState.ValueType
-    """State of the least final cell in the range."""
+    """State of the least final 15-minute cell in the range."""
     path: Global___ServingPath.ValueType
     """Data path behind the response; ExplainReport gives the reason."""
     @_builtins.property
@@ -1117,7 +1118,7 @@ class ReportMeta(_message.Message):
 
     @_builtins.property
     def missing_currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Currencies with amounts in the range that money columns leave out."""
+        """Other currencies in which the range has amounts; money columns leave these amounts out."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1487,7 +1488,7 @@ Global___ListDimensionsResponse: _TypeAlias = ListDimensionsResponse  # noqa: Y0
 
 @_typing.final
 class StoreFreshness(_message.Message):
-    """How fresh a site's numbers in a store are."""
+    """How fresh a site's metric values in a store are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1501,7 +1502,7 @@ class StoreFreshness(_message.Message):
     """The store."""
     answers: _builtins.bool
     """Whether the store answers. An unavailable store does not hold back the site's freshness; reports that need the
-    store are refused until the store answers again.
+    store fail with UNAVAILABLE until the store answers again.
     """
     @_builtins.property
     def complete_through(self) -> _timestamp_pb2.Timestamp:
@@ -1531,7 +1532,7 @@ class GetFreshnessRequest(_message.Message):
 
     SITE_FIELD_NUMBER: _builtins.int
     site: _builtins.str
-    """`merchants/{m}/sites/{s}`."""
+    """`merchants/{m}/sites/{s}`, or `merchants/{m}/sites/-` for all sites of the merchant."""
     def __init__(
         self,
         *,
@@ -1547,7 +1548,7 @@ Global___GetFreshnessRequest: _TypeAlias = GetFreshnessRequest  # noqa: Y015
 
 @_typing.final
 class GetFreshnessResponse(_message.Message):
-    """How fresh a site's numbers are."""
+    """How fresh a site's metric values are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1559,13 +1560,15 @@ class GetFreshnessResponse(_message.Message):
     OPEN_DAYS_FIELD_NUMBER: _builtins.int
     STORES_FIELD_NUMBER: _builtins.int
     dirty_days: _builtins.int
-    """Site-days with hits that count only when the day is settled."""
+    """Number of site-days that are marked for settlement. History hits on these days count only when the day is settled."""
     data_version: _builtins.str
-    """Version of the site's published numbers."""
+    """Version of the site's metric values."""
     resettling_days: _builtins.int
-    """Days in dirty_days that settlement itself marked, because a neighbouring day changed their numbers."""
+    """Number of site-days in `dirty_days` that settlement itself marked, because another settlement changed their
+    metric values.
+    """
     open_days: _builtins.int
-    """Site-days that the live stream counts and that are settled after the day has ended."""
+    """Number of site-days that the live stream counts until their settlement, more than 26 hours after the day's end."""
     @_builtins.property
     def freshness(self) -> Global___Freshness:
         """Minimum over the site's partitions and over the stores that answer."""

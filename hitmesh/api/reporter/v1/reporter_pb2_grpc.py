@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ReporterServiceStub:
-    """Answers reports. Every response states freshness and exactness.
+    """Runs reports. Every report states freshness and exactness.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class ReporterServiceStub:
 
 
 class ReporterServiceServicer:
-    """Answers reports. Every response states freshness and exactness.
+    """Runs reports. Every report states freshness and exactness.
     """
 
     def RunReport(self, request, context):
@@ -74,7 +74,7 @@ class ReporterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainReport(self, request, context):
-        """Explains which store would answer a report, why, and with which reads. Reads no numbers.
+        """Explains which store would answer a report, why, and with which reads. Reads no metric values.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,7 +95,7 @@ class ReporterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFreshness(self, request, context):
-        """Returns how fresh a site's numbers are.
+        """Returns how fresh a site's metric values are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_ReporterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReporterService:
-    """Answers reports. Every response states freshness and exactness.
+    """Runs reports. Every report states freshness and exactness.
     """
 
     @staticmethod

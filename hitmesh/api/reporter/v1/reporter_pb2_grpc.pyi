@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReporterServiceStub:
-    """Answers reports. Every response states freshness and exactness."""
+    """Runs reports. Every report states freshness and exactness."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,32 +36,32 @@ class ReporterServiceStub:
     RunReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]
     """Runs a report. Envoy ends the call after 60 s; set a shorter deadline in the call."""
     ExplainReport: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]
-    """Explains which store would answer a report, why, and with which reads. Reads no numbers."""
+    """Explains which store would answer a report, why, and with which reads. Reads no metric values."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]
     """Lists the available metrics."""
     ListDimensions: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]
     """Lists the available dimensions."""
     GetFreshness: _grpc.UnaryUnaryMultiCallable[_reporter_pb2.GetFreshnessRequest, _reporter_pb2.GetFreshnessResponse]
-    """Returns how fresh a site's numbers are."""
+    """Returns how fresh a site's metric values are."""
 
 @_typing.type_check_only
 class ReporterServiceAsyncStub(ReporterServiceStub):
-    """Answers reports. Every response states freshness and exactness."""
+    """Runs reports. Every report states freshness and exactness."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.RunReportRequest, _reporter_pb2.RunReportResponse]  # type: ignore[assignment]
     """Runs a report. Envoy ends the call after 60 s; set a shorter deadline in the call."""
     ExplainReport: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ExplainReportRequest, _reporter_pb2.ExplainReportResponse]  # type: ignore[assignment]
-    """Explains which store would answer a report, why, and with which reads. Reads no numbers."""
+    """Explains which store would answer a report, why, and with which reads. Reads no metric values."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListMetricsRequest, _reporter_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists the available metrics."""
     ListDimensions: _aio.UnaryUnaryMultiCallable[_reporter_pb2.ListDimensionsRequest, _reporter_pb2.ListDimensionsResponse]  # type: ignore[assignment]
     """Lists the available dimensions."""
     GetFreshness: _aio.UnaryUnaryMultiCallable[_reporter_pb2.GetFreshnessRequest, _reporter_pb2.GetFreshnessResponse]  # type: ignore[assignment]
-    """Returns how fresh a site's numbers are."""
+    """Returns how fresh a site's metric values are."""
 
 class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers reports. Every response states freshness and exactness."""
+    """Runs reports. Every report states freshness and exactness."""
 
     @_abc_1.abstractmethod
     def RunReport(
@@ -77,7 +77,7 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.ExplainReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.ExplainReportResponse, _abc.Awaitable[_reporter_pb2.ExplainReportResponse]]:
-        """Explains which store would answer a report, why, and with which reads. Reads no numbers."""
+        """Explains which store would answer a report, why, and with which reads. Reads no metric values."""
 
     @_abc_1.abstractmethod
     def ListMetrics(
@@ -101,6 +101,6 @@ class ReporterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporter_pb2.GetFreshnessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporter_pb2.GetFreshnessResponse, _abc.Awaitable[_reporter_pb2.GetFreshnessResponse]]:
-        """Returns how fresh a site's numbers are."""
+        """Returns how fresh a site's metric values are."""
 
 def add_ReporterServiceServicer_to_server(servicer: ReporterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ class _RecordKind:
 class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
-    """Not set: a reader sets the record aside."""
+    """Not set: the processor does not decode the record and sets it aside as damaged."""
     RECORD_KIND_HITS: _RecordKind.ValueType  # 1
     """Accepted hits, as an Arrow IPC stream."""
     RECORD_KIND_REJECTED: _RecordKind.ValueType  # 2
@@ -38,7 +38,7 @@ class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
     """What a record contains."""
 
 RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
-"""Not set: a reader sets the record aside."""
+"""Not set: the processor does not decode the record and sets it aside as damaged."""
 RECORD_KIND_HITS: RecordKind.ValueType  # 1
 """Accepted hits, as an Arrow IPC stream."""
 RECORD_KIND_REJECTED: RecordKind.ValueType  # 2
@@ -82,11 +82,11 @@ class RecordHeader(_message.Message):
     collector: _builtins.str
     """Collector that wrote the record."""
     logic_version: _builtins.int
-    """Counting logic version used by the writer."""
+    """Version of the counting logic that the collector used."""
     classifier_version: _builtins.str
-    """Versions of the lists that classified the hits."""
+    """Versions of the lists of bots, referrers and channels with which the collector classified the hits."""
     hits: _builtins.int
-    """Number of hits that the record announces (rule D5); not set by a writer that announces none."""
+    """Number of hits that the record announces to the ledger (rule D5). Not set: the record announces no count."""
     sum64: _builtins.int
     """Sum of the hits' hash64, modulo 2^64."""
     xor64: _builtins.int
