@@ -1,7 +1,8 @@
-"""Admission (step 2 of the journey): decide which hits are accepted and how each is stored. Pure and columnar.
+"""Admission (step 2 in docs/walk.md): decides which hits are accepted and how each is stored. Pure and columnar.
 
-`read_frames` counts hits and lists senders, `decode` turns frames into a single table, `admit` decides. Read `decide`
-first, then `hits`, which makes all decisions in order. Every other module implements a single decision.
+`read_frames` counts the hits and lists the senders, `decode` converts frames to a single table, and `admit` makes the
+decisions. Read the module `decide` first, then `hits`, which calls the decisions in order. Every other module
+implements one decision.
 """
 
 from __future__ import annotations

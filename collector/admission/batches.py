@@ -1,7 +1,7 @@
-"""Facts that hold for every hit in a batch: sender, site, default context, edge context.
+"""Facts that apply to every hit in a batch: sender, site, default context, edge context.
 
-Decides which batches are refused whole, and drops edge context from browser and server keys. The caller has already
-resolved senders to grants.
+Decides which batches are refused whole, and drops the edge context of batches sent with browser or server keys, because
+only edge keys are trusted for edge context. The caller has already resolved the senders to grants.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NO_GRANT: Final = "the ingest key is missing or unknown: send the site's key as
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An ingest key and the site it may send for, as resolved by the shell."""
+    """An ingest key and the site that the key may send for, as resolved by the caller."""
 
     key: IngestKey
     site: Site
@@ -43,7 +43,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a sender may not send. `retry`: sending again may help. `site` and `key_id` are set where known.
+    """Why a sender may not send. `retry`: the batch should be sent again. `site` and `key_id` are "" if unknown.
 
     `reason` is a value of HitReason; `variables` holds the variable parts of the message.
     """
@@ -67,7 +67,7 @@ def refused_senders(grants: Mapping[tuple[str, str], Answer]) -> frozenset[tuple
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """Facts per distinct sender, meaningless for refused senders. `site` is the position in `sites`."""
+    """Facts per distinct sender, undefined for refused senders. `site` is the index into `sites`."""
 
     answers: tuple[Answer, ...]
     sites: tuple[Site, ...]
@@ -87,7 +87,7 @@ class Batches:
     """Facts per frame: row i is frame i. Refused frames have undefined values."""
 
     senders: Senders
-    sender: I32Array  # position in `senders` per frame
+    sender: I32Array  # index into `senders` per frame
     taken: BoolArray
     batch_id: Texts | None
     collected: I64Array
@@ -99,7 +99,7 @@ class Batches:
 
 
 def read_batches(decoded: Decoded, grants: Mapping[tuple[str, str], Answer], verdicts: Verdicts) -> Batches:
-    """Return the facts for each frame. Batch faults go to `verdicts`, which has one row per frame."""
+    """Return the facts for each frame; refuse faulty batches in `verdicts`, which has one row per frame."""
     numbers = {sender: number for number, sender in enumerate(decoded.senders)}
     answers = tuple(grants.get(sender, UNKNOWN) for sender in numbers)
     sender = np.array([numbers[each] for each in decoded.sender_of], dtype=np.int32)

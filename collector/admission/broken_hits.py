@@ -1,7 +1,8 @@
-"""Salvages the sound parts from a hit that does not decode, with Google's depth-limited decoder.
+"""Recovers the sound parts of a hit that does not decode, with Google's depth-limited decoder.
 
-Decides which part is at fault: a payload, the properties or the whole hit. Keeps sound ids and context, so that the
-issue names the hit and consent is respected. Takes a few microseconds per hit, whatever the damage.
+Decides which part is at fault: a payload, the properties or the whole hit. Ids and context are kept if they are sound,
+so that the issue can name the hit and the visitor's consent is respected. Takes a few microseconds per hit, whatever
+the damage.
 """
 
 from __future__ import annotations

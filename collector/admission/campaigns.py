@@ -1,7 +1,7 @@
 """The campaign that led to a hit (rule S3), from the context or from the query in the page's URL.
 
-Decides which of the two wins, and how a query is read: as a form (WHATWG URL section 5.1), before the stored query is
-cut. A campaign is a single value with seven strings; fields from two campaigns are never mixed.
+The context takes precedence. A query is parsed as a form (WHATWG URL section 5.1), in full, before it is cut for
+storage. A campaign is a single value with seven strings; fields from two campaigns are never mixed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from hitmesh.model.rows.hash_columns import campaign_hashes
 
 FIELDS: Final = ("source", "medium", "campaign", "term", "content", "click_id", "click_id_kind")
 STORED_FIELDS: Final = FIELDS[:-1]  # click_id_kind is not stored: only the classifier reads it
-# URL parameters that set the first five fields, and the column for each stored field.
+# URL parameters for the first five fields; the parameters are also the names of the columns, with `click_id`.
 PARAMETERS: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 COLUMNS: Final = (*PARAMETERS, "click_id")
 MAX_CAMPAIGN_BYTES: Final = 128
-MAX_PARAMETERS: Final = 1_000  # read per query; real queries have fewer
+MAX_PARAMETERS: Final = 1_000  # maximum number of parameters read per query; real queries have fewer
 _NONE: Final = ("",) * len(FIELDS)
 _READ: Final = frozenset((*PARAMETERS, *CLICK_IDS))
-# A name with "%" or "+" may encode any parameter, so it matches too; such queries are rare.
+# A parameter name with "%" or "+" may be the encoded name of a campaign parameter, so such names match too; they are
+# rare.
 _NAMES_A_CAMPAIGN: Final = f"(?:^|&)(?:{'|'.join(sorted(_READ))}|[^=&]*[%+][^=&]*)="
 
 
@@ -55,7 +56,7 @@ class Campaigns:
         return Campaigns(tuple(pa.concat_arrays([none, values]) for values in self.values), codes)
 
     def or_else(self, other: Campaigns) -> Campaigns:
-        """Return these campaigns, with `other` filling the rows without a campaign."""
+        """Return these campaigns; rows without a campaign get the campaign from `other`."""
         codes = np.where(self._is_set(), self.codes, other.codes + np.int32(len(self.values[0])))
         values = tuple(pa.concat_arrays(list(pair)) for pair in zip(self.values, other.values, strict=True))
         return Campaigns(values, codes.astype(np.int32, copy=False))
@@ -96,7 +97,7 @@ def read_campaigns(column: pa.StructArray, path: str, verdicts: Verdicts) -> Cam
 
 
 def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
-    """Return the campaigns named in URL queries; cut and refuse values as for contexts."""
+    """Return the campaigns named in URL queries; cut and refuse values as in `read_campaigns`."""
     naming = np.flatnonzero(np.asarray(pc.match_substring_regex(query.values, _NAMES_A_CAMPAIGN)))
     if not len(naming):
         return None
@@ -113,8 +114,8 @@ def campaigns_of_queries(query: Texts, verdicts: Verdicts) -> Campaigns | None:
 def _campaign_of(query: str) -> tuple[str, ...]:
     """Return the campaign fields in a query: the last value of a repeated parameter, "" for a blank.
 
-    Click ids are legitimately long and are shortened without a warning. Control characters become blanks, also without
-    a warning.
+    Click ids may be long, so they are shortened without a warning. Control characters become blanks, also without a
+    warning.
     """
     found: dict[str, str] = {}
     for pair in query.split("&", MAX_PARAMETERS)[:MAX_PARAMETERS]:

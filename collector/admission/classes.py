@@ -1,6 +1,6 @@
 """Classifier results for a micro-batch (device, bot, referrer, channel), requested once per distinct value.
 
-Decides which strings are classified and which flags bots and spam get.
+Decides which strings are classified, and sets the flags of bots and referrer spam.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Output columns for a micro-batch under construction, and the conversion to a table.
 
-Values for a few rows are expanded to a full column.
+Values that are set for some of the rows are expanded to a full column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rows = npt.NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Whole numbers per row, null where not `known`; None means that all are known."""
+    """A number per row, null where `known` is false; `known` = None means that all are known."""
 
     values: npt.NDArray[np.generic]
     known: BoolArray | None = None
@@ -40,11 +40,11 @@ class Columns:
         self._series: dict[str, pl.Series] = {}
 
     def text(self, name: str) -> Texts | None:
-        """Return a string column, None when not set."""
+        """Return a string column; None when not set."""
         return self._texts.get(name)
 
     def set_text(self, name: str, texts: Texts | None, rows: Rows | None = None) -> None:
-        """Set a string column, or only the values at `rows`, which must still be empty."""
+        """Set a string column, or only its values at `rows`, which must be empty so far."""
         if texts is None:
             return
         if rows is not None:
@@ -54,7 +54,7 @@ class Columns:
         self._texts[name] = texts
 
     def set_numbers(self, name: str, values: npt.NDArray[np.generic], known: BoolArray | None = None) -> None:
-        """Set a numeric column, null where not known."""
+        """Set a numeric column, null where `known` is false."""
         self._numbers[name] = Numbers(values, known)
 
     def set_numbers_at(self, name: str, values: npt.NDArray[np.generic], rows: Rows) -> None:
@@ -80,7 +80,7 @@ class Columns:
         self._series[name] = series
 
     def series(self, name: str) -> pl.Series | None:
-        """Return a column that `set_series` stored, None when not set."""
+        """Return a column that `set_series` stored; None when not set."""
         return self._series.get(name)
 
     def series_of(self, rows: Rows) -> list[pl.Series]:
@@ -117,7 +117,7 @@ def _as_series(name: str, numbers: Numbers, dtype: pl.DataType, rows: Rows) -> p
 def distinct_tuples(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[I64Array, I32Array]:
     """Return the first row with each distinct tuple of codes, and each row's tuple number.
 
-    Codes must be small and not negative, the columns equally long. Equal tuples get equal numbers.
+    Codes must be small and not negative, and the columns must have the same length. Equal tuples get equal numbers.
     """
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

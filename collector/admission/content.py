@@ -1,6 +1,7 @@
-"""Hit ids and content hashes (rule D1): an equal id marks a copy, a different content marks an id collision.
+"""Hit ids and content hashes (rule D1): two hits with equal ids are copies if their content is equal too.
 
-Decides which fields belong to a hit's content: payload and context, without edge and times.
+Different content under an equal id is an id collision. The content hash is a sum of field hashes; the caller
+(`hits.py:_content`) decides which fields belong to the content.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ def _factor(name: str) -> np.uint64:
 
 
 class ContentHash:
-    """Sum of field hashes per row. An unset field adds 0, so a batch without a field can skip that field."""
+    """Sum of field hashes per row. An unset field adds 0, so a field that no row sets can be skipped."""
 
     def __init__(self, height: int) -> None:
         self.values: U64Array = np.zeros(height, dtype=np.uint64)
 
     def add_texts(self, fields: Mapping[str, Texts | None]) -> None:
-        """Add string fields. Each distinct value is hashed once, all fields in a single call."""
+        """Add string fields. Each distinct value is hashed once, and all fields are hashed in a single call."""
         present = {name: texts for name, texts in fields.items() if texts is not None}
         if not present:
             return
@@ -93,7 +94,7 @@ def with_ids(sent: Texts | None, height: int, made_up: Callable[[int], str]) -> 
 def _hashes(values: pl.Series) -> U64Array:
     """Return XXH3-64 for each string or bytes value, 0 for null.
 
-    Up to `_FEW` values are hashed in a loop, because starting a query takes longer.
+    Up to `_FEW` values are hashed in a loop, because starting a polars query takes longer.
     """
     if len(values) <= _FEW:
         found = (0 if value is None else xxhash.xxh3_64_intdigest(value) for value in values.to_list())

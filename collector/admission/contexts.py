@@ -1,7 +1,7 @@
 """The context of a hit: the hit's own fields, completed from the batch's default context (contract, Context).
 
-Decides which fields exist, how long each may be and how two contexts merge. A campaign is a single field: a hit's
-campaign is never mixed with the batch's.
+Decides which fields are read, how long each may be and how two contexts are merged. A campaign counts as a single
+field: a hit's campaign is never mixed with the batch's campaign.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T", Texts, Campaigns)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Context columns, None where no row has a value. `consent` holds numbers of hit.v1.ConsentState."""
+    """Context columns; None for a field that no row sets. `consent` holds numbers of hit.v1.ConsentState."""
 
     user_agent: Texts | None
     language: Texts | None
@@ -33,7 +33,7 @@ class Context:
     consent: I32Array | None
 
     def under(self, hit_context: Context, frame_of: I32Array) -> Context:
-        """Return the hits' own contexts, completed from these batch defaults.
+        """Return the hits' contexts, with unset fields filled from these batch defaults.
 
         Row i of the result belongs to a hit from frame frame_of[i].
         """

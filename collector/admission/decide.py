@@ -1,8 +1,8 @@
-"""Admission for a micro-batch (step 2 of the journey): which hits are accepted, and what is stored for each hit.
+"""Admission for a micro-batch (step 2 in docs/walk.md): which hits are accepted, and what is stored for each hit.
 
-Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table; every step
-loops over distinct values, frames and faults, never over hits. The verdict on a hit does not depend on neighbouring
-hits.
+Pure: keys, salts, classes, ids and times are arguments. All frames in a micro-batch form a single table. The steps loop
+in Python over distinct values, frames, faults and missing ids, never over all hits. The verdict on a hit does not
+depend on the other hits of the micro-batch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def decode(
 
     Args:
         frames: in arrival order.
-        envelopes: of the frames, if already read to look up the senders; see `read_frames`.
+        envelopes: the frames' envelopes, if already read to look up the senders (`read_frames`); None = read them here.
         grants: as in `admit`. Hits from refused senders are counted but not read. None reads all hits.
     """
     envelopes = read_frames(frames)[0] if envelopes is None else envelopes
@@ -85,10 +85,10 @@ def admit(
         decoded: result from `decode`.
         grants: (key, site header) → grant or refusal; a missing sender counts as unknown.
         classifier: called with distinct strings only.
-        now: UTC ms; decides only which salts exist.
+        now: current time, UTC ms; used only for salts, which exist for recent dates only.
         partitions: number of log partitions.
-        salt_of: returns the salt for a site's local date.
-        random_id: makes an id for a hit that has neither an id nor a batch id.
+        salt_of: returns the salt of a site for a hit's local date; see SaltOf.
+        random_id: returns an id for a hit that has neither an id nor a batch id.
     """
     of_batches = Verdicts(len(decoded.frames))
     batches = read_batches(decoded, grants, of_batches)
@@ -96,7 +96,7 @@ def admit(
     of_hits = Verdicts(len(hits.frame))
     columns = Columns(len(hits.frame))
     tools = Tools(classifier, now, salt_of, random_id)
-    identified = NOBODY  # skipping `read_hits` without hits saves 12 ms on empty columns
+    identified = NOBODY  # without hits, skipping `read_hits` saves 12 ms of work on empty columns
     if len(hits.frame):
         identified = read_hits(hits, batches, decoded.hit_faults, tools, columns, of_hits)
     taken = np.flatnonzero(~of_hits.refused)
@@ -121,13 +121,13 @@ def _stored(
     taken: I64Array,
     partitions: int,
 ) -> pl.DataFrame:
-    """Return the accepted rows, sorted by partition (decision A4)."""
+    """Return the accepted rows, sorted by partition (architecture A4)."""
     senders = batches.senders
     site = senders.site[hits.sender[taken]]
     site_hash = np.array([_site_hash(each.name) for each in senders.sites], dtype=np.uint64)
     spread = np.array([each.spread for each in senders.sites], dtype=np.uint64)
     partition = partition_of(site_hash[site], visitor_lo[taken], spread[site], partitions)
-    # NumPy sorts 16-bit numbers with a radix sort.
+    # NumPy sorts 16-bit numbers with a radix sort, which is faster.
     narrow = partition.astype(np.int16) if partitions <= np.iinfo(np.int16).max else partition
     order = np.argsort(narrow, kind="stable")
     rows = taken[order]

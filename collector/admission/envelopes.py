@@ -1,6 +1,6 @@
-"""Batch facts known before any hit is read (size, hit count, key). These facts bound the cost of a batch.
+"""Facts about a batch that are known before any hit is read: size, number of hits, key. They bound a batch's cost.
 
-A batch that is too large, holds too many hits or comes from a refused sender costs no more than counting its hits.
+For a batch that is too large, has too many hits or comes from a refused sender, the hits are counted but not read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_HITS: Final = 2_000
 
 
 class FoundFault(NamedTuple):
-    """Fault in a hit that was found before the hit was serialized (JSON input).
+    """Fault in a hit that was found before the hit was converted to bytes, as with JSON input.
 
     `left` holds the sound bytes when the hit does not decode, and is None otherwise.
     """
@@ -39,9 +39,9 @@ class Frame:
     Attributes:
         batch: serialized HitBatch.
         default_key: key from the stream's open message, or "".
-        site_header: metadata `hitmesh-site`, or "".
-        received_at: when the collector received the batch, UTC ms; becomes collect_time.
-        found: faults by hit index that the bytes do not show.
+        site_header: value of the metadata `hitmesh-site`, or "".
+        received_at: when the collector received the batch, UTC ms; becomes the hits' collect_time.
+        found: faults by hit index that were found before, because the bytes do not show them.
     """
 
     batch: bytes
@@ -59,7 +59,7 @@ class Sender(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a whole batch is refused, how many hits the batch holds, and the variable parts of the message."""
+    """Why a whole batch is refused, the batch's number of hits, and the variable parts of the message."""
 
     reason: HitReason
     field: str
@@ -73,10 +73,10 @@ class Envelope:
     """A batch whose hits are counted but not read.
 
     Attributes:
-        sender: as claimed by the batch and its stream.
-        batch_id: as sent, "" without one.
+        sender: key and site as claimed by the batch, its stream and the call's metadata.
+        batch_id: as sent; "" if not set.
         hits: number of hits; 1 when unknown.
-        fault: why the batch is refused regardless of the sender's rights; None when the hits should be read.
+        fault: why the batch is refused, whoever sent the batch; None when the hits should be read.
     """
 
     sender: Sender
@@ -88,7 +88,7 @@ class Envelope:
 def read_envelope(frame: Frame) -> Envelope:
     """Return a frame's envelope; never raises.
 
-    Takes about 15 ms for 1 MiB with empty hits only, far less otherwise.
+    Takes about 15 ms for 1 MiB of empty hits, and far less for other batches.
     """
     size = len(frame.batch)
     try:
@@ -117,9 +117,9 @@ def senders_of(envelopes: Sequence[Envelope]) -> tuple[Sender, ...]:
 def spans_by_hits(
     envelopes: Sequence[Envelope], most: int, unread: Collection[tuple[str, str]] = ()
 ) -> list[tuple[int, int]]:
-    """Return spans (first, end) of neighbouring frames, each with at most `most` hits to read.
+    """Return spans (first, end) of consecutive frames, each with at most `most` hits to read.
 
-    A frame with more hits is a separate span.
+    A frame with more hits than `most` is a span alone.
 
     Args:
         envelopes: one per frame.

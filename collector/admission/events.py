@@ -1,6 +1,6 @@
 """Payloads without money: screens, events, engagement, performance, checkout steps and the like.
 
-Decides which values are accepted. `payloads` decodes the payloads.
+Decides which values are accepted. The module `payloads` decodes the payloads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_screen(part: Part) -> None:
 
 
 def check_event(part: Part) -> None:
-    """Check EVENT, which needs a name; the client may declare the hit not interactive."""
+    """Check EVENT, which must have a name; the client may declare the hit non-interactive."""
     name = part.text("name", MAX_EVENT_NAME_BYTES)
     part.need("name", np.zeros(len(part.rows), np.bool_) if name is None else name.is_set(), "name the event")
     if name is not None:
@@ -60,7 +60,7 @@ def check_event(part: Part) -> None:
 
 
 def check_engagement(part: Part) -> None:
-    """Check ENGAGEMENT; store the time in the foreground."""
+    """Check ENGAGEMENT; store how long the page was in the foreground, in ms."""
     part.text("view_id", MAX_VIEW_ID_BYTES)
     foreground_ms = part.numbers("foreground_ms")
     part.within("foreground_ms", foreground_ms, 0, MAX_FOREGROUND_MS)

@@ -1,7 +1,7 @@
-"""Decodes frames into one table with all hits, in a single decoder call (decision A2).
+"""Decodes frames into one table with all hits, in a single decoder call (architecture A2).
 
-Decides which frames and hits are not valid protobuf messages. A frame with a broken envelope is refused alone, and so
-is a hit that does not decode. Google's depth-limited decoder checks every byte first.
+Decides which frames and hits are not valid protobuf messages. A damaged frame or hit is refused without affecting any
+other frame or hit. Google's depth-limited decoder checks all bytes before they are decoded into columns.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Decoded:
         counts: hits per frame in the table.
         held: hits per frame as received.
         faults: frames that are refused whole, by number. Their hits in the table are ignored.
-        hit_faults: single refused hits, by (frame, index).
+        hit_faults: faults of hits that are refused singly, by (frame, index).
         sender_of: sender per frame.
     """
 
@@ -89,7 +89,7 @@ class Decoded:
 
 @dataclass(slots=True)
 class _Draft:
-    """Intermediate result. Unreadable bytes in `batches` are replaced by readable bytes."""
+    """Intermediate result of decoding. Batches that cannot be read are replaced in `batches` by batches that can."""
 
     batches: list[bytes]
     faults: dict[int, Fault]
@@ -132,7 +132,7 @@ class FrameDecoder:
         return Decoded(frames, table, counts, held, draft.faults, draft.hit_faults, sender_of)
 
     def _read(self, draft: _Draft, envelopes: Sequence[Envelope]) -> pa.RecordBatch:
-        """Read all batches; refuse a batch that only this decoder rejects (damage beyond unknown fields)."""
+        """Read all batches; refuse a batch that only ptars rejects, for damage outside unknown fields."""
         try:
             return self._batches.read(draft.batches, sound=True)
         except Undecodable:
@@ -174,7 +174,7 @@ def read_frames(frames: Sequence[Frame]) -> tuple[list[Envelope], tuple[Sender, 
 def original_hits(batch: bytes) -> list[bytes]:
     """Return the bytes of each hit as sent; an empty list when the batch is damaged.
 
-    Two decoders read the batch, and may disagree about damage in unknown fields.
+    A batch that ptars decoded may fail here, because the two decoders may disagree about damage in unknown fields.
     """
     try:
         return list(view_pb2.HitBatchEnvelope.FromString(batch).hits)
@@ -188,7 +188,7 @@ def _take_found_faults(draft: _Draft, number: int, found: Mapping[int, FoundFaul
 
 
 def _set_aside_broken(draft: _Draft, number: int, found: Mapping[int, FoundFault]) -> None:
-    """Reduce each damaged hit to the sound parts; refuse the whole batch when the damage is outside the hits."""
+    """Reduce each damaged hit to its sound parts; refuse the whole batch when a part other than the hits is damaged."""
     envelope = view_pb2.HitBatchEnvelope.FromString(draft.batches[number])
     hits = len(envelope.hits)
     for index, hit in enumerate(envelope.hits):

@@ -1,7 +1,7 @@
 """Reads the hits of a micro-batch into the stored columns, in the order of admission's decisions.
 
-Decides which field goes into which column, and which checks refuse hits first. The rules are in the modules called from
-here. Nothing loops over hits.
+Decides which column stores each field, and in which order the checks may refuse a hit. The modules called from here
+implement the rules.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Visitor and consent per row, and the hit id as sent."""
+    """Visitor and consent per row, and the hit's id as sent."""
 
     visitor: VisitorKeys
     sent_id: Texts | None
@@ -83,7 +83,7 @@ class Identified:
 
 _NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 NOBODY: Final = Identified(VisitorKeys(_NO_KEYS, _NO_KEYS, np.zeros(0, dtype=np.bool_)), None)
-"""Identified without rows."""
+"""The value of Identified for no rows."""
 
 
 def hits_of(decoded: Decoded, batches: Batches) -> Hits:
@@ -100,7 +100,7 @@ def hits_of(decoded: Decoded, batches: Batches) -> Hits:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """External inputs for reading hits; see `admit`."""
+    """Inputs for reading hits from outside the micro-batch; see `admit`."""
 
     classifier: Judge
     now: int
@@ -203,7 +203,7 @@ def _campaigns(context: Context, pages: Pages | None, verdicts: Verdicts) -> Cam
 
 
 def _offline(hits: Hits, batches: Batches, verdicts: Verdicts) -> BoolArray:
-    """Return which hits are offline (happened without the visitor); only server keys may say so (rule S2)."""
+    """Return which hits are offline (happened without the visitor); the field counts for server keys only (rule S2)."""
     sent = np.asarray(hits.fields.field("offline"))
     by_server = batches.senders.by_server[hits.sender]
     message = "offline is taken from server keys only and was ignored: send such hits with a server key"
@@ -249,7 +249,7 @@ def _content(
     properties: pl.Series | None,
     columns: Columns,
 ) -> U64Array:
-    """Return a hash per hit over payload and context, without edge and times (rule D1)."""
+    """Return a hash per hit over type, payload, context and properties, without edge context and times (rule D1)."""
     content = ContentHash(columns.height)
     content.add_numbers("type", types)
     content.add_numbers("offline", offline)
@@ -266,7 +266,7 @@ def _content(
 
 
 def _store_origin(hits: Hits, batches: Batches, sent_id: Texts | None, tools: Tools, columns: Columns) -> None:
-    """Store site, key, batch and hit id; make up missing hit ids (rule D1)."""
+    """Store site, key, batch and hit id; generate missing hit ids (rule D1)."""
     senders, key_ids = batches.senders, batches.senders.key_ids
     batch_id = None if batches.batch_id is None else batches.batch_id.rows(hits.frame)
 
@@ -307,7 +307,7 @@ def _store_context(context: Context, campaigns: Campaigns | None, columns: Colum
 
 
 def _store_pages(pages: Pages | None, columns: Columns) -> None:
-    """Store page views. `page_path` may already hold screen names."""
+    """Store page views. The column `page_path` may already contain screen names."""
     if pages is None:
         return
     screens = columns.text("page_path")

@@ -1,7 +1,7 @@
 """The visitor of a hit (rules I1, I4).
 
-Decides whether user id, visitor id or daily salt identifies a hit, and how consent limits this. Each distinct
-identifier is hashed only once.
+Decides whether a hit's visitor is identified by user id, by visitor id, or for a day by a salted hash of network, user
+agent and host, and how consent limits the choice. Each distinct identifier is hashed only once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Identities:
     """Possible identifiers per row.
 
-    `site` is the position in `sites`. `consent` is a hit.v1.ConsentState number; None when no context sets consent.
+    `site` is the index into `sites`. `consent` is a hit.v1.ConsentState number; None when no context sets consent.
     """
 
     sites: Sequence[Site]
@@ -63,7 +63,7 @@ class VisitorKeys:
 
 
 def visitor_keys(known: Identities, now: int, salt_of: SaltOf, verdicts: Verdicts) -> VisitorKeys:
-    """Return each row's visitor key; refuse rows without consent and rows without an identifier."""
+    """Return each row's visitor key; refuse rows without an identifier, and rows that denied consent excludes."""
     height = len(known.site)
     denied = _denied(known)
     _refuse_denied(known, denied, verdicts)
@@ -91,11 +91,11 @@ def _fill_by_id(keys: U64Array, rows: BoolArray, kind: str, texts: Texts, known:
 
 
 def _fill_daily(keys: U64Array, rows: BoolArray, known: Identities, now: int, salt_of: SaltOf) -> None:
-    """Set the keys of rows without an id: network, user agent and host, salted per site-local day."""
+    """Set the keys of rows without an id: a hash of network, user agent and host, salted per site-local day."""
     at = np.flatnonzero(rows)
     if not len(at) or known.network is None or known.user_agent is None:
         return
-    cells = known.event_time[at] // CELL_MS  # time zones change the date at the start of a cell (decision A10)
+    cells = known.event_time[at] // CELL_MS  # time zones change the date at the start of a cell (architecture A10)
     host = np.zeros(len(at), np.int32) if known.hostname is None else known.hostname.codes[at]
     first, codes = distinct_tuples(
         [known.site[at], cells - cells.min(), known.network.codes[at], known.user_agent.codes[at], host]
@@ -155,7 +155,7 @@ def _refuse_unknown(rows: BoolArray, denied: BoolArray, verdicts: Verdicts) -> N
 
 
 def _fact(known: Identities, fact: Callable[[Site], bool]) -> BoolArray:
-    """Return a fact about each row's site."""
+    """Return, per row, whether `fact` holds for the row's site."""
     found: BoolArray = np.array([fact(site) for site in known.sites], dtype=np.bool_)[known.site]
     return found
 

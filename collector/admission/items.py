@@ -1,7 +1,7 @@
 """Items in orders and carts, and the product in a product view, as columns per item (rule M1).
 
-Decides which prices and quantities are accepted, and counts goods sold by weight as one item at price × quantity. Knows
-nothing about the hit around an item.
+Decides which prices and quantities are accepted. Goods sold by weight count as one item at price × weight. Only items
+are read here; the hits around them are not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_NAME_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Columns per item."""
+    """Columns with one row per item."""
 
     sku: Texts | None
     category: Texts | None
@@ -41,7 +41,7 @@ class Items:
 
 
 def read_items(items: pa.StructArray, field: str, verdicts: Verdicts) -> Items:
-    """Return the item columns. `verdicts` has a position per item, mapped to the item's hit."""
+    """Return the item columns. `verdicts` has a position per item, which stands for the item's hit."""
     for name in ("name", "variant"):
         text_of(items.field(name), f"{field}.{name}", MAX_NAME_BYTES if name == "name" else MAX_TEXT_BYTES, verdicts)
     price, quantity = _numbers(items, field, verdicts)
@@ -73,7 +73,7 @@ def item_lists(column: pa.ListArray, items: Items, rows: I64Array, height: int) 
 
 
 def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64Array, I64Array]:
-    """Return each item's price and quantity. A quantity not sent is 1; a weight multiplies the price instead."""
+    """Return each item's price and quantity. A missing quantity counts as 1; a weight multiplies the price instead."""
     price = items.field("unit_price_micros").to_numpy()
     sent = items.field("quantity")
     quantity = (sent.fill_null(1) if sent.null_count else sent).to_numpy()
@@ -81,7 +81,7 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
     if exact.null_count < len(exact):
         price, quantity = _by_weight(price, quantity, exact, field, verdicts)
     _check_range(quantity, f"{field}.quantity", verdicts)
-    # Price × quantity must stay within the amount limit, too. Dividing the limit avoids overflow.
+    # Price × quantity must also stay within the limit for amounts. Dividing the limit by the quantity avoids overflow.
     most = MAX_ABS_MICROS // np.clip(np.abs(quantity), 1, MAX_QUANTITY)
     _refuse_price((price > most) | (price < -most), price, quantity, field, verdicts)
     return price, quantity
@@ -90,7 +90,7 @@ def _numbers(items: pa.StructArray, field: str, verdicts: Verdicts) -> tuple[I64
 def _by_weight(
     price: I64Array, quantity: I64Array, exact: pa.DoubleArray, field: str, verdicts: Verdicts
 ) -> tuple[I64Array, I64Array]:
-    """Return price and quantity, goods by weight as quantity ±1 at price × |weight|; -1 is a return."""
+    """Return prices and quantities; goods by weight have price × |weight| and quantity 1, or -1 for a return."""
     weights = exact.fill_null(1.0).to_numpy()
     _check_range(weights, f"{field}.quantity_exact", verdicts)
     by_weight: BoolArray = np.asarray(exact.is_valid()) & (np.abs(weights) <= MAX_QUANTITY)
@@ -110,7 +110,7 @@ def _by_weight(
 def _rounded(price: int, weight: float) -> int:
     """Return price × weight in micros, rounded half-even.
 
-    The weight is the shortest decimal that parses to the same float.
+    The weight is taken as the shortest decimal that parses to the same float.
     """
     return int((Decimal(price) * Decimal(repr(weight))).to_integral_value(ROUND_HALF_EVEN))
 

@@ -1,7 +1,8 @@
 """Payloads with money or products: orders, refunds, carts, product views (rule M1).
 
-Decides which amounts, currencies and order ids are accepted, and which product a hit is about. A faulty part does not
-lose the order: overlong parts are left out with a warning. `items` reads the items.
+Decides which amounts, currencies and order ids are accepted, and which product a hit is about. An invalid amount,
+currency or id refuses the hit. Overlong texts and too many items do not: texts are cut and further items are left out,
+with a warning. The module `items` reads the items.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_ITEMS: Final = 1_000
 _AMOUNTS: Final = ("total", "subtotal", "shipping", "tax", "discount")
 
 
-# These kinds refund the whole order, whatever the total.
+# Kinds of refund that refund the order's total, whatever it is.
 _WHOLE_REFUNDS: Final = (hit_pb2.REFUND_KIND_FULL, hit_pb2.REFUND_KIND_CANCEL)
 
 
@@ -83,7 +84,7 @@ def check_cart(part: Part, *, most_items: int = MAX_ITEMS) -> None:
 
 
 def check_product_view(part: Part) -> None:
-    """Check PRODUCT_VIEW; the payload's own sku wins over the item's sku."""
+    """Check PRODUCT_VIEW; the payload's own sku takes precedence over the item's sku."""
     sku = part.text("sku", MAX_TEXT_BYTES)
     column = part.payload.column("item")
     if column.null_count < len(column):
@@ -105,7 +106,7 @@ def _order_id(part: Part) -> Texts | None:
 
 
 def _whole_id(part: Part, name: str) -> Texts | None:
-    """Return order or refund ids, uncut: cutting could merge two ids."""
+    """Return order or refund ids; refuse overlong ids. Cutting them could make two ids equal."""
     field = f"{part.field}.{name}"
     texts = text_of(part.payload.column(name), field, 1 << 30, part.verdicts)
     if texts is None:

@@ -1,8 +1,8 @@
 """Page views: host, path and query from URLs.
 
 Parses each distinct URL once. An absolute URL has a scheme and `://`; any other URL must be a path from the root. The
-fragment is ignored. Host and path are stored in normal form (`collector/urls.py`), so that an address is a single row
-in reports.
+fragment is ignored. Host and path are stored in normal form (`collector/urls.py`), so that reports show an
+address in a single row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PORT: Final = re.compile(r":[0-9]*$")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Page view columns, "" on other rows. `url` is as sent, for content hashes; `whole_query` is uncut."""
+    """Page view columns; "" for hits of other types. `url` is as sent, for content hashes; `whole_query` is uncut."""
 
     url: Texts
     hostname: Texts | None
@@ -51,7 +51,7 @@ class Pages:
 
 
 def read_pages(views: pa.StructArray, is_page: BoolArray, verdicts: Verdicts) -> Pages | None:
-    """Return the page view columns, None without page views; refuse page views without a proper URL."""
+    """Return the page view columns; None without page views. Refuse page views without a valid URL."""
     if not is_page.any():
         return None
     url = Texts.of(views.field("url"))
@@ -84,7 +84,7 @@ class Split:
     """The parts of URLs, "" for a missing part. A valid URL always has a path, at least "/"."""
 
     valid: BoolArray
-    host: Texts | None  # in normal form, without user and port
+    host: Texts | None  # in normal form, without user name and port
     path: pa.StringArray
     query: pa.StringArray
 

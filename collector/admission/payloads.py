@@ -1,7 +1,7 @@
-"""Payloads other than page views, decoded by type and only where present (decision A2).
+"""Payloads other than page views, decoded by type and only where present (architecture A2).
 
-Decides which payload a type needs, and runs each type's checks on the rows with that payload. `events` and `orders`
-contain these checks.
+Decides which payload each type must have, and runs each type's checks on the rows of that type. The modules `events`
+and `orders` contain the checks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hitmesh.model.arrays import BoolArray, I32Array, I64Array
 from hitmesh.model.hit_types import HitType
 from hitmesh.model.reasons import HitReason
 
-# Hit field per type. Page views are part of the view message; all other payloads are bytes there.
+# Payload field of Hit per type. HitView contains page views as messages, and all other payloads as bytes.
 PAYLOAD_FIELDS: Final = {
     HitType.PAGE_VIEW: "page_view",
     HitType.SCREEN_VIEW: "screen_view",
@@ -52,14 +52,14 @@ def _reader(field: str) -> MessageReader:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All hits with the same type, with payload columns.
+    """All hits of a type, with the columns of their payload.
 
     Attributes:
         field: name of the payload field in Hit.
         rows: row numbers of these hits.
         payload: one row per hit, one column per field.
-        verdicts: view with these hits as positions.
-        columns: output columns.
+        verdicts: verdicts in which position i is the hit rows[i].
+        columns: output columns of the micro-batch.
         currency: default currency of each hit's site.
     """
 
@@ -172,10 +172,10 @@ def read_payloads(
 
 
 def _decoded(sent: pa.BinaryArray, field: str, verdicts: Verdicts) -> pa.RecordBatch:
-    """Return the payload columns; refuse payloads that do not decode and read these as empty."""
+    """Return the payload columns; refuse payloads that do not decode, and read such payloads as empty."""
     reader = _reader(field)
     try:
-        return reader.read(sent, sound=True)  # checked with the batch
+        return reader.read(sent, sound=True)  # `is_sound` checked the whole batch
     except Undecodable:
         messages = sent.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)

@@ -1,6 +1,6 @@
-"""Free properties, validated and kept as received bytes.
+"""A hit's properties: free key-value pairs, which are validated and stored as received.
 
-Decides how many properties are accepted and how long each may be. The meaning of a property is defined by the site.
+Decides how many properties are accepted and how long each may be. The site defines the meaning of its properties.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _reader() -> MessageReader:
 
 
 def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | None:
-    """Return each hit's property entries as bytes, null without entries; None when no hit has any.
+    """Return each hit's property entries as bytes, null without entries; None when no hit has properties.
 
     A string that is too long is cut in the returned bytes.
     """
@@ -53,7 +53,7 @@ def read_properties(entries: pa.ListArray, verdicts: Verdicts) -> pl.Series | No
 def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
     """Return the entries with long strings cut; `verdicts` has a position per entry."""
     try:
-        decoded = _reader().read(entries, sound=True)  # checked with the batch
+        decoded = _reader().read(entries, sound=True)  # `is_sound` checked the whole batch
     except Undecodable:
         messages = entries.to_pylist()
         broken = np.zeros(len(messages), dtype=np.bool_)
@@ -68,7 +68,7 @@ def _checked(entries: pa.BinaryArray, verdicts: Verdicts) -> pa.BinaryArray:
 
 
 def _check_keys(keys: pa.StringArray, verdicts: Verdicts) -> None:
-    """Refuse empty and overlong keys. Keys are never cut: cutting could merge two properties."""
+    """Refuse empty and overlong keys. Keys are never cut, because cutting could make two keys equal."""
     sizes = byte_lengths(keys)
     verdicts.refuse(
         (sizes == 0) | (sizes > MAX_KEY_BYTES),

@@ -1,7 +1,7 @@
 """Issues for the sender, and the stored parts of refused hits.
 
-Decides that a refused hit leaves a reason and at most 4 KiB of bytes, and that no data remains from a visitor who
-denied consent (rule I4).
+Of a refused hit, the reason and at most 4 KiB of bytes are stored. If the visitor denied consent, neither the hit's id
+nor its bytes are stored (rule I4).
 """
 
 from __future__ import annotations
@@ -144,12 +144,12 @@ def _original(hits: list[bytes], index: int) -> bytes:
 
 
 def _storable(text: str) -> str:
-    """Replace U+0000, which stores reject; the hit may have been refused because of this character."""
+    """Replace U+0000, which stores reject; a hit may be refused because of this very character."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _may_retry(frame: int, reason: str, batches: Batches) -> bool:
-    """Return whether a sender may retry a batch: the shell allows it, and no other reason refuses the batch."""
+    """Return whether a refused batch should be retried: the sender's refusal has `retry`, and is the reason at hand."""
     answer = batches.senders.answers[int(batches.sender[frame])]
     return isinstance(answer, Refusal) and answer.retry and answer.reason == reason
 

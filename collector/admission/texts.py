@@ -1,7 +1,7 @@
 """String columns as distinct values, so that a decision on a string is made once for all hits with that string.
 
-Decides how long a string may be, and handles strings that are too long or hold U+0000. Values are an Arrow array, so
-that examining 10,000 short columns does not start a query engine each time.
+Strings that are too long are cut, and strings with U+0000 refuse their hits. Values are in an Arrow array, so that
+examining a column does not start a query engine, which would be slow for thousands of short columns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONTROLS_OF_PYTHON: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A string column: distinct values, and each row's position in the values. "" means not set.
+    """A string column: distinct values, and each row's index into the values. "" means not set.
 
     After `or_else` a value may occur twice, so equal values need not have equal codes.
     """
@@ -56,7 +56,7 @@ class Texts:
 
     @classmethod
     def constant(cls, values: Sequence[str], codes: I32Array) -> Texts:
-        """Return a column over known values."""
+        """Return the column in which row i has the value values[codes[i]]."""
         return cls(pa.array(values, pa.string()), codes)
 
     def rows(self, positions: npt.NDArray[np.integer]) -> Texts:
@@ -75,7 +75,7 @@ class Texts:
         return present
 
     def or_else(self, other: Texts) -> Texts:
-        """Return this column, with `other` filling the empty rows."""
+        """Return this column; empty rows get the value from `other`."""
         codes = np.where(self.is_set(), self.codes, other.codes + np.int32(len(self.values)))
         return Texts(pa.concat_arrays([self.values, other.values]), codes.astype(np.int32, copy=False))
 
@@ -108,8 +108,8 @@ def picked(values: pl.Series, positions: npt.NDArray[np.integer]) -> pl.Series:
 def limited(texts: Texts, field: str, max_bytes: int, verdicts: Verdicts, *, identifies: bool = False) -> Texts:
     """Refuse rows whose value holds U+0000, which no store accepts, and cut values that are too long.
 
-    A cut falls on a character boundary and causes a warning. A value that `identifies` something stays unique: a hash
-    of the whole value replaces the end.
+    A cut falls on a character boundary and causes a warning. A value that `identifies` something stays unique, because
+    a hash of the whole value replaces the end.
     """
     refuse_nul(texts, field, verdicts)
     sizes = byte_lengths(texts.values)
@@ -197,7 +197,7 @@ def _cut(value: str, max_bytes: int) -> str:
 def shortened(value: str, max_bytes: int) -> str:
     """Return an identifier in at most `max_bytes`: a hash of the whole text replaces the end of a longer text.
 
-    The hash represents the text permanently, so collisions must be infeasible (rule D0): BLAKE2b-128.
+    The hash represents the text permanently, so collisions must be infeasible (rule D0); the hash is BLAKE2b-128.
     """
     encoded = value.encode()
     if len(encoded) <= max_bytes:

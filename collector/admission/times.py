@@ -21,7 +21,7 @@ from hitmesh.model.hit_types import TimeSource
 from hitmesh.model.limits import MAX_AGE_MS, MAX_AHEAD_MS, MAX_SERVER_AGE_MS, MAX_SKEW_MS
 from hitmesh.model.reasons import HitReason
 
-# Far beyond any accepted time, and small enough that a difference between two cannot overflow.
+# Far beyond any accepted time, but small enough that the difference between two times cannot overflow.
 _FAR_MS: Final = 1 << 60
 _FIELDS: Final = {
     TimeSource.TRUE_TIME: "true_time",
@@ -102,7 +102,7 @@ def event_times(sent: SentTimes, verdicts: Verdicts) -> EventTimes:
 
 
 def _without_skew(found: EventTimes, collected: I64Array, verdicts: Verdicts) -> EventTimes:
-    """Apply rule T2: set times a little ahead to the collect time, refuse times far ahead."""
+    """Apply rule T2: set times over 5 minutes ahead to the collect time, and refuse times over 24 hours ahead."""
     if not found.skewed.any():
         return found
     for at_fault, field in _by_field(found.values - collected > MAX_AHEAD_MS, found.source):
@@ -159,7 +159,7 @@ def _by_field(rows: BoolArray, source: npt.NDArray[np.uint8]) -> Iterator[tuple[
 
 
 def _shown(millis: int) -> str:
-    """Return a time for messages; a time beyond the calendar as milliseconds."""
+    """Return a time as text for messages: ISO 8601, or milliseconds for a time that datetime cannot represent."""
     try:
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(millis))
         return time.isoformat(timespec="milliseconds")

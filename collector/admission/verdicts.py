@@ -1,7 +1,8 @@
-"""Verdicts on hits that are warned, refused or to be retried: outcome, reason, field, message.
+"""Verdicts on hits that get a warning, are refused or must be retried: outcome, reason, field, message.
 
-The first refusal of a hit counts, and a refused hit carries no warnings. A message names value, rule and remedy, and is
-built only for hits at fault. Notes are columns: senders control the number of refusals, so each must be cheap.
+Only the first refusal of a hit counts, and a refused hit has no warnings. A message names value, rule and remedy, and
+is built only for hits at fault. Notes are stored as columns, because senders control the number of refusals, so each
+refusal must be cheap.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Issue(NamedTuple):
     """A warning, refusal or retry for a single hit, or for a whole batch (index -1).
 
     `outcome` and `reason` are values of Outcome and HitReason; `variables` holds the variable parts of a whole batch's
-    message. A tuple, because there may be as many issues as hits.
+    message. Issues are tuples, which are cheap, because there may be as many issues as hits.
     """
 
     frame: int
@@ -66,11 +67,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Verdicts by row: issues before frame, index and hit id are looked up.
+    """Verdicts sorted by row. A note becomes an issue when frame, index and hit id are added.
 
     Attributes:
         rows: row per note, in ascending order.
-        causes: cause per note, as a position in outcomes, reasons and fields.
+        causes: cause per note, as an index into outcomes, reasons, fields and variables.
         outcomes, reasons, fields, variables: an entry per cause.
         messages: a message per note.
     """
@@ -136,7 +137,7 @@ class Verdicts:
         message: Message,
         variables: Mapping[str, Variable] = NO_VARIABLES,
     ) -> None:
-        """Refuse the rows at fault that are not refused yet. A callable `message` gets the position."""
+        """Refuse the rows at fault that are not refused yet. A callable `message` is called with the position."""
         positions = self._still_taken(at_fault)
         if not len(positions):
             return
@@ -191,6 +192,6 @@ def _without(verdict: Verdict, refused: BoolArray) -> Verdict:
 
 
 def shown(value: object) -> str:
-    """Return a value for messages: quoted and escaped if text, and cut to MAX_SHOWN_CHARS."""
+    """Return a value as text for messages: a string quoted and escaped, and any value cut to MAX_SHOWN_CHARS."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

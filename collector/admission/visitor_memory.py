@@ -23,9 +23,9 @@ _KEY: Final = np.dtype("<u8")
 
 
 class VisitorMemory:
-    """Keys by id, in two generations: a full young generation replaces the old, whose entries are evicted.
+    """Keys by id, in a young and an old half; when the young half is full, it replaces the old half, which is dropped.
 
-    Threads may share a memory: at worst a key is computed twice.
+    Threads may share a cache; at worst, a key is computed twice.
     """
 
     def __init__(self, max_entries: int = DEFAULT_MAX_ENTRIES) -> None:
@@ -40,8 +40,8 @@ class VisitorMemory:
         """Return visitor_key(secret, kind, id) for each pair as a row (high, low).
 
         Args:
-            kind: as in visitor_key.
-            secrets: secret of each id's site, few of them distinct.
+            kind: kind of id, as in visitor_key.
+            secrets: the secret of each id's site; few are distinct.
             ids: UTF-8, at most 255 bytes each.
         """
         scopes = {secret: _scope(secret, kind) for secret in set(secrets)}
@@ -64,7 +64,7 @@ class VisitorMemory:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _keyed(secret: bytes, kind: str) -> blake2b:
-    """Return the hash state of visitor_key after secret and kind."""
+    """Return the hash state of visitor_key after hashing secret and kind."""
     hasher = blake2b(digest_size=16, key=secret)
     hasher.update(_LENGTHS[len(kind)] + kind.encode())
     return hasher
@@ -72,5 +72,5 @@ def _keyed(secret: bytes, kind: str) -> blake2b:
 
 @lru_cache(maxsize=_MOST_SCOPES)
 def _scope(secret: bytes, kind: str) -> bytes:
-    """Return 16 bytes that stand for secret and kind, as a prefix for ids."""
+    """Return 16 bytes that identify secret and kind; they prefix ids in the cache."""
     return blake2b(kind.encode(), digest_size=16, key=secret).digest()

@@ -1,8 +1,8 @@
-"""Classification at admission: what a hit's user agent, referrer and campaign mean (decision 0010, rules §9).
+"""Classification at admission of a hit's user agent, referrer and campaign (decision 0010, rules §9).
 
-Strings in, short words out: device type, browser, operating system, bot flag; referrer host, channel, source, medium.
-The words are stored beside the raw strings with the lists' version, so that a settlement can classify again. Knows
-nothing about keys, sites or streams.
+The result is a set of short words: device type, browser, operating system and bot flag; referrer host, channel, source
+and medium. The words are stored beside the raw strings, with the versions of the lists, so that a settlement can
+classify the strings again.
 """
 
 from __future__ import annotations

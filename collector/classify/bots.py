@@ -1,7 +1,7 @@
 """Detects crawlers and monitors that declare themselves in the user agent, with published and own patterns.
 
-For the published list the result equals `crawleruseragents.is_crawler` (case-sensitive), about fifty times faster: all
-patterns form a single RE2 automaton. This module does not decide the effect of a flag on a hit.
+For the published list, the result equals that of `crawleruseragents.is_crawler` (case-sensitive). Matching is about
+fifty times faster, because all patterns form a single RE2 automaton.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import re2
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-# RE2 builds the automaton lazily and starts over when this memory is full; 1,504 patterns need 2 MiB.
+# RE2 builds the automaton lazily, and discards and rebuilds it when this memory is full; 1,504 patterns need 2 MiB.
 MAX_AUTOMATON_BYTES = 32 << 20
 
 
@@ -36,7 +36,7 @@ class CrawlerSet:
 
     @property
     def outside_automaton(self) -> int:
-        """Number of patterns tried separately, because RE2 cannot hold them or reads them differently."""
+        """Number of patterns matched by Python's `re`, because RE2 rejects them or may give them another meaning."""
         return len(self._others)
 
     def _add(self, pattern: str) -> None:
@@ -55,7 +55,7 @@ class CrawlerSet:
             return False
         if self._automaton.Match(user_agent):
             return True
-        # Python's `$` also matches before a final newline, RE2's `$` only at the very end.
+        # Python's `$` also matches before a final newline; RE2's `$` matches only at the very end.
         if user_agent.endswith("\n") and self._automaton.Match(user_agent[:-1]):
             return True
         return any(pattern.search(user_agent) for pattern in self._others)
@@ -64,8 +64,8 @@ class CrawlerSet:
 def _as_re2(pattern: str) -> str | None:
     r"""Return the pattern for RE2 with the same meaning, or None when the meaning may differ.
 
-    Python's `\d`, `\w`, `\s` and `\b` mean Unicode, RE2's mean ASCII. `\d` is spelled out, `[\s\S]` means everything in
-    both, and any other letter escape is left to Python.
+    `\d`, `\w`, `\s` and `\b` cover Unicode in Python, but only ASCII in RE2. `\d` is replaced by `\p{Nd}`, and `[\s\S]`
+    matches every character in both. A pattern with any other letter escape is left to Python.
     """
     plain = pattern.replace(r"[\s\S]", "").replace(r"\d", "")
     if "\\\\" in pattern or re.search(r"\\[A-Za-z]", plain):

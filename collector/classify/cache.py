@@ -1,6 +1,6 @@
 """Bounded cache for classified strings.
 
-Decides which entry is evicted (the least recently used) and how much is kept.
+The least recently used entries are evicted when the number of entries or of characters exceeds the limit.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ K = TypeVar("K", bound=str | tuple[str, ...])
 V = TypeVar("V")
 
 DEFAULT_MAX_ENTRIES = 100_000
-# 100,000 usual user agents have 11 million characters. A sender that uses only strings of maximum length (1,024) fills
-# 16 million characters, not 100 million.
+# 100,000 usual user agents have 11 million characters. Without this limit, a sender that uses only strings of maximum
+# length (1,024) could fill the cache with 100 million characters.
 DEFAULT_MAX_CHARS = 16 << 20
 
 

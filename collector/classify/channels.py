@@ -1,8 +1,9 @@
 """The channel of a hit: an ordered, versioned list of rules (rules.md §9).
 
-Campaign and referrer determine the channel, a word from CHANNELS. The first rule that holds wins; the last rule always
-holds. Rules are values, so that a catalogue can show them. The rules see kinds of referrers, not hosts; `referrers`
-maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors` requires a new CHANNELS_VERSION.
+Campaign and referrer determine the channel, a word from CHANNELS. The first rule that holds determines the channel; the
+last rule always holds. Rules are values, so that a catalogue can show them. The rules use the referrer's kind, not its
+host; the module `referrers` maps hosts to kinds. A change to a rule, `own_lists`, `click_ids` or `monitors` requires a
+new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ Channel = Literal["paid", "email", "social", "search", "ai_assistant", "referral
 class Facts(NamedTuple):
     """Inputs for the rules, all in lower case; "" means not set.
 
-    `source_kind` is the kind of place that `source` names (search, social, ai, email), or "none". `referrer_kind` is
+    `source_kind` is the kind of place that `source` names (search, social, ai or email), or "none". `referrer_kind` is
     the referrer's kind, "site" for any other site, or "none" without a referrer. `click` is "ad" for an advertisement's
-    click id, the network's kind if the network also marks unpaid links, or "" without a click id.
+    click id, the network's kind if the network also adds the click id to unpaid links, or "" without a click id.
     """
 
     source: str
@@ -102,12 +103,12 @@ def _is(field: Field, *values: str) -> In:
 
 
 def _comes_from(kind: str) -> Condition:
-    """Match the source's kind; the referrer's kind counts where neither source kind nor medium is set."""
+    """Match the source's kind, or the referrer's kind if neither source kind nor medium is set."""
     silent = AllOf((_is("source_kind", "none"), _is("medium", ""), _is("referrer_kind", kind)))
     return AnyOf((_is("source_kind", kind), silent))
 
 
-# Words that tools write for "not set".
+# Words that tools write into the parameters for "not set".
 _NO_SOURCE = _is("source", "", "direct", "(direct)", "(none)", "none")
 _NO_MEDIUM = _is("medium", "", "direct", "(none)", "none", "(not set)")
 _NO_SIGNAL = AllOf((_NO_SOURCE, _NO_MEDIUM, _is("campaign", ""), _is("click", ""), _is("referrer_kind", "none")))

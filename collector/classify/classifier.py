@@ -1,7 +1,7 @@
 """Classifies the distinct strings in a micro-batch, with caches.
 
-`user_agents`, `referrers` and `channels` classify a single string; the classifier joins their results into columns.
-After construction there is no I/O, no clock and no randomness: equal rows give equal answers.
+The modules `user_agents`, `referrers` and `channels` classify a single string; the classifier returns their results as
+columns. After construction, the results depend on the arguments only: there is no I/O, no clock and no randomness.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from collector.classify.referrers import NO_ORIGIN, Origin, ReferrerTable, load_
 from collector.classify.user_agents import NO_USER_AGENT, UserAgentReader
 
 _FOUND: Final = ("referrer_host", "channel", "source", "medium")
-_NO_CLICK_ID: Final = "-"  # distinct from parameter names, and from "" for an id with an unknown kind
-# Medium where the campaign names none: "cpc" for an advertisement's click, else by the kind of referrer.
+_NO_CLICK_ID: Final = "-"  # differs from all parameter names, and from "", which is an id of unknown kind
+# The medium if the campaign names none: "cpc" for an advertisement's click, else by the kind of referrer or click id.
 _MEDIUM_OF_AD: Final = "cpc"
 _MEDIUM_OF_KIND: Final = {
     "search": "organic",
@@ -33,7 +33,7 @@ _MEDIUM_OF_KIND: Final = {
 
 
 class Arrival(NamedTuple):
-    """Origin of a hit: referrer host without "www." or null, place that the host stands for, and spam flag."""
+    """Origin of a hit: referrer host without "www." or null, the place that the host stands for, and the spam flag."""
 
     host: str | None
     origin: Origin
@@ -41,14 +41,14 @@ class Arrival(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """Classified arrival: the strings for _FOUND, and whether the referrer is spam."""
+    """Classified arrival: the values of the columns in _FOUND, and whether the referrer is spam."""
 
     words: tuple[str | None, ...]
     is_spam: bool
 
 
 class Classifier:
-    """Classifies user agents and referrers into the words used in reports. Confined to one thread.
+    """Maps user agents and referrers to the words used in reports. Not thread-safe.
 
     Attributes:
         version: versions of all lists and rules, to be stored with each record.
@@ -100,7 +100,8 @@ class Classifier:
         Args:
             distinct: string columns referrer, hostname (of the hit's page), source, medium, campaign and click_id, as
                 sent, null or empty when not set. The optional column click_id_kind ("gclid", "fbclid", …) identifies
-                networks that also mark unpaid links; without this column every click id counts as an advertisement's.
+                networks that also add click ids to unpaid links; without this column, every click id counts as an
+                advertisement's.
         """
         found = self._rows.values_of(
             zip(

@@ -1,6 +1,6 @@
 """Click ids that networks append to links: URL parameter, meaning of the click, and network.
 
-Covered by CHANNELS_VERSION: a change here requires a new version there.
+CHANNELS_VERSION covers this list: a change here requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import Final, NamedTuple
 class Click(NamedTuple):
     """The meaning of a click id.
 
-    `kind` is "ad" where the network marks advertisements only, else the kind of place whose unpaid links also carry the
-    id. `source` is the network's name as in referrers; null for the id of a tool that serves many networks.
+    `kind` is "ad" if the network adds the id to advertisements only; else it is the network's kind of place, because
+    unpaid links also have the id. `source` is the network's name as in `referrers`; null for the id of a tool that
+    serves many networks.
     """
 
     kind: str
     source: str | None
 
 
-# Parameter, as networks spell it → meaning. When a query has several ids, the first in this order counts.
+# Parameter, as the networks spell it → meaning. If a query has several ids, the first in this order counts.
 CLICK_IDS: Final[dict[str, Click]] = {
     "gclid": Click("ad", "Google"),
     "gbraid": Click("ad", "Google"),

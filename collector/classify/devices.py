@@ -1,7 +1,8 @@
 """The device type that a user agent names.
 
-The user agent and ua-parser's families determine the DeviceType; device models are not used. An iPad that requests
-desktop pages claims to be a Mac and counts as a Mac; only client hints could tell.
+The DeviceType is determined from the user agent's words and from ua-parser's operating system and device brand; device
+models are not used. An iPad that requests desktop pages claims to be a Mac and counts as a Mac; only client hints could
+reveal the difference.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _TV = re.compile(
     r"smart-?tv|hbbtv|google ?tv|android ?tv|apple ?tv|\btv\b|web0s|netcast|bravia|viera|aquos|\broku|crkey|"
     r"; aft[a-z0-9]{1,6}[ ;)]|\bdtv|philipstv|\bstb\b"
 )
-# Old Windows desktops with pen support say "tablet pc".
+# The user agents of old Windows desktops with pen support contain "tablet pc".
 _TABLET = re.compile(
     r"ipad|tablet(?! pc)|kindle|playbook|hp-tablet|touchpad|silk-accelerated|\bkf[a-z]{2,5}\b|\bsm-[tx]\d{3}|"
     r"\bgt-p\d{4}|nexus (?:7|9|10)\b|\bxoom\b"
@@ -39,12 +40,12 @@ _NO_PHONE_BRANDS = frozenset({"Spider", "Generic", "Apple"})
 
 
 def device_type(user_agent: str, os_family: str | None, device_brand: str | None) -> DeviceType:
-    """Return the device type: never "bot", which the crawler list decides.
+    """Return the device type; never "bot", because the crawler list decides about bots.
 
     Args:
         user_agent: as sent, not empty.
-        os_family: ua-parser's name; None when unknown.
-        device_brand: likewise.
+        os_family: ua-parser's name of the operating system; None when unknown.
+        device_brand: ua-parser's name of the brand; None when unknown.
     """
     text = user_agent.lower()
     if _CONSOLE.search(text):
@@ -57,15 +58,15 @@ def device_type(user_agent: str, os_family: str | None, device_brand: str | None
         return "mobile"
     if os_family is not None and _DESKTOP_OS.match(os_family):
         return "desktop"
-    # A brand that is left here means a phone older than these words. "Spider" is ua-parser's word for a robot,
-    # "Generic" a guess that takes libraries such as "fetch libfetch/2.0" for phones.
+    # If none of the words above occurs, a brand indicates an old phone. "Spider" is ua-parser's word for a robot, and
+    # "Generic" is a guess that mistakes libraries such as "fetch libfetch/2.0" for phones.
     if device_brand is not None and device_brand not in _NO_PHONE_BRANDS:
         return "mobile"
     return "other"
 
 
 def _is_android_tablet(text: str) -> bool:
-    """Return whether a browser is on an Android tablet: by convention only phone browsers say "Mobile".
+    """Return whether a browser is on an Android tablet: by convention, only phone browsers name "Mobile".
 
     Apps do not follow the convention.
     """

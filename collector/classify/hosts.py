@@ -1,7 +1,6 @@
-"""The host that a referrer names.
+"""The host and path that a referrer names, and the comparison of hosts with a site's own host.
 
-Decides host and path of a referrer, and compares hosts with a site's own host. Nothing here raises on any string: a
-string that is neither a web URL nor an app URL has no host.
+No function raises an error, whatever the string: a string that is neither a web URL nor an app URL has no host.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from collector.urls import normal_host
 
-# The part of a referrer that is read: scheme, host (at most 253) and the path segments that lists distinguish.
+# Characters of a referrer that are read: enough for the scheme, the host (at most 253) and the path segments in lists.
 MAX_READ_CHARS = 512
 
 _WEB_SCHEMES = frozenset({"http", "https"})
@@ -36,7 +35,7 @@ def cut(referrer: str) -> str:
 
 
 def place_of(referrer: str) -> Place | None:
-    """Return the place that a referrer names; None for a bad host, and for a URL of neither web nor app."""
+    """Return the place that a referrer names; None for an invalid host, and for a URL of neither web nor app."""
     scheme, found, rest = cut(referrer.strip()).partition("://")
     scheme = scheme.lower()
     if not found or not (scheme in _WEB_SCHEMES or scheme in _APP_SCHEMES):
@@ -61,8 +60,8 @@ def is_own_host(referrer_host: str, hostname: str) -> bool:
     """Return whether a referrer is the site itself: equal hosts, or one is a subdomain of the other.
 
     `blog.shop.example` and `shop.example` are the same site in both directions. `blog.shop.example` and
-    `pay.shop.example` are not: only a list of public suffixes can tell such a pair from `a.co.uk` and `b.co.uk`. A host
-    without a dot ("localhost") has no subdomains.
+    `pay.shop.example` are not: only a list of public suffixes can distinguish such a pair from `a.co.uk` and `b.co.uk`.
+    A host without a dot ("localhost") has no subdomains.
 
     Args:
         referrer_host: result of `bare_host`.

@@ -1,7 +1,7 @@
 """Health checks and monitors: programs that request a page every few seconds, by user agent.
 
-The project's own list, beside the published crawler list. Covered by CHANNELS_VERSION: a change here requires a new
-version there.
+The list is the project's own and supplements the published crawler list. CHANNELS_VERSION covers this list: a change
+here requires a new CHANNELS_VERSION.
 """
 
 from __future__ import annotations

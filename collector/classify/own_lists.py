@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-# Kinds of place. "site" is any other site, "none" no place at all.
+# Kinds of place. "site" is any other site; "none" means no place at all.
 Kind = Literal["none", "site", "search", "social", "ai", "email", "payment"]
 
 # A customer who returns from paying was not sent by the payment provider (rules.md §9, rule S3).
@@ -68,7 +68,8 @@ WEBMAIL_HOSTS: Final = {
     "email.t-online.de": "T-Online Mail",
 }
 
-# Kind → words that senders write into utm_source for such a place, in lower case. A host works as well ("chatgpt.com").
+# Kind → words that senders write into utm_source for such a place, in lower case. Senders may also write a host there
+# ("chatgpt.com"); hosts are looked up like referrers.
 SOURCE_WORDS: Final[dict[Kind, str]] = {
     "search": """
         google bing yahoo duckduckgo ddg baidu yandex ecosia qwant startpage brave naver seznam sogou kagi

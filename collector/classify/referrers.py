@@ -1,7 +1,7 @@
-"""The place a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
+"""The place that a referring host stands for: search engine, social network, AI assistant, web mail, payment provider.
 
-Decides kind and name of a place, and flags referrer spam, with the project's tables (`data/referrers.json` and
-`data/spammers.json`, made by `dev/make_referrers.py`) and the own lists.
+Kind and name of a place, and whether a host is listed for referrer spam, come from the project's tables
+(`data/referrers.json` and `data/spammers.json`, made by `dev/make_referrers.py`) and from `own_lists`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ COUNTRIES: Final = frozenset(
     """.split()  # noqa: SIM905  # 250 quoted words would take a page
 )
 _KIND_OF_WORD: Final = {word: kind for kind, words in SOURCE_WORDS.items() for word in words.split()}
-_LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # where two kinds list the same pattern, the first wins
+_LISTED: Final[tuple[Kind, ...]] = ("ai", "social", "search")  # if two kinds list the same pattern, the first counts
 _SECOND_LEVEL = frozenset({"com", "co", "org", "net", "edu", "gov", "or", "ne", "ac"})
-# These labels in front of a search engine's host change nothing; other labels (mail., docs.) are other services.
+# With one of these labels in front, a search engine's host is still a search engine; with other labels (mail., docs.),
+# the host is another service.
 _NEUTRAL = re.compile(r"(?:www\d*|m|mobile|wap|amp|search|r|l|ssl|encrypted)")
 _SEARCH_PART = re.compile(r"(?:search|suche)\.")
 
 
 class Origin(NamedTuple):
-    """Kind and name of a place; `name` is null for an ordinary site and for no place."""
+    """Kind and name of a place; `name` is null for an ordinary site, and without a place."""
 
     kind: Kind
     name: str | None
@@ -58,18 +59,18 @@ class ReferrerTable:
         spam_state: str = "",
         spammers: Iterable[str] = (),
     ) -> None:
-        """Build the table; where two kinds list the same pattern, the first kind wins.
+        """Build the table; if two kinds list the same pattern, the first kind counts.
 
         Args:
             state: date of the lists as `YYYY-MM-DD`.
             kinds: kind → name → patterns, `host[/path]`; `{}` stands for any single country.
             spam_state: date of the spammer list.
-            spammers: spam hosts, each including all subdomains.
+            spammers: spam hosts; each entry covers all subdomains of the host.
         """
         self.state = state
         self.spam_state = spam_state
         self._spammers = frozenset(spammers)
-        # Host, with `{}` as in the pattern → (path or "", origin), the longest path first.
+        # Host, with `{}` as in the pattern → pairs (path or "", origin), the longest path first.
         self._places: dict[str, tuple[tuple[str, Origin], ...]] = {}
         for kind, names in kinds.items():
             for name, patterns in names.items():
@@ -83,7 +84,7 @@ class ReferrerTable:
             self._places[host] = tuple(sorted((*known, (path, origin)), key=lambda entry: -len(entry[0])))
 
     def origin_of(self, place: Place) -> Origin:
-        """Return a place's origin: the most specific host wins, then the longest path."""
+        """Return a place's origin: that of the most specific host in the table, then of the longest path."""
         if place.is_app:
             return self._listed(place.host, "") or AN_ORDINARY_SITE
         labels = place.host.split(".")
@@ -154,7 +155,7 @@ def _holds_below(kind: Kind, front: list[str], pattern: str) -> bool:
 
 
 def load_table() -> ReferrerTable:
-    """Return the project's table merged with the own lists: own lists win, then AI, social and search in turn."""
+    """Return the project's table merged with the own lists: own lists take precedence, then AI, social, search."""
     table, spam = _table("referrers.json"), _table("spammers.json")
     webmail: dict[str, list[str]] = {}
     for host, name in WEBMAIL_HOSTS.items():

@@ -1,7 +1,7 @@
 """The meaning of a user agent: device type, browser, operating system, and whether the user agent declares a robot.
 
 Uses ua-parser's rules (compiled by ua-parser-rs) and the lists of crawlers and monitors. Hits of a bot get the flag
-BOT_UA; they are stored, and left out of reports by default.
+BOT_UA; such hits are stored, but reports exclude them by default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OTHER_FAMILY = "Other"  # ua-parser's word for an unknown family
 
 
 class UserAgentClass(NamedTuple):
-    """Families are ua-parser's names without versions; all three words are null without a user agent."""
+    """Browser and system are ua-parser's names without versions. Without a user agent, all three words are null."""
 
     device_type: str | None
     browser: str | None
@@ -31,10 +31,11 @@ NO_USER_AGENT = UserAgentClass(None, None, None, False)
 
 
 class UserAgentReader:
-    """Holds the compiled rules (about 0.2 s and 45 MiB to build). Reading changes nothing."""
+    """Holds the compiled rules, which take about 0.2 s and 30 MiB to build. Immutable once built."""
 
     def __init__(self) -> None:
-        # The lazy matchers hold expressions as text; the eager matchers would also compile each for Python.
+        # The lazy matchers contain the expressions as text; the eager matchers would also compile each with Python's
+        # `re`.
         browsers, systems, devices = MATCHERS
         self._rules = Resolver(([*browsers], [*systems], [*devices]))
         self._crawlers = CrawlerSet((*listed_patterns(), *MONITORS))
