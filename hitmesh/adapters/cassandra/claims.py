@@ -1,4 +1,4 @@
-"""Order and refund claims on Cassandra, and their holders in the stream (step S of the journey, rule D3).
+"""Order and refund claims on Cassandra, and their holders in the stream (settlement, rule D3).
 
 A conditional write makes a claim the holder of an order. Orders and refunds have separate tables with equal columns.
 Settlement, not this module, decides which claim finally wins.
@@ -39,7 +39,10 @@ _SELECT_REFUNDS: Final = "SELECT order_id, day FROM refund_days WHERE site = ? A
 
 
 class CassandraOrderClaims:
-    """An OrderClaims: claims by id, the id per position, and the holders; separate tables for orders and refunds."""
+    """Implementation of OrderClaims.
+
+    Orders and refunds have separate tables, each for claims by id, for the id per position, and for the holders.
+    """
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session

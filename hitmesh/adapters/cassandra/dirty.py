@@ -1,4 +1,4 @@
-"""Dirty site-days on Cassandra: site-days that wait for settlement (step S of the journey).
+"""Dirty site-days on Cassandra: site-days that wait for settlement.
 
 Sites are spread over 32 buckets, so that all can be listed and no partition holds a whole mesh. A settler reads all
 buckets; hitmesh.adapters.cassandra.sweep decides where each read begins. Dirty marks are stored individually, so a
@@ -49,7 +49,7 @@ _CLOCK_MARGIN_US: Final = 600_000_000
 
 
 class CassandraDirtyDays:
-    """A DirtyDays: dirty marks and awaited days, bucketed by site.
+    """Implementation of DirtyDays: dirty marks and awaited days, bucketed by site.
 
     Args:
         session: a session on the keyspace.
@@ -92,7 +92,7 @@ class CassandraDirtyDays:
             self._none_before = None
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days by (site, day); split no site unless that site alone exceeds the limit."""
+        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
         marked = self._look(_MARKED, self._marked, limit, closed_before)
         waiting = sorted(marked | self._closed(limit, closed_before))
         taken = whole_sites(waiting[: limit + 1], limit)
@@ -131,7 +131,7 @@ class CassandraDirtyDays:
         self._awaited_written.forget(taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Return the site's marked days."""
+        """Return the site's days that have dirty marks."""
         return gathered(map(_range, self._session.run(_OF_SITE, (_bucket(site), site))))
 
     def awaited(self, site: str) -> Sequence[int]:

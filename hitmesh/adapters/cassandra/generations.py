@@ -31,7 +31,7 @@ _SELECT: Final = f"SELECT day, last_sequence, {', '.join(ENTRY)} FROM generation
 
 
 class CassandraGenerations:
-    """A Generations. Thread-safe; settlers of different sites never conflict."""
+    """Implementation of Generations. Thread-safe; settlers of different sites never conflict."""
 
     def __init__(self, session: CassandraSession) -> None:
         self._session = session
@@ -128,7 +128,7 @@ class CassandraGenerations:
         return {row.day: row.ledger for row in self._of_site(site, first_day, end_day) if row.ledger is not None}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return per site-day the drift stored with the first entry that had any; for one site, or all."""
+        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
         if site is not None:
             found = {SiteDay(site, row.day): row.drift for row in self._of_site(site, first_day, end_day)}
         else:
@@ -146,7 +146,7 @@ class CassandraGenerations:
         return int(rows[0].last_sequence or 0) if rows else 0
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
         answers = self._session.run_each(
             "SELECT site, day, replaced FROM generations WHERE site = ? AND day = ?", self._replaced_site_days()
         )

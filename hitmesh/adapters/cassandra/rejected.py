@@ -50,7 +50,7 @@ class CassandraRejectedStore:
         self._cells_written.note(cells)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return refused hits per cell (start in ms) for a UTC day of collect time (rule D5)."""
+        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
         known = self._session.run(
             "SELECT cell FROM rejected_cells WHERE site = ? AND zero = ? AND cell >= ? AND cell < ?",
             (site, _ZERO, day * DAY_MS, (day + 1) * DAY_MS),

@@ -1,4 +1,4 @@
-"""Convert Druid's answers to the frame that a metric store promises (step 8 of the journey).
+"""Convert Druid's answers to the data frame that a MetricStore returns (step 8 of the journey).
 
 Arrays of rows become typed columns, and base64 strings become sketches. A group whose rows cancel out is omitted.
 """
@@ -17,14 +17,15 @@ from hitmesh.model.errors import RefusedError
 from hitmesh.model.queries import MetricQuery
 from hitmesh.model.reasons import ErrorReason
 
-# Header flags in a compact sketch: Druid returns an empty sketch for a group without any.
+# Index of the flags byte in a compact sketch. The flags show whether the sketch is empty, because Druid returns an
+# empty sketch for a group without sketches.
 _FLAGS: Final = 5
 _EMPTY: Final = 0b100
 _DOUBLES: Final = frozenset(ABOUT.values())
 
 
 def frame_of(rows: Sequence[Sequence[Any]], question: MetricQuery) -> pl.DataFrame:
-    """Return the groups with their measures.
+    """Return the groups with their sums and sketches, one row per group.
 
     Raises:
         RefusedError: the answer has more groups than allowed.

@@ -1,4 +1,4 @@
-"""HTTP client for Druid: persistent connections, deadlines and size limits, translated errors.
+"""HTTP client for Druid with persistent connections, deadlines, size limits and translated errors.
 
 Errors are classified by the caller's next step. If a server does not answer, has no capacity or dies while answering,
 the caller should retry later. If a query is too large, the caller must ask for less. A query that Druid does not
@@ -26,14 +26,14 @@ _CONNECT_S: Final = 2.0
 _POOL: Final = 32
 MAX_BYTES: Final = 256 << 20
 _PIECE: Final = 1 << 20
-# Rows queued in the broker per query: a data server pauses instead of filling the broker's memory.
+# Bytes of rows that the broker queues per query; beyond, a data server pauses instead of filling the broker's memory.
 _QUEUED_BYTES: Final = 32 << 20
 _MAX_SHOWN_BYTES: Final = 500
 _RETRY_S: Final = 2.0
-# A coordinator that is not the leader redirects to the leader. Otherwise nothing is sent twice.
+# A coordinator that is not the leader redirects to the leader. Apart from redirects, no request is sent twice.
 _FOLLOW: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=2)
 _TOO_LARGE: Final = "Resource limit exceeded"
-# Exceptions in Druid's query parser arrive as server errors.
+# Druid reports exceptions of its query parser as server errors; this prefix identifies these exceptions.
 _NOT_UNDERSTOOD: Final = "com.fasterxml.jackson."
 
 
@@ -70,7 +70,7 @@ class DruidClient:
         return rows
 
     def coordinator(self, method: str, path: str, body: Any = None, *, missing: Any = None) -> Any:
-        """Return the coordinator's answer; `missing` if the coordinator answers 404.
+        """Return the coordinator's answer; return `missing`, unless None, if the coordinator answers 404.
 
         Raises:
             Unavailable: the coordinator does not answer.
@@ -100,7 +100,7 @@ class DruidClient:
         try:
             return orjson.loads(data) if data.strip() else None
         except orjson.JSONDecodeError as error:
-            # The status precedes the rows: a server that dies later can only break off in the middle.
+            # Druid sends the status before the rows, so a server that dies later can only cut the rows off.
             raise Unavailable(
                 f"Druid's answer on {url} is cut off; ask again", retry_after_s=_RETRY_S, url=url
             ) from error
@@ -119,7 +119,7 @@ class DruidClient:
             try:
                 data = _body(answer, url, deadline, checkpoint)
             except BaseException:
-                answer.close()  # remaining bytes must not be taken for the next answer
+                answer.close()  # the next answer on this connection would begin with the remaining bytes
                 raise
             answer.release_conn()
         except HTTPError as error:
@@ -133,7 +133,7 @@ class DruidClient:
 
 
 def refusal(status: int, data: bytes) -> HitmeshError:
-    """Return the project error for an error answer."""
+    """Return the error of hitmesh.model.errors for an HTTP error answer."""
     message = f"Druid answers {status}: {data[:_MAX_SHOWN_BYTES].decode(errors='replace')}"
     try:
         answer = orjson.loads(data)

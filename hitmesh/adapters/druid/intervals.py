@@ -1,4 +1,4 @@
-"""Instants and intervals in Druid's notation, and the times of marks. Pure."""
+"""Instants and intervals in Druid's notation, and the times of progress marks. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from hitmesh.model.limits import CELL_MS
 from hitmesh.model.zones import DAY_MS
 
-_DAYS_AHEAD: Final = 1  # the log's clock may be ahead of this machine's
+_DAYS_AHEAD: Final = 1  # the clock that sets log time may be ahead of this machine's clock
 _MAX_DAYS: Final = 32
 _FOR_EVER: Final = "2100-01-01"
 
@@ -19,9 +19,10 @@ def iso(at_ms: int) -> str:
 
 
 def mark_intervals(first_day: int, now_ms: int) -> list[str]:
-    """Return the intervals of all marks from a day on: the first quarter of an hour of each day.
+    """Return the intervals that contain all progress marks from a day on.
 
-    A mark carries its day's start as time, so a search passes over few rows; many days form a single interval.
+    The time of a mark is the start of the mark's day, so the first quarter of an hour of each day is enough, and a
+    search passes over few rows. Many days form a single interval.
     """
     end_day = now_ms // DAY_MS + _DAYS_AHEAD + 1
     if end_day - first_day > _MAX_DAYS:

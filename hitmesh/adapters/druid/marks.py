@@ -1,8 +1,8 @@
 """Progress marks: how far Druid has ingested the stream's committed rows, in both data sources (architecture A12).
 
-A progress mark is sent after its rows. A mark counts only some time after both data sources showed the mark, since a
-query may see a batch's mark before a late row that opens an older segment. A separate thread polls Druid for marks, so
-a caller never waits for a query.
+A progress mark is sent after its rows. A mark counts only some time (`mark_margin_ms`) after both data
+sources showed the mark, because a query may see a batch's mark before a late row that opens an older segment. A
+separate thread polls Druid for marks, so a caller never waits for a query.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from hitmesh.runtime.logs import logger, traceback_of
 _LONGEST_PAUSE_S: Final = 1.0
 _START: Final = PartitionProgress(0, 0)
 _EVER: Final = "1970-01-01/2100-01-01"
-# A partition without hits has no mark; a search through all days happens only this often.
+# Seconds between searches through all days. Such a search is needed while a partition has no known mark, and a
+# partition without hits never has one.
 _SEARCH_EVERY_S: Final = 10.0
 
 Seen = Mapping[PartitionId, PartitionProgress]
 
 
 class Marks:
-    """The mesh's marks. Thread-safe; the search starts with the first call of `through`.
+    """The mesh's progress marks. Thread-safe; the search starts with the first call of `through`.
 
     Args:
-        servers: data source names, and how long a mark waits.
+        servers: data source names, and the time after which a mark counts.
         client: the Druid client.
         catalogue: the source of declared partitions.
     """
@@ -59,7 +60,7 @@ class Marks:
         self._thread: threading.Thread | None = None
 
     def through(self) -> Seen:
-        """Return the mark that counts for every declared partition of hits; (0, 0) without a mark."""
+        """Return the newest mark that counts, for every declared partition of hits; (0, 0) without a mark."""
         self._start()
         declared = self._catalogue.partition_ids(Topic.HITS)
         with self._lock:
@@ -88,7 +89,7 @@ class Marks:
         return {mark: PartitionProgress(offset, log_time) for mark, offset, log_time in rows if mark is not None}
 
     def _intervals(self, declared: Sequence[PartitionId]) -> list[str]:
-        """Return the intervals to search; known marks are not searched again."""
+        """Return the intervals to search, from the day of the oldest counted mark on; all days if a mark is missing."""
         with self._lock:
             counted = self._counted
         known = [counted[partition] for partition in declared if partition in counted]
@@ -113,13 +114,16 @@ class Marks:
             except HitmeshError as error:
                 logger().warning("marks_not_seen", reason=error.reason, message=error.message)
                 self._stop.wait(_LONGEST_PAUSE_S)
-            except Exception as error:  # without this thread, freshness would stop for good
+            except Exception as error:  # if this thread ended, reports would never become fresher
                 logger().error("marks_not_seen", traceback=traceback_of(error))
                 self._stop.wait(_LONGEST_PAUSE_S)
             self._stop.wait(pause_s)
 
     def _note(self, at_s: float, seen: Seen) -> None:
-        """Count marks seen long enough ago and still present: a dying server takes both rows and marks with it."""
+        """Count the marks seen long enough ago.
+
+        If a server dies, rows and marks disappear together, so a mark that is no longer seen stops counting.
+        """
         with self._lock:
             self._waiting.append((at_s, seen))
             while self._waiting and self._waiting[0][0] <= at_s - self._margin_s:

@@ -1,9 +1,9 @@
-"""Metric store on Druid: questions become native queries, answers become frames (step 8 of the journey).
+"""Metric store on Druid: send questions as native queries and return the answers (step 8 of the journey).
 
 This module decides when a question needs more than one query. There are three such cases: a pattern must be matched
-against the existing values; a question needs sketches for many groups; or visitors left a sketch, and the sketches of
-cancelled rows must disappear with these rows. hitmesh.adapters.druid.question builds queries;
-hitmesh.adapters.druid.proof checks that an answer has all rows.
+against the existing values; a question needs sketches for many groups; or visitors moved out of rows whose sketches
+still contain them (MOVED_VISITORS), and the sketches of cancelled rows must disappear with these rows.
+hitmesh.adapters.druid.question builds queries; hitmesh.adapters.druid.proof checks that an answer has all rows.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from hitmesh.runtime.logs import logger
 
 MAX_VALUES: Final = 300_000
 MAX_MATCHES: Final = 20_000
-MAX_ALL_MATCHES: Final = 100_000  # over all patterns: each match is a value in the query
-MAX_SKETCH_GROUPS: Final = 64  # each takes 256 KiB in Druid's merge buffer
+MAX_ALL_MATCHES: Final = 100_000  # over all patterns of a question, because each match becomes a value in the query
+MAX_SKETCH_GROUPS: Final = 64  # per query, because each group takes 256 KiB in Druid's merge buffer
 
 
 class Dropped(Protocol):
@@ -71,7 +71,7 @@ class DruidMetricStore:
         """Return bucket, dimensions, sums and united sketches for the requested generations.
 
         Raises:
-            Unavailable: Druid does not answer, or temporarily lacks rows that it had.
+            Unavailable: Druid does not answer, or temporarily lacks rows that were readable before.
             RefusedError: a column does not exist, a pattern is not RE2, or the answer has too many groups.
         """
         needed_columns(question, question.dimensions)
@@ -91,7 +91,9 @@ class DruidMetricStore:
         return json.dumps(query.json(), ensure_ascii=False)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums over all rows in the stream's generation, by one query per day, source and up to 256 sites.
+        """Return the sums over all rows in the stream's generation.
+
+        Each query covers one day, one source and up to 256 sites.
 
         Raises:
             Unavailable: Druid does not answer, or temporarily lacks rows that it had.
@@ -118,7 +120,7 @@ class DruidMetricStore:
         try:
             gone = self._dropped.of(sorted({site_day.site for site_day in question.generations}))
         except RetryError as error:
-            # Generations resolved a moment ago are not dropped.
+            # The question's generations were current a moment ago, so none of them is likely to be dropped.
             logger().warning("dropped_rows_not_known", message=error.message)
             return question
         kept = {
@@ -132,12 +134,12 @@ class DruidMetricStore:
         return proof_of(self._marks.through(), int(time.time() * 1_000))
 
     def _rows(self, query: Native, proof: Proof, checkpoint: Checkpoint = unwatched) -> list[Any]:
-        """Return a query's rows, including all rows that existed when the proof was made."""
+        """Return a query's rows. The rows include all rows that existed when the proof was made."""
         checkpoint()
         return proof.checked(query, self._client.query(proof.with_marks(query).json(), checkpoint))
 
     def _answer(self, question: MetricQuery, matches: Matches, proof: Proof, checkpoint: Checkpoint) -> pl.DataFrame:
-        """Return a question's groups, summed by Druid, or here if sketches make Druid too expensive or wrong."""
+        """Return a question's groups, summed here if sketches in Druid would be too expensive or wrong."""
         if not question.sketches and MOVED_VISITORS not in question.measures:
             return self._grouped(question, matches, proof, checkpoint)
         summed = replace(question, sketches=(), measures=_with_moved(question.measures))
@@ -162,7 +164,7 @@ class DruidMetricStore:
         return [value for value, _ in rows[:limit]]
 
     def _matches(self, question: MetricQuery, proof: Proof, checkpoint: Checkpoint = unwatched) -> Matches:
-        """Return a function from a pattern to its matches among the question's values; null has a display name.
+        """Return a function from a pattern to its matches among the question's values; null is matched by its name.
 
         Each dimension is queried once, and all patterns on it are matched together.
         """
@@ -196,10 +198,10 @@ def matching(
     max_values: int = MAX_VALUES,
     max_matches: int = MAX_MATCHES,
 ) -> Mapping[str, Sequence[str]]:
-    """Return, for each pattern, the values that contain the pattern; a null value is matched by its display name.
+    """Return, for each pattern, the values that contain the pattern; null is matched by its name (`null_name`).
 
     Raises:
-        RefusedError: a pattern is not RE2; there are too many values, or too many match.
+        RefusedError: a pattern is not RE2, there are too many values, or too many values match.
     """
     refuse_more("the filter's regexps must be tried on", len(values), max_values, dimension)
     texts = [null_name(dimension) if value is None else value for value in values]

@@ -1,8 +1,8 @@
-"""Native Druid queries in pydruid's terms, and the few types that pydruid lacks.
+"""Build native Druid queries with pydruid, and define the types that pydruid lacks.
 
-pydruid has filters that combine, sums, having clauses and the JSON of a whole query. Missing are filters that tell null
-from the empty text (`null`, `equals`, `istrue`), ranges of numbers, constants, dimensions that stay numbers, sketches
-that are returned raw, and the result format of a scan. Sends nothing.
+pydruid has combined filters, sums, having clauses and the JSON of a whole query. It lacks filters that distinguish null
+from the empty text (`null`, `equals`, `istrue`), number ranges, constant filters, dimensions that stay numbers, raw
+sketches in answers, and the result format of a scan. This module sends no query.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ SCAN: Final = "scan"
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A query before it becomes JSON.
+    """A native query that has not been converted to JSON yet.
 
     Attributes:
         kind: GROUP_BY or SCAN.
-        parts: pydruid's arguments: filters, aggregations, dimensions and having clauses are pydruid's objects.
+        parts: arguments for pydruid; filters, aggregations, dimensions and having clauses are objects of pydruid.
     """
 
     kind: str
     parts: Json
 
     def with_parts(self, **parts: Any) -> Native:
-        """Return the query with these parts in place of its parts of the same names."""
+        """Return a copy of the query in which these parts replace the parts with the same names."""
         return replace(self, parts={**self.parts, **parts})
 
     def json(self) -> Json:
-        """Return the query as Druid takes it.
+        """Return the query as JSON for Druid.
 
         Raises:
-            ValueError: a query for groups has an unknown part.
+            ValueError: a group-by query has a part that pydruid does not know.
         """
         builder = QueryBuilder()
-        # `scan` of pydruid refuses the result format; the method below `scan` and `groupby` takes all parts.
+        # pydruid's `scan` refuses the result format, so scans use `build_query`, which accepts all parts.
         built = builder.groupby(self.parts) if self.kind == GROUP_BY else builder.build_query(self.kind, self.parts)
         query: Json = built.query_dict
         return query
 
 
 def group_by(**parts: Any) -> Native:
-    """Return a query for groups over whole intervals."""
+    """Return a group-by query whose groups are not split by time."""
     return Native(GROUP_BY, {"granularity": "all", **parts})
 
 
@@ -87,7 +87,7 @@ def is_null(column: str) -> Filter:
 
 
 def equals_text(column: str, value: str) -> Filter:
-    """Return a filter for a column with a text; for null it is neither true nor false."""
+    """Return a filter for a column with a text; in a row with null, the filter is neither true nor false."""
     return Typed("equals", column=column, matchValueType="STRING", matchValue=value)
 
 
@@ -113,16 +113,16 @@ def is_true(part: Filter) -> Filter:
 
 
 def every(parts: Sequence[Filter]) -> Filter:
-    """Return a filter for rows that all parts take; true without a part."""
-    # `&` of pydruid changes its left side.
+    """Return a filter that accepts the rows accepted by all parts; without parts, the filter accepts every row."""
+    # pydruid's `&` would modify its left operand.
     return parts[0] if len(parts) == 1 else (Filter(type="and", fields=list(parts)) if parts else TRUE)
 
 
 def some(parts: Sequence[Filter]) -> Filter:
-    """Return a filter for rows that some part takes; false without a part."""
+    """Return a filter that accepts the rows accepted by any part; without parts, the filter accepts no row."""
     return parts[0] if len(parts) == 1 else (Filter(type="or", fields=list(parts)) if parts else FALSE)
 
 
 def raw_sketch(column: str, size: int) -> Json:
-    """Return the aggregation that unites sketches and returns the union; pydruid's returns an estimate."""
+    """Return the aggregation that unites sketches and returns the union; pydruid's own returns an estimate."""
     return {"type": "thetaSketch", "fieldName": column, "size": size, "shouldFinalize": False}

@@ -1,9 +1,9 @@
-"""Proof, by progress marks within each query, that an answer saw all rows that existed before (architecture A12).
+"""Proof, by progress marks in each query, that an answer includes all rows that existed before (architecture A12).
 
-A query selects the marks that count in addition to its rows; an answer that lacks a mark is rejected. A mark is the
-last row in a transaction and is stored with the transaction's rows. If the broker does not see the server that holds
-these rows, both the rows and the mark are missing from the answer. A separate query for marks, before or after, could
-miss that moment.
+A query selects, in addition to its rows, the progress marks that count; an answer that lacks one of these marks is
+rejected. A mark is the last row in a transaction and is stored with the transaction's rows. If the broker does not see
+the server that holds these rows, both the rows and the mark are missing from the answer. A separate query for marks,
+before or after, could miss that moment.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.zones import DAY_MS
 
 _RETRY_S: Final = 5.0
-# Extra room in limits. Groups: a partition's marks cover as many days as have passed since the first mark. Scans: a row
-# for each transaction since.
+# Additional groups or rows that a query's limit allows per mark. A group query returns a mark group for each day since
+# the counted mark; a scan returns a mark row for each transaction since then.
 _GROUPS_A_MARK: Final = 32
 _ROWS_A_MARK: Final = 2_000
 
@@ -37,14 +37,14 @@ class Proof:
 
     Attributes:
         marks: the counted position, keyed by mark name.
-        intervals: the times of these and later marks.
+        intervals: the intervals that contain these marks and all later marks.
     """
 
     marks: Mapping[str, PartitionProgress]
     intervals: tuple[str, ...]
 
     def with_marks(self, query: Native) -> Native:
-        """Return the query extended to ask for the marks too."""
+        """Return the query extended so that its answer also includes the marks."""
         if not self.marks:
             return query
         parts = query.parts
@@ -67,7 +67,7 @@ class Proof:
         return extended
 
     def checked(self, query: Native, answer: Sequence[Any]) -> list[Any]:
-        """Return the answer without its marks, as the query alone would have been answered.
+        """Return the answer without its marks, which is the answer to `query`.
 
         Args:
             query: the query before the extension by marks.
@@ -99,7 +99,7 @@ def proof_of(counted: Mapping[PartitionId, PartitionProgress], now_ms: int) -> P
 
     Args:
         counted: the marks that count.
-        now_ms: the current time; marks stand at the start of a day, at most a day ahead.
+        now_ms: the current time in UTC ms; no mark is more than a day ahead.
     """
     known = {mark_of(partition): done for partition, done in counted.items() if done.next_offset}
     if not known:

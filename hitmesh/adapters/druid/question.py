@@ -1,7 +1,7 @@
 """Build native Druid queries from metric-store questions, with pydruid (step 8 of the journey).
 
-A query states which rows belong to the question, the bucket of each cell, and the translated filter. Values travel as
-JSON, never as text in a query language, so injection is impossible. This module sends no query.
+A query states which rows belong to the question, the bucket of each cell, and the translated filter. Values are JSON
+values, never part of a query language's text, so injection is impossible. This module sends no query.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ BUCKET: Final = "bucket"
 
 
 def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Native:
-    """Return the query for groups: bucket, dimensions, `sum_columns`, sketches, presence, as arrays in this order.
+    """Return the group-by query; each group is an array of bucket, dimensions, `sum_columns`, sketches, presence.
 
     Args:
         question: the question.
         data_source: the data source for the question's rows.
-        matches: looks up a pattern's matches.
+        matches: returns the values that match a comparison's pattern.
     """
     names = [question.columns.get(dimension, dimension) for dimension in question.dimensions]
     dimensions = [DimensionSpec(name, f"d{index}") for index, name in enumerate(names)]
@@ -70,7 +70,7 @@ def rows_query(question: MetricQuery, data_source: str, matches: Matches) -> Nat
 
 def values_query(question: MetricQuery, data_source: str, column: str, matches: Matches, limit: int) -> Native:
     """Return the query for the first values of a column in the question's rows; null sorts first."""
-    # Compared as UTF-8, which is code-point order.
+    # Druid compares the UTF-8 bytes, which is the order of code points.
     ascending = {"dimension": "value", "direction": "ascending", "dimensionOrder": "lexicographic"}
     return group_by(
         datasource=data_source,
@@ -89,7 +89,7 @@ def limit_spec(limit: int) -> Json:
 
 
 def sum_columns(question: MetricQuery) -> list[str]:
-    """Return the columns to sum for the question's measures, in answer order; amounts take three columns."""
+    """Return the columns to sum for the question's measures, in answer order; an amount has three columns."""
     amounts = [name for name in question.measures if name in HIGH]
     return [*question.measures, *(HIGH[name] for name in amounts), *(ABOUT[name] for name in amounts)]
 
@@ -108,7 +108,7 @@ def interval(question: MetricQuery) -> str:
 
 
 def _bucket(question: MetricQuery) -> Json:
-    """Return a cell's bucket index: by division within runs of equal buckets, run by run."""
+    """Return the expression for a cell's bucket index: within each run of equally wide buckets, a division."""
     starts = question.bucket_starts
     pieces = _pieces(starts)
     cases = [
@@ -131,12 +131,12 @@ def _pieces(starts: Sequence[int]) -> list[tuple[int, int | None, int]]:
         count = len(list(run))
         pieces.append((first, first + count, width))
         first += count
-    # The last bucket ends with the question, and so takes everything after its start.
+    # The last bucket ends with the question's range, so it includes every cell after its start.
     return [*pieces, (first, None, 1 << 62)]
 
 
 def exists(question: MetricQuery, matches: Matches) -> Condition:
-    """Return the filter for rows that exist for the question."""
+    """Return the filter for the rows that count for the question."""
     parts = [_of_generations(question.generations)]
     if not question.include_excluded:
         parts.append(equals_number("excluded", 0))
@@ -202,7 +202,7 @@ def _comparison(question: MetricQuery, comparison: Comparison, matches: Matches)
         case Operator.NE:
             return ~_one_of(column, comparison.values, null)
         case Operator.RE2:
-            # Druid's patterns are Java's: RE2 itself finds the matches, among the existing values.
+            # Druid would apply Java's pattern syntax, so RE2 matches the pattern against the existing values.
             return _one_of(column, matches(comparison), null)
         case _:
             assert_never(comparison.operator)
@@ -215,5 +215,5 @@ def _one_of(column: str, values: Sequence[str], null: str) -> Condition:
 
 
 def _any_of(column: str, values: Sequence[str]) -> Condition:
-    """Return a filter for a column with one of these texts. For null it is false, where Druid says `unknown`."""
+    """Return a filter for a column with one of these texts; in a row with null, the filter is false, not unknown."""
     return is_true(equals_text(column, values[0]) if len(values) == 1 else is_among(column, values))

@@ -1,9 +1,9 @@
-"""Fetch a question's rows and sum them here, where sketch unions cost only their content (step 8 of the journey).
+"""Fetch a question's rows from Druid and sum the rows in this process (step 8 of the journey).
 
-Druid reserves a full sketch (256 KiB) for every group in a query with sketches, so a query with a thousand small groups
-is Druid's worst case. In that case, and where visitors left a sketch, this module fetches the rows themselves, and
-shared.answers sums them. Rows cancel out when the presence of their key sums to 0: the key is then removed with its
-sketches.
+In this process, a union of sketches takes only as much memory as the sketches' content. Druid reserves a full sketch
+(256 KiB) for every group in a query with sketches, so a query with a thousand small groups is Druid's worst case. In
+that case, and where rows with visitors were retracted, this module fetches the rows themselves, and shared.answers sums
+them. When the presence of a key's rows sums to 0, the rows cancel out, and the key is removed with its sketches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Druid's configuration: a supervisor, a compaction and a retention rule per data source.
 
-Decides which settings differ from Druid's current settings. A specification is tried on a sample row before submission.
+This module decides which settings differ from Druid's current settings. Before a supervisor's specification is
+submitted, Druid parses a sample row with the specification.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _COORDINATOR: Final = "/druid/coordinator/v1"
 _NONE: Final[dict[str, Any]] = {}
 _RUNNING_S: Final = 90.0
 _PAUSE_S: Final = 0.2
-# An ISO 8601 duration: Druid answers PT3600S for PT60M.
+# An ISO 8601 duration. Durations are compared by length, because Druid returns PT3600S for PT60M.
 _PERIOD: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 _SAMPLE: Final = '{"t":0,"site":"a","generation":0,"excluded":0,"hits":1,"visits":1,"presence":1,"sent":1}'
@@ -48,10 +49,10 @@ def plan(servers: Servers, options: SchemaOptions) -> list[Change]:
 
 
 def drop(servers: Servers) -> None:
-    """Terminate the mesh's supervisors and delete its rows; the rule to keep nothing stays.
+    """Terminate the mesh's supervisors and delete the mesh's rows; the retention rule KEEP_NOTHING stays.
 
-    A task ends when its segments were handed over, or when no server will take them. The drop rule must therefore come
-    first, or the task waits forever for deleted segments.
+    A task ends when its segments were handed over, or when no server will load them. KEEP_NOTHING must therefore be set
+    first; otherwise a task would wait forever for the handover of deleted segments.
     """
     with closing(DruidClient(servers)) as client:
         for source in RowSource:
@@ -78,7 +79,7 @@ def _supervisor(servers: Servers, client: DruidClient, source: RowSource, option
 
 
 def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
-    """Try a specification, submit it, and return once its tasks read."""
+    """Try a specification, submit the specification, and block until its tasks read."""
     name = servers.data_source(source)
     with closing(DruidClient(servers)) as client:
         _try(client, wanted)
@@ -87,7 +88,7 @@ def _start(servers: Servers, source: RowSource, wanted: Spec) -> None:
 
 
 def _try(client: DruidClient, wanted: Spec) -> None:
-    """Have Druid parse a sample row with the specification; stores nothing.
+    """Let Druid parse a sample row with the specification, without storing the row.
 
     Raises:
         FatalError: Druid parsed the row wrongly.
@@ -130,7 +131,7 @@ def _retention(servers: Servers, client: DruidClient, source: RowSource, options
     path = f"{_COORDINATOR}/rules/{name}"
     there = client.coordinator("GET", path, missing=[])
     if [rule.get("type") for rule in there] == [rule["type"] for rule in KEEP_NOTHING]:
-        there = []  # a mesh with this name was removed
+        there = []  # left behind when a mesh with this name was removed
     apply = partial(_send, servers, path, wanted)
     kept = f"{options.rows_retention_days} days" if options.rows_retention_days else "forever"
     return _change(f"retention {name}", wanted, there, apply, f"rows are kept {kept}")
@@ -151,7 +152,7 @@ def _send(servers: Servers, path: str, body: Any) -> None:
 
 
 def differences(wanted: Any, there: Any, where: str = "") -> list[str]:
-    """Return the differences between existing and wanted settings, limited to settings that are wanted."""
+    """Return the wanted settings that the existing settings lack or contradict; other existing settings are ignored."""
     if isinstance(wanted, dict) and isinstance(there, dict):
         return [
             difference

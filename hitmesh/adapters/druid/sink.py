@@ -1,7 +1,8 @@
-"""Rollup sink on Druid: settled rows take the stream rows' path and are counted on arrival (step S of the journey).
+"""Rollup sink on Druid: settled rows reach Druid through Kafka, like the stream's rows (settlement).
 
 A generation's rows are readable once both data sources hold as many rows as were sent. Rows in a replaced generation
-stay in Druid until its retention ends; the generation is noted as dropped at once, and no query names it.
+stay in Druid until Druid's retention removes the rows, but the generation is noted as dropped at once, and queries no
+longer select it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-# Far more than the settlements that wait at a time.
+# Generations remembered, far more than the settlements that wait at the same time.
 MAX_REMEMBERED: Final = 20_000
 _SITE_DAYS_PER_QUERY: Final = 256
 _KEY: Final = ("site", "day", "generation")
@@ -56,7 +57,7 @@ class DruidRollupSink:
         client: the Druid client.
         producer: sends rows to the topics that Druid reads.
         dropped: notes dropped generations.
-        drop_others: delete a generation's data from other stores.
+        drop_others: functions that delete the same generations' data from other stores.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class DruidRollupSink:
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether Druid has all rows that this process sent for the generation.
 
-        Many settlements wait at once: other waiting settlements for the day share the query.
+        Because many settlements wait at once, the query also counts the rows of other waiting settlements for the day.
         """
         requested = (site_day, generation)
         if requested not in self._sent:
@@ -141,7 +142,7 @@ def _by_site(stored: Mapping[RowSource, pl.DataFrame]) -> list[tuple[str, Mappin
 
 
 def counts_query(data_source: str, day: int, owners: Iterable[Owner]) -> Native:
-    """Return the query for sent rows per generation on a day: site, generation and number."""
+    """Return the query for how many sent rows Druid has per generation: site, generation and count, for a day."""
     start = day * DAY_MS
     sites: dict[int, list[str]] = {}
     for site_day, generation in owners:

@@ -25,20 +25,22 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_SKETCHES, RowSource
 
 Spec = dict[str, Any]
 
-# Used for folded rows too: folding to a cell sketch's size would count differently from a union of the parts.
+# Size of sketches, for folded rows too, because folding to the size of a cell's sketch would estimate differently from
+# a union of the parts.
 UNION_SIZE: Final = 1 << LG_K_UNION
 # Limits on the rows a task holds in memory before writing to disk.
 _MAX_ROWS_IN_MEMORY: Final = 200_000
 _MAX_BYTES_IN_MEMORY: Final = 128 << 20
-# Encoding of the parts that a task writes to disk before merging. Compressed, each column in each part takes 64 KiB of
-# direct memory during the merge: a task that read much would fail at handover, and so would its successor.
+# Encoding of the parts that a task writes to disk before merging. If compressed, each column in each part would take 64
+# KiB of direct memory during the merge, so a task that has read many rows would fail at handover, and so would its
+# successor.
 _PARTS: Final[Spec] = {"dimensionCompression": "uncompressed", "metricCompression": "none"}
 _INDEXED: Final = ("site", MARK)
 KEEP_NOTHING: Final[list[Spec]] = [{"type": "dropForever"}]
 
 
 def supervisor(servers: Servers, source: RowSource, options: SchemaOptions) -> Spec:
-    """Return the supervisor spec that reads a topic of rollups."""
+    """Return the spec of the supervisor that ingests a rollup topic."""
     return {
         "type": "kafka",
         "context": {"useConcurrentLocks": True},
@@ -73,16 +75,16 @@ def data_schema(servers: Servers, source: RowSource, options: SchemaOptions) -> 
     return {
         "dataSource": servers.data_source(source),
         "timestampSpec": {"column": TIME, "format": "millis"},
-        # Numbers are ingested as dimensions. As metrics, each number in each row would be an object with its own sum:
-        # the largest part of a task's work per row, and most of its memory.
+        # Numbers are ingested as dimensions. As metrics, each number in each row would be an object with its own sum,
+        # which would be the largest part of a task's work per row and of the task's memory.
         "dimensionsSpec": {"dimensions": [*_keys(source), *_numbers(*_sums(source), MARK_OFFSET, MARK_LOG_TIME)]},
         "metricsSpec": _sketches(source, are_texts=True),
         "granularitySpec": {
             "type": "uniform",
             "segmentGranularity": options.segment_granularity,
             "queryGranularity": "FIFTEEN_MINUTE",
-            # Rows arrive folded by window, and two windows rarely have equal rows: the search for equal rows took a
-            # third of a task's time. Rows are folded when segments are merged.
+            # Rows arrive folded by window, and two windows rarely have equal rows. Rows are folded only when segments
+            # are merged, because the search for equal rows took a third of a task's time.
             "rollup": False,
         },
     }
@@ -92,8 +94,8 @@ def compaction(servers: Servers, source: RowSource) -> Spec:
     """Return the compaction spec: merge a day's segments and fold their rows, once no more rows come."""
     return {
         "dataSource": servers.data_source(source),
-        # From the end of the newest day. Late hits for a day come until 26 h after its end, then settled rows. A day
-        # merged earlier is merged again for each of its segments handed over, one per quarter of an hour.
+        # Measured from the end of the newest day. Late hits for a day arrive until 26 h after its end, and settled rows
+        # after that. A day merged too early would be merged again after each handover of a segment, every 15 minutes.
         "skipOffsetFromLatest": "P3D",
         "granularitySpec": {"segmentGranularity": "DAY", "queryGranularity": "FIFTEEN_MINUTE", "rollup": True},
         "dimensionsSpec": {"dimensions": _keys(source)},
@@ -119,8 +121,8 @@ def retention(options: SchemaOptions) -> list[Spec]:
 def _keys(source: RowSource) -> list[Spec]:
     """Return the columns that are equal in folded rows, in sort order.
 
-    Every query selects sites or marks; other filters scan the rows left. An index on each column would be much of the
-    work in writing and merging.
+    Only sites and marks are indexed. Every query selects sites or marks, and other filters scan the remaining rows. An
+    index on each column would be much of the work of writing and merging.
     """
     *texts, mark = [
         {"type": "string", "name": name, "createBitmapIndex": name in _INDEXED}
@@ -138,11 +140,11 @@ def _numbers(*names: str) -> list[Spec]:
 
 
 def _sketches(source: RowSource, *, are_texts: bool) -> list[Spec]:
-    """Return how sketches are folded.
+    """Return the aggregations that unite sketches.
 
     Args:
         source: the row source.
-        are_texts: whether sketches arrive as text; else they are native Druid columns.
+        are_texts: True if sketches arrive as text, False if the sketches are native Druid columns.
     """
     names = TRAFFIC_SKETCHES if source is RowSource.TRAFFIC else ()
     reading = {"isInputThetaSketch": True} if are_texts else {}

@@ -1,4 +1,4 @@
-"""Sum the stream's rows per site-day (step S of the journey): one grouped query per day and many sites.
+"""Sum the stream's rows per site-day (settlement): one grouped query per day and many sites.
 
 This module decides which site-days share a query; hitmesh.adapters.druid.metrics sends the query. Settlement compares
 the sums with the partials.
@@ -21,12 +21,12 @@ from hitmesh.model.rows.rollup_rows import TRAFFIC_MEASURES, VISITS_MEASURES, Ro
 from hitmesh.model.sites import SiteDay
 from hitmesh.model.zones import DAY_MS
 
-MAX_SITES: Final = 256  # per query
+MAX_SITES: Final = 256  # sites per query
 SUMS: Final = {RowSource.TRAFFIC: (*TRAFFIC_MEASURES, *HIGH.values()), RowSource.VISITS: VISITS_MEASURES}
 
 
 def whole_sums(source: RowSource, sums: Sequence[int | None]) -> dict[str, int]:
-    """Return a source's sums (SUMS) by measure, modulo 2⁶⁴; joins the halves of amounts."""
+    """Return a source's sums (SUMS) by measure, modulo 2⁶⁴, with the halves of amounts joined."""
     found = {name: value or 0 for name, value in zip(SUMS[source], sums, strict=True)}
     return {
         name: value + found[HIGH[name]] * HALF if HIGH.get(name) in found else value

@@ -20,7 +20,7 @@ class Declaration(NamedTuple):
 
 
 class LogCatalogue:
-    """The log of each topic, written once when the data directory is created. Thread-safe.
+    """The log of each topic, declared once, when the topic is first used. Thread-safe.
 
     Args:
         database: log.db.

@@ -1,4 +1,4 @@
-"""Step S of the journey on one machine: claims on orders and refunds, and their holders in the stream (raw.db).
+"""Settlement on one machine: claims on orders and refunds, and their holders in the stream (raw.db).
 
 Orders and refunds have separate tables with the same columns. Settlement, not this module, decides which claim wins.
 """
@@ -21,7 +21,7 @@ _HOLDERS: Final = {kind: f"{kind}_holders" for kind in ClaimKind}
 
 
 class EmbeddedOrderClaims:
-    """An OrderClaims in raw.db."""
+    """Implementation of OrderClaims in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,7 +47,7 @@ class EmbeddedOrderClaims:
             )
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return which claims hold their order or refund in the stream; an unheld id goes to its first claim.
+        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder.
 
         Runs in a single transaction.
         """
@@ -78,12 +78,12 @@ class EmbeddedOrderClaims:
         return [(claim.kind, (claim.position, claim.row)) in holders for claim in claims]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Note refunds of whole orders durably in a single transaction; idempotent."""
+        """Store refunds of whole orders in a single durable transaction. Idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO whole_refunds VALUES (?, ?, ?)", refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per refunded order, in ascending order."""
+        """Return, for each order with a noted refund, the refund days in ascending order."""
         with self._database.reading() as transaction:
             found = transaction.rows(
                 WholeRefund,

@@ -1,9 +1,10 @@
 """Merge the stream's rows in small steps: many small transaction chunks into few blobs per day and bucket.
 
-Decides when and which pieces are merged, so that a question reads few pieces and each row is rewritten a logarithmic
-number of times: chunks become level-1 blobs, and eight blobs from a level become a blob on the next level. Days that
-no longer change end in a single blob, and rows of dropped site-days are removed. shared.stream_rows decides which rows
-a merge keeps. Merges are computed outside any write transaction: a commit waits for a few statements only.
+This module decides when and which chunks and blobs are merged, so that a question reads few of them and each row is
+rewritten a logarithmic number of times: chunks become level-1 blobs, and eight blobs from a level become a blob on the
+next level. Days that no longer change end in a single blob, and rows of dropped site-days are removed.
+shared.stream_rows decides which rows a merge keeps. Merges are computed outside any write transaction: a commit waits
+only for a few statements.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from hitmesh.model.rows.rollup_rows import RowSource
 from hitmesh.model.rows.stream_columns import STREAM_COLUMNS
 from hitmesh.model.sites import SiteDay
 
-MAX_BATCHES: Final = 32  # transactions whose chunks wait
-MAX_ROWS: Final = 100_000  # rows that wait
-FAN: Final = 8  # blobs per level
+MAX_BATCHES: Final = 32  # transactions that may wait for the merge of their chunks
+MAX_ROWS: Final = 100_000  # rows that may wait in chunks
+FAN: Final = 8  # blobs of a level that are merged into one
 # Limit on chunk rows per merge. After a transaction, blobs are merged until half this number of rows is reached.
 _ROWS_AT_ONCE: Final = 2 * MAX_ROWS
 # A day's hits may arrive until 26 h after its end (architecture A8), and days are in event time.
@@ -32,7 +33,7 @@ _SWEPT_AT_ONCE: Final = 8
 
 
 class Compaction:
-    """Merge chunks and blobs in raw.db. Confined to its outbox's thread; a second process does no harm.
+    """Merge chunks and blobs in raw.db. Confined to its outbox's thread; another process may compact at the same time.
 
     Args:
         database: raw.db.
@@ -43,7 +44,7 @@ class Compaction:
         self._tidy_before = 0  # earlier days are known to have a single blob per bucket
 
     def run(self) -> None:
-        """Do some of the waiting work; later calls do the rest."""
+        """Merge a limited number of rows; later calls merge the rest."""
         waiting = self._waiting()
         if waiting.batches >= MAX_BATCHES or waiting.rows >= MAX_ROWS:
             self._merge_chunks()
@@ -95,7 +96,7 @@ class Compaction:
             )
 
     def _untidy(self) -> _Group | None:
-        """Return a closed day's bucket that still has several blobs."""
+        """Return a closed day and a bucket that still has several blobs from a source."""
         with self._database.reading() as transaction:
             end = (transaction.first(int, "SELECT coalesce(max(day), 0) FROM stream_blobs") or 0) - _OPEN_DAYS
             found = transaction.first(
@@ -120,7 +121,7 @@ class Compaction:
                 _add(transaction, [_made(group.place, group.source, level, net)])
 
     def _sweep(self) -> None:
-        """Remove rows of dropped site-days, buckets with the most drops first; only while no chunk waits."""
+        """Remove rows of dropped site-days from the buckets with the most drops; do nothing while a chunk waits."""
         with self._database.reading() as transaction:
             places = transaction.rows(
                 _DayBucket,

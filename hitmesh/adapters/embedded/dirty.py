@@ -1,4 +1,4 @@
-"""Step S of the journey on one machine: site-days that wait to be settled (raw.db).
+"""Settlement on one machine: site-days that wait to be settled (raw.db).
 
 Each dirty mark is stored separately, so that `clear` removes exactly the marks that it covers.
 """
@@ -21,7 +21,7 @@ _MARK_COLUMNS: Final = "site, day, log_id, partition_no, record_offset, log_time
 
 
 class EmbeddedDirtyDays:
-    """A DirtyDays in raw.db."""
+    """Implementation of DirtyDays in raw.db."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,12 +45,12 @@ class EmbeddedDirtyDays:
             )
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Note days durably in a single transaction, to take once they have closed; idempotent."""
+        """Store, in a single durable transaction, days that `take` returns once they have closed. Idempotent."""
         with self._database.writing() as transaction:
             transaction.run_many("INSERT OR IGNORE INTO awaited_days VALUES (?, ?)", site_days)
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days by (site, day); whole sites unless the first alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
         with self._database.reading() as transaction:
             waiting = transaction.rows(
                 SiteDay,
@@ -75,7 +75,7 @@ class EmbeddedDirtyDays:
             transaction.run("DELETE FROM awaited_days WHERE site = ? AND day = ?", taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Return a site's marked days."""
+        """Return a site's days that have dirty marks."""
         with self._database.reading() as transaction:
             return _site_days(transaction, "site = ?", (site,))
 

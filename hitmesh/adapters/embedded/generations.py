@@ -1,4 +1,4 @@
-"""Step S of the journey on one machine: the current generation of each site-day (architecture A9), in settled.db.
+"""Settlement on one machine: the current generation of each site-day (architecture A9), in settled.db.
 
 This module decides which attempt wins when two attempts settle the same site-day; it does not read carries or rows.
 """
@@ -23,7 +23,7 @@ _FORGET: Final = "DELETE FROM generations WHERE site = ? AND day = ? AND generat
 
 
 class EmbeddedGenerations:
-    """A Generations in settled.db.
+    """Implementation of Generations in settled.db.
 
     An attempt that began before the current generation can no longer be published. `superseded` also returns such
     attempts, so that their leftovers can be removed.
@@ -64,7 +64,7 @@ class EmbeddedGenerations:
         now: int,
         drift: Drift | None = None,
     ) -> GenerationEntry:
-        """Make a generation current, the stream's if `drift` is confirmed, in a single durable transaction.
+        """Make a generation current (the stream's if `drift` is confirmed) in a single durable transaction.
 
         Raises:
             StaleGeneration: another entry or a later attempt has been published since; nothing was written.
@@ -115,7 +115,7 @@ class EmbeddedGenerations:
             return dict(transaction.rows(_day_ledger, _CURRENT.format(columns=columns), (site, first_day, end_day)))
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return the drift stored with the first entry that had a drift, per site-day; for one site or for all."""
+        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
         of_site = "" if site is None else "AND site = ?"
         with self._database.reading() as transaction:
             return dict(
@@ -132,7 +132,7 @@ class EmbeddedGenerations:
             return _last_sequence(transaction, site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
         with self._database.reading() as transaction:
             return transaction.rows(
                 _site_day_generation,

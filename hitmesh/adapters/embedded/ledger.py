@@ -1,8 +1,8 @@
 """Step 6 of the journey on one machine: the ledger in raw.db, which accounts for every hit (rule D5).
 
-Some time after its end an epoch is final: a redo no longer changes the epoch's entry. The entry may then be merged into
-the entry of an hour, and later into the entry of a day, so a site's ledger stays short over any run time.
-hitmesh.adapters.shared.partials decides the content of entries.
+An hour or a day of epochs is final once a partition's latest epoch is 4 h after its end; a redo no longer changes the
+entries. The entries of a final hour are merged per key into one entry, and later the entries of a final day, so a
+site's ledger stays short however long the mesh runs. hitmesh.adapters.shared.partials decides the content of entries.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hitmesh.model.ledger import LedgerKind
 from hitmesh.model.rows.stream_columns import LEDGER_COLUMNS
 from hitmesh.model.zones import DAY_MS
 
-# A redo since the last snapshot, minutes back, rewrites recent epochs. State rebuilt from further back also
-# rewrites entries already added up; `put` drops these.
+# A redo begins at the last snapshot, minutes ago, and rewrites only recent epochs. When state is rebuilt from an
+# earlier position, entries that were already added up are written again; `put` drops these.
 FINAL_AFTER_MS: Final = 4 * 3_600_000
 _SPANS_MS: Final = (3_600_000, DAY_MS)
 
@@ -47,7 +47,7 @@ class EmbeddedLedger:
         self._database = database
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries durably in a single transaction; then add up an hour and a day, if final."""
+        """Store entries durably in a single transaction; then add up the first final hour and day."""
         put = newest(as_kept(entries, LEDGER_COLUMNS), LEDGER_COLUMNS)
         latest = [_Latest(*row) for row in put.group_by("log", "partition").agg(pl.col("epoch").max()).rows()]
         with self._database.writing() as transaction:
@@ -62,7 +62,7 @@ class EmbeddedLedger:
                 self._add_up(latest_epoch, span_ms)
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS added up over partitions and epochs, for a site; for None, all entries."""
+        """Return LEDGER_SUMS added up over partitions and epochs; `site` None selects all entries."""
         with self._database.reading() as transaction:
             if site is None:
                 return ledger_sums(_entries(transaction, "ledger", ()))
@@ -80,14 +80,14 @@ class EmbeddedLedger:
         return waiting_days(entries, first_day, end_day)
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return the sums of the next sites by name, and the last of these sites; None at the end.
+        """Return LEDGER_SUMS of the next sites by name, and the last site's name, or None if no more sites follow.
 
         Reads the whole ledger, which is short on one machine because entries are added up.
         """
         return of_some_sites(self.read(None), after, max_sites)
 
     def _add_up(self, latest: _Latest, span_ms: int) -> None:
-        """Merge the entries of the first final hour or day of log time that was not yet added up, per key."""
+        """Merge, per key, the entries of the first hour or day that is final and not yet added up."""
         with self._database.reading() as transaction:
             span = _first_span(transaction, latest, span_ms)
         if span is None or span[-1] > latest.epoch - FINAL_AFTER_MS:

@@ -198,7 +198,7 @@ class EmbeddedLog:
             full.__cause__ = error
             _fail(taken, full)
         except BaseException as error:
-            # On any error, waiting callers must be told and the writer must continue.
+            # On any error, the futures must be resolved and the writer must continue.
             _fail(taken, error)
         else:
             for waiting, position in zip(taken, positions, strict=True):

@@ -1,4 +1,4 @@
-"""Step 4 of the journey on one machine: read records from log.db, keep positions in raw.db.
+"""Step 4 of the journey on one machine: read records from log.db, and keep the positions in raw.db.
 
 Positions are stored in raw.db with all other data of the processor, which is the only writer of raw.db. Another process
 appends the records, so a reader polls log.db; a poll of an unchanged file costs one cheap PRAGMA.
@@ -20,7 +20,8 @@ from hitmesh.model.records import LoggedRecord, Record, RecordKind
 
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_WAIT_S: Final = 0.05
-# Limit on records examined per partition and poll; heartbeats have no rows, so a limit on rows is not enough.
+# Limit on records examined per partition and poll. A limit on rows is not enough, because heartbeat records have
+# no rows.
 _MAX_RECORDS: Final = 250
 _START: Final = PartitionProgress(0, 0)
 
@@ -49,7 +50,8 @@ class EmbeddedLogReader:
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
         """Return the next records, oldest log time first, in order per partition; wait for the first record.
 
-        At most `max_hits` rows in total, but at least one record; empty when no record arrived within `timeout_s`.
+        The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
+        when no record arrived within `timeout_s`.
         """
         if self._watch is None:
             self._watch = self._database.watch()

@@ -1,8 +1,8 @@
 """Step 8 of the journey on one machine: answer questions from segments and from the stream's rows.
 
 This module selects the columns and files to read, and caches recently used columns; shared.answers computes the answer.
-Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads site-days in the
-stream's generation.
+Another process may merge and delete files during a read. hitmesh.adapters.embedded.stream_rows reads the
+rows of site-days whose requested generation is the stream's.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class EmbeddedMetricStore:
         return answer(rows, question, checkpoint, max_cells=self._max_cells)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, since rows are committed with their positions."""
+        """Return the committed positions, because rows are committed together with their positions."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:

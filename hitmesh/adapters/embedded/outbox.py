@@ -1,4 +1,4 @@
-"""Step 6 of the journey on one machine: the stream's rows with their source positions, in raw.db.
+"""Step 6 of the journey on one machine: the stream's rows and their log positions, in raw.db.
 
 Rows and positions are written in the same SQLite transaction, by the newest writer only.
 hitmesh.adapters.embedded.compaction decides when rows are merged.
@@ -58,7 +58,7 @@ class EmbeddedOutbox:
             return _newest_writer(transaction)
 
     def resolve(self, writer: int) -> None:
-        """Return once no transaction is pending: a SQLite transaction is on disk, undone or blocks this call.
+        """Block until no transaction is pending: SQLite's write lock makes this call wait for an open transaction.
 
         Raises:
             Fenced: a later writer took over.
@@ -73,7 +73,7 @@ class EmbeddedOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead; nothing was written.
+            PartitionsMoved: rows come with a position that is not ahead of the committed one; nothing was written.
             CommitInDoubt: the commit itself failed.
             ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
         """
@@ -105,7 +105,7 @@ class EmbeddedOutbox:
         """Merge waiting rows; failures are only logged, because the transaction has already committed."""
         try:
             self._compaction.run()
-        except BaseException as error:  # a panic is not an Exception
+        except BaseException as error:  # a panic in polars is not an Exception
             logger().warning("stream_compaction_failed", error=type(error).__name__, message=str(error))
 
 

@@ -1,4 +1,4 @@
-"""Step R of the journey on one machine: how far the processor has committed."""
+"""Progress on one machine: how far the processor has committed."""
 
 from __future__ import annotations
 

@@ -122,11 +122,11 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         # Holders of orders in the stream; settlement decides from the claims, not from holders.
         _holders_table("order_holders"),
         "CREATE INDEX order_holders_by_position ON order_holders (log_id, partition_no, record_offset, row_no)",
-        # The fence: a single row with the newest writer's number.
+        # The fence against earlier writers: a single row with the newest writer's number.
         "CREATE TABLE writers (newest INTEGER NOT NULL)",
         "INSERT INTO writers VALUES (0)",
-        # Committed rows: all rows of a transaction and source whose site's bucket is in the range.
-        # Numbers are never reused, because readers cache rows by number.
+        # Committed rows: a chunk holds all rows of a transaction and source whose site's bucket is in the chunk's
+        # range. Numbers are never reused, because readers cache rows by number.
         """CREATE TABLE stream_chunks (
             chunk INTEGER PRIMARY KEY AUTOINCREMENT,
             batch INTEGER NOT NULL,
@@ -176,7 +176,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
             visitors BLOB,
             PRIMARY KEY (site, day, generation, cell, excluded, log_id, partition_no, epoch)
         ) WITHOUT ROWID""",
-        # Epoch first, so that entries written together lie together; a site costs a look-up per epoch.
+        # Epoch first, so that entries written together lie together; a read of one site costs a look-up per epoch.
         """CREATE TABLE ledger (
             log_id TEXT NOT NULL,
             partition_no INTEGER NOT NULL,
@@ -246,7 +246,7 @@ RAW_SCHEMA: Final[tuple[Migration, ...]] = (
         "CREATE INDEX refund_claims_by_id ON refund_claims (site, order_id)",
         _holders_table("refund_holders"),
         "CREATE INDEX refund_holders_by_position ON refund_holders (log_id, partition_no, record_offset, row_no)",
-        # Days of refunds for the whole total of their order.
+        # Days of the refunds that refund their order's whole total.
         """CREATE TABLE whole_refunds (
             site TEXT NOT NULL,
             order_id TEXT NOT NULL,

@@ -51,7 +51,7 @@ class EmbeddedRejectedStore:
             )
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return refused hits per cell (start in ms) on a UTC day, both by collect time (rule D5)."""
+        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
         with self._database.reading() as transaction:
             return dict(
                 transaction.rows(
@@ -74,7 +74,7 @@ class EmbeddedRejectedStore:
             )
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; the file reuses the space."""
+        """Empty `original` of refusals collected before `older_than_ms`; return the number of changed refusals."""
         with self._database.writing() as transaction:
             return transaction.run(
                 "UPDATE rejected SET original = x'', packing = 0 WHERE collect_time < ? AND original != x''",

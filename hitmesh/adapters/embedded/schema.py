@@ -46,7 +46,7 @@ LOG_SCHEMA: Final[tuple[Migration, ...]] = (
         )""",
     ),
     (
-        # The counts and sums that a record announces (rule D5); NULL hits: the writer announced nothing.
+        # The counts and sums that a record announces (rule D5); `hits` is NULL if the record announces nothing.
         "ALTER TABLE records ADD COLUMN hits INTEGER",
         "ALTER TABLE records ADD COLUMN sum64 INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE records ADD COLUMN xor64 INTEGER NOT NULL DEFAULT 0",

@@ -1,4 +1,4 @@
-"""Step S of the journey on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
+"""Settlement on one machine: settled rows as Parquet segments, listed in a manifest in settled.db.
 
 A segment is written before its manifest entry, so after a power failure at any time a segment is either complete or
 absent. A segment never changes.
@@ -165,7 +165,7 @@ class Segments:
             ) from None
 
     def sweep(self, now: int) -> None:
-        """Delete files left by a crash: not in the manifest, and too old to be in progress."""
+        """Delete files left by a crash, which are not in the manifest and too old to belong to a write in progress."""
         if not self._directory.is_dir():
             return
         with self._database.reading() as transaction:

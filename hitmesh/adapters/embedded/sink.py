@@ -1,6 +1,7 @@
-"""Step S of the journey on one machine: settled rows become segments.
+"""Settlement on one machine: settled rows become segments.
 
-This module writes the files first, then the directory, then the manifest, and decides when small files are merged.
+This module first writes the files, then syncs their directory, then adds the files to the manifest. It also decides
+when small files are merged.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class EmbeddedRollupSink:
     Args:
         segments: destination of settled rows.
         clock: determines which stray files are old.
-        beside: called to drop the generations in other places: stream rows, partials.
+        beside: functions that drop the same generations from other stores (stream rows, partials).
     """
 
     def __init__(self, segments: Segments, clock: Clock, beside: Sequence[Callable[[Dropped], None]] = ()) -> None:
@@ -43,7 +44,7 @@ class EmbeddedRollupSink:
         self._swept = False
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Store rows durably, all or nothing per call."""
+        """Store the rows of a call durably: either all rows or none."""
         slices: list[Slice] = []
         with self._lock:
             self._sweep_once()
@@ -114,9 +115,11 @@ class EmbeddedRollupSink:
 
 
 def _worth_merging(slices: Sequence[Slice]) -> list[Slice]:
-    """Return the slices of the files to merge: the smaller half, and each larger file not above the sum so far.
+    """Return the slices in the files to merge.
 
-    Each row is thereby rewritten a logarithmic number of times, regardless of a site's number of days.
+    These are the smaller half of a site's files, and then each next larger file that has at most as many rows as all
+    smaller files together. Each row is thereby rewritten a logarithmic number of times, regardless of a site's number
+    of days.
     """
     sizes: dict[str, int] = {}
     for file_slice in slices:

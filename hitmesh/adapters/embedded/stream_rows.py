@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A table row to read, with the requested site-days it may contain."""
+    """A table row to read, with the requested site-days whose rows may be in the table row."""
 
     table: str
     number: int
@@ -74,7 +74,7 @@ def unpacked(value: bytes, source: RowSource) -> pl.DataFrame:
 
 
 def chunked(rows: pl.DataFrame, source: RowSource) -> list[Chunk]:
-    """Return rows (STREAM_COLUMNS) as a transaction's chunks; no chunk for no rows."""
+    """Return rows (STREAM_COLUMNS) as a transaction's chunks; return no chunk if there are no rows."""
     count = 1
     while count < _MAX_CHUNKS and rows.height >= 2 * count * _CHUNK_ROWS:
         count *= 2
@@ -111,7 +111,7 @@ class StreamRows:
         self._kept = KeptFrames(max_cached_bytes)
 
     def of(self, source: RowSource, site_days: Iterable[SiteDay]) -> pl.DataFrame:
-        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without rows that net to nothing."""
+        """Return the rows in these site-days (STREAM_COLUMNS), folded per key, without keys whose rows cancel out."""
         wanted = frozenset(site_days)
         if not wanted:
             return pl.DataFrame(schema=STREAM_COLUMNS[source])

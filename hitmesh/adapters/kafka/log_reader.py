@@ -112,7 +112,8 @@ class KafkaLogReader:
     def poll(self, max_hits: int, timeout_s: float) -> list[LoggedRecord]:
         """Return the next records, oldest log time first, in order per partition; wait for the first record.
 
-        At most `max_hits` rows in total, but at least one record; empty when no record arrived within `timeout_s`.
+        The records have at most `max_hits` rows in total, unless the first record alone has more. The result is empty
+        when no record arrived within `timeout_s`.
 
         Raises:
             PartitionsMoved: the consumer group reassigned partitions.

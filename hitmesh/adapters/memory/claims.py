@@ -11,7 +11,7 @@ from hitmesh.model.positions import Position
 
 
 class MemoryOrderClaims:
-    """An OrderClaims in memory."""
+    """Implementation of OrderClaims in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class MemoryOrderClaims:
         return sorted(found, key=lambda claim: (claim.log_time, claim.position, claim.row))
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return which claims hold their order or refund in the stream; an unheld id goes to its first claim."""
+        """Return whether each claim holds its id in the stream; the first claim on an unheld id becomes its holder."""
         with self._lock:
             holders = [
                 self._holders.setdefault(
@@ -44,12 +44,12 @@ class MemoryOrderClaims:
         return [holder == (claim.position, claim.row) for holder, claim in zip(holders, claims, strict=True)]
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Note refunds of whole orders; idempotent."""
+        """Store refunds of whole orders. Idempotent."""
         with self._lock:
             self._refunds.update(refunds)
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per refunded order, in ascending order."""
+        """Return, for each order with a noted refund, the refund days in ascending order."""
         wanted = set(order_ids)
         days: dict[str, list[int]] = {}
         with self._lock:

@@ -12,7 +12,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class MemoryDirtyDays:
-    """A DirtyDays in memory."""
+    """Implementation of DirtyDays in memory."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,12 +26,12 @@ class MemoryDirtyDays:
                 self._marks.setdefault((mark.site_day, mark.position), mark)
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Note days to take once they have closed; idempotent."""
+        """Store days that `take` returns once they have closed. Idempotent."""
         with self._lock:
             self._awaited.update(site_days)
 
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
-        """Return at most `limit` site-days by (site, day); whole sites unless the first alone exceeds `limit`."""
+        """Return at most `limit` site-days in (site, day) order; split no site unless it alone exceeds `limit`."""
         with self._lock:
             marks, awaited = list(self._marks.values()), set(self._awaited)
         waiting = sorted(
@@ -46,7 +46,7 @@ class MemoryDirtyDays:
             self._awaited.discard(taken.site_day)
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Return a site's marked days."""
+        """Return a site's days that have dirty marks."""
         return gathered(ranges_of(self.marks(site)))
 
     def awaited(self, site: str) -> Sequence[int]:

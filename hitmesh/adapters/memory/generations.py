@@ -30,7 +30,10 @@ class _Attempts:
 
 
 class MemoryGenerations:
-    """A Generations in memory. An attempt that began before the current generation can no longer be published."""
+    """Implementation of Generations in memory.
+
+    An attempt that began before the current generation can no longer be published.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,7 +104,7 @@ class MemoryGenerations:
         return {day: newest.ledger for day, newest in self._newest(site, first_day, end_day).items()}
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return the drift stored with the first entry that had a drift, per site-day; for one site or for all."""
+        """Return, per site-day, the drift of the first entry that had a drift; `site` None selects all sites."""
         with self._lock:
             return {
                 site_day: drift
@@ -115,7 +118,7 @@ class MemoryGenerations:
             return self._last_sequence(site)
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations, published or not, whose successor was published before that time."""
+        """Return generations, published or not, that were superseded before `published_before` (UTC ms)."""
         with self._lock:
             return sorted(key for key, time in self._superseded.items() if time < published_before)
 

@@ -33,7 +33,7 @@ class MemoryMetricStore:
         return answer(self._rows_for(question, needed_columns(question, question.dimensions)), question, checkpoint)
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed positions, since rows are committed with their positions."""
+        """Return the committed positions, because rows are committed together with their positions."""
         return self._progress.progress(Topic.HITS)
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:

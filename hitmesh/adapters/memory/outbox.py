@@ -51,7 +51,7 @@ class MemoryOutbox:
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that is not ahead; nothing was written.
+            PartitionsMoved: rows come with a position that is not ahead of the committed one; nothing was written.
             ValueError: a position is missing or belongs to no log of this store, or rows have another generation.
         """
         by_topic: dict[Topic, dict[PartitionId, PartitionProgress]] = {}

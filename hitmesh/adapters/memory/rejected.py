@@ -27,7 +27,7 @@ class MemoryRejectedStore:
                 self._hits.setdefault((hit.position, hit.row), hit)
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return refused hits per cell (start in ms) on a UTC day, both by collect time (rule D5)."""
+        """Return the number of refused hits per cell (start in UTC ms) on a UTC day of collect time (rule D5)."""
         cells: Counter[int] = Counter()
         for hit in self._of(site):
             if hit.collect_time // DAY_MS == day:
@@ -40,7 +40,7 @@ class MemoryRejectedStore:
         return newest[:limit]
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; return the number of changed refusals."""
+        """Empty `original` of refusals collected before `older_than_ms`; return the number of changed refusals."""
         with self._lock:
             old = {at: hit for at, hit in self._hits.items() if hit.collect_time < older_than_ms and hit.original}
             self._hits.update({at: replace(hit, original=b"") for at, hit in old.items()})
