@@ -1,1 +1,1 @@
-"""Settlement (step S of the journey): recompute closed days from raw hits, compare and publish them."""
+"""Settlement: recompute closed days from raw hits, compare them with the stream's results, and publish them."""

@@ -1,7 +1,7 @@
-"""A single attempt to settle a site-day (step S of the journey): its inputs and the resulting settlement.
+"""A single attempt to settle a site-day: its inputs and the resulting settlement.
 
-The inputs are the window of hits, the claims and the incoming carry. An attempt writes only its attempt number;
-`settler` performs all other effects.
+The inputs are the window of hits, the claims and the incoming carry. The only write of an attempt reserves its
+generation number (`Generations.begin`); `settler` performs all other effects.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from processor.settle.settlement import DayInputs, Settled, settle
 from processor.settle.window import Window, read_window
 from processor.stream.stores import digest_of
 
-_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how far past the day's end visits are followed: first try, second try
+_FOLLOW_MS: Final = (7_200_000, FOLLOWED_MS)  # how long after the day's end visits are followed: first try, second try
 _UNKNOWN_ZONE: Final = "UTC"
 
 
@@ -184,7 +184,7 @@ class Attempt:
         )
 
     def _claims(self, window: Window, known_until: int) -> tuple[list[OrderClaim], Mapping[str, Sequence[int]]]:
-        """Return the claims on ids in the window's hits, and the days of refunds that take an order's total."""
+        """Return the claims on ids in the window's hits, and per order the days of refunds that use its total."""
         site, day = self.site_day
         known = window.rows.filter(pl.col("event_time").is_between(day * DAY_MS, known_until, closed="left"))
         orders = _ids(known, "order_id", (pl.col("hit_type") == HitType.ORDER) & pl.col("order_id").is_not_null())

@@ -1,8 +1,8 @@
-"""Compare a settled day with the stream's results (step S of the journey, decision A8).
+"""Compare a settled day with the stream's results (settlement, architecture A8).
 
-Decides whether the stream's own rows may be published unchanged. All of these must hold: a digest over all rows agrees,
-no sketch holds a visitor that moved away, no hit waited for its visit, and the metric store's rows add up to the
-stream's counts. All functions are pure.
+Decides whether the stream's own rows may be published unchanged. All of these conditions must hold: the digests over
+all rows are equal, no sketch contains a visitor that moved to another row, no hit that may belong to the day's visits
+waited for settlement, and the stream's rows in the metric store add up to the stream's counts. All functions are pure.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def drift_of(
         visits: settled rows.
         streamed: SERIES_COLUMNS of the stream's partials for the day. Partials with digests of an older version cannot
             be compared: the day is then not confirmed, and rows count as different if a measure differs.
-        digest: the mesh's row digest.
-        full_refunds: the sum that refunds without an amount took from their orders; reported separately.
-        visits_wait: whether a hit that waited may belong to a visit of the day (rule S9). Answers said so until now;
-            after settlement they no longer do.
+        digest: row digest under the mesh secret.
+        full_refunds: the sum of the refunds that got their amount from the order, micros; reported separately.
+        visits_wait: whether a hit that waited for settlement may belong to a visit of the day (rule S9). Until
+            settlement, answers are marked VISITS_PROVISIONAL because of such hits.
     """
     if streamed.is_empty():
         return None
@@ -66,7 +66,7 @@ def drift_of(
 def with_stored_rows(drift: Drift, traffic: pl.DataFrame, visits: pl.DataFrame, stored: Mapping[str, int]) -> Drift:
     """Add to the drift the difference between the metric store's rows and the stream's counts.
 
-    `drift` itself comes from the partials, and cannot show rows that the metric store lost or duplicated.
+    `drift` is computed from the partials, which cannot show whether the metric store lost or duplicated rows.
 
     Args:
         drift: the result of `drift_of` for the same settled rows.

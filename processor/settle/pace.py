@@ -1,4 +1,4 @@
-"""How much the settler does at once, and how often. Values only."""
+"""The limits and delays of the settler."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ class SettlePace:
     """The settler's limits and delays.
 
     Attributes:
-        take_site_days: dirty site-days looked at per pass.
-        pass_ms: a pass takes on no more work after this time.
-        resettle_after_ms: minimum delay before a dirty site-day is settled again; at least as long as settling took.
+        take_site_days: maximum number of dirty site-days read per pass.
+        pass_ms: a pass starts no further site-day after this time.
+        resettle_after_ms: minimum delay before new hits cause another settlement of a site-day; if the last settlement
+            took longer, the delay is as long as that settlement.
         retry_after_ms: delay before a failed site-day is tried again, doubled after each failure.
         max_retry_after_ms: maximum retry delay.
         keep_superseded_ms: how long rows stay readable after a newer generation was published.
         ingest_timeout_s: deadline for written rows to become readable.
         wave_site_days: maximum number of site-days in a wave.
-        wave_rows: approximate number of rows in a wave.
+        wave_rows: approximate maximum number of rows in a wave.
     """
 
     take_site_days: int = 2_000

@@ -1,7 +1,7 @@
-"""Sum a settlement's rows by cell and currency (step S of the journey, decision A8).
+"""Sum a settlement's rows by cell and currency (settlement, architecture A8).
 
-The result reads like the stream's partials for the same hits: equal sums, digests and sketches, made by the same
-function. A pure function of the settled rows.
+For the same hits, the result has the same sums, digests and sketches as the stream's partials, because the same
+function (`EpochSums.add_rows`) computes both. A pure function of the settled rows.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def settled_series(
     """Return SERIES_COLUMNS for a site-day, one row per (cell, excluded, currency), in this order.
 
     Args:
-        traffic: the day's settled rows (hitmesh.model.rows.rollup_rows); no visitor ever left their sketches.
+        traffic: the day's settled rows (hitmesh.model.rows.rollup_rows); their sketches contain no moved visitors (rule
+            S8).
         visits: the day's settled rows.
-        digest: the mesh's row digest.
+        digest: row digest under the mesh secret.
         lg_k: log2 of the cell sketches' size; must equal the stream's.
     """
     sums = EpochSums(lg_k=lg_k)

@@ -1,11 +1,11 @@
-"""Recompute a site-day from raw hits (step S of the journey, rules D1 to D5 and L4).
+"""Recompute a site-day from raw hits (settlement, rules D1 to D5 and L4).
 
 A settlement is the complete result for a day: rows, ledger entry, the next day's carry, duplicate flags of claims, id
 collisions, and the other days that must be settled again. It is a pure, idempotent function of raw hits, the previous
 day's carry, claims and refusals.
 
-An orphan has no visit. Its traffic row uses its own dimensions, as if the orphan were a visit: a payment webhook keeps
-its channel, and a breakdown adds up without an unnamed rest. A copy has no visit dimensions.
+An orphan has no visit. It counts in traffic rows under its own dimensions, as if the orphan were a visit. A payment
+webhook therefore keeps its channel, and the rows of a breakdown add up to the total. A copy has no visit dimensions.
 """
 
 from __future__ import annotations
@@ -40,15 +40,16 @@ class DayInputs:
 
     Attributes:
         owner: site, UTC day and generation.
-        policy: the site's visit policy; cap and gap at most a day.
+        policy: the site's visit policy; its cap and its gap must be at most a day.
         zone: the site's time zone.
-        window: the site's hits; must begin 2 h before the day, or 26 h without a carry, and end 2 h after
-            `known_until`.
+        window: the site's hits; must begin 2 h before the day, or 26 h before the day without a carry, and must end 2 h
+            after `known_until`.
         known_until: the instant up to which visits are followed; at least the day's end.
         carry: the previous day's carry; None when that day was never settled.
-        claims: all claims that the same scan saw on the window's orders and refunds; claims on one id in log order.
-        refund_days: the days whose refunds take an order's total, per order in the window.
-        rejected: refused hits per cell in the day (by collect time).
+        claims: all claims on the window's orders and refunds whose records the window's scan read; claims on the same
+            id must be in log order.
+        refund_days: per order in the window, the days with refunds that get their amount from the order.
+        rejected: number of refused hits per cell of the day, by collect time.
         read_through: the offsets up to which the current generation was read; empty without a generation.
         lg_k: log2 of the visitor sketches' size; must equal the stream's.
     """
@@ -73,13 +74,14 @@ class Settled:
     Attributes:
         traffic: rows with hit measures (TRAFFIC_COLUMNS).
         visits: rows with visit measures (VISITS_COLUMNS).
-        ledger: the outcome of the day's accepted hits.
+        ledger: the ledger entry for the day's accepted hits.
         carry: the carry for the next day.
-        followed: digest of the day's hits in carried-in visits. The previous day's settlement must have seen these
-            hits.
+        followed: digest of the day's hits in carried-in visits. If the previous day's carry has another digest, the
+            previous day's settlement saw other hits and must be repeated.
         orders: winners, changed duplicate flags and disturbed days.
-        disturbed_days: neighbouring days with a copy whose original came since `read_through`.
-        full_refunds: the sum that the day's refunds without an amount took from their orders, in micros.
+        disturbed_days: neighbouring days with a copy whose original lies in this day and was logged after
+            `read_through`.
+        full_refunds: the sum of the amounts that the day's refunds got from their orders, micros.
         collisions: the day's hits that are copies with other content (ID_COLLISION).
         complete: False when a visit may continue past `known_until`; the day must then be settled again with more hits.
     """
@@ -98,7 +100,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """The day's hits, the hits that follow in the day's visits, and the visits built from both.
+    """The day's hits, later hits that may continue the day's visits, and the visits built from both.
 
     Attributes:
         hits: window columns, no copies (n,).
@@ -107,7 +109,7 @@ class _Built:
         dimensions: each visit's CARRIED_DIMENSIONS.
         in_day: (n,) whether the hit lies in the day itself.
         wins_order: (n,) whether the hit is the ORDER that counts.
-        completed: (n,) micros that a refund without an amount took from its order.
+        completed: (n,) the amount that a refund got from its order, micros; 0 for other hits.
         end: the day's end.
     """
 
@@ -146,7 +148,7 @@ def settle(inputs: DayInputs) -> Settled:
 
 
 def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts:
-    """Decide the orders and refunds in the window; duplicate flags are known from the day's start to the horizon."""
+    """Decide the orders and refunds in the window; duplicate flags are known from the day's start to `known_until`."""
     known = (times >= inputs.owner.day * DAY_MS) & (times < inputs.known_until)
     claiming = (pl.col("hit_type") == HitType.ORDER) | claims_refund()
     rows = inputs.window.rows.with_columns(pl.Series("is_copy", copies.is_copy)).filter(pl.Series(known), claiming)
@@ -155,7 +157,7 @@ def _orders(inputs: DayInputs, times: I64Array, copies: Copies) -> OrderVerdicts
 
 
 def _build(inputs: DayInputs, times: I64Array, copies: Copies, orders: OrderVerdicts) -> _Built:
-    """Build the visits from the day's hits and the hits that may follow in its last visits."""
+    """Build the visits from the day's hits and from later hits that may continue the day's last visits."""
     begin, end = inputs.owner.day * DAY_MS, (inputs.owner.day + 1) * DAY_MS
     rows = inputs.window.rows
     visitors = rows["visitor_lo"].to_numpy()
@@ -256,8 +258,9 @@ def _is_complete(built: _Built, inputs: DayInputs) -> bool:
 def _disturbed_days(inputs: DayInputs, times: I64Array, copies: Copies) -> frozenset[int]:
     """Return the neighbouring days with a copy whose original lies in this day and is new to this generation.
 
-    Records nearly always come in log order, and a new hit is then never the original of a known hit. The exception: a
-    visitor's hits lie in two partitions, after a change of spread or of the log (decision A4).
+    A visitor's hits are nearly always in one partition and are read in log order, so a new hit is not the original of
+    an older hit. The exception: after a change of the site's spread or of the log, a visitor's hits are in two
+    partitions (architecture A4).
     """
     day = inputs.owner.day
     days = times // DAY_MS
@@ -285,6 +288,6 @@ def _ledger(hashes: U64Array, counted: pl.DataFrame) -> LedgerEntry:
 
 
 def _places(hits: pl.DataFrame, positions: Sequence[Position]) -> Iterable[HitAt]:
-    """Yield each hit's place in the log."""
+    """Yield the position of each hit's record, and the hit's row in that record."""
     for record, row in zip(hits["record"].to_list(), hits["row"].to_list(), strict=True):
         yield positions[record], row

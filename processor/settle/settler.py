@@ -1,13 +1,14 @@
-"""The settler (step S of the journey): scan, settle and publish closed site-days (decision A8, rules L3 and L4).
+"""The settler: scan, settle and publish closed site-days (settlement, architecture A8, rules L3 and L4).
 
-A day is settled once it is closed for every partition: first because the stream counted the day, and again whenever
-history hits marked the day dirty. Site-days are settled in waves. The rows of a wave are written and awaited together,
-since a store takes seconds to make rows readable, however few; site-days are then published one by one.
+A day is settled once it is closed for every partition: for the first time because the stream counted hits of the day,
+and again whenever history hits mark the day dirty. Site-days are settled in waves. The rows of a wave are written and
+awaited together, because a store takes seconds to make even a few rows readable; the site-days are then published one
+by one.
 
-The settler orders the work and the effects; `Settler._publish_wave` documents the order in which effects become
-durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any point costs
-only repeated work. Only one settler at a time may work on a site, because each day hands a carry to the next.
-`settlement` computes the numbers.
+The settler schedules the work and performs the effects. `Settler._publish_wave` documents the order in which effects
+become durable. Every effect before a publication is idempotent and dirty marks are cleared last, so a crash at any
+point costs only repeated work. Only one settler at a time may work on a site, because each day hands a carry to the
+next. `settlement` computes the results.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Settler:
         pace: limits and delays.
         stop: ends the work when set.
         metrics: counters.
-        marks: the settler's own partition for marks, unique per settler: marks are cleared by offset, and offsets come
-            from a clock.
+        marks: partition number of the settler's own dirty marks. It must be unique per settler, because marks are
+            cleared by offset, and each settler derives offsets from its clock.
         lg_k: log2 of the visitor sketches' size (processor.stream.live.limits.Limits); must equal the stream's.
     """
 
@@ -95,7 +96,7 @@ class Settler:
             self._stop.wait(wait_s)
 
     def run_once(self) -> int:
-        """Run a single pass over dirty site-days; return how many were done.
+        """Run a single pass over dirty site-days; return how many are no longer dirty.
 
         Raises:
             RetryError: a store is unavailable; unfinished site-days stay dirty.
@@ -106,7 +107,7 @@ class Settler:
         closed_before = self._closed_before()
         taken = self._stores.dirty.take(self._pace.take_site_days, closed_before)
         self._note_marks(taken)
-        # Read positions after the dirty marks: the intake commits positions after it stores marks.
+        # Read the positions after the dirty marks, because the stream stores marks before it commits positions.
         hits_before = _offsets(self._stores.progress, Topic.HITS)
         before = {**hits_before, **_offsets(self._stores.progress, Topic.REJECTED)}
         this = Pass(started, closed_before, hits_before, before, {entry.site_day for entry in taken})
@@ -135,7 +136,7 @@ class Settler:
         return _closed_before(self._stores.series.flushed(), self._stores.progress.progress(Topic.HITS))
 
     def _must_wait(self, covered: DirtySiteDay) -> bool:
-        """Return whether it is too early to settle: new hits are paced, settlement's own marks are not."""
+        """Return whether it is too early to settle; marks of new hits wait for a delay, those of settlement do not."""
         by_settlement = any(marks.partition.log == SETTLEMENT_LOG for marks in covered.marks)
         return covered.site_day in self._broken or (covered.site_day in self._paced and not by_settlement)
 
@@ -162,15 +163,17 @@ class Settler:
             self._put_off(this, site_day, error)
 
     def _publish_wave(self, this: Pass) -> None:
-        """Publish the settlements in a wave. The order of effects in step S is defined only here.
+        """Publish the settlements in a wave. The order of a settlement's effects is defined only here.
 
-        First compare the stream's rows with the metric store's, to decide which days are confirmed. Then:
-        1. write all rows, invisible until published, unless the stream's own rows are confirmed.
+        First compare the stream's rows in the metric store with the stream's counts, to decide which days are
+        confirmed. Then:
+        1. write the rows of all days that are not confirmed; these rows are invisible until publication.
+
         For each site-day, days ascending:
         2. write the series;
         3. write the collisions;
-        4. mark the days that this settlement changes. This must precede publication: afterwards nothing would show the
-        change;
+        4. mark the days that this settlement changes. This must precede publication, because after a crash between the
+           two nothing would show that these days must change;
         5. publish generation, ledger, carry and drift, unless another settler published first;
         6. set duplicate flags of claims;
         7. clear the dirty marks that this pass read.
@@ -234,7 +237,7 @@ class Settler:
         disturbed = computed.attempt.disturbed_days(settled) - {
             day.day for day in this.waiting if day.site == site_day.site
         }
-        # An open day is settled anyway when it closes; until then the stream answers for that day.
+        # An open day is settled anyway when it closes; until then, answers use the stream's rows for that day.
         disturbed = {day for day in disturbed if day < this.closed_before}
         if disturbed:
             stores.dirty.mark(list(self._marks(site_day.site, disturbed)))
@@ -254,7 +257,7 @@ class Settler:
             stores.claims.set_duplicates(site_day.site, settled.orders.changed_flags)
 
     def _put_off(self, this: Pass, site_day: SiteDay, error: BaseException) -> None:
-        """Leave a site-day dirty: retry at once if another settlement came first, else back off exponentially."""
+        """Leave a site-day dirty: retry at once if another settler published first, else back off exponentially."""
         this.waiting.add(site_day)
         if isinstance(error, StaleGeneration):
             logger().warning("settlement_was_overtaken", message=error.message)
@@ -291,7 +294,7 @@ class Settler:
     def _compared(self, wave: Sequence[Computed]) -> list[Computed]:
         """Add to each drift the stream rows that the metric store lost or duplicated.
 
-        Partials cannot show this: they live in another store. A day whose rows differ is not confirmed.
+        Partials cannot show such rows, because partials are in another store. A day whose rows differ is not confirmed.
         """
         streamed = [computed for computed in wave if computed.drift is not None]
         if not streamed:
@@ -306,7 +309,7 @@ class Settler:
         return _closed_before(self._stores.metrics.ingested_through(), self._stores.progress.progress(Topic.HITS))
 
     def _await_ingestion(self, written: Sequence[Computed]) -> None:
-        """Wait until reports can read the rows; rows must not become current earlier (decision A9)."""
+        """Wait until reports can read the rows; a generation must not become current before (architecture A9)."""
         waiting = [(computed.attempt.site_day, computed.attempt.generation) for computed in written]
 
         def are_ingested() -> bool:

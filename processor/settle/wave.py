@@ -1,7 +1,7 @@
-"""The settler's passes and waves, as values (step S of the journey).
+"""The settler's passes and waves, as values (settlement).
 
-A pass carries results from day to day; the values here state which results are carried and which dirty marks a pass
-covers.
+A pass hands results of unpublished settlements to later days. This module defines which results are handed over, and
+which dirty marks a pass covers.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Pass:
 def covered_by(entry: DirtySiteDay, before: Mapping[PartitionId, int]) -> DirtySiteDay | None:
     """Return the entry, reduced to dirty marks whose records a scan with these bounds sees; None if no mark is left.
 
-    An entry without marks is returned unchanged. Settlement marks belong to no record: a scan that begins now sees
-    their cause.
+    An entry without marks is returned unchanged. A settlement mark belongs to no record and is always kept, because a
+    scan that begins now sees its cause.
     """
     if not entry.marks:
         return entry  # taken only because its day has closed

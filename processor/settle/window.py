@@ -1,4 +1,4 @@
-"""Read one site's hits in a time range from stored records (step S of the journey).
+"""Read one site's hits in a time range from stored records (settlement).
 
 This module selects the columns that settlement reads, and converts the bytes of records to rows in log order. Reading
 only the needed columns costs 0.8 µs a hit, all columns 4 µs.
@@ -66,7 +66,7 @@ READ_COLUMNS: Final[tuple[str, ...]] = (
     "refund_id",
 )
 
-# A window's columns: the columns read, `utm_campaign` renamed `campaign`, and each row's place in the log.
+# A window's columns: the columns read (`utm_campaign` is renamed `campaign`), and each row's record and row number.
 WINDOW_COLUMNS: Final[dict[str, pl.DataType]] = {
     **{"campaign" if name == "utm_campaign" else name: HITS_COLUMNS[name] for name in READ_COLUMNS if name != "site"},
     "excluded": pl.Boolean(),
@@ -135,7 +135,7 @@ def _decoded(value: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
             there = frozenset(pa.ipc.open_stream(inner).schema.names)
             rows = pl.read_ipc_stream(BytesIO(inner), columns=[name for name in columns if name in there])
         if rows.columns == list(columns) and rows.dtypes == [HITS_COLUMNS[name] for name in columns]:
-            return rows  # a select of all columns would cost three times the reading
+            return rows  # selecting all columns would take three times as long as reading them
         return rows.select(
             (pl.col(name) if name in rows.columns else pl.lit(None)).cast(HITS_COLUMNS[name]).alias(name)
             for name in columns
@@ -164,7 +164,7 @@ def read_window(records: Iterable[RawRecord], site: str, start: int, end: int) -
 
 
 def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: int) -> pl.DataFrame:
-    """Return the wanted rows of these records; `first` is the first record's number in the window."""
+    """Return the wanted rows of these records; `first` is the first record's index in the window."""
     parts = [read_rows(record.value, READ_COLUMNS) for record in records]
     heights = np.array([part.height for part in parts], np.int64)
     begins = np.cumsum(heights) - heights
@@ -181,5 +181,5 @@ def _rows_of(records: list[RawRecord], first: int, site: str, start: int, end: i
 
 
 def chosen(rows: pl.DataFrame, wanted: BoolArray) -> pl.DataFrame:
-    """Return the wanted rows. Most calls want all rows, and are answered without a copy."""
+    """Return the wanted rows. In most calls all rows are wanted; nothing is copied then."""
     return rows if wanted.all() else rows.filter(wanted)
