@@ -1,5 +1,6 @@
-"""The processor (steps 4 to 6 and S of the journey): turn the log into raw records, and raw records into settled rows.
+"""The processor (steps 4 to 6 of the journey, and settlement): turn the log into live rows, then into settled rows.
 
-`intake` and `runner` store the log's records and mark the site-days that change. `settler` recomputes those days from
-raw through the pure functions in `copies`, `visits`, `orders`, `rollups` and `settlement`, and publishes the results.
+The modules in `stream` store the log's records raw, emit live rows, and mark the site-days that must be settled. The
+modules in `settle` recompute those site-days from raw records and publish the results. The pure functions in `rules`
+serve both.
 """

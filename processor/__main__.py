@@ -1,6 +1,6 @@
-"""The processor's composition root: settings from the environment, real adapters, stream, settler, traces, health.
+"""The processor's composition root: connect settings, adapters, stream, settler, trace service and health checks.
 
-A process runs the stream, the settler or both (`role`); every process answers traces.
+A process runs the stream, the settler or both (`role`); every process serves the trace service.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Worker:
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException as error:  # on any error the process must end loudly instead of standing still
+        except BaseException as error:  # any error must end the process: nothing restarts a thread
             self.cause = f"{self.thread.name}: {type(error).__name__}: {error}"
             self._stop.set()
             logger().error("worker_failed", worker=self.thread.name, traceback=traceback_of(error))
 
 
 def stream_stores(stores: Stores) -> StreamStores:
-    """Return the stream's view of opened stores."""
+    """Return the stores that the stream uses, out of all opened stores."""
     return StreamStores(
         log_reader=lambda topic: stores.log_reader(topic, PROCESSOR_GROUP),
         log_scan=stores.log_scan,
@@ -84,7 +84,7 @@ def stream_stores(stores: Stores) -> StreamStores:
 
 
 def build_runner(stores: Stores, clock: Clock, settings: ProcessorSettings, metrics: Metrics) -> Runner:
-    """Return the live stream over opened stores, its state recovered."""
+    """Return the live stream over these stores, after recovery of its state."""
     meter = StreamMeter(metrics, dying_at(settings.fail_at))
     return Runner(stream_stores(stores), clock, settings.pace, home=settings.cache_dir, meter=meter)
 
@@ -110,7 +110,7 @@ def run_stream(
 def build_settler(
     stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threading.Event, metrics: Metrics | None = None
 ) -> Settler:
-    """Return the settler over opened stores."""
+    """Return the settler over these stores."""
     pace = SettlePace(resettle_after_ms=settings.resettle_after_ms, keep_superseded_ms=settings.keep_superseded_ms)
     return Settler(
         SettlerStores(
@@ -137,7 +137,7 @@ def build_settler(
 def trim_log(
     stores: Stores, clock: Clock, keep_log_days: int, stop: threading.Event, *, keep_refused_days: int = 30
 ) -> None:
-    """Trim old log records already stored raw and old refusals' bytes, now and every hour, until stopped."""
+    """Delete old log records that are stored raw, and the bytes of old refusals: at once, then hourly until stopped."""
     while True:
         try:
             trimmed = stores.trim(clock.now() - keep_log_days * DAY_MS)
@@ -154,7 +154,7 @@ def _trim(stores: Stores, clock: Clock, settings: ProcessorSettings, stop: threa
 
 
 def observe_lag(stores: Stores, clock: Clock, metrics: Metrics) -> None:
-    """Register gauges for lag and watermark age, computed per partition of hits at each scrape."""
+    """Register gauges for the lag and the watermark age of each hits partition; both are computed at each scrape."""
 
     def committed() -> Mapping[PartitionId, PartitionProgress]:
         return stores.progress.progress(Topic.HITS)
@@ -233,7 +233,7 @@ def main() -> int:
 
 
 def inspect_stores(stores: Stores, clock: Clock, settings: ProcessorSettings) -> InspectStores:
-    """Return the trace service's view of opened stores."""
+    """Return the stores that the trace service uses, out of all opened stores."""
     return InspectStores(
         directory=stores.directory,
         raw=stores.raw,

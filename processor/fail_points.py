@@ -1,6 +1,6 @@
-"""Fail points: kill a process in the middle of a commit, for recovery tests; set by `fail_at`.
+"""Fail points: kill the process in the middle of a commit, to test recovery.
 
-SIGKILL stands for a power cut. The commit sequence itself names the places.
+The setting `fail_at` selects the commit step (`CommitStep`). SIGKILL simulates a power failure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def dying_at(where: str) -> Reached:
     """Return a callback that kills this process when a step completes for the n-th time.
 
     Args:
-        where: `step:n`; empty for never.
+        where: the commit step and n, as `step:n`; if empty, the callback does nothing.
     """
     if not where:
         return ignore_step

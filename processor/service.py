@@ -1,8 +1,9 @@
-"""TraceHit: report where a hit is stored and how the hit counts. The processor's own functions judge every copy.
+"""TraceHit: report where a hit is stored and how the hit counts, by the rules of the stream and of settlement.
 
 This service authenticates the caller, finds the hit, calls inspect.fate for the verdict, and builds the response. Only
-one hit is traced at a time, so that many requests cannot slow the stream down. Limits: 31 days, 50,000 records and 10 s
-for each of two readings, the site's last 1,000 refusals.
+one hit is traced at a time, so that many requests cannot slow the stream down. A trace covers at most 31 days and the
+site's last 1,000 refusals. It reads the raw store twice, at most 50,000 records each time, and stops reading after 10 s
+in total.
 """
 
 from __future__ import annotations
@@ -71,14 +72,14 @@ class InspectStores:
 
 
 class TraceService(trace_pb2_grpc.TraceServiceServicer):
-    """Trace single hits."""
+    """Serve TraceHit: one hit per call, one call at a time."""
 
     def __init__(self, stores: InspectStores) -> None:
         self._stores = stores
         self._one_at_a_time = threading.Lock()
 
     def TraceHit(self, request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
-        """Report where a hit is stored."""
+        """Trace the hit for an authenticated caller; wait up to 5 s while another hit is being traced."""
 
         def call(request: pb.TraceHitRequest, context: grpc.ServicerContext) -> pb.TraceHitResponse:
             caller = caller_of(self._stores.directory, context.invocation_metadata())
@@ -93,7 +94,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
 
 def inspect_hit(stores: InspectStores, caller: IngestKey | None, request: pb.TraceHitRequest) -> pb.TraceHitResponse:
-    """Return every copy of a hit.
+    """Return every stored copy of a hit, and the site's recent refusals with its id.
 
     Raises:
         NotFound: the site is unknown or not the caller's, or the id is unknown.
@@ -143,7 +144,7 @@ def _days(request: pb.TraceHitRequest, now_ms: int) -> range:
 
 
 def _known(stores: InspectStores, site: Site, found: Found, hit_id: str) -> Known:
-    """Return the stored facts on the hit's days and orders; positions must be read before entries."""
+    """Return the stored facts on the hit's days and orders; committed positions must be read before generations."""
     copies = found.hits.filter(found.hits["hit_id"] == hit_id)
     committed = {partition: reached.next_offset for partition, reached in stores.progress.progress(Topic.HITS).items()}
     days = utc_day_of(copies["event_time"].to_numpy())

@@ -18,7 +18,7 @@ _STEPS: Final = "raw|marks|claims|transaction|state|partials|chunks|manifest"
 
 
 class Role(StrEnum):
-    """The work of a processor. Streams share the log's partitions; only one settler works at a time."""
+    """The work of a process. Several streams share the log's partitions; only one settler may run at a time."""
 
     ALL = "all"
     STREAM = "stream"
@@ -79,5 +79,5 @@ class ProcessorSettings(ServiceSettings):
 
     @property
     def cache_dir(self) -> Path:
-        """The directory for kept hits. Nothing in it outlives the process."""
+        """The directory for kept hits. No file in it outlives the process."""
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / f"hitmesh-{self.node}-kept"

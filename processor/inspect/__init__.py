@@ -1,1 +1,1 @@
-"""Find a single hit in the stores and explain its fate."""
+"""Find a single hit in the stores and explain how the hit counts."""

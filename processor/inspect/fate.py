@@ -1,9 +1,9 @@
-"""Explain a hit's fate from its visitors' stored hits (answers of TraceHit).
+"""Decide how each copy of a hit counts, from all stored hits of its visitors (for TraceHit).
 
 Decides the verdict on every copy by the rules that count the copy: settlement's rules for a settled day, the live
 stream's rules otherwise (rules D1 to D3, T4). The visit is rebuilt from the stored hits of the day and both
-neighbouring days. For a visitor without pauses, hits before these days may have cut the visit elsewhere. Pure; knows
-nothing of how hits are found.
+neighbouring days. If a visitor never pauses, earlier hits may have split the visits at other instants, and the rebuilt
+visit may then differ from the counted visit. The functions are pure; `search` finds the hits.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class InspectedVisit:
 
 @dataclass(frozen=True, slots=True)
 class InspectedCopy:
-    """A copy of a hit. Times in UTC ms. Order and visit are None for a copy that does not count or has none."""
+    """A copy of a hit. Times are UTC ms. `wins_order` and `visit` are None if the copy does not count or has none."""
 
     at: HitAt
     log_time: int
@@ -94,7 +94,7 @@ class Known:
     Attributes:
         site: the site of the hits.
         entries: the published generation entry per UTC day, for days that have an entry.
-        committed: the offset below which the stream has counted, per partition.
+        committed: per partition, the offset below which the stream has committed all records.
         claims: claims on the orders and refunds among the hits; claims on one id in log order.
     """
 
@@ -127,7 +127,7 @@ class _Hit:
 
     @property
     def is_history(self) -> bool:
-        """Whether the day had closed when the log took the hit."""
+        """Whether the hit's day was already closed at the hit's log time."""
         return is_closed(self.day, self.log_time)
 
 
@@ -135,10 +135,10 @@ def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy
     """Return every copy of a hit, in log order. Several visitors may use one id; these are then separate hits.
 
     Args:
-        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors concerned, on the days around; in
-            any order, without repeats.
+        hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have the id, on the days of the
+            copies and on neighbouring days; in any order, each stored hit once.
         hit_id: the id to inspect.
-        known: the other facts.
+        known: the facts needed besides the hits.
     """
     copies: list[InspectedCopy] = []
     for _, visitor_hits in hits.sort(_LOG_ORDER).group_by(_VISITOR, maintain_order=True):
@@ -199,7 +199,7 @@ def _inspected(hit: _Hit, original: _Hit | None, visitor_hits: pl.DataFrame, kno
 
 
 def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
-    """Return whether a hit copies an earlier hit with its id, by the rules (settlement, stream) that count its day."""
+    """Return whether a hit copies an earlier hit with its id, by the rules that count its day (settled or live)."""
     if abs(hit.event_time - earlier.event_time) > COPY_WINDOW_MS:
         return False
     if hit.day in known.entries:
@@ -208,7 +208,7 @@ def _is_copy_of(hit: _Hit, earlier: _Hit, known: Known) -> bool:
 
 
 def _verdict(hit: _Hit, original: _Hit | None, known: Known) -> Verdict:
-    """Return a hit's outcome; PENDING when the published or streamed offsets end before its record."""
+    """Return a hit's outcome; PENDING if the day's generation, or without one the stream, has not counted the hit."""
     entry, position = known.entries.get(hit.day), hit.at[0]
     seen = known.committed if entry is None else entry.read_through
     is_seen = position.offset < seen.get(PartitionId(position.log, position.partition), 0)

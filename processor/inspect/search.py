@@ -1,7 +1,7 @@
-"""Find a hit in the raw store (answers of TraceHit).
+"""Find a hit in the raw store (for TraceHit).
 
-The search goes from the newest day to the oldest. It reads first the records that hold the id, then the visitors' hits
-on the neighbouring days, up to a limit in records or time.
+The first reading finds the visitors whose hits have the id. The second reading gets these visitors' hits on the same
+and on neighbouring days. Both go from the newest day to the oldest and stop at a limit of records or time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hitmesh.model.zones import DAY_MS
 from hitmesh.ports import Clock, RawStore
 from processor.settle.window import read_rows
 
-# Limits for each of the two readings.
+# The maximum number of records is per reading; the maximum time is for both readings together.
 MAX_RECORDS: Final = 50_000
 MAX_MS: Final = 10_000
-MAX_VISITORS: Final = 20  # an id that more visitors share identifies nothing
+MAX_VISITORS: Final = 20  # an id that more visitors share does not identify a hit
 
 READ_COLUMNS: Final = (
     "site",
@@ -60,7 +60,7 @@ _VISITOR: Final = ["visitor_hi", "visitor_lo"]
 class Found:
     """The search result: INSPECT_COLUMNS with all hits of visitors that have the id, without repeats, or no rows.
 
-    `truncated` says that reading stopped at a limit.
+    `truncated` is set if a reading stopped at a limit, or if more than MAX_VISITORS visitors have the id.
     """
 
     hits: pl.DataFrame
@@ -115,7 +115,7 @@ def search(raw: RawStore, clock: Clock, site: str, hit_id: str, days: range) -> 
 
 
 def _holders(reading: _Reading, site: str, hit_id: str, days: range) -> pl.DataFrame:
-    """Return the visitors that have the id, and on which days."""
+    """Return the visitors whose hits have the id, and the UTC days of these hits."""
     wanted = (pl.col("site") == site) & (pl.col("hit_hash") == hash64(hit_id))
     day = (pl.col("event_time") // DAY_MS).alias("day")
     found = [

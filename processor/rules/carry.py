@@ -1,4 +1,4 @@
-"""The carry: state that a settled day hands to the next day (step S of the journey, rule L4).
+"""The carry: state that a settled day hands to the next day (settlement, rule L4).
 
 A carry contains the visits that were open at the day's end, as of that instant, and a digest of the hits that followed
 in these visits. The digest tells the next day whether this settlement saw all of those hits. Equal carries have equal
@@ -21,7 +21,7 @@ from hitmesh.model.rows.rollup_rows import VISIT_DIMENSIONS
 from hitmesh.model.stored import SETTLED_CURE, decoding, opened, sealed
 from processor.rules.visits import OPEN_COLUMNS, Summaries
 
-# The visit dimensions that hits and visit rows carry.
+# The dimensions that a carry contains for each open visit.
 CARRIED_DIMENSIONS: Final = ("hostname", *VISIT_DIMENSIONS)
 CARRY_COLUMNS: Final[dict[str, pl.DataType]] = {
     **OPEN_COLUMNS,
@@ -89,8 +89,8 @@ def open_rows(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame) -> p
 
     Args:
         visits: the open visits, as of the day's end.
-        hits: the rows that the summaries point into: timeline, page_path and dimensions.
-        carried: the carry's rows that negative rows in the summaries point into.
+        hits: the rows to which the summaries' row numbers refer: timeline, page_path and dimensions.
+        carried: the carry's rows, to which negative row numbers in the summaries refer.
     """
     timelines = _first_values(visits, hits, carried, _TIMELINE)
     numbers = pl.DataFrame(
@@ -142,7 +142,7 @@ def _first_values(visits: Summaries, hits: pl.DataFrame, carried: pl.DataFrame, 
 
 
 def digest(hits: pl.DataFrame, wins_order: BoolArray) -> int:
-    """Return Σ mod 2⁶⁴ of one hash per hit, over the values by which a hit can change its visit.
+    """Return the sum mod 2⁶⁴ of a hash per hit, computed from the values by which a hit can change its visit.
 
     Args:
         hits: hits in visits, in any order.

@@ -1,8 +1,8 @@
 """Find hits that are copies of an earlier hit (step 5 of the journey, rules D1 and D2).
 
 Decides per hit whether an earlier record in the log holds the same (visitor, hit id) with an event time at most two
-hours away. The earlier hit need not count itself. The verdict therefore depends only on hits within two hours, never on
-how much farther a window reaches.
+hours away. The earlier hit may itself be a copy. The verdict therefore depends only on hits within two hours, never on
+the length of the window.
 
 `hit_hash`, 64 bits of XXH3, finds candidates; the text of the id decides (rule D0).
 """
@@ -46,7 +46,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 
     Args:
         hits: columns visitor_hi, visitor_lo, hit_hash, hit_id, content_hash, event_time; rows in log order.
-        window_ms: copies are at most this far apart in event time.
+        window_ms: maximum difference between the event times of copies.
     """
     original = np.full(hits.height, -1, np.int64)
     suspects = _suspects(hits)
@@ -60,7 +60,7 @@ def find_copies(hits: pl.DataFrame, window_ms: int = COPY_WINDOW_MS) -> Copies:
 
 
 def _suspects(hits: pl.DataFrame) -> I64Array:
-    """Return the rows whose key may repeat. Nearly always there are none, and the cost is a single sort."""
+    """Return the rows whose key may repeat. Nearly always no key repeats, and the search costs a single sort."""
     high, low, hit_hash = (hits[name].to_numpy() for name in _KEY)
     mixed = (high * _MIX_HIGH) ^ (low * _MIX_LOW) ^ hit_hash
     ordered = np.sort(mixed)

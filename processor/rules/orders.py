@@ -1,8 +1,8 @@
-"""Decide which claim on an order or a refund counts (step S of the journey, rule D3).
+"""Decide which claim on an order or a refund counts (settlement, rule D3).
 
 Decides the winner of each (kind, id, excluded or not): the first claim in log order that is not a duplicate. Also
-decides which other days must be settled again because a winner changed. Orders are few, so this is plain Python. Knows
-nothing of the amounts a winner adds (see `refunds`), of visits, or of claim storage.
+decides which other days must be settled again because a winner changed. Orders are few, so this is plain Python. The
+amounts of refunds are decided in `refunds`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HitAt = tuple[Position, int]
 """Where a hit is stored: the position of its record, and the row in that record."""
 
 Claimed = tuple[ClaimKind, str, bool]
-"""The subject of a claim: (kind, id, by an excluded hit)."""
+"""The subject of a claim: (kind, id, whether the claiming hit is excluded)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def decide_orders(
         duplicates: whether each claiming hit in the window is a copy; the window may show other days too.
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
-        refund_days: the days whose refunds take the total of their order, per order.
+        refund_days: per order, the days with refunds that get their amount from the order.
     """
     current = {claim_at(claim): claim.duplicate for claim in claims}
     decided = {key: duplicates.get(key, stored) for key, stored in current.items()}

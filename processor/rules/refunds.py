@@ -1,7 +1,7 @@
-"""Decide the amount a refund takes off (steps 5 and S of the journey, rule D3).
+"""Decide the amount that a refund subtracts (step 5 of the journey, and settlement; rule D3).
 
-A repeated refund takes nothing off. A refund without an amount takes its order's total: 0 in the stream, the total at
-settlement, once the order is known. Refunds are few, so this is plain Python.
+A repeated refund subtracts nothing. A refund without an amount subtracts 0 in the stream; at settlement, it subtracts
+the order's total, once the order is known. Refunds are few, so this is plain Python.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Refunded:
     """Hits with their final refund amounts.
 
     Attributes:
-        hits: the hits; a refund that takes its order's total also has the order's currency.
-        completed: (n,) micros of such refunds, 0 for other hits.
+        hits: the hits; a refund that gets its amount from the order also gets the order's currency.
+        completed: (n,) the amounts that refunds got from their orders, micros; 0 for other hits.
     """
 
     hits: pl.DataFrame
@@ -89,9 +89,9 @@ def settled_refunds(hits: pl.DataFrame, positions: Sequence[Position], orders: O
 
 
 def with_totals(claims: Iterable[OrderClaim], order_ids: Collection[str], raw: RawStore) -> list[OrderClaim]:
-    """Return the claims, each older claim on these orders completed with the total of its hit.
+    """Return the claims; a claim on these orders that has no total gets the total and the currency of its ORDER hit.
 
-    Older claims were stored before claims carried totals.
+    Claims that an older version stored have no total.
 
     Raises:
         StoreCorrupt: a record does not decode.

@@ -1,7 +1,7 @@
 """Fold hits and visits into rollup rows (step 5 of the journey, rules §8 and §9).
 
-Decides which measures a hit, an ordered item, a copy, a refusal and a visit add, in which cell and under which
-dimensions.
+Decides which measures are added by a hit, an ordered item, a copy, a refusal and a visit, and in which cell and under
+which dimensions these measures are added.
 
 Data-quality measures count all hits, and are stored in rows that are not marked excluded (rollup_rows).
 """
@@ -115,7 +115,7 @@ def visits_rows(
     Args:
         owner: the owner of the rows; the visits must start on its day.
         visits: the visits, ended or as known so far (m,).
-        hits: the rows that the summaries point into: excluded and page_path.
+        hits: the rows to which the summaries' row numbers refer: excluded and page_path.
         dimensions: each visit's hostname and VISIT_DIMENSIONS (m,).
         order_visits: whether the visit holds an order that counts (m,).
     """
@@ -142,7 +142,7 @@ def visits_rows(
 
 
 def _hits(counted: pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
-    """Return each hit's contribution to its own row; an excluded hit adds no quality measures here."""
+    """Return each hit's contribution to its own row, without the quality measures of excluded hits."""
     hit_type = pl.col("hit_type")
     wins = pl.col("wins_order")
     included = ~pl.col("excluded")
@@ -210,7 +210,7 @@ def copy_contributions(copies: pl.DataFrame, dimensions: Sequence[str]) -> pl.Da
 
 
 def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
-    """Return the contributions of refused hits. Only the cell of their collect time is known."""
+    """Return the contributions of refused hits. Their only dimension is the cell of the collect time."""
     cells = pl.DataFrame(
         {"cell": list(rejected), "rejected_hits": list(rejected.values())},
         schema={"cell": pl.Int64, "rejected_hits": pl.Int64},
@@ -219,7 +219,7 @@ def _refusals(rejected: Mapping[int, int]) -> pl.DataFrame:
 
 
 def _is_late() -> pl.Expr:
-    """Return an expression for whether a hit came over an hour after its event time, by log time (rule T4)."""
+    """Return an expression for whether a hit's log time is more than an hour after its event time (rule T4)."""
     return pl.col("log_time") - pl.col("event_time") > LATENESS_MS
 
 

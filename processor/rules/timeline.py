@@ -24,11 +24,11 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The hits of one timeline by (event time, hit hash), each list (n,).
+    """The hits of one timeline, sorted by (event time, hit hash); each list has n elements.
 
-    `starts` and `weights` differ from the event time and 1 only for a carried-in visit. That visit stands first, as a
-    single hit at its last hit's time. `days` are local dates, given when the policy splits at local midnight; for a
-    carried-in visit, the date of its start.
+    For a hit, `starts` is the event time and `weights` is 1. A carried-in visit comes first and is represented as a
+    single hit at the time of its last hit; `starts` is then the visit's start, and `weights` its number of hits. `days`
+    contains the local dates of `starts`, and is given only if the policy splits visits at local midnight.
     """
 
     times: Sequence[int]
@@ -42,7 +42,7 @@ class Timeline:
 def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
     """Return the effect of each hit (n,)."""
     steps: list[Step] = []
-    first = last = -1  # places of the open visit's first and latest hit
+    first = last = -1  # indexes of the open visit's first and latest hit
     count = 0
     for place, weight in enumerate(timeline.weights):
         step = _step(timeline, place, first, last, count, policy)
@@ -58,7 +58,7 @@ def walk(timeline: Timeline, policy: VisitPolicy) -> list[Step]:
 
 
 def _step(timeline: Timeline, place: int, first: int, last: int, count: int, policy: VisitPolicy) -> Step:
-    """Return the effect the hit would have if interactive."""
+    """Return the effect that the hit has if it is interactive."""
     if first < 0:
         return Step.START
     time, campaign = timeline.times[place], timeline.campaigns[place]

@@ -113,7 +113,8 @@ class Line:
 
     Each element stands for a hit or for a carried-in visit, and every array has the shape (n,). `row` is a row of the
     hits, or −1 − i for open visit i. `weight`, `acts` and `views` count the hits, interactive hits and views that an
-    element stands for. `number` is the index of the element's visit, or ORPHAN.
+    element stands for. `number` is the index of the element's visit, or ORPHAN. `starts` is set where an element starts
+    a visit, and `full` where it does so because the previous visit was full (rule S5).
     """
 
     row: I64Array
@@ -136,12 +137,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """The visits in a stretch of hits.
+    """The visits built from a set of hits.
 
     Attributes:
         visit_of: (hits,) index into `visits`, ORPHAN for a hit in no visit.
         visits: one entry per visit; carried-in visits have a negative `first`.
-        line: the sorted hits without offline hits.
+        line: the hits except offline hits, and the carried-in visits, sorted.
     """
 
     visit_of: I64Array
@@ -288,7 +289,7 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
     begins = np.flatnonzero(cut)
     so_far: I64Array = np.cumsum(acts, dtype=np.int64)
     acted = so_far - (so_far[begins] - acts[begins])[segment]
-    inside = acted > 0  # non-interactive hits at the head of a stretch are orphans (rule S2)
+    inside = acted > 0  # non-interactive hits at the start of a segment are orphans (rule S2)
     starts = acts & (acted == 1)
     if not policy.campaign_splits or not line.campaign.any():
         return starts, inside, np.zeros(n, np.bool_)
@@ -303,12 +304,12 @@ def _cut_at_neighbours(line: Line, policy: VisitPolicy) -> tuple[BoolArray, Bool
 def _beyond_caps(
     line: Line, starts: BoolArray, inside: BoolArray, days: I64Array | I32Array | None, policy: VisitPolicy
 ) -> BoolArray:
-    """Return places where a visit, cut by gap and campaign alone, exceeds a cap or its local date."""
+    """Return at which elements a visit, cut by gaps and campaigns alone, exceeds a cap or leaves its local date."""
     beyond = np.zeros(len(starts), np.bool_)
     if not starts.any():
         return beyond
     begins = np.flatnonzero(starts)
-    first = begins[np.cumsum(starts) - 1]  # per place, its visit's first place; meaningless for orphans
+    first = begins[np.cumsum(starts) - 1]  # index of the first element of each element's visit; meaningless for orphans
     beyond |= inside & (line.time - line.start[first] >= policy.cap_ms)
     counts = np.add.reduceat(np.where(inside, line.weight, 0), begins)
     beyond[begins[counts > policy.max_hits]] = True
