@@ -1,7 +1,4 @@
-"""Checks whether the stream's ledger balances (rule D5). A pure function of ledger sums.
-
-The caller decides how to react.
-"""
+"""Check whether the stream's ledger balances (rule D5), by pure functions of ledger sums."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# The whole and the parts that must add up within each (site, at).
+# Per kind of entry: a class, and the classes whose counts must add up to its count within each (site, at).
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -22,7 +19,7 @@ _EQUATIONS: Final = {
 
 
 def unbalanced_hits(sums: pl.DataFrame) -> int:
-    """Return how many hits the equations are off, over all sites and times; 0 when the ledger balances.
+    """Return the number of hits by which the equations fail, over all sites and times; 0 when the ledger balances.
 
     Where the counts agree but the checksums differ, another error masks a loss: this counts as one hit.
 
@@ -33,7 +30,7 @@ def unbalanced_hits(sums: pl.DataFrame) -> int:
 
 
 def unbalanced_sites(sums: pl.DataFrame) -> list[str]:
-    """Return the sites where an equation does not hold, ascending, including "" (no site); arguments as above."""
+    """Return the sites where an equation does not hold, ascending, including "" (no site); same argument."""
     sites = pl.concat([by_site.filter(pl.col("unbalanced") != 0)["site"] for by_site in _by_site(sums)])
     return sites.unique().sort().to_list()
 

@@ -1,7 +1,7 @@
-"""Checks the ledger for all sites, some at a time, as long as the processor runs (rule D5).
+"""Check the ledger of all sites, up to 1,000 sites at a time, as long as the processor runs (rule D5).
 
-Decides how much is read at once, and reads unbalanced entries again before an alarm, because they may be half written.
-`processor.stream.balance` decides what balances.
+Unbalanced entries are read again before an error is logged, because they may be half written.
+`processor.stream.balance` defines when a ledger balances.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def watch_balance(
 ) -> None:
     """Report whether the ledger balances, some sites at a time, round after round, until stopped.
 
-    The gauge shows the hits missing in this round, or in the whole previous round if that number is higher. A site may
-    look unbalanced while its entries are being written, so unbalanced sites are read again.
+    The gauge shows the number of unbalanced hits in this round so far, or in the whole previous round if that number is
+    higher. A site may seem unbalanced while its entries are being written, so unbalanced sites are read again.
     """
     last, missing, before = None, 0, 0
     while not stop.wait(every_s):

@@ -1,8 +1,8 @@
-"""Logs partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
+"""Warn about partitions whose log time is ahead of the current time (step 4 of the journey, rules L1 and T4).
 
 Log time never goes back: after a record from a fast clock, log time does not advance until the current time catches up.
-Until then hits with a correct clock are late, and enter visits when their day is settled. Decides which partitions are
-logged, and how often. Changes no record.
+Until then, hits from correct clocks may be late, and late hits enter visits only when their day is settled. This module
+decides which partitions are logged, and how often; it changes no record.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _COMPLAIN_EVERY_S: Final = 60.0
 
 
 class ClockAhead:
-    """Logs `log_time_ahead`, with the causing record if this record arrived while the process ran.
+    """Logs `log_time_ahead`, and names the causing record if that record arrived while the process ran.
 
     Args:
-        clock: source of the present time.
+        clock: source of the current time.
         tolerance_ms: acceptable lead over the current time.
         seldom: limits how often a partition is logged.
     """

@@ -1,4 +1,4 @@
-"""Id collisions as refusals (rule D1): hits whose id was used before with another content, kept for inspection.
+"""Id collisions as refusals (rule D1): hits with the id of an earlier hit but other content, kept for inspection.
 
 These hits were accepted and count as duplicates. Their refusals therefore count no hits and leave the ledger unchanged.
 """
@@ -16,7 +16,7 @@ from processor.rules.orders import HitAt
 from processor.settle.window import read_rows
 from processor.stream.intake import KEPT_BYTES
 
-MAX_KEPT: Final = 1_000  # per call: a sender that reuses an id must not fill the store
+MAX_KEPT: Final = 1_000  # per call, because a sender that reuses an id must not fill the store
 
 _COLUMNS: Final = ("site", "collect_time", "hit_id", "payload")
 

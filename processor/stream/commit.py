@@ -1,9 +1,18 @@
-"""The order in which a window's effects become durable (step 6 of the journey, decision A6), defined only here.
+"""The order in which a window's effects become durable (step 6 of the journey, architecture A6), defined only here.
 
-raw records, refusals | dirty marks | claims | waiting hits | transaction of rows and positions | state kept | partials
-and ledger | snapshot chunks | manifest. Every step before the transaction is idempotent: its values are keyed by
-position, or are totals and not increments. Later steps write totals too, and are repeated when it is unknown whether
-they ran.
+The steps are, in this order:
+
+1. raw records and refusals;
+2. dirty marks;
+3. claims;
+4. counts of waiting hits;
+5. the transaction of rows and positions, after which the state in memory is valid again;
+6. partials and ledger;
+7. snapshot chunks;
+8. the snapshot manifest.
+
+Every step before the transaction is idempotent, because its values are keyed by position, or are totals and not
+increments. Later steps write totals too, and are repeated when it is unknown whether they ran.
 """
 
 from __future__ import annotations
@@ -22,7 +31,7 @@ from processor.stream.intake import Intake
 
 
 class CommitStep(StrEnum):
-    """A step that just became durable, and the name of the fail point behind it."""
+    """A completed step of a commit. Its value is also the name of the fail point after the step."""
 
     RAW = "raw"
     MARKS = "marks"
@@ -35,7 +44,7 @@ class CommitStep(StrEnum):
 
 
 Reached = Callable[[CommitStep], None]
-"""Called after each step; a test ends the process there."""
+"""Called after each step; in a test, the callback may kill the process."""
 
 
 def ignore_step(step: CommitStep) -> None:
@@ -52,8 +61,9 @@ def store_before_transaction(
 ) -> None:
     """Store the effects of a window that are valid before the window's rows are committed.
 
-    Raw records come before dirty marks, because a mark promises data to scan. Claims come before the positions are
-    committed, because a settlement scans everything below the positions and must find every claim from there.
+    Raw records come before dirty marks, because a settlement that sees a mark must find the marked hits. Claims come
+    before the positions are committed, because a settlement scans all records below the committed positions and must
+    find the claims of their hits.
     """
     if intake.raw:
         raw.put(intake.raw)
@@ -76,7 +86,9 @@ def store_before_transaction(
 
 
 def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None:
-    """Note each partition's hits that wait for settlement, before rows without their visits become visible (rule S9).
+    """Store each partition's counts of hits that wait for settlement (rule S9).
+
+    Must be called before the rows become visible, because the rows lack the visits of these hits.
 
     Entries are totals per epoch, like the whole ledger, so a redo is idempotent.
     """
@@ -86,9 +98,10 @@ def note_waiting(ledger: Ledger, waiting: Iterable[pl.DataFrame | None]) -> None
 
 
 def _marks_of_refunds(made: Sequence[OrderClaim], claims: OrderClaims) -> Iterator[DirtyMark]:
-    """Yield dirty marks for closed days with refunds that take the total of a newly claimed order (rule D3).
+    """Yield dirty marks for closed days with refunds that get their amount from a newly claimed order (rule D3).
 
-    A concurrent refund elsewhere may be missed: the settlement of the order's day then marks the refund's day.
+    A refund that another partition stores at the same time may be missed; the settlement of the order's day then marks
+    the refund's day.
     """
     orders: dict[str, list[OrderClaim]] = {}
     for claim in made:

@@ -1,8 +1,8 @@
 """Convert log records into effects (steps 4 and 6 of the journey): raw records, dirty marks, claims, refusals, hits.
 
 Decides which site-days a record changes, which claims it holds, and which ledger rows without a site it adds. A record
-that does not decode is set aside as refused (DECODE), and the partition goes on. A pure function of the records. Knows
-no stores; the stream decides whether a hit is a copy or on time.
+that does not decode becomes a refusal (DECODE), and the partition's later records are processed. The functions are pure
+and use no stores; `processor.stream.live` decides whether a hit is a copy or on time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from processor.rules.refunds import claims_refund, takes_total
 from processor.settle.window import READ_COLUMNS, read_rows
 from processor.stream.live.ledger import unreadable
 
-KEPT_BYTES: Final = 4_096  # kept from the original bytes of a refusal
+KEPT_BYTES: Final = 4_096  # maximum number of original bytes kept per refusal
 
 # Every column that settlement reads is decoded here, so that stored raw records are known to decode.
 _READ: Final = (*READ_COLUMNS, "collect_time")
@@ -62,7 +62,7 @@ class PartitionIntake:
     """Effects of the records in a single partition.
 
     Attributes:
-        ends: (offset, log time) of every record, including silent records and records set aside.
+        ends: (offset, log time) of every record, including heartbeats and records that do not decode.
         hits: accepted hits with `_HIT_COLUMNS`, in log order.
         refused: refusals with `_REFUSAL_COLUMNS`, in log order.
         siteless: ledger rows that belong to no site.
@@ -79,7 +79,7 @@ class Intake:
     """Values to store for a group of records, each list in log order per partition, and the stream's input.
 
     `awaited` are site-days that the stream counts; `marks` are for closed site-days, which the stream does not count.
-    `refunds` take the total of their order.
+    `refunds` are the refunds that get their amount from the order.
     """
 
     raw: list[RawRecord] = field(default_factory=list)
@@ -94,8 +94,8 @@ class Intake:
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
     """Return the records, with log time raised to at least the log time reached by their partition (rule L1).
 
-    Log time is a running maximum, so an epoch never goes back. A reader that starts at a position without a known log
-    time cannot enforce this.
+    Log time is a running maximum, so an epoch never goes back. A reader cannot enforce this, because it does not know
+    the log time reached before its start position.
     """
     raised = []
     for record in records:
@@ -285,7 +285,7 @@ def _refusals(refused: Sequence[RejectedHit], hashes: pl.Series, record: LoggedR
 
 
 def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.DataFrame]:
-    """Return ledger rows for the difference between header and rows (rule D5); empty when nothing is lost."""
+    """Return ledger rows for the difference between a record's header and its rows (rule D5); empty if they agree."""
     header = record.record
     if header.hits is None:
         return []
@@ -299,7 +299,7 @@ def _difference(record: LoggedRecord, hashes: pl.Series, hits: int) -> list[pl.D
 
 
 def _announced_only(record: LoggedRecord) -> list[pl.DataFrame]:
-    """Return the ledger rows for a record set aside: all announced hits are received and refused."""
+    """Return the ledger rows of a record that does not decode: all hits in its header count as received and refused."""
     header = record.record
     collected = header.max_collect_time or record.log_time
     hits = header.rows if header.hits is None else header.hits

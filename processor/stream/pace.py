@@ -1,4 +1,4 @@
-"""How much the live stream does at once, and how often. Values only."""
+"""The limits and intervals of the live stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hitmesh.model.limits import AHEAD_TOLERANCE_MS
 
 @dataclass(frozen=True, slots=True)
 class StreamPace:
-    """How much a runner does at once, and how often.
+    """The limits and intervals of a runner.
 
     Attributes:
         max_hits: approximate number of hits in a window.
@@ -17,7 +17,7 @@ class StreamPace:
         quiet_ms: a window ends early after this long without a record, so that low traffic need not wait.
         flush_ms: interval for writing partials and ledger, which are also written when idle.
         snapshot_ms: minimum interval between snapshots of a partition (`processor.stream.turns`).
-        ahead_tolerance_ms: log time that is further ahead of the clock is logged (`clock_ahead`).
+        ahead_tolerance_ms: a warning is logged when a log time is further ahead of the clock (`clock_ahead`).
     """
 
     max_hits: int = 50_000

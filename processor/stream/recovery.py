@@ -1,4 +1,7 @@
-"""Rebuilds states from durable data (step 6 of the journey, decision A5), after a start and after any doubt.
+"""Rebuild states from durable data (step 6 of the journey, architecture A5).
+
+A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
+in doubt, or after partitions moved between processors.
 
 For each partition: load the last snapshot with this logic version, read the kept hits before the snapshot again, and
 replay the records up to the committed position. The replay emits no rows, because the committing transaction has
@@ -73,8 +76,9 @@ def recover(
         stores: stores of the live stream.
         committed: committed progress of each partition to recover.
         cache: local directory for kept hits.
-        heartbeat: called before each batch: tens of millions of hits take minutes, in which nothing is polled.
-        limits: when the states' tables grow, and how many hits are read at once.
+        heartbeat: called before each batch, because a replay of tens of millions of hits takes minutes, during which
+            the reader is not polled.
+        limits: thresholds of the states' tables, and how many hits are read at once.
 
     Raises:
         RetryError: a store does not answer, or `heartbeat` raised.
@@ -107,7 +111,7 @@ def _hits_state(
     # Values stored since the snapshot may come from differently cut steps: overwrite all of them.
     state.sums.all_changed()
     due = list(_replay(stores, state, committed.next_offset, recovered, heartbeat))
-    # Epochs from a trimmed log are incomplete: the stored values are better.
+    # Epochs replayed from a trimmed log may be incomplete, so the stored values are kept.
     recovered.due += due if found is not None or _is_whole(stores, partition) else []
     state.sums.all_changed()
     return state
@@ -116,7 +120,7 @@ def _hits_state(
 def _snapshot(
     stores: StreamStores, partition: PartitionId, committed: PartitionProgress
 ) -> tuple[SnapshotManifest, dict[str, pl.DataFrame]] | None:
-    """Return the last snapshot; None without a usable snapshot: the whole log is replayed then."""
+    """Return the last snapshot; None if it is missing or unusable, in which case the whole log is replayed."""
     found = stores.states.load(partition, LOGIC_VERSION)
     if found is None or found[0].position.next_offset > committed.next_offset:
         return None
@@ -141,7 +145,7 @@ def _keep_again(
     copies: Mapping[int, I64Array],
     waiting: Mapping[int, I64Array],
 ) -> int:
-    """Keep the hits before a snapshot again, and return their number; the snapshot lists copies and waiting hits."""
+    """Restore the kept hits from before a snapshot; return how many. The snapshot lists copies and waiting hits."""
     intake = take_in(records)
     known = placed(state, _records_of(intake, state.partition), _new_rules(stores, state, intake))
     rows = known.rows.with_columns(_among(known.rows, copies).alias("is_copy"))
@@ -170,7 +174,7 @@ def _among(rows: pl.DataFrame, copies: Mapping[int, I64Array]) -> pl.Series:
 def _replay(
     stores: StreamStores, state: LiveState, end_offset: int, recovered: Recovered, heartbeat: Heartbeat
 ) -> Iterator[DueValues]:
-    """Replay the records committed since the state, without effects; yield the values of epochs that end."""
+    """Replay the records from the state's position to `end_offset`, without effects; yield values of ended epochs."""
     since = stores.log_scan.read(state.partition, state.next_offset, end_offset, state.log_time)
     for records in _in_batches(since, heartbeat, state.limits):
         intake = take_in(records)

@@ -1,8 +1,8 @@
-"""The live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (decision A6).
+"""The live stream's loop (steps 4 to 6 of the journey): poll, apply, commit, flush, snapshot (architecture A6).
 
 Decides when a window is full, when values are flushed and when a snapshot is taken; `commit` defines the order of
-effects. When a commit is in doubt, or partitions moved between the group's processors, every partition's state is
-discarded and rebuilt from durable data (`recovery`).
+effects. When a commit is in doubt, or partitions moved between the consumer group's processors, every partition's state
+is discarded and rebuilt from durable data (`recovery`).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _HEARTBEAT_S: Final = 5.0  # readers skip calls that come too early
 
 
 class Runner:
-    """Runs the live stream over the partitions assigned by the group. Confined to one thread.
+    """Run the live stream over the partitions that the consumer group assigns. Confined to one thread.
 
     Args:
         stores: stores of the live stream.
         clock: decides when to flush and to snapshot; results do not depend on the clock.
-        pace: how much at once, and how often.
+        pace: limits and intervals.
         home: local directory; kept hits are in a subdirectory, and nothing else is touched.
         meter: counts and times; receives each commit step.
         limits: when a partition's tables grow, spill and are tidied.
@@ -86,7 +86,7 @@ class Runner:
         self._due: list[DueValues] = []
         self._flushed: dict[PartitionId, PartitionProgress] = {}
         self._is_certain = False
-        self._can_go_on = False  # the current readers start at the committed positions
+        self._can_go_on = False  # whether the current readers are at the committed positions
         self._flushed_at = clock.now()
         self._turns = Turns(self._pace.snapshot_ms)
         self.counts = PathCounts()
@@ -99,7 +99,7 @@ class Runner:
             raise
 
     def step(self, timeout_s: float) -> int:
-        """Take the next window through all effects; return the number of records, 0 when nothing came.
+        """Apply the next window and store all its effects; return the number of records, 0 if none arrived.
 
         Raises:
             RetryError: a store does not answer; call again.
@@ -136,7 +136,7 @@ class Runner:
             self.snapshot()
 
     def _wait(self, stop: threading.Event, wait_s: float) -> None:
-        """Wait before a retry; heartbeats keep the group membership however long a store is away."""
+        """Wait before a retry; heartbeats keep the consumer-group membership while a store is unavailable."""
         ends = time.monotonic() + wait_s
         is_over = False
         while not is_over:
@@ -145,7 +145,7 @@ class Runner:
             is_over = stop.wait(max(0.0, min(left_s, _HEARTBEAT_S))) or left_s <= _HEARTBEAT_S
 
     def _heartbeat(self) -> None:
-        """Send heartbeats while a window may be in hand; if partitions moved, the next step recovers."""
+        """Send heartbeats while polled records may be unprocessed; if partitions moved, the next step recovers."""
         try:
             for reader in self._readers.values():
                 reader.heartbeat()
@@ -198,7 +198,7 @@ class Runner:
         self._readers = {}
 
     def _take(self, records: Sequence[LoggedRecord]) -> None:
-        """Take a window through all effects. Until `apply` the states do not change, so a retry is safe."""
+        """Apply a window and store its effects. Before `apply`, the states only learn new sites, so a retry is safe."""
         stores = self._stores
         self._meter.window(records)
         intake = take_in(records)
@@ -269,7 +269,7 @@ class Runner:
             self._stores.rejected.put(collision_refusals(self._stores.raw, collisions))
 
     def _poll(self, timeout_s: float) -> list[LoggedRecord]:
-        """Return records from both topics: the first within the time-out, more while the window is open."""
+        """Return records of both topics: wait `timeout_s` for the first records, then gather until the window ends."""
         hits, rejected = self._readers[Topic.HITS], self._readers[Topic.REJECTED]
         room = self._pace.max_hits
         records: list[LoggedRecord] = []
@@ -283,7 +283,8 @@ class Runner:
                 try:
                     records += reader.poll(room, wait_s)
                 except PartitionsMoved:
-                    # With no records in hand, both readers are at their committed positions, moved or not.
+                    # If no records were polled yet, both readers are at committed positions, whether partitions moved
+                    # or not.
                     self._can_go_on = not records
                     raise
             if len(records) == before:
@@ -344,11 +345,11 @@ class Runner:
         """Discard the states and rebuild them; resume reading at the committed positions."""
         began = time.perf_counter()
         if not self._can_go_on:
-            self.close()  # rewinding loses records; a new reader starts at the committed position
+            self.close()  # a reader that is rewound loses records; a new reader starts at the committed position
         self._can_go_on = False
         self._waiting = []
         shutil.rmtree(self._kept, ignore_errors=True)
-        # Resolve before the readers ask for committed positions: this writer must not have a pending transaction then.
+        # Resolve before the readers read committed positions, because a pending transaction may still change them.
         self._stores.outbox.resolve(self._writer)
         for topic in (Topic.HITS, Topic.REJECTED):
             if topic not in self._readers:

@@ -1,6 +1,7 @@
-"""Kept hits in Arrow files on local disk (step 5 of the journey, decision A5): the only I/O of the live stream's state.
+"""Write kept hits to Arrow files on local disk (step 5 of the journey, architecture A5).
 
-The files are a cache of the log: each file is unlinked as soon as it is mapped, so nothing outlives the process.
+This is the only I/O of the live stream's state. The files are a cache of the log. Each file is unlinked as soon as it
+is mapped, so no file outlives the process.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 
 class SpillFiles:
-    """Writes rows to files.
+    """Write rows to files, and map the files into memory.
 
     Args:
         directory: on a local disk; created when missing.
@@ -26,7 +27,7 @@ class SpillFiles:
         """Return the same rows, mapped from a file that is already unlinked."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{secrets.token_hex(8)}.arrow"
-        # A single Arrow batch: among several, a look-up would have to search each batch.
+        # Write a single Arrow batch, because a lookup would have to search each of several batches.
         whole = rows.to_arrow(compat_level=pl.CompatLevel.newest()).combine_chunks()
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, whole.schema) as writer:
             writer.write_table(whole)

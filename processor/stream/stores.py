@@ -32,7 +32,7 @@ from processor.stream.live.step import Prepared
 
 @dataclass(frozen=True, slots=True)
 class StreamStores:
-    """Stores for a runner. `log_reader` makes a reader that starts at the group's committed positions."""
+    """Stores for a runner. `log_reader` returns a reader that starts at the consumer group's committed positions."""
 
     log_reader: Callable[[Topic], LogReader]
     log_scan: LogScan
@@ -58,7 +58,7 @@ def _digest(secret: bytes) -> RowDigest:
 
 
 def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, SiteRules]:
-    """Return each site's rules for visits (policy, time zone); a site that is no longer known has the default."""
+    """Return each site's rules for visits (policy, time zone); a site that is no longer known gets DEFAULT_RULES."""
     found = {name: directory.site(name) for name in names}
     return {name: SiteRules(site.policy, site.time_zone) if site else DEFAULT_RULES for name, site in found.items()}
 
@@ -68,13 +68,13 @@ def wins_of(
 ) -> Mapping[PartitionId, BoolArray]:
     """Claim orders and refunds; return whether each row of each partition holds its claim (rule D3).
 
-    A history hit takes its order or refund too, although the stream does not count the hit: the same order in a later
-    hit is a repeat. Only settlement knows which history hits are copies.
+    A history hit also claims its order or refund, although the stream does not count the hit; a later hit with the same
+    order is then a repeat. Only settlement knows which history hits are copies.
 
     Args:
         prepared: steps that are about to be applied.
         claims: claims from all hits in these steps.
-        holders: store that knows the first claimant.
+        holders: the store that records the first claimant of each id.
     """
     claiming: dict[tuple[Position, int], tuple[PartitionId, int]] = {}
     for partition, step in prepared.items():

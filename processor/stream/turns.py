@@ -1,7 +1,7 @@
-"""Schedule for state snapshots (decision 0034). Pure: times in, a partition out.
+"""Schedule state snapshots (decision 0034). No clock and no I/O: times are arguments.
 
-The stream pauses for one partition at a time, and for at most a fiftieth of its time. A snapshot only shortens a
-recovery, which reads the kept hits from the log in any case.
+Because the stream pauses during a snapshot, snapshots are taken of one partition at a time, and take at most a fiftieth
+of the stream's time. They can wait: a snapshot only shortens a recovery, which reads the kept hits from the log anyway.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from hitmesh.model.positions import PartitionId
 
 # After a snapshot that took 1 s, none is taken for 49 s. With ten million open visits a snapshot takes 3 s.
 REST: Final = 49
-# After a machine slept, a snapshot seems to have taken hours.
+# If the machine was suspended during a snapshot, the snapshot seems to have taken hours.
 LONGEST_REST_MS: Final = 3_600_000
 
 
 class Turns:
-    """Decides whose snapshot is next. Times are ms of the same clock.
+    """Select the partition whose snapshot is next. Times are ms of the same clock.
 
     Args:
-        every_ms: interval between snapshots of a partition, if there is time.
+        every_ms: minimum interval between snapshots of a partition.
     """
 
     def __init__(self, every_ms: int) -> None:

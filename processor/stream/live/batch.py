@@ -37,7 +37,7 @@ def are_history(event_times: I64Array, log_times: I64Array) -> BoolArray:
 
 
 def are_on_time(event_times: I64Array, log_times: I64Array) -> BoolArray:
-    """Return whether the log took each hit within the allowed lateness (n,)."""
+    """Return whether each hit's log time is at most the allowed lateness after its event time (n,)."""
     return log_times - event_times <= LATENESS_MS
 
 

@@ -25,9 +25,9 @@ class Built:
     """Visits of some timelines, including the visits carried in.
 
     Attributes:
-        visits: ordered by timeline and start among sites with the same rules (m,).
-        visit_of: (hits,) place of each hit's visit in `visits`, −1 for an orphan.
-        carried: (m,) place of each visit among the visits carried in, −1 for a new visit.
+        visits: (m,) grouped by their sites' rules; within such a group, ordered by timeline and start.
+        visit_of: (hits,) index of each hit's visit in `visits`, −1 for an orphan.
+        carried: (m,) index of each visit among the visits carried in, −1 for a new visit.
     """
 
     visits: VisitColumns
@@ -58,7 +58,7 @@ def build(hits: pl.DataFrame, carried: VisitColumns, sites: Sites, interned: Int
         return _of_one_group(hits, carried, groups[0][0], sites, interned)
     parts: list[tuple[Built, I64Array, I64Array]] = []
     for rules, mask in groups:
-        assert mask is not None  # there are several
+        assert mask is not None  # with several groups, each has a mask
         rows, places = np.flatnonzero(mask[: len(of_hits)]), np.flatnonzero(mask[len(of_hits) :])
         parts.append((_of_one_group(hits[rows], carried.take(places), rules, sites, interned), rows, places))
     return _together(parts, hits.height)
@@ -71,7 +71,7 @@ def own_dimensions(hits: pl.DataFrame, interned: Interned) -> I32Array:
 
 
 def dimensions_of(hits: pl.DataFrame, built: Built, interned: Interned) -> I32Array:
-    """Return the dimension tuple of each hit's visit; an orphan has its own."""
+    """Return the dimension tuple of each hit's visit; an orphan has its own dimensions."""
     dims = np.zeros(hits.height, np.int32)
     inside = built.visit_of >= 0
     dims[inside] = built.visits.dims[built.visit_of[inside]]
@@ -123,7 +123,7 @@ def _fill_pages(
     visits.exit[is_carried] = before.exit
     visits.exit[viewed] = interned.texts.codes(pages.gather(summaries.exit[viewed]))
     visits.dims[is_carried] = before.dims
-    # A visit that was carried in without a view lands on the first view among these hits.
+    # If a visit was carried in without a view, its landing page is the page of the first view among these hits.
     late_landing = np.flatnonzero(is_carried & viewed)
     late_landing = late_landing[before.views[np.cumsum(is_carried)[late_landing] - 1] == 0]
     if len(late_landing):

@@ -1,7 +1,7 @@
 """A step's contributions before folding, and the cells that a redo must overwrite (step 5 of the journey, A6).
 
-Decides which values a redo must overwrite although it adds nothing to them, and in which cells visitors may have moved
-to another row.
+Decides which stored values a redo must overwrite although the redo adds nothing to them, and in which cells visitors
+may have moved to another row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Contributions:
     """A step's contributions from hits and from visits, not folded yet.
 
     Attributes:
-        is_redo: whether the records were applied before; how they were divided into steps then is unknown.
+        is_redo: whether the records were applied before, divided into steps in an unknown way.
         rebuilt: hits (KEPT_COLUMNS) whose visits were rebuilt, or may have been rebuilt in smaller steps before a redo.
     """
 
@@ -36,18 +36,19 @@ class Contributions:
     rebuilt: list[pl.DataFrame] = field(default_factory=list)
 
     def cells(self) -> pl.DataFrame:
-        """Return every cell to which any records may have added: `site` (number), cell, excluded, currency.
+        """Return every cell to which the step's records, applied in steps of any size, may have added a value.
 
-        All records together may add nothing to a cell to which the first records alone would add: for example the
-        apparent end of a visit that goes on, or the apparent start of a visit that begins elsewhere. `moved_visitors`
-        is 1 where hits may have moved.
+        The columns are `site` (number), `cell`, `excluded`, `currency` and `moved_visitors`, which is 1 where visitors
+        may have moved to another row. A smaller step may have added a value that a later step took back: for example,
+        the end of a visit that a later hit continued, or a visit in the cell of its first hit before an earlier hit
+        arrived. This step may add nothing to such a cell, but the value may have been stored and must be overwritten.
         """
         cell = (pl.col("event_time") - pl.col("event_time") % CELL_MS).alias("cell")
         moved = [
             hits.select("site", cell, "excluded", pl.col("currency").fill_null(""), _visitors(moved=1))
             for hits in self.rebuilt
         ]
-        # The quality measures of an excluded hit count in rows for hits that are not excluded.
+        # The quality measures of an excluded hit are in rows that are not marked excluded.
         quality = [
             part.filter("excluded").with_columns(pl.lit(value=False).alias("excluded"), _visitors(moved=0))
             for part in moved

@@ -1,8 +1,8 @@
 """Find the copies among a step's hits (step 5 of the journey, rules D1 and D2 as the stream applies them).
 
 A hit is a copy if an earlier hit in log order, counted or not, has the same (site, visitor, hit id), an event time at
-most two hours away and a log time at most 90 minutes before. For nearly all ids, the filter proves that the id is new;
-only the other hits are compared with the kept hits, by text (rule D0).
+most two hours away and a log time at most 90 minutes before. For nearly all hits, a Bloom filter proves that the id is
+new. Only the other hits are compared with the kept hits, by the text of the id (rule D0).
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def find_stream_copies(
 
 
 def _same_ids(kept: KeptHits, keys: U64Array, ids: U64Array) -> pl.DataFrame:
-    """Return the kept hits with these ids; a visitor may have a million other hits."""
+    """Return the kept hits with these ids.
+
+    The kept hits are filtered by id before they are copied, because a visitor may have a million other hits.
+    """
 
     def are_same(known: U64Array, hashes: U64Array) -> BoolArray:
         return np.isin(hit_ids(known, hashes), ids)
@@ -95,7 +98,7 @@ def _begins(hits: pl.DataFrame) -> BoolArray:
 
 
 def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
-    """Compare each hit with earlier hits in its group; `hits` must be sorted by id and log order."""
+    """Compare each hit with the earlier hits that have its id; `hits` must be sorted by id and log order."""
     events, logs, contents, places = (
         hits[name].to_numpy() for name in ("event_time", "log_time", "content_hash", "place")
     )
@@ -103,7 +106,8 @@ def _judge(hits: pl.DataFrame, copies: StreamCopies, at_once: int) -> None:
     first |= are_apart(hits["hit_id"], first)
     rank = np.arange(len(first)) - np.flatnonzero(first)[np.cumsum(first) - 1]
     original = np.full(len(first), -1, np.int64)
-    # Content is compared with the earliest original: with a growing shift, earlier hits overwrite nearer hits.
+    # The content must be compared with the earliest original. The shift therefore grows, so that an earlier hit
+    # replaces a later hit in `original`.
     for shift in range(1, min(int(rank.max(initial=0)), at_once) + 1):
         later = np.flatnonzero(rank >= shift)
         before = later - shift

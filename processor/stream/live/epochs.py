@@ -1,7 +1,7 @@
-"""Sum what an epoch of a partition adds to each cell and to the ledger (step 6 of the journey, decision A6, rule D5).
+"""Sum a partition's contributions per epoch, by cell and for the ledger (step 6 of the journey, A6, rule D5).
 
-Emitted rows and counted hits are added up to totals per epoch, which a redo overwrites. An epoch is a quarter of an
-hour of log time; when an epoch is over, its values are final.
+Emitted rows and counted hits are added up to totals per epoch, which a redo overwrites (architecture A6). An epoch is a
+quarter of an hour of log time; when an epoch is over, its values are final.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ class EpochSums:
         """Mark cells (site, day, cell, excluded, currency, moved_visitors) as changed, even if nothing was added.
 
         A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
-        than before, so it must overwrite every key that may have been stored in between. Each cell is also marked
-        without a currency: a visit may have begun in the cell before it began elsewhere, and visits have no currency.
-        Values that were stored before sums were split by currency have none either.
+        than before, so it must overwrite the value of every key that may have been stored before. Each cell is also
+        marked without a currency: a visit may have begun in the cell before it began elsewhere, and visits have no
+        currency. Values that were stored before sums were split by currency have no currency either.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
         of_none = known.with_columns(pl.lit("").alias("currency"), pl.lit(0, pl.Int64).alias(MOVED_VISITORS))
@@ -122,7 +122,7 @@ class EpochSums:
         return DueValues(_owned(cells, owner, PARTIAL_COLUMNS), _owned(counts, owner, LEDGER_COLUMNS))
 
     def waiting(self, partition: PartitionId, written: int) -> pl.DataFrame:
-        """Return LEDGER_COLUMNS for the epoch's hits that wait for settlement, taken before or not (rule S9)."""
+        """Return LEDGER_COLUMNS for all the epoch's hits that wait for settlement, changed or not (rule S9)."""
         return _owned(self.counts.filter(kind=LedgerKind.WAITS), self._owner(partition, written), LEDGER_COLUMNS)
 
     @property

@@ -1,4 +1,4 @@
-"""Number values that are found by hash and told apart by comparison (rule D0).
+"""Assign numbers to values: a hash finds the candidate, and a comparison decides equality (rule D0).
 
 Equal values get the same number, and different values never share a number, whatever their hashes. If the table entry
 for a value is occupied by another value, the value goes to the next entry in its probe sequence.
@@ -22,10 +22,10 @@ _MIX: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 class ExactIndex:
-    """Values by number. A value cannot be removed: build a new index instead.
+    """An index from values to numbers. A value cannot be removed: build a new index instead.
 
     Args:
-        hash_bits: how many hash bits are used; with few bits different values collide (tests).
+        hash_bits: number of hash bits that are used; tests use few bits, so that different values collide.
     """
 
     def __init__(self, hash_bits: int = HASH_BITS) -> None:

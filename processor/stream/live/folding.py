@@ -1,10 +1,10 @@
 """Fold a site's distinct texts beyond an hourly limit into `(other)` (step 5 of the journey, rule S10).
 
-Decides which texts stay. A hit's weight is the maximum number of texts that it can bring. While the weights of a site's
-hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the limit on, the
-first distinct texts in log order stay, up to the limit, and every other text is folded. A text stays or is folded for
-the whole hour, in every column. How records are divided into steps therefore changes nothing, and hits that are read
-again are folded as before. Texts are compared directly, never by hash.
+Decides which texts stay. A hit's weight is the maximum number of texts that the hit can contain. While the weights of a
+site's hits in an hour of log time sum to at most the limit, no text is inspected. From the hit that passes the limit
+on, the first distinct texts in log order stay, up to the limit, and every other text is folded. A text stays or is
+folded for the whole hour, in every column. How records are divided into steps therefore changes nothing, and hits that
+are read again are folded as before. Texts are compared directly, never by hash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hitmesh.model.cells import HOUR_MS
 from hitmesh.model.rows.rollup_rows import FOLDED
 from processor.stream.live.limits import PRODUCTION, Limits
 
-# Columns that a client may fill with unlimited texts. Classes and currencies are few.
+# Columns that a client may fill with any number of distinct texts. Other columns have few distinct values.
 FOLDED_COLUMNS: Final = (
     "hostname",
     "page_path",
@@ -131,7 +131,7 @@ class FoldedTexts:
         return there
 
     def _learn(self, known: _Known, rows: pl.DataFrame) -> None:
-        """Add new texts while there is room."""
+        """Add new texts up to the limit."""
         room = self._limit - len(known.texts)
         if room <= 0:
             return
@@ -158,7 +158,7 @@ def _hour_of(log_time: int) -> int:
 
 
 def _weights_of(rows: pl.DataFrame) -> I64Array:
-    """Return the maximum number of texts that each hit can bring."""
+    """Return the maximum number of texts that each hit can contain."""
     items = rows["items"].list.len().fill_null(0).to_numpy().astype(np.int64)
     weights: I64Array = len(FOLDED_COLUMNS) + len(_ITEM_FIELDS) * items
     return weights

@@ -23,7 +23,7 @@ class HashIndex:
 
     Args:
         expected: number of keys that fit before the table grows.
-        smallest_bits: binary logarithm of the minimum size in places, at least 1.
+        smallest_bits: binary logarithm of the minimum number of table entries, at least 1.
     """
 
     def __init__(self, expected: int = 0, smallest_bits: int = PRODUCTION.index_bits) -> None:
@@ -66,7 +66,7 @@ class HashIndex:
             at = places[waiting]
             free = self._slots[at] < 0
             taking, wanted = waiting[free], at[free]
-            # When several keys want the same place, the last key written wins, in both arrays.
+            # When several keys want the same table entry, NumPy keeps the last key written, in both arrays.
             self._keys[wanted] = keys[taking]
             self._slots[wanted] = slots[taking]
             placed = np.zeros(len(waiting), np.bool_)

@@ -1,4 +1,4 @@
-"""Advance log time: end visits, and prune state that no hit can change any more (decision A5, rules S7, L1).
+"""Advance log time: end visits, and prune state that no hit can change any more (architecture A5, rules S7, L1).
 
 Decides which visits have ended, how the horizon moves with each epoch, which visit in a timeline was open at the
 horizon, and which timelines, hits and ids are dropped. Depends on log times only, never on how records are divided into
@@ -48,7 +48,7 @@ def move_horizon(state: LiveState, epoch: int) -> None:
 def _move_bases(state: LiveState, old: int, new: int) -> None:
     """Set the bases to the visits open at the new horizon, and pin hits in bases without a view."""
     timelines = state.timelines
-    waiting = timelines.seen < new  # all their hits lie before the horizon: `now` is the base
+    waiting = timelines.seen < new  # timelines whose hits all lie before the horizon: `now` is the base
     wanted = ~waiting | (timelines.now.views == 0)
     passed = _passed_hits(state, old, new, wanted)
     with_base = np.flatnonzero((timelines.base >= 0) & wanted)
@@ -104,8 +104,8 @@ def _are_open_unseen(state: LiveState, keys: U64Array, new: int) -> BoolArray:
 def tidy(state: LiveState) -> None:
     """Drop texts and tuples that no visit uses, once most are unused.
 
-    The rest get new numbers, so no number may exist outside the state: a step calls this last, after all its rows have
-    names.
+    The remaining texts and tuples get new numbers, so no old number may exist outside the state. A step therefore calls
+    this function last, when its rows contain names instead of numbers.
     """
     timelines, interned, limits = state.timelines, state.interned, state.limits
     used = max(2 * len(timelines) + len(state.closing), state.tidied)

@@ -2,7 +2,8 @@
 
 The answer is «certainly not» or «perhaps»; after «perhaps» the caller must compare the hits. An id added within the
 retained span never gets «certainly not»; with 32 bits per id, about 1 answer in 10,000 is a false «perhaps». Each epoch
-of log time has its own filter, in blocks of two words, so that a look-up touches two places in memory per filter.
+of log time has its own filters. A filter consists of blocks of two adjacent words, so that a lookup reads a single
+block per filter.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from hitmesh.model.arrays import BoolArray, I64Array, U64Array
 from processor.stream.live.limits import PRODUCTION, Limits
 
-_IDS_PER_BLOCK: Final = 4  # of 128 bits
+_IDS_PER_BLOCK: Final = 4  # a block has 128 bits
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _SIX: Final = np.uint64(63)
 _ONE: Final = np.uint64(1)
@@ -35,7 +36,7 @@ class IdFilter:
     """Ids (hashes) by epoch of log time.
 
     Args:
-        limits: `filter_ids` is the smallest filter's capacity: a power of two, at least 4.
+        limits: `filter_ids` is the smallest filter's capacity in ids: a power of two, at least 4.
     """
 
     def __init__(self, limits: Limits = PRODUCTION) -> None:

@@ -1,7 +1,8 @@
-"""Map texts and tuples of texts to numbers, so that an open visit takes bytes, not strings (step 5 of the journey).
+"""Map texts and tuples of texts to numbers, so that an open visit contains no strings (step 5 of the journey).
 
 Equal texts get the same code and equal tuples the same number; 0 is null. Codes and numbers are valid within a single
-state only. A hash finds candidates; texts are told apart by their bytes, tuples by their codes (rule D0).
+state only. A hash finds candidates; equality of texts is decided by their bytes, equality of tuples by their codes
+(rule D0).
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class Interned:
         self._begin(texts, codes)
 
     def with_value(self, numbers: I32Array, column: str, codes: I32Array) -> I32Array:
-        """Return the numbers of these tuples with another value in a column."""
+        """Return the numbers of these tuples after the codes in a column are replaced."""
         tuples = self.tuples.codes(numbers).copy()
         tuples[:, self.columns.index(column)] = codes
         return self.tuples.numbers(tuples)
@@ -220,7 +221,7 @@ class Interned:
     def _are(self, numbers: I64Array, rows: pl.DataFrame) -> BoolArray:
         """Return whether each row's tuple has the number at the same place in `numbers` (n,), n > 0.
 
-        A column with the same text or null in every row costs only a look at the codes.
+        Where a column has the same text (or null) in every row, only a single text is compared.
         """
         codes = self.tuples.codes(numbers)
         differ = [

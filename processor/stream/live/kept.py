@@ -1,7 +1,7 @@
-"""Hits that a later step may need again, in pieces sorted by timeline (step 5 of the journey, decision A5).
+"""Hits that a later step may need again, in pieces sorted by timeline (step 5 of the journey, architecture A5).
 
-A look-up is a binary search in each piece. Large pieces are passed to a function that may move the rows out of memory
-(processor.stream.spilled).
+A lookup is a binary search in each piece. Large pieces are passed to a function that may move the rows from memory to a
+file (processor.stream.spilled).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processor.stream.live.limits import PRODUCTION, Limits
 
 _NOT_KEPT: Final = ("record", "visitor_hi", "order_id", "refund_id")
 
-# Everything that visits and rows are built from, the stream's keys, and the hit's place in the log.
+# The columns from which visits and rows are built, the stream's keys, and the hit's offset and row in the log.
 KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(),  # timeline key; the lowest bit marks excluded hits
     "site": pl.Int32(),
@@ -30,14 +30,14 @@ KEPT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "on_time": pl.Boolean(),
     "is_copy": pl.Boolean(),
     "wins_order": pl.Boolean(),
-    "waits": pl.Boolean(),  # for settlement; until then the hit is in no visit (rule S9)
+    "waits": pl.Boolean(),  # whether the hit waits for settlement; until then the hit is in no visit (S9)
 }
 assert HITS_COLUMNS["items"] == KEPT_COLUMNS["items"]  # orders keep their items
 _NO_HITS: Final = pl.DataFrame(schema=KEPT_COLUMNS)
 
 
 Spill = Callable[[pl.DataFrame], pl.DataFrame]
-"""Takes sorted rows and returns the same rows, possibly from another place than memory."""
+"""Takes sorted rows and returns the same rows, possibly mapped from a file."""
 
 
 def forms_visits() -> pl.Expr:
@@ -53,7 +53,7 @@ class _Chunk:
         rows: in any order.
         keys: the rows' timeline keys, sorted.
         order: row number for each entry in `keys`; None when the rows are sorted too.
-        selected: cached column selections, by column names: a selection costs more than a look-up.
+        selected: cached column selections, by column names, because a selection costs more than a lookup.
     """
 
     rows: pl.DataFrame
@@ -145,7 +145,7 @@ class KeptHits:
         Args:
             keys: visitor keys: sorted, distinct, with lowest bit 0.
             columns: columns to return.
-            chosen: filter applied before hits are copied: a visitor may have a million other hits.
+            chosen: filter applied before hits are copied, because a visitor may have a million other hits.
         """
         parts = []
         for chunk in self._chunks():
@@ -197,7 +197,7 @@ class KeptHits:
             self._tail[-fan_in:] = [_chunk(_joined(last))]
 
     def _close_epoch(self) -> None:
-        """Begin a new tail: hits from several epochs in the same piece could not be dropped epoch by epoch."""
+        """Begin a new tail, because a piece with hits from several epochs could not be dropped epoch by epoch."""
         if self._tail:
             merged = _joined(self._tail)
             self._closed.append(self._spilled(merged) if merged.height >= self._limits.file_rows else _chunk(merged))

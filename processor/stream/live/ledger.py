@@ -1,4 +1,4 @@
-"""Count the fate of each hit for the ledger (step 5 of the journey, rule D5).
+"""Count the outcome of each hit for the ledger (step 5 of the journey, rule D5).
 
 Each hit is entered as received and as accepted in the cell of its collect time. On the UTC day of its event time, the
 hit is entered as accepted, and also as counted, duplicate, excluded or pending. Refusals have collect times only.

@@ -19,18 +19,19 @@ class Limits:
 
     Attributes:
         tidy_from: minimum number of texts or tuples for tidying.
-        tidy_ratio: … and the minimum ratio between that number and the number that visits use.
+        tidy_ratio: for tidying, the number of texts or tuples must also be at least this many times the number that
+            visits may use.
         spill_rows: number of kept hits in memory that triggers a spill to a file.
         file_rows: minimum number of kept hits for a file when an epoch ends; fewer stay in memory.
         fan_in: number of similar-sized pieces of kept hits that are merged at once; a hit is thus copied only a few
             times.
         filter_ids: capacity of the smallest id filter.
-        index_bits: binary logarithm of the smallest timeline table's size in places.
+        index_bits: binary logarithm of the number of entries in the smallest timeline index.
         compared_copies: number of hits with the same id that are compared in bulk; further hits are compared singly.
         hash_bits: number of hash bits by which texts, tuples and rows are found before they are compared.
         replay_hits: approximate number of hits that a recovery reads at once.
-        kept_of_visitor: number of a visitor's kept hits from which on the visitor's out-of-order hits wait for
-            settlement (rule S9). Emitted rows depend on this value.
+        kept_of_visitor: a visitor's out-of-order hits wait for settlement when the visitor has at least this many kept
+            hits (rule S9). Emitted rows depend on this value.
         chunk_bytes: maximum size of a snapshot chunk; each chunk is a value in a store, and some stores refuse more
             than 8 MiB.
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are

@@ -1,8 +1,8 @@
 """Fold contributions of hits and visits into signed rows of many sites and days (step 5 of the journey, S7 and S8).
 
-Decides when a visit's parts count (visits, bounces, entries and orders at once; duration, views and exit after the
-visit has ended, and until then its row has no exit page), and which contributions are taken back when a hit's visit
-changes. Rows with the same key are summed.
+Decides when a visit's measures count. Visits, bounces, entries and visits with an order count at once; duration, views
+and exits count after the visit has ended, and until then its row has no exit page. Also decides which contributions are
+taken back when a hit's visit changes. Contributions with the same row key are summed.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _that_are_not_zero(rows: pl.DataFrame, measures: Sequence[str]) -> list[str]
 
 
 def _grouped(contributions: pl.DataFrame, sums: Sequence[str], hash_bits: int) -> pl.DataFrame:
-    """Return the sums and visitors per row key, and the first contribution's place as `at`.
+    """Return the sums and visitors per row key, and the first contribution's index as `at`.
 
     Grouping by a number is cheap, grouping by eight texts is not. Contributions are therefore grouped by a hash of
     their row key, or by the row key itself when different row keys share a hash (rule D0).
@@ -225,7 +225,7 @@ def _first_places(keys: U64Array, groups: pl.DataFrame) -> I64Array:
 
 
 def _have_distinct_keys(contributions: pl.DataFrame, texts: Sequence[str], first: I64Array) -> bool:
-    """Return whether every contribution has the same row key as the contribution at its place in `first`."""
+    """Return whether every contribution has the same row key as the contribution with its index in `first`."""
     for name in _NUMBERS:
         values = contributions[name].to_numpy()
         if (values[first] != values).any():

@@ -1,8 +1,8 @@
-"""Serialise a partition's state to bytes and back (step 6 of the journey, decision A5).
+"""Serialise a partition's state to bytes and back (step 6 of the journey, architecture A5).
 
 Decides what a snapshot holds: everything except the kept hits and their ids, which are read again from the log. A
-snapshot only says which kept hits are copies and which wait for settlement. The format is private to a logic version; a
-snapshot in another format is not used, because the log has everything.
+snapshot only lists which kept hits are copies and which wait for settlement. The format is private to a logic version.
+A snapshot in an unknown format is ignored, because the state can be rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def restored_refusals(
 
 
 def packed(tables: Mapping[str, pl.DataFrame]) -> bytes:
-    """Return tables as sealed bytes: the format, a directory, then an Arrow IPC stream with zstd per table."""
+    """Return tables as sealed bytes: format mark, directory of sizes, and per table an Arrow IPC stream with zstd."""
     parts = {name: _stream_of(table) for name, table in tables.items()}
     directory = orjson.dumps({name: len(part) for name, part in parts.items()})
     return sealed(b"".join([_FORMAT, _LENGTH.pack(len(directory)), directory, *parts.values()]))
@@ -166,7 +166,7 @@ def joined(chunks: Sequence[bytes]) -> bytes:
 
 
 def kept_log_time(tables: Mapping[str, pl.DataFrame]) -> int:
-    """Return the log time of the first record with kept hits; 0 in older snapshots, which do not hold it."""
+    """Return the log time of the first record with kept hits; 0 for older snapshots, which lack it."""
     numbers = tables["numbers"]
     return int(numbers[_KEPT_LOG_TIME][0]) if _KEPT_LOG_TIME in numbers.columns else 0
 

@@ -1,6 +1,6 @@
-"""The state of a hits partition: a cache of the log (step 5 of the journey, decision A5).
+"""The state of a hits partition: a cache of the log (step 5 of the journey, architecture A5).
 
-`step` changes the state, `horizon` prunes it, `snapshot` saves it.
+The modules `step`, `horizon` and `snapshot` change, prune and save the state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from processor.stream.live.visit_table import Timelines, VisitColumns
 
 @dataclass(slots=True)
 class PathCounts:
-    """Hit counts per path (decisions A7, A8; rule S9)."""
+    """Hit counts per path (architecture A7, A8; rule S9)."""
 
     fast: int = 0
     slow: int = 0
@@ -52,9 +52,9 @@ class LiveState:
         next_offset: offset of the next record.
         log_time: the last record's log time, ms.
         ended_through: log time up to which ended visits have been counted as ended, ms.
-        written: the last record's write timestamp, µs (decision A6).
-        horizon: event time from which hits are kept individually, ms; the bases stand for earlier hits. No on-time hit
-            is older.
+        written: the last record's write timestamp, µs (architecture A6).
+        horizon: event time from which hits are kept individually, ms; the bases represent earlier hits. No on-time hit
+            is earlier than the horizon.
         sites: site numbers and rules.
         interned: numbers for texts and dimension tuples.
         timelines: visits that can still change.

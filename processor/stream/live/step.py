@@ -1,9 +1,9 @@
-"""A step of a partition: records in, signed rows out (step 5 of the journey, decisions A5 to A8, rules S7, T4, D5).
+"""A step of a partition: records in, signed rows out (step 5 of the journey, architecture A5 to A8, rules S7, T4, D5).
 
 `prepare` classifies hits as history hits, copies, late or on-time hits; its only change to the state is that new sites
-get numbers. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must find out
-which hits hold their orders (rule D3). All records of a step must belong to the same epoch. Apart from this, the
-division of records into steps changes neither the state nor the net sum of the rows.
+get numbers. `apply` changes the state and returns the rows to emit. Between the two calls, the caller must determine
+which hits hold the orders and refunds that they claim (rule D3). All records of a step must belong to the same epoch.
+Apart from this, the division of records into steps changes neither the state nor the net sum of the rows.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Stepped:
 
 
 def prepare(state: LiveState, records: RecordsOf, rules: Mapping[str, SiteRules]) -> Prepared:
-    """Classify the records' hits; the state only learns new sites.
+    """Classify the records' hits. The only change to the state is that new sites get numbers.
 
     Args:
         state: has applied every record before these.
@@ -153,7 +153,7 @@ def apply(state: LiveState, prepared: Prepared, wins: BoolArray, *, is_redo: boo
         state: unchanged since `prepare`.
         prepared: result of `prepare`.
         wins: whether each row holds the order or the refund that it claims (n,).
-        is_redo: whether the records were applied before; how they were divided into steps then is unknown.
+        is_redo: whether the records were applied before, divided into steps in an unknown way.
     """
     due = _enter_epoch(state, prepared.records)
     _move_position(state, prepared.records.ends)
@@ -221,7 +221,7 @@ def _take_rows(state: LiveState, rows: pl.DataFrame, contributions: Contribution
     in_time = ~is_copy & on_time & ~waits
     forming = in_time & ~offline
     fast, slow = take_hits(state, rows if forming.all() else rows.filter(pl.Series(forming)), contributions)
-    offline_hits = int((in_time & offline).sum())  # on the fast path: no other hit matters
+    offline_hits = int((in_time & offline).sum())  # counted as fast: no other hit affects them
     return PathCounts(
         fast=fast + offline_hits,
         slow=slow,

@@ -1,4 +1,4 @@
-"""Update visits with new on-time hits, on a fast or a slow path (step 5 of the journey, decision A7).
+"""Update visits with new on-time hits, on a fast or a slow path (step 5 of the journey, architecture A7).
 
 Fast path: all new hits in a timeline are later than every earlier hit, so the current visit is enough to continue from.
 Slow path: fetch the timeline's kept hits, build its visits with and without the new hits from the visit open at the
@@ -55,12 +55,12 @@ class _Touched:
 
     Attributes:
         keys: timeline keys, in ascending order.
-        slots: timeline slots, newly assigned where there was none.
+        slots: timeline slots; new timelines have been added.
         latest: event time of each timeline's latest new hit.
         slow: whether each timeline takes the slow path.
-        lands_only: … only because its visit's first view arrives.
-        is_first_after_horizon: whether the timeline has no individually kept hit yet.
-        timeline_of: (n,) place of each hit's timeline in `keys`.
+        lands_only: whether each timeline takes the slow path only because its visit's first view arrives.
+        is_first_after_horizon: whether each timeline has no earlier on-time hit at or after the horizon.
+        timeline_of: (n,) index of each hit's timeline in `keys`.
     """
 
     keys: U64Array
@@ -225,7 +225,7 @@ def _move(hits: pl.DataFrame, old: I32Array, new: I32Array, contributions: Contr
 
 
 def _pinned_hits(state: LiveState, bases: VisitColumns) -> tuple[pl.DataFrame, I64Array]:
-    """Return the pinned hits in these open visits, and the place of each hit's visit in `bases`."""
+    """Return the pinned hits in these open visits, and the index of each hit's visit in `bases`."""
     order = np.argsort(bases.key)
     keys = state.pinned["key"].to_numpy()
     found = np.searchsorted(bases.key[order], keys)

@@ -1,7 +1,7 @@
-"""Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, decision A5).
+"""Visits as numeric columns, and a partition's open visits by timeline (step 5 of the journey, architecture A5).
 
-Decides which facts about a visit are kept while it can still change. A timeline holds a visitor's hits on a site, with
-excluded hits in a timeline apart; the timeline key is a 64-bit hash.
+Decides which facts about a visit are kept while the visit can still change. A timeline consists of a visitor's hits on
+a site; excluded hits form a separate timeline. The timeline key is a 64-bit hash.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Timelines:
     Attributes:
         now: current latest visit per slot.
         seen: latest event time among on-time hits per slot, orphans included, ms.
-        base: place in `bases` of each slot's open visit as of the horizon; −1 when there is none, or when `seen` is
+        base: index in `bases` of each slot's open visit as of the horizon; −1 when there is none, or when `seen` is
             before the horizon and `now` is the base.
         bases: open visits as of the horizon.
     """
@@ -156,7 +156,7 @@ class Timelines:
 
     @property
     def base(self) -> I32Array:
-        """Each slot's place in `bases`, −1 for none; writable."""
+        """Each slot's index in `bases`, −1 for none; writable."""
         return self._base[: self._count]
 
     def find(self, keys: U64Array) -> I64Array:

@@ -1,8 +1,9 @@
 """Decide which hits of a step wait for settlement, to bound the work per visitor (step 5 of the journey, rule S9).
 
-A hit that is not later than its timeline's hits in earlier records takes the slow path, whose cost grows with the
-visitor's kept hits. When a visitor has too many kept hits, such a hit waits: it counts as a hit, in no visit. The
-decision follows records in log order, so the same hits wait however records are divided into steps.
+A hit that is at or before the latest hit of its timeline in earlier records takes the slow path, whose cost grows with
+the visitor's kept hits. When a visitor has too many kept hits, such a hit waits: until settlement, the hit counts in
+hit metrics but belongs to no visit. The decision depends on the records in log order only, so the same hits wait
+however records are divided into steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def waiting_hits(state: LiveState, rows: pl.DataFrame, forming: BoolArray) -> Bo
     """Return which hits wait (n,).
 
     Args:
-        state: its kept hits are the hits before the step.
+        state: contains the hits before the step.
         rows: the step's hits (KEPT_COLUMNS), in log order.
         forming: whether each hit forms visits: on time, not offline, no copy (n,).
     """
