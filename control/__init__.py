@@ -1,1 +1,1 @@
-"""The control service: merchants' sites and keys, and the bookkeeping of a mesh (ledger, drift)."""
+"""The control service: manages merchants' sites and keys, and accounts for hits (ledger, drift)."""

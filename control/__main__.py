@@ -58,16 +58,16 @@ def main() -> int:
 
 
 def bookkeeping_of(stores: Stores) -> Bookkeeping:
-    """Return the ports of these stores that account for hits."""
+    """Return the implementations of hitmesh.ports in these stores that account for hits."""
     return Bookkeeping(stores.ledger, stores.generations, stores.dirty, stores.progress, stores.log_scan)
 
 
 def _stores(settings: ControlSettings) -> Stores:
-    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow: not before the first question
+    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow, so import it with the first call only
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)
-    except RefusedError as error:  # a wrong setting is no fault of the caller
+    except RefusedError as error:  # a wrong setting is not the caller's error
         raise HitmeshError(error.message) from error
 
 

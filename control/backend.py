@@ -1,4 +1,4 @@
-"""Ports and settings of the control service's RPCs, passed in by the composition root."""
+"""Implementations of hitmesh.ports and settings for the control service's RPCs, passed in by the composition root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, LogScan, Progre
 
 @dataclass(frozen=True, slots=True)
 class Bookkeeping:
-    """The ports that account for hits: the ledger, what settlement published, and the log."""
+    """The implementations of hitmesh.ports that account for hits: ledger, published generations, marks and the log."""
 
     ledger: Ledger
     generations: Generations
@@ -21,9 +21,9 @@ class Bookkeeping:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Ports and settings of a control service.
+    """Implementations of hitmesh.ports and settings of a control service.
 
-    `bookkeeping`: returns the ports that account for hits; the first call opens the stores.
+    `bookkeeping`: returns the implementations that account for hits; the first call opens the stores.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
     `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
     the merchant.

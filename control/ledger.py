@@ -1,9 +1,14 @@
 """The ledger: account for every hit (step 8 of the journey, rule D5).
 
-Decides the ledger's equations: received = rejected + accepted; for a day, accepted = hits classified by the published
-generation, or by the live stream, + pending. Sums and exclusive ors of hashes are compared along with the hits, so that
-a loss masked by a duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a
-hit in transit between two stores.
+The ledger must satisfy two equations:
+
+- received = rejected + accepted, for every 15-minute cell of collect time;
+- accepted = counted + duplicate + excluded + pending, for every UTC day of event time. The published generation
+  classifies the hits of a settled day, and the live stream those of other days.
+
+Besides the number of hits, sums and exclusive ors of the hits' hashes are compared, so that a loss masked by a
+duplicate is detected. All functions are pure, so this module cannot distinguish a lost hit from a hit in transit
+between two stores.
 """
 
 from __future__ import annotations
@@ -43,7 +48,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Incoming hits, over all time. `accepted_by_day` is None for hits without a site, whose days are unknown.
+    """Incoming hits, over all time. `accepted_by_day` is None for hits without a site, because their days are unknown.
 
     `imbalance_of_cells` is the sum, over all cells, of the distance between received and rejected + accepted.
     """
@@ -104,7 +109,7 @@ def site_ledger(
     """Return a site's ledger.
 
     Args:
-        sums: the site's LEDGER_SUMS: the live stream's counts for all hits, including history.
+        sums: the site's LEDGER_SUMS: the live stream's counts for all hits, including history hits.
         entries: the published generation entries by UTC day.
         settled: the published ledger entries, for the same days.
         marks: the dirty marks, each with the number of waiting hits and the checksums.
@@ -187,7 +192,7 @@ def _totals(sums: pl.DataFrame, accepted_by_day: Count | None) -> Totals:
 
 
 def _by_class(sums: pl.DataFrame, kind: LedgerKind) -> dict[int, dict[LedgerClass, Count]]:
-    """Return the counts for a ledger kind, by `at` and class."""
+    """Return the counts of a ledger kind, keyed by `at` (a UTC day or a cell) and class."""
     found: dict[int, dict[LedgerClass, Count]] = {}
     rows = sums.select("kind", "at", "class", "hits", "sum64", "xor64").iter_rows()
     for of_kind, at, name, hits, sum64, xor64 in rows:

@@ -37,7 +37,7 @@ SERVICES: Final = (
     operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# A call that takes longer is abandoned before its function begins.
+# Maximum seconds of a call. The functions call no checkpoint, so only a call that is already too old is abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)
@@ -50,10 +50,10 @@ def build_server(
     """Return a server with both services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
 
     Args:
-        backend: ports and settings for the services.
+        backend: implementations of hitmesh.ports, and settings for the services.
         metrics: meters for calls.
-        workers: calls that run at once.
-        max_calls: calls that run or wait; further calls are refused.
+        workers: maximum number of calls that run at once.
+        max_calls: maximum number of calls that run or wait; further calls are refused.
     """
     metrics = metrics or unmeasured()
     pool = CallPool(workers, max_calls)
@@ -69,7 +69,7 @@ def build_server(
 
 
 class _Shell:
-    """Runs a function on behalf of the caller named in the metadata."""
+    """Runs a function on behalf of the caller whose key is in the metadata."""
 
     def __init__(self, backend: Backend, calls: Calls) -> None:
         self._backend = backend
@@ -120,7 +120,7 @@ class AdminService(_Shell, admin_pb2_grpc.AdminServiceServicer):
 
 
 class OperationsService(_Shell, operations_pb2_grpc.OperationsServiceServicer):
-    """Answers questions about the mesh's bookkeeping."""
+    """Accounts for hits: returns ledgers and drift."""
 
     def GetLedger(
         self, request: operations_pb2.GetLedgerRequest, context: grpc.ServicerContext

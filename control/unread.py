@@ -1,7 +1,7 @@
 """Count acknowledged but unread hits: log records beyond the live stream's committed positions.
 
-Decides how much of the log is read. A stalled stream leaves the ledger in balance, so only the log itself shows the
-missing hits. The reader of the report decides which age is too old.
+A stalled live stream leaves the ledger in balance, so only the log itself shows the missing hits. At most MAX_RECORDS
+records per partition are read. The caller decides which age of unread records is too old.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Unread:
     Attributes:
         hits: the number of hits in the examined records.
         since: log time of the first unread record with hits from any site, in UTC ms; None without such a record.
-        is_more: there are more unread records than were examined.
+        is_more: there are more unread records than were examined, so that `hits` is a lower bound.
     """
 
     hits: int = 0
@@ -53,10 +53,10 @@ def unread(
 
 
 def _hits_of(record: LoggedRecord, site: str) -> int:
-    from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record  # loads Polars, which few questions need
+    from hitmesh.model.rows.columns import HITS_COLUMNS, unpack_record  # loads Polars, which few calls need
 
     try:
         sites = unpack_record(record.record.value, {"site": HITS_COLUMNS["site"]})["site"]
     except StoreCorrupt:
-        return 0  # the stream will set the record aside and count it among hits without a site
+        return 0  # the stream will set the record aside and count its hits as hits without a site
     return int((sites == site).sum())

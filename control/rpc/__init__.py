@@ -1,1 +1,1 @@
-"""The RPCs of the control service: a file each, below the name of their service."""
+"""The RPCs of the control service, each in a separate file, in a package for each gRPC service."""

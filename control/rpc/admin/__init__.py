@@ -1,1 +1,1 @@
-"""The admin service's RPCs, a file each."""
+"""The admin service's RPCs, each in a separate file."""

@@ -1,4 +1,4 @@
-"""CreateIngestKey: create a key for the caller's merchant. Only this answer has the secret; the store keeps a hash."""
+"""CreateIngestKey: create a key for the caller's merchant. Only the response has the secret; the store keeps a hash."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def create_ingest_key(
 
 
 def _checked_site(backend: Backend, merchant: str, wanted: pb.IngestKey) -> str | None:
-    """Return the site that the key is for, None for every site of the merchant."""
+    """Return the site that the key is for, or None if the key is for every site of the merchant."""
     if not wanted.HasField("site"):
         return None
     if not wanted.site:

@@ -1,6 +1,7 @@
 """CreateSite: create a site for the caller's merchant. Zone, currency, spread and policy are immutable afterwards.
 
-Limits: site id up to 64 characters; spread up to 64. Idempotent: creating the same site again returns the stored site.
+Limits: site id up to 64 characters; spread up to 64 partitions. Idempotent: creating the same site again returns the
+stored site.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _checked_spread(spread: int) -> int:
 
 
 def _policy(wanted: pb.VisitPolicy) -> VisitPolicy:
-    """Return the policy, named by the differences from v1, so that answers state the rules for visits."""
+    """Return the policy. Its version names the differences from v1, so that reports state the rules for visits."""
     keeps, splits = wanted.campaign_keeps_visit, wanted.split_at_local_midnight
     return VisitPolicy(
         version=POLICY_V1.version + "-campaign-keeps" * keeps + "-midnight" * splits,

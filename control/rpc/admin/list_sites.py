@@ -1,7 +1,7 @@
 """ListSites: a merchant's sites by name, in pages; `merchants/-` lists all sites that the caller may read.
 
-Limits: a page has at most 1,000 sites; a larger page_size is cut. A page token is opaque and valid for the same parent
-only.
+Limits: a page has at most 1,000 sites; a larger page_size is reduced to 1,000. A page token is opaque and valid for
+the same parent only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def list_sites(backend: Backend, caller: IngestKey | None, request: pb.ListSites
 
 
 def _visible(backend: Backend, caller: IngestKey | None, parent: str) -> tuple[str | None, str | None]:
-    """Return (merchant or None for all merchants, the site that the key is limited to or None)."""
+    """Return (merchant, or None for all merchants; the site that the key is limited to, or None)."""
     if backend.open_reads:
         return (None if parent == ALL else checked_merchant(parent)), None
     if caller is None:

@@ -11,7 +11,7 @@ from hitmesh.model.names import MERCHANT_PATTERN
 from hitmesh.model.sites import IngestKey, KeyKind, Site
 from hitmesh.runtime.rpc_values import timestamp
 
-# Kinds of keys that a merchant may create: keys of operators are not among them.
+# Kinds of keys that a merchant may create. A merchant cannot create operator keys.
 KINDS: Final = {
     pb.KEY_KIND_BROWSER: KeyKind.BROWSER,
     pb.KEY_KIND_SERVER: KeyKind.SERVER,

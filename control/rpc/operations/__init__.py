@@ -1,1 +1,1 @@
-"""The operations service's RPCs, a file each."""
+"""The operations service's RPCs, each in a separate file."""

@@ -21,7 +21,7 @@ def listed_days(days: Iterable[int], request: GetLedgerRequest | GetDriftRequest
 
     Args:
         days: all UTC days with data.
-        request: names the range, both dates inclusive; a date that is not set is no bound.
+        request: has the first and last date of the range, both inclusive; without a date, the range has no such bound.
 
     Raises:
         RefusedError: the calendar has no such date, or the range is empty.

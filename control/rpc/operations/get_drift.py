@@ -1,4 +1,4 @@
-"""GetDrift: how a site's settled days differ from the live stream's counts (decision A8).
+"""GetDrift: how a site's settled days differ from the live stream's counts (architecture A8).
 
 Limits: 400 days per answer.
 """

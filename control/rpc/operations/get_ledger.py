@@ -50,7 +50,7 @@ def get_ledger(backend: Backend, caller: IngestKey | None, request: pb.GetLedger
 
 
 def read_ledger(books: Bookkeeping, site: str) -> SiteLedger:
-    """Return a site's ledger; read again while the ledger does not balance, at most three times."""
+    """Return a site's ledger. While the ledger does not balance, read the stores again, at most three times in all."""
     for _ in range(_READS):
         found = site_ledger(
             books.ledger.read(site),
