@@ -1,1 +1,1 @@
-"""The reporter: answers typed questions about a site's series (steps 7 and 8) and manages sites and keys."""
+"""The reporter: answers typed questions about a site's metrics (steps 7 and 8 of a hit's journey, see README.md)."""

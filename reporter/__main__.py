@@ -26,7 +26,7 @@ from reporter.answer.route import Path
 from reporter.rpc.backend import Backend
 from reporter.service import MAX_CALLS, QUESTION_S, SERVICES, WORKERS, build_server
 
-# Envoy sends all reflection calls here, so the services of the other processes are listed too.
+# Envoy sends all reflection calls to the reporter, so the services of the other processes are listed too.
 _REFLECTED = tuple(
     service.full_name
     for file in (collector_pb2, json_pb2, admin_pb2, operations_pb2, trace_pb2)
@@ -43,7 +43,7 @@ _STORES = {
 
 
 def breakers_of(store: str) -> Breakers:
-    """Return the breakers for a store URL: Cassandra holds the series and the settlement state."""
+    """Return the breakers for a store URL. Series and settlement state are in Cassandra, so both share a breaker."""
     if not store.startswith(SCHEME):
         return Breakers()
     cassandra = Breaker("Cassandra")

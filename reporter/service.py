@@ -48,12 +48,12 @@ WARNING: Final = "x-hitmesh-warning"
 WORKERS: Final = QUESTIONS_AT_ONCE
 # Calls that run or wait; further calls are refused.
 MAX_CALLS: Final = 64
-# A question that takes longer is abandoned; Envoy waits for a minute.
+# Seconds after which a question is abandoned. Envoy ends the call after 60 s.
 QUESTION_S: Final = 30.0
-# Questions that read no rows: a queue of reports delays none of them.
+# Calls that read no rows have a separate thread pool, so that queued reports do not delay these calls.
 QUICK_WORKERS: Final = 8
 MAX_QUICK_CALLS: Final = 64
-# A slow reader of a file holds a thread until Envoy ends the call, so exports have a thread pool of their own.
+# A client that reads a file slowly holds a thread until Envoy ends the call, so exports have a separate thread pool.
 EXPORT_WORKERS: Final = 8
 MAX_EXPORTS: Final = 32
 MAX_REQUEST_BYTES: Final = 1 << 20
@@ -78,14 +78,14 @@ def build_server(
     """Return a server with all services added but not started: hitmesh.runtime.lifecycle.serve runs the server.
 
     Args:
-        backend: ports and settings for the services.
-        workers: questions answered at once, half expensive, half small (reporter.answer.lanes).
+        backend: implementations of hitmesh.ports, and settings for the services.
+        workers: number of questions answered at once, half of them expensive, half small (reporter.answer.lanes).
         metrics: meters for calls.
-        max_calls: calls that run or wait, without exports and quick calls (freshness, lists of metrics and dimensions);
-            each call has a thread, since a waiting question blocks.
-        question_s: a question that takes longer is abandoned.
-        export_workers: exports that run at once.
-        max_exports: exports that run or wait.
+        max_calls: maximum number of calls that run or wait, not counting exports and quick calls (freshness, lists of
+            metrics and dimensions). Each call holds a thread, because a waiting question blocks its thread.
+        question_s: seconds after which a question is abandoned.
+        export_workers: maximum number of exports that run at once.
+        max_exports: maximum number of exports that run or wait.
         answer_bytes: maximum size of a RunReport response; larger responses are refused.
         piece_bytes: maximum bytes of a file per message.
     """
@@ -113,7 +113,7 @@ def build_server(
 
 
 class _Shell:
-    """Runs a function on behalf of the caller named in the metadata."""
+    """Runs a function on behalf of the caller whose key is in the metadata."""
 
     def __init__(self, backend: Backend, metrics: Metrics | None = None, max_s: float = QUESTION_S) -> None:
         self._backend = backend
@@ -151,7 +151,7 @@ class _Shell:
 
 
 class ReporterService(_Shell, reporter_pb2_grpc.ReporterServiceServicer):
-    """Answers questions."""
+    """Answers questions with messages."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ _ValueT = TypeVar("_ValueT")
 
 @dataclass
 class Breaker:
-    """A breaker in front of a store. Thread-safe; never waits."""
+    """A circuit breaker in front of a store. Thread-safe; never waits."""
 
     store: str
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -29,10 +29,10 @@ class Breaker:
     _try_at: int = 0
 
     def call(self, clock: Clock, query: Callable[[], _ValueT]) -> _ValueT:
-        """Return the store's answer.
+        """Call the store and return its answer.
 
         Raises:
-            Unavailable: the store does not answer, or failed within the last second and is not called.
+            Unavailable: the store does not answer, or the breaker is open because a call failed less than a second ago.
         """
         self._refuse_in_pause(clock.now())
         try:
@@ -47,7 +47,7 @@ class Breaker:
         return answer
 
     def is_pausing(self, now_ms: int) -> bool:
-        """Return whether the breaker would refuse a call now."""
+        """Return whether the breaker is open, so that it would refuse a call now."""
         with self._lock:
             return bool(self._cause) and now_ms < self._try_at
 
@@ -56,7 +56,7 @@ class Breaker:
             if not self._cause:
                 return
             if now_ms >= self._try_at:
-                self._try_at = now_ms + PAUSE_MS  # this caller tries; all others are refused meanwhile
+                self._try_at = now_ms + PAUSE_MS  # this call is the trial call; meanwhile all other calls are refused
                 return
             raise Unavailable(
                 f"{self.store} did not answer a moment ago: {self._cause}",
@@ -68,9 +68,9 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Breakers:
-    """The breakers of a reporter; stores on the same server share a breaker.
+    """The circuit breakers of a reporter; stores on the same server share a breaker.
 
-    `books` guards the ports that provide settlement state.
+    `books` guards the stores that hold settlement state.
     """
 
     series: Breaker = field(default_factory=lambda: Breaker("the series store"))

@@ -1,10 +1,10 @@
 r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
 
-Decides how numbers are written: durations in decimal seconds, money with the currency's ISO digits and no symbol
-(rule M5), quotients with six significant decimals, plain notation throughout, an empty cell for NO_DATA. CSV follows
-RFC 4180. In CSV, an apostrophe precedes a dimension value that a spreadsheet would run as a
-formula; other formats keep every value unchanged. JSON and NDJSON write numbers and null; money, also per order or
-visit, is rounded as in CSV.
+CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
+currency's ISO digits and no symbol (rule M5), quotients with six significant decimals, and an empty cell for NO_DATA.
+An apostrophe precedes a dimension value that a spreadsheet would run as a formula; the other formats keep every
+dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of money, including amounts
+per order or visit, are rounded as in CSV.
 
 The metadata of the answer is a mapping argument, not a message.
 """
@@ -32,7 +32,7 @@ from reporter.question.question import TIME
 MIN_DECIMALS: Final = 6
 # A quotient with money has up to 25 digits before rounding; twice as many digits are enough to detect a tie.
 _WIDE: Final = Context(prec=80)
-# About 20 ms of work.
+# Rows between two calls of the checkpoint: about 20 ms of work.
 ROWS_BETWEEN_LOOKS: Final = 4_096
 _StepT = TypeVar("_StepT")
 # The start of a cell that a spreadsheet runs as a formula (plain numbers aside), or of a value that looks escaped.
@@ -164,7 +164,7 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Return the divisor that converts a quotient to the shown unit, and the decimals; None = significant decimals."""
+    """Return the divisor that converts a quotient to the shown unit, and the decimals (None: six significant)."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)

@@ -1,9 +1,10 @@
-"""Compute how fresh and how final a site's numbers are (step 8 of the journey; rules L1 to L3).
+"""Compute how fresh and how final a site's metric values are (step 8 of the journey; rules L1 to L3).
 
-Decides `complete_through`: every hit acknowledged before this time is in the answer. `complete_through` is the minimum,
-over the partitions that can hold the site's hits, of the answering store's progress and the first record that still
-waits for settlement; hits counted by the live stream do not wait. Also decides which cells are live, provisional or
-settled. The caller must read progress first, then waiting days, then generations: any other order could miss a hit.
+Every hit acknowledged before `complete_through` is in the answer. `complete_through` is the minimum, over the
+partitions that can hold the site's hits, of two log times: the answering store's progress, and the first record with
+hits that still wait for settlement. Hits that the live stream has counted do not wait. This module also computes which
+cells are live, provisional or settled. The caller must read progress first, then waiting days, then generations,
+because any other order could miss a hit.
 
 The current time is an argument.
 """
@@ -25,7 +26,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
 
-# The record's writer is unknown here; the processor logs the cause.
+# The reporter does not know which collector wrote the record; the processor logs it.
 _CAUSE: Final = (
     "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; see "
     "log_time_ahead in the processor's log for the record"
@@ -36,7 +37,7 @@ NOT_BEGUN: Final = PartitionProgress(next_offset=0, log_time=0)
 
 
 class State(StrEnum):
-    """How far the numbers lag, or how far a partition's log time is ahead (rule L2)."""
+    """How far metric values lag, or how far a partition's log time is ahead of the current time (rule L2)."""
 
     LIVE = "live"
     DELAYED = "delayed"
@@ -44,7 +45,7 @@ class State(StrEnum):
 
 
 class CellState(IntEnum):
-    """How final a cell's numbers are (rule L3); several cells have the minimum of their states."""
+    """How final a cell's metric values are (rule L3). The state of several cells is the minimum of their states."""
 
     LIVE = 1
     PROVISIONAL = 2
@@ -53,7 +54,7 @@ class CellState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A site's unsettled days: marked days, and days that the live stream counts until they close, ascending."""
+    """A site's unsettled UTC days: days with dirty marks, and open days that the live stream counts, both ascending."""
 
     marked: Sequence[DirtySiteDay] = ()
     awaited: Sequence[int] = ()
@@ -69,7 +70,7 @@ class Ahead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The freshness of a site's numbers. All times are UTC ms.
+    """The freshness of a site's metric values. All times are UTC ms.
 
     Attributes:
         complete_through: every hit acknowledged before this time is in the answer. The value is never later than the
@@ -80,8 +81,8 @@ class Freshness:
         stalled: partitions that lag more than DELAYED_AFTER_MS.
         unsettled_days: UTC days that are unsettled for any site, in ascending order.
         open_from_day: from this day on, every day is unsettled too.
-        dirty_days: number of marked site-days.
-        resettling_days: number of marked site-days that settlement itself marked.
+        dirty_days: number of site-days with a dirty mark.
+        resettling_days: number of site-days that settlement itself marked dirty.
         open_days: number of site-days that the live stream counts until they close.
         ahead: partitions whose log time is ahead of the current time by more than AHEAD_TOLERANCE_MS.
     """
@@ -140,7 +141,7 @@ def freshness(
     Args:
         sites: the sites, at least one.
         progress: the answering store's progress in every declared partition of the hits topic.
-        waiting: unsettled days per site name, read after `progress`.
+        waiting: unsettled days by site name, read after `progress`.
         now_ms: the current time.
     """
     of_sites = [waiting.get(site.name, Waiting()) for site in sites]
@@ -174,7 +175,7 @@ def freshness(
 
 
 def _ahead(progress: Progress, now_ms: int) -> tuple[Ahead, ...]:
-    """Return the partitions whose log time is ahead, even when marks hold back the visible progress."""
+    """Return the partitions whose log time is ahead, even when dirty marks hold back the visible progress."""
     return tuple(
         Ahead(partition, reached.log_time, _CAUSE)
         for partition, reached in sorted(progress.items())
@@ -196,7 +197,7 @@ def first_open_day(progress: Mapping[PartitionId, PartitionProgress]) -> int:
 
 
 def state_of(lag_ms: int) -> State:
-    """Return the state of numbers that are `lag_ms` behind."""
+    """Return the state for a lag in ms."""
     if lag_ms <= DELAYED_AFTER_MS:
         return State.LIVE
     return State.DELAYED if lag_ms <= DEGRADED_AFTER_MS else State.DEGRADED
@@ -216,8 +217,8 @@ def _visible(
 def _held_back(partition: PartitionId, reached: PartitionProgress, marks: Sequence[MarkRange]) -> PartitionProgress:
     """Return the progress up to the first waiting record.
 
-    A day marked by settlement itself waits for no record, but the day's new numbers are not published yet, so such a
-    mark holds back the log time in every partition.
+    A day that settlement itself marked dirty waits for no record, but the day's new metric values are not published
+    yet, so such a mark holds back the log time in every partition.
     """
     offsets = [mark.first_offset for mark in marks if mark.partition == partition]
     times = [mark.first_log_time for mark in marks if mark.partition in (partition, _settlement(mark))]

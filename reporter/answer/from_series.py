@@ -1,7 +1,7 @@
-"""Turn a site's series into the result of a metric store query (step 8 of the journey, decision A11).
+"""Turn a site's series into the result of a metric store query (step 8 of the journey, architecture A11).
 
 Decides which days are read together, how cells become buckets, and when series cannot answer a question. All functions
-are pure. A query here has no filter and no dimension except the currency.
+are pure. Queries in this module have no filter, and no dimension except the currency.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ def runs(generations: Mapping[SiteDay, int]) -> list[Run]:
 def is_complete(run: Run, rows: pl.DataFrame) -> bool:
     """Return whether a store's rows for a run are complete.
 
-    A settled day without rows may have been settled before series were stored for settled days, or the rows are gone. A
-    settled day without any hits looks the same, and is cheap to read from the metric store. Amounts without a currency
-    were summed before series had currencies.
+    A run with a settled day without rows counts as incomplete, because the day may have been settled before series were
+    stored for settled days, or the rows are lost. A settled day without any hits looks the same, and is cheap to read
+    from the metric store. A run with amounts without a currency also counts as incomplete, because these amounts were
+    added up before series had currencies.
     """
     if run.generation != STREAM_GENERATION and rows["day"].n_unique() < run.days:
         return False
@@ -93,14 +94,14 @@ def folded(rows: pl.DataFrame, query: MetricQuery) -> pl.DataFrame:
 
 
 def added(parts: Sequence[pl.DataFrame], query: MetricQuery) -> pl.DataFrame:
-    """Return the sum of several folded parts."""
+    """Return the sum of several results of `folded`."""
     if not parts:
         return folded(_NOTHING, query)
     return parts[0] if len(parts) == 1 else _grouped(pl.concat(parts), query)
 
 
 def _dimension(name: str) -> pl.Expr:
-    """Return the currency, the only dimension in series; null without a currency, as in rows.
+    """Return the currency, the only dimension of series; null where there is no currency, as in the metric store.
 
     Raises:
         ValueError: the dimension is not the currency.

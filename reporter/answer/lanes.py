@@ -1,7 +1,7 @@
-"""Lanes for questions: few expensive questions run at once, so that a small question never queues behind them.
+"""Lanes for questions: expensive and small questions have separate slots, so that small questions need not wait long.
 
-Decides from a question's shape, before anything is read, whether the question is expensive; a waiting question holds a
-thread but no rows. A question whose cost is unknown counts as expensive.
+The shape of a question shows, before anything is read, whether the question may be expensive. A waiting question holds
+a thread but no rows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from reporter.question.question import Question
 
 QUESTIONS_AT_ONCE: Final = 8
 DEAR_DIMENSIONS: Final = 3
-# For a question with a dimension: about the hours in 16 days, or the days in a year.
+# Buckets of a question with dimensions: about the hours in 16 days, or the days in a year.
 DEAR_BUCKETS: Final = 400
 # Buckets times metrics, for any question: about 20 metrics over the hours in 40 days.
 DEAR_CELLS: Final = 20_000
-# Interval at which a waiting question checks whether the caller is still there.
+# Seconds between two checks whether the caller of a waiting question is still connected.
 _LOOK_S: Final = 0.1
 
 

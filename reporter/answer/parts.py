@@ -23,13 +23,14 @@ BUCKET: Final = "bucket"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a question, a row per key that has rows.
+    """The parts of a question's metrics: a table with a row for each bucket and tuple of dimension values with data.
 
     Attributes:
         table: `bucket` (Int32), d0… (String, null = not set) and a column per part.
-        missing: for each part by currency, the currencies left out.
-        has_moved_visitors: a visitor moved to other dimensions but remains in the old sketch (rule S8).
-        folded: parts with rows under OTHER because a site had too many texts (rule S10).
+        missing: the currencies left out, for each part that counts by currency.
+        has_moved_visitors: a visitor's visit moved to other dimension values, but the visitor is still in the old
+            sketch (rule S8).
+        folded: parts with rows under OTHER, because a site had too many distinct texts (rule S10).
         of_waiting_visits: metrics that depend on visits that some hits have not joined yet (rule S9).
     """
 
@@ -51,11 +52,11 @@ def dimension_columns(question: Question) -> list[str]:
 
 
 def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], currency: str) -> Parts:
-    """Return the parts of a question from the store's rows for each leg.
+    """Return the parts of a question from the store's rows for each of the question's queries (legs).
 
     Args:
         question: the question.
-        answered: each leg with the store's rows, in any order.
+        answered: each leg, with the rows that the store returned for the leg, in any order.
         currency: the site's currency.
     """
     keys = [BUCKET, *dimension_columns(question)]
@@ -76,7 +77,7 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
     together = pl.concat(tables, how="diagonal")
     brought = [name for name in together.columns if name not in keys]
     merged = together.group_by(keys).agg(
-        # Only a single leg has sketches, so a key has at most one sketch.
+        # Only a single leg has sketches, so there is at most one sketch for a key.
         pl.col(name).drop_nulls().first() if name == VISITORS else pl.col(name).sum()
         for name in brought
     )
@@ -84,11 +85,12 @@ def combine(question: Question, answered: Sequence[tuple[Leg, pl.DataFrame]], cu
 
 
 def with_folded(parts: Parts, counted: Iterable[tuple[Leg, pl.DataFrame]]) -> Parts:
-    """Return the parts with folded parts noted.
+    """Return the parts; `folded` then includes every part for which the store found folded rows.
 
     Args:
         parts: the parts.
-        counted: each leg with the store's rows for the leg's `folded_leg`.
+        counted: each leg (one of the question's queries), with the rows that the store returned for the query that
+            reporter.question.plan:folded_leg derives from the leg.
     """
     found = {name for leg, rows in counted if _has_nonzero(rows) for name in leg.parts}
     return replace(parts, folded=parts.folded | found)

@@ -1,8 +1,8 @@
-"""Choose the store that answers a question, with the reason (step 7 of the journey, decision A11).
+"""Choose the store that answers a question, with the reason (step 7 of the journey, architecture A11).
 
-Totals over time for a single site come from the series store, at any grain: the site's sums per 15 minutes are stored
-together. Questions with dimensions need the metric store, which can also answer all other questions and is the fallback
-for the series store. The choice does not depend on whether a store is available.
+Totals over time for a single site come from the series store, at any grain, because the site's sums per 15 minutes are
+stored together. Questions with dimensions need the metric store, which can also answer all other questions and is the
+fallback for the series store. The choice does not depend on whether a store is available.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from reporter.question.question import Question
 
 
 class Path(StrEnum):
-    """The kind of numbers behind an answer."""
+    """The kind of data that an answer is computed from."""
 
     SERIES = "series"
     METRICS = "metrics"

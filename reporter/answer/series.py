@@ -48,10 +48,10 @@ class Exactness(StrEnum):
 class Column:
     """The cells of a metric; all arrays have an entry per row.
 
-    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates; an object array with Python
-    integers when a sum is beyond int64. `denominators` are set for ratios.
+    `numerators` are sums in stored units (micros, ms, counts), and 0 for estimates. The array contains Python integers
+    if a sum is beyond int64. `denominators` are set for ratios only.
     `values` are floating-point numbers: currency units for money, ms for durations; NaN where `is_empty`.
-    `lower` and `upper` are NaN where the cell is exact; None when the metric is always exact.
+    `lower` and `upper` are NaN where the cell is exact, and None if the metric is always exact.
     """
 
     metric: Metric
@@ -69,7 +69,7 @@ class Column:
 class Series:
     """An answer without meta; `question` is the question as answered.
 
-    `buckets` has an index into the question's buckets per row; `dimensions` has a list of values per dimension.
+    `buckets` has, for each row, an index into the question's buckets; `dimensions` has a list of values per dimension.
     """
 
     question: Question
@@ -124,7 +124,7 @@ def series(question: Question, parts: Parts, checkpoint: Checkpoint = unwatched)
 
 
 def _with_visitors(table: pl.DataFrame) -> tuple[pl.DataFrame, Thetas]:
-    """Add whether a row has any data, and the distinct count from the row's sketch."""
+    """Return the table with columns for whether a row has data and for the row's visitors, and the merged sketches."""
     sums = [pl.col(name) != 0 for name, kind in table.schema.items() if kind in (pl.Int64, AMOUNT_SUM)]
     sketches = merge_by_group(pl.Series([], dtype=pl.Binary), np.empty(0, np.int64), 0)
     if VISITORS in table.columns:

@@ -1,8 +1,9 @@
-"""Read the sites' unsettled days and current generations, and remember both for when the ports are unavailable.
+"""Read the sites' unsettled days and current generations, and remember both in case the stores become unavailable.
 
 The order of reads guarantees `complete_through` (rule P15): progress, then waiting days, then version and generations,
-then rows. A hit below the progress is counted by the live stream, or still waits, or is in a generation that was
-published before the hit's mark was cleared. So a remembered standing applies only up to the progress read before it.
+then rows. A hit before the progress is counted by the live stream, or still waits, or is in a generation that was
+published before the hit's dirty mark was cleared. A remembered standing therefore applies only up to the progress that
+was read before that standing.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ NO_DAYS: Final = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A store's progress in the hits topic, and in the refusals topic where the store reports that."""
+    """A store's progress in the hits topic; also in the refusals topic if the store reports that progress."""
 
     hits: Progress
     refusals: Progress | None = None
 
     def holds(self, sites: Sequence[Site], committed: Reach) -> bool:
-        """Return whether the store holds exactly the committed records of some sites."""
+        """Return whether the store holds exactly the committed records of some sites, no fewer and no more."""
         mine, all_of_it = offsets_of(sites, self.hits), offsets_of(sites, committed.hits)
         return mine == all_of_it and (
             self.refusals is None or all_offsets(self.refusals) == all_offsets(committed.refusals)
@@ -50,13 +51,13 @@ class Standing:
 
     Attributes:
         progress: the answering store's progress, read before all other fields.
-        waiting: unsettled days per site name.
-        version: the version of the sites' numbers (hitmesh.model.placement.data_version).
-        is_caught_up: the store held all committed records, so that the version determines the numbers.
+        waiting: unsettled days by site name.
+        version: the version of the sites' metric values (hitmesh.model.placement.data_version).
+        is_caught_up: the store held all committed records, so that the version determines the metric values.
         days: UTC days whose generations were read.
-        generations: the generation to read for each of these site-days that has rows.
+        generations: the generation to read for each site-day in `days` that has rows.
         read_at: time of the read, UTC ms.
-        is_remembered: the standing was read for an earlier question, since the ports are unavailable now.
+        is_remembered: the standing was read for an earlier question, because a store is unavailable now.
     """
 
     progress: Progress
@@ -81,7 +82,7 @@ class Standing:
 
 
 class LastKnown:
-    """A cache of the latest standings per sites, valid for at most five minutes. Thread-safe and bounded."""
+    """A cache of the latest standings for each tuple of sites, valid for five minutes. Thread-safe and bounded."""
 
     def __init__(self, max_kept: int = MAX_KEPT, max_days: int = MAX_KEPT_DAYS) -> None:
         self._max_kept = max_kept
@@ -113,14 +114,14 @@ class LastKnown:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The ports that provide settlement state."""
+    """The implementations of hitmesh.ports that provide settlement state."""
 
     dirty: DirtyDays
     generations: Generations
     progress: ProgressReader
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Return the sites' standing, read in the guaranteed order; `reach` must have been read before."""
+        """Return the sites' standing, read in the order that rule P15 needs; `reach` must be older."""
         waiting = self.waiting(sites)
         committed = self.committed()
         return Standing(
@@ -142,7 +143,7 @@ class Books:
         return {site.name: Waiting(self.dirty.pending(site.name), self.dirty.awaited(site.name)) for site in sites}
 
     def version(self, sites: Sequence[Site]) -> str:
-        """Return the version of the sites' numbers."""
+        """Return the version of the sites' metric values."""
         return self._version(sites, self.committed())
 
     def current(self, sites: Sequence[Site], waiting: Mapping[str, Waiting], days: range) -> dict[SiteDay, int]:

@@ -19,7 +19,7 @@ _EXACT_IN_DOUBLE: Final = 1 << 53
 
 
 def refuse_beyond_messages(rows: Series) -> None:
-    """Refuse sums beyond a typed answer, where whole units of money and numerators of quotients are int64.
+    """Refuse sums that a message cannot hold: whole units of money and numerators of quotients are int64.
 
     Raises:
         RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.
@@ -38,7 +38,7 @@ def refuse_beyond_messages(rows: Series) -> None:
 
 
 def refuse_beyond_files(rows: Series) -> None:
-    """Refuse sums beyond the bounds for files, equal for all formats; quotients are not checked.
+    """Refuse sums beyond the bounds for files, which are equal for all formats; quotients are not checked.
 
     Raises:
         RefusedError: SUM_OUT_OF_RANGE, with metric and bucket.

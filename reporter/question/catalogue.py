@@ -1,7 +1,7 @@
 """The catalogue: metrics, dimensions and the allowed pairs (step 7 of the journey).
 
-Decides the meaning of every metric name (rules §8) as parts held in settled rows, the column behind a dimension for
-each part, and which pairs are impossible (rules §9).
+A part is a measure or sketch in settled rows. This module defines from which parts each metric is computed (rules §8),
+which column a dimension selects for each part, and which pairs of metric and dimension are impossible (rules §9).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORDERS_IN_CURRENCY: Final = "orders_in_currency"
 
 
 class Scope(StrEnum):
-    """Where a number is counted: in the cell of each hit, or in the cell in which the visit started."""
+    """Where a metric is counted: in the cell of each hit, or in the cell in which the visit started."""
 
     HIT = "hit"
     VISIT = "visit"
@@ -64,8 +64,8 @@ class Kind(StrEnum):
 class Part:
     """A measure or sketch in settled rows.
 
-    `column` is the name in settled rows. `page_column` is the column that page_path selects for this part.
-    `by_currency`: only rows in the site's currency count; the answer names other currencies (rule M3).
+    `column` is the name in settled rows. `page_column` is the column that page_path selects for this part. If
+    `by_currency` is true, only rows in the site's currency count, and the answer names the other currencies (rule M3).
     """
 
     source: RowSource
@@ -76,7 +76,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric by id."""
+    """The definition of a metric."""
 
     id: str
     type: ColumnType
@@ -94,7 +94,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A dimension by id."""
+    """The definition of a dimension."""
 
     id: str
     scope: Scope

@@ -1,7 +1,7 @@
 """Check questions (step 7 of the journey).
 
-Decides whether names are known, can be combined and keep the limits; fills in defaults. check_time checks ranges and
-buckets, check_filter checks filters. The current time is an argument.
+Checks that names are known, that metrics and dimensions can be combined, and that the lists keep their limits; fills in
+defaults. check_time checks ranges and buckets, and check_filter checks filters. The current time is an argument.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ GAP_FILLS: Final = {
 
 
 def checked(request: pb.RunReportRequest, default_zone: str, now_ms: int) -> Question:
-    """Return the question in a request. The site is checked elsewhere.
+    """Return the question in a request. The site is not checked here, but in reporter.rpc.sites.
 
     Args:
-        request: the unchanged request.
+        request: the request as sent.
         default_zone: the site's zone, used when the request names no zone.
         now_ms: the current time, for ranges that end today.
 

@@ -1,7 +1,7 @@
 """Filters: from a message to a frozen tree and back (step 7 of the journey).
 
-Decides which filters are small enough to run, and whether names are known and regexps valid. The catalogue decides
-what a dimension means to a metric; filter_text handles the text form.
+Checks that a filter is small enough to run, that its dimensions are known and that its regexps are valid. The catalogue
+defines the column that a dimension selects for a metric; filter_text handles the text form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_COMPARISONS: Final = 100
 MAX_VALUES: Final = 100
 MAX_VALUE_BYTES: Final = 2_000
 MAX_REGEXP_CHARS: Final = 500
-# A regexp that needs more memory than this to match is refused at compile time.
+# Bytes that matching a regexp may need; a regexp that needs more is refused when it is compiled.
 MAX_REGEXP_MEMORY: Final = 1 << 20
 
 _OPERATORS: Final = {
@@ -39,7 +39,7 @@ def checked_filter(message: pb.Filter) -> Filter:
     Raises:
         RefusedError: INVALID_FILTER, UNKNOWN_DIMENSION or INVALID_REGEXP, with the field's path.
     """
-    # Count before anything is parsed or compiled: a request has room for tens of thousands of comparisons.
+    # Count before anything is parsed or compiled, because a request has room for tens of thousands of comparisons.
     comparisons = _count(message, 1)
     if comparisons > MAX_COMPARISONS:
         raise _refused(
@@ -154,7 +154,7 @@ def _refuse_regexp(pattern: str, path: str) -> None:
 
 
 def _count(message: pb.Filter, depth: int) -> int:
-    """Return the number of comparisons; 0 for a subtree that is too deep or a list too long, which `_tree` refuses."""
+    """Return the number of comparisons; 0 for a subtree or list that `_tree` refuses as too deep or too long."""
     if depth > MAX_DEPTH:
         return 0
     match message.WhichOneof("kind"):

@@ -1,6 +1,6 @@
 """Check the zone, range and buckets of a question (step 7 of the journey; rules Z1 to Z4).
 
-Decides which range is meant and whether the number of buckets is within the limit. The current time is an argument.
+Resolves the range to instants and refuses ranges with too many buckets. The current time is an argument.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def split_into_buckets(zone: str, start: int, end: int, grain: Grain) -> Buckets
     """Return the buckets of [start, end).
 
     Raises:
-        RefusedError: TOO_MANY_BUCKETS, with number, limit and remedy.
+        RefusedError: TOO_MANY_BUCKETS; the error names the count, the limit and the remedy.
     """
     if grain is not Grain.NONE:
-        # An estimate from typical lengths, before buckets are built; there may be a few more weeks or months.
+        # Estimate the count from typical lengths before the buckets are built; the exact count is checked below.
         _refuse_many(-(-(end - start) // _LENGTHS_MS[grain]), start, end, grain)
     found = buckets_between(zone, start, end, grain)
     _refuse_many(len(found), start, end, grain)

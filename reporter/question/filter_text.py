@@ -1,6 +1,6 @@
 r"""The text form of a filter (step 7 of the journey).
 
-Decides the grammar, but not which dimensions exist:
+This module defines the grammar; check_filter checks that the dimensions exist.
 
     filter     = group *( ";" group )                 ";" is and
     group      = term *( "," term )                   "," is or and binds tighter
@@ -8,11 +8,11 @@ Decides the grammar, but not which dimensions exist:
     comparison = dimension ( "==" | "!=" | "=~" ) value
                | dimension "in(" value *( "," value ) ")"
 
-`channel==social,channel==email;page_path=~^/blog` = (social or email) and a path that begins with /blog.
+`channel==social,channel==email;page_path=~^/blog` means (social or email) and a path that begins with /blog.
 `in` may follow a space or "=". Blanks around operators and values are ignored. A backslash makes the next character
 literal; in a regexp only `\,` and `\;` are unescaped, and every other backslash belongs to the regexp. Balanced
-parentheses in a value need no backslash: `source==(direct)`. Within a group, a regexp must write an unbalanced
-parenthesis as `\x28` or `\x29`.
+parentheses in a value need no backslash: `source==(direct)`. Within a filter in parentheses, a regexp must write an
+unbalanced parenthesis as `\x28` or `\x29`.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class _Parser:
             self.at += 1
             if not char.isspace():
                 solid = len(kept)
-        # Trailing blanks are layout, unless escaped.
+        # Trailing blanks belong to the value only if they are escaped.
         kept = kept[:solid]
         if not kept:
             raise self.error(f"no value after {after}: write (not set) for an unset value", start, value=after)

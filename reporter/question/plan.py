@@ -1,10 +1,14 @@
 """Plan a question as frozen queries to the metric store (step 7 of the journey).
 
-Decides how many queries a question needs: a query per row source, with separate queries for money and for the orders
-that divide money (grouped by currency, so that other currencies can be left out and named, rule M3), and for exits,
-where page_path means another page than for other visit metrics. With a sketch and dimensions or a filter, the query
-also counts visitors who moved to other dimensions (rule S8); otherwise moved visitors stay in the cell, and totals are
-complete.
+A question needs a query for each row source (traffic, visits), and separate queries for:
+
+- amounts of money and the order counts that divide them: these queries group by currency, so that other currencies can
+  be left out and named (rule M3);
+- exits, if the question uses page_path, which is the exit page for exits and the landing page for other visit metrics.
+
+If a question asks for the visitors sketch with dimensions or a filter, the query also counts the visitors whose visits
+moved to other dimension values (rule S8). Without dimensions and filter, a moved visitor stays in the same cell, so the
+sketch is complete.
 """
 
 from __future__ import annotations
@@ -28,9 +32,9 @@ _COUNT: Final = {RowSource.TRAFFIC: "hits", RowSource.VISITS: "visits"}
 
 @dataclass(frozen=True)
 class Leg:
-    """A query and the parts in the result, in columns named as in settled rows.
+    """One of the queries that together answer a question, and the parts that its result contains.
 
-    A leg by currency has `currency` as the last dimension.
+    The result has the column names of settled rows. If `by_currency` is true, the last dimension is `currency`.
     """
 
     query: MetricQuery
@@ -66,8 +70,8 @@ def legs(question: Question, generations: Mapping[SiteDay, int]) -> tuple[Leg, .
 def folded_leg(question: Question, leg: Leg) -> Leg | None:
     """Return the query that counts a leg's rows folded under OTHER in a filtered dimension (rule S10).
 
-    Such rows may contain values that the filter looks for. None when the filter has no dimension that can be folded.
-    A dimension in the report needs no such query: the report itself shows OTHER.
+    Such rows may contain values that the filter looks for. Return None when the filter has no dimension that can be
+    folded. A dimension of the report needs no such query, because the report itself shows OTHER.
     """
     names = [name for name in sorted(set(dimensions_in(question.filter))) if name in TEXT_DIMENSIONS]
     if not names:

@@ -1,1 +1,1 @@
-"""The RPCs, a file each: limits, checks, and a few lines that read and answer."""
+"""The reporter's RPCs, each in a separate file: check the request, read the stores and build the response."""

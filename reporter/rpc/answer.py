@@ -1,8 +1,8 @@
 """Read the data for a question and build the answer; shared by RunReport and ExportReport.
 
-If a store fails, the next route is tried. The order of reads guarantees `complete_through` (rule P15): first the
-store's progress, then the sites' standing (reporter.answer.standing), then rows; after the rows, the version is read
-again.
+If a store is unavailable, the next path of the route is tried. The order of reads guarantees `complete_through` (rule
+P15): first the store's progress, then the sites' settlement state (reporter.answer.standing), then the rows. After the
+rows, the version is read again, to detect rows that were committed or published during the read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VERSION_READS: Final = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """A series with totals and provenance. Times in UTC ms."""
+    """A series with totals and provenance. All times are UTC ms."""
 
     sites: tuple[Site, ...]
     currency: str
@@ -91,10 +91,10 @@ def answer(
 
 
 def read_standing(backend: Backend, sites: Sequence[Site], days: range, reach: Reach) -> Standing:
-    """Return the sites' standing; if the ports are unavailable, a standing at most 5 min old.
+    """Return the sites' settlement state; if its stores are unavailable, a remembered state at most 5 min old.
 
     Raises:
-        Unavailable: the settlement state is unavailable, and no such standing is remembered.
+        Unavailable: the settlement state is unavailable, and no such state is remembered.
     """
     now = backend.clock.now()
     try:
@@ -117,7 +117,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Found:
-    """The data read from a store, all at the same version, unless the version is unique to this answer."""
+    """The data read from a store. All data have the same version, unless the version is unique to this answer."""
 
     path: Path
     freshness: Freshness
@@ -159,8 +159,8 @@ def _unanswered(backend: Backend, way: Route, failures: Sequence[Unavailable]) -
 def _find_at_one_version(backend: Backend, path: Path, request: _Request) -> _Found | None:
     """Return data at a single version: read again when rows were committed or published during the read.
 
-    If commits never pause, or the store lags behind the committed positions, the answer gets a unique version, because
-    the answer is not reproducible. None when the series cannot answer.
+    If the version changes during each of three reads, or the store lags behind the committed positions, the answer gets
+    a unique version, because the answer is not reproducible. Return None when the series cannot answer.
     """
     for _ in range(_VERSION_READS):
         backend.checkpoint()
@@ -222,7 +222,7 @@ def _find(backend: Backend, path: Path, request: _Request) -> _Found | None:
 def _visits_wait(backend: Backend, question: Question, generations: Mapping[SiteDay, int]) -> bool:
     """Return whether hits on days answered by the stream are in no visit yet; True when the ledger is unavailable.
 
-    Must be read after the rows: a waiting hit is noted before any row includes the hit.
+    Call this function after the rows were read, because the stream notes a waiting hit before any row includes the hit.
     """
     if not resting_on_visits(question):
         return False

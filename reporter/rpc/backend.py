@@ -1,4 +1,4 @@
-"""Ports and settings of the reporter's RPCs, passed in by the composition root."""
+"""Implementations of hitmesh.ports and settings for the reporter's RPCs, passed in by the composition root."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from reporter.answer.standing import Books, LastKnown
 
 @dataclass(frozen=True)
 class Backend:
-    """Ports and settings of a reporter, and state kept between calls.
+    """Implementations of hitmesh.ports, settings, and state that is kept between calls.
 
     `open_reads`: every caller who reaches the listener may read every site; otherwise a caller needs a server key of
     the merchant.
     `new_token`: returns a random text with at least 256 bits, in URL-safe characters.
-    `served_by`: the store named in answers, per path.
+    `served_by`: the store that answers name for each path.
     `checkpoint`: the current call's checkpoint, called between steps.
     `lanes`: queues that keep small questions from waiting behind expensive questions.
     """
@@ -53,7 +53,7 @@ class Backend:
 
     @property
     def books(self) -> Books:
-        """The ports that provide settlement state."""
+        """The implementations of hitmesh.ports that provide settlement state."""
         return Books(self.dirty, self.generations, self.progress)
 
     def store_of(self, path: Path) -> pb.Store.ValueType:

@@ -1,4 +1,4 @@
-"""ExplainReport: which store would answer a report, why, and with which reads. Reads no numbers.
+"""ExplainReport: which store would answer a report, why, and with which reads. Reads no metric values.
 
 Limits: as for RunReport.
 """
@@ -65,7 +65,7 @@ def explain_report(
 
 
 def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
-    """Return the report, with the site taken from the outer request when the report names none, as in a URL."""
+    """Return the report. If it names no site, add the site of the outer request, which REST takes from the URL."""
     report = pb.RunReportRequest()
     report.CopyFrom(request.report)
     report.site = report.site or request.site
@@ -80,7 +80,7 @@ def _report_of(request: pb.ExplainReportRequest) -> pb.RunReportRequest:
 
 
 def _path_now(backend: Backend, way: Route) -> tuple[Path, str]:
-    """Return the path that would be tried first, and why; a path whose breaker pauses is skipped."""
+    """Return the path that would be tried first, and why; a path whose circuit breaker is open is skipped."""
     now = backend.clock.now()
     first = way.paths[0]
     path = next((candidate for candidate in way.paths if not backend.breakers.of(candidate).is_pausing(now)), first)

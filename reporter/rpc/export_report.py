@@ -1,8 +1,9 @@
-"""ExportReport: answer a flat question, as written in a URL, with a file.
+"""ExportReport: answer a question without nested messages, as written in a URL, with a file.
 
 Limits: as for RunReport; a filter text may have 20,000 characters. A file has every row: only an explicit limit cuts
 rows, and a report that is too large without a limit is refused. The file is sent in pieces, so that every gRPC client
-can read the messages. The whole file is built first, because HTTP/1.1 has no status after the first piece.
+can read the messages. The whole file is built first, because HTTP/1.1 cannot send an error status after the first
+piece.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _question(
 def _gap_fill(request: export_pb2.ExportReportRequest, form: Format) -> pb.GapFill.ValueType:
     """Return the gap fill; explicit ZERO for unlimited CSV and NDJSON, so that too many buckets are an error.
 
-    Only JSON can carry the warning that empty buckets were left out.
+    A CSV or NDJSON file cannot contain the warning that empty buckets were left out.
     """
     chosen = _choice("gap_fill", request.gap_fill, _GAP_FILLS, ErrorReason.UNKNOWN_GAP_FILL)
     is_whole = not request.HasField("limit") and form is not Format.JSON

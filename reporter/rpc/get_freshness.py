@@ -1,4 +1,4 @@
-"""GetFreshness: how fresh the numbers are for a site, or for all sites of a merchant."""
+"""GetFreshness: how fresh the metric values are for a site, or for all sites of a merchant."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def get_freshness(
 
 
 def _reaches(backend: Backend) -> Mapping[Path, Reach]:
-    """Return the reach of each store that answers.
+    """Return the progress of each store that answers.
 
     Raises:
         Unavailable: no store answers.
@@ -74,7 +74,7 @@ def _store_message(
 ) -> pb.StoreFreshness:
     message = pb.StoreFreshness(path=PATHS[path], store=backend.store_of(path), answers=path in reaches)
     if path in reaches:
-        # A remembered standing is valid only up to the progress that was read before it.
+        # A remembered standing is valid only up to the progress that was read before this standing.
         hits: Progress = (
             min_progress(reaches[path].hits, standing.progress) if standing.is_remembered else reaches[path].hits
         )

@@ -44,7 +44,7 @@ def answer_to(backend: Backend, caller: IngestKey | None, request: pb.RunReportR
 
 @dataclass(frozen=True, slots=True)
 class CheckedQuestion:
-    """A question that passed all checks, and the sites in question."""
+    """A question that passed all checks, and the sites that the question covers."""
 
     question: Question
     sites: tuple[Site, ...]
