@@ -1,8 +1,8 @@
 """Sums of money: exact beyond an int64 (rule M1).
 
-An amount is at most 10¹⁸ micros, so ten amounts can overflow an int64. Stored rows are int64 and additive; amount sums
-are Int128 from the first addition on, and no number of rows can overflow an Int128. To store such a sum, this module
-splits the sum into several rows with the same key, each within int64.
+An amount is at most 10¹⁸ micros, so the sum of ten amounts can overflow an int64. Stored rows hold int64 values that
+are added up when they are read. Amounts are added as Int128, which no feasible number of rows can overflow. To store a
+sum beyond an int64, this module splits the sum over several rows with the same key, each within an int64.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from hitmesh.model.money import INT64_MAX, INT64_MIN
 from hitmesh.model.rows.rollup_rows import AMOUNT_SUM, TRAFFIC_MEASURES, TRAFFIC_SKETCHES, VISITS_MEASURES, sum_type
 from hitmesh.model.rows.stream_columns import MOVED_VISITORS
 
-# A further row's share in its key's sum: half the int64 range, so that the first row's remainder fits.
+# The amount that each further row holds of its key's sum: 2⁶², so that the first row's remainder fits an int64.
 _PIECE: Final = 1 << 62
 _COUNTED_ONCE: Final = frozenset((*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS))
 
 
 def sums(measures: Iterable[str]) -> list[pl.Expr]:
-    """Return the exact sum of each measure.
+    """Return an expression for the exact sum of each measure.
 
     Example:
         >>> rows = pl.DataFrame({"gross_revenue": [10**18] * 10})  # ten amounts of the greatest size (rule M1)
@@ -43,7 +43,7 @@ def total(values: pl.Series) -> int:
 
 
 def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
-    """Return the sums as int64; None when a sum does not fit.
+    """Return the sums as int64; None when a sum is beyond an int64.
 
     Example:
         >>> fits(pl.Series([29_990_000, 10**19], dtype=AMOUNT_SUM)) is None
@@ -56,8 +56,8 @@ def fits(sums_of_amounts: pl.Series) -> pl.Series | None:
 def as_rows(folded: pl.DataFrame) -> pl.DataFrame:
     """Return folded rows with amount sums as int64.
 
-    Where a sum does not fit, further rows with the same key hold the excess. Their other measures are zero and their
-    sketches null: adding the rows up gives the exact sum, and counts and sketches once.
+    If a sum is beyond an int64, further rows with the same key hold the excess. In these rows, the other measures are
+    zero and the sketches are null. So the rows add up to the exact sum, and no count or sketch is counted twice.
 
     Example:
         >>> folded = pl.DataFrame({"site": "demo/shop", "orders": 10, "refunds": pl.Series([10**19], dtype=AMOUNT_SUM)})

@@ -1,10 +1,12 @@
-"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (steps 5 and 8).
+"""The time axis: 15-minute UTC cells, and a question's buckets as unions of cells (steps 5 and 8 of the journey).
 
-Decides where cells, UTC days and buckets begin and end, which buckets are partial and how they are labelled (decision
-A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local start time
-with the offset, so the two 02:00 hours of a fall-back day are two rows and a skipped hour has no row.
+Decides where cells, UTC days and buckets begin and end, which buckets are partial and how buckets are labelled
+(architecture A10, rules Z1 to Z4). A bucket is identified by the UTC instant at which it starts; its label is the local
+start time with the offset from UTC. So the two 02:00 hours of a fall-back day are two buckets, and a skipped hour has
+no bucket.
 
-Every range is half-open, in UTC milliseconds; date ranges include both ends and are converted to instants here.
+Every range of instants is half-open, in UTC milliseconds. A range of dates includes its last date; `civil_range`
+converts it to instants.
 """
 
 import datetime as dt
@@ -50,7 +52,7 @@ class Grain(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One row of the time axis: [start_ms, end_ms), the local label, and whether the bucket is cut short."""
+    """A bucket of the time axis: [start_ms, end_ms), the local label, and whether the bucket is cut short."""
 
     start_ms: int
     end_ms: int
@@ -62,7 +64,7 @@ class Bucket:
 class Buckets:
     """Adjacent buckets in order.
 
-    Shapes: `starts`, `ends` int64 ms (n,), multiples of `CELL_MS`; `partial` bool (n,).
+    Shapes: `starts`, `ends` int64 (n,), UTC ms, multiples of `CELL_MS`; `partial` bool (n,).
     """
 
     zone: str
@@ -86,7 +88,7 @@ class Buckets:
 
     @cached_property
     def labels(self) -> list[str]:
-        """Each bucket's local start with offset, `2015-05-17T00:00:00+05:45`, at every grain (rule Z1).
+        """Each bucket's local start with offset, such as `2015-05-17T00:00:00+05:45`, at every grain (rule Z1).
 
         Example:
             >>> day = dt.date(2026, 10, 25)  # the clocks go back: vector Z-b
@@ -100,7 +102,7 @@ class Buckets:
 
 
 def cell_of(time_ms: _TimesT) -> _TimesT:
-    """Return the start of the instant's cell; an int or an int64 array.
+    """Return the start of the cell that contains the instant, in UTC ms, for an int or an int64 array.
 
     Example:
         >>> cell_of(2_699_999) == 2 * CELL_MS  # 00:44:59.999 is in the cell of 00:30
@@ -110,7 +112,7 @@ def cell_of(time_ms: _TimesT) -> _TimesT:
 
 
 def utc_day_of(time_ms: _TimesT) -> _TimesT:
-    """Return the instant's UTC day as days since 1970-01-01; an int or an int64 array.
+    """Return the instant's UTC day as days since 1970-01-01, for an int or an int64 array.
 
     Example:
         >>> utc_day_of(20_758 * DAY_MS - 1), utc_day_of(20_758 * DAY_MS)
@@ -120,7 +122,7 @@ def utc_day_of(time_ms: _TimesT) -> _TimesT:
 
 
 def day_start_ms(utc_day: _TimesT) -> _TimesT:
-    """Return the first instant of a UTC day given as days since 1970-01-01.
+    """Return the first instant, in UTC ms, of a UTC day given as days since 1970-01-01.
 
     Example:
         >>> day_start_ms(20_758)  # 2026-11-01T00:00Z
@@ -135,7 +137,7 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
     Raises:
         UnknownTimeZoneError: the zone does not exist.
         CivilTimeError: the last date is before the first, a date is out of range, or a day in this zone does not begin
-            on a quarter of an hour (local mean time, long ago).
+            on a quarter of an hour (as under local mean time before a zone adopted standard time).
 
     Example:
         >>> day = dt.date(2026, 4, 5)
@@ -153,10 +155,10 @@ def civil_range(zone: str, first_date: dt.date, last_date: dt.date) -> tuple[int
 
 
 def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start: int = MONDAY) -> Buckets:
-    """Return the buckets of [start_ms, end_ms); the first and last are clipped to the range and then flagged partial.
+    """Return the buckets of [start_ms, end_ms); the first and last are clipped to the range and flagged partial if cut.
 
-    Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A 23- or 25-hour day is whole. An
-    empty range has no buckets.
+    Hours that a 30- or 45-minute clock change cuts short are also partial (rule Z3). A day of 23 or 25 hours is not
+    partial. An empty range has no buckets.
 
     Raises:
         UnknownTimeZoneError: the zone does not exist.
@@ -174,7 +176,7 @@ def buckets_between(zone: str, start_ms: int, end_ms: int, grain: Grain, week_st
             f"range ends at {end_ms} ms, before its start at {start_ms} ms", first=start_ms, last=end_ms
         )
     span = np.array([start_ms, end_ms], np.int64)
-    local_days(zone, span)  # refuses an unknown zone, and instants outside the supported dates
+    local_days(zone, span)  # raises for an unknown zone and for instants outside the supported dates
     _require_cells(zone, span)
     edges = _whole_edges(zone, start_ms, end_ms, grain, week_start)
     first, last = np.searchsorted(edges, [start_ms, end_ms])
@@ -202,12 +204,13 @@ def _whole_edges(zone: str, start_ms: int, end_ms: int, grain: Grain, week_start
             return _hour_edges(zone, start_ms, end_ms)
         case _:
             first, last = local_days(zone, np.array([start_ms, max(start_ms, end_ms - 1)], np.int64)).tolist()
-            # Two more days: where clocks went back over midnight, a date's instants reach into the neighbouring date.
+            # A day more on either side, because a date's instants reach into the neighbouring date where clocks went
+            # back over midnight.
             return np.unique(day_starts(zone, _period_firsts(grain, first - 1, last + 2, week_start)))
 
 
 def _hour_edges(zone: str, start_ms: int, end_ms: int) -> I64Array:
-    """Return the instants where local minutes are 0, where the clocks change, and where days begin."""
+    """Return the instants at which a local hour begins, the clocks change, or a local day begins."""
     instants, offsets = offset_steps(zone, start_ms, end_ms + 1)
     ends = np.append(instants[1:], end_ms + HOUR_MS)
     begins = np.maximum(instants, start_ms - HOUR_MS)
@@ -220,7 +223,7 @@ def _hour_edges(zone: str, start_ms: int, end_ms: int) -> I64Array:
 
 
 def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int) -> I64Array:
-    """Return the first day of each period that covers [first_day, last_day], and the first day after them."""
+    """Return the first day of each period that overlaps [first_day, last_day], and the day after the last period."""
     if grain is Grain.DAY:
         return np.arange(first_day, last_day + 2, dtype=np.int64)
     if grain is Grain.WEEK:
@@ -235,7 +238,7 @@ def _period_firsts(grain: Grain, first_day: int, last_day: int, week_start: int)
 
 
 def _require_cells(zone: str, edges: I64Array) -> None:
-    """Refuse boundaries that do not start a cell; the message names the zone and the date."""
+    """Raise CivilTimeError for a boundary that does not start a cell; the message names the zone and the date."""
     off = edges[edges % CELL_MS != 0]
     if len(off):
         date = date_of(int(local_days(zone, off[:1])[0]))
@@ -250,6 +253,6 @@ def _require_cells(zone: str, edges: I64Array) -> None:
 
 
 def _offset_text(offset_ms: int) -> str:
-    """Return `+05:45`; offsets that reach a label are whole minutes."""
+    """Return the offset as `+05:45`; the offsets of labels are always whole minutes."""
     minutes = abs(offset_ms) // 60_000
     return f"{'-' if offset_ms < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"

@@ -1,7 +1,7 @@
-"""Checkpoints in long work: the points where the work checks whether its result is still wanted.
+"""Checkpoints: functions that long work calls to learn whether its result is still needed.
 
-Work calls its checkpoint between two steps; a step must end within a fraction of a second. The checkpoint's creator
-decides which clock and which call the checkpoint watches.
+Long work calls the checkpoint between two steps; each step must end within a fraction of a second. The creator of the
+checkpoint decides which clock and which RPC the checkpoint watches.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Checkpoint = Callable[[], None]
-"""Return to let the work go on; raise Abandoned when the result is no longer needed."""
+"""Returns if the work should go on; raises Abandoned if the result is no longer needed."""
 
 
 def unwatched() -> None:
-    """Let the work go on: no caller can abandon it.
+    """Return at once: the checkpoint of work that no caller can abandon.
 
     Example:
         >>> unwatched()  # returns, so the work goes on

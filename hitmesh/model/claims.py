@@ -18,10 +18,11 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderClaim:
-    """A hit's claim on (site, kind, id), keyed by position and row (rule D3): by an ORDER, or a REFUND with an id.
+    """The claim of an ORDER hit, or of a REFUND hit with a refund id, on (site, kind, id) (rule D3).
 
-    `order_id` is the order id or the refund id. `total` and `currency` come from an order; None and "" for a refund,
-    and for a claim from before claims carried them.
+    A claim is keyed by the position of the hit's record and the row of the hit in the record.
+    `order_id` is the order id or the refund id, depending on `kind`. `total` (micros) and `currency` are those of an
+    order. They are None and "" for a refund, and for claims stored by versions that did not yet store them.
     """
 
     site: str

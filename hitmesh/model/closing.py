@@ -1,9 +1,8 @@
-"""Decide by log time when a hit is late (rule T4) and when a UTC day is closed (decision A8).
+"""Decide by log time when a hit is late (rule T4) and when a UTC day is closed (architecture A8).
 
-Collectors, processors and reporters must share these limits. A separate function gives the earliest on-time event time
-while log time itself is ahead of the clock. A day closes 26 hours after its end: the visit cap (24 h), the allowed
-lateness (1 h) and a margin. The stream can then no longer change the day, and settlement recomputes the day from raw
-hits.
+Processors and reporters must share these limits. A day closes 26 hours of log time after its end: the visit cap (24 h),
+the allowed lateness (1 h) and a margin (1 h). From then on, the stream can no longer change the day, and settlement
+recomputes the day from raw hits.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ def is_closed(day: int, log_time: int) -> bool:
 
 
 def visits_wait_until(log_time: int) -> int:
-    """Return the earliest event time in ms that is still on time while log time is ahead and does not advance.
+    """Return the earliest event time, in UTC ms, of a hit that is on time at this log time.
+
+    Reports show this time for a partition whose log time is ahead of the clock. Such a log time stands still, so hits
+    with earlier event times are late until the clock has caught up.
 
     Example:
         >>> visits_wait_until(10 * 3_600_000) // 3_600_000  # 09:00 at a log time of 10:00 (rule T4)
@@ -34,7 +36,7 @@ def visits_wait_until(log_time: int) -> int:
 
 
 def first_open_day(log_time: int) -> int:
-    """Return the first UTC day that is not closed at a log time in ms; 0 for log times before any day closed.
+    """Return the first UTC day that is not closed at a log time in ms; 0 for a log time at which no day is closed.
 
     Example:
         >>> first_open_day(2 * DAY_MS + 26 * 3_600_000), first_open_day(2 * DAY_MS + 26 * 3_600_000 + 1)

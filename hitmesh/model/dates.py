@@ -1,4 +1,4 @@
-"""Calendar dates as google.type.Date, and the check that a date exists in the calendar."""
+"""Conversion between calendar dates and google.type.Date, with a check that the date exists in the calendar."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hitmesh.model.reasons import ErrorReason
 
 
 def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVALID_FIELD) -> dt.date:
-    """Return the calendar date in a message.
+    """Return the calendar date that a Date message holds.
 
     Args:
         field: path of the field in the request; an error names the field.
-        date: a full date.
-        reason: reason of the error.
+        date: a date with year, month and day.
+        reason: the reason that the error gives.
 
     Raises:
         RefusedError: the calendar has no such date.
@@ -39,7 +39,7 @@ def checked_date(field: str, date: Date, reason: ErrorReason = ErrorReason.INVAL
 
 
 def date_message(date: dt.date) -> Date:
-    """Return a date as a message.
+    """Return a date as a Date message.
 
     Example:
         >>> date_message(dt.date(2026, 11, 1)).month
@@ -49,7 +49,7 @@ def date_message(date: dt.date) -> Date:
 
 
 def date_text_of(date: Date) -> str:
-    """Return the numbers in a message as `2026-11-01`, even if the calendar has no such date.
+    """Return a Date message as `2026-11-01`, even if the calendar has no such date.
 
     Example:
         >>> date_text_of(Date(year=2026, month=13, day=1))

@@ -1,4 +1,4 @@
-"""UTC days, as days since 1970-01-01, in the notation `2026-11-01` and as google.type.Date."""
+"""Conversion of UTC days, numbered from 1970-01-01, to and from google.type.Date, and to text such as `2026-11-01`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.zones import CivilTimeError, date_of, day_number
 
 
 def day_of(field: str, date: Date) -> int:
-    """Return the day of a date.
+    """Return a Date message as days since 1970-01-01.
 
     Raises:
         RefusedError: the calendar has no such date, or the date is before 1970 or after 2199; the error names `field`.
@@ -29,7 +29,7 @@ def day_of(field: str, date: Date) -> int:
 
 
 def day_message(day: int) -> Date:
-    """Return a day as a message.
+    """Return a day as a Date message.
 
     Example:
         >>> day_message(20758).year

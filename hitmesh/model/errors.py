@@ -1,24 +1,26 @@
-"""The error tree, branched by the caller's next action.
+"""The error classes, grouped by how the caller must react.
 
 HitmeshError
 ├── RetryError          try again, not before `retry_after_s`
-│   ├── KeyNotLookedUp  too many unknown keys were looked up lately: this key may or may not exist
+│   ├── KeyNotLookedUp  too many recent look-ups found no key: this key may or may not exist
 │   ├── LogFull         the log cannot take the record now
 │   ├── Unavailable     a store or service does not answer
 │   │   └── DiskFull    the disk has no room for the write
-│   ├── PartitionsMoved the group gave partitions to another reader: read the new assignment
+│   ├── PartitionsMoved the consumer group reassigned partitions: read the new assignment
 │   └── CommitInDoubt   the outcome of a transaction is unknown: query the outcome, do not repeat the transaction
-├── RefusedError        the question or value is wrong: names field, rule and remedy; trying again changes nothing
-│   ├── NotFound        does not exist, or is not the caller's
+├── RefusedError        a value is wrong: the message names field, rule and remedy; a retry fails again
+│   ├── NotFound        the object does not exist, or is not the caller's
 │   ├── AlreadyExists   the name is taken by a different object
 │   ├── Unauthenticated the key is unknown or revoked
 │   └── PermissionDenied the key is valid, but lacks this permission
-├── Abandoned           the caller left or its deadline passed: nothing was decided
+├── Abandoned           the caller left or its deadline passed: the work has no result
 └── FatalError          give up: a bug or a broken store
-    ├── StaleGeneration another writer published first
+    ├── StaleGeneration another settlement of the site-day published first
     ├── Fenced          another writer took over: stop writing
     └── StoreCorrupt    stored bytes are damaged or in the wrong format
-Adapters translate driver errors at their edge; `hitmesh.runtime.rpc_errors` maps these errors to gRPC status.
+
+Adapters translate the errors of their drivers into these classes. `hitmesh.runtime.rpc_errors` maps these classes to
+gRPC status codes.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Final
 from hitmesh.model.reasons import ErrorReason, LocalReason, Reason
 
 MAX_VARIABLE_CHARS: Final = 200
-"""Longer variables of an error are cut when the error is sent or printed."""
+"""Maximum length of an error's variable when the error is sent or printed; longer variables are cut."""
 
 Variable = str | int | float
 
@@ -51,7 +53,7 @@ class HitmeshError(Exception):
             self.reason = reason
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables that are not empty, as texts of at most MAX_VARIABLE_CHARS characters.
+        """Return the non-empty variables as texts of at most MAX_VARIABLE_CHARS characters.
 
         Example:
             >>> HitmeshError("2,001 hits; the limit is 2,000", limit=2_000).metadata()
@@ -95,7 +97,7 @@ class DiskFull(Unavailable):
 
 
 class PartitionsMoved(RetryError):
-    """The reader's assignment changed; records read and not committed will be read again."""
+    """The reader's assignment changed; records that were read but not committed will be read again."""
 
     reason = LocalReason.PARTITIONS_MOVED
 
@@ -116,7 +118,7 @@ class RefusedError(HitmeshError):
         self.field = field
 
     def metadata(self) -> dict[str, str]:
-        """Return the variables, with `field` if the refusal has a field.
+        """Return the variables, and `field` if the error has a field.
 
         Example:
             >>> RefusedError("limit 0 is not 1 to 100,000", field="limit", max_rows=100_000).metadata()
@@ -156,11 +158,11 @@ class Abandoned(HitmeshError):
 
 
 class FatalError(HitmeshError):
-    """Trying again does not help."""
+    """A retry does not help."""
 
 
 class StaleGeneration(FatalError):
-    """Another entry was published for the site-day since the scan began; scan again."""
+    """Another generation of the site-day was published since the scan began; scan again."""
 
     reason = LocalReason.STALE_GENERATION
 

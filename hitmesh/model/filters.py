@@ -1,7 +1,7 @@
-"""A question's filter as a frozen tree: the reporter checks the tree and metric stores apply it.
+"""A report's filter as a frozen tree: the reporter validates the filter and metric stores apply the filter to rows.
 
-This module defines only the form of a filter. Comparisons are on dimension values as strings; an unset dimension
-compares as the text "(not set)" (or "(direct)" for `source`), so that a filter can name it.
+This module defines only the form of a filter. Dimension values are compared as strings. The null of a dimension is
+compared as the text "(not set)", and the null of `source` as "(direct)", so that a filter can select null.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Operator(StrEnum):
 class Comparison:
     """A dimension compared with values.
 
-    EQ, NE and RE2 (matches anywhere in the value) take exactly one value, IN takes one or more.
+    EQ, NE and RE2 take exactly one value; IN takes one or more. An RE2 pattern may match anywhere in the dimension.
     """
 
     dimension: str
@@ -85,7 +85,7 @@ NULL_NAMES = {"source": DIRECT}
 
 
 def null_name(dimension: str) -> str:
-    """Return the name of the dimension's null.
+    """Return the text that stands for the dimension's null.
 
     Example:
         >>> null_name("source"), null_name("campaign")  # rules §9

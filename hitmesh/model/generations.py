@@ -1,4 +1,4 @@
-"""Dirty site-days, generations and settlement results: values for the settler and for reports."""
+"""Dirty site-days, generations and settlement results, as used by the settler and by reports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 from hitmesh.model.positions import PartitionId, Position
 from hitmesh.model.sites import SiteDay
 
-# Marks that settlement itself makes (a changed carry, a changed order winner) come from this log.
+# The log name in the positions of dirty marks that settlement itself makes (a changed carry, a changed order winner).
 SETTLEMENT_LOG = "settlement"
 
-# The generation of all stream rows; settlements count from 1.
+# The generation number of all stream rows; the generations of settlements are numbered from 1.
 STREAM_GENERATION: Final = 0
 
 
@@ -20,7 +20,8 @@ STREAM_GENERATION: Final = 0
 class DirtyMark:
     """States that a record at `position` changed a site-day's data.
 
-    `hits` counts the record's hits on the site-day, with Σ and ⊕ of their hit_hash (rule D5, pending).
+    `hits` is the number of the record's hits on the site-day; `sum64` is Σ mod 2⁶⁴ and `xor64` is ⊕ over the hit_hash
+    of these hits. The ledger counts them as pending (rule D5).
     """
 
     site_day: SiteDay
@@ -33,7 +34,7 @@ class DirtyMark:
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """A site-day's marks in one partition: [first_offset, last_offset], both marked."""
+    """The range of a site-day's dirty marks in one partition: the first and the last marked offset, both included."""
 
     partition: PartitionId
     first_offset: int
@@ -43,9 +44,9 @@ class MarkRange:
 
 @dataclass(frozen=True, slots=True)
 class DirtySiteDay:
-    """A site-day that waits to be settled, with its marks at the time of `take`.
+    """A site-day that waits to be settled, with the dirty marks that it had when `DirtyDays.take` returned it.
 
-    A site-day that only waited for its day to close has no marks.
+    A site-day that only waited for its day to close has no dirty marks.
     """
 
     site_day: SiteDay
@@ -54,7 +55,7 @@ class DirtySiteDay:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEntry:
-    """A site-day's published generation. The highest sequence wins (decision A9)."""
+    """A site-day's published generation. The entry with the highest sequence is current (architecture A9)."""
 
     generation: int
     sequence: int
@@ -77,17 +78,21 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a settled site-day differs from the stream's result (decision A8): 0 where no hit came late.
+    """How a settled site-day differs from the stream's result (architecture A8).
 
     Attributes:
         confirmed: whether the stream's own rows were published.
-        rows_differ: whether any row differs, by the digest over all rows.
-        sketch_provisional: whether a visitor moved out of a sketch, which cannot remove the visitor (rule S8).
-        measures: settled − stream, excluded and other rows together, nonzero measures only. Without the amounts of
-            whole-order refunds, which the stream cannot know.
-        row_measures: rows in the metric store − stream, likewise: nonzero when the metric store lost or doubled stream
-            rows.
-        full_refunds: sum that refunds without an amount took from their orders, all currencies together (rule D3).
+        rows_differ: whether any row differs, according to the digest over all rows. If a partial's digest lacks the
+            mesh secret, the sums of the measures decide instead. Also true if `row_measures` is not empty.
+        sketch_provisional: whether a visitor moved to other dimensions and remains in the old sketch, because sketches
+            cannot remove a visitor (rule S8).
+        measures: nonzero differences (settled − stream) by measure, over the rows of excluded and of other hits
+            together. `full_refunds` is not part of the difference in refunds, because the stream cannot know the
+            amounts of whole-order refunds.
+        row_measures: nonzero differences (stream rows in the metric store − stream) by measure. A difference shows that
+            the metric store lost or doubled stream rows.
+        full_refunds: sum, in micros, of the refunds that got their amount from their order (rule D3); all currencies
+            together.
     """
 
     confirmed: bool

@@ -1,4 +1,4 @@
-"""Hit types and flags as stored numbers, equal to the numbers in hitmesh.api.hit.v1.HitType."""
+"""Hit types, cart actions and time sources. Their numbers are stored; hit types equal hitmesh.api.hit.v1.HitType."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class HitType(IntEnum):
-    """A hit's type; the numbers of the protobuf enum."""
+    """A hit's type, with the numbers of the protobuf enum."""
 
     PAGE_VIEW = 1
     SCREEN_VIEW = 2
@@ -23,14 +23,14 @@ class HitType(IntEnum):
     PRODUCT_VIEW = 13
 
 
-# Never interactive (rules §4); an EVENT may be sent as non-interactive too.
+# Hits of these types are never interactive (rules §4). A client may also send an EVENT as non-interactive.
 NON_INTERACTIVE = frozenset(
     {HitType.ENGAGEMENT, HitType.PERFORMANCE, HitType.REFUND, HitType.EXCEPTION, HitType.IDENTIFY}
 )
 
 
 class CartAction(IntEnum):
-    """The change to a cart; the numbers of the protobuf enum."""
+    """The change that a CART_UPDATE makes to a cart, with the numbers of the protobuf enum."""
 
     ADD = 1
     REMOVE = 2

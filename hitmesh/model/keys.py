@@ -1,8 +1,8 @@
 """Identity: hashes, visitor keys, partitions.
 
-Hashes that are stored never change: hash64 is XXH3-64 (seed 0) over length-prefixed UTF-8, visitor keys are BLAKE2b
-keyed by the site's secret (rule I1). Golden values in tests/unit/test_keys.py pin both. Whole columns are hashed in
-hitmesh.model.rows.hash_columns.
+Stored hashes never change: hash64 is XXH3-64 (seed 0) over length-prefixed UTF-8, and visitor keys are BLAKE2b-128
+keyed by the site's secret (rule I1). Golden values in tests/unit/test_keys.py pin both functions.
+hitmesh.model.rows.hash_columns hashes whole columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _U64 = np.uint64
 
 
 def hash64(*parts: str) -> int:
-    """Return XXH3-64 over the parts, each as 4-byte little-endian byte length and UTF-8 bytes.
+    """Return XXH3-64 over the parts; each part is its length in bytes (4 bytes, little-endian), then its UTF-8 bytes.
 
     Example:
         >>> f"{hash64('hit-1'):016x}"
@@ -36,7 +36,7 @@ def hash64(*parts: str) -> int:
 
 
 def visitor_key(site_secret: bytes, kind: str, *parts: str) -> tuple[int, int]:
-    """Return the visitor key as (high, low) 64 bits: BLAKE2b-128 keyed by the site's secret (rule I1).
+    """Return the high and the low 64 bits of the visitor key: BLAKE2b-128 keyed by the site's secret (rule I1).
 
     Args:
         site_secret: 16 to 64 bytes; never leaves the collector.
@@ -65,13 +65,15 @@ def partition_of(
     spread: U64Array,
     partitions: int,
 ) -> I32Array:
-    """Return each hit's partition: (hash64(site) + visitor mod spread) mod P (decision A4).
+    """Return each hit's partition: (hash64(site) + visitor_lo mod spread) mod partitions (architecture A4).
+
+    A spread of 0 counts as 1.
 
     Example:
         >>> site, visitors = np.full(3, 10, np.uint64), np.array([0, 1, 2], np.uint64)
         >>> partition_of(site, visitors, np.full(3, 1, np.uint64), 4).tolist()  # a site has one partition
         [2, 2, 2]
-        >>> partition_of(site, visitors, np.full(3, 2, np.uint64), 4).tolist()  # spread over two (decision A4)
+        >>> partition_of(site, visitors, np.full(3, 2, np.uint64), 4).tolist()  # spread over two (architecture A4)
         [2, 3, 2]
     """
     shifted = site_hash % _U64(partitions) + visitor_lo % np.maximum(spread, _U64(1))

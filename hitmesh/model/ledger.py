@@ -1,4 +1,4 @@
-"""The names in a ledger row: what a row counts, and the outcomes of hits (rule D5)."""
+"""The names in a ledger row: the kinds of rows and the outcomes of hits (rule D5)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from enum import StrEnum
 
 
 class LedgerKind(StrEnum):
-    """The meaning of `at` in a ledger row."""
+    """The kind of a ledger row, which decides the meaning of its `at`."""
 
-    CELL = "cell"  # start of the collect time's cell, UTC ms: received = rejected + accepted
-    DAY = "day"  # UTC day of event time: accepted = counted + duplicate + excluded + pending
-    WAITS = "waits"  # UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
+    CELL = "cell"  # `at` is the start of the collect time's cell, UTC ms: received = rejected + accepted
+    DAY = "day"  # `at` is the UTC day of event time: accepted = counted + duplicate + excluded + pending
+    # `at` is the UTC day of event time: counted or excluded hits in no visit until the day is settled (rule S9)
+    WAITS = "waits"
 
 
 class LedgerClass(StrEnum):
-    """The outcome of hits (rule D5). In kind DAY, the other classes must add up to ACCEPTED."""
+    """The outcome of hits (rule D5). For kind DAY, the other classes of the row's key must add up to ACCEPTED."""
 
     RECEIVED = "received"
     REJECTED = "rejected"
@@ -22,4 +23,4 @@ class LedgerClass(StrEnum):
     COUNTED = "counted"
     DUPLICATE = "duplicate"
     EXCLUDED = "excluded"
-    PENDING = "pending"  # history: raw only, until the day is settled
+    PENDING = "pending"  # history hits: only in the raw store until the day is settled

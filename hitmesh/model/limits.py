@@ -1,59 +1,60 @@
-"""The numbers of docs/rules.md, each defined once and imported from here; and the limit of key look-ups."""
+"""The constants of docs/rules.md, defined only here, and the rate limit of look-ups of unknown keys."""
 
 from __future__ import annotations
 
 from typing import Final
 
 CELL_MS: Final = 900_000
-"""The length of a cell, the shortest bucket of time."""
+"""Length of a cell, the shortest bucket of time: 15 minutes."""
 MAX_SKEW_MS: Final = 5 * 60_000
-"""Rule T2: an event time further ahead of collect time is clamped to collect time."""
+"""Rule T2: an event time that is ahead of collect time by more than this is clamped to collect time."""
 MAX_AHEAD_MS: Final = 24 * 3_600_000
-"""Rule T2: a hit whose event time is further ahead is refused."""
+"""Rule T2: a hit whose event time is ahead of collect time by more than this is refused."""
 MAX_AGE_MS: Final = 72 * 3_600_000
-"""Rule T3: an older hit with a browser key is refused."""
+"""Rule T3: a hit with a browser key that is older than this is refused."""
 MAX_SERVER_AGE_MS: Final = 397 * 86_400_000
-"""Rule T3: an older hit with a server key is refused; the longest possible 13 months."""
+"""Rule T3: a hit with a server key that is older than this is refused. 13 months have at most 397 days."""
 LATENESS_MS: Final = 3_600_000
-"""Rule T4, allowed lateness: a hit is late when its log time is further than this after its event time."""
+"""Rule T4, allowed lateness: a hit is late when its log time is later than its event time by more than this."""
 CLOSED_AFTER_MS: Final = 26 * 3_600_000
-"""Rule T4: a UTC day closes this long after its end: the visit cap (24 h), the allowed lateness and a margin."""
+"""Rule T4: a UTC day closes this long after its end: the visit cap (24 h), the allowed lateness (1 h), 1 h margin."""
 IPV4_PREFIX_BITS: Final = 24
-"""Rule I1: bits of an IPv4 address that are kept."""
+"""Rule I1: number of leading bits of an IPv4 address that are kept."""
 IPV6_PREFIX_BITS: Final = 48
-"""Rule I1: bits of an IPv6 address that are kept."""
+"""Rule I1: number of leading bits of an IPv6 address that are kept."""
 HEARTBEAT_S: Final = 10.0
-"""Rule L1: seconds between heartbeats in every partition, unless the collector's settings differ."""
+"""Rule L1: default interval between heartbeats in every partition; a setting of the collector."""
 DELAYED_AFTER_MS: Final = 15 * 60_000
-"""Rule L2: an answer that is further behind is DELAYED."""
+"""Rule L2: an answer that is behind by more than this is DELAYED."""
 DEGRADED_AFTER_MS: Final = 60 * 60_000
-"""Rule L2: an answer that is further behind is DEGRADED."""
+"""Rule L2: an answer that is behind by more than this is DEGRADED."""
 AHEAD_TOLERANCE_MS: Final = DELAYED_AFTER_MS
-"""Rule L2: lead of log time over the current time beyond which operators are warned; only a wrong clock makes 10
-min."""
+"""Rule L2: operators are warned when log time is ahead of the present by more than this.
+
+If only the clock of the log is wrong, log time is ahead by at most MAX_LEAD_MS (rule L1)."""
 DERIVED_FROM_MS: Final = 24 * 3_600_000
-"""Rule L4: without a carry, open visits are derived from raw hits of this long before the day."""
+"""Rule L4: without a carry, open visits are derived from the raw hits of this period before the day."""
 FOLLOWED_MS: Final = 24 * 3_600_000
-"""Rule L4: settlement follows an open visit at most this long past the day's end."""
+"""Rule L4: settlement follows a visit that is open at the day's end for at most this long after the day's end."""
 MAX_LEAD_MS: Final = 10 * 60_000
-"""Rule L1: maximum lead of log time over the latest collect time in a record."""
+"""Rule L1: maximum lead of a record's log time over the latest collect time in the record."""
 COPY_WINDOW_MS: Final = 7_200_000
-"""Rule D2: maximum distance in event time between two copies."""
+"""Rule D2: maximum difference in event time between two copies of a hit."""
 COPY_LOG_MS: Final = 5_400_000
-"""Rule D2: the stream finds a copy up to this much log time after the original."""
+"""Rule D2: the stream finds every copy that arrives within this log time after the original."""
 VISIT_GAP_MS: Final = 1_800_000
-"""Rule S1: a visit ends after this long without a hit, unless the site's policy differs."""
+"""Rule S1: a visit ends when its next hit comes later than this; default of the site's policy."""
 VISIT_CAP_MS: Final = 86_400_000
-"""Rule S5: maximum duration of a visit, unless the site's policy differs."""
+"""Rule S5: maximum duration of a visit; default of the site's policy."""
 MAX_VISIT_HITS: Final = 5_000
-"""Rule S5: a later hit starts a new visit, unless the site's policy differs."""
+"""Rule S5: maximum number of hits in a visit, the next hit starts a new visit; default of the site's policy."""
 KEPT_HITS_OF_VISITOR: Final = 5_000
-"""Rule S9: with more kept hits of a visitor, later hits out of order wait for settlement."""
+"""Rule S9: if the stream keeps more hits of a visitor than this, further hits out of order wait for settlement."""
 LG_K_CELL: Final = 12
-"""Metric `visitors`: lg k of the theta sketch of a cell."""
+"""Metric `visitors`: lg k of a cell's theta sketch, a sample of at least 2^12 hashes unless exact."""
 LG_K_UNION: Final = 14
-"""Metric `visitors`: lg k of a union of sketches."""
+"""Metric `visitors`: lg k of a union of sketches, which keeps at most 2^14 hashes."""
 MAX_ABS_MICROS: Final = 10**18
-"""Rule M1: the largest amount of money, 10^12 units. Sums are wider than an int64 (hitmesh.model.amounts)."""
+"""Rule M1: largest absolute amount in micros, 10^12 currency units. Sums may exceed int64 (hitmesh.model.amounts)."""
 UNKNOWN_KEYS_S: Final = 200
-"""Maximum look-ups per second of nonexistent ingest keys, for each process."""
+"""Rate limit of each process: maximum look-ups of unknown ingest keys per second."""

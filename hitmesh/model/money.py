@@ -1,7 +1,7 @@
-"""Money: whole micros of an ISO 4217 currency (rules M1, M5; steps 2 and 8 of the journey).
+"""The currency codes of ISO 4217, and the formatting of amounts (rules M1, M5; steps 2 and 8 of the journey).
 
-This module defines which currency codes exist and how an amount is formatted. Everywhere else amounts are int64 micros,
-a millionth of the currency's unit; binary floats never hold money.
+An amount is an integer number of micros; a micro is a millionth of the currency's unit (1,000,000 micros = 1 EUR).
+Stored amounts are int64, and sums are exact beyond int64 (hitmesh.model.amounts). Floats never hold money.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from hitmesh.model.reasons import ErrorReason
 
 MICROS: Final = 1_000_000
 MICRO_DIGITS: Final = 6
-# Bounds of a sum that is stored or sent in one field.
+# Bounds of an amount or sum that is stored or sent in a single field.
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 
-# Codes withdrawn since 2014 and absent from the current ISO list: imported history still has them.
+# Codes withdrawn since 2014, with their decimal places. The current ISO list lacks them, but imported hits have them.
 _WITHDRAWN: Final = {
     "ANG": 2, "BGN": 2, "BYR": 0, "CUC": 2, "HRK": 2, "LTL": 2,
     "LVL": 2, "MRO": 2, "SLL": 2, "STD": 2, "VEF": 2, "ZWL": 2,
 }  # fmt: skip
 
-# Decimal places by code. Codes without a minor unit (metals, XXX) show all six digits.
+# Decimal places by code. Amounts in a code without a minor unit (metals, XXX) are shown with all six digits.
 EXPONENTS: Final[Mapping[str, int]] = MappingProxyType(
     _WITHDRAWN
     | {currency.code: MICRO_DIGITS if currency.exponent is None else currency.exponent for currency in Currency}
@@ -34,11 +34,11 @@ CURRENCIES: Final[frozenset[str]] = frozenset(EXPONENTS)
 
 
 class MoneyError(RefusedError, ValueError):
-    """A currency code that does not exist; the message names value, rule and remedy."""
+    """The currency code does not exist; the message names value, rule and remedy."""
 
 
 def exponent(code: str) -> int:
-    """Return the number of decimal places in which the currency is shown: JPY 0, EUR 2, KWD 3.
+    """Return the number of decimal places with which amounts are shown: 0 for JPY, 2 for EUR, 3 for KWD.
 
     Raises:
         MoneyError: the currency does not exist.
@@ -58,9 +58,12 @@ def exponent(code: str) -> int:
 
 
 def format_micros(micros: int, code: str) -> str:
-    """Return the amount for display, rounded half-even to the currency's places: `-30.00` (rule M5).
+    """Return the amount for display, such as `-30.00`: rounded half-even to the currency's decimal places (rule M5).
 
-    The rounded text is never used in a computation. Raises MoneyError for an unknown currency.
+    No computation may use the rounded text.
+
+    Raises:
+        MoneyError: the currency does not exist.
 
     Example:
         >>> format_micros(-30_000_000, "EUR"), format_micros(2_500_000, "JPY"), format_micros(1_234_500, "KWD")
@@ -74,7 +77,7 @@ def format_micros(micros: int, code: str) -> str:
 
 
 def _divide_half_even(amount: int, divisor: int) -> int:
-    """Return a non-negative amount over the divisor, ties to the even neighbour."""
+    """Return a non-negative amount divided by the divisor, rounded half-even."""
     quotient, remainder = divmod(amount, divisor)
     twice = 2 * remainder
     return quotient + (twice > divisor or (twice == divisor and quotient % 2 == 1))

@@ -1,4 +1,7 @@
-"""Merchant and site names, in full and short form. Standard library only, so commands start fast."""
+"""Merchant and site names, in full and short form.
+
+This module imports only the standard library and `hitmesh.model.errors`, so that commands start fast.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 from hitmesh.model.errors import RefusedError
 
 _PART: Final = r"[a-z0-9][a-z0-9-]{0,63}"
-# Stands in place of a merchant in the keys of operators. No name of a merchant or site matches this name.
+# The value of `merchant` in the keys of operators. MERCHANT_PATTERN does not match it, so no merchant has this name.
 OPERATORS: Final = "operators"
 MERCHANT_PATTERN: Final = re.compile(rf"merchants/{_PART}")
 SITE_PATTERN: Final = re.compile(rf"merchants/({_PART})/sites/({_PART})")
@@ -19,7 +22,7 @@ def site_name(text: str) -> str:
     """Return `merchants/m/sites/s` for a full name or for `m/s`.
 
     Raises:
-        RefusedError: the text is neither.
+        RefusedError: the text is neither a full name nor `m/s`.
 
     Example:
         >>> site_name("demo/shop")
@@ -37,7 +40,7 @@ def site_name(text: str) -> str:
 
 
 def short_site_name(name: str) -> str:
-    """Return `m/s` for a full name; any other text unchanged.
+    """Return `m/s` for a site's full name; return any other text unchanged.
 
     Example:
         >>> short_site_name("merchants/demo/sites/shop"), short_site_name("merchants/demo")

@@ -1,7 +1,8 @@
-"""Filter patterns (RE2), matched together over distinct values.
+"""Filter patterns in RE2 syntax, matched together against the distinct values of a dimension.
 
-Matching cost has two limits that a refusal names: the total instructions of all patterns, and instructions × bytes to
-match. RE2 matches in time linear in both, so no pattern costs more. The checkpoint is called between blocks of values.
+Two limits bound the cost: the number of RE2 instructions of all patterns together, and this number times the number of
+characters in all values. They bound the time, because RE2 needs at most time proportional to their product. An error
+names the exceeded limit. The checkpoint is called between blocks of values.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ from hitmesh.model.checkpoints import Checkpoint, unwatched
 from hitmesh.model.errors import RefusedError
 from hitmesh.model.reasons import ErrorReason
 
-# All patterns in a question. `^/blog/` has 4 instructions, a 500-character pattern mostly fewer than 1,000.
+# Maximum number of RE2 instructions, all patterns of a question together. The pattern `^/blog/` compiles to 4
+# instructions, and most patterns of 500 characters compile to fewer than 1,000.
 MAX_PROGRAM: Final = 10_000
-# Instructions × bytes: about 10 core seconds when an automaton restarts at every byte, and usually 0.1 s.
+# Maximum of RE2 instructions × characters to match. At the limit, matching usually takes 0.1 s of CPU time, and about
+# 10 s when RE2 has to rebuild the automaton at every byte.
 MAX_STEPS: Final = 20_000_000_000
+# Maximum memory of an automaton, in bytes.
 MAX_MEMORY: Final = 8 << 20
-# Patterns in an automaton. The states of larger automata exceed the memory and are rebuilt at every byte.
+# Maximum number of RE2 instructions, all patterns of an automaton together, unless the automaton has only one pattern.
+# The states of a larger automaton would exceed MAX_MEMORY, and RE2 would rebuild them at every byte.
 _SET_PROGRAM: Final = 1_000
+# Number of values between two calls of the checkpoint.
 _BLOCK: Final = 1_024
 
 
 def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
-    """Return the pattern's number of instructions.
+    """Return the number of RE2 instructions to which the pattern compiles.
 
     Raises:
-        RefusedError: INVALID_REGEXP: the pattern is not valid RE2, or needs more memory.
+        RefusedError: the pattern is not valid RE2, or needs more than `max_memory` bytes (INVALID_REGEXP).
 
     Example:
         >>> program_of("^/blog/") < program_of("^/blog/[0-9]{4}/")
@@ -51,10 +57,10 @@ def program_of(pattern: str, max_memory: int = 1 << 20) -> int:
 
 
 def refuse_program(patterns: Iterable[str], max_program: int = MAX_PROGRAM) -> None:
-    """Refuse patterns that are too large together.
+    """Raise if the patterns together compile to more than `max_program` RE2 instructions.
 
     Raises:
-        RefusedError: FILTER_TOO_DEAR, or INVALID_REGEXP.
+        RefusedError: the patterns exceed the limit (FILTER_TOO_DEAR), or a pattern is not valid RE2 (INVALID_REGEXP).
 
     Example:
         >>> refuse_program(["^/blog/", "^/shop/"])
@@ -87,7 +93,8 @@ def matching_values(
     """Return, for each pattern, the values that contain a match, in the order of `values`.
 
     Raises:
-        RefusedError: INVALID_REGEXP; FILTER_TOO_DEAR when patterns and values together exceed a limit.
+        RefusedError: a pattern is not valid RE2 (INVALID_REGEXP), or the patterns, or patterns and values together,
+            exceed a limit (FILTER_TOO_DEAR).
 
     Example:
         >>> matching_values(["^/blog/", "shoes$"], ["/blog/shoes", "/shop/shoes"])
@@ -130,7 +137,7 @@ class _Automaton:
             self._set.Add(pattern)
         try:
             self._set.Compile()
-        except re2.error:  # needs more memory; only a pattern in a group by itself is that large
+        except re2.error:  # needs more than MAX_MEMORY; only a pattern that is alone in its group is that large
             self._set = None
 
     def found_in(self, value: str) -> Iterable[str]:
@@ -140,7 +147,7 @@ class _Automaton:
 
 
 def _together(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Yield the patterns in groups that are small enough for an automaton."""
+    """Yield the patterns in groups of at most _SET_PROGRAM instructions; a larger pattern forms a group by itself."""
     group: list[str] = []
     size = 0
     for pattern, its_size in sizes.items():

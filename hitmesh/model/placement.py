@@ -1,4 +1,4 @@
-"""Where a site's hits lie in the log, and the version of the numbers made from these hits (architecture A4)."""
+"""The partitions that hold a site's hits, and the version of the data derived from these hits (architecture A4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Progress = Mapping[PartitionId, PartitionProgress]
 
 @lru_cache(maxsize=8_192)
 def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
-    """Return the partitions that can hold the site's hits, given the number of partitions (architecture A4).
+    """Return which of the `partitions` partitions of a log can hold the site's hits (architecture A4).
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
@@ -30,7 +30,7 @@ def partitions_of_site(site: Site, partitions: int) -> frozenset[int]:
 
 
 def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, PartitionProgress]:
-    """Return the progress of the partitions that can hold the site's hits, over all logs.
+    """Return the progress in the partitions, of all logs, that can hold the site's hits.
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
@@ -50,7 +50,7 @@ def own_partitions(site: Site, progress: Progress) -> dict[PartitionId, Partitio
 
 
 def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, int]:
-    """Return the next offset in each partition that can hold the sites' hits.
+    """Return the next offset to read in each partition that can hold the sites' hits.
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")
@@ -66,7 +66,7 @@ def offsets_of(sites: Iterable[Site], progress: Progress) -> dict[PartitionId, i
 
 
 def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
-    """Return the next offset in each partition; no partition when the progress is unknown.
+    """Return the next offset to read in each partition; an empty mapping when the progress is unknown.
 
     Example:
         >>> all_offsets({PartitionId("rejected", 0): PartitionProgress(7, 0)})
@@ -80,14 +80,14 @@ def all_offsets(progress: Progress | None) -> dict[PartitionId, int]:
 def data_version(sites: Sequence[Site], hits: Progress, refusals: Progress | None, sequences: int) -> str:
     """Return the version of the sites' data as `s<sum of settlement sequences>.p<sum of committed offsets>`.
 
-    Both parts only grow. The committed positions determine the live stream's counts: positions in the partitions
-    that can hold the sites' hits, and in the partitions of refusals.
+    Neither sum ever decreases. The offsets are those that determine the live stream's counts: the committed offsets in
+    the partitions that can hold the sites' hits, and in all partitions of the refusals topic.
 
     Args:
-        sites: the sites.
+        sites: the sites of the report.
         hits: the processor's committed progress in the hits topic, read before `sequences`.
-        refusals: the same in the refusals topic.
-        sequences: the sum of the sites' sequences of published settlements.
+        refusals: the processor's committed progress in the refusals topic, or None when unknown.
+        sequences: the sum, over the sites, of the highest sequence of a published settlement (`Generations.sequence`).
 
     Example:
         >>> shop = Site("merchants/demo/sites/shop", "UTC", "USD", b"sixteen or more b")

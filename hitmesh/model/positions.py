@@ -1,4 +1,4 @@
-"""Places in the log: topics, partitions, positions, and a group's reading progress."""
+"""Locations in the log: topics, partitions, positions, and the progress of a reader or consumer group."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Topic(StrEnum):
 
 
 class PartitionId(NamedTuple):
-    """A partition of a log. A recreated topic is a new log (decision A4)."""
+    """A partition of a log. A recreated topic is a new log with a new id (architecture A4)."""
 
     log: str
     partition: int
 
 
 class Position(NamedTuple):
-    """A record's location. Positions in one partition order like the log."""
+    """A record's location. In a partition, the order of positions is the order of the records."""
 
     log: str
     partition: int
@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
 
 class LoggedPosition(NamedTuple):
-    """An appended record's location, and the time at which the log took the record."""
+    """An appended record's location, and its log time in UTC ms (rule L1)."""
 
     position: Position
     log_time: int
@@ -38,7 +38,7 @@ class LoggedPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """A reader's progress: the next offset to read, and the log time up to which everything is applied."""
+    """Progress in a partition: the next offset to read, and the log time of the last record before that offset."""
 
     next_offset: int
     log_time: int

@@ -1,4 +1,4 @@
-"""A question to the metric store, as a value."""
+"""A query to a metric store, as a value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MetricQuery:
-    """A question to a metric store: sums and sketches from one row source, by bucket and dimensions.
+    """A query to a metric store: sums and sketches from a single row source, grouped by bucket and dimensions.
 
-    `bucket_starts` are ascending UTC ms, multiples of 15 min; bucket i is [bucket_starts[i], bucket_starts[i+1]), the
-    last bucket ends at `end`. A single start makes the whole range one bucket.
-    `generations` names the generation to read per site-day; other rows do not exist for the query.
+    `bucket_starts` are ascending UTC ms, multiples of 15 min. Bucket i is [bucket_starts[i], bucket_starts[i+1]), and
+    the last bucket ends at `end`. With a single start, the whole range is a single bucket.
+    `generations` gives the generation to read for each site-day; the query must ignore all other rows.
     """
 
     source: RowSource
@@ -32,4 +32,4 @@ class MetricQuery:
     sketches: tuple[str, ...] = ()
     filter: Filter | None = None
     include_excluded: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)  # the question's dimension → column, where the two differ
+    columns: Mapping[str, str] = field(default_factory=dict)  # dimension of the report → column, if the names differ

@@ -1,7 +1,8 @@
-"""Reasons: the stable UPPER_SNAKE names of why a hit is refused, repaired or flagged, and of why a call fails.
+"""Reasons: stable UPPER_SNAKE names that say why a hit was refused, repaired or flagged, or why a call failed.
 
-Each name stands here only. HitReason and ErrorReason are public: tests/unit/test_reasons.py compares them with
-hitmesh.api.collector.v1.Reason and hitmesh.api.error.v1.ErrorReason, whose comments say when a reason occurs.
+Each enum defines its names once. HitReason and ErrorReason are part of the public contract:
+tests/unit/test_reasons.py compares them with hitmesh.api.collector.v1.Reason and hitmesh.api.error.v1.ErrorReason. The
+comments of these protobuf enums document when each reason occurs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ ERROR_DOMAIN: Final = "hitmesh.dev"
 
 
 class HitReason(StrEnum):
-    """Why a hit or batch was refused, repaired or must be sent again; ID_COLLISION is a verdict after the ack."""
+    """Why a hit or batch was refused, was repaired or must be sent again; ID_COLLISION is found only after the ack."""
 
     UNKNOWN_KEY = "UNKNOWN_KEY"
     KEY_REVOKED = "KEY_REVOKED"
@@ -39,7 +40,7 @@ class HitReason(StrEnum):
 
 
 class HitFlag(IntFlag):
-    """Reversible flags of a stored hit, as bits in the column `flags`."""
+    """Flags of a stored hit, as bits in the column `flags`. A flagged hit is stored like any other hit."""
 
     CLOCK_SKEW = 1
     BOT_UA = 2
@@ -51,7 +52,7 @@ EXCLUDING_FLAGS: Final = HitFlag.BOT_UA | HitFlag.SPAM_REFERRER
 
 
 class ErrorReason(StrEnum):
-    """Why a call failed: the values of google.rpc.ErrorInfo.reason that an RPC returns."""
+    """Why an RPC failed: the values of google.rpc.ErrorInfo.reason."""
 
     INTERNAL = "INTERNAL"
     UNAVAILABLE = "UNAVAILABLE"
@@ -112,7 +113,7 @@ class ErrorReason(StrEnum):
 
 
 class LocalReason(StrEnum):
-    """Why a process, command or library call failed, for errors that no RPC returns."""
+    """Why a process, command or library call failed; no RPC returns these reasons."""
 
     FENCED = "FENCED"
     PARTITIONS_MOVED = "PARTITIONS_MOVED"

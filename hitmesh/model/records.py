@@ -10,7 +10,7 @@ from hitmesh.model.sites import SiteDay
 
 
 class RecordKind(IntEnum):
-    """A record's content; the numbers of hitmesh.internal.log.v1.RecordKind."""
+    """A record's kind of content, with the numbers of hitmesh.internal.log.v1.RecordKind."""
 
     HITS = 1
     REJECTED = 2
@@ -20,10 +20,11 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record to append: `value` as hitmesh.model.rows.columns packs it; all other fields form log.v1.RecordHeader.
+    """A record to append. `value` is a value of hitmesh.model.rows.columns:pack_record; all other fields are headers.
 
-    `hits` is the number of hits that the record announces; `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over their hash64
-    (rule D5); `hits` is None when the writer announced nothing.
+    The headers form hitmesh.internal.log.v1.RecordHeader. `hits` is the number of hits that the record announces, None
+    if the writer announced no number. `sum64` and `xor64` are Σ mod 2⁶⁴ and ⊕ over the hash64 of these hits (rule D5).
+    Times are UTC ms.
     """
 
     kind: RecordKind
@@ -51,7 +52,7 @@ class LoggedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A stored record of accepted hits and the site-days that occur in it."""
+    """A stored record of accepted hits, with the site-days of its hits."""
 
     position: Position
     log_time: int
@@ -65,7 +66,10 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class RejectedHit:
-    """A stored refused hit: reason and at most 4 KiB of the original bytes."""
+    """A stored refusal of a hit, or of a batch: the reason and at most 4 KiB of the original bytes.
+
+    `hits` is the number of refused hits: 1, or all hits of a batch that was refused whole.
+    """
 
     position: Position
     row: int

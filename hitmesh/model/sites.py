@@ -1,4 +1,4 @@
-"""Sites, keys and site-days: values that cross the ports."""
+"""Sites, keys and site-days, as the interfaces in hitmesh.ports use them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hitmesh.model.limits import MAX_VISIT_HITS, VISIT_CAP_MS, VISIT_GAP_MS
 
 @dataclass(frozen=True, slots=True)
 class VisitPolicy:
-    """The rules that group hits into visits (rules §4)."""
+    """The limits and switches of the rules that group hits into visits (rules §4)."""
 
     version: str = "v1"
     gap_ms: int = VISIT_GAP_MS
@@ -23,7 +23,11 @@ class VisitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site. `secret` keys visitor hashes and never leaves the back end."""
+    """A site.
+
+    `secret` is the key of the visitor hashes and never leaves the back end. `spread` is the number of partitions over
+    which the site's visitors are spread (hitmesh.model.keys:partition_of). `created_at` is in UTC ms.
+    """
 
     name: str
     time_zone: str
@@ -38,7 +42,7 @@ class Site:
 
 
 class KeyKind(StrEnum):
-    """A key's kind, which decides its rights (hitmesh.access.roles). The values are stored."""
+    """A key's kind, which decides its rights (hitmesh.access.roles). Stores keep these values."""
 
     BROWSER = "browser"
     SERVER = "server"
@@ -48,9 +52,10 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IngestKey:
-    """A key. Its secret is kept only as SHA-256.
+    """A key. Stores keep only the SHA-256 of its secret.
 
-    `site` None = every site of `merchant` ("merchants/m"). `merchant` is OPERATORS for a key of an operator.
+    If `site` is None, the key is for every site of `merchant` ("merchants/m"). For the key of an operator, `merchant`
+    is hitmesh.model.names.OPERATORS. Times are UTC ms.
     """
 
     key_id: str
@@ -63,7 +68,7 @@ class IngestKey:
 
 
 class SiteDay(NamedTuple):
-    """A site's UTC day: days since 1970-01-01. The unit of settlement."""
+    """A site and a UTC day, as days since 1970-01-01: the unit of settlement."""
 
     site: str
     day: int

@@ -1,11 +1,12 @@
-"""Stored bytes: the checksum in front of them, and the error for damaged bytes.
+"""Checksums of stored values, and the error for damaged values.
 
-A sealed value is a four-byte format name, the value's XXH3-64, and the value. The producer seals a value and the
-decoder opens the seal, so that no store, network or disk alters a value unseen. Values from before seals existed are
-read unsealed: they begin with their own format's bytes, and no flipped bit in a seal produces those bytes.
+A sealed value consists of a format mark of four bytes, the XXH3-64 of the value, and the value. The producer seals a
+value, and the reader verifies the checksum, so that damage by a store, network or disk is detected. Values written by
+versions without checksums are read unverified. They are recognised by the first bytes of their own format, into which
+no single flipped bit can turn the format mark of a sealed value.
 
-Any failure in a decoder, including a panic, is treated as damaged bytes, not as a bug. The error message names the
-damaged value and the remedy; it never repeats the decoder's message, which may contain stored values.
+Any failure in a decoder, including a Rust panic, is treated as damaged bytes, not as a bug. The error message names the
+damaged value and the remedy. The message never repeats the decoder's message, which may contain stored values.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ _DECODER_ERRORS: Final = (Exception, pl.exceptions.PanicException)
 _SEAL: Final = b"\x89hm\x01"
 _SEALED: Final = struct.Struct("<4sQ")
 COPY_CURE: Final = "restore the store from a backup"
-"""The remedy for damage that is not repaired automatically."""
+"""The remedy, in error messages, for damage that is not repaired automatically."""
 SETTLED_CURE: Final = f"a late hit for the day rebuilds the day from raw hits; otherwise {COPY_CURE}"
-"""The remedy for damage to settlement results."""
+"""The remedy, in error messages, for damage to settlement results."""
 ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 """The first bytes of an Arrow IPC stream."""
 
 
 def sealed(value: bytes) -> bytes:
-    """Return the value behind its checksum.
+    """Return the value with its format mark and checksum in front.
 
     Example:
         >>> value = ARROW_STREAM + b"rows"
@@ -43,7 +44,7 @@ def sealed(value: bytes) -> bytes:
 
 
 def opened(value: bytes, subject: str, cure: str, unsealed: bytes = ARROW_STREAM) -> memoryview:
-    r"""Return the sealed value; a value that begins with `unsealed` is older than seals and returned unchanged.
+    r"""Verify a sealed value's checksum and return the value; return a value that begins with `unsealed` unchanged.
 
     Raises:
         StoreCorrupt: the value is damaged.
@@ -74,8 +75,8 @@ def decoding(subject: str, cure: str) -> Iterator[None]:
     """Turn any failure inside the `with` into StoreCorrupt.
 
     Args:
-        subject: the value that is decoded, with its place or size: `a snapshot of 12 bytes`.
-        cure: how to recover: `the log is read instead`.
+        subject: the decoded value, with its location or size, for example `a snapshot of 12 bytes`.
+        cure: the remedy, for example `the log is read instead`.
 
     Example:
         >>> with decoding("a carry of 3 bytes", "settle the day again"):

@@ -1,4 +1,4 @@
-"""Rows and snapshots that the live stream hands to its stores."""
+"""Rows and snapshot manifests that the live stream writes to its stores."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FoldedRows:
-    """The rows that a partition adds in a transaction: signed rows of STREAM_GENERATION.
+    """The rows that a transaction adds for a partition: signed rows of STREAM_GENERATION, of any sites and days.
 
-    `traffic` and `visits` have the columns stream_columns.STREAM_COLUMNS; any number of sites and days.
+    `traffic` and `visits` have the columns of hitmesh.model.rows.stream_columns.STREAM_COLUMNS.
     """
 
     partition: PartitionId
@@ -25,10 +25,10 @@ class FoldedRows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotManifest:
-    """Completes the chunks of a snapshot: the partition's state at a position.
+    """Makes the chunks of a snapshot valid. A snapshot is a partition's state at a position.
 
-    `kept_from` is the first record whose hits belong to the state but are not in the snapshot: a restore reads them
-    again.
+    A snapshot does not contain the contents of kept hits. `kept_from` is the offset of the first record with kept hits,
+    from which a restore reads the log again. `chunks` is the number of chunks.
     """
 
     partition: PartitionId

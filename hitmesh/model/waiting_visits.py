@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 
 def days_with_provisional_visits(waiting: Callable[[int, int], set[int]], first_day: int, end_day: int) -> set[int]:
-    """Return the days of [first_day, end_day) with a visit that a hit waiting for settlement may belong to.
+    """Return the days of [first_day, end_day) whose visits may change when a waiting hit is settled.
 
-    A visit belongs to the day on which it began, and lasts 24 h at most (rule S5). So the visit may have begun on the
-    day before the hit, or begin on the day after when the hit splits an existing visit.
+    A visit belongs to the day on which it begins, and lasts at most 24 h (rule S5). So the visit of a waiting hit may
+    have begun on the day before the hit; and if the hit splits a visit, the second part may begin on the day after.
 
     Args:
-        waiting: days of [first, end) that have waiting hits (the site's `Ledger.waiting`).
-        first_day: days since 1970-01-01.
-        end_day: likewise, excluded.
+        waiting: returns the days in a range [first_day, end_day) that have waiting hits (`Ledger.waiting`, for a site).
+        first_day: first day, as days since 1970-01-01.
+        end_day: the day after the last day, as days since 1970-01-01.
 
     Example:
         >>> sorted(days_with_provisional_visits(lambda first_day, end_day: {20_758}, 20_758, 20_765))

@@ -1,10 +1,9 @@
 """Civil time: IANA zones from the pinned time zone package (step 8 of the journey, and site-local dates).
 
-Decides which offset holds at an instant and at which instant a local date begins (rule Z2). Zones come only from the
-`tzdata` package, never from the host, so that every pod gives the same answer; `TZDB_VERSION` is the release. Works on
-arrays: dates are days since 1970-01-01, instants are UTC milliseconds.
-
-The current instant is an argument.
+Decides which offset from UTC holds at an instant, and at which instant a local date begins (rule Z2). Zones come only
+from the `tzdata` package, never from the host, so that every process gives the same answer. `TZDB_VERSION` is the
+release of the IANA database in this package. In arrays, dates are days since 1970-01-01, and instants are UTC
+milliseconds. This module never reads the clock.
 """
 
 import datetime as dt
@@ -30,13 +29,13 @@ TZDB_VERSION: Final[str] = str(importlib.import_module("tzdata").IANA_VERSION)
 
 _DAY_S: Final = 86_400
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-# Maximum distance between local time and UTC, local mean times of 1970 and before included.
+# Maximum difference between local time and UTC, in days; also holds for the local mean times of 1970 and before.
 _MAX_OFFSET_DAYS: Final = 1
 _LAST_DAYS: Final = re.compile(r"(?:last )?([1-9][0-9]{0,4})([dwmy])")
 
 
 class UnknownTimeZoneError(RefusedError, ValueError):
-    """The name is not an IANA zone; the message names the nearest zones."""
+    """The name is not an IANA zone; the message suggests similar zones."""
 
     reason = ErrorReason.UNKNOWN_TIME_ZONE
 
@@ -52,14 +51,14 @@ class UnknownTimeZoneError(RefusedError, ValueError):
 
 
 class CivilTimeError(RefusedError, ValueError):
-    """A date, range or boundary that does not exist in this zone or calendar; the message names value and cause."""
+    """A date, range or bucket boundary is invalid in the zone or calendar; the message names value and cause."""
 
     reason = ErrorReason.INVALID_TIME_RANGE
 
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """Return every zone name, links included.
+    """Return every zone name, including links (aliases).
 
     Example:
         >>> "Europe/Berlin" in zone_names(), "Berlin" in zone_names()
@@ -74,7 +73,7 @@ def load_zone(name: str) -> ZoneInfo:
     """Return the zone from the pinned package.
 
     Raises:
-        UnknownTimeZoneError: the zone does not exist; names are case-sensitive.
+        UnknownTimeZoneError: no zone has this name; names are case-sensitive.
 
     Example:
         >>> load_zone("Asia/Kathmandu").key
@@ -91,9 +90,9 @@ def load_zone(name: str) -> ZoneInfo:
 
 
 def offset_steps(zone: str, start_ms: int, end_ms: int) -> tuple[I64Array, I64Array]:
-    """Return (instants, offsets) in ms: offset i holds from instant i to the next instant, the last to `end_ms`.
+    """Return (instants, offsets) in ms: offset i holds from instant i to instant i + 1, the last offset to `end_ms`.
 
-    The first instant is at or before `start_ms`; neighbours have different offsets.
+    The first instant is at or before `start_ms`. Successive offsets differ.
 
     Example:
         >>> instants, offsets = offset_steps("Europe/Berlin", 20_750 * DAY_MS, 20_752 * DAY_MS)  # around 2026-10-25
@@ -143,10 +142,10 @@ def local_date(zone: str, instant_ms: int) -> dt.date:
 
 
 def day_starts(zone: str, days: I64Array) -> I64Array:
-    """Return the first instant whose local date is that day or later, for ascending days (n,) (rule Z2).
+    """Return, for each of the ascending days (n,), the first instant whose local date is that day or later (rule Z2).
 
-    Not always midnight: a day begins at 01:00 where the clocks skip midnight. A date that the zone skipped begins with
-    the next date, so it is empty.
+    A day does not always begin at midnight: if the clocks skip midnight, the day begins at 01:00. A date that the zone
+    skipped begins at the same instant as the next date, so its range is empty.
 
     Example:
         >>> start_ms = day_starts("Africa/Cairo", np.array([day_number(dt.date(2026, 4, 24))]))
@@ -160,7 +159,7 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
     last_ms = int(local_midnights[-1]) + (_MAX_OFFSET_DAYS + 1) * DAY_MS
     instants, offsets = offset_steps(zone, first_ms, last_ms)
     local_ends = np.append(instants[1:], last_ms) + offsets
-    # The latest local time so far: clocks set back do not begin a day again.
+    # The latest local time so far, because a day does not begin again when clocks are set back over midnight.
     reached = np.maximum.accumulate(local_ends)
     step = np.searchsorted(reached, local_midnights, "right")
     starts: I64Array = np.maximum(instants[step], local_midnights - offsets[step])
@@ -168,10 +167,10 @@ def day_starts(zone: str, days: I64Array) -> I64Array:
 
 
 def day_number(date: dt.date) -> int:
-    """Return days since 1970-01-01.
+    """Return a date as days since 1970-01-01.
 
     Raises:
-        CivilTimeError: outside `FIRST_DATE` to `LAST_DATE`.
+        CivilTimeError: the date is outside `FIRST_DATE` to `LAST_DATE`.
 
     Example:
         >>> day_number(dt.date(2026, 11, 1))
@@ -198,15 +197,16 @@ def date_of(day: int) -> dt.date:
 
 
 def relative_dates(text: str, zone: str, now_ms: int) -> tuple[dt.date, dt.date]:
-    """Return (first date, last date), both included, of a range that ends now, by the zone's calendar.
+    """Return (first date, last date), both included, of a range relative to today, in the calendar of the zone.
 
-    The last date is today, except for `yesterday` and `last_month`: `7d` (or `last 7d`) is today and the six dates
-    before, `2w` fourteen dates, `1m` on 15 May is 16 April to 15 May (months and years go back by civil date, Feb 30
-    becoming the month's last date). Also `today`, `yesterday`, `this_month` (from its first to today) and `last_month`
-    (the whole month before).
+    - `7d` or `last 7d` is today and the six dates before; `2w` is fourteen dates up to today.
+    - `1m` on 15 May is 16 April to 15 May; `1y` is a year up to today. Months and years go back by civil date; if the
+      month is too short for the date, its last date is used.
+    - `today` and `yesterday` are a single date.
+    - `this_month` is the first of the month to today; `last_month` is the whole month before.
 
     Raises:
-        CivilTimeError: another text, or a range that reaches back before `FIRST_DATE`.
+        CivilTimeError: the text has a different form, or the range begins before `FIRST_DATE`.
 
     Example:
         >>> first, last = relative_dates("7d", "Europe/Berlin", 20_758 * DAY_MS)
@@ -251,7 +251,7 @@ def _back(today: dt.date, count: int, unit: str) -> dt.date:
 
 
 def _year_of(instant_ms: int) -> int:
-    """Return the UTC year, refusing instants that no supported date can need."""
+    """Return the UTC year of an instant; raise CivilTimeError if the instant is far outside the supported dates."""
     day = instant_ms // DAY_MS
     if not -400 <= day <= LAST_DATE.toordinal() - _EPOCH + 400:
         raise CivilTimeError(
@@ -267,12 +267,13 @@ def _year_of(instant_ms: int) -> int:
 def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
     """Return (instant, offset) in ms: the offset at the UTC year's start, then each change within the year.
 
-    Checks one instant per day: since 1969 no zone changed its offset twice within six days (tested for every zone).
+    Only one instant per day is examined, because no zone has changed its offset twice within six days since 1969 (a
+    test checks every zone).
     """
     tz = load_zone(zone)
     first = (dt.date(year, 1, 1).toordinal() - _EPOCH) * _DAY_S
     end = (dt.date(year + 1, 1, 1).toordinal() - _EPOCH) * _DAY_S
-    # The next year's first second belongs to the next year's steps.
+    # The last second of the year is the last examined instant; the next second belongs to the steps of the next year.
     looks = [*range(first, end, _DAY_S), end - 1]
     offsets = [_offset_s(tz, look) for look in looks]
     steps = [(first * 1_000, offsets[0] * 1_000)]
@@ -283,7 +284,7 @@ def _year_steps(zone: str, year: int) -> tuple[tuple[int, int], ...]:
 
 
 def _change_between(tz: ZoneInfo, before_s: int, after_s: int) -> int:
-    """Return the second in (before, after] from which the offset of `after_s` holds."""
+    """Return the second in (before_s, after_s] from which the offset at `after_s` holds."""
     new = _offset_s(tz, after_s)
     while after_s - before_s > 1:
         middle = (before_s + after_s) // 2
@@ -300,6 +301,6 @@ def _offset_s(tz: ZoneInfo, instant_s: int) -> int:
 
 
 def _same_city(name: str) -> list[str]:
-    """Return zones whose last part equals the name's, ignoring case: `berlin` is in Europe/Berlin."""
+    """Return at most 3 zones with the same last part as the name, ignoring case: Europe/Berlin for `berlin`."""
     city = name.rpartition("/")[2].replace(" ", "_").casefold()
     return sorted(zone for zone in zone_names() if zone.rpartition("/")[2].casefold() == city)[:3]

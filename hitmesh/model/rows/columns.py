@@ -1,7 +1,7 @@
-"""The value of a log record: one partition's accepted hits as Arrow columns (decision A3).
+"""The value of a log record: accepted or refused hits as Arrow columns (architecture A3).
 
-This module defines the names, types and order of the stored columns for each format version. Columns that a record's
-version lacks are read as null. Golden files pin every released version.
+This module defines the names, types and order of the stored columns. A column that a record's schema version lacks is
+read as null. Golden files pin every released version.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ITEM = pl.Struct(
     }
 )
 
-# Column → type. Times are UTC milliseconds, money is micros. Strings are null when empty or not set, except `site` and
-# `hit_id`, which are never null.
+# Column → type, for accepted hits. Times are UTC milliseconds, amounts are micros. A string that is empty or not set is
+# null, except `site` and `hit_id`, which are never null.
 HITS_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # merchants/{m}/sites/{s}
     "visitor_hi": pl.UInt64(),
@@ -44,7 +44,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "offline": pl.Boolean(),
     "flags": pl.UInt32(),  # reasons.HitFlag
     "hostname": pl.String(),
-    "page_path": pl.String(),  # for a screen view, the screen's name
+    "page_path": pl.String(),  # for a SCREEN_VIEW, the screen's name
     "page_query": pl.String(),
     "title": pl.String(),
     "http_status": pl.UInt16(),
@@ -59,7 +59,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "user_agent": pl.String(),
     "language": pl.String(),
     "country": pl.String(),
-    "device_type": pl.String(),  # from here to referrer_host: classified at admission
+    "device_type": pl.String(),  # from here to referrer_host: results of the classification
     "browser": pl.String(),
     "os": pl.String(),
     "channel": pl.String(),
@@ -67,7 +67,7 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "medium": pl.String(),
     "referrer_host": pl.String(),
     "event_name": pl.String(),
-    "product": pl.String(),  # the first item's, on PRODUCT_VIEW and CART_UPDATE
+    "product": pl.String(),  # sku of the first item, on PRODUCT_VIEW and CART_UPDATE
     "category": pl.String(),  # levels joined with "/"
     "brand": pl.String(),
     "cart_action": pl.UInt8(),  # hit_types.CartAction
@@ -80,9 +80,9 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "shipping": pl.Int64(),
     "tax": pl.Int64(),
     "discount": pl.Int64(),
-    "refund_amount": pl.Int64(),  # 0 = its order's total, at settlement (rule D3)
+    "refund_amount": pl.Int64(),  # 0 = no amount sent: settlement uses the order's total (rule D3)
     "items": pl.List(ITEM),  # on ORDER
-    "payload": pl.Binary(),  # the payload's bytes as sent, for every type but PAGE_VIEW
+    "payload": pl.Binary(),  # the payload's bytes as sent, for every hit type except PAGE_VIEW
     "properties": pl.List(pl.Binary()),  # the entries' bytes as sent
     "key_id": pl.String(),  # the ingest key's id, never its secret
     "batch_id": pl.String(),
@@ -90,25 +90,25 @@ HITS_COLUMNS: dict[str, pl.DataType] = {
     "refund_id": pl.String(),  # on REFUND; absent in records before schema version 2
 }
 
-# Refused hits: a row each, with the contract's reason and at most 4 KiB of the original bytes.
+# Refusals: a row per refused hit, or per batch that was refused whole. `original` has at most 4 KiB.
 REJECTED_SCHEMA_VERSION = 1
 REJECTED_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),  # "" when the key names no site
     "collect_time": pl.Int64(),
-    "reason": pl.String(),  # collector.v1.Reason name without its prefix
+    "reason": pl.String(),  # name of a collector.v1.Reason, without the prefix REASON_
     "field": pl.String(),
     "message": pl.String(),
     "hit_id": pl.String(),
     "batch_id": pl.String(),
     "batch_index": pl.Int32(),  # -1 = the whole batch
-    "hits": pl.Int64(),  # refused hits that this row stands for: 1, or all in a batch refused whole
+    "hits": pl.Int64(),  # number of refused hits: 1, or all hits of a batch that was refused whole
     "original": pl.Binary(),
     "key_id": pl.String(),
 }
 
 
 def pack_record(rows: pl.DataFrame) -> bytes:
-    """Return the rows as an Arrow IPC stream with zstd, sealed.
+    """Return the rows as a sealed Arrow IPC stream (hitmesh.model.stored), compressed with zstd.
 
     Example:
         >>> refusals = pl.DataFrame({"site": ["merchants/demo/sites/shop"], "reason": ["TIME_TOO_OLD"]})
@@ -122,7 +122,7 @@ def pack_record(rows: pl.DataFrame) -> bytes:
 
 
 def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with wide integers as int64, for each column that fits: Arrow has no wider integers.
+    """Return the rows with Int128 columns as Int64 if all values fit, because Arrow has no wider integers.
 
     Example:
         >>> sums = pl.DataFrame({"tax": [10**18], "refunds": [10**19]}, schema={"tax": pl.Int128, "refunds": pl.Int128})
@@ -135,10 +135,10 @@ def as_int64_where_they_fit(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def unpack_record(value: bytes, columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Return a record's rows with exactly `columns`, in their order; missing columns are null.
+    """Return a record's rows with exactly the given columns, in this order; columns that the record lacks are null.
 
     Raises:
-        StoreCorrupt: the bytes are damaged, or a column has another type.
+        StoreCorrupt: the bytes are damaged, or a column cannot be cast to its type.
 
     Example:
         >>> before_refund_ids = pl.DataFrame({"order_id": ["1001"]})  # schema version 1

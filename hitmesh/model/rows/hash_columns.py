@@ -1,6 +1,7 @@
-"""Hashes of whole Polars columns: hash64 of each string, and the identity of campaign tuples. Equal to hash64, faster.
+"""Hashes of whole Polars columns: the hash64 of each string, and hashes of campaign tuples.
 
-Stored hashes never change: golden values in tests/unit/test_keys.py.
+`hash64_column` gives the same hashes as hitmesh.model.keys:hash64, but faster. Stored hashes never change: golden
+values in tests/unit/test_keys.py pin them.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _LENGTH_PREFIXES = {length: struct.pack("<I", length).decode("ascii") for length
 def hash64_column(values: pl.Series) -> pl.Series:
     """Return each string's hash64 as UInt64, in the same order; null stays null.
 
-    A length below 128 is a prefix of ASCII bytes, so prefix and value join as strings and hash in one vectorised pass.
-    Longer values are rare and hashed one at a time, as are all values of a short column: a pass costs 0.5 ms even for
-    few values.
+    If a value is shorter than 128 bytes, its length prefix consists of ASCII bytes. So prefix and value can be joined
+    as strings, and all such values are hashed in a single vectorised pass. Longer values are rare and are hashed
+    individually. So are all values of a short column, because a vectorised pass takes 0.5 ms even for few values.
 
     Example:
         >>> hash64_column(pl.Series(["/shoes", None])).to_list() == [hash64("/shoes"), None]
@@ -57,9 +58,10 @@ def hash64_column(values: pl.Series) -> pl.Series:
 
 
 def campaign_hashes(source: pl.Expr, medium: pl.Expr, campaign: pl.Expr, click_id: pl.Expr) -> pl.Expr:
-    """Return the identity of a campaign tuple, UInt64; 0 when all four are empty or null (rule S3).
+    """Return the hash of each campaign tuple, UInt64; 0 if all four texts are empty or null (rule S3).
 
-    Separators inside a text are escaped, so two tuples join to the same text only if they are equal.
+    The four texts are joined with a separator. Separators inside a text are escaped, so that different tuples never
+    join to the same text. Null and the empty text are equal.
 
     Example:
         >>> sent = pl.DataFrame({"source": ["news", None], "medium": ["mail", ""], "campaign": ["may", ""], "id": ""})

@@ -1,13 +1,13 @@
-"""The rows that settlement writes and reports read: one schema for every metric store (decision §4, two sources).
+"""The rows that settlement writes and reports read: a single schema for every metric store (architecture §4).
 
-`traffic` holds hit-scope measures in the hit's cell, with the dimensions of the hit and its visit; `visits` holds
-visit-scope measures in the cell where the visit starts. Sums are Int64 and additive; the sketch is a compact theta of
-visitor keys (hitmesh.model.sketches.unions). A key has one row, and further rows when an amount is beyond an Int64
-(hitmesh.model.amounts:as_rows). Null dimension = "(not set)".
+There are two row sources. `traffic` holds hit-scope measures in the cell of the hit, with the dimensions of the hit
+and of its visit. `visits` holds visit-scope measures in the cell in which the visit starts. Measures are Int64 and
+additive; the sketch is a compact theta sketch of visitor keys (hitmesh.model.sketches.unions). A key has a single row,
+and further rows only if an amount is beyond an Int64 (hitmesh.model.amounts:as_rows). A null dimension means
+"(not set)".
 
-Data-quality measures (bot_hits … clock_skewed_hits) count over all hits but are stored only in rows of non-excluded
-hits, so a report shows them whether or not include_excluded is set, and including excluded rows never counts them
-twice.
+The data-quality measures (bot_hits to clock_skewed_hits) count excluded hits too, but are stored only in rows that are
+not excluded. So every report shows them, and a report with include_excluded does not count them twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 
 
 class RowSource(StrEnum):
-    """The two kinds of rows."""
+    """The two row sources."""
 
     TRAFFIC = "traffic"
     VISITS = "visits"
@@ -50,7 +50,7 @@ HIT_DIMENSIONS = (
 TRAFFIC_DIMENSIONS = (*HIT_DIMENSIONS, *VISIT_DIMENSIONS)
 VISITS_DIMENSIONS = ("hostname", "exit_page", *VISIT_DIMENSIONS)
 
-# Dimensions whose texts clients choose freely; the stream may fold their texts (rule S10).
+# Dimensions whose texts clients choose freely; beyond a limit, the stream counts their texts as FOLDED (rule S10).
 TEXT_DIMENSIONS = (
     "page_path",
     "hostname",
@@ -99,15 +99,15 @@ VISITS_MEASURES = (
     "exits",
     "order_visits",
 )
-# Micros: a sum may be beyond an int64 (hitmesh.model.amounts).
+# Measures in micros, whose sums may be beyond an int64 (hitmesh.model.amounts).
 AMOUNT_MEASURES = ("item_revenue", "gross_revenue", "refunds", "tax", "shipping", "discounts")
 AMOUNT_SUM = pl.Int128()
-# Theta of visitor_lo over interactive hits; null in rows without interactive hits.
+# Theta sketch of visitor_lo over interactive hits; null in rows without interactive hits.
 TRAFFIC_SKETCHES = ("visitors",)
 
 
 def sum_type(measure: str) -> pl.DataType:
-    """Return the type of a measure's sums; in rows every measure is Int64.
+    """Return the type of a measure's sums; in stored rows, every measure is Int64.
 
     Example:
         >>> sum_type("orders"), sum_type("gross_revenue")  # rule M1
@@ -116,17 +116,17 @@ def sum_type(measure: str) -> pl.DataType:
     return AMOUNT_SUM if measure in AMOUNT_MEASURES else pl.Int64()
 
 
-# The names for a null, no source and a remainder in answers (rules §9). When a client sends such a name as a value, a
-# backslash is put in front, so that the two stay distinct in a report; a value that already looks escaped gets another
-# backslash.
+# The texts that answers show for a null, for a missing source and for a remainder (rules §9). If a client sends such a
+# text as a value, a backslash is put in front, so that value and special text stay distinct in a report. A value that
+# already looks escaped gets another backslash.
 _RESERVED = r"^\\*\((?:not set|direct|other)\)$"
-# Replaces texts beyond a limit in the stream (rule S10); no client can send this value. In rows it is the remainder.
+# Replaces the texts beyond a limit in the stream (rule S10). No client can send this value; rows store it as OTHER.
 FOLDED = "\0\x1f"
 OTHER = "(other)"
 
 
 def with_escaped_names(rows: pl.DataFrame) -> pl.DataFrame:
-    r"""Return the rows with reserved words escaped and FOLDED as OTHER in dimensions; both are rare.
+    r"""Return the rows with reserved texts escaped, and FOLDED replaced by OTHER, in all dimensions; both are rare.
 
     Example:
         >>> sent = pl.DataFrame({"campaign": ["may", "(not set)", None, FOLDED]})

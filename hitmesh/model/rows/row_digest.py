@@ -1,10 +1,10 @@
-"""A linear digest of rows (decision A8): equal row sets have equal digests, and digests of differences add up.
+"""A linear digest of rows (architecture A8): the digest of a sum of rows is the sum of the rows' digests.
 
-A row's digest is Σ over its measures: hash(row key, measure) × value mod 2⁶⁴. The row key is site, cell, excluded and
-the dimensions, without the generation. So the digests of all signed stream rows add up to the digest of their net, and
-a settlement compares this sum with its own rows' digest without reading any stream row. Texts are hashed with the mesh
-secret (rule D0): senders choose the texts, and without the secret no sender can craft rows with equal digests. The
-digest is stored, so the hash never changes within a version.
+A row's digest is the sum, over the row's measures, of hash(row key, measure) × value, mod 2⁶⁴. The row key is site,
+cell, excluded and the dimensions, without the generation. So the digests of all signed stream rows add up to the digest
+of their net rows, and a settlement compares this sum with the digest of its own rows without reading any stream row.
+Texts are hashed with the mesh secret (rule D0), because senders choose the texts: without the secret, no sender can
+craft different rows with equal digests. The digest is stored, so its hash functions must not change.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NOT_SET_HASH: Final = 0x5BD1E9955BD1E995
 
 
 class RowDigest:
-    """Digests under a single secret. Threads may share an instance: at worst a text is hashed twice.
+    """Computes digests with a single secret. Threads may share an instance; at worst, a text is hashed twice.
 
     Args:
-        secret: at most 64 bytes; the mesh secret (SiteDirectory.mesh_secret), so that stream and settlement agree.
-        max_remembered: maximum number of texts in the hash cache.
+        secret: at most 64 bytes; must be the mesh secret (SiteDirectory.mesh_secret) in stream and settlement alike.
+        max_remembered: maximum number of texts in the cache of hashes; a full cache is emptied.
     """
 
     def __init__(self, secret: bytes = b"", max_remembered: int = MAX_REMEMBERED) -> None:
@@ -50,14 +50,14 @@ class RowDigest:
         self._remembered: dict[str, int] = {}
 
     def texts(self, values: pl.Series) -> U64Array:
-        """Return each text's hash (n,), NOT_SET_HASH for null.
+        """Return each text's hash, uint64 (n,); NOT_SET_HASH for null.
 
         Example:
             >>> hashes = RowDigest(bytes(32)).texts(pl.Series(["/shoes", "/shoes", None])).tolist()
             >>> hashes[0] == hashes[1], hashes[2] == NOT_SET_HASH
             (True, True)
         """
-        if values.null_count() == len(values):  # most dimensions of most rows
+        if values.null_count() == len(values):  # in most rows, most dimensions are null
             return np.full(len(values), NOT_SET_HASH, np.uint64)
         if len(values) <= _FEW:
             return np.array([self._hash_or_not_set(text) for text in values.to_list()], np.uint64)
@@ -69,23 +69,23 @@ class RowDigest:
     def of(
         self, rows: pl.DataFrame, source: RowSource, known: Mapping[str, U64Array] = MappingProxyType({})
     ) -> U64Array:
-        """Return each row's digest (n,); the digest of several rows is the sum mod 2⁶⁴.
+        """Return each row's digest, uint64 (n,); the digest of several rows is the sum of their digests mod 2⁶⁴.
 
         Args:
-            rows: the source's key, dimensions and measures (hitmesh.model.rows.rollup_rows); measures may be negative.
-            source: the kind of the rows.
-            known: dimension hashes (n,) from `texts`, and the site's hash64, if already computed: hashing dominates the
-                cost.
+            rows: key, dimensions and measures of the source (hitmesh.model.rows.rollup_rows); measures may be negative.
+            source: the row source.
+            known: hashes (n,) that are already computed: for a dimension, the result of `texts`; for "site", the
+                hash64 of each site. Passing them saves most of the time, which goes into hashing.
 
         Example:
             >>> key = {**dict.fromkeys(("site", *VISITS_DIMENSIONS), "x"), "cell": [0, 0, 0], "excluded": [False] * 3}
             >>> rows = pl.DataFrame({**key, **dict.fromkeys(VISITS_MEASURES, [3, 1, 2])})
             >>> three, *parts = RowDigest(bytes(32)).of(rows, RowSource.VISITS).tolist()
-            >>> three == sum(parts) % 2**64  # 3 = 1 + 2 (decision A8)
+            >>> three == sum(parts) % 2**64  # 3 = 1 + 2 (architecture A8)
             True
         """
         keys = np.full(rows.height, self._hash(source), np.uint64)
-        # Digests are compared only within a site.
+        # hash64 needs no secret here, because digests are compared only within a site.
         keys = _mixed(keys, known["site"] if "site" in known else hash64_column(rows["site"]).to_numpy())
         for name in _DIMENSIONS[source]:
             keys = _mixed(keys, known[name] if name in known else self.texts(rows[name]))
@@ -114,7 +114,7 @@ class RowDigest:
 
 
 def _mixed(keys: U64Array, values: U64Array) -> U64Array:
-    """Return a hash for each pair; wraps on purpose."""
+    """Return a hash of each pair (key, value); integer overflow wraps on purpose."""
     mixed = (keys * _STEP) ^ values
     mixed ^= mixed >> np.uint64(32)
     mixed *= _MIX

@@ -1,8 +1,8 @@
-"""The columns that the live stream stores beside settled rows: signed rows, partials and the ledger.
+"""The names and types of the columns that the live stream stores: signed rows, partials and the ledger.
 
-This module defines names and types. Signed rows are settled rows (rollup_rows) whose measures are differences; the
-value of a key is the sum of all its rows. A partial is an epoch's contribution to a cell, stored as a total that a
-replay overwrites, not as an increment (decision A6). Ledger entries are totals too (rule D5).
+Signed rows have the columns of settled rows (rollup_rows), but their measures are differences: the value of a key is
+the sum of all rows with this key. A partial is an epoch's contribution to a cell. Partials are stored as totals, which
+a replay overwrites, not as increments (architecture A6). Ledger entries are totals too (rule D5).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from hitmesh.model.rows.rollup_rows import (
     sum_type,
 )
 
-EPOCH_MS: Final = 900_000  # of log time
+EPOCH_MS: Final = 900_000  # length of an epoch, in log time
 
-# Counts visitors that left a row's sketch, from which they cannot be subtracted: where the net is not 0, the sketch is
-# SKETCH_PROVISIONAL (rule S8). Settled rows have no such column.
+# Counts the visitors that moved to a row with other dimensions but remain in this row's sketch, because a sketch cannot
+# remove a visitor. If the sum of a key is not 0, its sketch is SKETCH_PROVISIONAL (rule S8). Settled rows lack this
+# column.
 MOVED_VISITORS: Final = "moved_visitors"
 
-# Counts partials whose digest lacks the mesh secret, as earlier versions wrote: such a digest confirms nothing.
+# Counts partials whose digest was computed without the mesh secret, by an earlier version. Settlement must not confirm
+# the stream's rows by such a digest.
 UNKEYED_DIGESTS: Final = "unkeyed_digests"
 
 STREAM_COLUMNS: Final[dict[RowSource, dict[str, pl.DataType]]] = {
@@ -39,21 +41,21 @@ STREAM_MEASURES: Final[dict[RowSource, tuple[str, ...]]] = {
     RowSource.VISITS: VISITS_MEASURES,
 }
 
-# The sums that reports use, from both row sources; no column is in both.
+# The measures of both row sources, as reports use them; no measure is in both sources.
 ROW_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES)
 PARTIAL_SUMS: Final = (*TRAFFIC_MEASURES, *VISITS_MEASURES, MOVED_VISITORS)
 _WRITTEN_BY: Final[dict[str, pl.DataType]] = {
     "log": pl.String(),
     "partition": pl.Int32(),
-    "epoch": pl.Int64(),  # epoch start, log time in ms
-    "written": pl.Int64(),  # write timestamp in µs, a function of the records; never falls
+    "epoch": pl.Int64(),  # start of the epoch, log time in ms
+    "written": pl.Int64(),  # write timestamp in µs, computed from the records; never decreases
 }
 _CELL: Final[dict[str, pl.DataType]] = {
     "site": pl.String(),
     "day": pl.Int32(),
     "cell": pl.Int64(),
     "excluded": pl.Boolean(),
-    "currency": pl.String(),  # ISO 4217 code for the sums; "" = no currency
+    "currency": pl.String(),  # ISO 4217 code of the amounts; "" = no currency
 }
 _SUMS: Final[dict[str, pl.DataType]] = {
     **{name: sum_type(name) for name in PARTIAL_SUMS},
@@ -67,7 +69,7 @@ SERIES_COLUMNS: Final[dict[str, pl.DataType]] = {**_CELL, **_SUMS}
 
 _COUNTS: Final[dict[str, pl.DataType]] = {"hits": pl.Int64(), "sum64": pl.UInt64(), "xor64": pl.UInt64()}
 _LEDGER_KEY: Final[dict[str, pl.DataType]] = {
-    "site": pl.String(),  # "" = no site: a record that does not decode
+    "site": pl.String(),  # "" = no site, for a record that cannot be decoded
     "kind": pl.String(),
     "at": pl.Int64(),
     "class": pl.String(),

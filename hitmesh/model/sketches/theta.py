@@ -1,11 +1,11 @@
 """The storage form of distinct counts: theta sketches as columns, and their bytes (steps 5 and 8 of the journey).
 
-This module defines the bytes of a sketch and computes its count. The bytes equal those that Apache DataSketches writes
-(uncompressed compact ordered form, serial version 3, default seed), so that Druid, the library and this module read
-each other's sketches.
+This module reads and writes the bytes of sketches and estimates their distinct counts. The bytes equal those that
+Apache DataSketches writes (uncompressed compact ordered form, serial version 3, default seed), so that Druid, the
+DataSketches library and this module can read each other's sketches.
 
-A sketch is a threshold theta and the distinct 63-bit hashes below theta. While theta is `MAX_THETA` the sketch holds
-every hash and is exact; then it is a sample, and the count an estimate.
+A sketch consists of a threshold theta and the distinct 63-bit hashes below theta. While theta is `MAX_THETA`, the
+sketch holds every hash, and its count is exact. With a lower theta, the sketch is a sample, and the count an estimate.
 
 `hitmesh.model.sketches.unions` builds and unites sketches. Hosts must be little-endian.
 """
@@ -54,7 +54,7 @@ class Theta:
         return self.theta == MAX_THETA
 
     def estimate(self) -> float:
-        """Return the distinct count: the number of hashes over the sampled fraction.
+        """Return the distinct count: the number of hashes divided by the sampled fraction, theta / MAX_THETA.
 
         Example:
             >>> Theta(MAX_THETA, np.array([7, 9], np.uint64)).estimate()
@@ -107,7 +107,7 @@ class Theta:
 
 @dataclass(frozen=True, eq=False)
 class Thetas:
-    """Many sketches as columns: sketch i owns `counts[i]` hashes, and the sketches' hashes follow each other.
+    """Many sketches as columns: `counts[i]` is the number of hashes of sketch i; `hashes` holds the hashes in order.
 
     Shapes: `thetas` uint64 (n,), `counts` int64 (n,), `hashes` uint64 (sum of counts,).
     A sketch without hashes whose theta is `MAX_THETA` is the empty sketch.
@@ -132,7 +132,7 @@ class Thetas:
         return len(self.thetas)
 
     def __getitem__(self, index: int) -> Theta:
-        """Return sketch `index`; its hashes are a view."""
+        """Return sketch `index`; its hashes are a view of `hashes`."""
         end = int(self.ends[index])
         return Theta(int(self.thetas[index]), self.hashes[end - int(self.counts[index]) : end])
 
@@ -160,7 +160,7 @@ class Thetas:
 
     @cached_property
     def estimates(self) -> npt.NDArray[np.float64]:
-        """Each sketch's distinct count, the same float as in the library.
+        """Each sketch's distinct count, the same float as in the DataSketches library.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)
@@ -170,7 +170,7 @@ class Thetas:
         return self.counts / (self.thetas.astype(np.float64) / float(MAX_THETA))
 
     def to_arrow(self) -> pa.LargeBinaryArray:
-        """Return one compact sketch per row, never null, as large binary (polars takes it without a copy).
+        """Return a compact sketch per row, never null, as large binary, which polars reads without a copy.
 
         Example:
             >>> exact = np.full(2, MAX_THETA, np.uint64)
@@ -196,10 +196,10 @@ class Thetas:
 
 
 def parse(column: pa.LargeBinaryArray) -> Thetas:
-    """Return compact sketches, large binary without nulls, as columns.
+    """Parse compact sketches, given as large binary without nulls.
 
     Raises:
-        ValueError: a sketch has another seed, family or version, is compressed, or is cut short.
+        ValueError: a sketch has an unsupported seed, family or version, is compressed, or is truncated.
 
     Example:
         >>> stored = Theta(MAX_THETA, np.array([7, 9], np.uint64)).to_bytes()
@@ -243,7 +243,7 @@ def _check_headers(header: U64Array, preamble: I64Array, flags: U64Array, empty:
 
 
 def _entry_mask(n_words: int, starts: I64Array, counted: BoolArray, sampled: BoolArray) -> BoolArray:
-    """Return which words are hashes: all but each sketch's header, count and theta."""
+    """Return which 8-byte words are hashes: all except the header, count and theta of each sketch."""
     is_entry = np.ones(n_words, np.bool_)
     is_entry[starts] = False
     is_entry[starts[counted] + 1] = False

@@ -1,11 +1,9 @@
 """Distinct counts: build theta sketches from visitor keys, and unite sketches (steps 5 and 8 of the journey).
 
-The hashes that a cell's sketch keeps and the count of a union (rule §8, class T) equal those of Apache DataSketches at
-lg k 12 in cells and 14 in unions. The computation is vectorised over all groups at once. On a single core, building
-costs 40-220 ns per key; a union costs 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five, 0.8-1.6 µs with
-twenty. The library takes 3 µs to build and write a small sketch.
-
-The input is keys and group numbers; the output is columns.
+The hashes in a cell's sketch and the count of a union (rules §8, class T) equal those of Apache DataSketches with lg k
+12 in cells and 14 in unions. The computation is vectorised over all groups at once. On a single core, building takes
+40-220 ns per key. A union takes 0.05 µs per sketch with one visitor, 0.2-0.7 µs with five and 0.8-1.6 µs with twenty
+visitors. The DataSketches library takes 3 µs to build and serialise a small sketch.
 """
 
 from itertools import pairwise
@@ -25,15 +23,15 @@ _C1: Final = _U64(0x87C37B91114253D5)
 _C2: Final = _U64(0x4CF5AD432745937F)
 _MIX1: Final = _U64(0xFF51AFD7ED558CCD)
 _MIX2: Final = _U64(0xC4CEB9FE1A85EC53)
-_STATE: Final = _U64(SEED ^ 8)  # seed, mixed with a key's length in bytes
+_STATE: Final = _U64(SEED ^ 8)  # the seed XOR the length of a key in bytes
 _HASH_CHUNK: Final = 8_192  # keys; the working arrays stay in the L2 cache
-_HASHES_PER_SORT: Final = 16  # per group; below this, sorting each group costs more than it saves
+_HASHES_PER_SORT: Final = 16  # mean per group; below this, a sort per group is slower than a single sort
 
 
 def exact_limit(lg_k: int = LG_K_CELL) -> int:
-    """Return the most distinct keys that a cell's sketch holds exactly; a larger sketch is a sample.
+    """Return how many distinct keys a cell's sketch holds exactly; with more keys, the sketch is a sample.
 
-    An update sketch with lg k 12 owns 8,192 slots and starts sampling when more than 15/16 are full.
+    An update sketch with lg k 12 has 8,192 slots and starts sampling when more than 15/16 of them are full.
 
     Example:
         >>> exact_limit()
@@ -43,10 +41,10 @@ def exact_limit(lg_k: int = LG_K_CELL) -> int:
 
 
 def theta_hashes(keys: U64Array) -> U64Array:
-    """Return the theta hash of each 64-bit key: upper 63 bits of murmur3-x64-128's first half.
+    """Return the theta hash of each 64-bit key: the upper 63 bits of the first half of murmur3-x64-128.
 
-    Equal to the DataSketches hash for `update(int)` with the key's bits as int64 (an integer key; DataSketches treats
-    the text "5" and the number 5 as different items).
+    The hashes equal those of `update(int)` in DataSketches with the key's bits as int64. (DataSketches treats the text
+    "5" and the number 5 as different items.)
 
     Example:
         >>> theta_hashes(np.array([5], np.uint64)).tolist()
@@ -61,16 +59,16 @@ def theta_hashes(keys: U64Array) -> U64Array:
 def cell_sketches(
     keys: U64Array, group_ids: npt.NDArray[np.integer], n_groups: int, lg_k: int = LG_K_CELL
 ) -> pa.LargeBinaryArray:
-    """Return each group's visitor sketch, `n_groups` rows, empty sketches for groups without a key.
+    """Return the visitor sketch of each group, `n_groups` rows; a group without a key has an empty sketch.
 
     Args:
         keys: visitor keys, uint64 (n,), duplicates allowed.
         group_ids: each key's group, 0 <= id < n_groups, (n,), in any order.
-        n_groups: rows in the result.
-        lg_k: a sample keeps at least 2**lg_k hashes.
+        n_groups: number of groups, and of rows in the result.
+        lg_k: a sketch that is a sample keeps at least 2**lg_k hashes.
 
-    Same bytes as `update_theta_sketch(lg_k)` updated with each group's keys in the order given. The order only affects
-    the samples of groups above `exact_limit(lg_k)` distinct keys.
+    The bytes equal those of an `update_theta_sketch(lg_k)` that is updated with the group's keys in the given order.
+    The order affects only groups with more than `exact_limit(lg_k)` distinct keys.
 
     Example:
         >>> visitors, cells = np.array([11, 12, 11, 11], np.uint64), np.array([0, 0, 0, 1])
@@ -98,18 +96,18 @@ def merge_by_group(
     n_groups: int,
     lg_k: int = LG_K_UNION,
 ) -> Thetas:
-    """Return the union of each group's sketches, `n_groups` in total; null counts as empty.
+    """Return the union of the sketches of each group, `n_groups` unions; null counts as an empty sketch.
 
     The result depends only on the set of sketches, not on their order.
 
     Args:
         sketches: compact sketches, a binary column, (n,).
         group_ids: the group of each sketch, 0 <= id < n_groups, (n,), in any order.
-        n_groups: rows in the result; a group without sketches is empty.
+        n_groups: number of groups, and of unions in the result; the union of no sketches is empty.
         lg_k: a union keeps at most 2**lg_k hashes.
 
     Raises:
-        ValueError: a sketch has another seed, family, version, or is cut short.
+        ValueError: a sketch has an unsupported seed, family or version, is compressed, or is truncated.
 
     Example:
         >>> cells = cell_sketches(np.array([11, 12, 11], np.uint64), np.array([0, 0, 1]), 2)
@@ -135,7 +133,7 @@ def merge_by_group(
 
 
 def _cut_to_nominal(sketches: Thetas, nominal: int) -> Thetas:
-    """Keep each sketch's `nominal` smallest hashes; the next hash becomes theta."""
+    """Keep the `nominal` smallest hashes of each sketch; the next larger hash becomes its theta."""
     over = sketches.counts > nominal
     if not over.any():
         return sketches
@@ -175,7 +173,7 @@ def _finalise(words: U64Array) -> None:
 
 
 def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Return (distinct hashes per group, those hashes sorted by group, then value)."""
+    """Return (number of distinct hashes per group, distinct hashes sorted by group, then value)."""
     by_few = len(hashes) >= _HASHES_PER_SORT * n_groups
     groups, hashes = (_sort_each_group if by_few else _sort_all_groups)(groups, hashes, n_groups)
     fresh = np.ones(len(hashes), np.bool_)
@@ -185,7 +183,7 @@ def _distinct_by_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tup
 
 
 def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash: a separate sort of bare hashes per group, cheap where groups are large."""
+    """Sort by group, then hash, with a separate sort of the hashes of each group: fast if groups are large."""
     if n_groups > 1 and (groups[1:] < groups[:-1]).any():
         # A stable sort uses radix sort for 16-bit numbers and merge sort for wider numbers.
         order = np.argsort(groups.astype(np.uint16) if n_groups <= 1 << 16 else groups, kind="stable")
@@ -199,9 +197,10 @@ def _sort_each_group(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 
 
 def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple[I64Array, U64Array]:
-    """Sort by group, then hash: a single sort of words that hold the group number, then the hash's upper bits.
+    """Sort by group, then hash, with a single sort of words that hold the group number and the hash's upper bits.
 
-    Cutting the lower bits may put two hashes of a group in the wrong order; such groups are detected and sorted again.
+    Without their lower bits, two hashes of a group may be equal and come out in the wrong order. If this happens,
+    everything is sorted again by group and full hash.
     """
     group_bits = max(n_groups - 1, 0).bit_length()
     packed = hashes >> _U64(group_bits)
@@ -218,9 +217,10 @@ def _sort_all_groups(groups: I64Array, hashes: U64Array, n_groups: int) -> tuple
 
 
 def _sample_as_updated(hashes: U64Array, lg_k: int) -> tuple[int, U64Array]:
-    """Return (theta, sorted hashes) of an update sketch that took `hashes` in this order.
+    """Return (theta, sorted hashes) of an update sketch that was updated with `hashes` in this order.
 
-    Whenever more than `exact_limit(lg_k)` hashes are kept, the 2**lg_k smallest stay and the next becomes theta.
+    Whenever the sketch has more than `exact_limit(lg_k)` hashes, the 2**lg_k smallest stay, and the next larger hash
+    becomes theta.
     """
     nominal, limit = 1 << lg_k, exact_limit(lg_k)
     first_seen = np.sort(np.unique(hashes, return_index=True)[1])
