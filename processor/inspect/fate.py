@@ -132,7 +132,7 @@ class _Hit:
 
 
 def inspect(hits: pl.DataFrame, hit_id: str, known: Known) -> list[InspectedCopy]:
-    """Return every copy of a hit, in log order. Several visitors may use one id; these are then separate hits.
+    """Return every copy of a hit, in log order. Hits of different visitors with the same id are separate hits.
 
     Args:
         hits: INSPECT_COLUMNS of processor.inspect.search: all hits of the visitors that have the id, on the days of the
@@ -226,7 +226,7 @@ def _timeliness(hit: _Hit) -> Timeliness:
 
 
 def _wins_order(hit: _Hit, known: Known) -> bool | None:
-    """Return whether a counted ORDER or REFUND holds its id (rule D3); None for other hits."""
+    """Return whether a counted ORDER or REFUND wins the id that it claims (rule D3); None for other hits."""
     if hit.hit_type == HitType.ORDER:
         kind, claimed = ClaimKind.ORDER, hit.order_id
     elif hit.hit_type == HitType.REFUND:

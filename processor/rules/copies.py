@@ -1,6 +1,6 @@
 """Find hits that are copies of an earlier hit (step 5 of the journey, rules D1 and D2).
 
-Decides per hit whether an earlier record in the log holds the same (visitor, hit id) with an event time at most two
+Decides per hit whether the log contains an earlier hit with the same (visitor, hit id) and an event time at most two
 hours away. The earlier hit may itself be a copy. The verdict therefore depends only on hits within two hours, never on
 the length of the window.
 
@@ -32,7 +32,7 @@ class Copies:
 
     Attributes:
         is_copy: (n,) whether the hit is a duplicate.
-        original: (n,) row of the earlier record that the hit copies, −1 for a hit that is no copy.
+        original: (n,) row of the earlier hit that the hit copies, −1 for a hit that is no copy.
         collides: (n,) whether the hit is a copy whose content differs from the original's (ID_COLLISION).
     """
 

@@ -62,7 +62,7 @@ def decide_orders(
     Args:
         claims: every claim on the orders and refunds in question; claims on one id must be in log order.
         day: the UTC day to settle.
-        duplicates: whether each claiming hit in the window is a copy; the window may show other days too.
+        duplicates: whether each claiming hit in the window is a copy; hits on other days may be included.
         read_through: the offsets up to which the day's current generation was read; empty without a generation. The
             day's claims beyond these offsets are new, and may take an order from a claim on another day.
         refund_days: per order, the days with refunds that get their amount from the order.

@@ -83,7 +83,7 @@ def traffic_rows(
         parts.append(copy_contributions(copies, HIT_DIMENSIONS))
     if rejected:
         parts.append(_refusals(rejected))
-    # Without the rechunk, grouping a day takes four times as long.
+    # Without `rechunk`, grouping a day's contributions takes four times as long.
     contributions = pl.concat(parts, how="diagonal").rechunk()
     folded = _folded(contributions, _TRAFFIC_KEY, TRAFFIC_MEASURES, lg_k)
     return complete_rows(folded.with_columns(hit_type_name()), owner.columns, TRAFFIC_COLUMNS)
@@ -94,7 +94,8 @@ def hit_contributions(counted: pl.DataFrame, dimensions: Sequence[str]) -> list[
 
     Args:
         counted: hits that are no copies: `dimensions`, window columns and `wins_order`.
-        dimensions: columns that tell rows apart; an item's own dimensions replace the hit's. `hit_type` stays a number.
+        dimensions: columns that distinguish rows; an item's own dimensions replace the hit's. `hit_type` stays a
+            number.
 
     Returns:
         Frames with cell, excluded, dimensions, measures and `visitor` (visitor_lo for interactive hits, else null).
@@ -117,7 +118,7 @@ def visits_rows(
         visits: the visits, ended or as known so far (m,).
         hits: the rows to which the summaries' row numbers refer: excluded and page_path.
         dimensions: each visit's hostname and VISIT_DIMENSIONS (m,).
-        order_visits: whether the visit holds an order that counts (m,).
+        order_visits: whether each visit contains an order that counts (m,).
     """
     viewed = visits.views > 0
     exits = (

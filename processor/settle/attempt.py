@@ -139,7 +139,7 @@ class Attempt:
         return settled
 
     def drift(self, settled: Settled) -> Drift | None:
-        """Return the drift from the stream; None if the day was compared before or never streamed."""
+        """Return the drift from the stream; None if the day already has a generation or was never streamed."""
         if self._current is not None:
             return None
         site, day = self.site_day

@@ -84,7 +84,7 @@ class Settler:
         self._last_site = ""
 
     def run(self, *, pause_s: float = 0.5) -> None:
-        """Run passes until stopped; after a retryable store error, wait as long as the error asks."""
+        """Run passes until stopped; after a retryable store error, wait at least the error's `retry_after_s`."""
         while not self._stop.is_set():
             wait_s = pause_s
             try:
@@ -172,8 +172,8 @@ class Settler:
         For each site-day, days ascending:
         2. write the series;
         3. write the collisions;
-        4. mark the days that this settlement changes. This must precede publication, because after a crash between the
-           two nothing would show that these days must change;
+        4. mark the days that this settlement changes. This must precede publication: after a crash, the repeated
+           settlement would compare itself with the published result and find no change;
         5. publish generation, ledger, carry and drift, unless another settler published first;
         6. set duplicate flags of claims;
         7. clear the dirty marks that this pass read.

@@ -8,7 +8,7 @@ import polars as pl
 
 from hitmesh.model.ledger import LedgerClass, LedgerKind
 
-# Per kind of entry: a class, and the classes whose counts must add up to its count within each (site, at).
+# Per kind of entry: a class, and the classes whose counts must add up to that class's count, per (site, at).
 _EQUATIONS: Final = {
     LedgerKind.CELL: (LedgerClass.RECEIVED, (LedgerClass.REJECTED, LedgerClass.ACCEPTED)),
     LedgerKind.DAY: (
@@ -21,7 +21,7 @@ _EQUATIONS: Final = {
 def unbalanced_hits(sums: pl.DataFrame) -> int:
     """Return the number of hits by which the equations fail, over all sites and times; 0 when the ledger balances.
 
-    Where the counts agree but the checksums differ, another error masks a loss: this counts as one hit.
+    Where the counts agree but the checksums differ, a second error masks the loss of a hit; this counts as one hit.
 
     Args:
         sums: LEDGER_SUMS.

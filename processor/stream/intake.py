@@ -52,7 +52,7 @@ _REFUSAL_COLUMNS: Final[dict[str, pl.DataType]] = {
     "log_time": pl.Int64(),
 }
 
-# Made once: creating a frame with so many columns takes longer than a small window.
+# Made once, because creating a frame with so many columns takes longer than processing a small window.
 _NO_HITS: Final = pl.DataFrame(schema=_HIT_COLUMNS)
 _NO_REFUSALS: Final = pl.DataFrame(schema=_REFUSAL_COLUMNS)
 

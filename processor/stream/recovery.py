@@ -3,9 +3,9 @@
 A recovery runs after a start, and whenever the states may not be at the committed positions: for example after a commit
 in doubt, or after partitions moved between processors.
 
-For each partition: load the last snapshot with this logic version, read the kept hits before the snapshot again, and
-replay the records up to the committed position. The replay emits no rows, because the committing transaction has
-already emitted them. The values for every epoch since the snapshot become due again.
+For each partition: load the last snapshot with this logic version, read the kept hits from before the snapshot again
+from the log, and replay the records up to the committed position. The replay emits no rows, because the committing
+transaction has already emitted them. The values for every epoch since the snapshot become due again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def recover(
         limits: thresholds of the states' tables, and how many hits are read at once.
 
     Raises:
-        RetryError: a store does not answer, or `heartbeat` raised.
+        RetryError: a store is unavailable, or `heartbeat` raised.
         StoreCorrupt: a committed record does not decode.
     """
     recovered = Recovered()
@@ -108,7 +108,7 @@ def _hits_state(
         kept = stores.log_scan.read(partition, manifest.kept_from, state.next_offset, kept_log_time(tables))
         for records in _in_batches(kept, heartbeat, limits):
             recovered.replayed += _keep_again(stores, state, records, copies, waiting)
-    # Values stored since the snapshot may come from differently cut steps: overwrite all of them.
+    # Since the snapshot, steps with other boundaries may have stored values: overwrite all of them.
     state.sums.all_changed()
     due = list(_replay(stores, state, committed.next_offset, recovered, heartbeat))
     # Epochs replayed from a trimmed log may be incomplete, so the stored values are kept.

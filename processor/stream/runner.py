@@ -44,7 +44,7 @@ from processor.stream.stores import StreamStores, rules_of, wins_of
 from processor.stream.turns import Turns
 
 KEPT_DIRECTORY: Final = "kept-hits"
-_HEARTBEAT_S: Final = 5.0  # readers skip calls that come too early
+_HEARTBEAT_S: Final = 5.0  # readers ignore heartbeats that come too early
 
 
 class Runner:
@@ -59,7 +59,7 @@ class Runner:
         limits: when a partition's tables grow, spill and are tidied.
 
     Raises:
-        RetryError: a store does not answer.
+        RetryError: a store is unavailable.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Runner:
         """Apply the next window and store all its effects; return the number of records, 0 if none arrived.
 
         Raises:
-            RetryError: a store does not answer; call again.
+            RetryError: a store is unavailable; call again.
             Fenced: another writer took over.
         """
         if not self._is_certain:
@@ -121,7 +121,7 @@ class Runner:
         return taken
 
     def run(self, stop: threading.Event, *, poll_s: float = 0.2) -> None:
-        """Step until `stop` is set, then save; wait when a store asks for a later retry."""
+        """Run steps until `stop` is set, then save snapshots; after a retryable error, wait before the next step."""
         while not stop.is_set():
             try:
                 self.step(poll_s)

@@ -66,7 +66,7 @@ def rules_of(directory: SiteDirectory, names: Sequence[str]) -> Mapping[str, Sit
 def wins_of(
     prepared: Mapping[PartitionId, Prepared], claims: Sequence[OrderClaim], holders: OrderClaims
 ) -> Mapping[PartitionId, BoolArray]:
-    """Claim orders and refunds; return whether each row of each partition holds its claim (rule D3).
+    """Claim orders and refunds; return whether each row of each partition wins its claim (rule D3).
 
     A history hit also claims its order or refund, although the stream does not count the hit; a later hit with the same
     order is then a repeat. Only settlement knows which history hits are copies.

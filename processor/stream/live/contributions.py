@@ -77,7 +77,7 @@ def moved_in_smaller_steps(hits: pl.DataFrame, built: Built) -> pl.DataFrame:
         "event_time",
         pl.Series("visit", built.visit_of),
         pl.col("hit_type").is_in(VIEW_TYPES).alias("is_view"),
-        # Orphans have place −1 and so read the appended last element.
+        # Orphans have the index −1, which selects the appended last element.
         pl.Series("is_new", np.append(built.carried < 0, False)[built.visit_of]),
     )
     spans = records.group_by("key", "offset").agg(

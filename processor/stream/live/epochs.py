@@ -40,7 +40,7 @@ _MEASURES: Final = {
     RowSource.TRAFFIC: (*TRAFFIC_MEASURES, MOVED_VISITORS),
     RowSource.VISITS: VISITS_MEASURES,
 }
-# Made once: creating a frame with so many columns takes longer than processing a small window.
+# Made once, because creating a frame with so many columns takes longer than processing a small window.
 _NO_CELLS: Final = pl.DataFrame(schema={**SERIES_COLUMNS, _CHANGED: pl.Boolean()})
 _NO_COUNTS: Final = pl.DataFrame(schema={**LEDGER_SUMS, _CHANGED: pl.Boolean()})
 _NO_PARTIALS: Final = pl.DataFrame(schema=PARTIAL_COLUMNS)

@@ -73,7 +73,7 @@ class IdFilter:
         self._blocks = [block for block in self._blocks if block.epoch >= epoch]
 
     def _with_room(self, epoch: int) -> _Block:
-        """Return the epoch's newest filter if it has room; otherwise a new filter, twice as large within an epoch."""
+        """Return the epoch's newest filter if it has room, else a new filter, twice as large if that filter is full."""
         last = self._blocks[-1] if self._blocks else None
         if last is not None and last.epoch == epoch and last.count < last.capacity:
             return last
