@@ -63,7 +63,7 @@ def bookkeeping_of(stores: Stores) -> Bookkeeping:
 
 
 def _stores(settings: ControlSettings) -> Stores:
-    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow, so import it with the first call only
+    from hitmesh.adapters.factory import open_stores  # loads Polars and Arrow, so it is imported at the first call
 
     try:
         return open_stores(settings.store, SystemClock(), node=settings.node, unknown_keys_s=settings.unknown_keys_s)

@@ -10,7 +10,7 @@ from hitmesh.ports import Clock, DirtyDays, Generations, Ledger, LogScan, Progre
 
 @dataclass(frozen=True, slots=True)
 class Bookkeeping:
-    """The implementations of hitmesh.ports that account for hits: ledger, published generations, marks and the log."""
+    """The implementations of hitmesh.ports that account for hits: ledger, generations, dirty marks and the log."""
 
     ledger: Ledger
     generations: Generations

@@ -37,7 +37,7 @@ SERVICES: Final = (
     operations_pb2.DESCRIPTOR.services_by_name["OperationsService"].full_name,
 )
 MAX_REQUEST_BYTES: Final = 1 << 20
-# Maximum seconds of a call. The functions call no checkpoint, so only a call that is already too old is abandoned.
+# Maximum time limit of a call in seconds. Functions call no checkpoint, so a function that runs is never abandoned.
 CALL_S: Final = 30.0
 
 _RequestT = TypeVar("_RequestT", bound=Message)

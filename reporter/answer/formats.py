@@ -1,10 +1,10 @@
 r"""Format a series as a file: CSV, JSON or NDJSON (step 8 of the journey).
 
 CSV follows RFC 4180 and writes metric values in plain notation: durations in decimal seconds, amounts of money with the
-currency's ISO digits and no symbol (rule M5), quotients with six significant decimals, and an empty cell for NO_DATA.
-An apostrophe precedes a dimension value that a spreadsheet would run as a formula; the other formats keep every
-dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of money, including amounts
-per order or visit, are rounded as in CSV.
+currency's ISO digits and no symbol (rule M5), quotients with six decimals (below 1, with six significant digits), and
+an empty cell for NO_DATA. An apostrophe precedes a dimension value that a spreadsheet would run as a formula; the other
+formats keep every dimension value unchanged. JSON and NDJSON contain numbers, and null for NO_DATA; amounts of money,
+including amounts per order or visit, are rounded as in CSV.
 
 The metadata of the answer is a mapping argument, not a message.
 """
@@ -164,7 +164,7 @@ def _number(real: float) -> int | float:
 
 
 def _scale_and_places(unit: Unit, currency: str) -> tuple[int, int | None]:
-    """Return the divisor that converts a quotient to the shown unit, and the decimals (None: six significant)."""
+    """Return the divisor that converts a quotient to the shown unit, and the decimals (None: see ratio_text)."""
     if unit is Unit.CURRENCY:
         return MICROS, exponent(currency)
     return (1_000, None) if unit is Unit.MS else (1, None)

@@ -26,7 +26,7 @@ from hitmesh.model.positions import PartitionId, PartitionProgress
 from hitmesh.model.sites import Site
 from hitmesh.model.zones import DAY_MS
 
-# The reporter does not know which collector wrote the record; the processor logs it.
+# The reporter does not know which collector wrote the record; the processor logs the cause.
 _CAUSE: Final = (
     "a collector wrote a record while its clock was ahead, or this reporter's clock is behind; see "
     "log_time_ahead in the processor's log for the record"

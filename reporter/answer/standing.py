@@ -121,7 +121,7 @@ class Books:
     progress: ProgressReader
 
     def read(self, sites: Sequence[Site], days: range, reach: Reach, now_ms: int) -> Standing:
-        """Return the sites' standing, read in the order that rule P15 needs; `reach` must be older."""
+        """Return the sites' standing, read in the order that rule P15 needs; `reach` must be read first."""
         waiting = self.waiting(sites)
         committed = self.committed()
         return Standing(

@@ -1079,7 +1079,7 @@ class ReportMeta(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     data_version: _builtins.str
-    """Version of the site's metric values; responses to the same request with equal versions have equal rows."""
+    """Version of the site's metric values. Responses with equal versions and equal `request` have equal rows."""
     metric_version: _builtins.str
     """Version of the metric definitions."""
     policy_version: _builtins.str

@@ -84,7 +84,7 @@ class RecordHeader(_message.Message):
     logic_version: _builtins.int
     """Version of the counting logic that the collector used."""
     classifier_version: _builtins.str
-    """Versions of the lists of bots, referrers and channels with which the collector classified the hits."""
+    """Versions of the lists (user agents, bots, referrers, referrer spam, channels) that classified the hits."""
     hits: _builtins.int
     """Number of hits that the record announces to the ledger (rule D5). Not set: the record announces no count."""
     sum64: _builtins.int
