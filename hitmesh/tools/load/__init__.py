@@ -1,1 +1,1 @@
-"""`hitmesh load`: offers synthetic traffic at a fixed rate, then checks that the mesh counted exactly the sent hits."""
+"""`hitmesh load`: generates traffic at a fixed rate, then checks that the mesh counted exactly the sent hits."""

@@ -1,7 +1,7 @@
 """Compare every site's report and ledger with the sent hits (the last step of a run).
 
-This module decides which days to compare and how long to wait for the ledger, which is written a little after the
-reports. `expected` computes the expected totals.
+This module decides which days to compare and how long to wait for the ledger, which is updated shortly after the
+reports. The module `expected` computes the expected totals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_S: Final = 0.5
 
 
 class Comparer:
-    """Compares the sites of a run over the days from `first_ms` to now."""
+    """Compares the sites of a run over the UTC days from that of `first_ms` to today."""
 
     def __init__(self, mesh: Mesh, show: Show, first_ms: int, timeout_s: float) -> None:
         self._mesh = mesh
@@ -33,7 +33,7 @@ class Comparer:
         self._before: dict[str, dict[str, int]] = {}
 
     def note_before(self, sites: Sequence[str]) -> None:
-        """Store the present totals of sites with existing data: only the increase is compared."""
+        """Store the present totals of sites that already have data, so that only the increase is compared."""
         self._show.phase("looking at what is there", len(sites))
         for site in sites:
             self._before[site] = questions.totals(self._mesh, site, self._days())
@@ -52,7 +52,7 @@ class Comparer:
         Args:
             wanted: expected totals by site and metric.
             offsets: log offsets of each site's last hits.
-            resent: number of hits sent again: each may have become a copy.
+            resent: number of hits that were sent again; each may be counted as a copy.
             omitted: totals that are not compared, and why.
         """
         self._show.phase("comparing", len(wanted))

@@ -1,7 +1,7 @@
 """Hits and frames as protobuf bytes, concatenated from parts that are encoded only once.
 
-A protobuf message is the concatenation of its fields in any order, so a hit is the bytes for the payload, the visitor,
-the time and the id: 1 µs instead of 10 µs.
+A protobuf message is the concatenation of its fields in any order, so a hit is the concatenation of the bytes of
+payload, visitor, time and id. This takes 1 µs per hit; encoding the whole hit takes 10 µs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hitmesh.api.hit.v1 import hit_pb2
 from hitmesh.client.batches import SDK
 from hitmesh.tools.load.scenery import CURRENCY, ORIGIN, Product
 
-# Tags: field number << 3 | wire type 2.
+# Tags of fields with wire type 2 (length-delimited): field number << 3 | 2.
 _HIT_ID: Final = b"\x0a"
 _VISITOR_ID: Final = b"\x2a"
 _TRUE_TIME: Final = b"\x22"
@@ -39,12 +39,12 @@ def varint(number: int) -> bytes:
 
 
 _SMALL: Final = tuple(varint(number) for number in range(4_096))
-# The nanoseconds field of a Timestamp, by milliseconds; 0 is omitted.
+# The encoded nanoseconds field of a Timestamp for each number of milliseconds; 0 is omitted.
 _NANOS: Final = (b"", *(b"\x10" + varint(ms * _NANOS_PER_MS) for ms in range(1, 1_000)))
 
 
 def framed(content: bytes) -> bytes:
-    """Return bytes with their length in front."""
+    """Return the bytes, preceded by their length as a varint."""
     size = len(content)
     return (_SMALL[size] if size < len(_SMALL) else varint(size)) + content
 
@@ -72,7 +72,7 @@ class Worth(NamedTuple):
 
 
 def order_content(lines: Iterable[tuple[Product, int]]) -> tuple[bytes, Worth]:
-    """Return an Order without the id as bytes, and the totals; `lines` are products with quantities."""
+    """Return an Order without its id as bytes, and its totals; `lines` are pairs of product and quantity."""
     items = [
         hit_pb2.Item(
             sku=product.sku,
@@ -118,7 +118,7 @@ def visitor(visitor_id: bytes, context: bytes) -> bytes:
 
 
 def hit(happened: bytes, of_visitor: bytes, hit_id: bytes, event_ms: int) -> bytes:
-    """Return a hit as a field of a HitBatch. `event_ms` becomes true_time and must be after 1978 and before 3058."""
+    """Return a hit as a field of a HitBatch. `event_ms` becomes true_time; the year must be 1979 to 3057."""
     seconds, ms = divmod(event_ms, 1_000)
     time = bytes(
         (
@@ -146,7 +146,7 @@ def batch(head: bytes, batch_id: bytes, hits: Iterable[bytes]) -> bytes:
 
 
 def sequenced_size(batch_seq: int, content_bytes: int) -> int:
-    """Return the length of `sequenced` without making the bytes."""
+    """Return the length of the result of `sequenced` without encoding."""
     inner_bytes = 2 + _varint_bytes(batch_seq) + _varint_bytes(content_bytes) + content_bytes
     return 1 + _varint_bytes(inner_bytes) + inner_bytes
 
@@ -156,6 +156,6 @@ def _varint_bytes(number: int) -> int:
 
 
 def sequenced(batch_seq: int, content: bytes) -> bytes:
-    """Return a StreamHitsRequest with a serialised batch: the only encoding left when a frame is sent."""
+    """Return a StreamHitsRequest with a serialised batch. No other encoding remains to be done when a frame is sent."""
     inner_head = _SEQUENCED_NUMBER + varint(batch_seq) + _SEQUENCED_BATCH + varint(len(content))
     return b"".join((_STREAM_BATCH, varint(len(inner_head) + len(content)), inner_head, content))

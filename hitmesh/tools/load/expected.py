@@ -1,4 +1,4 @@
-"""The totals that the mesh must report for the sent frames, and the comparison with the reports (pure).
+"""The totals that the mesh must report for the sent frames, and their comparison with the reports. Pure.
 
 This module decides which hits count, which hits are copies, and which totals are unknown.
 """
@@ -13,7 +13,7 @@ from hitmesh.tools.load.visits import VisitCounts
 
 
 class Counts(NamedTuple):
-    """Effect of hits, without copies, on a site's totals. Only `bot_hits` and `late_hits` include bots."""
+    """Effect of hits on a site's totals, without copies. Only `bot_hits` and `late_hits` include the hits of bots."""
 
     hits: int
     pageviews: int
@@ -34,7 +34,7 @@ class Counts(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A repeated hit: frame, number and counts of the first sending."""
+    """A hit that is sent again: frame, number and counts of the original hit."""
 
     frame: int
     hit: int
@@ -42,7 +42,7 @@ class Copy(NamedTuple):
 
 
 class FrameFacts(NamedTuple):
-    """Effect of a frame: total of the hits sent for the first time, and each copy."""
+    """Effect of a frame: the sum over hits that are sent for the first time, and each copy."""
 
     frame: int
     site: int
@@ -66,13 +66,13 @@ class Difference:
 
 
 class Expected:
-    """Sums up frames in the order of offering; each frame is either sent or left out."""
+    """Adds up the frames in the order in which they are due; each frame is either sent or left out."""
 
     def __init__(self) -> None:
         self._counts: dict[int, list[int]] = {}
         self._copies: dict[int, int] = {}
         self._left_out: set[int] = set()
-        # Hits counted through a copy, because the hit's own frame was left out.
+        # Hits that are counted because a copy was sent, although the hit's own frame was left out.
         self._stand_ins: set[int] = set()
 
     @property
@@ -95,7 +95,7 @@ class Expected:
                 self._copies[facts.site] = self._copies.get(facts.site, 0) + 1
 
     def totals(self, visits: Mapping[int, VisitCounts]) -> dict[int, dict[str, int]]:
-        """Return each site's expected totals by metric; visits only if known and every frame was sent."""
+        """Return each site's expected totals by metric; visits only if they are known and every frame was sent."""
         return {site: self._totals_of(site, counts, visits) for site, counts in sorted(self._counts.items())}
 
     def _totals_of(self, site: int, counts: list[int], visits: Mapping[int, VisitCounts]) -> dict[str, int]:
@@ -115,7 +115,7 @@ def differences(
 ) -> list[Difference]:
     """Return the metrics of a site that differ from the expected totals.
 
-    `extra_copies` is the number of hits sent again after a broken stream: each may have become a copy.
+    `extra_copies` is the number of hits sent again after a broken stream; each may be counted as a copy.
     """
     found = []
     for metric, wanted in expected.items():

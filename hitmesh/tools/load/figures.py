@@ -1,4 +1,4 @@
-"""Percentiles and rates of a run (pure)."""
+"""Percentiles and rates of a run. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Percentiles of values; all None without values."""
+    """Percentiles of values; all are None if there are no values."""
 
     p50: float | None
     p99: float | None

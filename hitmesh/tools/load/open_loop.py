@@ -1,7 +1,8 @@
-"""Open loop: sends every frame when due, even while the mesh has not answered earlier frames.
+"""Open loop: sends every frame when it is due, even if the mesh has not answered earlier frames.
 
 Decides when to send a frame, over which stream, and when to leave a frame out because too many bytes are queued. A
-closed loop would offer less exactly when the mesh is slow, and hide the delays of real users (coordinated omission).
+closed loop would send fewer hits just when the mesh is slow, and so hide the delays that real users have (coordinated
+omission).
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class OpenLoop:
         self._thread = threading.Thread(target=self._run, name="load-schedule", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; the first frame may go at `start_s` of the monotonic clock."""
+        """Start the thread; the first frame may be sent at `start_s` on the monotonic clock."""
         self._thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait up to `timeout_s`; return whether every frame was sent or left out, or `failure` ended the run."""
+        """Wait up to `timeout_s`; return whether every frame was sent or left out, or the run ended (see `failure`)."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -71,7 +72,7 @@ class OpenLoop:
     def _send(self, frame: Frame, delay_s: float) -> None:
         waiting = [stream.waiting_bytes for stream in self._streams]
         shed = sum(waiting) + len(frame.content) > self._max_waiting_bytes
-        # Before the submit: an answer may come at once.
+        # Count the frame before `submit`, because the answer may arrive at once.
         self._tally.offer(frame.hits, delay_s, shed=shed)
         if shed:
             self._expected.leave_out(frame.facts)

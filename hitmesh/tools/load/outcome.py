@@ -1,4 +1,4 @@
-"""The results of a run: the numbers that `hitmesh load` prints, as JSON and as text (pure).
+"""The results of a run: the numbers that `hitmesh load` prints, as JSON and as text. Pure.
 
 A run is good if the ledger balances, every total is as expected, no hit was refused and every probe was seen.
 """
@@ -20,7 +20,14 @@ MAX_LISTED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Probe hits: acknowledged, refused or unanswered, never seen in a report; seconds from ack to report."""
+    """Numbers of probe hits, and their freshness.
+
+    Attributes:
+        sent: acknowledged probes.
+        failed: probes that were refused or not answered.
+        missing: acknowledged probes that no report has shown.
+        freshness_s: seconds from the acknowledgement to the first report with the probe.
+    """
 
     sent: int
     failed: int
@@ -80,7 +87,7 @@ class Outcome:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Hits a second: offered over the duration, acknowledged until the last ack, visible until all were."""
+        """Hits per second: offered over the plan's duration, acknowledged until the last ack, visible until all are."""
         sent = self.hits.acknowledged
         return {
             "offered_per_s": per_second(self.hits.offered, self.plan.duration_s),

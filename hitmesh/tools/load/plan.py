@@ -1,4 +1,4 @@
-"""The plan of a load run (first step): which hits are offered and when, as a pure function of the options.
+"""The plan of a load run (first step): which hits are sent and when, as a pure function of the options.
 
 The plan states the number of hits, their division into frames, the time of each hit and the site of each frame. It does
 not depend on the current time or the mesh's speed, because an open loop never waits for the mesh.
@@ -15,30 +15,29 @@ from typing import Final
 
 MERCHANT: Final = "merchants/demo"
 PROBE_SITE: Final = f"{MERCHANT}/sites/load-probe"
-# Waiting longer for a full frame would add more delay than it saves.
+# Maximum seconds of hits in a frame. Waiting longer for a full frame would add more delay than larger frames save.
 MAX_FRAME_S: Final = 0.1
 SITE_DIGITS: Final = 4
 WILD: Final = "wild"
 SHAPES: Final = ("shop", WILD)
 ALL_PERCENT: Final = 100.0
 WILD_DEFAULTS: Final = {"late_percent": 20.0, "duplicates_percent": 5.0, "bots_percent": 5.0}
-# Wild hits are large, and a batch is limited to 1 MiB.
+# Maximum hits per frame in the shape `wild`: such hits are large, and a batch is limited to 1 MiB.
 MAX_WILD_HITS: Final = 100
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The traffic of a run; equal plans offer equal traffic.
+    """The traffic of a run; equal plans have equal traffic.
 
     Attributes:
-        rate: hits a second, including copies.
-        duration_s: length of the run.
+        rate: hits per second, including copies.
+        duration_s: length of the run in seconds.
         sites: number of sites; a site without frames is never created.
         zipf: the site at rank r gets a share proportional to 1 / r^zipf; 0 = equal shares.
         late_percent: percentage of hits with an event time 61 minutes to 20 hours before sending.
         out_of_order_percent: percentage of hits with an event time up to 50 minutes before sending; in the shape
-            `wild`,
-            all hits that are not late.
+            `wild`, all hits that are not late.
         duplicates_percent: percentage of hits that are sent again 3 to 60 s later.
         bots_percent: percentage of visitors with a crawler's user agent.
         seed: seed for all random choices.
@@ -65,7 +64,7 @@ class LoadPlan:
 
     @property
     def offered_out_of_order_percent(self) -> float:
-        """Percentage of hits that happened up to 50 minutes before sending."""
+        """Percentage of hits with an event time up to 50 minutes before sending; for `wild`, all but late hits."""
         return ALL_PERCENT - self.late_percent if self.is_wild else self.out_of_order_percent
 
     @property
@@ -75,7 +74,7 @@ class LoadPlan:
 
     @property
     def frame_hits(self) -> int:
-        """Hits per frame, except the last frame: the allowed maximum, but no more hits than happen in MAX_FRAME_S."""
+        """Hits per frame (the last frame may have fewer): the maximum, but no more than the hits of MAX_FRAME_S."""
         most = min(self.max_frame_hits, MAX_WILD_HITS) if self.is_wild else self.max_frame_hits
         return max(1, min(most, int(self.rate * MAX_FRAME_S)))
 

@@ -1,7 +1,7 @@
-"""Probe hits on a separate site: a hit a second with a unique page, then a report a second until the page appears.
+"""Probe hits on a separate site: a hit per second with a unique page, and a report per second until the page appears.
 
-Decides the intervals and the meaning of "visible": a report requested after the ack contains the page. The prober
-measures the freshness that users see, not the freshness that the mesh claims.
+A probe is visible when a report that was requested after the ack contains its page. The prober measures the freshness
+that users see, not the freshness that the mesh reports.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hitmesh.tools.load.questions import Days, SiteKey
 from hitmesh.tools.load.scenery import ORIGIN
 
 PROBE_EVERY_S: Final = 1.0
-# Reports load the mesh too: five reports a second took a twentieth of the work of two cores.
+# Seconds between reports. Reports load the mesh too: five reports per second took 5 % of the CPU time of two cores.
 POLL_S: Final = 1.0
-# Older probes are no longer searched for.
+# The reports cover the UTC days of this time range, so that older probes are eventually not searched for.
 LOOK_BACK_MS: Final = 7_200_000
-# Maximum of values in a filter.
+# Maximum number of values in a filter, and so of probes searched for in a report.
 MAX_PAGES: Final = 100
 
 
@@ -53,7 +53,7 @@ class Prober:
         self._looking.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Stop sending; wait until every sent probe is visible, at most `timeout_s`."""
+        """Stop sending, then wait up to `timeout_s` until every sent probe is visible."""
         self._stopping.set()
         self._sending.join(timeout_s)
         with self._changed:
@@ -71,7 +71,7 @@ class Prober:
         try:
             self._send_all()
         finally:
-            # The search thread must be notified, however long ago the stop was: nothing else wakes the thread.
+            # Always notify the search thread, even long after the stop, because nothing else wakes it.
             with self._changed:
                 self._sent_all = True
                 self._changed.notify_all()
@@ -121,7 +121,7 @@ class Prober:
                     if acknowledged_s is not None:
                         self.freshness_s.append(now_s - acknowledged_s)
                 self._changed.notify_all()
-                # A pause between reports, shorter at the end of the run.
+                # Pause between reports; the pause ends early when no probe is outstanding.
                 self._changed.wait_for(lambda: not self._outstanding, POLL_S)
 
     def _over(self) -> bool:

@@ -1,6 +1,6 @@
-"""CPU and memory use by a local mesh's processes.
+"""CPU and memory use of a local mesh's processes.
 
-The mesh's processes are the children of the process that wrote the ready file, and the servers that the file names.
+These are the descendants of the process that wrote the ready file, and the storage servers that the file names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Watched:
 
 
 class ProcessWatch:
-    """Samples processes repeatedly; a process that has ended keeps the last sample."""
+    """Samples processes repeatedly; for a process that has ended, the last sample is kept."""
 
     def __init__(self, pids: dict[int, str]) -> None:
         self._watched: list[_Watched] = []
@@ -69,7 +69,7 @@ class ProcessWatch:
 
 
 def mesh_pids(home: Path, address: str) -> tuple[dict[int, str], str]:
-    """Return the mesh's processes at `address` by pid, and the reason if there are none."""
+    """Return the mesh's processes at `address` by pid, and the reason if none is found."""
     try:
         ready = json.loads((home / READY_FILE).read_bytes())
         parent, listens = int(ready["pid"]), str(ready["grpc"])
@@ -86,7 +86,7 @@ def descendants(parent: int) -> list[psutil.Process]:
     """Return all descendants of a process, by ascending pid."""
     try:
         return sorted(psutil.Process(parent).children(recursive=True), key=lambda process: process.pid)
-    except (psutil.Error, ValueError):  # a ready file may name any number
+    except (psutil.Error, ValueError):  # the pid in a ready file may be any number
         return []
 
 

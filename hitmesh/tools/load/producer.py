@@ -1,8 +1,8 @@
 """Encodes a run's frames ahead of the sender, in a separate process, with bounded memory.
 
-The producer is ahead by at most a pipe and a buffer. A thread instead of a process would take the interpreter lock from
-the sender in the middle of the schedule. The parent passes keys on standard input, never as arguments, which every user
-on the machine could read.
+The producer is ahead of the sender by at most the contents of a pipe and of a buffer (AHEAD_BYTES). Encoding runs in a
+process, because an encoding thread would hold the interpreter lock when the sender needs it to keep the schedule. The
+parent passes keys on standard input and never as arguments, because every user on the machine could read arguments.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Producer:
                 pipe.close()
 
     def wait_ready(self) -> None:
-        """Block until the process is ready to encode, so that the start can be close."""
+        """Block until the process is ready to encode, so that the run can start soon after."""
         if self._receive() != READY:
             raise HitmeshError("the process that encodes hits did not start; its message stands above")
 
@@ -78,7 +78,7 @@ class Producer:
         threading.Thread(target=self._fill, name="load-frames", daemon=True).start()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames in order, each as soon as available.
+        """Yield the frames in order, each as soon as it is encoded.
 
         Raises:
             HitmeshError: the process ended before the last frame.
@@ -118,7 +118,7 @@ class Producer:
 
 
 def encode(orders: IO[bytes], out: IO[bytes]) -> None:
-    """Announce readiness, read the order, then write every frame, visits per site, and CPU seconds."""
+    """Write READY, read plan, keys and start time, then write every frame, visits per site and CPU seconds."""
     _send(out, READY)
     line = orders.readline()
     if not line:

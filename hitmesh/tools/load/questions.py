@@ -1,6 +1,6 @@
 """Requests to the mesh: sites and keys before a run, report totals and ledgers afterwards.
 
-`comparing` compares the answers.
+The module `comparing` compares the answers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NANOS_PER_MICRO: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SiteKey:
-    """A site and the key made for this run. A site with `is_new` has no data yet."""
+    """A site and the key created for this run. If `is_new`, the site has no data yet."""
 
     site: str
     secret: str
@@ -40,14 +40,14 @@ class SiteKey:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """UTC days [first, end), as days since 1970-01-01. Whole days, since the ledger is kept by day."""
+    """UTC days [first, end), as days since 1970-01-01. Days are whole because the ledger is kept by day."""
 
     first: int
     end: int
 
     @classmethod
     def of(cls, first_ms: int, last_ms: int) -> Days:
-        """Return the days from `first_ms` to `last_ms`, both included."""
+        """Return the days from that of `first_ms` to that of `last_ms`, both included."""
         return cls(first_ms // DAY_MS, last_ms // DAY_MS + 1)
 
     def message(self) -> reporter_pb2.TimeRange:
@@ -94,7 +94,7 @@ def close_key(mesh: Mesh, key: SiteKey) -> None:
 
 
 def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) -> dict[str, int]:
-    """Return a site's totals over a range, money in micros; grpc.RpcError if the reporter refuses."""
+    """Return a site's totals over a range, money in micros; raise grpc.RpcError if the reporter refuses."""
     request = reporter_pb2.RunReportRequest(
         site=site,
         metrics=metrics,
@@ -109,7 +109,7 @@ def totals(mesh: Mesh, site: str, over: Days, metrics: Sequence[str] = METRICS) 
 
 
 def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
-    """Return a site's ledger for some days; grpc.RpcError if the ledger cannot be read."""
+    """Return a site's ledger for some days; raise grpc.RpcError if the ledger cannot be read."""
     first, last = over.dates()
     request = operations_pb2.GetLedgerRequest(site=site, first_utc_date=first, last_utc_date=last)
     operations = OperationsServiceStub(mesh.channel)
@@ -125,7 +125,8 @@ def ledger(mesh: Mesh, site: str, over: Days) -> LedgerDays:
 def lag_s(mesh: Mesh, site: str) -> float | None:
     """Return a site's lag in seconds.
 
-    None if the reporter does not answer or the lag is unknown: a partition of a new mesh has no watermark yet.
+    None if the reporter does not answer, or if the lag is unknown because a partition of a new mesh has no watermark
+    yet.
     """
     try:
         request = reporter_pb2.GetFreshnessRequest(site=site)

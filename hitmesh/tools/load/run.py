@@ -1,6 +1,6 @@
 """A run of `hitmesh load`, from creating sites to comparing the reports with the sent hits.
 
-Decides the order of the steps, the start time and the time-outs; each step has a separate module.
+Decides the order of the steps, the start time and the time-outs. Other modules implement the steps.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from hitmesh.tools.load.stream import FrameStream
 from hitmesh.tools.load.tally import Tally
 from hitmesh.tools.load.traffic import LATE_MS
 
-# From "ready" to the first hit: time to encode the first frames and to open the streams.
+# Time from "ready" to the first hit, for encoding the first frames and opening the streams.
 LEAD_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to send a plan: to the mesh at `address`; a local mesh has its files in `home`."""
+    """How to send a plan: to the mesh at `address`; the files of a local mesh are in `home`."""
 
     address: str
     home: Path
@@ -86,7 +86,7 @@ class _Run:
         visible_in_s = self._wait_visible(tally, watch) - start_s
         prober.stop(self._options.timeout_s)
         wanted = {site_name(site): totals for site, totals in self._expected.totals(producer.visits).items()}
-        # A probe without an answer may still be stored.
+        # The probes' hits cannot be compared if a probe failed, because a probe without an answer may still be stored.
         wanted[PROBE_SITE] = {} if prober.failed else {"hits": prober.sent}
         offsets = {site_name(site): places for site, places in tally.offsets.items()}
         check = comparer.compare(wanted, offsets, tally.progress.resent, omitted=self._omitted(producer))
@@ -133,7 +133,7 @@ class _Run:
         return ProcessWatch({**pids, os.getpid(): "load", producer.pid: "load.producer"}), omitted
 
     def _send(self, producer: Producer, tally: Tally, watch: ProcessWatch, prober: Prober, start_s: float) -> None:
-        """Send every frame; block until each is acknowledged or left out."""
+        """Send every frame; block until each frame is answered or left out."""
         self._show.phase("sending", self._plan.total_hits)
         streams = [
             FrameStream(self._options.address, lambda answer: tally.answer(answer, time.monotonic()))
@@ -167,7 +167,7 @@ class _Run:
         return over
 
     def _look_at_lag(self) -> float | None:
-        """Return the largest site's lag."""
+        """Record and return the lag of the largest site, in seconds."""
         lag_s = questions.lag_s(self._mesh, site_name(self._plan.used_sites[0]))
         if lag_s is not None:
             self._lags_s.append(lag_s)

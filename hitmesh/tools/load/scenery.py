@@ -99,7 +99,7 @@ BOT_AGENTS: Final = (
 )
 LANGUAGES: Final = ("en", "en-GB", "de", "fr", "es", "ja")
 
-# "" is a direct visit.
+# "" stands for a direct visit.
 REFERRERS: Final = (
     "",
     "https://www.google.com/",

@@ -1,6 +1,6 @@
 """A sender of encoded frames over consecutive StreamHits calls (contract, Collector 1 to 4).
 
-The send window decides which frame is sent when. Frames queue in the window while the collector gives no credit;
+The send window decides when each frame is sent. Frames queue in the window while there is no credit from the collector;
 `submit` never blocks.
 """
 
@@ -28,7 +28,7 @@ Answered = Callable[[Settled[Frame]], None]
 
 
 class FrameStream:
-    """Frames in, outcomes out, over a separate connection. Thread-safe."""
+    """Sends frames over a connection of its own, and reports their outcomes to `answered`. Thread-safe."""
 
     def __init__(self, endpoint: str, answered: Answered, patience: Patience = PATIENCE) -> None:
         self._answered = answered
@@ -50,7 +50,7 @@ class FrameStream:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of frames that wait for credit or for their retry."""
+        """Bytes of frames that wait for credit or for a retry."""
         return self._window.queued_bytes
 
     def submit(self, frame: Frame) -> None:
@@ -60,7 +60,7 @@ class FrameStream:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Announce that no frame will follow: the stream ends when every frame is acknowledged."""
+        """Declare that no frame will follow; the stream ends when every frame is acknowledged."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -79,13 +79,13 @@ class FrameStream:
         self._channel.close()
 
     def look_after(self) -> None:
-        """Send frames whose retry is due, and cancel a silent call. Call about once a second."""
+        """Send frames whose retry is due, and cancel a call that is silent for too long. Call about once per second."""
         with self._changed:
             self._changed.notify_all()
             if self._call is not None and self._window.break_off(time.monotonic()):
                 self._call.cancel()
 
-    # The stream's own thread.
+    # The following methods run in the stream's own thread.
 
     def _live(self) -> None:
         while True:
@@ -112,7 +112,7 @@ class FrameStream:
         return None
 
     def _follow_call(self) -> grpc.RpcError | None:
-        """Make a call and follow the call to its end; return why the call broke, or None."""
+        """Make a call and handle its responses until it ends; return the error that broke the call, or None."""
         with self._changed:
             self._life += 1
             life, resume_from = self._life, self._window.reopen(time.monotonic())
@@ -137,7 +137,7 @@ class FrameStream:
             yield message
 
     def _next_message(self, life: int) -> bytes | None:
-        """Wait for a frame with credit; return None when this call sends no more."""
+        """Wait for a frame with credit; return None when no further frame is to be sent over this call."""
         window = self._window
         with self._changed:
             while not self._may_go(life):
@@ -159,7 +159,7 @@ class FrameStream:
             return self._closing and window.is_idle
         return window.fits(sequenced_size(window.next_number, frame.size))
 
-    # Responses, in the same thread as `_live`.
+    # Responses are handled in the same thread.
 
     def _responded(self, response: collector_pb2.StreamHitsResponse) -> None:
         with self._changed:

@@ -21,7 +21,7 @@ MAX_REFUSALS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Hits so far: offered = shed + acknowledged + rejected + in flight."""
+    """Hits so far: offered = shed (left out) + acknowledged + rejected + in flight."""
 
     offered: int
     shed: int
@@ -31,7 +31,7 @@ class Progress:
 
 
 class Tally:
-    """Counts and measurements. Latencies and delays are in seconds, a value per frame."""
+    """Counts and measurements. Latencies and delays are in seconds, with a value per frame."""
 
     def __init__(self, start_s: float) -> None:
         self.latencies_s = array("d")
@@ -57,7 +57,7 @@ class Tally:
             self.delays_s.append(max(0.0, delay_s))
 
     def answer(self, answer: Settled[Frame], now_s: float) -> None:
-        """Count an answer; the latency starts when the frame was due, including all waiting."""
+        """Count an answer; the latency is measured from when the frame was due, so it includes all waiting."""
         frame = answer.batch
         with self._lock:
             self._acknowledged += answer.accepted
@@ -75,7 +75,7 @@ class Tally:
                     offsets[place] = max(offsets.get(place, -1), receipt.offset)
 
     def last_of_partitions(self) -> dict[int, dict[Place, int]]:
-        """Return each partition's highest offset, by a site with hits there: offsets that must become visible."""
+        """Return the highest offset in each partition, under the site whose hit has it; all must become visible."""
         with self._lock:
             best: dict[Place, tuple[int, int]] = {}
             for site, offsets in self.offsets.items():

@@ -1,4 +1,4 @@
-"""The traffic of a run, frame by frame: the bytes and the expected counts (pure; seeded).
+"""The traffic of a run, frame by frame: the bytes and the expected counts. Pure; random choices are seeded.
 
 A hit is a visitor's page view, event or order, or a copy of an earlier hit. A hit may be on time, out of order or late.
 The start time is an argument, and equal arguments give equal bytes. The event time of a hit is the time at which the
@@ -22,14 +22,15 @@ from hitmesh.tools.load.plan import LoadPlan
 from hitmesh.tools.load.visitors import EVENT_SHARE, ORDER_SHARE, Crowd, Doings, Visitor, visitors_at_once
 from hitmesh.tools.load.visits import VisitCounts
 
-# A hit is on time up to 60 minutes (rule T4); the margins allow for transport.
+# Ranges, in ms, of how long before sending the event time is. A hit is on time up to 60 minutes (rule T4); the margins
+# allow for transport.
 OUT_OF_ORDER_MS: Final = (1_000, 50 * 60_000)
 LATE_MS: Final = (61 * 60_000, 20 * 3_600_000)
 COPY_AFTER_MS: Final = (3_000, 60_000)
 
 
 class Frame(NamedTuple):
-    """A site's batch, ready to be sent: `content` is a HitBatch, `due_s` counts from the start."""
+    """A site's batch, ready to be sent: `content` is a HitBatch, and `due_s` is in seconds from the start."""
 
     number: int
     site: int
@@ -50,7 +51,7 @@ class Frame(NamedTuple):
 
 
 class _Again(NamedTuple):
-    """A hit to send again at `due_ms`, dropped if the site gets no frame before `ends_ms`."""
+    """A hit to send again at `due_ms`; it is dropped if the site has no frame until `ends_ms`."""
 
     due_ms: int
     ends_ms: int
@@ -59,7 +60,7 @@ class _Again(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A hit as bytes, with counts. A repeated order is never sent again, since its counts depend on earlier hits."""
+    """A hit as bytes, with counts. If `is_repeat`, no copy is sent, because its counts depend on earlier hits."""
 
     content: bytes
     counts: Counts
@@ -68,7 +69,7 @@ class Made(NamedTuple):
 
 @dataclass(slots=True)
 class Site:
-    """A site's state: batch head, visitors, and copies to send."""
+    """A site's state: head of its batches, visitors, and copies to send."""
 
     head: bytes
     crowd: Crowd
@@ -76,12 +77,12 @@ class Site:
 
 
 class Traffic:
-    """The frames of a plan. Iterate once; `visits` is complete afterwards.
+    """The frames of a plan. Iterate only once; afterwards `visits` is complete.
 
     Args:
-        plan: the traffic to offer.
+        plan: the traffic to send.
         keys: ingest key by site.
-        start_ms: start of the run, UTC; part of every id, so that hits of different runs are never copies.
+        start_ms: start of the run, UTC; part of every id, so that hits of different runs never have equal ids.
     """
 
     def __init__(self, plan: LoadPlan, keys: dict[int, str], start_ms: int) -> None:
@@ -97,7 +98,7 @@ class Traffic:
 
     @property
     def visits(self) -> dict[int, VisitCounts]:
-        """Visits per site from the on-time hits, only where plain rules can count; complete after the last frame."""
+        """Visits per site, counted from on-time hits, if the visits are known; complete after the last frame."""
         crowds = {number: site.crowd for number, site in self._sites.items()}
         return {
             number: VisitCounts(crowd.visits, crowd.bounces) for number, crowd in crowds.items() if crowd.is_countable
@@ -141,7 +142,7 @@ class Traffic:
 
     def _copy(self, content: bytes, copy: Copy, at_ms: int) -> _Again:
         first, last = COPY_AFTER_MS
-        # The copy must fit into the run.
+        # The copy must be sent before the end of the run.
         left_ms = max(first, min(last, int(self._plan.duration_s * 1_000) - at_ms))
         due_ms = at_ms + first + int(self._random.random() * (left_ms - first))
         return _Again(due_ms, at_ms + last, content, copy)
@@ -165,7 +166,7 @@ class Traffic:
         return visitor.be_seen(at_ms), 0
 
     def _happens(self, visitor: Visitor, number: int) -> tuple[bytes, int, int, Worth | None]:
-        """Return the hit's payload bytes, 1 if a view, 1 if an event, and an order's worth."""
+        """Return the payload bytes, 1 for a page view or 0, 1 for an event or 0, and an order's totals or None."""
         drawn = self._random.random()
         if visitor.arriving or visitor.is_bot or drawn >= ORDER_SHARE + EVENT_SHARE:
             return self._doings.view(visitor), 1, 0, None
@@ -189,7 +190,7 @@ def _counts(view: int, event: int, worth: Worth | None, late: int) -> Counts:
 
 
 def _due(again: list[_Again], at_ms: int) -> _Again | None:
-    """Remove and return the next copy due; copies past their end are dropped."""
+    """Remove and return the next copy due; copies whose `ends_ms` has passed are dropped."""
     while again and again[0].due_ms <= at_ms:
         first = heapq.heappop(again)
         if at_ms <= first.ends_ms:

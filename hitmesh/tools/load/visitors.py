@@ -1,7 +1,7 @@
 """A site's visitors: their arrivals, returns and departures, and the number of visits.
 
-This module chooses each visitor's next action. All functions are pure: the random source is an argument. A visitor that
-left never sends again, so the visits are counted and the visitor is dropped at that moment.
+This module chooses each visitor's next action. There is no I/O and no clock, and the random source is an argument. A
+visitor who has left never sends again, so at that moment the visits are counted and the visitor is dropped.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ MEAN_HITS: Final = 5.0
 RETURN_SHARE: Final = 0.2
 CAMPAIGN_SHARE: Final = 0.25
 EVENT_SHARE: Final = 0.05
-# Share among a visit's later hits; an order never comes first.
+# Share of orders among all but the first hit of a visit; the first hit is never an order.
 ORDER_SHARE: Final = 0.025
-# Time between a visitor's hits: shorter than in real life, and at most this part of the run, so that most visits end
-# within the run.
+# Limits of the mean time between a visitor's hits: seconds, and part of the run's duration. The time is shorter than in
+# real life, so that most visits end within the run.
 MAX_THINK_S: Final = 8.0
 THINK_PART: Final = 1 / 20
 MIN_VISITORS: Final = 20
-# A visit is cut beyond 5,000 hits, and a visitor's late hits wait (rules S5, S9). The limit leaves room for late hits
-# and copies, which the timeline does not contain.
+# Maximum on-time hits of a visitor whose visits are known. The mesh cuts a visit after 5,000 hits, and a
+# visitor's late hits must wait (rules S5, S9). The limit is lower, because the timeline does not contain late hits and
+# copies.
 MOST_TIMELINE: Final = 3_500
 _ORDER_TEMPLATES: Final = 64
 
 
 def visitors_at_once(rate: float, duration_s: float) -> int:
-    """Return how many visitors a site with `rate` hits a second has at any time."""
+    """Return how many visitors a site with `rate` hits per second has at any time."""
     return round(rate * min(MAX_THINK_S, duration_s * THINK_PART))
 
 
 class Visitor:
-    """A visitor on the site. `timeline` has the campaign for each on-time hit by event time."""
+    """A visitor on the site. `timeline` maps the event time of each on-time hit to the hit's campaign."""
 
     __slots__ = ("arriving", "campaign", "head", "is_bot", "page", "referrer", "timeline")
 
@@ -60,7 +61,7 @@ class Visitor:
 
 
 class Crowd:
-    """The visitors of a site. If a visitor had too many hits (`is_countable` is False), visits are unknown."""
+    """The visitors of a site. If a visitor had too many hits, `is_countable` is False and the visits are unknown."""
 
     def __init__(self, random: Random, prefix: bytes, size: int, bots_percent: float) -> None:
         self.visits = 0
@@ -122,7 +123,7 @@ class Crowd:
 
 
 class Doings:
-    """Payloads of hits as bytes. Encoded payloads are cached, since pages, referrers and campaigns are few."""
+    """Payloads of hits as bytes. Encoded payloads are cached, because there are few pages, referrers and campaigns."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -134,7 +135,7 @@ class Doings:
         self._pages = range(len(scenery.PAGES))
 
     def view(self, visitor: Visitor) -> bytes:
-        """Return a page view; the first in a visit has the visit's referrer and campaign."""
+        """Return a page view; the first view of a visit has the visit's referrer and campaign."""
         page = self._random.choices(self._pages, cum_weights=self._page_ends)[0]
         before, visitor.page = visitor.page, page
         if not visitor.arriving:

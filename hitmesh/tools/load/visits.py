@@ -1,7 +1,8 @@
 """Counts a visitor's visits by the plain rules (S1, S3), for comparison with the mesh.
 
-Deliberately independent of the processor's code for visits. Handles on-time hits from a single visitor. Has no caps,
-since a run is far shorter than 24 hours; visits of visitors near 5,000 hits are reported as unknown.
+The code is deliberately independent of the processor's code for visits. It handles on-time hits of a single visitor. A
+visit's maximum length of 24 hours is ignored, because a run is far shorter; visits of visitors with nearly 5,000 hits
+are reported as unknown.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ NO_CAMPAIGN: Final = 0
 QUIET: Final = -1
 """Campaign value for a non-interactive hit without campaign; QUIET − n stands for campaign n.
 
-A non-interactive hit joins a visit but starts none: a hit that would start a visit is in no visit (rule S2).
+A non-interactive hit may continue a visit but never starts a visit: where it would start one, it belongs to no visit
+(rule S2).
 """
 
 
 class VisitCounts(NamedTuple):
-    """Visits, and visits with a single hit."""
+    """Visits, and visits with a single interactive hit."""
 
     visits: int
     bounces: int
 
 
 def count_visits(hits: Iterable[tuple[int, int]]) -> VisitCounts:
-    """Return the visits for (event time in ms, campaign or NO_CAMPAIGN or QUIET) pairs in any order; times differ."""
+    """Return the visits for pairs of event time (ms; all different) and campaign or code, in any order."""
     sizes: list[int] = []
     last_ms, current = 0, NO_CAMPAIGN
     for at_ms, campaign in sorted(hits):

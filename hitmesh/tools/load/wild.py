@@ -1,7 +1,8 @@
 """Hits for the shape `wild`: every type of hit with every field, hostile texts, amounts at their limits.
 
-This module makes the content of each hit and states the hit's effect on totals. Nearly every text is unique, so that a
-table of distinct values cannot hold all texts. All functions are pure: the random source is an argument.
+This module generates the content of each hit and states the hit's effect on totals. Nearly every text is unique, so
+that a table of distinct values cannot contain all texts. There is no I/O and no clock; the random source is an
+argument.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from hitmesh.tools.load import scenery
 from hitmesh.tools.load.expected import Counts
 from hitmesh.tools.load.visits import NO_CAMPAIGN, QUIET
 
-# Two texts with the same XXH3-64, in the framing of hash64.
+# Two texts with the same hash64 (a collision of XXH3-64).
 TWINS: Final = ("/checkout", "/t-ica9GNU_gUnkca9GNU_gnu18FezZha9GNU_gnu18FkYola9GNU_gnu18F")
 # Texts that reports, files, terminals and spreadsheets may misinterpret.
 PRINTABLE: Final = (
@@ -24,7 +25,7 @@ PRINTABLE: Final = (
     "e\u0301 é", "=1+1", "%00%2E%2e/..", "</script>", "\ufeff\u200b", "' OR 1=1 --", "\uff21\uff11", "𐍈",
 )  # fmt: skip
 TEXTS: Final = (*PRINTABLE, "tab\tline\nbreak\r\n", "\x1b[31m\x07\x01\x7f", "\u2028\u2029\x85")
-# Some are equal if their parts are joined with a separator.
+# Some of these campaigns would be equal if their parts were joined with a separator.
 CAMPAIGNS: Final = (
     ("a,b", "c", "x", ""),
     ("a", "b,c", "x", ""),
@@ -38,7 +39,7 @@ CAMPAIGNS: Final = (
 MOST: Final = MAX_ABS_MICROS
 AMOUNTS: Final = (MOST, MOST, MOST - 1, -MOST, -1, 0, 1, 9_990_000)
 LINES: Final = ((MOST, 1), (-MOST, 1), (10**12, 10**6), (10**12, -(10**6)), (MOST, 0), (0, 10**6), (4_990_000, 2))
-"""Prices and quantities; every product is within the range of an amount."""
+"""Prices and quantities; each price × quantity is within the range of an amount."""
 REPEAT_SHARE: Final = 0.5
 TWIN_SHARE: Final = 0.05
 _LONG_PATH_BYTES: Final = 2_000
@@ -54,7 +55,7 @@ class Deed(NamedTuple):
         counts: effect on the totals, if the hit is on time and not from a bot.
         campaign: campaign number or NO_CAMPAIGN; encoded with hitmesh.tools.load.visits.QUIET if the hit starts no
             visit.
-        is_repeat: the hit repeats an order or refund in the same frame.
+        is_repeat: whether the hit repeats an order or refund of the same frame.
     """
 
     hit: hit_pb2.Hit
@@ -201,7 +202,7 @@ class WildDoings:
         item.sku, item.name, item.brand = self._text(64), self._text(128), self._text(64)
         item.variant = self._text(64)
         item.category.extend(self._text(64) for _ in range(5))
-        if self._random.random() < 0.2:  # goods by weight: an item that costs price × weight
+        if self._random.random() < 0.2:  # goods by weight: the item's amount is price × weight
             item.unit_price_micros, item.quantity_exact = 2_000_002, 1.5
             return 3_000_003, 1
         item.unit_price_micros, item.quantity = self._random.choice(LINES)
@@ -210,7 +211,7 @@ class WildDoings:
     def _refund(self, hit: hit_pb2.Hit) -> dict[str, int]:
         hit.type = hit_pb2.HIT_TYPE_REFUND
         hit.refund.refund_id, hit.refund.currency = self._id("refund"), "USD"
-        hit.refund.order_id = self._id("unknown")  # so that a full refund also settles at 0
+        hit.refund.order_id = self._id("unknown")  # an unknown order, so that a full refund is 0 after settlement too
         hit.refund.amount_micros = self._random.choice((MOST, MOST - 1, 1, 0))
         hit.refund.kind = hit_pb2.REFUND_KIND_PARTIAL if hit.refund.amount_micros else hit_pb2.REFUND_KIND_FULL
         return {"refunds": hit.refund.amount_micros}

@@ -1,7 +1,7 @@
 """The traffic for the shape `wild`, frame by frame: hits from `hitmesh.tools.load.wild`, all out of order.
 
-This module chooses each hit's visitor and time. Every other site has a single visitor; on other sites most hits come
-from a new visitor. Hits are up to 50 minutes old in any order, or late: more than an hour old.
+This module chooses each hit's visitor and time. Every second site has a single visitor; on the remaining sites, about
+half of the hits come from a new visitor. Hits are up to 50 minutes old, in any order, or late (more than an hour old).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VISITOR_ENDING: Final = "·\u202e🛒,|'\"\\\x1f-".encode()
 
 
 class Strangers(Crowd):
-    """A site's visitors: a single visitor for all hits, or mostly new visitors."""
+    """A site's visitors: a single visitor for all hits, or a new visitor for about half of the hits."""
 
     def __init__(self, random: Random, prefix: bytes, *, is_single: bool) -> None:
         super().__init__(random, prefix + _VISITOR_ENDING, 0, 0.0)
