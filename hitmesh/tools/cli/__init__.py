@@ -1,4 +1,5 @@
 """The command line: thin shells around the client library. Standard output carries data, stderr everything else.
 
-A command is imported on call, so that help is fast; `exits` maps all errors to exit codes.
+A command's module is imported only when the command is called, so that help is fast. The module `exits` maps all errors
+to exit codes.
 """

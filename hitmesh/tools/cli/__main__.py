@@ -1,4 +1,4 @@
-"""The command `hitmesh`: the root group, and the only place that turns errors into exit codes."""
+"""The command `hitmesh`: the root group, and the only place that converts errors to exit codes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def run(arguments: Sequence[str]) -> int:
         returned = root.main(args=list(arguments), prog_name="hitmesh", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader closed the pipe. Without the redirection, Python's flush at exit would report the error again.
+        # The program that reads our output closed the pipe. Redirect standard output, because otherwise Python's flush
+        # at exit would report the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except (Exception, KeyboardInterrupt) as error:
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments request JSON; does not use click, because the arguments may be invalid."""
+    """Return whether the arguments request JSON. Click is not used, because it may have rejected the arguments."""
     for index, argument in enumerate(arguments):
         following = arguments[index + 1] if index + 1 < len(arguments) else ""
         for output in _JSON_OUTPUTS:

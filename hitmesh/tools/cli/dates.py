@@ -17,7 +17,7 @@ _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
 
 
 def date_text(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return an ISO date, `today` or `yesterday` as text: the words need a time zone to become dates."""
+    """Return an ISO date, `today` or `yesterday` as text; a word becomes a date when the time zone is known."""
     if value is None:
         return None
     text = value.strip().lower()

@@ -54,7 +54,7 @@ Exit codes:
   130  interrupted
 """
 
-# google.rpc code in the Status object of a local failure.
+# The google.rpc code in the Status object of a failure that no RPC caused, by exit code.
 _RPC_CODES: Final[dict[int, int]] = {
     Exit.BUG: 13,  # INTERNAL
     Exit.USAGE: 3,  # INVALID_ARGUMENT
@@ -75,7 +75,7 @@ _NOT_CONNECTED: Final = ("failed to connect", "DNS resolution failed", "connecti
 
 
 class CommandFailed(Exception):
-    """A command fails with its own exit code, or with 64 + a gRPC code. `message` names value, rule and remedy."""
+    """A command failed; `code` is a value of Exit, or 64 + a gRPC code. `message` names value, rule and remedy."""
 
     def __init__(self, code: int, message: str, *, reason: str = LocalReason.FAILED) -> None:
         super().__init__(message)
@@ -159,7 +159,7 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _rpc_failure(error: BaseException) -> Failure | None:
-    # When grpc is not loaded, no call was made; importing grpc here would cost every other failure 100 ms.
+    # If grpc is not loaded, no call was made; importing grpc here would add 100 ms to every other failure.
     if "grpc" not in sys.modules:
         return None
     import grpc
@@ -176,14 +176,14 @@ def _rpc_failure(error: BaseException) -> Failure | None:
 
 
 def _details(error: grpc.RpcError) -> list[dict[str, Any]]:
-    """Return the details of a status as JSON; a detail with an unknown type has its type URL only."""
+    """Return the details of a status as JSON; for a detail of unknown type, only its type URL is returned."""
     from google.protobuf.json_format import MessageToDict
     from google.rpc import error_details_pb2  # noqa: F401 - registers the types that details have
     from grpc_status import rpc_status
 
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an RpcError raised by a call is that call
-    except ValueError:  # the details disagree with the status: a proxy answered
+    except ValueError:  # the details contradict the status, because a proxy answered
         return []
     details: list[dict[str, Any]] = []
     for detail in status.details if status is not None else ():

@@ -1,7 +1,7 @@
 """Import files until their numbers can be queried: survey, ensure the site, send, wait, count copies.
 
-Decides the order of these steps and which hits count as duplicates. Files are read twice. The first pass computes
-digest and days and checks the format before any hit is sent; the second pass sends.
+Decides the order of these steps and which hits count as duplicates. Files are read twice: the first pass computes the
+digest and the range of days, and checks the format before any hit is sent; the second pass sends the hits.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from hitmesh.tools.importers.lines import SkipReason, Tally
 Reader = Callable[[Iterable[bytes], Tally], Iterator[hit_pb2.Hit]]
 
 STDIN: Final = Path("-")
-_NAMED_FILES: Final = 3  # in a message
+_NAMED_FILES: Final = 3  # maximum number of file names in a message
 GZIP_MAGIC: Final = b"\x1f\x8b"
-# Range of days that the reporter accepts.
+# First and last second (UTC) of the days that the reporter accepts.
 FIRST_DAY_S: Final = 0
 LAST_DAY_S: Final = 7_258_032_000  # 2199-12-31
 
@@ -51,9 +51,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Result of the first pass: line counts, hits, first and last time in UTC seconds, and the digest of all bytes.
+    """Result of the first pass: line counts, hits, first and last time in UTC seconds, and the digest of all lines.
 
-    `formats` has (file name, name of the detected format) per file.
+    `formats` has a pair (file name, name of the detected format) per file with lines.
     """
 
     tally: Tally
@@ -66,7 +66,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hits and copies that reports count for the days of the files."""
+    """Numbers of hits and of copies in the reports for the days of the files."""
 
     hits: int
     copies: int
@@ -82,7 +82,7 @@ class Imported:
 
     @property
     def examples(self) -> list[Refusal]:
-        """First refusals."""
+        """The first refused hits, with the reasons."""
         return self.totals.examples
 
     def as_json(self) -> dict[str, Any]:
@@ -123,12 +123,13 @@ def run_import(
         reader_for: makes the reader of a format for the site's currency.
         mesh: connection with a server key.
         site: full name; a missing site is created.
-        currency: required currency of the site; None accepts any.
-        timeout_s: maximum wait for the numbers; None does not wait.
+        currency: required currency of the site; None accepts any currency.
+        timeout_s: maximum wait in seconds until the numbers can be queried; None does not wait.
         progress: receives phases and counts.
 
     Raises:
-        RefusedError: no line of a file can be read (INVALID_FILE); no hit was sent, no site was created.
+        RefusedError: a file cannot be read in the format, or all files are empty (INVALID_FILE). In this case no hit
+            was sent and no site was created.
     """
     with ExitStack() as stack:
         sources = [_source(file, stack) for file in files]
@@ -162,7 +163,7 @@ def survey(sources: Sequence[Source], reader: Reader, progress: Progress) -> Sur
     """Read all files once without sending.
 
     Raises:
-        RefusedError: a file has the wrong format, or has lines but no readable line, or all files are empty
+        RefusedError: a file has the wrong format, or none of a file's lines is readable, or all files are empty
             (INVALID_FILE).
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -215,7 +216,7 @@ def _hits(sources: Sequence[Source], reader: Reader) -> Iterator[hit_pb2.Hit]:
 
 
 def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
-    """Return the counts in reports for the UTC days of the files, excluded hits included."""
+    """Return the counts in reports for the UTC days of the files, including excluded hits."""
     if surveyed.first_s > surveyed.last_s:
         return Stored(0, 0)
     first, last = (datetime.fromtimestamp(time_s, UTC).date() for time_s in (surveyed.first_s, surveyed.last_s))
@@ -238,8 +239,9 @@ def stored(mesh: Mesh, site: str, surveyed: Survey) -> Stored:
 def duplicates(before: Stored, after: Stored, totals: SendTotals) -> int:
     """Return how many accepted hits are copies of hits stored before the import.
 
-    The result is the number of new copies, unless a broken stream made the sender itself store some hits twice. Then
-    the result is the number of accepted hits that did not become new hits, at most the number of new copies.
+    The result is the number of new copies. After a broken stream, however, the sender itself may have stored some hits
+    twice; the result is then the number of accepted hits that did not become new hits, at most the number of new
+    copies.
     """
     new_copies = max(0, after.copies - before.copies)
     if not totals.resent:

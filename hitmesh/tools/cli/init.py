@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hitmesh.adapters.servers import Servers
 
 STACK: Final = "stack"
-# Copies of the defaults in SchemaOptions, because help must not import SchemaOptions; a test compares both.
+# The defaults repeat those of SchemaOptions, because help must not import SchemaOptions; a test compares them.
 _OPTIONS: Final[tuple[tuple[str, Any, click.ParamType[Any], str], ...]] = (
     ("--hits-partitions", 4, click.IntRange(1, 4_096), "Partitions of the hits topic; fixed once created."),
     ("--rollups-partitions", 2, click.IntRange(1, 1_024), "Partitions of each topic that Druid reads."),

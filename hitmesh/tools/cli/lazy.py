@@ -1,4 +1,4 @@
-"""Click group that imports a command on call."""
+"""Click group that imports a command's module only when the command is called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LazyCommand(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Click group that knows commands by name and lists commands in help without an import."""
+    """Click group that has the names and summaries of its commands, so that help needs no import."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -229,5 +229,5 @@ def _totals_fields(totals: operations_pb2.LedgerTotals) -> dict[str, Any]:
 
 
 def _count_fields(count: operations_pb2.LedgerCount) -> dict[str, Any]:
-    """Return checksums as hexadecimal text, because many JSON readers lose the last bits of large numbers."""
+    """Return a count as JSON fields; checksums are hexadecimal text, because many JSON parsers round large numbers."""
     return {"hits": count.hits, "sum64": f"{count.sum64:016x}", "xor64": f"{count.xor64:016x}"}

@@ -1,4 +1,4 @@
-"""`hitmesh load`: offer generated traffic at a fixed rate and check the mesh's counts."""
+"""`hitmesh load`: send generated traffic at a fixed rate and check the mesh's counts."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _with_defaults(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether `host:port` is on this machine, judged by the text alone, without a name lookup."""
+    """Return whether `host:port` is on this machine, decided from the text alone, without a DNS lookup."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True

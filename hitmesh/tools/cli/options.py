@@ -82,7 +82,7 @@ def currency_option(meaning: str) -> Callable[[CommandT], CommandT]:
 
 
 def output_option(*choices: str) -> Callable[[CommandT], CommandT]:
-    """Add -o; the default is the first choice on a terminal, the last choice when piped."""
+    """Add -o; the default is the first choice on a terminal, and the last choice for a pipe or file."""
     return click.option(
         "-o",
         "--output",
@@ -93,7 +93,7 @@ def output_option(*choices: str) -> Callable[[CommandT], CommandT]:
 
 
 def find_home(home: Path | None) -> Path:
-    """Return the home that the options and the environment name."""
+    """Return the home that the option or the environment names."""
     return home_dir(home, os.environ)
 
 
@@ -120,7 +120,7 @@ def connect(endpoint: str | None, home: Path | None, *, needs_key: bool = False)
     address = find_endpoint(endpoint, place)
     key = server_key(place, os.environ)
     if needs_key:
-        # Checked before the key and any input file: without a mesh neither helps.
+        # Check the mesh before the key and any input file, because both are useless without a mesh.
         check_reachable(address)
     from hitmesh.client.mesh import Mesh
 

@@ -1,8 +1,8 @@
 """Output of commands: data to stdout, everything else to stderr.
 
-A terminal never receives control characters except line ends and tabs, in any format: all text goes through `echo`,
-`print_file`, `print_json` or `print_table`, which escape control characters for terminals. Files and pipes receive
-unchanged data.
+A terminal never receives control characters other than line ends and tabs, in any format: all text is printed by
+`echo`, `print_file`, `print_json` or `print_table`, which escape control characters for terminals. Files and pipes
+receive the data unchanged.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Wide enough that a table in a file or pipe never wraps.
+# Columns of a table in a file or pipe: wide enough that the table never wraps.
 _UNFOLDED_WIDTH: Final = 100_000
-# Zero-width joiner for emoji: harmless, although not printable according to Python.
+# The zero-width joiner in emoji, which is harmless although Python classifies it as not printable.
 _JOINER: Final = "\u200d"
 
 
@@ -37,7 +37,7 @@ def note(text: str) -> None:
 
 
 def print_file(content: bytes, form: str) -> None:
-    """Print a file from the reporter (csv, json or ndjson): unchanged, or on a terminal with escapes."""
+    """Print a file from the reporter (csv, json or ndjson); on a terminal, escape control characters."""
     if sys.stdout.isatty():
         text = content.decode(errors="backslashreplace")
         click.echo(_visible_csv(text) if form == "csv" else _visible_json(text), nl=False)
@@ -81,7 +81,7 @@ def stderr_console() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int, caption: str | None = None
 ) -> None:
-    """Print a table; columns from `right_from` on are numbers and right-aligned."""
+    """Print a table; columns from index `right_from` on are numbers and are right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -119,7 +119,7 @@ def _escaped_where(text: str, is_wanted: Callable[[str], bool]) -> str:
 
 
 def _visible_json(text: str) -> str:
-    """Return JSON with control characters as JSON escapes; such characters occur in JSON strings only."""
+    """Return JSON with control characters as JSON escapes; they can occur only inside JSON strings."""
     if text.isprintable():
         return text
     return "".join(json.dumps(char)[1:-1] if _obeyed(char) else char for char in text)

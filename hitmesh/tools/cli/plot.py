@@ -1,4 +1,4 @@
-"""Plain-text charts: columns over time, bars per value. Pure; block characters only, no colour codes."""
+"""Plain-text charts: columns over time, or a bar per value. Pure; without colour codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def columns(
 ) -> list[str]:
     """Return the lines of a column chart, a column per value from left to right.
 
-    When there are more values than columns, neighbours share a column, and the column shows the maximum.
+    If there are more values than columns, neighbouring values share a column, which shows their maximum.
     """
     top = max([0.0, *values])
     axis = len(_short(top))

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 GRAINS: Final = ("none", "hour", "day", "week", "month")
 GAP_FILLS: Final = ("none", "zero", "null")
 MAX_ROWS: Final = 100_000
-# A longer table is slow to draw; programs read the other formats.
+# Maximum rows of a table, because a longer table is slow to draw; programs read the other formats.
 TABLE_ROWS: Final = 10_000
 WARNING_METADATA: Final = "x-hitmesh-warning"
 
 
 class Range(NamedTuple):
-    """The range as typed: dates and words, or `last`."""
+    """The time range as typed: dates or words (`since`, `until`), or `last`."""
 
     since: str | None
     until: str | None
@@ -162,7 +162,7 @@ def _answer(mesh: Mesh, request: export_pb2.ExportReportRequest) -> bytes:
 
     call = mesh.exports.ExportReport(request, timeout=CALL_TIMEOUT_S, metadata=mesh.credentials)
     content = b"".join(piece.data for piece in call)
-    if request.format != "json":  # JSON contains its warnings
+    if request.format != "json":  # the JSON answer contains the warnings
         for name, text in call.initial_metadata() or ():
             if name == WARNING_METADATA and isinstance(text, str):
                 note(f"warning: {text}")

@@ -42,7 +42,7 @@ def print_report(answer: Mapping[str, Any], keys: Sequence[str], metrics: Sequen
 
 
 def number_texts(numbers: Sequence[Any]) -> list[str]:
-    """Return a column's numbers with thousands separators and equally many decimals, at most four."""
+    """Return a column's numbers with thousands separators and the same number of decimals, at most four."""
     decimals = max((_decimals(number) for number in numbers if number is not None), default=0)
     return [EMPTY if number is None else f"{number:,.{decimals}f}" for number in numbers]
 

@@ -126,7 +126,7 @@ def _visitor_id(home: Path) -> str:
         pass
     home.mkdir(parents=True, exist_ok=True)
     made = uuid.uuid4().hex
-    # The first process to create the link wins, so that concurrent calls agree.
+    # Concurrent calls use the id of the process that creates the link first.
     draft = home / f".{VISITOR_FILE}.{made}"
     draft.write_text(made, "ascii")
     try:

@@ -38,7 +38,7 @@ def stack_home_option(name: str, *, needs: str = "") -> Callable[[CommandT], Com
 
 
 def find_stack_home(home: Path | None) -> Path:
-    """Return the servers' home that the option and the environment name."""
+    """Return the servers' home that the option or the environment names."""
     from hitmesh.tools.stack.layout import stack_home
 
     return stack_home(home, os.environ)
@@ -46,7 +46,7 @@ def find_stack_home(home: Path | None) -> Path:
 
 @contextmanager
 def stack_errors() -> Iterator[None]:
-    """Turn a StackError into exit code 4."""
+    """Convert a StackError to exit code 4."""
     from hitmesh.tools.stack.errors import StackError
 
     try:

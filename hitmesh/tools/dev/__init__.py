@@ -1,1 +1,1 @@
-"""Run the mesh on a single machine: Envoy and the services as child processes. Imports none of the services."""
+"""Run the mesh on a single machine: Envoy and the services run as child processes. No service is imported."""

@@ -1,6 +1,6 @@
 """Storage back end for a mesh on this machine: files in the home, or local Kafka, Cassandra and Druid.
 
-A home keeps its first back end, because the key and the demo shop exist in that back end only.
+A home always uses its first back end, because the home's keys and demo shop exist only there.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def opened(home: Home, choice: Choice, say: Say) -> Home:
 
 
 def have_moved(home: Home, choice: Choice) -> bool:
-    """Return whether the servers of an opened home have other TCP ports by now."""
+    """Return whether the servers' TCP ports have changed since the home was opened."""
     if choice.backend is Backend.EMBEDDED:
         return False
     store = commands.url(Path(choice.stack_home))
@@ -102,8 +102,8 @@ def server_pids(choice: Choice) -> Mapping[str, int]:
 def settings(choice: Choice, service: str, name: str, run: Path) -> Mapping[str, str]:
     """Return the process settings that depend on the back end.
 
-    With embedded stores, small records and windows cost little, and users see hits sooner. On servers, a window is a
-    transaction and a flush some hundred writes, so the services keep their default pace.
+    With embedded stores, small records and windows cost little, and users see hits sooner. On servers, each window is a
+    transaction and each flush makes some hundred writes, so the services use their default intervals.
     """
     on_files = choice.backend is not Backend.STACK
     if service == "collector" and on_files:

@@ -1,6 +1,6 @@
 """Create the missing keys of a home: a server key of merchant `demo`, and a key of the mesh's operator.
 
-A separate process keeps the launcher small.
+This runs in a separate process, so that the launcher uses little memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(root: str, store: str) -> int:
 
 
 def _create(directory: SiteDirectory, file: Path, merchant: str, kind: KeyKind) -> None:
-    """Create a key. The directory stores the key before the home does: a key in a file is always a known key."""
+    """Create a key. The site directory stores the key first, so that a key in the home's file is always known."""
     secret = new_secret()
     key = IngestKey(
         key_id=f"dev-{secrets.token_hex(4)}",

@@ -1,4 +1,4 @@
-"""Child processes of a mesh: share the launcher's process group, log to files, and never outlive the launcher."""
+"""Child processes of a mesh: they share the launcher's process group, log to files, and on Linux die with it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Final
 LAST_LINES = 20
 STOP_TIMEOUT_S = 10.0
 
-# The child requests SIGKILL at its parent's death itself, then execs the command; both signal settings survive exec.
-# Python code between fork and exec may deadlock: a thread of the parent may hold a lock. 1: PR_SET_PDEATHSIG.
+# The child itself requests SIGKILL at its parent's death (1: PR_SET_PDEATHSIG), then execs the command; both signal
+# settings survive exec. The parent runs no Python code between fork and exec, because a lock that another thread holds
+# could cause a deadlock.
 _LEASHED: Final = """
 import ctypes, os, signal, sys
 parent, command = int(sys.argv[1]), sys.argv[2:]
@@ -44,7 +45,7 @@ class Child:
     log_start: int = 0
 
     def last_lines(self) -> list[str]:
-        """Return the last 20 lines in the log since this child's start."""
+        """Return the last lines, at most 20, that the log has received since this child's start."""
         with self.log.open(encoding="utf-8", errors="replace") as lines:
             lines.seek(self.log_start)
             return list(deque((line.rstrip("\n") for line in lines), maxlen=LAST_LINES))
@@ -73,7 +74,7 @@ def start(
 
 
 def stop(children: Sequence[Child], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Stop children sequentially in the given order; kill a child that outlasts the timeout."""
+    """Stop the children one after another in the given order; kill a child that still runs after the timeout."""
     for child in children:
         if child.process.poll() is None:
             child.process.send_signal(signal.SIGTERM)

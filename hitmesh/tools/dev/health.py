@@ -1,4 +1,4 @@
-"""Ask Envoy which clusters have a healthy instance, and which instances do not answer."""
+"""Query Envoy for the clusters without a healthy instance, and for the instances that do not answer."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def silent_instances(stats: Address) -> frozenset[Address] | None:
 
 
 class Silence:
-    """Tracks how long each process has been silent. Pure: the time is an argument.
+    """Tracks how long each process has been silent. The time is an argument; there is no clock.
 
     Args:
-        limit_s: a process that is silent for longer hangs.
+        limit_s: a process that is silent for more seconds than this counts as hanging.
     """
 
     def __init__(self, limit_s: float) -> None:

@@ -23,7 +23,7 @@ class Home:
 
     Attributes:
         root: the home directory.
-        servers: store URL of the servers with the data; empty = the embedded stores in the home.
+        servers: store URL of the storage servers; empty = the data is in embedded stores in the home.
     """
 
     root: Path
@@ -31,17 +31,17 @@ class Home:
 
     @property
     def data(self) -> Path:
-        """Embedded stores."""
+        """Directory of the embedded stores."""
         return self.root / "data"
 
     @property
     def logs(self) -> Path:
-        """Output of every child process."""
+        """Directory of the logs: the output of every child process."""
         return self.root / "logs"
 
     @property
     def run(self) -> Path:
-        """Rendered configuration and the lock."""
+        """Directory of the rendered configuration and the lock."""
         return self.root / "run"
 
     @property
@@ -66,7 +66,7 @@ class Home:
 
     @property
     def store_url(self) -> str:
-        """Store URL that the services open."""
+        """The store URL that the services open."""
         return self.servers or f"embedded:{self.data}"
 
     @property
@@ -84,7 +84,7 @@ class Home:
             file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
-        """Create the directories; those below the root are accessible to their owner only.
+        """Create the directories; only their owner may access the directories below the root.
 
         Raises:
             OSError: a directory cannot be created or belongs to another user.

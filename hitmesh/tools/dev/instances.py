@@ -1,6 +1,6 @@
 """Process plan of a mesh on a single machine: one process per service, or several per service plus a settler.
 
-The plan states the name, address and role of each process. This module starts no process.
+The plan states the name, address and role of each process. The module `dev` starts the processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Instance:
         node: node name, the NODE setting.
         address: gRPC listener.
         metrics: metrics listener.
-        settings: settings of this instance alone, without the service prefix.
+        settings: settings of this instance only, by name without the service's prefix.
     """
 
     name: str
@@ -37,11 +37,12 @@ class Instance:
 
 
 def planned(free: Iterator[Address], replicas: int) -> list[Instance]:
-    """Return the processes in the order of a hit's journey.
+    """Return the processes in the order in which a hit passes them.
 
     Args:
         free: addresses with free ports.
-        replicas: instances per service; with more than one, an additional processor settles and the others stream.
+        replicas: instances per service; if more than one, an additional processor does the settlements, and the others
+            only process the stream.
     """
     if replicas == 1:
         return [Instance(service, service, f"{service}-0", next(free), next(free)) for service in SERVICES]

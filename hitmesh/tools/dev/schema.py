@@ -1,6 +1,7 @@
-"""Create a mesh's topics, tables and data sources. A separate process keeps the launcher small and free of drivers.
+"""Create a mesh's topics, tables and data sources.
 
-Existing topics are declared again, because the process that created a topic may have died before the declaration.
+This runs in a separate process, so that the launcher uses little memory and imports no drivers. Existing topics are
+declared again, because the process that created a topic may have died before declaring it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from hitmesh.model.reasons import LocalReason
 from hitmesh.tools.dev.home import Home
 
 _DECLARING = "kafka"
-# The keyspace holds all of a mesh's data in Cassandra.
+# Prefix of the keyspace's name in a plan. The keyspace contains all of a mesh's data in Cassandra.
 _WHOLE = "keyspace "
 
 
 def main(root: str, store: str) -> int:
     """Create or check the schema with sizes for a single machine; return the exit code.
 
-    Servers without the mesh's keyspace may have been emptied; the home's key and demo note are then deleted.
+    If the mesh's keyspace is missing, the servers may have been emptied; the home's keys and demo note are then
+    deleted, so that both are created again.
     """
     try:
         changes = planned(parse_servers(store), SchemaOptions())

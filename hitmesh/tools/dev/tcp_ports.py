@@ -37,10 +37,10 @@ def any_free(count: int) -> list[int]:
 
 
 def holder(port: int) -> int | None:
-    """Return the pid of the process that listens on a port; None when not found, as for another user's process."""
+    """Return the pid of the process that listens on a port; None if unknown, as for another user's process."""
     try:
         listening = [found for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
-    except psutil.AccessDenied:  # outside Linux, only the superuser may look
+    except psutil.AccessDenied:  # outside Linux, only the superuser may list connections
         return None
-    # A local address is (host, port).
+    # `laddr` is the pair (host, port).
     return next((found.pid for found in listening if found.laddr[1:] == (port,) and found.pid is not None), None)
