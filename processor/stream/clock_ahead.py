@@ -22,7 +22,7 @@ _COMPLAIN_EVERY_S: Final = 60.0
 
 
 class ClockAhead:
-    """Logs `log_time_ahead`, and names the causing record if that record arrived while the process ran.
+    """Log `log_time_ahead`, and name the causing record if that record arrived while the process ran.
 
     Args:
         clock: source of the current time.

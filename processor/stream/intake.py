@@ -94,8 +94,8 @@ class Intake:
 def never_back(records: Sequence[LoggedRecord], reached: Mapping[PartitionId, int]) -> list[LoggedRecord]:
     """Return the records, with log time raised to at least the log time reached by their partition (rule L1).
 
-    Log time is a running maximum, so an epoch never goes back. A reader cannot enforce this, because it does not know
-    the log time reached before its start position.
+    Log time is a running maximum, so the epochs of a partition never decrease. A reader cannot enforce this, because it
+    does not know the log time reached before its start position.
     """
     raised = []
     for record in records:

@@ -52,7 +52,7 @@ def ages_s(progress: Mapping[PartitionId, PartitionProgress], now: int) -> dict[
 
 
 class StreamMeter:
-    """Counts and times a runner. Confined to the runner's thread.
+    """Count and time the work of a runner. Confined to the runner's thread.
 
     Args:
         metrics: receives the numbers.

@@ -154,7 +154,7 @@ class Runner:
             self._is_certain = self._can_go_on = False
 
     def flush(self) -> None:
-        """Write the current partials and ledger."""
+        """Write the current partials and ledger, then record the positions that they include."""
         states = self._states()
         values = [
             *self._due,

@@ -95,7 +95,7 @@ class EpochSums:
 
         A stored value is overwritten only by a value with the same key. A redo may divide the records into other steps
         than before, so it must overwrite the value of every key that may have been stored before. Each cell is also
-        marked without a currency: a visit may have begun in the cell before it began elsewhere, and visits have no
+        marked without a currency, because an earlier step may have counted a visit in the cell, and visits have no
         currency. Values that were stored before sums were split by currency have no currency either.
         """
         known = pl.concat([self.cells.select(_CELL), cells.select(_CELL)]).unique()
@@ -140,7 +140,7 @@ class EpochSums:
         }
 
     def all_changed(self) -> None:
-        """Mark all values as changed: after a recovery every value is written again."""
+        """Mark all values as changed, because after a recovery or a failed write every value is written again."""
         self.cells = self.cells.with_columns(pl.lit(value=True).alias(_CHANGED))
         self.counts = self.counts.with_columns(pl.lit(value=True).alias(_CHANGED))
 

@@ -80,7 +80,8 @@ def _passed_hits(state: LiveState, old: int, new: int, wanted: BoolArray) -> pl.
 def _pin(state: LiveState, passed: pl.DataFrame, built: Built, new: int) -> None:
     """Pin hits in open visits without a view: hits that pass the horizon now, and hits pinned before.
 
-    A hit between a visit's first and last hit may still be an orphan (rule S2).
+    `built.visit_of` decides whether a hit belongs to a visit, because a hit between the first and the last hit of a
+    visit may be an orphan (rule S2).
     """
     visits = built.visits
     stays = built.is_last() & (visits.views == 0) & (visits.deadline >= new)

@@ -37,8 +37,8 @@ class Limits:
         texts_per_hour: maximum number of distinct texts per site, hour and partition (rule S10); further texts are
             `(other)` until their day is settled. Emitted rows depend on this value.
         lg_k: binary logarithm of the number of visitors that a cell's sketch keeps once it is a sample. A row's sketch
-            becomes a sample beyond `unions.exact_limit` visitors. Emitted rows depend on this value: which visitor
-            counts are estimates, and how precise. The settler must use the same value.
+            becomes a sample beyond `unions.exact_limit` visitors. Emitted rows depend on this value, because it
+            determines which visitor counts are estimates, and their precision. The settler must use the same value.
     """
 
     tidy_from: int = 10_000

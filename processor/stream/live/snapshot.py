@@ -197,7 +197,7 @@ def _as_kept(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sums_of(tables: Mapping[str, pl.DataFrame], epoch: int, lg_k: int = LG_K_CELL) -> EpochSums:
-    """Return the epoch's sums; digests in format 2 lack the secret and are marked, as they confirm nothing."""
+    """Return the epoch's sums; digests of format 2 lack the secret and are marked, because they confirm no day."""
     cells = tables["cells"]
     if UNKEYED_DIGESTS not in cells.columns:
         cells = cells.with_columns(pl.lit(1, pl.Int64).alias(UNKEYED_DIGESTS))

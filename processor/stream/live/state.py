@@ -59,8 +59,8 @@ class LiveState:
         interned: numbers for texts and dimension tuples.
         timelines: visits that can still change.
         closing: visits that have a successor in their timeline but have not ended.
-        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view: the first view changes their
-            landing page.
+        pinned: hits (KEPT_COLUMNS) before the horizon in open visits without a view, because the first view will change
+            their landing page.
         ids: the kept hits' ids.
         kept: the kept hits.
         texts: which texts in the kept hits are not folded.
