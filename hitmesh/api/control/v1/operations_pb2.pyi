@@ -345,8 +345,8 @@ Global___GetDriftRequest: _TypeAlias = GetDriftRequest  # noqa: Y015
 
 @_typing.final
 class DriftDay(_message.Message):
-    """The difference between a settled day and the live stream's result. Causes are late hits, copies that arrived more than
-    90 minutes after the original, and the exceptions of rule P2.
+    """The difference between a settled day and the live stream's result. Causes are late hits, copies that arrived more
+    than 90 minutes after the original, and the exceptions in rule P2.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -100,7 +100,7 @@ class _FilterOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Filter
     FILTER_OPERATOR_NE: _FilterOperator.ValueType  # 2
     """Not equal to values[0]."""
     FILTER_OPERATOR_IN: _FilterOperator.ValueType  # 3
-    """Equal to any of `values`."""
+    """Equal to any value in `values`."""
     FILTER_OPERATOR_RE2: _FilterOperator.ValueType  # 4
     """Contains a match of the RE2 expression values[0]."""
 
@@ -114,7 +114,7 @@ FILTER_OPERATOR_EQ: FilterOperator.ValueType  # 1
 FILTER_OPERATOR_NE: FilterOperator.ValueType  # 2
 """Not equal to values[0]."""
 FILTER_OPERATOR_IN: FilterOperator.ValueType  # 3
-"""Equal to any of `values`."""
+"""Equal to any value in `values`."""
 FILTER_OPERATOR_RE2: FilterOperator.ValueType  # 4
 """Contains a match of the RE2 expression values[0]."""
 Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
@@ -160,9 +160,9 @@ class _MetricScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricSco
     METRIC_SCOPE_UNSPECIFIED: _MetricScope.ValueType  # 0
     """Not set."""
     METRIC_SCOPE_HIT: _MetricScope.ValueType  # 1
-    """Each hit counts in its own cell."""
+    """Each hit counts in the 15-minute cell that contains the hit's event time."""
     METRIC_SCOPE_VISIT: _MetricScope.ValueType  # 2
-    """Each visit counts in the cell in which the visit started."""
+    """Each visit counts in the 15-minute cell in which the visit started."""
 
 class MetricScope(_MetricScope, metaclass=_MetricScopeEnumTypeWrapper):
     """Whether a metric counts hits or visits."""
@@ -170,9 +170,9 @@ class MetricScope(_MetricScope, metaclass=_MetricScopeEnumTypeWrapper):
 METRIC_SCOPE_UNSPECIFIED: MetricScope.ValueType  # 0
 """Not set."""
 METRIC_SCOPE_HIT: MetricScope.ValueType  # 1
-"""Each hit counts in its own cell."""
+"""Each hit counts in the 15-minute cell that contains the hit's event time."""
 METRIC_SCOPE_VISIT: MetricScope.ValueType  # 2
-"""Each visit counts in the cell in which the visit started."""
+"""Each visit counts in the 15-minute cell in which the visit started."""
 Global___MetricScope: _TypeAlias = MetricScope  # noqa: Y015
 
 class _Exactness:
@@ -243,7 +243,7 @@ class _CellStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellState.V
     """Settled from all stored hits; changes only with a new generation, for example after history hits arrive."""
 
 class CellState(_CellState, metaclass=_CellStateEnumTypeWrapper):
-    """How final a cell's metric values are."""
+    """How final the metric values in a 15-minute cell are."""
 
 CELL_STATE_UNSPECIFIED: CellState.ValueType  # 0
 """Not set."""
@@ -312,9 +312,9 @@ class _StoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Store.ValueType
     STORE_UNSPECIFIED: _Store.ValueType  # 0
     """Not set."""
     STORE_EMBEDDED: _Store.ValueType  # 1
-    """The embedded store."""
+    """The embedded store: SQLite and Parquet files on a single machine."""
     STORE_MEMORY: _Store.ValueType  # 2
-    """The store in memory."""
+    """The in-memory store."""
     STORE_CASSANDRA: _Store.ValueType  # 3
     """Cassandra."""
     STORE_DRUID: _Store.ValueType  # 4
@@ -326,9 +326,9 @@ class Store(_Store, metaclass=_StoreEnumTypeWrapper):
 STORE_UNSPECIFIED: Store.ValueType  # 0
 """Not set."""
 STORE_EMBEDDED: Store.ValueType  # 1
-"""The embedded store."""
+"""The embedded store: SQLite and Parquet files on a single machine."""
 STORE_MEMORY: Store.ValueType  # 2
-"""The store in memory."""
+"""The in-memory store."""
 STORE_CASSANDRA: Store.ValueType  # 3
 """Cassandra."""
 STORE_DRUID: Store.ValueType  # 4
@@ -998,7 +998,7 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def live_from(self) -> _timestamp_pb2.Timestamp:
-        """Cells from this time on are live."""
+        """15-minute cells from this time on are live."""
 
     @_builtins.property
     def ahead(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionAhead]:
@@ -1033,7 +1033,7 @@ class Cost(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     ELAPSED_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
-    """Rows read from the store."""
+    """Number of rows read from the store."""
     @_builtins.property
     def elapsed(self) -> _duration_pb2.Duration:
         """Time spent."""
@@ -1259,9 +1259,9 @@ class PlannedRead(_message.Message):
     source: _builtins.str
     """`series`, or the kind of rows: `traffic` or `visits`."""
     site_days: _builtins.int
-    """Site-days to read; all other days have no rows."""
+    """Number of site-days to read; all other days in the range have no rows."""
     requests: _builtins.int
-    """Requests to the store."""
+    """Number of requests to the store."""
     native_query: _builtins.str
     """The query in the store's native language. Not set: the store has no query language."""
     @_builtins.property
