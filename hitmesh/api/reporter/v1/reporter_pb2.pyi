@@ -160,7 +160,7 @@ class _MetricScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricSco
     METRIC_SCOPE_UNSPECIFIED: _MetricScope.ValueType  # 0
     """Not set."""
     METRIC_SCOPE_HIT: _MetricScope.ValueType  # 1
-    """Each hit counts in the 15-minute cell that contains the hit's event time."""
+    """Each hit counts in the 15-minute cell of the hit's event time; for `rejected_hits`, of the collect time."""
     METRIC_SCOPE_VISIT: _MetricScope.ValueType  # 2
     """Each visit counts in the 15-minute cell in which the visit started."""
 
@@ -170,7 +170,7 @@ class MetricScope(_MetricScope, metaclass=_MetricScopeEnumTypeWrapper):
 METRIC_SCOPE_UNSPECIFIED: MetricScope.ValueType  # 0
 """Not set."""
 METRIC_SCOPE_HIT: MetricScope.ValueType  # 1
-"""Each hit counts in the 15-minute cell that contains the hit's event time."""
+"""Each hit counts in the 15-minute cell of the hit's event time; for `rejected_hits`, of the collect time."""
 METRIC_SCOPE_VISIT: MetricScope.ValueType  # 2
 """Each visit counts in the 15-minute cell in which the visit started."""
 Global___MetricScope: _TypeAlias = MetricScope  # noqa: Y015
