@@ -1,1 +1,1 @@
-"""Access control: which caller may read or change which site."""
+"""Access control: which callers may send, read or change which sites."""

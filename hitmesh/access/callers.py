@@ -1,6 +1,6 @@
-"""Identifies callers and checks their roles. Every tenant boundary of reads and of the admin service is here.
+"""Identifies callers and checks their roles. All tenant isolation of reads and of the admin service is in this module.
 
-A nonexistent site and another merchant's site give the same NOT_FOUND with the same text.
+A nonexistent site and another merchant's site cause the same NOT_FOUND with the same text.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SCHEME = "bearer "
 
 
 def caller_of(directory: SiteDirectory, metadata: Iterable[tuple[str, str | bytes]]) -> IngestKey | None:
-    """Return the key in `authorization: Bearer …`, None without that metadata.
+    """Return the key in the metadata `authorization: Bearer …`; None if the metadata lacks `authorization`.
 
     Raises:
-        Unauthenticated: UNKNOWN_KEY or KEY_REVOKED.
+        Unauthenticated: the key is unknown (UNKNOWN_KEY) or revoked (KEY_REVOKED).
     """
     header = next((value for name, value in metadata if name == "authorization"), None)
     if header is None:
@@ -46,7 +46,7 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
     """Return whether the caller may read a merchant's site, or all the merchant's sites if `site` is None.
 
     Raises:
-        Unauthenticated: reads need a key and the caller sent none.
+        Unauthenticated: reads are not open and the caller sent no key.
     """
     if open_reads:
         return True
@@ -56,7 +56,9 @@ def may_read(caller: IngestKey | None, open_reads: bool, merchant: str, site: st
 
 
 def require_operator(caller: IngestKey | None, open_reads: bool) -> None:
-    """Raise unless the caller may read data that belongs to no merchant: an operator, or everybody with open reads.
+    """Raise unless the caller may read data that belongs to no merchant.
+
+    Operators may; if reads are open, every caller may.
 
     Raises:
         Unauthenticated: reads are not open and the caller sent no key.
@@ -80,7 +82,7 @@ def require_owner(caller: IngestKey | None, merchant: str) -> IngestKey:
 
     Raises:
         Unauthenticated: the caller sent no key.
-        PermissionDenied: not a server key for all the merchant's sites.
+        PermissionDenied: the key is not a server key for all sites of this merchant.
     """
     if caller is None:
         raise _no_key()
@@ -108,7 +110,7 @@ def readable_site(directory: SiteDirectory, open_reads: bool, caller: IngestKey 
 
     Raises:
         NotFound: no such site exists, or the caller may not read the site.
-        RefusedError: the text is not a full name of a single site.
+        RefusedError: the name is not a full site name, merchants/{merchant}/sites/{site}.
     """
     if not SITE_PATTERN.fullmatch(name):
         raise RefusedError(

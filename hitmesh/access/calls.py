@@ -1,4 +1,4 @@
-"""Run a call on behalf of its caller: the one way from gRPC metadata to a function that is given the caller's key."""
+"""Runs unary calls: identifies the caller by the gRPC metadata and passes the caller's key to the call's function."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hitmesh.runtime.rpc_errors import translating
 from hitmesh.runtime.telemetry import Metrics
 from hitmesh.runtime.telemetry.kinds import Counter
 
-# Minimum interval between two log lines about the same damage.
+# Minimum interval in seconds between two log lines about the same damage.
 DAMAGE_EVERY_S: Final = 10.0
 
 _DATE_FIELDS: Final = ("first_date", "last_date", "first_utc_date", "last_utc_date", "last")
@@ -33,13 +33,13 @@ Call = Callable[[IngestKey | None, Checkpoint], AnswerT]
 
 
 class Calls:
-    """Runs the calls of a service, and counts and logs the calls that end with a store error.
+    """Runs the calls of a service, counts the calls that end with a store error, and logs damage (StoreCorrupt).
 
     Args:
-        directory: holds the keys of callers.
-        metrics: meters.
-        store_errors: counts the store errors of this service.
-        max_s: a call that takes longer is abandoned at its next checkpoint.
+        directory: source of the callers' keys.
+        metrics: the metrics of the process.
+        store_errors: counter for the store errors of this service.
+        max_s: time limit of a call in seconds; a call that takes longer is abandoned at its next checkpoint.
     """
 
     def __init__(self, directory: SiteDirectory, metrics: Metrics, store_errors: Counter[...], max_s: float) -> None:
@@ -50,14 +50,14 @@ class Calls:
         self._seldom = Seldom(DAMAGE_EVERY_S)
 
     def run(self, call: Call[ResponseT], request: Message, context: grpc.ServicerContext) -> ResponseT:
-        """Return the response of a unary call; an error ends the call with its status."""
+        """Return the response of a unary call; an error ends the call with the gRPC status of the error."""
         return translating(partial(self.answer, call))(request, context)
 
     def answer(self, call: Call[AnswerT], request: Message, context: grpc.ServicerContext) -> AnswerT:
-        """Return the answer of a call.
+        """Return the result of a call's function.
 
         Raises:
-            HitmeshError: the caller's key is refused, the caller has left, or the call failed.
+            HitmeshError: the caller's key is unknown or revoked, the caller has left, or the function failed.
         """
         checkpoint = checkpoint_of(context, self._max_s)
         checkpoint()  # the caller may have left while the call waited for a thread
@@ -68,7 +68,7 @@ class Calls:
             raise
 
     def _note_store_error(self, error: HitmeshError, request: Message) -> None:
-        """Count a store error; for damage also log the request, at a limited rate."""
+        """Count a store error; for StoreCorrupt, also log the request, at a limited rate."""
         self._metrics.add(self._store_errors, 1, reason=error.reason)
         calls = self._seldom.due(error.message) if isinstance(error, StoreCorrupt) else 0
         if calls:
@@ -83,7 +83,7 @@ class Calls:
 
 
 def _dates_in(request: Message) -> dict[str, str]:
-    """Return the dates that a request names, as text, by field."""
+    """Return the dates in a request as text, keyed by field name."""
     return {
         field.name: date_text_of(value) if isinstance(value, Date) else str(value)
         for field, value in request.ListFields()

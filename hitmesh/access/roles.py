@@ -1,7 +1,7 @@
-"""The table of rights: which roles each kind of key has. Every service asks this table about a caller or sender.
+"""The table of rights: which roles each kind of key has. Every service uses this table to authorise keys.
 
-A role applies to the merchant of the key, and to the site of the key if the key has one. Keys of operators belong to no
-merchant (hitmesh.model.names.OPERATORS), so that no question about a merchant can match such a key.
+A role applies to the merchant of the key or, if the key is for a single site, to this site. The keys of operators
+belong to no merchant: their merchant is hitmesh.model.names.OPERATORS, so no check of a merchant accepts such a key.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hitmesh.model.sites import IngestKey, KeyKind
 
 
 class Role(StrEnum):
-    """What the holder of a key may do.
+    """An action that the holder of a key may perform.
 
     SEND: send hits of a site. READ: read reports, sites, ledger and drift of a merchant. ADMINISTER: change the sites
-    and keys of a merchant. OPERATE: read what belongs to no merchant.
+    and keys of a merchant. OPERATE: read data that belongs to no merchant.
     """
 
     SEND = "send"
@@ -33,10 +33,11 @@ class Rights:
     """The rights of a kind of key.
 
     Attributes:
-        roles: the roles.
-        is_secret: the key is not public; work on refused hits of its senders is not limited.
-        sets_times: hits may set `true_time` and `offline`, and may be 13 months old (rule T3).
-        sets_context: batches may set the edge context.
+        roles: the roles of such a key.
+        is_secret: whether the key is secret. A browser key is public, so the collector limits the work that it spends
+            on refused hits with this key.
+        sets_times: whether hits may set `true_time` and `offline`, and may be up to 13 months old (rule T3).
+        sets_context: whether batches may set the edge context.
     """
 
     roles: frozenset[Role]
@@ -71,5 +72,5 @@ def is_valid_sender(key: IngestKey | None) -> bool:
 
 
 def cannot_send(key: IngestKey) -> str:
-    """Return the message for a key without the role SEND."""
+    """Return the error message for a key without the role SEND."""
     return f"a key of kind {key.kind.value} sends no hits: use a browser, server or edge key"

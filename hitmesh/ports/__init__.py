@@ -1,8 +1,9 @@
-"""Protocols through which the services use the outside world. The adapters live in hitmesh.adapters.
+"""The ports: interfaces (protocols) through which the services use storage, the log and the clock.
 
-Each protocol states its guarantees; tests/contract holds one test class per port that every adapter must pass. Values
-that cross a port are frozen. All times are UTC milliseconds, all ranges half-open. Every call may raise
-hitmesh.model.errors.Unavailable; other errors are listed with the method that raises them.
+hitmesh.adapters implements the ports. Each port documents its guarantees. Every adapter must pass the test classes in
+tests/contract, which cover each port except Clock. Values that cross a port are frozen. All times are UTC milliseconds,
+and all ranges are half-open. Every method may raise hitmesh.model.errors.Unavailable; each method documents its other
+errors.
 """
 
 from __future__ import annotations

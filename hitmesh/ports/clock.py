@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The only source of time."""
+    """The only source of wall-clock time on which results depend."""
 
     def now(self) -> int:
         """Return the current time in UTC ms."""

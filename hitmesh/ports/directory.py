@@ -16,45 +16,46 @@ class SiteDirectory(Protocol):
         """Return a site; None when no site has this name."""
 
     def sites(self, merchant: str | None, after: str, limit: int) -> Sequence[Site]:
-        """Return at most `limit` sites with names above `after`, by name; `merchant` None means all merchants."""
+        """Return at most `limit` sites whose names sort after `after`, by name; `merchant` None means all merchants."""
 
     def create_site(self, site: Site) -> Site:
-        """Create a site durably and return the stored site. Idempotent: an equal site is returned unchanged.
+        """Store a site durably and return the stored site. Idempotent: an equal existing site is returned unchanged.
 
         Raises:
-            AlreadyExists: the name is taken with another zone, currency or policy.
+            AlreadyExists: a site with this name has a different time zone, currency or policy.
         """
 
     def key(self, secret: str) -> IngestKey | None:
         """Return the key with this secret, revoked keys included.
 
         Raises:
-            KeyNotLookedUp: the cache does not hold the key, and too many recent look-ups found nothing. The key may
+            KeyNotLookedUp: the cache does not hold the key, and too many recent look-ups found no key. The key may
                 exist.
         """
 
     def create_key(self, key: IngestKey, secret: str) -> IngestKey:
-        """Create a key durably; only a hash of the secret is stored."""
+        """Store a new key durably, with a hash of the secret instead of the secret; return the key."""
 
     def keys(self, merchant: str) -> Sequence[IngestKey]:
         """Return the merchant's keys."""
 
     def revoke_key(self, merchant: str, key_id: str, now: int) -> IngestKey:
-        """Revoke a key durably; a second revocation keeps the first time.
+        """Revoke a key durably and return the key; a second revocation keeps the time of the first revocation.
 
         Raises:
             NotFound: the merchant has no such key.
         """
 
     def salt(self, site: str, local_date: date, today: date) -> bytes:
-        """Return the salt of a site-local date; create a missing salt for `today` or a neighbouring date (rule I2).
+        """Return the salt of a site-local date (rule I2).
 
-        Salts older than the day before `today` are destroyed. A date without a salt gets today's salt.
+        A missing salt is created if the date is `today` or a neighbouring date. For any other date without a salt,
+        the result is today's salt. Salts of dates before the day before `today` are destroyed.
         """
 
     def mesh_secret(self) -> bytes:
-        """Return the mesh secret, 32 bytes; the first call creates the secret durably.
+        """Return the mesh secret, 32 bytes; the first call creates and stores the secret durably.
 
-        The secret keys the hashes of stored texts that senders choose (rule D0). The secret never changes, and no
-        process sends the secret anywhere.
+        The secret is the key of the hashes of texts that senders choose (rule D0). The secret never changes, and no
+        process sends the secret over the network.
         """

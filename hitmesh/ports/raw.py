@@ -1,4 +1,4 @@
-"""The ports to the permanent stores: accepted hits as received, refused hits, and site-days."""
+"""The ports to the permanent stores: accepted hits in their original records, and refused hits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from hitmesh.model.records import RawRecord, RejectedHit
 
 
 class RawStore(Protocol):
-    """Keeps accepted hits for good, in their original records."""
+    """Keeps accepted hits permanently, in their original records."""
 
     def put(self, records: Sequence[RawRecord]) -> None:
-        """Store records durably, keyed by position. Idempotent."""
+        """Store records durably, keyed by position; idempotent."""
 
     def scan(
         self, site: str, first_day: int, end_day: int, before: Mapping[PartitionId, int] | None = None
     ) -> Iterator[RawRecord]:
         """Yield each record with hits of the site in [first_day, end_day) once, in log order.
 
-        A record may also hold other sites and days: the caller filters rows. With `before`, yield only offsets below
-        the limit of their partition, and no record of partitions without a limit.
+        A record may also hold hits of other sites and days, which the caller must filter out. With `before`, which
+        gives an offset per partition, yield only records below the offset of their partition, and no record of a
+        partition without an offset.
         """
 
     def get(self, position: Position) -> RawRecord | None:
@@ -38,16 +39,16 @@ class RejectedStore(Protocol):
         """Store refusals, keyed by position and row. Idempotent."""
 
     def counts(self, site: str, day: int) -> Mapping[int, int]:
-        """Return refused hits per cell (start in ms) of the UTC day of collect time (rule D5).
+        """Return the number of refused hits per cell, keyed by the cell's start in UTC ms (rule D5).
 
-        Cells without refused hits are absent.
+        `day` is the UTC day of collect time. Cells without refused hits are absent.
         """
 
     def recent(self, site: str, limit: int) -> Sequence[RejectedHit]:
         """Return at most `limit` refusals of a site, newest first."""
 
     def drop_bytes(self, older_than_ms: int) -> int:
-        """Empty `original` of refusals collected before a time; return how many this call emptied. Counts stay.
+        """Empty `original` of the refusals with a collect time before `older_than_ms`; return how many were emptied.
 
-        A store whose server expires the bytes by itself does nothing.
+        The counts stay. A store whose server expires the bytes by itself does nothing and returns 0.
         """

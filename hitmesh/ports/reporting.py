@@ -1,4 +1,4 @@
-"""The ports of reports: queries over published rows, and how far the log has been applied."""
+"""The ports that reports use: queries over published rows, and the progress of the processor in the log."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ class MetricStore(Protocol):
     """Answers queries over published rows."""
 
     def query(self, question: MetricQuery, checkpoint: Checkpoint = unwatched) -> pl.DataFrame:
-        """Return one row per bucket and dimension values; groups without a matching row are absent.
+        """Return a row for each bucket and combination of dimension values; those without a matching row are absent.
 
-        Columns: `bucket` (Int32 index), the dimensions (String, null = not set), the measures (Int64 sums) and the
-        sketches (Binary, united). No order is promised.
-        Dimension values with quotes, backslashes, newlines and any Unicode come back as written.
+        The columns are `bucket` (Int32, the index in `bucket_starts`), the dimensions (String, null = not set), the
+        measures (sums) and the sketches (Binary, unions). Rows have no defined order. Dimension values with quotes,
+        backslashes, newlines and any Unicode characters are returned as written.
 
         Raises:
-            Abandoned: raised by the checkpoint, which is called between the steps of the work.
-            RefusedError: the work would exceed a limit; the message names the limit and the remedy.
+            Abandoned: raised by the checkpoint, which the store calls between the steps of the query.
+            RefusedError: the query would exceed a limit; the message names the limit and the remedy.
         """
 
     def ingested_through(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return, per partition of hits, the position up to which answers include every row of the stream.
+        """Return, per partition of the hits topic, the position up to which answers include every row of the stream.
 
-        Never ahead of the committed position; a declared partition without a known position is at (0, 0).
+        A position is never ahead of the committed position. For a declared partition without a known position, offset
+        and log time are 0.
         """
 
     def stream_sums(self, site_days: Collection[SiteDay]) -> Mapping[SiteDay, Mapping[str, int]]:
-        """Return the sums (ROW_SUMS) over all rows of STREAM_GENERATION, for each given site-day.
+        """Return, for each given site-day, the sums of the measures in ROW_SUMS over all rows of STREAM_GENERATION.
 
-        Rows from both sources and rows of excluded hits count; a site-day without rows has zeros. Equal sums prove
-        little about single rows, but lost or doubled rows show. Sums are exact modulo 2⁶⁴.
+        The sums include the rows of both row sources and the rows of excluded hits; a site-day without rows has zeros.
+        Unequal sums reveal lost or doubled rows; equal sums do not prove that every row is equal. Sums are exact modulo
+        2⁶⁴.
 
         Raises:
-            Unavailable: the store does not answer, or is temporarily missing rows that it had.
+            Unavailable: the store does not answer, or rows that it had are temporarily missing.
         """
 
 
 class ProgressReader(Protocol):
-    """How far the processor has applied the log: the input of GetFreshness."""
+    """Reads how far the processor has applied the log; GetFreshness is computed from this progress."""
 
     def progress(self, topic: Topic) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the committed progress of every **declared** partition; (0, 0) for a partition without progress."""
+        """Return the committed progress of every **declared** partition; offset and log time 0 without a commit."""

@@ -1,4 +1,4 @@
-"""The ports of settlement: dirty days, generations with their ledger and carry, order claims, settled rows."""
+"""The ports that settlement uses: dirty site-days, generations with ledger and carry, order claims, settled rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class DirtyDays(Protocol):
-    """Site-days to settle: closed days that changed, and open days that the stream counts until they close."""
+    """The queue of site-days to settle: closed days whose data changed, and days that are due when they close."""
 
     def mark(self, marks: Sequence[DirtyMark]) -> None:
-        """Store dirty marks. Idempotent. Must be called only after the raw record is stored."""
+        """Store dirty marks; idempotent. Must be called only after the raw records of the marks are stored."""
 
     def await_close(self, site_days: Sequence[SiteDay]) -> None:
-        """Note durably that the stream counts hits on these site-days; each becomes due when its day closes.
+        """Store durably that the stream counts hits on these site-days; a site-day becomes due when its day closes.
 
         Idempotent.
         """
@@ -29,33 +29,34 @@ class DirtyDays(Protocol):
     def take(self, limit: int, closed_before: int) -> Sequence[DirtySiteDay]:
         """Return at most `limit` marked or awaited site-days before the day `closed_before`, by (site, day).
 
-        A site is never split, unless the first site alone exceeds `limit`. The site-days stay until cleared.
+        Either all or none of a site's site-days are returned, unless the first site alone exceeds `limit`. Site-days
+        stay in the store until `clear` is called.
         """
 
     def clear(self, taken: DirtySiteDay) -> None:
-        """Remove exactly the dirty marks in `taken`; later marks stay. The site-day is no longer awaited."""
+        """Remove exactly the dirty marks in `taken`; later dirty marks stay. The site-day is no longer awaited."""
 
     def pending(self, site: str) -> Sequence[DirtySiteDay]:
-        """Return the site's marked site-days; days that are only awaited are absent."""
+        """Return the site's site-days with dirty marks; days that are only awaited are absent."""
 
     def awaited(self, site: str) -> Sequence[int]:
-        """Return the site's days that wait to close, in ascending order."""
+        """Return the site's awaited days (`await_close`), in ascending order."""
 
     def marks(self, site: str) -> Sequence[DirtyMark]:
-        """Return the site's dirty marks, ordered by (day, position), with their counts."""
+        """Return the site's dirty marks with their hit counts, ordered by (day, position)."""
 
 
 class Generations(Protocol):
-    """The generation that reports read, per site-day. Writes are conditional.
+    """Stores, per site-day, the entry of the current generation, which reports read. Publication is conditional.
 
-    For a site-day without an entry, reports read STREAM_GENERATION of hitmesh.model.rows.stream_columns.
+    For a site-day without an entry, reports read hitmesh.model.generations.STREAM_GENERATION.
     """
 
     def begin(self, site_day: SiteDay) -> int:
-        """Return a generation number that was never returned before for the site-day: each attempt has its own."""
+        """Return a generation number that was never returned before for the site-day: every attempt has its own."""
 
     def current(self, site: str, first_day: int, end_day: int) -> Mapping[int, GenerationEntry]:
-        """Return the current entry per day; days without an entry are absent."""
+        """Return the current entry of each day in [first_day, end_day); days without an entry are absent."""
 
     def publish(
         self,
@@ -72,68 +73,69 @@ class Generations(Protocol):
     ) -> GenerationEntry:
         """Make a generation current, atomically with its ledger entry and the carry for the next day.
 
-        `seen_sequence` is the sequence of the entry that was current when the scan began, 0 for none. `drift` is None
-        when the stream counted no hit on the site-day. When the drift is confirmed, the attempt wrote no rows and the
-        entry's generation is STREAM_GENERATION. Otherwise STREAM_GENERATION is superseded, unless an entry already
-        exists.
+        `seen_sequence` is the sequence of the entry that was current when the scan began, 0 if there was no entry.
+        `drift` is None if the stream counted no hit on the site-day. If the drift is confirmed, the attempt wrote no
+        rows, and the entry's generation is STREAM_GENERATION. Otherwise, STREAM_GENERATION is superseded, unless an
+        entry already exists.
 
         Raises:
-            StaleGeneration: another entry was published since; nothing was written.
+            StaleGeneration: an entry was published since the scan began; nothing was written.
         """
 
     def carry(self, site_day: SiteDay) -> bytes | None:
-        """Return the carry of the current generation; None when the site-day was never settled."""
+        """Return the carry of the current generation; None if the site-day was never settled."""
 
     def ledger(self, site: str, first_day: int, end_day: int) -> Mapping[int, LedgerEntry]:
-        """Return the ledger entry of the current generation per day."""
+        """Return the ledger entry of each day's current generation in [first_day, end_day)."""
 
     def drifts(self, site: str | None, first_day: int, end_day: int) -> Mapping[SiteDay, Drift]:
-        """Return, per site-day, the first drift that was stored; `site` None means all sites."""
+        """Return the first stored drift of each site-day in [first_day, end_day); `site` None means all sites."""
 
     def sequence(self, site: str) -> int:
-        """Return the highest sequence of the site, the version of its published numbers; 0 without any."""
+        """Return the highest sequence of the site's entries, which is part of its data version; 0 without entries."""
 
     def superseded(self, published_before: int) -> Sequence[tuple[SiteDay, int]]:
-        """Return generations that are not current and whose successor was published before the given time."""
+        """Return the generations, published or not, that a publication before `published_before` superseded."""
 
     def forget(self, site_day: SiteDay, generation: int) -> None:
-        """Forget a superseded generation after its rows are gone. The current generation is never forgotten."""
+        """Delete a superseded generation's entry, after its rows are dropped; ignore any other generation."""
 
 
 class OrderClaims(Protocol):
-    """Which hit claimed an order or a refund first, and which refunds take the total of their order."""
+    """Stores the claims on orders and refunds, and which refunds get their amount from the order (rule D3)."""
 
     def claim(self, claims: Sequence[OrderClaim]) -> None:
-        """Store claims durably. Idempotent: a stored claim keeps its duplicate flag."""
+        """Store claims durably. Idempotent: a claim that is already stored keeps its duplicate flag."""
 
     def of(self, site: str, order_ids: Sequence[str], kind: ClaimKind = ClaimKind.ORDER) -> Sequence[OrderClaim]:
-        """Return all claims of the kind on these ids in log order (log time, log, partition, offset, row)."""
+        """Return all claims of this kind on these ids, in log order (log time, log, partition, offset, row)."""
 
     def first(self, claims: Sequence[OrderClaim]) -> Sequence[bool]:
-        """Return which claims hold their order or refund in the stream; durably give unheld ids to the first claim.
+        """Return, for each claim, whether the claim holds its id in the stream.
 
-        Claims must be in log order and contain no duplicates. The first claim on a (site, kind, order_id, excluded)
-        holds the id for good, and gets True again when the call is repeated. Settlement decides anew from all claims.
+        If no claim holds a (site, kind, order_id, excluded) yet, the first of the given claims gets it durably and
+        permanently: a repeated call returns True for this claim again. Claims must be in log order, without claims of
+        duplicate hits. Settlement does not use this result, but decides from all stored claims.
         """
 
     def note_refunds(self, refunds: Sequence[WholeRefund]) -> None:
-        """Note refunds of whole orders durably. Idempotent."""
+        """Store durably which days refund which whole orders; idempotent."""
 
     def refund_days(self, site: str, order_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-        """Return the days of noted refunds per order in ascending order; orders without refunds are absent."""
+        """Return the stored days of refunds per order id, in ascending order; orders without refunds are absent."""
 
     def set_duplicates(self, site: str, verdicts: Mapping[tuple[Position, int], bool]) -> None:
-        """Record which claims belong to duplicate hits, as the settlement of their day found."""
+        """Set the duplicate flags of claims, keyed by position and row, as the settlement of their day decided."""
 
 
 class RollupSink(Protocol):
-    """The store of settled rows. Rows of a generation are invisible until the generation is published."""
+    """Stores settled rows. No report reads the rows of a generation before the generation is published."""
 
     def write(self, traffic: pl.DataFrame, visits: pl.DataFrame) -> None:
-        """Store rows (rollup_rows columns) durably. Each (site, day, generation) is written once."""
+        """Store rows (columns of rollup_rows) durably. A (site, day, generation) must be written only once."""
 
     def ingested(self, site_day: SiteDay, generation: int) -> bool:
         """Return whether the metric store can answer from the generation's rows."""
 
     def drop(self, superseded: Sequence[tuple[SiteDay, int]]) -> None:
-        """Remove the rows of these generations, STREAM_GENERATION included. Idempotent."""
+        """Remove the rows of these generations, which may include STREAM_GENERATION; idempotent."""

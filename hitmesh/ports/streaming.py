@@ -1,4 +1,4 @@
-"""The ports of the live stream: one transaction for rows and positions, partials, ledger, snapshots, log scans."""
+"""The ports that the live stream uses: transactions of rows and positions, partials, ledger, snapshots, log scans."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Outbox(Protocol):
-    """Stores rollup rows and consumed positions atomically (decision A6). Reports see committed rows."""
+    """Commits rollup rows and positions in a single transaction (architecture A6). Reports see only committed rows."""
 
     def take_over(self) -> int:
-        """Fence every earlier writer; return this writer's number, greater than any before."""
+        """Fence every earlier writer; return this writer's number, which is higher than any earlier writer's number."""
 
     def resolve(self, writer: int) -> None:
         """Block until this writer has no pending transaction. Afterwards `committed()` is final.
@@ -32,120 +32,129 @@ class Outbox(Protocol):
     ) -> None:
         """Commit rows and positions durably, all or nothing; positions may belong to both topics of the log.
 
-        Each partition with rows must have a position. With rows, every position must be ahead of the committed
-        position; without rows, a position that is not ahead changes nothing.
+        There must be a position for each partition with rows. If there are rows, every position must be ahead of the
+        committed position. If there are none, a position that is not ahead changes nothing.
 
         Raises:
             Fenced: a later writer took over; nothing was written.
-            PartitionsMoved: rows come with a position that another reader already committed, or a partition now belongs
-                to another reader; nothing was written.
-            CommitInDoubt: the outcome is unknown; `committed` tells once the store answers.
+            PartitionsMoved: there are rows, and a position is not ahead of the committed position because another
+                reader already committed it; or a partition now belongs to another reader. Nothing was written.
+            CommitInDoubt: the outcome is unknown; `committed` returns the outcome once the store answers.
         """
 
     def committed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the last committed position of every declared partition of both topics; (0, 0) without a commit."""
+        """Return the committed position of every declared partition of both topics; offset and log time 0 if none."""
 
 
 class SeriesStore(Protocol):
-    """Stores partials: an epoch's contributions to cells, as totals, not increments."""
+    """Stores partials (an epoch's contribution to a cell, as a total, not an increment) and settled series."""
 
     def put_partials(self, partials: pl.DataFrame) -> None:
-        """Store partials (PARTIAL_COLUMNS) durably, keyed by all columns before `written`.
+        """Store partials (PARTIAL_COLUMNS) durably; the key of a partial is all columns before `written`.
 
-        A partial replaces the stored partial unless its `written` is smaller; then nothing changes.
+        A partial replaces the stored partial with the same key, unless `written` of the new partial is lower.
         """
 
     def read(self, site: str, first_day: int, end_day: int, generation: int) -> pl.DataFrame:
-        """Return SERIES_COLUMNS, one row per (day, cell, excluded, currency), added up over partitions and epochs.
+        """Return a row of SERIES_COLUMNS per (day, cell, excluded, currency), combined over partitions and epochs.
 
-        Sums and digests add (digests mod 2⁶⁴), sketches are united. For a site-day with settled rows, only those rows.
+        Sums are added, digests are added mod 2⁶⁴, and sketches are united. For a site-day with settled rows, only the
+        settled rows are read.
         """
 
     def put_settled(self, site_day: SiteDay, generation: int, rows: pl.DataFrame) -> None:
-        """Store the settled rows of a site-day durably and atomically: SERIES_COLUMNS.
+        """Store the settled rows (SERIES_COLUMNS) of a site-day's generation durably and atomically.
 
-        `read` then answers from these rows alone and ignores partials of the generation. A second call replaces the
-        rows.
+        Afterwards, `read` returns only these rows for the generation and ignores its partials. A second call replaces
+        the rows.
         """
 
     def note_flushed(self, through: Mapping[PartitionId, PartitionProgress]) -> None:
-        """Note durably that all partials and ledger entries of records before these positions are stored.
+        """Store durably that all partials and ledger entries of records before these positions are stored.
 
-        A position never moves back.
+        An older position than the stored position is ignored.
         """
 
     def flushed(self) -> Mapping[PartitionId, PartitionProgress]:
-        """Return the last noted positions; partitions without a note are absent."""
+        """Return the positions stored by `note_flushed`; partitions without a position are absent."""
 
     def drop(self, site: str, day: int, generation: int) -> None:
-        """Remove all values stored for a site-day's generation. Idempotent."""
+        """Remove all values stored for a site-day's generation; idempotent."""
 
 
 class Ledger(Protocol):
     """The outcome of every hit (rule D5)."""
 
     def put(self, entries: pl.DataFrame) -> None:
-        """Store entries (LEDGER_COLUMNS) durably; keys and `written` as in SeriesStore.put_partials."""
+        """Store entries (LEDGER_COLUMNS) durably; keys and `written` work as in SeriesStore.put_partials."""
 
     def read(self, site: str | None) -> pl.DataFrame:
-        """Return LEDGER_SUMS for a site, or for all sites and hits without a site, added up over partitions and epochs.
+        """Return LEDGER_SUMS, combined over partitions and epochs, ordered by key.
 
-        Hits and Σ add (Σ mod 2⁶⁴), ⊕ is combined by exclusive or. Ordered by key.
+        `site` None means all sites, and hits without a site. `hits` are added, `sum64` are added mod 2⁶⁴, and `xor64`
+        are combined by exclusive or.
         """
 
     def waiting(self, site: str, first_day: int, end_day: int) -> set[int]:
-        """Return the days of [first_day, end_day) with hits that are in no visit until their day is settled (S9)."""
+        """Return the days of [first_day, end_day) with hits in no visit until their day is settled (rule S9)."""
 
     def read_some(self, after: str | None, max_sites: int) -> tuple[pl.DataFrame, str | None]:
-        """Return a page of `read(None)` by site, hits without a site included, in an order that the store chooses.
+        """Return a page of `read(None)`. A page holds whole sites, in an order that the store chooses.
+
+        Hits without a site are included as a site.
 
         Args:
-            after: the last site of the previous page; None to begin.
+            after: the last site of the previous page; None for the first page.
             max_sites: maximum number of sites in the page.
 
         Returns:
-            The sums, and the last site of the page; None when no sites follow.
+            The sums, and the last site of the page, or None instead of this site if no sites follow.
         """
 
 
 class StateStore(Protocol):
-    """Stores snapshots of partition state. A snapshot is whole or absent."""
+    """Stores snapshots of partition state. A snapshot is complete or absent."""
 
     def save_chunks(self, partition: PartitionId, writer: int, next_offset: int, chunks: Sequence[bytes]) -> None:
-        """Store the chunks of the snapshot (partition, writer, next_offset); invisible without a manifest. Idempotent.
+        """Store the chunks of the snapshot (partition, writer, next_offset); idempotent.
 
-        Chunks must be below 1 MiB (see chunked).
+        The snapshot is invisible until `save_manifest`. A chunk must be smaller than 1 MiB.
         """
 
     def save_manifest(self, manifest: SnapshotManifest) -> bool:
-        """Make a snapshot visible and delete older snapshots' chunks; return whether the snapshot became visible.
+        """Make a snapshot visible and delete the chunks of older snapshots; return whether the snapshot became visible.
 
-        An older writer, or an older position from the same writer, cannot replace the stored manifest.
+        A manifest of an earlier writer, or of the same writer at an earlier position, does not replace the stored
+        manifest.
         """
 
     def load(self, partition: PartitionId, logic_version: int) -> tuple[SnapshotManifest, Sequence[bytes]] | None:
-        """Return the newest snapshot that this logic version wrote; None without one, or if a chunk is missing."""
+        """Return the newest snapshot that this logic version wrote; None if there is none, or a chunk is missing."""
 
 
 class LogScan(Protocol):
-    """Reads records again, outside any group: a scan commits nothing."""
+    """Reads records again, outside any consumer group; a scan commits no position."""
 
     def first_offset(self, partition: PartitionId) -> int:
-        """Return the first retained offset; the next offset to be written when no record is retained."""
+        """Return the first retained offset, or the end offset if no record is retained."""
 
     def offset_at(self, partition: PartitionId, log_time: int) -> int:
-        """Return the first retained offset whose log time is at least `log_time`; the end when there is none."""
+        """Return the first retained offset whose log time is at least `log_time`, or the end offset if there is none.
+
+        The end offset is the offset of the next record that will be appended.
+        """
 
     def read(
         self, partition: PartitionId, first_offset: int, end_offset: int, log_time: int = 0
     ) -> Iterator[LoggedRecord]:
-        """Yield the records of [first_offset, end_offset) in order, without records that were trimmed.
+        """Yield the retained records of [first_offset, end_offset) in order.
 
         Args:
             partition: the partition to read.
-            first_offset: the first record.
-            end_offset: behind the last record.
-            log_time: log time of the record at `first_offset`, or of the record before. Log time is a running maximum
-                (rule L1): given this start, the records have the log times that every log reader sees. 0 when unknown:
-                a store that does not keep log times may then give earlier times.
+            first_offset: offset of the first record.
+            end_offset: offset after the last record.
+            log_time: log time of the record at `first_offset` or of the record before, 0 if unknown. Log time is a
+                running maximum (rule L1), which continues from this value, so that the records have the same log times
+                as for a LogReader. If the value is unknown, a store that does not keep log times may return earlier
+                log times.
         """
