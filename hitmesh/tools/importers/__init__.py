@@ -1,1 +1,1 @@
-"""Readers of third-party files: lines in, hits and skip reasons out. Pure; no access to files, mesh or sites."""
+"""Readers of third-party files: they convert lines to hits, or to reasons for skipping. Pure; lines are arguments."""

@@ -1,7 +1,7 @@
 """Access logs in any format: a line becomes a PAGE_VIEW or is skipped for a reason.
 
-Decides which requests were pages, on which host, and by which visitor. Leaves the parsing of addresses, campaigns, user
-agents, referrers and channels to admission.
+Decides which requests were pages, on which host, and by which visitor. Admission parses URLs, campaigns, user agents
+and referrers, and determines channels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOT_MODIFIED: Final = 304
 
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _HOST: Final = re.compile(r"[\w.-]*\w[\w.-]*(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
-_ANY_HOST: Final = "_"  # nginx's name for a catch-all server
+_ANY_HOST: Final = "_"  # the conventional name of a catch-all server in nginx
 _MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -38,11 +38,11 @@ class LogOptions:
 
     Attributes:
         format: AUTO detects the format from the first lines.
-        host: host for pages whose line names no host; "" = no host.
+        host: host of pages whose line contains no host; "" = no host.
         own_hosts: the site's hosts, in lower case; referrers with these hosts or their subdomains are dropped.
-        trusted_hops: number of trusted proxies in front of the server. The client is that many addresses from the end
-            of
-            X-Forwarded-For, or the first address if there are fewer. 0 = the address that connected to the server.
+        trusted_hops: number of trusted proxies in front of the server. The client's address is that many addresses from
+            the end of X-Forwarded-For, or the first address if there are fewer. 0 = the address that connected to the
+            server.
     """
 
     format: LogFormat = LogFormat.AUTO
@@ -55,7 +55,7 @@ DEFAULT: Final = LogOptions()
 
 
 def read(raw_lines: Iterable[bytes], tally: Tally, options: LogOptions = DEFAULT) -> Iterator[hit_pb2.Hit]:
-    """Yield the hits in line order; count lines and reasons in `tally`, and set the format there.
+    """Yield the hits in line order; count lines and skip reasons in `tally`, and store the format there.
 
     Raises:
         RefusedError: the format is AUTO and none of the first lines matches any format (INVALID_FILE).
@@ -82,7 +82,7 @@ def page_view(request: Request, options: LogOptions) -> hit_pb2.Hit:
     """Return the hit for a request, without an id.
 
     Raises:
-        Skipped: not a page; the reason is the first that applies: method, status, static.
+        Skipped: the request was not for a page; the reason is the first that applies of method, status, static.
     """
     if request.method != "GET":
         raise Skipped(SkipReason.METHOD)
@@ -129,7 +129,7 @@ def _parsed(raw: bytes, parse: LineReader) -> Request | None:
 
 
 def _url(request: Request, default_host: str) -> str:
-    """Return the target as a URL with the host, if known; a target with a host stays unchanged."""
+    """Return the target as a URL with the host, if the host is known; a target with a host is unchanged."""
     named = _HOST.fullmatch(request.host) and request.host.partition(":")[0] != _ANY_HOST
     host = request.host if named else default_host
     return f"https://{host}{request.target}" if host and request.target.startswith("/") else request.target

@@ -1,7 +1,7 @@
 """Rows of a CSV file with named columns: detects the delimiter, reads the header, joins quoted line breaks.
 
-Decides where a row ends and which column has which name. A row with an unclosed quote costs no other row, since the
-following rows are read separately.
+Decides where a row ends and which column has which name. A row with an unclosed quote does not affect other rows,
+because the following lines are then read as separate rows.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hitmesh.tools.importers.lines import MAX_LINE_BYTES, Line
 MAX_ROW_LINES: Final = 1_000
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
-_SEPARATOR: Final = "sep="  # first line that spreadsheets write
+_SEPARATOR: Final = "sep="  # start of a first line that spreadsheets write, followed by the delimiter
 
 
 class Header(NamedTuple):
-    """The parsed first line: delimiter, number of columns, and the index of each known column found."""
+    """The parsed header line: delimiter, number of columns, and the index of each known column that was found."""
 
     delimiter: str
     width: int
@@ -31,17 +31,17 @@ class Header(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: the text with the number of the first line, and the columns; None if the row is malformed."""
+    """A row: its text with the number of its first line, and its columns, which are None if the row is malformed."""
 
     line: Line
     columns: Mapping[str, str] | None
 
 
 def parse_map(texts: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return the file's column names by known column, from texts `column=name` or `name=column`.
+    """Return the file's name for each known column, from texts `column=name` or `name=column`.
 
     Raises:
-        RefusedError: a text has another form, or neither side is a known column (INVALID_MAP).
+        RefusedError: a text does not have this form, or neither side is a known column (INVALID_MAP).
     """
     found = {}
     for text in texts:
@@ -66,10 +66,10 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
         lines: the file's lines, from the first.
         known: columns to read if present.
         needed: columns that must be present.
-        names: the file's name for a known column, if different.
+        names: the file's names for known columns, where they differ.
 
     Raises:
-        RefusedError: a needed column is missing (INVALID_FILE).
+        RefusedError: a needed or renamed column is missing (INVALID_FILE).
     """
     line = next(lines, None)
     delimiters: Sequence[str] = _DELIMITERS
@@ -90,7 +90,7 @@ def read_header(lines: Iterator[Line], known: Sequence[str], needed: Sequence[st
 
 
 def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_ROW_LINES) -> Iterator[Row]:
-    """Yield the rows after the header; an open quote is followed for at most `most_lines` lines."""
+    """Yield the rows after the header; the lines of a row with a quoted line break are joined, up to `most_lines`."""
     ahead: deque[Line] = deque()
     while (line := ahead.popleft() if ahead else next(lines, None)) is not None:
         columns = _columns(line.text, header)
@@ -105,7 +105,7 @@ def read_rows(lines: Iterator[Line], header: Header, *, most_lines: int = MAX_RO
 
 
 def _joined(first: Line, lines: Iterator[Line], ahead: deque[Line], most_lines: int) -> Line | None:
-    """Return `first` joined with the lines up to the closing quote; lines read meanwhile are kept in `ahead`."""
+    """Return `first` joined with the lines up to the closing quote; append the lines that are read to `ahead`."""
     parts, size = [first.text], len(first.text)
     for number in range(most_lines - 1):
         if number == len(ahead):

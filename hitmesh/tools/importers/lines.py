@@ -1,6 +1,6 @@
 """Shared by all importers: physical lines as text, ids for hits, counts of skipped lines.
 
-This module splits text into lines and derives a hit's id from a line, for every format.
+Every format uses this module to decode lines and to derive a hit's id from a line.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 import xxhash
 
-# No supported format has longer lines, and the collector would refuse the hit.
+# Maximum bytes of a line. No supported format has longer lines, and the collector would refuse the hit.
 MAX_LINE_BYTES: Final = 1 << 20
-# Maximum of unreadable lines to show, and of characters per line.
+# Maximum number of unparsable lines to show, and of characters per line shown.
 SHOWN_LINES: Final = 5
 SHOWN_CHARS: Final = 100
 
@@ -41,9 +41,9 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of lines that could have been hits and of skipped lines by reason; the format, once detected.
+    """Counts of lines that could have been hits, and of skipped lines by reason; the format, once detected.
 
-    `unread` has the first unreadable lines.
+    `unread` contains the first unparsable lines.
     """
 
     lines: int = 0
@@ -65,7 +65,7 @@ class Tally:
 
 
 class Skipped(Exception):
-    """Raised by a parser to skip a line: control flow, not an error."""
+    """Raised by a parser to skip a line; this is control flow, not an error."""
 
     def __init__(self, reason: SkipReason) -> None:
         super().__init__(reason.value)
@@ -78,7 +78,7 @@ def unparsable() -> Skipped:
 
 
 def read_lines(raw_lines: Iterable[bytes]) -> Iterator[Line]:
-    r"""Yield each line decoded with replacement, without `\n` or `\r\n`, and the first without a byte order mark."""
+    r"""Yield the decoded lines without `\n` or `\r\n` and without a byte order mark; replace invalid UTF-8."""
     for number, raw in enumerate(raw_lines, start=1):
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -97,11 +97,11 @@ def hit_id(line: Line) -> str:
 
 
 class LineIds:
-    """Ids for lines that may occur in several files: a line's hash and the number among equal lines in the file.
+    """Ids for lines that may occur in several files: a line's hash, and its number among equal lines of the file.
 
-    The id does not depend on the position, so a log that is imported while still growing, or in overlapping parts,
-    counts each request once. Equal lines have the same time and so are close together: numbers are kept for at least
-    the last `remembered` distinct lines.
+    The id does not depend on the line's position, so each request is counted once even if a log is imported while it is
+    still growing, or in overlapping parts. Equal lines contain the same time, so they are close together; it suffices
+    to remember the numbers of at least the last `remembered` distinct lines.
     """
 
     def __init__(self, remembered: int = 500_000) -> None:

@@ -1,4 +1,4 @@
-"""Access logs with columns: W3C extended (IIS), CloudFront's standard logs and AWS load balancers' logs."""
+"""Parse access logs with columns: W3C extended (IIS), CloudFront's standard logs and AWS load balancers' logs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BALANCER_TYPES: Final = frozenset({"http", "https", "h2", "grpcs", "ws", "wss"}
 
 
 class W3cReader:
-    """Reads a file's lines; "#Fields:" lines name the columns."""
+    """Reads the lines of a file, in which "#Fields:" lines name the columns."""
 
     def __init__(self, *, cloudfront: bool) -> None:
         self._cloudfront = cloudfront
@@ -83,7 +83,7 @@ class W3cReader:
         )
 
     def _without_blanks(self, text: str) -> str:
-        """Restore the spaces in a header: CloudFront percent-encodes spaces once or twice, IIS writes "+"."""
+        """Restore the spaces in a header's value: CloudFront percent-encodes spaces once or twice, IIS writes "+"."""
         if self._cloudfront:
             once = unquote(text)
             return unquote(once) if "%20" in once else once
@@ -91,7 +91,7 @@ class W3cReader:
 
 
 def read_alb(text: str) -> Request:
-    """Read a line from an AWS application load balancer, or from a classic load balancer, without a leading type.
+    """Read a line of an AWS application load balancer, or of a classic load balancer, which lacks the leading type.
 
     Raises:
         Skipped: the line has another format.

@@ -1,6 +1,6 @@
 """The formats of access logs by name, and the detection of a log's format.
 
-The detected format is the format that reads most of the first lines; among equals, the more specific format.
+The detected format is the one that can read the most of the first lines; of equal formats, it is the more specific.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ SAMPLE_LINES: Final = 100
 MAX_SHOWN: Final = 80
 
 LineReader = Callable[[str], Request | None]
-"""Parse a line's text; return None for a line without a request, such as a directive. Raise Skipped on other lines."""
+"""Parse a line's text; return None for a line without a request, such as a directive; raise Skipped for an unparsable
+line."""
 
 
 class LogFormat(StrEnum):
@@ -40,7 +41,7 @@ class LogFormat(StrEnum):
     ALB = "alb"
 
 
-# In order of detection; common and nginx read the same lines as combined.
+# Formats to try, the more specific first. `common` and `nginx` are absent, because `combined` reads their lines.
 _TRIED: Final = (
     LogFormat.CADDY,
     LogFormat.JSON,
@@ -72,7 +73,7 @@ def reader_of(format_: LogFormat) -> LineReader:
 def found_format(
     requested: LogFormat, lines: Iterator[bytes], sample_lines: int = SAMPLE_LINES
 ) -> tuple[LogFormat, Iterable[bytes]]:
-    """Return a log's format and all lines of the log. An empty log has no meaningful format.
+    """Return a log's format and all lines of the log. The format of an empty log has no meaning.
 
     Raises:
         RefusedError: no format reads any of the first lines (INVALID_FILE).

@@ -1,7 +1,7 @@
-"""Access logs with a JSON object per line: Caddy's, and those configured in nginx, Traefik and other servers.
+"""Parse access logs with a JSON object per line, as Caddy writes them and as nginx, Traefik and others can.
 
-A value is found by the names in common use, in any case, with "-" or "_". Fields of nested objects are found by their
-own name, and by their name prefixed with the object's name.
+A value is found under any of the names in common use, in upper or lower case, with "-" or "_". A field of a nested
+object is found under its own name, and under its name prefixed with the object's name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-r"""Common, combined and vhost_combined lines, as Apache and nginx write them.
+r"""Parse common, combined and vhost_combined lines, as Apache and nginx write them.
 
     client ident user [time] "request" status bytes "referrer" "user agent" "forwarded for"
 
-The last three may be missing; vhost_combined has `host:port` in front. Quotes and backslashes in a quoted field are
-escaped. A user agent cut short at the end of a line is accepted, because real logs contain such lines.
+The last three fields may be missing; vhost_combined has `host:port` in front. Quotes and backslashes in a quoted field
+are escaped. A user agent cut short at the end of a line is accepted, because real logs contain such lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LINE: Final = (
     r"(?P<front>\S.*?) \[{time}\] \"(?P<request>{request})\" (?P<status>[0-9]{{3}}) (?:[0-9]+|-)(?P<rest> .*)?"
 )
 _ESCAPED_LINE: Final = re.compile(_LINE.format(time=_TIME, request=_QUOTED), re.DOTALL)
-# For servers that escape nothing: a backslash before a quote is a backslash.
+# For servers that escape nothing: a backslash before a quote does not escape the quote.
 _PLAIN_LINE: Final = re.compile(_LINE.format(time=_TIME, request='[^"]*'), re.DOTALL)
 _COMBINED: Final = re.compile(
     rf" \"(?P<referrer>{_QUOTED})\" \"(?P<agent>{_QUOTED})(?:\" \"(?P<forwarded>[0-9A-Fa-f:., ]+)\")?", re.DOTALL
@@ -92,7 +92,7 @@ def _found(text: str) -> re.Match[str]:
 
 
 def _names_vhost(front: list[str]) -> bool:
-    """Return whether a host precedes the client: the second field is then the client's address, not an identity."""
+    """Return whether a host precedes the client. In that case the second field is an address, not an identity."""
     return front[1] not in MISSING and (_VHOST.fullmatch(front[0]) is not None or is_address(front[1]))
 
 

@@ -1,6 +1,6 @@
 """A request parsed from an access log, common to all formats, before the request becomes a hit.
 
-Also the parsing that formats share: escaped text, targets, clients and times.
+This module also contains the parsing that several formats share: escaped text, targets, clients and times.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[?[0-9A-Fa-f]*:[0-
 _ADDRESS_AND_PORT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_799_000_000  # 9999-12-31
-_UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))  # upper bound and factor of s, ms, µs; beyond: ns
+# For s, ms and µs: upper bound of a number in this unit, and the factor to µs. Larger numbers are in ns.
+_UNITS: Final = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: time in UTC microseconds, `target` as requested; "" if the log does not say.
+    """A request: time in UTC microseconds, and texts, which are "" if the log does not contain them.
 
     `client` is the peer that connected to the server; `forwarded` has the addresses in X-Forwarded-For, in order.
     """
@@ -43,7 +44,7 @@ class Request:
 
 
 def text_of(raw: bytes) -> str:
-    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate, handled by `shown` and `target_of`."""
+    """Return a line's text; a byte that is not UTF-8 becomes a lone surrogate; `shown` and `target_of` replace it."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -53,7 +54,7 @@ def shown(text: str) -> str:
 
 
 def present(text: str | None) -> str:
-    """Return a value, "" if the log marks the value as missing."""
+    """Return a value; "" if the log marks the value as missing."""
     return "" if text is None or text in MISSING else text
 
 
@@ -98,7 +99,7 @@ def addresses(forwarded: str) -> tuple[str, ...]:
 
 
 def is_address(text: str) -> bool:
-    """Return whether the text has the shape of an IP address, possibly with a port."""
+    """Return whether the text has the form of an IP address, possibly with a port."""
     return _ADDRESS.fullmatch(without_port(text)) is not None
 
 
@@ -135,7 +136,7 @@ def iso_us(text: str) -> int:
 
 
 def epoch_us(number: float) -> int:
-    """Return the microseconds for seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude.
+    """Return the microseconds for a number of s, ms, µs or ns; the magnitude determines the unit.
 
     Raises:
         Skipped: the number is not a time between 1970 and 9999.

@@ -1,8 +1,8 @@
 """A shop's event export as CSV: a row becomes a PRODUCT_VIEW or CART_UPDATE; purchases are joined into ORDERs.
 
-Decides which purchases belong to the same order (session, user and second), and reads prices to the micro. Rows are
-grouped over the whole file, so orders come last, sorted by their first rows. Times without an offset are UTC. A view
-without a product is unparsable, since the hit would say nothing else; carts and purchases count without a product.
+Purchases with the same session, user and second are one order. Purchases are grouped over the whole file, so orders
+come last, sorted by their first rows. Prices are rounded to micros. Times without an offset are UTC. A view without a
+product is unparsable, because a view contains nothing else; carts and purchases count even without a product.
 The export's sessions only tell orders apart; they do not define visits. A row may have no session.
 """
 
@@ -24,7 +24,7 @@ from hitmesh.tools.importers.lines import Line, Skipped, Tally, hit_id, read_lin
 
 NEEDED_COLUMNS: Final = ("event_time", "event_type", "product_id", "price", "user_id")
 COLUMNS: Final = (*NEEDED_COLUMNS, "user_session", "category_code", "brand")
-# The collector's limit for items per order plus 1, so that the collector reports an order with too many.
+# The collector's limit for items per order plus 1, so that the collector warns about an order with too many items.
 MAX_ORDER_ITEMS: Final = 1_001
 MAX_ORDER_BYTES: Final = 240 << 10
 MAX_PRICE_CHARS: Final = 100
@@ -33,7 +33,7 @@ _EXACT: Final = Context(prec=2 * MAX_PRICE_CHARS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZONE: Final = re.compile(r"\s*(?:UTC|GMT|Z)$")
 _OFFSET: Final = re.compile(r"\s+(?=[+-]\d)")
-# Plain, or with the exponent that floats print.
+# A plain number, or one with an exponent, as programs print floating-point numbers.
 _PRICE: Final = re.compile(r"[0-9]{1,40}(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?")
 _DECIMAL_COMMA: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{3})+|[0-9]{1,40}),([0-9]+)")
 _VIEW: Final = "view"
@@ -66,7 +66,11 @@ class _Orders:
     item_bytes: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: _Row) -> None:
-        """Add a purchase: always the price; the item only while the order is not too large."""
+        """Add a purchase: its price to the order's total and, unless the order is too large, its item.
+
+        Raises:
+            Skipped: the total would exceed the maximum amount.
+        """
         hit = self.by_id.get(row.order_id)
         if hit is None:
             hit = _hit(row, hit_pb2.HIT_TYPE_ORDER)
@@ -88,7 +92,7 @@ def read(
 ) -> Iterator[hit_pb2.Hit]:
     """Yield the hits for views and carts in line order, then the orders.
 
-    `tally.lines` counts rows, without the header. `names` has the file's name for a column, if different.
+    `tally.lines` counts rows, without the header. `names` has the file's names for columns, where they differ.
 
     Raises:
         RefusedError: the first line is not the header of a shop export (INVALID_FILE).
@@ -115,7 +119,7 @@ def read(
 
 
 def micros(text: str, *, decimal_comma: bool = False) -> int:
-    """Return a price in micros, rounded half-even, since floats print more digits than they have.
+    """Return a price in micros. The price is rounded half-even, because printed floats may have meaningless digits.
 
     Raises:
         Skipped: the price is negative, not a number, or beyond the maximum amount.

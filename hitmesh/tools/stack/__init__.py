@@ -1,1 +1,1 @@
-"""Run real Kafka, Cassandra, ZooKeeper and Druid as local processes: fetch, start, watch, stop. Needs no drivers."""
+"""Run real Kafka, Cassandra, ZooKeeper and Druid as local processes: fetch, start, check, stop. Needs no drivers."""

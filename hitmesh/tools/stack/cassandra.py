@@ -9,7 +9,7 @@ from hitmesh.tools.stack.health import cassandra_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm
 
 HEAP: Final = ("-Xms768m", "-Xmx1536m", "-Xss256k", "-XX:MaxDirectMemorySize=384m")
-# Java modules that Cassandra's own jvm17-server.options exports and opens.
+# Java packages that Cassandra's own jvm17-server.options exports or opens.
 _EXPORTS: Final = (
     *("java.base/jdk.internal.misc", "java.base/java.lang.ref", "java.sql/java.sql", "jdk.unsupported/sun.misc"),
     *("java.management.rmi/com.sun.jmx.remote.internal.rmi", "java.management/com.sun.jmx.remote.security"),
@@ -41,7 +41,7 @@ def cassandra(place: Place) -> Server:
         "cassandra.triggers_dir": str(conf),
         "cassandra-foreground": "yes",
         "cassandra.jmx.local.port": str(place.ports["cassandra-jmx"]),
-        # A single node has no peers to wait for.
+        # Wait only briefly for the ring, because a single node has no peers.
         "cassandra.ring_delay_ms": "1000",
         "cassandra.skip_wait_for_gossip_to_settle": "0",
         "cassandra.superuser_setup_delay_ms": "0",

@@ -1,6 +1,6 @@
 """Operations on the servers of a home: fetch, up, down, status, logs.
 
-Called by the command line, `hitmesh dev` and tests, so this module reads the environment.
+The command line, `hitmesh dev` and tests call these functions, so this module reads the environment variables.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def fetch(say: Say) -> Path:
 
 
 def ensure_up(home: Path, say: Say) -> str:
-    """Return the store URL for a home's servers; fetch and start servers that are not up.
+    """Return the store URL for a home's servers; fetch missing programs, and start servers that are down.
 
     Raises:
-        StackError: a program, jar or server is missing or does not start; the message names it and a remedy.
+        StackError: a program or jar is missing, or a server does not start; the message names the cause and a remedy.
     """
     jars, java = fetch(say), programs.java(say)
     place = StackHome(home.expanduser().resolve())
@@ -95,7 +95,7 @@ def start(home: Path, name: str) -> None:
 
 
 def down(home: Path, say: Say) -> bool:
-    """Stop the servers of a home in order and keep the data. Return whether any server ran."""
+    """Stop the servers of a home in order and keep the data. Return whether any server was running."""
     place = StackHome(home.expanduser().resolve())
     if not place.base.exists():
         return False

@@ -1,6 +1,6 @@
 """Configuration and commands of the Druid processes and their ZooKeeper. Pure except for the health checks.
 
-The indexer has capacity for twenty tasks, so that tests may run several meshes at once.
+The indexer can run twenty tasks, so that tests may use several meshes at once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 from hitmesh.tools.stack.versions import EXTENSIONS
 
 INDEXER_TASKS: Final = 20
-# Bounds the rows that a task holds in memory before persisting, whatever the ingestion spec says: about 30,000 rows of
-# `traffic`. With a third of this size, a task under load persists a part per second, and all parts are merged at once.
-# With three times this size, rows outlive the young generation, and reports scan all rows in memory sequentially.
+# Maximum bytes of rows that a task holds in memory before persisting them, whatever the ingestion spec says: about
+# 30,000 rows of `traffic`. With a third of this size, a task under load persists a part per second, and must merge all
+# parts at once. With three times this size, rows outlive Java's young generation, and reports scan all rows in memory
+# sequentially.
 _TASK_MEMORY_BYTES: Final = 48 << 20
-# Enough threads for the supervisor's requests to every task, with some left for queries.
+# HTTP threads: enough for the supervisor's requests to every task, with some left for queries.
 _INDEXER_THREADS: Final = 2 * INDEXER_TASKS + 8
 _ZOOKEEPER_HEAP: Final = ("-Xms32m", "-Xmx96m")
 _HEAPS: Final = {
     "coordinator": ("-Xms128m", "-Xmx512m"),
     "broker": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
     "historical": ("-Xms192m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m"),
-    # Rows that tasks hold until they persist survive a collection or two. The young generation has room for these
-    # rows, so that collections are rare: frequent collections took a quarter of the time.
+    # Rows that tasks hold until they persist survive one or two garbage collections. The young generation has room for
+    # these rows, so that collections are rare; frequent collections took a quarter of the CPU time.
     "indexer": ("-Xms2g", "-Xmx3584m", "-Xmn1536m", "-XX:SurvivorRatio=4", "-XX:MaxDirectMemorySize=1g"),
 }
 _EXPORTS: Final = ("java.base/jdk.internal.misc", "java.base/jdk.internal.ref")
@@ -42,8 +43,9 @@ _OPENS: Final = (
     *("java.base/java.nio", "java.base/sun.nio.ch", "java.base/jdk.internal.ref", "java.base/java.io"),
     *("java.base/java.lang", "jdk.management/com.sun.management.internal"),
 )
-# For historicals only, since published segments never change. Parts of running tasks must not be cached: after a
-# failure, the replacement task reads the same rows, gives its parts the same names, but cuts them at other rows.
+# Only historicals cache results, because published segments never change. Parts of running tasks must not be cached:
+# after a failure, the replacement task reads the same rows and gives its parts the same names, but may divide the rows
+# among the parts differently.
 _CACHE: Final = """druid.historical.cache.useCache=true
 druid.historical.cache.populateCache=true
 """
@@ -87,7 +89,8 @@ autopurge.purgeInterval=1
 
 def coordinator(place: Place) -> Server:
     """Return the coordinator, which is also the overlord and hosts the metadata store."""
-    # At its start Druid would delete the compaction rules for data sources without segments, as in a new mesh.
+    # Otherwise Druid would delete, at its start, the compaction rules of data sources without segments, such as those
+    # of a new mesh.
     properties = """druid.coordinator.kill.compaction.on=false
 druid.coordinator.asOverlord.enabled=true
 druid.coordinator.asOverlord.overlordService=druid/overlord
@@ -132,8 +135,9 @@ druid.segmentCache.dropSegmentDelayMillis=2000
 def indexer(place: Place) -> Server:
     """Return the indexer, whose tasks read Kafka; healthy once the overlord lists it as a worker.
 
-    All tasks share the threads that persist and merge parts. Druid's default is half as many threads as cores, whatever
-    the capacity: with a single thread, all tasks stood still while one task merged the rows of a quarter of an hour.
+    All tasks share the threads that persist and merge parts. Druid's default is half as many threads as cores,
+    whatever the number of tasks; with a single thread, all tasks were blocked while one task merged the rows of 15
+    minutes.
     """
     properties = f"""druid.worker.capacity={INDEXER_TASKS}
 druid.worker.numConcurrentMerges={INDEXER_TASKS}
@@ -150,7 +154,8 @@ def _role(
     place: Place, name: str, needs: tuple[str, ...], properties: str, is_healthy: Callable[[int], bool]
 ) -> Server:
     conf, common, port = place.conf / "druid" / name, place.conf / "druid" / "_common", place.ports[name]
-    # All roles read the common files. Each role writes the same text, so that a change restarts all roles.
+    # All roles read the common files. Every role lists these files with the same text, so that a change restarts all
+    # roles.
     files = {
         common / "common.runtime.properties": _common(place),
         common / "log4j2.xml": log4j("info"),

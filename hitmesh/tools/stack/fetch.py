@@ -1,7 +1,8 @@
-"""Fetch the servers' jars into the cache shared by all homes: completely or not at all.
+"""Fetch the servers' jars into the cache shared by all homes.
 
-Decides when a cache is complete: a list of all files with sizes is written last. Maven's own copies are deleted once
-the list is written, so the disk holds each jar once.
+A list of all files with their sizes is written last; a cache without that list, or whose files differ from the list, is
+incomplete and is fetched again. Maven's own copies are deleted once the list is written, so each jar is on the disk
+only once.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _fetch(cache: Path, say: Say) -> None:
 
 
 def _resolve(maven: str, cache: Path, work: Path, artifact: Artifact) -> None:
-    # An interrupted attempt may leave half-written jars; Maven reuses the complete files in its own repository.
+    # An interrupted attempt may leave incomplete jars here; Maven reuses the complete files in its own repository.
     shutil.rmtree(cache / artifact.folder, ignore_errors=True)
     project = work / f"{artifact.folder.replace('/', '-')}.xml"
     project.write_text(poms.pom(artifact), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Health checks in each server's own protocol, because an open port proves nothing. Needs no drivers.
+"""Health checks in each server's own protocol, because an open port proves nothing. No drivers are needed.
 
-Decides when a server is healthy: Kafka names a broker, Cassandra answers STARTUP with READY, ZooKeeper reports a mode,
-each Druid process reports itself healthy, the coordinator leads, the broker knows the data sources, the overlord lists
-the indexer as a worker.
+A server is healthy under these conditions: Kafka names a broker, Cassandra answers STARTUP with READY, ZooKeeper
+reports a mode, each Druid process reports itself healthy, the coordinator leads, the broker has loaded the list of
+segments, and the overlord lists the indexer as a worker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hitmesh.tools.stack.server import HOST
 
 TIMEOUT_S: Final = 3.0
 _MAX_ANSWER: Final = 1 << 20
-# Kafka: request METADATA, version 1, with an empty list of topics. A null client id.
+# Kafka: request METADATA, version 1, with a null client id and an empty list of topics.
 _KAFKA_METADATA: Final = struct.pack(">hhihi", 3, 1, 1, -1, 0)
 # Cassandra, protocol version 4: STARTUP with one option, answered by READY.
 _CASSANDRA_BODY: Final = b"\x00\x01" + b"\x00\x0bCQL_VERSION" + b"\x00\x053.0.0"
@@ -43,7 +43,7 @@ def cassandra_answers(port: int) -> bool:
 
 
 def zookeeper_answers(port: int) -> bool:
-    """Return whether ZooKeeper serves clients."""
+    """Return whether ZooKeeper reports a mode, and so serves clients."""
     with _connected(port) as connection:
         connection.sendall(b"srvr")
         connection.shutdown(socket.SHUT_WR)

@@ -11,8 +11,8 @@ from hitmesh.tools.stack.health import kafka_answers
 from hitmesh.tools.stack.server import HOST, Place, Server, jvm, log4j
 
 HEAP: Final = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m")
-# A transaction stays open for a window and for resolving a commit in doubt. A consumer group must find its committed
-# offsets again even when its mesh was stopped for years.
+# A transaction may stay open for a window and for the time to resolve a commit with an unknown result. A consumer
+# group's committed offsets must be retained even if the mesh is stopped for years.
 _TRANSACTION_MAX_MS: Final = 15 * 60_000
 _OFFSETS_KEPT_MIN: Final = 10 * 365 * 24 * 60
 
@@ -37,7 +37,7 @@ def kafka(place: Place) -> Server:
 
 
 def cluster_id(number: uuid.UUID) -> str:
-    """Return the id of a new cluster, without '-': the storage tool takes an id that starts with '-' for an option."""
+    """Return a new cluster id without "-", because the storage tool takes a leading "-" as the start of an option."""
     return base64.urlsafe_b64encode(number.bytes).decode().rstrip("=").replace("-", "A")
 
 

@@ -1,8 +1,8 @@
 """Start and stop a home's servers. The caller must hold the home's lock.
 
-Decides which servers to touch: a server that is down starts once all servers that it needs are healthy, a server with
-an outdated configuration restarts, all others are left alone. A server that does not become healthy is stopped and
-reported; the other servers stay up, so that a second attempt has less to do.
+A server that is down is started once all servers that it needs are healthy, a server with an outdated configuration is
+restarted, and all other servers are left alone. A server that does not become healthy is stopped and reported; the
+other servers stay up, so that a second attempt takes less time.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _LET_GO_S: Final = 10.0
 _REPORT_EVERY_S: Final = 15.0
 _PREPARE_S: Final = 120.0
 _NEEDED_BYTES: Final = 3 << 30
-# By default malloc reserves further arenas for the many threads of Java.
+# By default, malloc reserves more arenas, because Java has many threads.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
-# (text in a log, remedy) for faults of the machine.
+# Pairs (text in a log, remedy) for problems of the machine.
 _CURES: Final = (
     ("Address already in use", "another program took the port: run `hitmesh stack up` again"),
     ("Failed to bind", "another program took the port: run `hitmesh stack up` again"),
@@ -78,7 +78,7 @@ class Launcher:
         return chosen
 
     def down(self) -> None:
-        """Stop all running servers in order and wait until their processes are gone."""
+        """Stop all running servers in order, and wait until their processes have ended."""
         for wave in STOP_WAVES:
             self._stop(wave)
 
@@ -189,7 +189,7 @@ class Launcher:
 def obituary(name: str, state: str, home: StackHome) -> str:
     """Return a message that names the server and the failure, quotes the end of the log and proposes a remedy."""
     log = home.log(name)
-    # Java prints the cause above the stack frames; with the frames, the cause would not be among the last lines.
+    # Stack frames are left out, because Java prints the cause above them, and the cause must be among the last lines.
     lines = [line for line in last_lines(log, _SEARCHED_LINES) if not line.startswith(_FRAMES)][-LAST_LINES:]
     text = "\n".join(lines)
     cure = next(
@@ -214,7 +214,7 @@ def _kept_in(name: str) -> str:
 
 
 def _is_free(port: int, deadline: float) -> bool:
-    """Return whether a port is free; wait for a busy port without a holder, such as the port of a killed server."""
+    """Return whether a port is free; wait if it is busy but no process holds it, as after a kill."""
     while not (free := is_free(port)) and holder(port) is None and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return free

@@ -49,7 +49,7 @@ class StackHome:
         return self.base.joinpath("conf", *names)
 
     def log(self, name: str) -> Path:
-        """Return the log of a server since the last start; the log before that has the suffix `.log.1`."""
+        """Return a server's log since the last start; the log of the start before has the suffix `.log.1`."""
         return self.logs / f"{name}.log"
 
     def pid(self, name: str) -> Path:
@@ -71,7 +71,7 @@ class StackHome:
 
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
-        """Hold the lock of this home, so that a single process starts or stops servers at a time."""
+        """Hold the lock of this home, so that only one process at a time starts or stops servers."""
         self.prepare()
         with held(self.base / "lock", say):
             yield
@@ -79,7 +79,7 @@ class StackHome:
 
 @contextmanager
 def held(file: Path, say: Say) -> Iterator[None]:
-    """Hold a lock; report through `say` when another process holds it and this process must wait."""
+    """Hold a lock; report through `say` if this process must wait for another process."""
     with file.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

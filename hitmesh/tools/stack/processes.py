@@ -1,7 +1,7 @@
 """Processes that outlive the command that started them: spawn, recognise, stop.
 
-Decides when a process is the noted process: pid and start tick must match, so that another program with a reused pid is
-never taken for a server, nor killed.
+A process is recognised by pid and start time (in clock ticks), so that another program with a reused pid is never
+mistaken for a server or killed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Identity of a server's process, and the digest of the server's command and files at the start."""
+    """Identity of a server's process, and the digest of the server's command and files when it was started."""
 
     pid: int
     started_tick: int
@@ -89,7 +89,7 @@ def is_alive(noted: Note) -> bool:
 
 
 def stop(running: Sequence[Note], timeout_s: float) -> list[Note]:
-    """Terminate processes, all at once; kill and return the processes that outlast the timeout."""
+    """Terminate processes, all at once; kill and return those that still run after the timeout."""
     for process in running:
         _signal(process, signal.SIGTERM)
         _signal(process, signal.SIGCONT)  # a stopped process does not handle SIGTERM
@@ -130,9 +130,10 @@ def _signal(noted: Note, number: signal.Signals) -> None:
 
 
 def _started_tick(process: psutil.Process) -> int:
-    """Return the start of a process in clock ticks since the boot.
+    """Return the start time of a process in clock ticks since the boot.
 
-    psutil adds the time of the boot, which moves when the clock is set; the ticks since the boot never change.
+    psutil's start time includes the time of the boot, which changes when the clock is set; the ticks since the boot
+    never change.
     """
     booted_s = psutil.boot_time()
     return round((process.create_time() - booted_s) * _TICKS_A_SECOND)

@@ -24,7 +24,7 @@ class Place:
         conf: configuration folder.
         data: data folder.
         logs: log folder.
-        jars: folder with a folder of jars per program.
+        jars: folder that contains a folder of jars for each program.
         java: path to the Java executable.
         ports: port by name (hitmesh.tools.stack.tcp_ports).
     """
@@ -55,9 +55,9 @@ class Server:
         needs: servers that must be healthy before this server starts.
         files: text of each file to write before the start.
         folders: folders to create before the start.
-        prepare: command to run before a start as long as the file `prepared` does not exist.
+        prepare: command to run before a start if the file `prepared` does not exist.
         command: the program and its arguments.
-        is_healthy: health check; returns False or raises OSError when the server is not healthy.
+        is_healthy: health check; returns False or raises an error if the server is not healthy (see `health.passes`).
     """
 
     name: str
@@ -83,6 +83,6 @@ def log4j(level: str) -> str:
 
 
 def jvm(place: Place, name: str, *heap: str) -> tuple[str, ...]:
-    """Return the Java executable with the options common to all servers. A crash writes its report to the logs."""
+    """Return the Java executable with the options common to all servers. A crash report is written to the logs."""
     crash = f"-XX:ErrorFile={place.logs / f'{name}-crash.log'}"
     return (place.java, *heap, "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8", "-Duser.timezone=UTC", crash)

@@ -12,10 +12,10 @@ from hitmesh.tools.stack.kafka import kafka
 from hitmesh.tools.stack.layout import StackHome
 from hitmesh.tools.stack.server import Place, Server
 
-# The slowest start first. Function names equal the names in hitmesh.tools.stack.tcp_ports.
+# The server with the slowest start comes first. The functions have the names in hitmesh.tools.stack.tcp_ports.
 _ALL: Final = (cassandra, zookeeper, kafka, coordinator, broker, historical, indexer)
 NAMES: Final = tuple(maker.__name__ for maker in _ALL)
-# A server stops before the servers that it needs: the indexer's tasks hand off their rows while stopping.
+# A server stops before the servers that it needs, because the indexer's tasks hand off their rows while stopping.
 STOP_WAVES: Final = (("indexer",), ("historical", "broker"), ("coordinator",), ("zookeeper", "cassandra", "kafka"))
 
 

@@ -1,4 +1,4 @@
-"""TCP port allocation for the servers: a chosen port is kept as long as no other program takes it.
+"""TCP port allocation for the servers: a chosen port is kept unless another program takes the port.
 
 Port numbers are between 20000 and 32000, below the range for outgoing connections. Each home begins its search at a
 different number, so that two homes seldom collide.
@@ -14,7 +14,7 @@ from typing import Final
 
 from hitmesh.tools.stack.errors import StackError
 
-# By server: the client port first.
+# Names of the ports of each server, the client port first.
 PORTS: Final = {
     "kafka": ("kafka", "kafka-controller"),
     "cassandra": ("cassandra", "cassandra-storage", "cassandra-storage-tls", "cassandra-jmx"),
@@ -38,7 +38,7 @@ def choose(
         known: ports chosen before; kept if the server runs or the port is free.
         running: running servers, which hold their ports themselves.
         first: number at which the search for new ports starts.
-        is_free: says whether a server could listen on a port.
+        is_free: returns whether a server could listen on a port.
 
     Raises:
         StackError: there are not enough free ports.

@@ -9,7 +9,7 @@ from typing import Final
 KAFKA: Final = "4.3.1"
 CASSANDRA: Final = "5.0.8"
 DRUID: Final = "33.0.0"
-# Kafka's artifact depends on a logging API only, without a backend that writes.
+# Kafka's artifact depends only on a logging API, so a logging implementation is added.
 LOG4J: Final = "2.25.4"
 JAVA: Final = 17
 EXTENSIONS: Final = ("druid-kafka-indexing-service", "druid-datasketches")
@@ -55,5 +55,5 @@ ARTIFACTS: Final = (
 
 
 def digest() -> str:
-    """Return 12 hexadecimal digits that change with any artifact."""
+    """Return 12 hexadecimal digits that change whenever an artifact changes."""
     return hashlib.sha256(repr(ARTIFACTS).encode()).hexdigest()[:12]
